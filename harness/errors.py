@@ -1,0 +1,74 @@
+"""Every error that Drillyard raises on purpose.
+
+DrillyardError                 exit 70 unless said otherwise; the message is for people
+├── UsageError                 exit 64: the user's input or configuration is wrong; nothing was started
+│   ├── ScenarioError          a scenario file: names file, line, what was found, what was expected
+│   ├── PortTaken              somebody else listens where a component has to
+│   ├── MissingTool            a binary or environment is not there: names the command that brings it
+│   └── RuntimeUnavailable     the chosen runtime cannot be used (no Docker daemon, …)
+├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
+├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
+├── FaultError                 exit 2: a fault could not be injected, proven or healed
+└── RunFolderError             exit 64: a run folder is unreadable or of an unknown version
+
+Messages say what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DrillyardError(Exception):
+    """Root of the tree. ``exit_code`` is what the process ends with when nobody handles it."""
+
+    exit_code = 70
+
+
+class UsageError(DrillyardError):
+    """The input or configuration is wrong; nothing was started."""
+
+    exit_code = 64
+
+
+class ScenarioError(UsageError):
+    """A scenario file is wrong. ``line`` is 1-based, or None when no single line is to blame."""
+
+    def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
+        self.path, self.line, self.problem = Path(path), line, problem
+        where = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{where}: {problem}")
+
+
+class PortTaken(UsageError):
+    """An address that a component needs is taken by a process that is not ours."""
+
+
+class MissingTool(UsageError):
+    """A binary or an environment is missing; the message names the command that brings it."""
+
+
+class RuntimeUnavailable(UsageError):
+    """The chosen runtime cannot be used on this machine."""
+
+
+class StackError(DrillyardError):
+    """The stack did not do what it must: not ready in time, died, refused a command."""
+
+    exit_code = 2
+
+
+class AdapterError(DrillyardError):
+    """A control interface (toxiproxy, HAProxy, Docker …) answered wrongly or not in time."""
+
+    exit_code = 2
+
+
+class FaultError(DrillyardError):
+    """A fault could not be injected, proven or healed."""
+
+    exit_code = 2
+
+
+class RunFolderError(UsageError):
+    """A run folder is unreadable, incomplete or of an unknown version."""

@@ -1,0 +1,80 @@
+"""What a runtime must be able to do. All calls block; ``conduct`` runs them in threads with a deadline.
+
+Errors: StackError when the stack misbehaves, UsageError (PortTaken, MissingTool, RuntimeUnavailable) when the
+machine or the configuration is to blame: those are raised before anything is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from stack.topology import Topology
+
+#: Called with one line for people each time something is waited for or done.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ComponentState:
+    """What one component is doing now."""
+
+    name: str
+    state: str  # running | starting | paused | stopped | failed | missing
+    pid: int | None  # host pid of the component's main process, where there is one
+    since_s: float | None  # seconds in this state
+    restarts: int
+
+
+@dataclass(frozen=True)
+class ComponentStats:
+    """Resources of one component with all its processes. None where it cannot be measured: None is not 0."""
+
+    rss_bytes: int | None
+    cpu_s: float | None
+    oom_kills: int | None
+
+
+class Runtime(Protocol):
+    """Drives the components of one topology."""
+
+    name: str
+    topology: Topology
+
+    def preflight(self) -> None:
+        """Raise UsageError for anything that would make ``up`` fail: binaries, ports, daemon, memory."""
+
+    def up(self, say: Say) -> bool:
+        """Start what is not running; wait until all is ready. True if the whole stack was warm already."""
+
+    def down(self, say: Say) -> None:
+        """Stop everything that this checkout started for this instance and remove its state."""
+
+    def start(self, name: str) -> None:
+        """Start one stopped component; does not wait for readiness."""
+
+    def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the component's processes from outside; the restart policy applies as after a crash."""
+
+    def pause(self, name: str) -> None:
+        """Freeze all processes of the component."""
+
+    def unpause(self, name: str) -> None:
+        """Undo ``pause``; harmless when not paused."""
+
+    def logs(self, name: str) -> Path | str:
+        """The component's log: the file where there is one, else its text."""
+
+    def stats(self, name: str) -> ComponentStats:
+        """Memory and CPU of the component."""
+
+    def states(self) -> tuple[ComponentState, ...]:
+        """All components of the topology, in its order."""
+
+    def gateway_command(self, gateway: str, command: str) -> str:
+        """Send one command to a gateway's admin socket (HAProxy runtime API); its answer, stripped."""

@@ -1,0 +1,194 @@
+"""The one description of the stack. Both runtimes are driven from it, so they cannot drift apart.
+
+Addresses: instance ``n`` lives on 127.0.n.* with the same port numbers for every instance, so any number of
+stacks stand side by side. Every component has one loopback address at which the *host* reaches it, in both
+runtimes (process: it binds it; Docker: the port is published there). Inside the Docker network a component is
+reached by its name instead; ``Topology.seen_by_components`` says which of the two a config file must contain.
+
+Names: gateways ``gateway-a|b``, replicas ``replica-1|2``, links ``client-to-gateway-a``,
+``gateway-a-to-replica-1``: a link is one toxiproxy proxy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SERVICE_NAME = "llm.drillyard.test"
+SERVICE_PORT = 8080
+GATEWAYS = ("gateway-a", "gateway-b")
+REPLICAS = ("replica-1", "replica-2")
+
+#: Stack defects that can be switched on to prove that a drill notices them (DESIGN §6): name -> what is wrong.
+DEFECTS: Mapping[str, str] = {
+    "no_gateway_retries": "the gateways do not retry a failed request on another replica",
+    "no_readiness_checks": "the gateways neither check replicas actively nor take them out passively",
+    "bypass_toxiproxy": "the gateways talk to the replicas directly, past toxiproxy",
+    "html_errors": "the gateways answer errors with their built-in HTML pages",
+    "no_gateway_timeout": "the gateways wait for an answer for ten minutes",
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One thing that runs. ``ports`` maps a port's purpose to its number; paths are on the port named first."""
+
+    name: str
+    role: str  # gateway | replica | toxiproxy | dns | exporter | prometheus | alertmanager
+    address: str  # loopback address on which the host reaches it
+    ports: Mapping[str, int]
+    depends_on: tuple[str, ...] = ()
+    liveness_path: str | None = None
+    readiness_path: str | None = None
+    probe_port: str = "http"  # which of ``ports`` the two paths are on
+
+    def url(self, port: str = "http", path: str = "") -> str:
+        """Base URL at which the host reaches ``port`` of this component."""
+        return f"http://{self.address}:{self.ports[port]}{path}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One network link, one toxiproxy proxy: whoever connects to ``listen`` ends at ``target``'s http port."""
+
+    name: str
+    source: str  # "client" or a gateway
+    target: str  # a gateway or a replica
+    listen_address: str  # host side
+    listen_port: int  # the same number on the host and inside the Docker network
+
+
+@dataclass(frozen=True)
+class GatewayPolicy:
+    """What the gateways enforce. Times in seconds, sizes in bytes, rates per minute and key."""
+
+    first_byte_timeout_s: float = 3.0  # a stream that has sent no response byte for so long is retried, then 504
+    stream_idle_timeout_s: float = 10.0  # gap inside a running stream
+    answer_timeout_s: float = 60.0  # non-streamed answer
+    connect_timeout_s: float = 1.0
+    retries: int = 2
+    queue_timeout_s: float = 2.0
+    replica_max_connections: int = 32
+    queue_max: int = 64
+    check_interval_s: float = 1.0
+    check_timeout_s: float = 1.0
+    check_fall: int = 2
+    check_rise: int = 2
+    passive_error_limit: int = 3
+    body_bytes_max: int = 65536
+    chat_max_tokens: int = 1024
+    completions_max_tokens: int = 1024
+    requests_per_minute: int = 600
+    tokens_per_minute: int = 200_000
+    retry_after_s: int = 1
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The whole stack of one instance."""
+
+    instance: int = 0
+    runtime: str = "process"  # process | docker
+    engine: str = "vllm"  # vllm | sim
+    models: Mapping[str, str] = field(default_factory=dict)  # replica -> model name (v1, …), path or hub id
+    gateway_policy: GatewayPolicy = field(default_factory=GatewayPolicy)
+    defects: frozenset[str] = frozenset()
+    kv_cache_bytes: int = 64 * 1024 * 1024
+    max_model_len: int = 2048
+
+    def host(self, last: int) -> str:
+        """The loopback address with that last byte in this instance's range."""
+        return f"127.0.{self.instance}.{last}"
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """All components, dependencies first."""
+        replicas = tuple(
+            Component(
+                name,
+                "replica",
+                self.host(20 + i),
+                {"http": 8000},
+                liveness_path="/health",
+                readiness_path="/v1/models",
+            )
+            for i, name in enumerate(REPLICAS, 1)
+        )
+        links = {link.name: link.listen_port for link in self.links if link.source != "client"}
+        toxiproxy = Component(
+            "toxiproxy", "toxiproxy", self.host(5), {"api": 8474, **links}, liveness_path="/version", probe_port="api"
+        )
+        gateways = tuple(
+            Component(
+                name,
+                "gateway",
+                self.host(10 + i),
+                {"http": 8080, "metrics": 8404},
+                depends_on=("toxiproxy",),
+                liveness_path="/livez",
+                readiness_path="/readyz",
+            )
+            for i, name in enumerate(GATEWAYS, 1)
+        )
+        dns = Component("dns", "dns", self.host(53), {"dns": 5300}, depends_on=GATEWAYS)
+        exporter = Component(
+            "exporter",
+            "exporter",
+            self.host(91),
+            {"http": 9109},
+            depends_on=(*GATEWAYS, *REPLICAS),
+            liveness_path="/healthz",
+        )
+        alertmanager = Component(
+            "alertmanager",
+            "alertmanager",
+            self.host(93),
+            {"http": 9093},
+            depends_on=("exporter",),
+            liveness_path="/-/healthy",
+            readiness_path="/-/ready",
+        )
+        prometheus = Component(
+            "prometheus",
+            "prometheus",
+            self.host(90),
+            {"http": 9090},
+            depends_on=("alertmanager",),
+            liveness_path="/-/healthy",
+            readiness_path="/-/ready",
+        )
+        return (*replicas, toxiproxy, *gateways, dns, exporter, alertmanager, prometheus)
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """One link per edge: client to each gateway, each gateway to each replica."""
+        client = tuple(
+            Link(f"client-to-{gw}", "client", gw, self.host(110 + i), SERVICE_PORT) for i, gw in enumerate(GATEWAYS, 1)
+        )
+        inner = tuple(
+            Link(f"{gw}-to-{replica}", gw, replica, self.host(5), 21000 + 10 * g + r)
+            for g, gw in enumerate(GATEWAYS, 1)
+            for r, replica in enumerate(REPLICAS, 1)
+        )
+        return client + inner
+
+    def component(self, name: str) -> Component:
+        """The component called ``name``; KeyError when there is none."""
+        return {c.name: c for c in self.components}[name]
+
+    def link(self, name: str) -> Link:
+        """The link called ``name``; KeyError when there is none."""
+        return {link.name: link for link in self.links}[name]
+
+    def seen_by_components(self, component: str) -> str:
+        """The host name or address by which *other components* reach ``component`` in this runtime."""
+        return component if self.runtime == "docker" else self.component(component).address
+
+    def fingerprint(self) -> str:
+        """Short hash of everything that shapes the running stack: a warm stack is reused only when equal."""
+        data = dataclasses.asdict(self)
+        data["defects"] = sorted(self.defects)
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
