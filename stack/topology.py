@@ -58,14 +58,17 @@ class Link:
     source: str  # "client" or a gateway
     target: str  # a gateway or a replica
     listen_address: str  # host side
-    listen_port: int  # the same number on the host and inside the Docker network
+    listen_port: int  # host side
+    inside_port: int  # the port on which toxiproxy listens inside its container
 
 
 @dataclass(frozen=True)
 class GatewayPolicy:
     """What the gateways enforce. Times in seconds, sizes in bytes, rates per minute and key."""
 
-    first_byte_timeout_s: float = 3.0  # a stream that has sent no response byte for so long is retried, then 504
+    first_byte_timeout_s: float = (
+        3.0  # a stream that has sent no response byte for so long is retried, then 504
+    )
     stream_idle_timeout_s: float = 10.0  # gap inside a running stream
     answer_timeout_s: float = 60.0  # non-streamed answer
     connect_timeout_s: float = 1.0
@@ -119,7 +122,12 @@ class Topology:
         )
         links = {link.name: link.listen_port for link in self.links if link.source != "client"}
         toxiproxy = Component(
-            "toxiproxy", "toxiproxy", self.host(5), {"api": 8474, **links}, liveness_path="/version", probe_port="api"
+            "toxiproxy",
+            "toxiproxy",
+            self.host(5),
+            {"api": 8474, **links},
+            liveness_path="/version",
+            probe_port="api",
         )
         gateways = tuple(
             Component(
@@ -166,10 +174,11 @@ class Topology:
     def links(self) -> tuple[Link, ...]:
         """One link per edge: client to each gateway, each gateway to each replica."""
         client = tuple(
-            Link(f"client-to-{gw}", "client", gw, self.host(110 + i), SERVICE_PORT) for i, gw in enumerate(GATEWAYS, 1)
+            Link(f"client-to-{gw}", "client", gw, self.host(110 + i), SERVICE_PORT, 20000 + i)
+            for i, gw in enumerate(GATEWAYS, 1)
         )
         inner = tuple(
-            Link(f"{gw}-to-{replica}", gw, replica, self.host(5), 21000 + 10 * g + r)
+            Link(f"{gw}-to-{replica}", gw, replica, self.host(5), 21000 + 10 * g + r, 21000 + 10 * g + r)
             for g, gw in enumerate(GATEWAYS, 1)
             for r, replica in enumerate(REPLICAS, 1)
         )

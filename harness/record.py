@@ -1,0 +1,229 @@
+"""The run folder: everything that was seen, appended as it happens.
+
+``runs/<id>/`` holds
+
+=================== ========================================================================================
+plan.json           what will be done: drill, scenario, seed, versions, topology, phases, time anchor (save 0)
+events.jsonl        one JSON object per line, see ``Event``
+undo.jsonl          the undo journal (harness/undo.py)
+requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``
+metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``
+load.json           what the load generator was told, and ``load-summary.json`` what it did
+logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
+verdict.json        harness/judge.py (save 2)
+report.html, junit.xml
+=================== ========================================================================================
+
+All times are seconds since the run's zero on the monotonic clock of the load generator's host (``*_s``), with
+one wall-clock anchor in the plan: ``plan["anchor"] = {"mono_s": …, "wall": ISO 8601}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.errors import RunFolderError
+
+SCHEMA_VERSION = 1
+
+#: Outcome of an attempt: exactly one of these (METRICS.md).
+OUTCOMES = (
+    "ok", "shed_429", "shed_503", "http_4xx", "http_5xx", "dns_error", "connect_error", "tls_error",
+    "protocol_error", "timeout_ttft", "timeout_stall", "timeout_total", "broken_stream", "inband_error",
+    "empty", "wrong_model", "cancelled_intended", "cancelled_drain", "not_sent",
+)  # fmt: skip
+
+#: One row per attempt. Null means «not measured», never 0.
+REQUEST_COLUMNS = pa.schema(
+    [
+        ("request_id", pa.string()),  # the same for all attempts of a request; sent as X-Request-Id
+        ("attempt", pa.int16()),  # 1, 2, …
+        ("final", pa.bool_()),  # the last attempt: its outcome is the request's
+        ("user_id", pa.string()),
+        ("cohort", pa.string()),
+        ("deployment", pa.string()),  # the model name that was asked for
+        ("served_version", pa.string()),  # the model name that the answer carried
+        ("replica", pa.string()),  # X-Drillyard-Replica of the answer
+        ("gateway", pa.string()),  # loopback address that the client connected to
+        ("phase", pa.string()),  # of the intended start; filled in when the run is saved
+        ("straddles", pa.string()),  # fault phase that began or was healed while the request was in flight
+        ("intended_start_s", pa.float64()),  # of the request, by the schedule
+        ("start_s", pa.float64()),  # of this attempt
+        ("schedule_lag_ms", pa.float64()),  # first attempts only
+        ("dns_ms", pa.float64()),
+        ("connect_ms", pa.float64()),  # null on a reused connection
+        ("first_byte_sent_s", pa.float64()),
+        ("headers_ms", pa.float64()),  # response headers − start
+        ("ttft_ms", pa.float64()),
+        ("ttft_from_schedule_ms", pa.float64()),
+        ("e2e_ms", pa.float64()),  # last byte (or the failure) − start
+        ("e2e_from_schedule_ms", pa.float64()),
+        ("queue_gateway_ms", pa.float64()),  # from the gateway's log, by request id; filled in at save 1
+        ("max_stall_ms", pa.float64()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),  # the server's usage
+        ("content_events", pa.int32()),  # events with content that were counted
+        ("outcome", pa.string()),
+        ("subtype", pa.string()),  # e.g. refused, no_answer, eof_before_response, reset, fin
+        ("http_status", pa.int16()),
+        ("finish_reason", pa.string()),
+        ("error_type", pa.string()),  # error.type, error.code, error.message of a JSON error body
+        ("error_code", pa.string()),
+        ("error_message", pa.string()),
+        ("error_request_id", pa.string()),
+        ("retry_after_s", pa.float64()),  # Retry-After header of the answer
+        ("retry_delay_ms", pa.float64()),  # how long the client waited before this attempt; null on the first
+        ("max_tokens", pa.int32()),
+        ("prompt_chars", pa.int32()),
+        ("prompt_hash", pa.string()),  # keyed; the key lives as long as the run
+        ("answer_chars", pa.int32()),
+        ("answer_hash", pa.string()),
+        ("answer_correct", pa.bool_()),  # eval prompts: the answer is the expected one; else null
+    ]
+)
+
+#: One row per sample, long format. ``labels`` is "k=v,k=v" sorted, or "".
+METRIC_COLUMNS = pa.schema(
+    [
+        ("t_s", pa.float64()),
+        ("component", pa.string()),
+        ("metric", pa.string()),
+        ("labels", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened. Kinds in use:
+
+    ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven``
+    / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
+    {fault, phase, on, before, during, after, why}, ``steady_state`` {phase, reached, why}, ``load_started`` /
+    ``load_stopped``, ``probe_error`` {probe, why}, ``component_restarted`` {component}, ``interrupted`` {signal},
+    ``note`` {text}.
+    """
+
+    t_s: float
+    kind: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class RunFolder:
+    """One run on disk. Reading needs nothing but the folder; writing appends and fsyncs events."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, root: Path, run_id: str) -> RunFolder:
+        """Make ``root/run_id`` with its ``logs/`` and point ``root/latest`` at it."""
+        folder = cls(root / run_id)
+        (folder.path / "logs").mkdir(parents=True)
+        latest = root / "latest"
+        if latest.is_symlink() or latest.exists():
+            latest.unlink()
+        latest.symlink_to(run_id)
+        return folder
+
+    def plan(self) -> dict[str, Any]:
+        """plan.json. RunFolderError when missing, broken or of another schema version."""
+        plan = self.read_json("plan.json")
+        if plan.get("schema") != SCHEMA_VERSION:
+            raise RunFolderError(
+                f"{self.path / 'plan.json'}: found schema {plan.get('schema')!r}, this version reads {SCHEMA_VERSION}"
+            )
+        return plan
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object of the folder. RunFolderError when it is missing or broken."""
+        try:
+            data = json.loads((self.path / name).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunFolderError(f"{self.path / name}: cannot be read as JSON ({error})") from error
+        if not isinstance(data, dict):
+            raise RunFolderError(f"{self.path / name}: found {type(data).__name__}, expected a JSON object")
+        return data
+
+    def write_json(self, name: str, data: dict[str, Any]) -> None:
+        """Write atomically: readers see the old file or the whole new one."""
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(
+            json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n"
+        )
+        temporary.replace(self.path / name)
+
+    def events(self) -> list[Event]:
+        """All events in order; a torn last line (the harness died while writing it) is left out."""
+        path = self.path / "events.jsonl"
+        if not path.exists():
+            return []
+        events = []
+        for line in path.read_text().splitlines():
+            try:
+                raw = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            events.append(Event(raw.pop("t_s"), raw.pop("kind"), raw))
+        return events
+
+    def requests(self) -> pd.DataFrame:
+        """All attempts, columns of ``REQUEST_COLUMNS``; empty frame with those columns when there are none."""
+        return self._table("requests.parquet", REQUEST_COLUMNS)
+
+    def metrics(self) -> pd.DataFrame:
+        """All samples, columns of ``METRIC_COLUMNS``."""
+        return self._table("metrics.parquet", METRIC_COLUMNS)
+
+    def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
+        path = self.path / name
+        table = pq.read_table(path) if path.exists() else schema.empty_table()
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+
+class EventLog:
+    """Appends events to a run folder, stamped with seconds since the run's zero."""
+
+    def __init__(self, folder: RunFolder, zero_mono_s: float) -> None:
+        self.folder, self.zero_mono_s = folder, zero_mono_s
+        self._file = (folder.path / "events.jsonl").open("a", buffering=1)
+
+    def now_s(self) -> float:
+        """Seconds since the run's zero."""
+        return time.monotonic() - self.zero_mono_s
+
+    def add(self, kind: str, **data: Any) -> Event:
+        """Record one event now."""
+        event = Event(round(self.now_s(), 6), kind, data)
+        flat = {"t_s": event.t_s, "kind": kind, **data}
+        self._file.write(json.dumps(flat, ensure_ascii=False, default=_as_json) + "\n")
+        return event
+
+    def close(self) -> None:
+        """Close the file; events cannot be added any more."""
+        self._file.close()
+
+
+def anchor() -> dict[str, Any]:
+    """The monotonic and the wall clock, read together: the zero of a run."""
+    return {"mono_s": time.monotonic(), "wall": dt.datetime.now(dt.UTC).isoformat()}
+
+
+def _as_json(value: Any) -> Any:
+    return (
+        dataclasses.asdict(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type)
+        else str(value)
+    )
