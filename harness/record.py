@@ -159,9 +159,7 @@ class RunFolder:
     def write_json(self, name: str, data: dict[str, Any]) -> None:
         """Write atomically: readers see the old file or the whole new one."""
         temporary = self.path / f".{name}.tmp"
-        temporary.write_text(
-            json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n"
-        )
+        temporary.write_text(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n")
         temporary.replace(self.path / name)
 
     def events(self) -> list[Event]:
@@ -222,8 +220,4 @@ def anchor() -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    return (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else str(value)
-    )
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)

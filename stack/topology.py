@@ -66,9 +66,7 @@ class Link:
 class GatewayPolicy:
     """What the gateways enforce. Times in seconds, sizes in bytes, rates per minute and key."""
 
-    first_byte_timeout_s: float = (
-        3.0  # a stream that has sent no response byte for so long is retried, then 504
-    )
+    first_byte_timeout_s: float = 3.0  # a stream that has sent no response byte for so long is retried, then 504
     stream_idle_timeout_s: float = 10.0  # gap inside a running stream
     answer_timeout_s: float = 60.0  # non-streamed answer
     connect_timeout_s: float = 1.0
