@@ -1,0 +1,64 @@
+"""A drill: what we believe, what is done, how it is judged, what to do when it is red. One file each in drills/."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.verdict import CheckResult
+
+if TYPE_CHECKING:
+    from harness.view import RunView
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Check:
+    """An invariant, judged from a stored run.
+
+    ``needs`` names what has to be valid before the value may be compared: ``"load"`` (the generator kept its
+    schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven). ``safety`` checks may FAIL even
+    in an invalid run.
+    """
+
+    name: str
+    question: str  # what the check asks, as one sentence for people
+    run: Callable[[RunView], CheckResult]
+    needs: frozenset[str] = frozenset()
+    safety: bool = False
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Everything about a drill that is no data. ``scenario`` is a file stem in scenarios/."""
+
+    name: str
+    title: str
+    hypothesis: str
+    scenario: str
+    checks: tuple[Check, ...]
+    runbook: str  # what to do when it is red, markdown
+    briefing: str  # the symptoms only, for a game day
+
+
+def names() -> list[str]:
+    """The names of all drills, sorted: one per file in drills/."""
+    return sorted(p.stem.replace("_", "-") for p in (ROOT / "drills").glob("*.py") if p.stem != "__init__")
+
+
+def load(name: str) -> Drill:
+    """The drill called ``name``. UsageError with the nearest name when there is none."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"there is no drill {name!r}.{hint} Known drills: {', '.join(names())}")
+    drill = importlib.import_module(f"drills.{name.replace('-', '_')}").DRILL
+    if not isinstance(drill, Drill):
+        raise UsageError(f"drills/{name.replace('-', '_')}.py: DRILL is {type(drill).__name__}, expected a Drill")
+    return drill

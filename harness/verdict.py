@@ -1,0 +1,61 @@
+"""PASS, FAIL, INCONCLUSIVE, and how they are merged: the worst wins, FAIL > INCONCLUSIVE > PASS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """Outcome of a check or of a whole run."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}[self.value]
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """FAIL if any failed, else INCONCLUSIVE if any is, else PASS. Nothing at all proves nothing: INCONCLUSIVE."""
+    seen = set(statuses)
+    for status in (Status.FAIL, Status.INCONCLUSIVE, Status.PASS):
+        if status in seen:
+            return status
+    return Status.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    ``measured`` is None when nothing could be measured, and then ``status`` is never PASS. ``why`` is one sentence
+    for people. ``objective`` is the limit as text, numbers filled in (``"≤ 3640 ms (3000 + 2 × 320)"``).
+    """
+
+    name: str
+    status: Status
+    why: str
+    objective: str = ""
+    measured: float | None = None
+    unit: str = ""
+    margin: float | None = None  # distance to the limit in ``unit``, positive on the good side
+    samples: int | None = None
+    phase: str | None = None
+    examples: tuple[str, ...] = ()  # request ids
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict of a run: merged status, the reason in one line, validity findings, every check."""
+
+    status: Status
+    reason: str
+    validity: tuple[CheckResult, ...]
+    checks: tuple[CheckResult, ...]
