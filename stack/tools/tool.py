@@ -1,0 +1,85 @@
+"""Finding the external programs that a stack is made of.
+
+What the machine has in its PATH (or in ``/usr/sbin``, which an ordinary user's PATH lacks on Debian) is used;
+else what ``make setup`` unpacked or built under ``.tools/``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.errors import MissingTool
+from stack.tools import places
+
+#: Searched after PATH: Debian puts daemons there.
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that can be started: its absolute path, and what its environment needs on top of the caller's."""
+
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where to look for one tool. ``commands`` are names in PATH, best first; ``places`` are under ``.tools/``."""
+
+    commands: tuple[str, ...]
+    places: tuple[str, ...]
+    unpacked: bool = False  # came out of Debian packages: needs the libraries unpacked beside it
+
+
+#: Every name that ``require`` knows.
+ORIGINS: Mapping[str, Origin] = {
+    "haproxy": Origin(("haproxy",), ("root/usr/sbin/haproxy",), unpacked=True),
+    "pdns_server": Origin(("pdns_server",), ("bin/pdns_server",), unpacked=True),
+    "prometheus": Origin(("prometheus",), ("root/usr/bin/prometheus",), unpacked=True),
+    "promtool": Origin(("promtool",), ("root/usr/bin/promtool",), unpacked=True),
+    "alertmanager": Origin(
+        ("alertmanager", "prometheus-alertmanager"), ("root/usr/bin/prometheus-alertmanager",), unpacked=True
+    ),
+    "chromium": Origin(
+        ("chromium", "chromium-browser", "google-chrome"), ("bin/chromium",), unpacked=False
+    ),
+    "toxiproxy-server": Origin(("toxiproxy-server",), ("bin/toxiproxy-server",)),
+    "vllm-python": Origin((), ("vllm/bin/python",)),
+}
+
+
+def require(name: str) -> Tool:
+    """The tool called ``name``. Raises MissingTool saying where it was looked for and what brings it."""
+    found = find(name)
+    if found is None:
+        origin = ORIGINS[name]
+        looked = [f"`{command}` in PATH and {', '.join(SYSTEM_FOLDERS)}" for command in origin.commands]
+        looked += [str(places.TOOLS / place) for place in origin.places]
+        remedy = "make chromium" if name == "chromium" else "make setup"
+        raise MissingTool(f"{name} is not there (looked for {'; '.join(looked)}). Run `{remedy}` to bring it.")
+    return found
+
+
+def find(name: str) -> Tool | None:
+    """The tool called ``name``, or None where it is neither on the machine nor under ``.tools/``."""
+    origin = ORIGINS[name]
+    search_path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
+    for command in origin.commands:
+        if on_machine := shutil.which(command, path=search_path):
+            return Tool(Path(on_machine).absolute())
+    for place in origin.places:
+        path = places.TOOLS / place
+        if os.access(path, os.X_OK):
+            return Tool(path, library_env(places.TOOLS / "root") if origin.unpacked else {})
+    return None
+
+
+def library_env(root: Path) -> dict[str, str]:
+    """The environment with which a program unpacked below ``root`` finds the libraries unpacked with it."""
+    folders = sorted({str(p.parent) for pattern in ("lib/*/*.so*", "usr/lib/*/*.so*") for p in root.glob(pattern)})
+    return {"LD_LIBRARY_PATH": os.pathsep.join(folders)} if folders else {}
