@@ -1,0 +1,116 @@
+"""How a replica's engine is started: vLLM, or the simulator that looks like it.
+
+Every flag and variable is one that vLLM 0.32 has; FACTS and the comments say what each is for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from stack import models
+from stack.topology import Topology
+
+DEPLOYMENT = "drillyard"  # the model name that every request asks for
+DEFAULT_MODEL = "v1"
+MODELS_IN_CONTAINER = "/models"  # where the Docker runtime mounts what ``mounts`` lists
+
+SEQUENCES_MAX = 32  # decoded side by side in one replica
+#: Running + waiting in one replica, refused with 503 above it. The gateways hold back more than they send
+#: (``replica_max_connections`` each), so this binds only when both of them send all they may, or somebody goes past them.
+REQUESTS_MAX = 64
+
+
+def model_name(topology: Topology, replica: str) -> str:
+    """The model that ``replica`` serves: a name of ours, a path or a hub id."""
+    return topology.models.get(replica, DEFAULT_MODEL)
+
+
+def served_version(topology: Topology, replica: str) -> str:
+    """What the replica's answers carry as ``model``; the simulator needs no trained weights and says ``@sim``.
+
+    Raises MissingTool when a model of ours is to be served by vLLM and is not trained.
+    """
+    name = model_name(topology, replica)
+    return f"{Path(name).name}@sim" if topology.engine == "sim" else models.version(name)
+
+
+def mounts(topology: Topology) -> dict[str, str]:
+    """Folders that replicas need when they run in containers: host folder -> folder inside, read-only."""
+    if topology.engine == "sim":
+        return {}
+    names = {model_name(topology, c.name) for c in topology.components if c.role == "replica"}
+    folders = {name: Path(models.locate(name)).resolve() for name in names}
+    return {str(folder): _inside(name, folder) for name, folder in folders.items() if folder.is_dir()}
+
+
+def engine_command(topology: Topology, replica: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Arguments after the Python interpreter, and the environment on top of the usual one, for one replica.
+
+    Raises MissingTool when vLLM is to serve a model of ours that is not trained.
+    """
+    if topology.engine == "sim":
+        return _simulator(topology, replica, host, port), {}
+    return _vllm(topology, replica, host, port)
+
+
+def _simulator(topology: Topology, replica: str, host: str, port: int) -> list[str]:
+    return [
+        *("-m", "stack.simulator"),
+        *("--host", host),
+        *("--port", str(port)),
+        *("--model-name", served_version(topology, replica)),
+        *("--deployment", DEPLOYMENT),
+    ]
+
+
+def _vllm(topology: Topology, replica: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    name = model_name(topology, replica)
+    model, policy = models.locate(name), topology.gateway_policy
+    local = Path(model).is_dir()
+    # max_new_tokens here is a ceiling and the default at once: what the gateway's caps overlook ends at it.
+    tokens_max = max(policy.chat_max_tokens, policy.completions_max_tokens)
+    arguments = [
+        *("-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", _inside(name, Path(model).resolve()) if local and topology.runtime == "docker" else model),
+        *("--served-model-name", served_version(topology, replica), DEPLOYMENT),
+        *("--host", host),
+        *("--port", str(port)),
+        *("--max-model-len", str(topology.max_model_len)),
+        *("--kv-cache-memory-bytes", str(topology.kv_cache_bytes)),
+        *("--max-num-seqs", str(SEQUENCES_MAX)),
+        *("--max-num-queued-reqs", str(REQUESTS_MAX)),
+        *("--override-generation-config", json.dumps({"max_new_tokens": tokens_max})),
+        "--enforce-eager",  # nothing to compile: start-up counts
+        *("--distributed-executor-backend", "uni"),  # the worker lives in the engine process: one start-up less
+        "--enable-request-id-headers",
+        "--disable-fastapi-docs",
+        *("--disable-access-log-for-endpoints", "/health,/metrics,/v1/models"),  # polled several times a second
+    ]
+    if name in models.TRAINED:
+        arguments += ["--dtype", "float32"]  # as trained; `auto` would round them to 16 bits
+    return arguments, _vllm_environment(local)
+
+
+def _vllm_environment(local: bool) -> dict[str, str]:
+    environment = {
+        "OMP_NUM_THREADS": "1",  # replicas share the cores with everything else: more threads only fight
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_HOST_IP": "127.0.0.1",  # else the engine's own queues sit on the network card's address
+        "VLLM_SERVER_DEV_MODE": "1",  # /reset_prefix_cache proves that no KV block is held; loopback only
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if local:
+        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return environment
+
+
+def _inside(name: str, folder: Path) -> str:
+    """Folder of a model inside a container; two foreign folders of one name do not meet."""
+    if name in models.TRAINED:
+        return f"{MODELS_IN_CONTAINER}/{name}"
+    return f"{MODELS_IN_CONTAINER}/{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
