@@ -1,0 +1,34 @@
+"""The link carries only so many bytes per second."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from harness.adapters.toxiproxy import Toxic
+from harness.faults.link import LinkFault
+from harness.probes.path import PathSample
+from harness.scenario import Strict
+
+
+class Options(Strict):
+    """``rate_kb`` in kilobytes per second."""
+
+    rate_kb: int = Field(ge=1)
+
+
+class Bandwidth(LinkFault):
+    """Toxiproxy's ``bandwidth`` on the way back to the client."""
+
+    Options = Options
+    type = "bandwidth"
+
+    def toxic(self) -> Toxic:
+        """Rate in KB/s."""
+        return Toxic("drillyard_bandwidth", "bandwidth", "downstream", {"rate": self.options.rate_kb})
+
+    def extra_ms(self, before: PathSample) -> float:
+        """Half of what the body of the healthy crossing needs at that rate."""
+        return 0.5 * before.body_bytes / (self.options.rate_kb * 1024) * 1000
+
+
+FAULT = Bandwidth

@@ -1,0 +1,108 @@
+"""What a fault is. One file per fault beside this one; the file's name is the ``type`` in a scenario.
+
+A fault proves its effect and its healing on the data path; the proof is evidence for the report. Undo is data
+(harness/undo.py): what it takes to heal is written down before anything is injected, and healing is nothing else
+than running that data, so that another process can do it as well.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from harness.adapters.toxiproxy import Toxiproxy
+from harness.errors import FaultError
+from harness.probes.path import PathProbe
+from harness.undo import Undo
+from stack.topology import Topology
+
+
+@dataclass(frozen=True)
+class World:
+    """What faults act on and measure with."""
+
+    topology: Topology
+    toxiproxy: Toxiproxy
+    path: PathProbe
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether an effect (or a healing) was seen, in words for the report."""
+
+    proven: bool
+    why: str
+    before: str
+    seen: str
+
+
+class Fault(Protocol):
+    """One fault on one target, for one phase."""
+
+    Options: type[BaseModel]
+    id: str  # unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"
+    type: str
+    on: str  # the link or component
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        """Make the fault for one target; ``options`` is an instance of ``Options``."""
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """Names of everything that this fault can be put on."""
+
+    def undo(self) -> Undo:
+        """What takes the fault back."""
+
+    async def measure(self, world: World) -> None:
+        """Remember what the target does while healthy. FaultError when it is not healthy."""
+
+    async def inject(self, world: World) -> None:
+        """Break it."""
+
+    async def verify(self, world: World) -> Proof:
+        """Measure the effect on the data path."""
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Measure that the effect is gone; waits for it, bounded."""
+
+
+def _remove_toxic(world: World, args: Mapping[str, Any]) -> None:
+    world.toxiproxy.remove(args["proxy"], args["toxic"])
+
+
+#: What undo records may ask for. Each is idempotent and blocks for a bounded time.
+UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {"remove_toxic": _remove_toxic}
+
+
+def take_back(world: World, undo: Undo) -> None:
+    """Run one undo record. FaultError when its action is unknown; AdapterError when it fails."""
+    try:
+        action = UNDO_ACTIONS[undo.action]
+    except KeyError:
+        raise FaultError(f"undo record {undo.id!r} asks for {undo.action!r}, which nobody knows how to do") from None
+    action(world, undo.args)
+
+
+def types() -> list[str]:
+    """All fault types, sorted: one per file in harness/faults."""
+    package = importlib.import_module("harness.faults")
+    found = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    return sorted(found - {"base", "link"})
+
+
+def fault_class(type_name: str) -> type[Fault]:
+    """The class behind a type name of ``types()``."""
+    cls: type[Fault] = importlib.import_module(f"harness.faults.{type_name}").FAULT
+    return cls
+
+
+def matching(type_name: str, on: str, topology: Topology) -> list[str]:
+    """The targets of that fault type which the glob ``on`` matches, in the topology's order."""
+    return [name for name in fault_class(type_name).targets(topology) if fnmatch.fnmatchcase(name, on)]

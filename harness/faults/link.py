@@ -1,0 +1,107 @@
+"""What all faults of a network link share: one toxic, and proof by requests that cross the link."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+
+from harness.adapters.toxiproxy import Toxic
+from harness.errors import FaultError
+from harness.faults.base import Proof, World
+from harness.probes.path import PathSample, synthetic
+from harness.undo import Undo
+from stack.topology import Topology
+
+#: How long a crossing may take while we look for an effect: far above a healthy one, well inside a phase.
+LOOK_S = 4.0
+#: How long healing may take to show on the data path.
+HEALED_WITHIN_S = 10.0
+
+
+class LinkFault:
+    """A fault of one link. Subclasses give ``Options``, ``toxic`` and ``extra_ms``."""
+
+    Options: ClassVar[type[BaseModel]]
+    type: ClassVar[str]
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        self.id, self.on, self.options = id, on, options
+        self.before: PathSample | None = None
+
+    def toxic(self) -> Toxic:
+        """The toxic that makes the fault."""
+        raise NotImplementedError
+
+    def extra_ms(self, before: PathSample) -> float:
+        """How much longer a crossing must take than ``before`` for the effect to be real."""
+        raise NotImplementedError
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All links."""
+        return [link.name for link in topology.links]
+
+    def undo(self) -> Undo:
+        """Remove the toxic."""
+        return Undo(self.id, "remove_toxic", {"proxy": self.on, "toxic": self.toxic().name})
+
+    async def measure(self, world: World) -> None:
+        """Cross the healthy link once, for comparison; a second try forgives a hiccup."""
+        for _ in range(2):
+            self.before = await self._cross(world)
+            if self.before.outcome == "ok":
+                return
+        raise FaultError(
+            f"{self.on} does not work before the fault ({self.before.describe()}): nothing to compare with"
+        )
+
+    async def inject(self, world: World) -> None:
+        """Add the toxic."""
+        await asyncio.to_thread(world.toxiproxy.add, self.on, self.toxic())
+
+    async def verify(self, world: World) -> Proof:
+        """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers."""
+        before = self._before()
+        during = await self._cross(world)
+        seen = during.describe()
+        if during.outcome == "ok":
+            grown = (during.e2e_ms or 0) - (before.e2e_ms or 0)
+            proven = grown >= self.extra_ms(before)
+            why = f"crossing {self.on} took {grown:+.0f} ms compared with before, at least {self.extra_ms(before):.0f} needed"
+            return Proof(proven, why if proven else f"the fault had no effect: {why}", before.describe(), seen)
+        if not await self._far_side_answers(world):
+            return Proof(False, f"{self.on}: its far side does not answer either", before.describe(), seen)
+        return Proof(True, f"nothing usable crossed {self.on} ({seen})", before.describe(), seen)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Cross until it is as quick as before (3 × or + 1 s, whichever is more), for at most 10 s."""
+        before = self._before()
+        limit_ms = max(3 * (before.e2e_ms or 0), (before.e2e_ms or 0) + 1000)
+        deadline = time.monotonic() + HEALED_WITHIN_S
+        while True:
+            after = await self._cross(world)
+            listed = await asyncio.to_thread(world.toxiproxy.toxics, self.on)
+            gone = self.toxic().name not in {toxic.name for toxic in listed}
+            if gone and after.outcome == "ok" and (after.e2e_ms or 0) <= limit_ms:
+                return Proof(True, f"{self.on} works as before", before.describe(), after.describe())
+            if time.monotonic() > deadline:
+                why = f"{self.on} is not as before {HEALED_WITHIN_S:.0f} s after the heal (limit {limit_ms:.0f} ms)"
+                return Proof(False, why, before.describe(), after.describe())
+            await asyncio.sleep(0.2)
+
+    async def _cross(self, world: World) -> PathSample:
+        return await world.path.measure(world.topology.link(self.on), LOOK_S)
+
+    async def _far_side_answers(self, world: World) -> bool:
+        target = world.topology.component(world.topology.link(self.on).target)
+        if target.role != "replica":
+            return True
+        return await synthetic(target.url(), world.path.deployment, LOOK_S) is not None
+
+    def _before(self) -> PathSample:
+        if self.before is None:
+            raise FaultError(f"{self.id}: verify was called before measure")
+        return self.before

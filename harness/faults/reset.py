@@ -1,0 +1,32 @@
+"""Connections over the link are reset."""
+
+from __future__ import annotations
+
+from harness.adapters.toxiproxy import Toxic
+from harness.faults.link import LOOK_S, LinkFault
+from harness.probes.path import PathSample
+from harness.scenario import Seconds, Strict
+
+
+class Options(Strict):
+    """``after`` is how long a connection lives before the reset."""
+
+    after: Seconds = 0.0
+
+
+class Reset(LinkFault):
+    """Toxiproxy's ``reset_peer`` on the way back to the client."""
+
+    Options = Options
+    type = "reset"
+
+    def toxic(self) -> Toxic:
+        """Milliseconds until the reset."""
+        return Toxic("drillyard_reset", "reset_peer", "downstream", {"timeout": int(self.options.after * 1000)})
+
+    def extra_ms(self, before: PathSample) -> float:
+        """A whole answer, however late, is no reset."""
+        return LOOK_S * 1000 + 1
+
+
+FAULT = Reset

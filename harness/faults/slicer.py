@@ -1,0 +1,42 @@
+"""The link delivers small slices with a pause between them: streams stutter."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from harness.adapters.toxiproxy import Toxic
+from harness.faults.link import LinkFault
+from harness.probes.path import PathSample
+from harness.scenario import Seconds, Strict
+
+
+class Options(Strict):
+    """Slices of ``size`` bytes (± ``variation``), ``delay`` between two of them."""
+
+    size: int = Field(ge=1)
+    variation: int = Field(default=0, ge=0)
+    delay: Seconds
+
+
+class Slicer(LinkFault):
+    """Toxiproxy's ``slicer`` on the way back to the client."""
+
+    Options = Options
+    type = "slicer"
+
+    def toxic(self) -> Toxic:
+        """Sizes in bytes, delay in microseconds."""
+        options = self.options
+        attributes = {
+            "average_size": options.size,
+            "size_variation": options.variation,
+            "delay": int(options.delay * 1_000_000),
+        }
+        return Toxic("drillyard_slicer", "slicer", "downstream", attributes)
+
+    def extra_ms(self, before: PathSample) -> float:
+        """Half of the pauses that the body of the healthy crossing would be cut by."""
+        return 0.5 * before.body_bytes / self.options.size * self.options.delay * 1000
+
+
+FAULT = Slicer

@@ -1,0 +1,145 @@
+"""Measures a link on the data path: one small streamed request that must cross it.
+
+A link between a gateway and a replica is measured *through that gateway* (operator key and ``X-Drillyard-Pin``), never
+by connecting to toxiproxy directly: if the gateway goes another way than through the link, the fault shows no effect,
+and that is the point. A link between clients and a gateway is measured at the address that DNS hands to clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from stack.topology import Link, Topology
+
+#: Long enough to see gaps and a byte rate, short enough to be cheap: about 6 kB of events.
+PROBE_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class PathSample:
+    """One crossing of a link. Times in ms since the request was begun; None when it never came to that."""
+
+    outcome: str  # ok | timeout | refused | broken | http_<status>
+    headers_ms: float | None = None
+    first_body_ms: float | None = None
+    e2e_ms: float | None = None  # until the end, whatever it was
+    max_gap_ms: float | None = None  # longest silence between two reads of the body
+    body_bytes: int = 0
+    reads: int = 0  # how many pieces the body came in
+
+    def describe(self) -> str:
+        """One phrase for evidence tables."""
+        if self.outcome == "ok":
+            return f"answered in {self.e2e_ms:.0f} ms (first byte {self.headers_ms:.0f} ms, {self.body_bytes} B)"
+        return f"{self.outcome} after {self.e2e_ms:.0f} ms, {self.body_bytes} B received"
+
+
+class PathProbe:
+    """Sends pinned requests over links of one stack."""
+
+    def __init__(self, topology: Topology, operator_key: str, deployment: str) -> None:
+        self.topology, self.operator_key, self.deployment = topology, operator_key, deployment
+
+    async def measure(self, link: Link, deadline_s: float, prompt_chars: int = 0) -> PathSample:
+        """Cross ``link`` once; ``prompt_chars`` makes the request itself bigger. Never raises for network trouble."""
+        headers = {"Authorization": f"Bearer {self.operator_key}"}
+        if link.source == "client":
+            url = f"http://{link.listen_address}:{link.listen_port}"
+        else:
+            url = self.topology.component(link.source).url()
+            headers["X-Drillyard-Pin"] = link.target
+        started = time.monotonic()
+        reads: list[tuple[float, int]] = []
+        headers_ms: float | None = None
+        outcome = "timeout"
+        try:
+            async with (
+                asyncio.timeout(deadline_s),
+                httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+            ):
+                async with client.stream(
+                    "POST", f"{url}/v1/chat/completions", json=self._body(prompt_chars), headers=headers
+                ) as response:
+                    headers_ms = _ms_since(started)
+                    last = b""
+                    async for piece in response.aiter_raw():
+                        reads.append((_ms_since(started), len(piece)))
+                        last = (last + piece)[-64:]
+                    outcome = _outcome(response.status_code, last)
+        except TimeoutError:
+            outcome = "timeout"
+        except httpx.ConnectError:
+            outcome = "refused"
+        except httpx.HTTPError:
+            outcome = "broken"
+        return _sample(outcome, headers_ms, _ms_since(started), reads)
+
+    def _body(self, prompt_chars: int) -> dict[str, object]:
+        content = "Say something." + " word" * (prompt_chars // 5)
+        return {
+            "model": self.deployment,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": PROBE_TOKENS,
+            "ignore_eos": True,
+            "temperature": 0,
+            "stream": True,
+        }
+
+
+async def synthetic(url: str, deployment: str, deadline_s: float) -> float | None:
+    """Ask a replica directly for one token; time to the first content event in ms, None when none came in time."""
+    body = {
+        "model": deployment,
+        "messages": [{"role": "user", "content": "ping"}],
+        "max_tokens": 1,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    started = time.monotonic()
+    try:
+        async with (
+            asyncio.timeout(deadline_s),
+            httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+        ):
+            async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
+                async for line in response.aiter_lines():
+                    if response.status_code == 200 and _has_choice(line):
+                        return _ms_since(started)
+    except (TimeoutError, httpx.HTTPError):
+        return None
+    return None
+
+
+def _has_choice(line: str) -> bool:
+    if not line.startswith("data: {"):
+        return False
+    choices = json.loads(line.removeprefix("data: ")).get("choices")
+    return bool(choices) and choices[0].get("finish_reason") is not None
+
+
+def _outcome(status: int, tail: bytes) -> str:
+    if status != 200:
+        return f"http_{status}"
+    return "ok" if tail.rstrip().endswith(b"data: [DONE]") else "broken"
+
+
+def _sample(outcome: str, headers_ms: float | None, e2e_ms: float, reads: list[tuple[float, int]]) -> PathSample:
+    gaps = [later - earlier for (earlier, _), (later, _) in zip(reads, reads[1:], strict=False)]
+    return PathSample(
+        outcome=outcome,
+        headers_ms=headers_ms,
+        first_body_ms=reads[0][0] if reads else None,
+        e2e_ms=e2e_ms,
+        max_gap_ms=max(gaps) if gaps else None,
+        body_bytes=sum(size for _, size in reads),
+        reads=len(reads),
+    )
+
+
+def _ms_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000
