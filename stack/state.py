@@ -1,0 +1,161 @@
+"""What this checkout started, one folder per instance: ``.state/<instance>/``.
+
+============== =======================================================================================
+stack.json     ``StackState``: what runs, and the instance id that proves it to be ours
+keys.json      the gateways' keys (stack/keys.py)
+config/        rendered configuration, a folder per component (stack/config.py)
+data/          what components write, a folder per component
+logs/          ``<component>.log``; kept by ``down`` until the next ``up``
+lock           held by whoever brings the instance up or down
+============== =======================================================================================
+
+A loopback address or a name proves nothing (another checkout may use the same); the random instance id does: every
+process of a stack carries it in its environment as ``DRILLYARD_INSTANCE_ID``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StackError, UsageError
+from stack.topology import Topology
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+STATE_ROOT = CHECKOUT / ".state"
+SCHEMA_VERSION = 1
+INSTANCE_VARIABLE = "DRILLYARD_INSTANCE_ID"
+COMPONENT_VARIABLE = "DRILLYARD_COMPONENT"
+
+
+@dataclass(frozen=True)
+class ProcessMark:
+    """One process of this host: a pid alone may be somebody else's by now, with its start time it may not."""
+
+    pid: int
+    created_s: float  # psutil's create_time, seconds since the epoch
+
+
+@dataclass(frozen=True)
+class StackState:
+    """stack.json. ``fingerprint`` covers the topology and all that was rendered from it."""
+
+    runtime: str
+    fingerprint: str
+    topology: dict[str, Any]  # as ``topology_data`` gives it
+    instance_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    started: str = dataclasses.field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat())
+    supervisor: ProcessMark | None = None  # process runtime only
+    sockets: str | None = None  # folder of the unix sockets, process runtime only
+
+
+def instance_folder(topology: Topology, root: Path = STATE_ROOT) -> Path:
+    """``.state/<instance>``; not made here."""
+    return root / str(topology.instance)
+
+
+def socket_folder(topology: Topology) -> Path:
+    """Where this instance's unix sockets lie: a short path (their limit is 108 bytes), not made here.
+
+    Below XDG_RUNTIME_DIR where the user has one, else /tmp. The name holds user, checkout and instance.
+    """
+    runtime_folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime_folder) if runtime_folder and os.access(runtime_folder, os.W_OK | os.X_OK) else Path("/tmp")
+    if len(str(base)) > 60:
+        base = Path("/tmp")
+    checkout = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
+    return base / f"drillyard-{os.getuid()}-{checkout}-{topology.instance}"
+
+
+def make_private(folder: Path) -> None:
+    """Make ``folder`` with mode 700, or take the one that is there.
+
+    Raises UsageError when it is not a folder of this user that only they can enter: /tmp is everybody's.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise UsageError(
+            f"{folder}: found owner {found.st_uid} and mode {stat.S_IMODE(found.st_mode):o}, expected a folder of "
+            f"user {os.getuid()} with mode 700; remove it and try again"
+        )
+
+
+def topology_data(topology: Topology) -> dict[str, Any]:
+    """The topology as JSON data."""
+    return {**dataclasses.asdict(topology), "defects": sorted(topology.defects)}
+
+
+def load(folder: Path) -> StackState | None:
+    """The state in ``folder``, None when nothing was started. UsageError when the file is broken or too new."""
+    path = folder / "stack.json"
+    try:
+        raw = json.loads(path.read_text())
+        if raw.pop("schema") != SCHEMA_VERSION:
+            raise ValueError(f"expected schema {SCHEMA_VERSION}")
+        mark = raw.pop("supervisor")
+        return StackState(**raw, supervisor=ProcessMark(**mark) if mark else None)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: not a state that this version wrote ({error}). End what runs of instance {folder.name} "
+            f"by hand, then remove that file"
+        ) from error
+
+
+def save(folder: Path, state: StackState) -> None:
+    """Write stack.json; a reader sees the old one or the whole new one."""
+    data = {"schema": SCHEMA_VERSION, **dataclasses.asdict(state)}
+    temporary = folder / ".stack.json.tmp"
+    with temporary.open("w") as file:
+        file.write(json.dumps(data, indent=2, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / "stack.json")
+
+
+def remove(folder: Path) -> None:
+    """Forget what was started; harmless when there is nothing."""
+    (folder / "stack.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, say: Callable[[str], None], timeout_s: float = 600.0) -> Iterator[None]:
+    """Hold the instance's lock; the kernel drops it when its holder dies. StackError after ``timeout_s``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lock"
+    with path.open("a+") as file:
+        deadline, said = time.monotonic() + timeout_s, False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                holder = path.read_text().strip() or "unknown"
+                if time.monotonic() >= deadline:
+                    raise StackError(
+                        f"process {holder} has been bringing instance {folder.name} up or down for more than "
+                        f"{timeout_s:.0f} s; look at it, end it if it hangs, and try again"
+                    ) from error
+                if not said:
+                    say(f"waiting for process {holder}, which brings instance {folder.name} up or down right now")
+                    said = True
+                time.sleep(0.1)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
