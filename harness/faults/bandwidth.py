@@ -16,7 +16,7 @@ class Options(Strict):
     rate_kb: int = Field(ge=1)
 
 
-class Bandwidth(LinkFault):
+class Bandwidth(LinkFault[Options]):
     """Toxiproxy's ``bandwidth`` on the way back to the client."""
 
     Options = Options

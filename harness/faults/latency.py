@@ -15,7 +15,7 @@ class Options(Strict):
     jitter: Seconds = 0.0
 
 
-class Latency(LinkFault):
+class Latency(LinkFault[Options]):
     """Toxiproxy's ``latency`` on the way back to the client."""
 
     Options = Options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -21,13 +21,16 @@ LOOK_S = 4.0
 HEALED_WITHIN_S = 10.0
 
 
-class LinkFault:
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+
+class LinkFault(Generic[OptionsT]):
     """A fault of one link. Subclasses give ``Options``, ``toxic`` and ``extra_ms``."""
 
     Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
+    def __init__(self, id: str, on: str, options: OptionsT) -> None:
         self.id, self.on, self.options = id, on, options
         self.before: PathSample | None = None
 
@@ -51,12 +54,11 @@ class LinkFault:
     async def measure(self, world: World) -> None:
         """Cross the healthy link once, for comparison; a second try forgives a hiccup."""
         for _ in range(2):
-            self.before = await self._cross(world)
-            if self.before.outcome == "ok":
+            sample = await self._cross(world)
+            if sample.outcome == "ok":
+                self.before = sample
                 return
-        raise FaultError(
-            f"{self.on} does not work before the fault ({self.before.describe()}): nothing to compare with"
-        )
+        raise FaultError(f"{self.on} does not work before the fault ({sample.describe()}): nothing to compare with")
 
     async def inject(self, world: World) -> None:
         """Add the toxic."""
@@ -70,7 +72,8 @@ class LinkFault:
         if during.outcome == "ok":
             grown = (during.e2e_ms or 0) - (before.e2e_ms or 0)
             proven = grown >= self.extra_ms(before)
-            why = f"crossing {self.on} took {grown:+.0f} ms compared with before, at least {self.extra_ms(before):.0f} needed"
+            needed = self.extra_ms(before)
+            why = f"crossing {self.on} took {grown:+.0f} ms compared with before, at least {needed:.0f} needed"
             return Proof(proven, why if proven else f"the fault had no effect: {why}", before.describe(), seen)
         if not await self._far_side_answers(world):
             return Proof(False, f"{self.on}: its far side does not answer either", before.describe(), seen)

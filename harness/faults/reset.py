@@ -14,7 +14,7 @@ class Options(Strict):
     after: Seconds = 0.0
 
 
-class Reset(LinkFault):
+class Reset(LinkFault[Options]):
     """Toxiproxy's ``reset_peer`` on the way back to the client."""
 
     Options = Options

@@ -18,7 +18,7 @@ class Options(Strict):
     delay: Seconds
 
 
-class Slicer(LinkFault):
+class Slicer(LinkFault[Options]):
     """Toxiproxy's ``slicer`` on the way back to the client."""
 
     Options = Options

@@ -12,7 +12,7 @@ class Options(Strict):
     """No options: silence lasts until the heal, which closes the connections that were held."""
 
 
-class Timeout(LinkFault):
+class Timeout(LinkFault[Options]):
     """Toxiproxy's ``timeout`` with 0: data is swallowed until the toxic is removed."""
 
     Options = Options

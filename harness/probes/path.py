@@ -8,6 +8,7 @@ and that is the point. A link between clients and a gateway is measured at the a
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stack.topology import Link, Topology
 
 #: Long enough to see gaps and a byte rate, short enough to be cheap: about 6 kB of events.
 PROBE_TOKENS = 24
+CHAT = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,14 @@ class PathProbe:
             async with (
                 asyncio.timeout(deadline_s),
                 httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+                client.stream("POST", f"{url}{CHAT}", json=self._body(prompt_chars), headers=headers) as response,
             ):
-                async with client.stream(
-                    "POST", f"{url}/v1/chat/completions", json=self._body(prompt_chars), headers=headers
-                ) as response:
-                    headers_ms = _ms_since(started)
-                    last = b""
-                    async for piece in response.aiter_raw():
-                        reads.append((_ms_since(started), len(piece)))
-                        last = (last + piece)[-64:]
-                    outcome = _outcome(response.status_code, last)
+                headers_ms = _ms_since(started)
+                last = b""
+                async for piece in response.aiter_raw():
+                    reads.append((_ms_since(started), len(piece)))
+                    last = (last + piece)[-64:]
+                outcome = _outcome(response.status_code, last)
         except TimeoutError:
             outcome = "timeout"
         except httpx.ConnectError:
@@ -105,11 +105,11 @@ async def synthetic(url: str, deployment: str, deadline_s: float) -> float | Non
         async with (
             asyncio.timeout(deadline_s),
             httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+            client.stream("POST", f"{url}{CHAT}", json=body) as response,
         ):
-            async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
-                async for line in response.aiter_lines():
-                    if response.status_code == 200 and _has_choice(line):
-                        return _ms_since(started)
+            async for line in response.aiter_lines():
+                if response.status_code == 200 and _has_choice(line):
+                    return _ms_since(started)
     except (TimeoutError, httpx.HTTPError):
         return None
     return None
@@ -129,7 +129,7 @@ def _outcome(status: int, tail: bytes) -> str:
 
 
 def _sample(outcome: str, headers_ms: float | None, e2e_ms: float, reads: list[tuple[float, int]]) -> PathSample:
-    gaps = [later - earlier for (earlier, _), (later, _) in zip(reads, reads[1:], strict=False)]
+    gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(reads)]
     return PathSample(
         outcome=outcome,
         headers_ms=headers_ms,

@@ -1,0 +1,258 @@
+"""From a YAML file to a ``Scenario`` that can be run, or to one clear line with file:line.
+
+Steps: read → YAML tree with line numbers → overrides (``--set``) → strict data (pydantic) → timeline → faults and
+their targets → objectives and their sample sizes. Nothing is started before all of them hold.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from harness import expressions, slis
+from harness.errors import ScenarioError, UsageError
+from harness.faults import base as faults
+from harness.scenario import SLO, Phase, Scenario
+from stack.topology import GatewayPolicy, Topology
+
+_PERCENTILE = re.compile(r"_p(\d{1,2})_")
+
+
+def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
+    """The scenario in ``path`` with ``key.sub=value`` overrides. ScenarioError for anything wrong with it."""
+    node = _parse(path)
+    data = _with_overrides(path, _plain(path, node), overrides)
+    try:
+        scenario = Scenario.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ScenarioError(path, _line(node, first["loc"]), _sentence(first)) from None
+    for location, problem in _problems(scenario, topology or Topology()):
+        raise ScenarioError(path, _line(node, location), problem)
+    return scenario
+
+
+def _parse(path: Path) -> yaml.MappingNode:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ScenarioError(path, None, "there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(path, None, f"cannot be read ({error})") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ScenarioError(path, line, f"not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ScenarioError(path, None, f"not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise ScenarioError(path, 1, "found no mapping, expected keys such as name, load and phases")
+    return node
+
+
+def _plain(path: Path, node: yaml.Node, inside: frozenset[int] = frozenset()) -> Any:
+    """The tree as plain data. Written out by hand so that a key that stands twice is an error, not the last one."""
+    if id(node) in inside:
+        raise ScenarioError(path, node.start_mark.line + 1, "an alias that contains itself")
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ScenarioError(path, key.start_mark.line + 1, "found a list or mapping as a key, expected a word")
+            if key.value in mapping:
+                raise ScenarioError(path, key.start_mark.line + 1, f"the key {key.value!r} stands here twice")
+            mapping[key.value] = _plain(path, value, inside | {id(node)})
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(path, item, inside | {id(node)}) for item in node.value]
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+        raise ScenarioError(path, node.start_mark.line + 1, f"not a value we can use: {problem}") from None
+
+
+def _with_overrides(path: Path, data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {override!r}: expected key=value, such as load.rate=8/s or phases.1.duration=60s")
+        target: Any = data
+        *parents, last = key.split(".")
+        for part in parents:
+            target = _child(override, target, part)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {override!r}: {text!r} is no YAML value") from None
+        if isinstance(target, list):
+            _child(override, target, last)
+            target[int(last)] = value
+        else:
+            target[last] = value
+    return data
+
+
+def _child(override: str, target: Any, part: str) -> Any:
+    if isinstance(target, dict):
+        return target.setdefault(part, {})
+    if isinstance(target, list):
+        names = [item.get("name") if isinstance(item, dict) else None for item in target]
+        if part in names:
+            return target[names.index(part)]
+        if part.isdigit() and int(part) < len(target):
+            return target[int(part)]
+    raise UsageError(f"--set {override!r}: there is nothing called {part!r} there")
+
+
+def _line(node: yaml.Node, location: Sequence[Any]) -> int | None:
+    """The line of the deepest part of ``location`` that the file has."""
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == part), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _sentence(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        parent = _model_fields(error["loc"])
+        near = difflib.get_close_matches(str(error["loc"][-1]), parent, n=1)
+        return f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "missing":
+        return f"the key {where!r} is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    found = "" if message.startswith("found ") else f" (found {error['input']!r})"
+    return f"{where}: {message}{found}"
+
+
+def _model_fields(location: Sequence[Any]) -> list[str]:
+    """Every key of the scenario language: a typo is looked up among all of them."""
+    models = [Scenario, *_models_below(Scenario)]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_below(model: Any) -> Iterator[Any]:
+    for field in model.model_fields.values():
+        for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if hasattr(candidate, "model_fields"):
+                yield candidate
+                yield from _models_below(candidate)
+
+
+def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Everything that is wrong although each value alone is right, first things first."""
+    yield from _timeline_problems(scenario)
+    for i, phase in enumerate(scenario.phases):
+        yield from _fault_problems(("phases", i), phase, topology)
+    for i, slo in enumerate(scenario.slos):
+        for problem in slo_problems(scenario, slo):
+            yield ("slos", i), f"SLO {slo.name!r}: {problem}"
+
+
+def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], str]]:
+    seen: set[str] = set()
+    for i, phase in enumerate(scenario.phases):
+        if phase.name in seen:
+            yield ("phases", i, "name"), f"two phases are called {phase.name!r}"
+        seen.add(phase.name)
+        if phase.duration == 0:
+            yield ("phases", i, "duration"), f"phase {phase.name!r} lasts 0 s"
+        if phase.kind == "fault" and not phase.faults:
+            yield ("phases", i), f"phase {phase.name!r} is of kind fault but injects nothing"
+        if phase.kind != "fault" and phase.faults:
+            yield ("phases", i, "faults"), f"phase {phase.name!r} injects faults, so its kind must be fault"
+    kinds = [phase.kind for phase in scenario.phases]
+    if "fault" in kinds and "baseline" not in kinds[: kinds.index("fault")]:
+        yield ("phases",), "there is no baseline phase before the first fault: nothing to compare with"
+    if kinds and kinds[-1] == "fault":
+        yield ("phases", len(kinds) - 1), "the last phase is a fault: a recovery phase must follow, to prove the heal"
+
+
+def _fault_problems(
+    location: tuple[Any, ...], phase: Phase, topology: Topology
+) -> Iterator[tuple[tuple[Any, ...], str]]:
+    for i, spec in enumerate(phase.faults):
+        here = (*location, "faults", i)
+        if spec.type not in faults.types():
+            near = difflib.get_close_matches(spec.type, faults.types(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield (*here, "type"), f"there is no fault {spec.type!r}{hint} Known: {', '.join(faults.types())}"
+            continue
+        if not faults.matching(spec.type, spec.on, topology):
+            known = ", ".join(faults.fault_class(spec.type).targets(topology))
+            yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"
+        try:
+            faults.fault_class(spec.type).Options.model_validate(spec.options)
+        except ValidationError as error:
+            yield (*here, "options"), f"{spec.type}: {_sentence(error.errors()[0])}"
+
+
+def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
+    """What is wrong with one objective: unknown SLI, phase, cohort or name in it, or too few samples to judge."""
+    if slo.sli not in slis.names():
+        near = difflib.get_close_matches(slo.sli, slis.names(), n=1)
+        yield f"there is no SLI {slo.sli!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        return
+    by_name = {phase.name: phase for phase in scenario.phases}
+    unknown = [name for name in slo.phases if name not in by_name]
+    if unknown:
+        yield f"there is no phase {unknown[0]!r}; phases are {', '.join(by_name)}"
+        return
+    shares = {cohort.name: cohort.share for cohort in scenario.load.cohorts}
+    if slo.cohort is not None and slo.cohort not in shares:
+        yield f"there is no cohort {slo.cohort!r}; cohorts are {', '.join(shares)}"
+        return
+    share = 1.0 if slo.cohort is None else shares[slo.cohort] / sum(shares.values())
+    seconds = sum(by_name[name].duration for name in slo.phases)
+    yield from _too_few(slo.sli, scenario.load.rate * share * seconds, " + ".join(slo.phases))
+    try:
+        used = expressions.names(slo.objective)
+    except ValueError as error:
+        yield f"objective {slo.objective!r}: {error}"
+        return
+    known = {name.replace("-", "_"): phase for name, phase in by_name.items()}
+    known.setdefault("baseline", next((p for p in scenario.phases if p.kind == "baseline"), scenario.phases[0]))
+    for name in used:
+        yield from _name_problems(name, known, scenario.load.rate)
+
+
+def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator[str]:
+    owner, _, what = name.partition(".")
+    if owner == "gateway":
+        fields = GatewayPolicy.__dataclass_fields__
+        if what not in fields and what.removesuffix("_ms") + "_s" not in fields:
+            yield f"the gateway's policy has no {what!r}"
+    elif owner not in phases:
+        yield f"objective names {name!r}, but there is no phase {owner!r}"
+    elif what not in slis.names():
+        yield f"objective names {name!r}, but there is no SLI {what!r}"
+    else:
+        yield from _too_few(what, rate * phases[owner].duration, phases[owner].name)
+
+
+def _too_few(sli: str, expected: float, where: str) -> Iterator[str]:
+    """A percentile needs n·(1−p) ≥ 5 samples beyond it (METRICS.md), or it is no answer."""
+    match = _PERCENTILE.search(sli)
+    if match is None:
+        return
+    beyond = 1 - int(match[1]) / 100
+    needed = 5 / beyond if beyond > 0 else float("inf")
+    if expected < needed - 1e-6:
+        yield f"{sli} needs {needed:.0f} requests, {where} will have about {expected:.0f}: longer phase or higher rate"

@@ -1,0 +1,57 @@
+"""Replica metrics at 5 Hz, straight from each engine's ``/metrics``, past gateways and links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness.probes.base import Row
+from stack.topology import Component
+
+#: vLLM's name → ours. vLLM 0.32; the contract tests pin the names.
+WANTED: Mapping[str, str] = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:kv_cache_usage_perc": "kv_usage_ratio",
+    "vllm:generation_tokens_total": "generation_tokens_total",
+    "vllm:prompt_tokens_total": "prompt_tokens_total",
+    "vllm:request_success_total": "request_success_total",
+    "vllm:num_preemptions_total": "preemptions_total",
+    "vllm:admission_rejections_total": "admission_rejections_total",
+}
+
+
+class EngineProbe:
+    """One replica; sums a metric's series over their labels."""
+
+    period_s = 0.2
+
+    def __init__(self, replica: Component) -> None:
+        self.name, self._url = f"engine {replica.name}", replica.url(path="/metrics")
+        self._replica = replica.name
+        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+
+    async def sample(self) -> Sequence[Row]:
+        """``up`` = 0 and nothing else when the engine does not answer within a second."""
+        try:
+            response = await self._client.get(self._url)
+        except httpx.HTTPError:
+            return [Row(self._replica, "up", "", 0.0)]
+        if response.status_code != 200:
+            return [Row(self._replica, "up", "", 0.0)]
+        values = parse(response.text)
+        return [Row(self._replica, "up", "", 1.0), *(Row(self._replica, k, "", v) for k, v in values.items())]
+
+
+def parse(text: str) -> dict[str, float]:
+    """The wanted values of a metrics page, by our names. Only wanted lines are parsed: pages are 60 kB long."""
+    lines = [line for line in text.splitlines() if line.startswith(tuple(WANTED))]
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            name = WANTED.get(sample.name)
+            if name is not None:
+                values[name] = values.get(name, 0.0) + sample.value
+    return values

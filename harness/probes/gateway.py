@@ -1,0 +1,67 @@
+"""What each gateway thinks: which replicas are up, sessions, retries, redispatches, queue. From its CSV statistics."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import httpx
+
+from harness.probes.base import Row
+from stack.topology import Component
+
+#: HAProxy's column → ours (per server).
+COLUMNS = {
+    "stot": "server_sessions_total",
+    "wretr": "server_retries_total",
+    "wredis": "server_redispatches_total",
+    "qcur": "server_queue_current",
+    "scur": "server_sessions_current",
+    "weight": "server_weight",
+}
+
+
+class GatewayProbe:
+    """One gateway."""
+
+    period_s = 0.25
+
+    def __init__(self, gateway: Component) -> None:
+        self.name, self._gateway = f"gateway {gateway.name}", gateway.name
+        self._url = gateway.url("metrics", "/stats;csv")
+        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+
+    async def sample(self) -> Sequence[Row]:
+        """``up`` = 0 and nothing else when the gateway does not answer within a second."""
+        try:
+            response = await self._client.get(self._url)
+        except httpx.HTTPError:
+            return [Row(self._gateway, "up", "", 0.0)]
+        if response.status_code != 200:
+            return [Row(self._gateway, "up", "", 0.0)]
+        return [Row(self._gateway, "up", "", 1.0), *parse(self._gateway, response.text)]
+
+
+def parse(gateway: str, text: str) -> list[Row]:
+    """Rows of the serving backends' servers; pinned backends (``pin-…``) are the harness' own and left out.
+
+    A server that stands in several serving backends is up only when it is up in all of them; its counters add up.
+    """
+    up: dict[str, float] = {}
+    totals: dict[tuple[str, str], float] = {}
+    for line in csv.DictReader(io.StringIO(text.removeprefix("# "))):
+        if line["svname"] in ("FRONTEND", "BACKEND") or not line["svname"].startswith("replica-"):
+            continue
+        if line["pxname"].startswith("pin-"):
+            continue
+        server = line["svname"]
+        alive = 1.0 if line["status"].startswith(("UP", "no check")) else 0.0
+        up[server] = min(up.get(server, 1.0), alive)
+        for column, metric in COLUMNS.items():
+            if line.get(column):
+                totals[server, metric] = totals.get((server, metric), 0.0) + float(line[column])
+    rows = [Row(gateway, "server_up", f"server={server}", value) for server, value in up.items()]
+    rows += [Row(gateway, metric, f"server={server}", value) for (server, metric), value in totals.items()]
+    queued = sum(value for (_, metric), value in totals.items() if metric == "server_queue_current")
+    return [*rows, Row(gateway, "queue_current", "", queued)]

@@ -1,0 +1,32 @@
+"""Memory, CPU and restarts of every component, once a second, from the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from harness.probes.base import Row
+from stack.runtimes.base import Runtime
+
+
+class ResourceProbe:
+    """All components of one stack."""
+
+    name, period_s = "resources", 1.0
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def sample(self) -> Sequence[Row]:
+        """What the runtime could measure; what it could not is left out."""
+        return await asyncio.to_thread(self._rows)
+
+    def _rows(self) -> list[Row]:
+        rows = []
+        for state in self._runtime.states():
+            stats = self._runtime.stats(state.name)
+            measured = {"rss_bytes": stats.rss_bytes, "cpu_s": stats.cpu_s, "oom_kills": stats.oom_kills}
+            rows += [Row(state.name, key, "", float(value)) for key, value in measured.items() if value is not None]
+            rows.append(Row(state.name, "restarts_total", "", float(state.restarts)))
+            rows.append(Row(state.name, "running_state", "", float(state.state == "running")))
+        return rows

@@ -1,0 +1,147 @@
+"""A stored run as judges and reports see it: read-only, built from the run folder and nothing else."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from harness import phases
+from harness.errors import RunFolderError
+from harness.phases import PhaseSpan
+from harness.record import Event, RunFolder
+from harness.scenario import SLO, ClientLimits, Retries
+
+
+class RunView:
+    """Read access to one run. Raises RunFolderError when the plan or a table cannot be read.
+
+    The frames of ``requests``, ``final`` and ``attempts`` carry one more column than the file: ``judged_phase``,
+    the phase that a request is judged with, which is ``straddles`` where that is set, else ``phase``.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.plan: dict[str, Any] = folder.plan()
+        self._events = tuple(folder.events())
+
+    @cached_property
+    def phases(self) -> tuple[PhaseSpan, ...]:
+        """Phases that were started, in order."""
+        return phases.spans(self._events, {p["name"]: p["kind"] for p in self.planned_phases})
+
+    @cached_property
+    def planned_phases(self) -> tuple[dict[str, Any], ...]:
+        """Phases of the scenario as data: name, kind, duration in seconds, faults."""
+        return tuple(self.plan["scenario"]["phases"])
+
+    @cached_property
+    def slos(self) -> tuple[SLO, ...]:
+        """Objectives of the scenario."""
+        return tuple(SLO.model_validate(slo) for slo in self.plan["scenario"].get("slos", ()))
+
+    @cached_property
+    def limits(self) -> ClientLimits:
+        """How long the clients waited, in seconds."""
+        # Stored durations are plain seconds, so the validators for text with units must not run again.
+        return ClientLimits.model_construct(**self.plan["scenario"]["load"]["limits"])
+
+    @cached_property
+    def retries(self) -> Retries:
+        """The clients' retry policy, in seconds."""
+        return Retries.model_construct(**self.plan["scenario"]["load"]["retries"])
+
+    @cached_property
+    def gateway_policy(self) -> dict[str, float]:
+        """Numbers of the gateways' policy under the names of ``stack.topology.GatewayPolicy``."""
+        return {k: float(v) for k, v in self.plan.get("gateway_policy", {}).items()}
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """All attempts, columns of ``record.REQUEST_COLUMNS`` and ``judged_phase``."""
+        frame = self.folder.requests()
+        # The run was cut off before save 1 had filled them in, or they are stored: the events decide either way.
+        if frame["phase"].isna().all():
+            frame = phases.assign(frame, self.phases)
+        straddles = frame["straddles"].astype(object)
+        return frame.assign(judged_phase=straddles.where(straddles.notna(), frame["phase"].astype(object)))
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """One row per request: its last attempt."""
+        return self.requests[self.requests["final"].eq(True)]
+
+    def attempts(self, phase: str | None = None) -> pd.DataFrame:
+        """All attempts, or those of the requests that are judged with ``phase``."""
+        return self.requests if phase is None else self.requests[self.requests["judged_phase"].eq(phase)]
+
+    @cached_property
+    def _metrics(self) -> pd.DataFrame:
+        return self.folder.metrics().sort_values("t_s", kind="stable")
+
+    @cached_property
+    def _metrics_by_name(self) -> dict[tuple[str, str], pd.DataFrame]:
+        grouped = self._metrics.groupby(["component", "metric"], sort=False)
+        return {(str(key[0]), str(key[1])): frame for key, frame in grouped}
+
+    def metrics(
+        self, component: str, metric: str, labels: str | None = None, phase: str | None = None
+    ) -> pd.DataFrame:
+        """Samples of one metric by time. ``labels`` are all that a sample must carry (``"server=replica-1"``).
+
+        With ``phase`` only samples between its start and its end. Empty when there are none.
+        """
+        frame = self._metrics_by_name.get((component, metric), self._metrics.iloc[:0])
+        if labels is not None:
+            wanted = set(labels.split(","))
+            frame = frame[[wanted <= set(str(text).split(",")) for text in frame["labels"]]]
+        if phase is not None:
+            span = self.phase(phase)
+            end = float("inf") if span is not None and span.end_s is None else span.end_s if span else -1.0
+            frame = frame[frame["t_s"].between(span.start_s if span else 0.0, end)]
+        return frame
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Components of which there are samples, sorted."""
+        return tuple(sorted({component for component, _ in self._metrics_by_name}))
+
+    def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
+        """Events in order, of one kind and one phase when asked for."""
+        return tuple(
+            e for e in self._events if kind in (None, e.kind) and (phase is None or e.data.get("phase") == phase)
+        )
+
+    def phase(self, name: str) -> PhaseSpan | None:
+        """The phase called ``name``; None when it never started."""
+        return next((p for p in self.phases if p.name == name), None)
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """Name of the first phase of kind baseline in the plan."""
+        return next((p["name"] for p in self.planned_phases if p["kind"] == "baseline"), None)
+
+    @cached_property
+    def fault_phases(self) -> tuple[str, ...]:
+        """Names of the planned phases that inject something."""
+        return tuple(p["name"] for p in self.planned_phases if p.get("faults"))
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What the load generator said of itself (load-summary.json); None when it left nothing."""
+        try:
+            return self.folder.read_json("load-summary.json")
+        except RunFolderError:
+            return None
+
+    @property
+    def interrupted(self) -> str | None:
+        """Why the run is no complete one, or None."""
+        for event in self.events("interrupted"):
+            return f"the run was interrupted ({event.data.get('signal', 'unknown signal')}) after {event.t_s:.1f} s"
+        open_phases = [p.name for p in self.phases if not p.finished]
+        if open_phases:
+            return f"the run broke off in phase {open_phases[0]}"
+        missing = [p["name"] for p in self.planned_phases if self.phase(p["name"]) is None]
+        return f"phase {missing[0]} never started" if missing else None
