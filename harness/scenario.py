@@ -46,6 +46,7 @@ class Cohort(Strict):
     prompts: Literal["eval", "long"] = "eval"
     max_tokens: int = Field(default=48, ge=1)
     stream: bool = True
+    cancel_after: Seconds | None = None  # these users hang up so long after the start of each attempt
 
 
 class ClientLimits(Strict):
