@@ -29,27 +29,24 @@ class Tool:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where to look for one tool. ``commands`` are names in PATH, best first; ``places`` are under ``.tools/``."""
+    """Where to look for one tool: under which names in PATH (best first), then at which place under ``.tools/``."""
 
     commands: tuple[str, ...]
-    places: tuple[str, ...]
-    unpacked: bool = False  # came out of Debian packages: needs the libraries unpacked beside it
+    place: str
+    libraries: str | None = None  # folder under .tools/ into which the libraries it may need were unpacked
+    remedy: str = "make setup"
 
 
 #: Every name that ``require`` knows.
 ORIGINS: Mapping[str, Origin] = {
-    "haproxy": Origin(("haproxy",), ("root/usr/sbin/haproxy",), unpacked=True),
-    "pdns_server": Origin(("pdns_server",), ("bin/pdns_server",), unpacked=True),
-    "prometheus": Origin(("prometheus",), ("root/usr/bin/prometheus",), unpacked=True),
-    "promtool": Origin(("promtool",), ("root/usr/bin/promtool",), unpacked=True),
-    "alertmanager": Origin(
-        ("alertmanager", "prometheus-alertmanager"), ("root/usr/bin/prometheus-alertmanager",), unpacked=True
-    ),
-    "chromium": Origin(
-        ("chromium", "chromium-browser", "google-chrome"), ("bin/chromium",), unpacked=False
-    ),
-    "toxiproxy-server": Origin(("toxiproxy-server",), ("bin/toxiproxy-server",)),
-    "vllm-python": Origin((), ("vllm/bin/python",)),
+    "haproxy": Origin(("haproxy",), "root/usr/sbin/haproxy", "root"),
+    "pdns_server": Origin(("pdns_server",), "bin/pdns_server", "root"),
+    "prometheus": Origin(("prometheus",), "root/usr/bin/prometheus", "root"),
+    "promtool": Origin(("promtool",), "root/usr/bin/promtool", "root"),
+    "alertmanager": Origin(("alertmanager", "prometheus-alertmanager"), "root/usr/bin/prometheus-alertmanager", "root"),
+    "chromium": Origin(("chromium", "chromium-browser", "google-chrome"), "bin/chromium", "chromium", "make chromium"),
+    "toxiproxy-server": Origin(("toxiproxy-server",), "bin/toxiproxy-server"),
+    "vllm-python": Origin((), "vllm/bin/python", "root"),
 }
 
 
@@ -59,24 +56,32 @@ def require(name: str) -> Tool:
     if found is None:
         origin = ORIGINS[name]
         looked = [f"`{command}` in PATH and {', '.join(SYSTEM_FOLDERS)}" for command in origin.commands]
-        looked += [str(places.TOOLS / place) for place in origin.places]
-        remedy = "make chromium" if name == "chromium" else "make setup"
-        raise MissingTool(f"{name} is not there (looked for {'; '.join(looked)}). Run `{remedy}` to bring it.")
+        looked.append(str(places.TOOLS / origin.place))
+        raise MissingTool(f"{name} is not there (looked for {'; '.join(looked)}). Run `{origin.remedy}` to bring it.")
     return found
 
 
 def find(name: str) -> Tool | None:
     """The tool called ``name``, or None where it is neither on the machine nor under ``.tools/``."""
-    origin = ORIGINS[name]
+    return on_machine(name) or brought(name)
+
+
+def on_machine(name: str) -> Tool | None:
+    """The tool called ``name`` as the machine itself has it."""
     search_path = os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS])
-    for command in origin.commands:
-        if on_machine := shutil.which(command, path=search_path):
-            return Tool(Path(on_machine).absolute())
-    for place in origin.places:
-        path = places.TOOLS / place
-        if os.access(path, os.X_OK):
-            return Tool(path, library_env(places.TOOLS / "root") if origin.unpacked else {})
+    for command in ORIGINS[name].commands:
+        if path := shutil.which(command, path=search_path):
+            return Tool(Path(path).absolute())
     return None
+
+
+def brought(name: str) -> Tool | None:
+    """The tool called ``name`` as set-up brought it."""
+    origin = ORIGINS[name]
+    path = places.TOOLS / origin.place
+    if not os.access(path, os.X_OK):
+        return None
+    return Tool(path, library_env(places.TOOLS / origin.libraries) if origin.libraries else {})
 
 
 def library_env(root: Path) -> dict[str, str]:

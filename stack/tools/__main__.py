@@ -1,0 +1,47 @@
+"""`python -m stack.tools install`: bring everything that a drill needs and that the machine lacks.
+
+Exit codes: 0 all is there; 64 something could not be brought (the message says what to do); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from harness.errors import DrillyardError
+from stack.tools.install import bring, browser, parts_for
+from stack.tools.progress import Progress
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m stack.tools", description=__doc__)
+    parser.add_argument(
+        "what", choices=("install", "chromium"), help="install: what a stack needs; chromium: for tests"
+    )
+    parser.add_argument("--runtime", choices=("auto", "process", "docker"), default=os.environ.get("RUNTIME") or "auto")
+    parser.add_argument("--engine", choices=("vllm", "sim"), default=os.environ.get("ENGINE") or "vllm")
+    chosen = parser.parse_args(arguments)
+    progress = Progress()
+    try:
+        parts = browser() if chosen.what == "chromium" else parts_for(_runtime(chosen.runtime), chosen.engine)
+        if bring(parts, progress):
+            progress.say(f"set-up: everything is there ({', '.join(part.title for part in parts)})")
+    except DrillyardError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("set-up: interrupted; run it again and it goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _runtime(name: str) -> str:
+    """The runtime that ``auto`` stands for on this machine."""
+    return name if name != "auto" else "process"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

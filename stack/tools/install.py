@@ -1,0 +1,42 @@
+"""What set-up brings for which use, and bringing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stack.tools import chromium, debian, models, toxiproxy, vllm
+from stack.tools.lock import only_one
+from stack.tools.part import Part
+from stack.tools.progress import Progress
+
+
+def parts_for(runtime: str, engine: str) -> tuple[Part, ...]:
+    """The parts that a stack with this runtime (process, docker) and engine (vllm, sim) needs, in order.
+
+    Docker brings the programs in its images; the models are trained on the machine either way and mounted.
+    """
+    programs = (debian.PART, toxiproxy.PART) if runtime == "process" else ()
+    environment = (vllm.PART,) if (runtime, engine) == ("process", "vllm") else ()
+    weights = (models.PART,) if engine == "vllm" else ()
+    return (*programs, *environment, *weights)
+
+
+def browser() -> tuple[Part, ...]:
+    """What the tests of the report need."""
+    return (chromium.PART,)
+
+
+def bring(parts: Sequence[Part], progress: Progress) -> bool:
+    """Bring what is missing; True when nothing was. Raises MissingTool saying what failed and what to do.
+
+    What is done stays done: the next call goes on after it.
+    """
+    if all(part.is_current() for part in parts):
+        return True
+    with only_one(progress.say):
+        for part in parts:
+            if part.is_current():  # perhaps brought by the set-up that we have just waited for
+                continue
+            with progress.step(part.title) as step:
+                part.bring(step)
+    return False

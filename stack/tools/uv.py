@@ -1,0 +1,38 @@
+"""Python environments and wheels through uv, which the harness' own environment contains.
+
+uv makes environments without ``ensurepip``, so a Debian without python3-venv is no obstacle here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stack.tools.execution import execute
+from stack.tools.progress import Step
+
+PROGRAM = Path(sys.executable).with_name("uv")
+
+
+def make_environment(folder: Path, step: Step, log: str, remedy: str) -> None:
+    """A fresh virtual environment in ``folder`` with the same interpreter as ours."""
+    interpreter = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+    argv = [
+        PROGRAM,
+        "venv",
+        "--no-project",
+        "--no-python-downloads",
+        "--clear",
+        "--force",
+        "--python",
+        interpreter,
+        folder,
+    ]
+    execute(argv, step, log, remedy, limit_s=120)
+
+
+def pip_install(arguments: Sequence[str | Path], step: Step, log: str, remedy: str) -> None:
+    """`uv pip install` with ``arguments``, which say where to (``--target`` or ``--python``) and what."""
+    argv: list[str | Path] = [PROGRAM, "pip", "install", *arguments]
+    execute(argv, step, log, remedy)

