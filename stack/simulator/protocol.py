@@ -1,0 +1,210 @@
+"""Request bodies, errors, chunks and answers as vLLM 0.32's OpenAI server reads and writes them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from stack.simulator.tokens import count_chat, tokenize
+
+
+class Refusal(Exception):
+    """An error answer in vLLM's shape: ``{"error": {"message", "type", "param", "code"}}``."""
+
+    def __init__(self, status: int, kind: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
+
+    @classmethod
+    def of_body(cls, error: ValidationError) -> Refusal:
+        """400 for a body that does not fit; ``param`` is the place of the first error."""
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(("body", *map(str, first["loc"])))
+        count = error.error_count()
+        lines = f"{count} validation {'error' if count == 1 else 'errors'}:\n  {first}"
+        return cls(400, "Bad Request", lines, place)
+
+
+class Message(BaseModel):
+    """One turn of a conversation; content may come in parts, of which only text counts here."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+    @property
+    def text(self) -> str:
+        """All its text."""
+        if isinstance(self.content, list):
+            return "\n".join(str(part.get("text", "")) for part in self.content)
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """OpenAI's ``stream_options``."""
+
+    include_usage: bool = False
+
+
+class Generation(BaseModel):
+    """What both kinds of request have in common; unknown fields are ignored, as vLLM does."""
+
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+    @property
+    def asked_tokens(self) -> tuple[str, int | None]:
+        """Name and value of the field that limits the answer."""
+        return "max_tokens", self.max_tokens
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a usage chunk ends the stream."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class ChatRequest(Generation):
+    """``POST /v1/chat/completions``."""
+
+    messages: list[Message]
+    max_completion_tokens: int | None = None
+
+    @property
+    def asked_tokens(self) -> tuple[str, int | None]:
+        """``max_completion_tokens`` goes before ``max_tokens``."""
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return super().asked_tokens
+
+    @property
+    def question(self) -> str:
+        """What is answered: the last message."""
+        return self.messages[-1].text if self.messages else ""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the rendered conversation."""
+        return count_chat([message.text for message in self.messages])
+
+
+class CompletionRequest(Generation):
+    """``POST /v1/completions``; one prompt, as text."""
+
+    prompt: str
+
+    @property
+    def asked_tokens(self) -> tuple[str, int | None]:
+        """16 where nothing is asked for."""
+        return "max_tokens", 16 if self.max_tokens is None else self.max_tokens
+
+    @property
+    def question(self) -> str:
+        """What is answered."""
+        return self.prompt
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(tokenize(self.prompt))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one answer is written: as a chat completion or a text completion, whole or in chunks."""
+
+    chat: bool
+    request_id: str  # without prefix
+    model: str
+    prompt_tokens: int
+    include_usage: bool
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def _id(self) -> str:
+        return f"{'chatcmpl' if self.chat else 'cmpl'}-{self.request_id}"
+
+    def usage(self, completion_tokens: int) -> dict[str, int]:
+        """Token counts; the end-of-sequence token counts as generated."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + completion_tokens,
+            "completion_tokens": completion_tokens,
+        }
+
+    def role_event(self) -> bytes:
+        """The first event of a chat stream: the role and no text."""
+        choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        return self._event([choice], prompt_token_ids=None, prompt_text=None)
+
+    def text_event(self, text: str, finish_reason: str | None) -> bytes:
+        """An event with text; the one that carries a finish reason is the last but usage and [DONE]."""
+        choice: dict[str, Any] = {"index": 0, "delta": {"content": text}} if self.chat else {"index": 0, "text": text}
+        choice |= {"logprobs": None, "finish_reason": finish_reason}
+        if not self.chat:
+            choice |= {"stop_reason": None, "prompt_token_ids": None}
+        elif finish_reason is not None:
+            choice["stop_reason"] = None
+        choice["token_ids"] = None
+        if finish_reason is None or self.include_usage:
+            return self._event([choice])
+        return self._event([choice], system_fingerprint=FINGERPRINT)
+
+    def usage_event(self, completion_tokens: int) -> bytes:
+        """The event that ``stream_options.include_usage`` asks for."""
+        return self._event([], usage=self.usage(completion_tokens), system_fingerprint=FINGERPRINT)
+
+    def whole(self, text: str, finish_reason: str | None, completion_tokens: int) -> dict[str, Any]:
+        """The answer in one piece."""
+        choice: dict[str, Any] = {"index": 0}
+        if self.chat:
+            choice["message"] = {
+                "role": "assistant", "content": text, "refusal": None, "annotations": None, "audio": None,
+                "function_call": None, "reasoning": None,
+            }  # fmt: skip
+        else:
+            choice["text"] = text
+        choice |= {"logprobs": None, "finish_reason": finish_reason, "stop_reason": None, "token_ids": None}
+        if not self.chat:
+            choice |= {"prompt_logprobs": None, "prompt_token_ids": None}
+        choice["routed_experts"] = None
+        answer = {
+            "id": self._id,
+            "object": "chat.completion" if self.chat else "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": [choice],
+            "service_tier": None,
+            "system_fingerprint": FINGERPRINT,
+            "usage": {**self.usage(completion_tokens), "prompt_tokens_details": None},
+        }
+        if self.chat:
+            answer |= {"prompt_logprobs": None, "prompt_token_ids": None, "prompt_text": None}
+        return answer | {"kv_transfer_params": None}
+
+    def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        chunk = {
+            "id": self._id,
+            "object": "chat.completion.chunk" if self.chat else "text_completion",
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            **more,
+        }
+        return event(chunk)
+
+
+DONE = b"data: [DONE]\n\n"
+FINGERPRINT = "vllm-0.32.0-simulated"
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
