@@ -7,7 +7,6 @@ their targets → objectives and their sample sizes. Nothing is started before a
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from harness import expressions, slis
+from harness import expressions, sli
 from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
 from harness.scenario import SLO, Phase, Scenario
 from stack.topology import GatewayPolicy, Topology
-
-_PERCENTILE = re.compile(r"_p(\d{1,2})_")
 
 
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
@@ -206,10 +203,6 @@ def _fault_problems(
 
 def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
     """What is wrong with one objective: unknown SLI, phase, cohort or name in it, or too few samples to judge."""
-    if slo.sli not in slis.names():
-        near = difflib.get_close_matches(slo.sli, slis.names(), n=1)
-        yield f"there is no SLI {slo.sli!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-        return
     by_name = {phase.name: phase for phase in scenario.phases}
     unknown = [name for name in slo.phases if name not in by_name]
     if unknown:
@@ -221,9 +214,9 @@ def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
         return
     share = 1.0 if slo.cohort is None else shares[slo.cohort] / sum(shares.values())
     seconds = sum(by_name[name].duration for name in slo.phases)
-    yield from _too_few(slo.sli, scenario.load.rate * share * seconds, " + ".join(slo.phases))
+    yield from _sli_problems(slo.sli, scenario.load.rate * share * seconds, " + ".join(slo.phases))
     try:
-        used = expressions.names(slo.objective)
+        used = expressions.names(expressions.parse(slo.objective))
     except ValueError as error:
         yield f"objective {slo.objective!r}: {error}"
         return
@@ -241,18 +234,16 @@ def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator
             yield f"the gateway's policy has no {what!r}"
     elif owner not in phases:
         yield f"objective names {name!r}, but there is no phase {owner!r}"
-    elif what not in slis.names():
-        yield f"objective names {name!r}, but there is no SLI {what!r}"
     else:
-        yield from _too_few(what, rate * phases[owner].duration, phases[owner].name)
+        yield from _sli_problems(what, rate * phases[owner].duration, phases[owner].name)
 
 
-def _too_few(sli: str, expected: float, where: str) -> Iterator[str]:
-    """A percentile needs n·(1−p) ≥ 5 samples beyond it (METRICS.md), or it is no answer."""
-    match = _PERCENTILE.search(sli)
-    if match is None:
+def _sli_problems(name: str, expected: float, where: str) -> Iterator[str]:
+    """An SLI that does not exist, or a percentile of a phase with too few requests to be an answer (METRICS.md)."""
+    try:
+        needed = sli.find(name).samples_needed
+    except ValueError as error:
+        yield str(error)
         return
-    beyond = 1 - int(match[1]) / 100
-    needed = 5 / beyond if beyond > 0 else float("inf")
     if expected < needed - 1e-6:
-        yield f"{sli} needs {needed:.0f} requests, {where} will have about {expected:.0f}: longer phase or higher rate"
+        yield f"{name} needs {needed} requests, {where} will have about {expected:.0f}: longer phase or higher rate"

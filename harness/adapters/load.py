@@ -1,0 +1,120 @@
+"""The load generator as a child process: told by ``load.json``, heard on its stdout, ended by SIGTERM.
+
+It never shares an interpreter with the engine: Locust monkey-patches the standard library on import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import StackError
+from harness.record import RunFolder
+
+#: How many half-second windows are kept: ten minutes.
+WINDOWS_KEPT = 1200
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half a second of load, as the generator told it. Latencies in ms, None when nothing was measured."""
+
+    t_s: float
+    scheduled: int  # requests since the start
+    in_flight: int
+    started: int
+    ok: int
+    failed: int
+    ttft_p95_ms: float | None
+    schedule_lag_p99_ms: float | None
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+def parse_window(line: str) -> Window:
+    """One line of the generator's stdout. ValueError or KeyError when it is something else."""
+    data: dict[str, Any] = json.loads(line)
+    window = data["window"]
+    return Window(
+        t_s=data["t_s"],
+        scheduled=data["scheduled"],
+        in_flight=data["in_flight"],
+        started=window["started"],
+        ok=window["ok"],
+        failed=window["failed"],
+        ttft_p95_ms=window["ttft_p95_ms"],
+        schedule_lag_p99_ms=window["schedule_lag_p99_ms"],
+        outcomes=window["outcomes"],
+    )
+
+
+class LoadProcess:
+    """One running generator (a master with its workers counts as one)."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: RunFolder) -> None:
+        self._process, self._folder = process, folder
+        self.windows: deque[Window] = deque(maxlen=WINDOWS_KEPT)
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, folder: RunFolder) -> LoadProcess:
+        """Start the generator on ``folder/load.json``, in a process group of its own; stderr goes to logs/load.log."""
+        with (folder.path / "logs" / "load.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "harness.load", str(folder.path),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        return cls(process, folder)
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self._process.returncode
+
+    async def first_window(self, deadline_s: float = 20.0) -> None:
+        """Wait until the generator has reported once. StackError when it dies or stays silent."""
+        deadline = asyncio.get_running_loop().time() + deadline_s
+        while not self.windows:
+            if self.ended is not None:
+                raise StackError(f"the load generator ended with status {self.ended}: see logs/load.log of the run")
+            if asyncio.get_running_loop().time() > deadline:
+                raise StackError(
+                    f"the load generator said nothing for {deadline_s:.0f} s: see logs/load.log of the run"
+                )
+            await asyncio.sleep(0.05)
+
+    async def stop(self, drain_s: float) -> None:
+        """End it: SIGTERM, then SIGKILL to its group when it does not write its files in time. Idempotent."""
+        if self.ended is None:
+            self._signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), drain_s + 20.0)
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+                await self._process.wait()
+        await self._reader
+
+    def kill(self) -> None:
+        """End it at once, without its files: for exit paths that cannot wait."""
+        if self.ended is None:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            try:
+                self.windows.append(parse_window(line.decode()))
+            except (ValueError, KeyError):
+                with (self._folder.path / "logs" / "load.log").open("ab") as log:
+                    log.write(b"not understood on stdout: " + line)

@@ -1,0 +1,163 @@
+"""The command line: ``python -m harness list|run|judge|report|up|down|status|logs``.
+
+Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
+interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import drill, judge, pipeline
+from harness.commands import down, logs, status, up
+from harness.commands.options import StackOptions
+from harness.errors import DrillyardError, UsageError
+from harness.progress import Progress
+from harness.record import RunFolder
+from reports import render
+from stack.topology import DEFECTS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Errors for people are one line on stderr, never a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parser().parse_args(given)
+        return int(options.do(options, given))
+    except DrillyardError as error:
+        print(f"drillyard: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("drillyard: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print(
+            "drillyard: this is a bug in the harness, not in your stack; please report the lines above", file=sys.stderr
+        )
+        return 70
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse ends with 2, which is INCONCLUSIVE here."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """One line and exit 64."""
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m harness", description="Failure drills for LLM APIs served by vLLM.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("list", help="the drills there are")
+    one.add_argument("--names", action="store_true", help="names only, one a line")
+    one.set_defaults(do=_list)
+
+    one = commands.add_parser("run", help="run one drill", parents=[_stack_arguments()])
+    one.add_argument("drill", metavar="DRILL")
+    one.add_argument("--scenario", type=Path, metavar="FILE", help="another scenario than the drill's own")
+    one.add_argument("--seed", type=int, help="repeat the draws of an earlier run")
+    one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load generator processes [WORKERS]")
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                     help="change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s")  # fmt: skip
+    one.set_defaults(do=_run)
+
+    for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
+        one = commands.add_parser(name, help=text)
+        one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
+        one.set_defaults(do=function)
+
+    one = commands.add_parser("up", help="bring the stack up", parents=[_stack_arguments()])
+    one.set_defaults(do=lambda options, _: up.up(_stack(options)))
+    one = commands.add_parser("down", help="take the stack down", parents=[_stack_arguments()])
+    one.set_defaults(do=lambda options, _: down.down(_stack(options)))
+    one = commands.add_parser("status", help="what runs, and where", parents=[_stack_arguments()])
+    one.add_argument("--json", action="store_true", help="as data, with every address")
+    one.set_defaults(do=lambda options, _: status.status(_stack(options), as_json=options.json))
+    one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
+    one.add_argument("component", metavar="COMPONENT")
+    one.add_argument("--follow", action="store_true", help="go on until interrupted")
+    one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, follow=options.follow))
+    return parser
+
+
+def _stack_arguments() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--runtime", choices=("auto", "process", "docker"), default=_word("RUNTIME", "auto"),
+                        help="where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]")  # fmt: skip
+    shared.add_argument("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
+    shared.add_argument("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
+    shared.add_argument("--model", default=_word("MODEL", "v1"), help="v1, v2, bad, slow, a path or a hub id [MODEL]")
+    shared.add_argument("--defect", action="append", dest="defects", choices=sorted(DEFECTS), metavar="NAME",
+                        default=[], help=f"break the stack's configuration on purpose: {', '.join(sorted(DEFECTS))}")  # fmt: skip
+    return shared
+
+
+def _word(variable: str, default: str) -> str:
+    return os.environ.get(variable) or default
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isdigit():
+        raise UsageError(f"the environment variable {variable} is {text!r}, expected a number")
+    return int(text)
+
+
+def _stack(options: argparse.Namespace) -> StackOptions:
+    if not 0 <= options.instance <= 255:
+        raise UsageError(f"instance {options.instance}: expected 0 to 255")
+    return StackOptions(
+        runtime=options.runtime,
+        engine=options.engine,
+        instance=options.instance,
+        model=options.model,
+        defects=frozenset(options.defects),
+    )
+
+
+def _list(options: argparse.Namespace, _: Sequence[str]) -> int:
+    for name in drill.names():
+        print(name if options.names else f"{name:<20} {drill.load(name).title}")
+    return 0
+
+
+def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
+    overrides = list(options.overrides)
+    if options.workers is not None:
+        overrides.append(f"load.workers={options.workers}")
+    wanted = pipeline.Options(
+        drill=options.drill,
+        stack=_stack(options),
+        command=shlex.join(["python", "-m", "harness", *given]),
+        scenario=options.scenario,
+        seed=options.seed,
+        overrides=tuple(overrides),
+    )
+    return pipeline.run(wanted, Progress())
+
+
+def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:
+    folder = RunFolder(options.run.resolve())
+    found = judge.judge(folder, drill.load(folder.plan()["drill"]))
+    judge.write(folder, found)
+    render.render(folder)
+    pipeline.print_last_lines(folder, found)
+    return found.status.exit_code
+
+
+def _report(options: argparse.Namespace, _: Sequence[str]) -> int:
+    print(render.render(RunFolder(options.run.resolve())))
+    return 0

@@ -1,0 +1,91 @@
+"""What is gathered when load is off: component logs of the run's own time, and the columns that only now are known."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness import phases
+from harness.errors import DrillyardError
+from harness.record import REQUEST_COLUMNS, RunFolder
+from harness.scenario import Scenario
+from stack.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class LogMarks:
+    """How long each component's log was when the run began: a warm stack's logs hold earlier runs too."""
+
+    lengths: dict[str, int]
+
+    @classmethod
+    def take(cls, runtime: Runtime) -> LogMarks:
+        """Remember the lengths now."""
+        return cls({c.name: len(_log_bytes(runtime, c.name)) for c in runtime.topology.components})
+
+    def collect(self, runtime: Runtime, folder: RunFolder) -> None:
+        """Copy what was logged since into ``logs/<component>.log``; a log rotated meanwhile is copied whole."""
+        for name, length in self.lengths.items():
+            data = _log_bytes(runtime, name)
+            fresh = data[length:] if len(data) >= length else data
+            (folder.path / "logs" / f"{name}.log").write_bytes(fresh)
+
+
+def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
+    """Fill in ``phase``, ``straddles`` and ``queue_gateway_ms`` of requests.parquet."""
+    path = folder.path / "requests.parquet"
+    if not path.exists():
+        return
+    frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
+    frame["queue_gateway_ms"] = queue_times(frame, folder.path / "logs")
+    table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
+    temporary = path.with_suffix(".tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def queue_times(frame: pd.DataFrame, logs: Path) -> pd.Series[float]:
+    """Milliseconds in the gateway's queue per attempt, from the access logs; null where they do not tell.
+
+    Attempts share their request's id, so the n-th line of an id belongs to its n-th attempt that a gateway saw:
+    that is only certain when there are as many lines as attempts.
+    """
+    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for path in sorted(logs.glob("gateway-*.log")):
+        for line in path.read_text(errors="replace").splitlines():
+            entry = _access_entry(line)
+            if entry is not None:
+                lines[entry[0]].append(entry[1:])
+    order = frame.sort_values("attempt").groupby("request_id")["attempt"]
+    nth, count = order.cumcount().reindex(frame.index), order.transform("size").reindex(frame.index)
+    values = []
+    for request_id, position, attempts in zip(frame["request_id"], nth, count, strict=True):
+        seen = sorted(lines.get(request_id, ()))
+        values.append(seen[position][1] if len(seen) == attempts else None)
+    return pd.Series(values, index=frame.index, dtype="float64")
+
+
+def _access_entry(line: str) -> tuple[str, float, float] | None:
+    """(request id, time of the line in ms, queue time in ms) of an access log line; None for any other line."""
+    start = line.find("{")
+    if start < 0:
+        return None
+    try:
+        data = json.loads(line[start:])
+        return str(data["request_id"]), float(data["t_ms"]), max(float(data["queue_ms"]), 0.0)
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _log_bytes(runtime: Runtime, name: str) -> bytes:
+    try:
+        log = runtime.logs(name)
+        return log.read_bytes() if isinstance(log, Path) else log.encode()
+    except (OSError, DrillyardError):
+        return b""

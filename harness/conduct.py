@@ -1,0 +1,360 @@
+"""Conducts one run: brings up, loads, breaks, proves, heals, proves again, and records all of it.
+
+Nothing here judges. What is not recorded did not happen; what goes wrong is recorded as an event and the run ends
+early, healed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import steady
+from harness.adapters.load import LoadProcess, Window
+from harness.adapters.toxiproxy import Toxiproxy
+from harness.collect import LogMarks, finish_requests
+from harness.errors import DrillyardError, FaultError, StackError
+from harness.faults.base import Fault, World, fault_class, matching, take_back
+from harness.probes.base import MetricWriter, Probe, run_probe
+from harness.probes.dns import DnsProbe
+from harness.probes.engine import EngineProbe
+from harness.probes.gateway import GatewayProbe
+from harness.probes.generation import GenerationProbe
+from harness.probes.path import PathProbe
+from harness.probes.resources import ResourceProbe
+from harness.progress import Progress
+from harness.record import EventLog, RunFolder
+from harness.scenario import Phase, Scenario
+from harness.undo import Journal, Undo
+from stack import keys as stack_keys
+from stack import state
+from stack.engines import DEPLOYMENT
+from stack.models.catalogue import QUESTIONS_FILE
+from stack.runtimes.base import Runtime
+from stack.topology import SERVICE_NAME, SERVICE_PORT
+
+DRAIN_S = 5.0
+#: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
+STEADY_STRETCH_S = 10.0
+STEADY_EXTRA_S = 20.0
+#: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
+HEAL_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run needs, made by the pipeline before anything is touched."""
+
+    folder: RunFolder
+    scenario: Scenario
+    runtime: Runtime
+    progress: Progress
+    log: EventLog
+    seed: int
+    zero_mono_s: float
+
+
+async def conduct(run: Run) -> None:
+    """Conduct ``run``, in these steps:
+
+    1. signals are caught: from here on every exit passes through step 7
+    2. the stack is brought up, or found warm
+    3. leftovers of earlier runs are taken away
+    4. probes and load start
+    5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
+       for before every fault and at the end
+    6. DrillyardErrors end the run early, as an event ``aborted``
+    7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
+    """
+    stop = asyncio.Event()
+    with _signals_set(stop, run):
+        conductor = Conductor(run, stop)
+        phases = asyncio.create_task(conductor.perform())
+        waiter = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({phases, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            phases.cancel()
+            results = await asyncio.gather(phases, waiter, return_exceptions=True)
+            await conductor.finish()
+    _record_end(run, results[0])
+
+
+def _record_end(run: Run, result: BaseException | None) -> None:
+    if isinstance(result, DrillyardError):
+        run.log.add("aborted", why=str(result))
+        run.progress.say(f"the run ends early: {result}")
+    elif isinstance(result, Exception):
+        raise result
+
+
+class _signals_set:
+    """While active, SIGINT, SIGTERM and SIGHUP set ``stop`` instead of ending the process; more of them only remind."""
+
+    CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, stop: asyncio.Event, run: Run) -> None:
+        self._stop, self._run = stop, run
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in self.CAUGHT:
+            loop.add_signal_handler(number, self._caught, number)
+
+    def __exit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        for number in self.CAUGHT:
+            loop.remove_signal_handler(number)
+
+    def _caught(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            self._run.progress.say("already stopping: taking everything back first")
+            return
+        self._run.log.add("interrupted", signal=number.name)
+        self._run.progress.say(f"{number.name}: stopping; taking everything back first")
+        self._stop.set()
+
+
+@dataclass
+class Conductor:
+    """One run in progress."""
+
+    run: Run
+    stop: asyncio.Event
+    load: LoadProcess | None = None
+    writer: MetricWriter | None = None
+    marks: LogMarks | None = None
+    world: World | None = None
+    probes: list[asyncio.Task[None]] = field(default_factory=list)
+    heal_proofs: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def journal(self) -> Journal:
+        """The run's undo journal; it keeps nothing in memory."""
+        return Journal(self.run.folder.path / "undo.jsonl")
+
+    async def perform(self) -> None:
+        """Steps 2 to 5 of ``conduct``."""
+        await asyncio.to_thread(self._stack_up)
+        self.world = self._make_world()
+        await asyncio.to_thread(_remove_leftovers, self.world, self.run)
+        self.marks = LogMarks.take(self.run.runtime)
+        self._start_probes(self.world)
+        await self._start_load()
+        phases = self.run.scenario.phases
+        for phase, following in zip(phases, [*phases[1:], None], strict=True):
+            await self._perform_phase(phase)
+            await self._steady_after(phase, following)
+        await asyncio.gather(*self.heal_proofs)
+
+    async def finish(self) -> None:
+        """Step 7 of ``conduct``. Each part is tried whatever became of the others."""
+        problems: list[str] = []
+        for part in (self._heal_everything(), self._stop_load(), self._stop_probes(), self._collect()):
+            problems += await _attempt(part)
+        for problem in problems:
+            self.run.log.add("cleanup_problem", why=problem)
+            self.run.progress.say(f"clean-up: {problem}")
+        self.run.progress.end()
+
+    # ── the stack ──
+
+    def _stack_up(self) -> None:
+        warm = self.run.runtime.up(self._say_unless_stopped)
+        self.run.log.add("stack_ready", warm=warm, runtime=self.run.runtime.name)
+
+    def _say_unless_stopped(self, text: str) -> None:
+        # Bringing a stack up blocks in a thread; its messages are where an interruption can reach it.
+        if self.stop.is_set():
+            raise StackError("interrupted while the stack was coming up")
+        self.run.progress.say(text)
+
+    def _make_world(self) -> World:
+        topology = self.run.runtime.topology
+        keys = stack_keys.load_or_create(state.instance_folder(topology))
+        api = topology.component("toxiproxy")
+        return World(topology, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, keys.operator, DEPLOYMENT))
+
+    # ── probes and load ──
+
+    def _start_probes(self, world: World) -> None:
+        self.writer = MetricWriter(self.run.folder.path / "metrics.parquet")
+        components = world.topology.components
+        probes: list[Probe] = [DnsProbe(world.topology.component("dns")), ResourceProbe(self.run.runtime)]
+        for component in components:
+            if component.role == "replica":
+                probes += [EngineProbe(component), GenerationProbe(component, DEPLOYMENT)]
+            elif component.role == "gateway":
+                probes.append(GatewayProbe(component))
+        self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.run.log)) for probe in probes]
+
+    async def _start_load(self) -> None:
+        topology, scenario = self.run.runtime.topology, self.run.scenario
+        dns = topology.component("dns")
+        self.run.folder.write_json(
+            "load.json",
+            {
+                "zero_mono_s": self.run.zero_mono_s,
+                "seed": self.run.seed,
+                "load": scenario.load.model_dump(mode="json"),
+                "service": {"name": SERVICE_NAME, "port": SERVICE_PORT, "dns": [dns.address, dns.ports["dns"]]},
+                "deployment": DEPLOYMENT,
+                "keys_file": str(stack_keys.path(state.instance_folder(topology))),
+                "questions": str(QUESTIONS_FILE),
+                "drain_s": DRAIN_S,
+            },
+        )
+        self.load = await LoadProcess.start(self.run.folder)
+        await self.load.first_window()
+        self.run.log.add("load_started", rate_per_s=scenario.load.rate)
+
+    # ── phases ──
+
+    async def _perform_phase(self, phase: Phase) -> None:
+        world = self._world()
+        faults = [
+            fault_class(spec.type)(f"{phase.name}/{spec.type}/{on}", on, _options(spec.type, spec.options))
+            for spec in phase.faults
+            for on in matching(spec.type, spec.on, world.topology)
+        ]
+        await asyncio.gather(*(fault.measure(world) for fault in faults))
+        self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
+        self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s)")
+        started = self._now()
+        await asyncio.gather(*(self._inject(fault, phase) for fault in faults))
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                group.create_task(self._prove(fault, phase))
+            group.create_task(self._hold(phase.name, started + phase.duration))
+        await asyncio.gather(*(self._heal(fault, phase) for fault in reversed(faults)))
+        self.run.log.add("phase_ended", phase=phase.name)
+        self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
+
+    async def _inject(self, fault: Fault, phase: Phase) -> None:
+        self.journal.will_need(fault.undo())
+        self.run.log.add("fault_injecting", fault=fault.id, phase=phase.name, on=fault.on, type=fault.type)
+        await fault.inject(self._world())
+        self.run.log.add("fault_injected", fault=fault.id, phase=phase.name, on=fault.on, type=fault.type)
+
+    async def _prove(self, fault: Fault, phase: Phase) -> None:
+        proof = await fault.verify(self._world())
+        kind = "fault_proven" if proof.proven else "fault_unproven"
+        self._evidence(kind, fault, phase, before=proof.before, during=proof.seen, why=proof.why)
+        self.run.progress.say(f"{'proven' if proof.proven else 'NOT PROVEN'}: {proof.why}")
+
+    async def _heal(self, fault: Fault, phase: Phase) -> None:
+        self._evidence("fault_healing", fault, phase)
+        await asyncio.to_thread(take_back, self._world(), fault.undo())
+        self.journal.done(fault.undo())
+        self._evidence("fault_healed", fault, phase)
+
+    async def _prove_healed(self, fault: Fault, phase: Phase) -> None:
+        proof = await fault.verify_healed(self._world())
+        kind = "heal_proven" if proof.proven else "heal_unproven"
+        self._evidence(kind, fault, phase, before=proof.before, after=proof.seen, why=proof.why)
+        self.run.progress.say(f"{'healed' if proof.proven else 'NOT HEALED'}: {proof.why}")
+
+    def _evidence(self, kind: str, fault: Fault, phase: Phase, **data: Any) -> None:
+        self.run.log.add(kind, fault=fault.id, phase=phase.name, on=fault.on, type=fault.type, **data)
+
+    async def _hold(self, name: str, until_s: float) -> None:
+        while (left := until_s - self._now()) > 0:
+            self._check_load_alive()
+            self.run.progress.tick(name, left, self._windows_since(self._now() - 2.0))
+            await asyncio.sleep(min(0.5, left))
+
+    async def _steady_after(self, phase: Phase, following: Phase | None) -> None:
+        """Ask for the steady state when ``phase`` is followed by a fault or is the last; FaultError without it."""
+        if phase.kind == "warmup" or not (following is None or following.kind == "fault"):
+            return
+        give_up = self._now() + STEADY_EXTRA_S
+        while True:
+            found = steady.judge(self._windows_since(self._now() - STEADY_STRETCH_S), self._latest())
+            if found.reached or self._now() > give_up:
+                break
+            self.run.progress.tick(f"{phase.name}: {found.why}", give_up - self._now(), [])
+            await asyncio.sleep(0.5)
+        self.run.log.add("steady_state", phase=phase.name, reached=found.reached, why=found.why)
+        if not found.reached and following is not None:
+            raise FaultError(f"no steady state after {phase.name}: {found.why}; nothing more is broken")
+
+    # ── the way out ──
+
+    async def _heal_everything(self) -> None:
+        for task in self.heal_proofs:
+            task.cancel()
+        await asyncio.gather(*self.heal_proofs, return_exceptions=True)
+        if self.world is None:
+            return
+        world = self.world
+
+        def run_undo(undo: Undo) -> None:
+            take_back(world, undo)
+            self.run.log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
+
+        async with asyncio.timeout(HEAL_DEADLINE_S):
+            problems = await asyncio.to_thread(self.journal.replay, run_undo)
+        if problems:
+            raise FaultError("still injected: " + "; ".join(problems))
+
+    async def _stop_load(self) -> None:
+        if self.load is not None:
+            self.run.progress.say("load off; waiting for running streams")
+            await self.load.stop(DRAIN_S)
+            self.run.log.add("load_stopped", status=self.load.ended)
+
+    async def _stop_probes(self) -> None:
+        for task in self.probes:
+            task.cancel()
+        await asyncio.gather(*self.probes, return_exceptions=True)
+        if self.writer is not None:
+            self.writer.close()
+
+    async def _collect(self) -> None:
+        if self.marks is not None:
+            await asyncio.to_thread(self.marks.collect, self.run.runtime, self.run.folder)
+        await asyncio.to_thread(finish_requests, self.run.folder, self.run.scenario)
+
+    # ── small things ──
+
+    def _world(self) -> World:
+        assert self.world is not None, "phases run after the stack is up"
+        return self.world
+
+    def _now(self) -> float:
+        return self.run.log.now_s()
+
+    def _latest(self) -> dict[tuple[str, str, str], float]:
+        return {} if self.writer is None else self.writer.latest
+
+    def _windows_since(self, t_s: float) -> list[Window]:
+        return [] if self.load is None else [window for window in self.load.windows if window.t_s > t_s]
+
+    def _check_load_alive(self) -> None:
+        if self.load is not None and self.load.ended is not None:
+            raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
+
+
+async def _attempt(part: Awaitable[None]) -> list[str]:
+    try:
+        await part
+    except (DrillyardError, OSError, TimeoutError, ValueError) as error:
+        return [f"{type(error).__name__}: {error}"]
+    return []
+
+
+def _options(type_name: str, options: dict[str, Any]) -> Any:
+    return fault_class(type_name).Options.model_validate(options)
+
+
+def _remove_leftovers(world: World, run: Run) -> None:
+    """Toxics of a run that could not clean up behind itself."""
+    for proxy in world.toxiproxy.proxies():
+        for toxic in world.toxiproxy.toxics(proxy):
+            world.toxiproxy.remove(proxy, toxic.name)
+            run.log.add("note", text=f"removed a left-over {toxic.type} toxic from {proxy}")
+            run.progress.say(f"removed a left-over {toxic.type} toxic from {proxy}")

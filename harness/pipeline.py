@@ -1,0 +1,181 @@
+"""One drill, from the command to the page: read ``STEPS`` first.
+
+Three saves: the plan before anything is touched, the records when load is off, the verdict when they are judged. A
+stored run can be judged and rendered again at any time (``judge``, ``report``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import importlib.metadata
+import os
+import platform
+import random
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import conduct, drill, judge, loading, lock, record
+from harness.commands.options import StackOptions
+from harness.progress import Progress
+from harness.record import EventLog, RunFolder
+from harness.scenario import Scenario
+from harness.verdict import Verdict
+from reports import render
+from stack import state
+from stack.runtimes.base import Runtime
+from stack.runtimes.select import select
+
+ROOT = drill.ROOT
+#: Packages whose versions shape what a run measures.
+VERSIONED = ("locust", "gevent", "geventhttpclient", "pandas", "pyarrow", "toxiproxy-python", "docker", "supervisor")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for."""
+
+    drill: str
+    stack: StackOptions
+    command: str  # as it can be typed again
+    scenario: Path | None = None
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass
+class Job:
+    """What the steps hand on to each other; each fills in its part."""
+
+    options: Options
+    progress: Progress
+    cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    drill: drill.Drill | None = None
+    scenario: Scenario | None = None
+    runtime: Runtime | None = None
+    why_runtime: str = ""
+    folder: RunFolder | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+
+
+def run(options: Options, progress: Progress) -> int:
+    """Do all steps; the exit code of the verdict (0 PASS, 1 FAIL, 2 INCONCLUSIVE), 130 when interrupted."""
+    job = Job(options, progress)
+    with job.cleanup:
+        for step in STEPS:
+            step(job)
+    return _conclude(job)
+
+
+def resolve(job: Job) -> None:
+    """Drill, scenario, runtime and its preconditions: everything that can be wrong before anything is touched."""
+    job.drill = drill.load(job.options.drill)
+    path = job.options.scenario or ROOT / "scenarios" / f"{job.drill.scenario}.yaml"
+    job.runtime, job.why_runtime = select(job.options.stack.runtime, job.options.stack.topology())
+    job.scenario = loading.load(path, job.options.overrides, job.runtime.topology)
+    job.runtime.preflight()
+    folder = state.instance_folder(job.runtime.topology)
+    job.cleanup.enter_context(lock.held(folder / "run.lock", f"a run of {job.drill.name}"))
+
+
+def plan(job: Job) -> None:
+    """Save 0: what will be done."""
+    assert job.drill and job.scenario and job.runtime
+    seed = job.options.seed if job.options.seed is not None else random.SystemRandom().randrange(2**31)
+    run_id = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{job.drill.name}-{seed % 0x10000:04x}"
+    job.folder = RunFolder.create(ROOT / "runs", run_id)
+    topology = job.runtime.topology
+    job.plan = {
+        "schema": record.SCHEMA_VERSION,
+        "run_id": run_id,
+        "drill": job.drill.name,
+        "title": job.drill.title,
+        "hypothesis": job.drill.hypothesis,
+        "runbook": job.drill.runbook,
+        "scenario": job.scenario.model_dump(mode="json"),
+        "seed": seed,
+        "command": f"{job.options.command} --seed {seed}" if job.options.seed is None else job.options.command,
+        "runtime": topology.runtime,
+        "runtime_why": job.why_runtime,
+        "engine": topology.engine,
+        "instance": topology.instance,
+        "topology": state.topology_data(topology),
+        "gateway_policy": vars(topology.gateway_policy),
+        "versions": versions(),
+        "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "git": git_state(),
+        "anchor": record.anchor(),
+    }
+    job.folder.write_json("plan.json", dict(job.plan))
+    job.progress.say(f"run {run_id}  runtime {topology.runtime} ({job.why_runtime})  engine {topology.engine}")
+
+
+def perform(job: Job) -> None:
+    """Conduct the run (save 1). See ``conduct.conduct`` for its steps."""
+    assert job.folder and job.scenario and job.runtime
+    zero = float(job.plan["anchor"]["mono_s"])
+    log = EventLog(job.folder, zero)
+    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, int(job.plan["seed"]), zero)
+    try:
+        asyncio.run(conduct.conduct(run_))
+    finally:
+        log.close()
+
+
+def verdict(job: Job) -> None:
+    """Save 2: judge what was recorded."""
+    assert job.folder and job.drill
+    job.verdict = judge.judge(job.folder, job.drill)
+    judge.write(job.folder, job.verdict)
+
+
+def page(job: Job) -> None:
+    """The report, whatever the verdict."""
+    assert job.folder
+    render.render(job.folder)
+
+
+STEPS: Sequence[Callable[[Job], None]] = (resolve, plan, perform, verdict, page)
+
+
+def _conclude(job: Job) -> int:
+    assert job.folder and job.verdict
+    print_last_lines(job.folder, job.verdict)
+    if any(event.kind == "interrupted" for event in job.folder.events()):
+        return 130
+    return job.verdict.status.exit_code
+
+
+def print_last_lines(folder: RunFolder, found: Verdict) -> None:
+    """The reason, then the verdict and where the report is."""
+    path = folder.path / "report.html"
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(found.reason)
+    print(f"verdict: {found.status}  report: {shown}", flush=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape a run."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONED}
+    return {"python": platform.python_version(), **found}
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether the checkout differs from it; nulls outside a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -1,0 +1,58 @@
+"""What the terminal shows while a drill runs: a live panel on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from harness.adapters.load import Window
+
+#: Without a terminal: one line about the load every so many seconds.
+PLAIN_EVERY_S = 5.0
+
+
+class Progress:
+    """One run's progress. ``say`` is for single facts, ``tick`` for the state of the running phase."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stderr, highlight=False)
+        self._status: Status | None = None
+        self._started = time.monotonic()
+        self._last_plain = 0.0
+
+    def say(self, text: str) -> None:
+        """One line, with the seconds since the start."""
+        self.console.print(f"[dim]{time.monotonic() - self._started:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
+
+    def tick(self, phase: str, left_s: float, windows: list[Window]) -> None:
+        """Phase, time left, and the load of the last two seconds."""
+        text = f"{phase:<14} {max(left_s, 0):4.0f} s left   {load_line(windows)}"
+        if self.console.is_terminal:
+            if self._status is None:
+                self._status = self.console.status(escape(text))
+                self._status.start()
+            self._status.update(escape(text))
+        elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
+            self._last_plain = time.monotonic()
+            self.say(text)
+
+    def end(self) -> None:
+        """Take the live line away. Idempotent."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+
+def load_line(windows: list[Window]) -> str:
+    """``4.0/s  errors 0  TTFT p95 210 ms  12 in flight`` of the given half-second windows."""
+    if not windows:
+        return "no load yet"
+    rate = sum(window.started for window in windows) / (0.5 * len(windows))
+    failed = sum(window.failed for window in windows)
+    ttfts = [window.ttft_p95_ms for window in windows if window.ttft_p95_ms is not None]
+    ttft = f"{max(ttfts):.0f} ms" if ttfts else "none yet"
+    return f"{rate:5.1f}/s  errors {failed}  TTFT p95 {ttft}  {windows[-1].in_flight} in flight"
