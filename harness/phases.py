@@ -79,7 +79,7 @@ def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFram
         healed = _or(span.fault_end_s, math.inf)
         touched = (begin <= healed) & (end >= span.fault_start_s)
         inside = (begin >= span.fault_start_s) & (end <= healed) & (phase == span.name)
-        straddles[touched & ~inside & np.equal(straddles, None)] = span.name
+        straddles[touched & ~inside & pd.isna(straddles)] = span.name
     return requests.assign(phase=phase, straddles=straddles)
 
 

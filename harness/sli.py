@@ -129,3 +129,45 @@ def _spelled(stem: str, module: object) -> str:
 def _spellings(stem: str) -> list[str]:
     module = importlib.import_module(f"harness.slis.{stem}")
     return [stem] if hasattr(module, "measure") else [_spelled(stem, module), _spelled(stem, module) + "_all"]
+
+
+def latencies(
+    requests: pd.DataFrame, column: str, everything: bool, limits_ms: dict[str, float], ends: bool = False
+) -> Sample:
+    """A latency column as a sample.
+
+    Without ``everything``: requests that ended ``ok``. With it: all attempts; those that ran into a time limit
+    (``limits_ms``: outcome -> limit counted from the attempt's start) count as right-censored there, other failures
+    without a value are left out. ``ends``: the column has a value for time-outs too, the time at which they ended.
+    """
+    if not everything:
+        good = requests[requests["final"].eq(True) & requests["outcome"].eq("ok") & requests[column].notna()]
+        return _sample(good, good[column], np.zeros(len(good), dtype=bool))
+    limit = requests["outcome"].map(limits_ms).astype(float)
+    if column.endswith("_from_schedule_ms"):
+        limit = limit + (requests["start_s"] - requests["intended_start_s"]) * 1000
+    timed_out = limit.notna() & (ends | requests[column].isna())
+    values = requests[column].fillna(limit)
+    kept = values.notna()
+    return _sample(requests[kept], values[kept], timed_out[kept].to_numpy(dtype=bool))
+
+
+def of_ok(requests: pd.DataFrame, values: pd.Series, everything: bool) -> Sample:
+    """Values of the requests that ended ``ok`` (or of all attempts that have a value), nothing censored."""
+    wanted = values.notna() & np.isfinite(values.astype(float))
+    if not everything:
+        wanted &= requests["final"].eq(True) & requests["outcome"].eq("ok")
+    return _sample(requests[wanted], values[wanted], np.zeros(int(wanted.sum()), dtype=bool))
+
+
+def ratio(good: pd.Series, requests: pd.DataFrame, examples: pd.Series | None = None) -> Measurement:
+    """Share of True in ``good`` in percent; ``examples`` marks the rows to name, by default the False ones."""
+    count = len(good)
+    if count == 0:
+        return Measurement(None, "%", 0, "there were no requests to count")
+    shown = requests["request_id"][~good if examples is None else examples]
+    return Measurement(100.0 * float(good.mean()), "%", count, examples=tuple(str(i) for i in shown.head(5)))
+
+
+def _sample(rows: pd.DataFrame, values: pd.Series, censored: npt.NDArray[np.bool_]) -> Sample:
+    return Sample(values.to_numpy(dtype=float), rows["request_id"].to_numpy(dtype=object), censored)

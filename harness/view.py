@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -85,9 +86,7 @@ class RunView:
         grouped = self._metrics.groupby(["component", "metric"], sort=False)
         return {(str(key[0]), str(key[1])): frame for key, frame in grouped}
 
-    def metrics(
-        self, component: str, metric: str, labels: str | None = None, phase: str | None = None
-    ) -> pd.DataFrame:
+    def metrics(self, component: str, metric: str, labels: str | None = None, phase: str | None = None) -> pd.DataFrame:
         """Samples of one metric by time. ``labels`` are all that a sample must carry (``"server=replica-1"``).
 
         With ``phase`` only samples between its start and its end. Empty when there are none.
@@ -98,8 +97,9 @@ class RunView:
             frame = frame[[wanted <= set(str(text).split(",")) for text in frame["labels"]]]
         if phase is not None:
             span = self.phase(phase)
-            end = float("inf") if span is not None and span.end_s is None else span.end_s if span else -1.0
-            frame = frame[frame["t_s"].between(span.start_s if span else 0.0, end)]
+            if span is None:
+                return frame.iloc[:0]
+            frame = frame[frame["t_s"].between(span.start_s, math.inf if span.end_s is None else span.end_s)]
         return frame
 
     @cached_property
@@ -140,6 +140,8 @@ class RunView:
         """Why the run is no complete one, or None."""
         for event in self.events("interrupted"):
             return f"the run was interrupted ({event.data.get('signal', 'unknown signal')}) after {event.t_s:.1f} s"
+        for event in self.events("aborted"):
+            return f"the run ended early: {event.data.get('why', 'no reason given')}"
         open_phases = [p.name for p in self.phases if not p.finished]
         if open_phases:
             return f"the run broke off in phase {open_phases[0]}"

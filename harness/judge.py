@@ -1,0 +1,111 @@
+"""The judge: a pure function from a run folder to a verdict. Judging again gives the same bytes.
+
+1. *Validity first*: what could this run not measure? Each finding names what it spoils.
+2. Every check and every SLO. One whose ``needs`` are spoiled is INCONCLUSIVE before its value is compared, unless
+   it is a safety check, which may FAIL even then. One that crashes is INCONCLUSIVE with the exception's text.
+3. The worst wins: FAIL > INCONCLUSIVE > PASS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from harness import slo, validity
+from harness.drill import Check, Drill
+from harness.errors import RunFolderError
+from harness.record import RunFolder
+from harness.scenario import SLO
+from harness.validity import EVERYTHING, Finding
+from harness.verdict import CheckResult, Status, Verdict, worst
+from harness.view import RunView
+
+VERDICT_SCHEMA = 1
+_DIGITS = 6  # significant digits kept in verdict.json
+
+
+def judge(folder: RunFolder, drill: Drill) -> Verdict:
+    """The verdict of a stored run. RunFolderError when there is no readable plan."""
+    view = RunView(folder)
+    findings = validity.findings(view)
+    results = [_judged(check, view, findings) for check in (*drill.checks, *_slo_checks(view))]
+    status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
+    return Verdict(status, _reason(status, findings, results), tuple(f.result for f in findings), tuple(results))
+
+
+def write(folder: RunFolder, verdict: Verdict) -> None:
+    """Write verdict.json."""
+    data = _plain({"schema": VERDICT_SCHEMA, "exit_code": verdict.status.exit_code, **dataclasses.asdict(verdict)})
+    folder.write_json("verdict.json", data)
+
+
+def read(folder: RunFolder) -> Verdict:
+    """The verdict as stored. RunFolderError when it is missing, broken or of another version."""
+    data = folder.read_json("verdict.json")
+    if data.get("schema") != VERDICT_SCHEMA:
+        raise RunFolderError(
+            f"{folder.path / 'verdict.json'}: found schema {data.get('schema')!r}, this version reads {VERDICT_SCHEMA}"
+        )
+    return Verdict(
+        Status(data["status"]),
+        data["reason"],
+        tuple(_result(r) for r in data["validity"]),
+        tuple(_result(r) for r in data["checks"]),
+    )
+
+
+def _slo_checks(view: RunView) -> list[Check]:
+    """The scenario's objectives as checks."""
+
+    def check(objective: SLO) -> Check:
+        question = f"Is {objective.sli} {objective.objective} in {', '.join(objective.phases)}?"
+        return Check(objective.name, question, lambda v: slo.judge_slo(v, objective), slo.needs(objective, view))
+
+    return [check(objective) for objective in view.slos]
+
+
+def _judged(check: Check, view: RunView, findings: tuple[Finding, ...]) -> CheckResult:
+    spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
+    if spoiled and not check.safety:
+        return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {spoiled[0].result.why}")
+    try:
+        result = dataclasses.replace(check.run(view), name=check.name)
+    except Exception as error:  # a judge that crashes must not look like a service that works
+        why = f"the check itself crashed: {type(error).__name__}: {error}"
+        return CheckResult(check.name, Status.INCONCLUSIVE, why)
+    if spoiled and result.status is Status.PASS:
+        return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=f"not judged: {spoiled[0].result.why}")
+    return result
+
+
+def _reason(status: Status, findings: tuple[Finding, ...], results: list[CheckResult]) -> str:
+    """One sentence for the first line of the report."""
+    if status is Status.PASS:
+        return f"all {len(results)} checks passed"
+    invalid = [] if status is Status.FAIL else [f.result for f in findings if f.result.status is status]
+    red = [*invalid, *(r for r in results if r.status is status)]
+    if not red:
+        return "nothing was judged"
+    # What made the run invalid is named alone: the checks that it spoiled only repeat it.
+    more = "" if invalid or len(red) == 1 else f" (and {len(red) - 1} more)"
+    return f"{red[0].name}: {red[0].why}{more}"
+
+
+def _result(data: dict[str, Any]) -> CheckResult:
+    return CheckResult(**{**data, "status": Status(data["status"]), "examples": tuple(data["examples"])})
+
+
+def _plain(value: Any) -> Any:
+    """Data that JSON can hold: no numpy types, no NaN or infinity (null instead), floats to six digits."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,14 @@
+"""Availability: good requests / (all requests − intended cancels that were cancelled before their deadline)."""
+
+import pandas as pd
+
+from harness.sli import Measurement, ratio
+from harness.view import RunView
+
+UNIT = "%"
+
+
+def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+    """Percent of the requests whose last attempt was ``ok``. A client's own cancel is nobody's failure."""
+    counted = requests[requests["final"].eq(True) & requests["outcome"].ne("cancelled_intended")]
+    return ratio(counted["outcome"].eq("ok"), counted)

@@ -1,0 +1,17 @@
+"""Error ratio: requests that were neither good nor cancelled on purpose, in percent of all that count."""
+
+import dataclasses
+
+import pandas as pd
+
+from harness.sli import Measurement
+from harness.slis import availability
+from harness.view import RunView
+
+UNIT = "%"
+
+
+def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+    """100 % − availability, with the same count."""
+    found = availability.measure(requests, view)
+    return found if found.value is None else dataclasses.replace(found, value=100.0 - found.value)

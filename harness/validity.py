@@ -1,0 +1,227 @@
+"""What a run could not measure, found before any value is compared (METRICS.md, «Verdict»)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness import expressions
+from harness.phases import PhaseSpan
+from harness.record import Event
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from stack.topology import GATEWAYS, REPLICAS
+
+#: In ``Finding.spoils``: all checks but those for safety.
+EVERYTHING = "*"
+
+_LAG_SHARE = 0.05  # of the tightest latency objective
+_LAG_DEFAULT_MS = 40.0
+_RATE_TOLERANCE = 0.01
+_GAP_MAX_S = 2.0
+_NOT_SENT_MAX = 0.01
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question about the run itself, and what may not be judged when the answer is no."""
+
+    result: CheckResult
+    spoils: frozenset[str] = frozenset()
+
+
+def findings(view: RunView) -> tuple[Finding, ...]:
+    """All of them, those that are fine included. One that crashes spoils everything."""
+    return tuple(finding for rule in _RULES for finding in _safely(rule, view))
+
+
+def _safely(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
+    name = rule.__name__.strip("_").replace("_", " ")
+    try:
+        return list(rule(view))
+    except Exception as error:  # what cannot even be looked at is not valid
+        return [_bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
+
+
+def run_complete(view: RunView) -> Iterator[Finding]:
+    """Was the run carried through to its end?"""
+    why = view.interrupted
+    yield _bad("run complete", why, EVERYTHING) if why else _good("run complete", "every planned phase ran to its end")
+
+
+def steady_state_first(view: RunView) -> Iterator[Finding]:
+    """Was the service in its steady state before the first fault?"""
+    name = "steady state before the first fault"
+    first = min((s.fault_start_s for s in view.phases if s.fault_start_s is not None), default=float("inf"))
+    seen = [e for e in view.events("steady_state") if e.t_s <= first]
+    if any(e.data.get("reached") for e in seen):
+        yield _good(name, "it was reached")
+    else:
+        why = seen[-1].data.get("why", "no reason given") if seen else "nobody recorded it"
+        yield _bad(name, f"steady state was never reached before the first fault: {why}", EVERYTHING)
+
+
+def load_on_schedule(view: RunView) -> Iterator[Finding]:
+    """Did the generator start requests when it should have?"""
+    name = "load generator on schedule"
+    lags = view.requests["schedule_lag_ms"].dropna().to_numpy(dtype=float)
+    if len(lags) == 0:
+        yield _bad(name, "there are no requests with a schedule lag", "load")
+        return
+    lag, limit = float(np.quantile(lags, 0.99, method="inverted_cdf")), _lag_limit_ms(view)
+    why = f"schedule lag p99 was {lag:.1f} ms (limit {limit:.0f} ms)"
+    extra = {"objective": f"≤ {limit:.6g} ms", "measured": lag, "unit": "ms", "samples": len(lags)}
+    if lag > limit:
+        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+    else:
+        yield _good(name, why, **extra)
+
+
+def load_at_rate(view: RunView) -> Iterator[Finding]:
+    """Did the generator produce the arrivals that its schedule had?"""
+    name = "load generator at rate"
+    planned = view.summary.get("planned_rate_per_s") if view.summary else None
+    achieved = view.summary.get("achieved_rate_per_s") if view.summary else None
+    if not planned or achieved is None:
+        yield _bad(name, "the load generator left no summary with its planned and achieved rate", "load")
+        return
+    off = abs(float(achieved) - float(planned)) / float(planned)
+    why = f"{achieved:.4g}/s of {planned:.4g}/s were started"
+    extra = {"objective": f"≤ {_RATE_TOLERANCE:.0%} off", "measured": off * 100, "unit": "%"}
+    if off > _RATE_TOLERANCE:
+        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+    else:
+        yield _good(name, why, **extra)
+
+
+def all_sent(view: RunView) -> Iterator[Finding]:
+    """Did the generator send what it scheduled?"""
+    final = view.final
+    count = int(final["outcome"].eq("not_sent").sum())
+    if len(final) and count > _NOT_SENT_MAX * len(final):
+        yield _bad("requests sent", f"{count} of {len(final)} requests were never sent by the load generator", "load")
+    else:
+        yield _good("requests sent", f"{count} of {len(final)} requests were not sent", samples=len(final))
+
+
+def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
+    """Was every gateway and replica sampled all the time?"""
+    if not view.phases:
+        yield _bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
+        return
+    begin = view.phases[0].start_s
+    end = max(p.end_s if p.end_s is not None else p.start_s for p in view.phases)
+    for component in (*REPLICAS, *GATEWAYS):
+        gap, at = _largest_gap(view, component, begin, end)
+        name = f"metrics of {component}"
+        extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
+        if gap > _GAP_MAX_S:
+            why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
+            yield _bad(name, why, "metrics", **extra)
+        else:
+            yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
+
+
+def faults_proven(view: RunView) -> Iterator[Finding]:
+    """Did every fault have its effect, and was it gone afterwards?"""
+    for phase in view.fault_phases:
+        name, spoils = f"fault in {phase}", f"fault:{phase}"
+        injected = view.events("fault_injected", phase)
+        planned = len(next(p for p in view.planned_phases if p["name"] == phase)["faults"])
+        if len(injected) < planned:
+            yield _bad(name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils)
+            continue
+        bad = [why for event in injected for why in _unproven(view, phase, event)]
+        yield _bad(name, bad[0], spoils) if bad else _good(name, f"effect and heal were proven in {phase}")
+
+
+def nobody_restarted(view: RunView) -> Iterator[Finding]:
+    """Did components restart that nobody had told to?"""
+    name = "no unordered restarts"
+    for event in view.events("component_restarted"):
+        component = str(event.data.get("component"))
+        if not any(_covers(span, component, event, view) for span in view.phases):
+            yield _bad(name, f"{component} restarted at {event.t_s:.1f} s, which nobody had ordered", EVERYTHING)
+            return
+    yield _good(name, "no component restarted unless a fault had told it to")
+
+
+_RULES = (
+    run_complete,
+    steady_state_first,
+    load_on_schedule,
+    load_at_rate,
+    all_sent,
+    metrics_without_gaps,
+    faults_proven,
+    nobody_restarted,
+)
+
+
+def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
+    """What is missing in the proof of one fault."""
+    fault = injected.data.get("fault")  # the id of this fault on this target
+
+    def seen(kind: str) -> Event | None:
+        return next((e for e in view.events(kind, phase) if e.data.get("fault") == fault), None)
+
+    unproven = seen("fault_unproven")
+    if unproven is not None or seen("fault_proven") is None:
+        why = unproven.data.get("why", "no reason given") if unproven is not None else "its effect was never measured"
+        yield f"the fault had no effect: {fault}: {str(why).removeprefix('the fault had no effect: ')}"
+    elif seen("heal_unproven") is not None or seen("heal_proven") is None:
+        yield f"the heal of {fault} was not proven"
+
+
+def _lag_limit_ms(view: RunView) -> float:
+    """5 % of the tightest latency objective that is a plain number of milliseconds; 40 ms when there is none."""
+    limits = []
+    for slo in view.slos:
+        objective = expressions.parse(slo.objective)
+        if objective.unit == "ms" and objective.upper and not expressions.names(objective):
+            limits.append(_LAG_SHARE * expressions.evaluate(objective, _no_names).value)
+    return min(limits, default=_LAG_DEFAULT_MS)
+
+
+def _no_names(name: str) -> float:
+    raise AssertionError(f"{name} in an objective without names")
+
+
+def _largest_gap(view: RunView, component: str, begin: float, end: float) -> tuple[float, float]:
+    """Longest time without an answered scrape while the component should be up, and when it began."""
+    samples = view.metrics(component, "up")
+    times = samples["t_s"][samples["value"].gt(0)].to_numpy(dtype=float)
+    edges = np.concatenate([[begin], times[(times > begin) & (times < end)], [end]])
+    worst, at = 0.0, begin
+    excused = [s for s in view.phases if s.fault_start_s is not None and _hit(s, component, view)]
+    for left, right in itertools.pairwise(edges):
+        gap = float(right - left)
+        if gap > worst and not any(_overlaps(span, float(left), float(right)) for span in excused):
+            worst, at = gap, float(left)
+    return worst, at
+
+
+def _hit(span: PhaseSpan, component: str, view: RunView) -> bool:
+    """Whether a fault of this phase was on the component itself (not on a link to it)."""
+    return any(e.data.get("on") == component for e in view.events(phase=span.name) if e.kind.startswith("fault_"))
+
+
+def _overlaps(span: PhaseSpan, left: float, right: float) -> bool:
+    assert span.fault_start_s is not None
+    return left < (span.fault_end_s if span.fault_end_s is not None else np.inf) and right > span.fault_start_s
+
+
+def _covers(span: PhaseSpan, component: str, event: Event, view: RunView) -> bool:
+    """Whether a restart lies in the time of a fault on that component."""
+    return span.fault_start_s is not None and _hit(span, component, view) and _overlaps(span, event.t_s, event.t_s)
+
+
+def _good(name: str, why: str, **extra: object) -> Finding:
+    return Finding(CheckResult(name, Status.PASS, why, **extra))  # type: ignore[arg-type]
+
+
+def _bad(name: str, why: str, *spoils: str, **extra: object) -> Finding:
+    return Finding(CheckResult(name, Status.INCONCLUSIVE, why, **extra), frozenset(spoils))  # type: ignore[arg-type]
