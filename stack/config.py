@@ -1,0 +1,185 @@
+"""Renders every component's configuration from the topology: ``render``.
+
+=========================================== ===================================================================
+gateway-a/, gateway-b/                      haproxy.cfg, keys.map, guard.lua
+toxiproxy/toxiproxy.json                    one proxy per link
+dns/                                        pdns.conf, named.conf, service.zone
+prometheus/, alertmanager/                  prometheus.yml, rules.yml; alertmanager.yml
+=========================================== ===================================================================
+
+Process runtime: components bind to their own loopback address and read their files where they were rendered. Docker:
+they bind to all interfaces of their container and find the files at ``/etc/drillyard/<component>/``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from stack import state
+from stack.dns import zone
+from stack.gateway import errors
+from stack.keys import Keys
+from stack.monitoring import monitoring
+from stack.topology import GATEWAYS, REPLICAS, Component, GatewayPolicy, Topology
+
+_GATEWAY_FILES = Path(__file__).parent / "gateway"
+#: Docker's own resolver, at the same address in every container.
+DOCKER_RESOLVER = "127.0.0.11:53"
+#: How long a gateway with the defect no_gateway_timeout waits.
+_DEFECT_TIMEOUT_S = 600.0
+#: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
+_BUFFER_RESERVE_BYTES = 32768
+
+#: One line per request, JSON. Times in ms, -1 where a request never got so far. ``t`` is wall-clock ms.
+_LOG_FIELDS = {
+    "t": "%Ts%ms",
+    "gateway": '"{gateway}"',
+    "request_id": '"%ID"',
+    "key_id": '"%[var(txn.key_id)]"',
+    "method": '"%HM"',
+    "path": '"%[var(txn.path),json(utf8s)]"',
+    "backend": '"%b"',
+    "replica": '"%s"',
+    "status": "%ST",
+    "termination_state": '"%ts"',
+    "retries": '"%rc"',  # «+2»: the last one went to another replica
+    "stream": "%[var(txn.stream),add(0)]",
+    "asked_tokens": "%[var(txn.asked_tokens),add(0)]",
+    "request_ms": "%TR",
+    "queue_ms": "%Tw",
+    "connect_ms": "%Tc",
+    "answer_ms": "%Tr",
+    "total_ms": "%Ta",
+    "bytes_in": "%U",
+    "bytes_out": "%B",
+    "queued_before": "%bq",
+}
+
+
+def render(topology: Topology, keys: Keys, folder: Path) -> None:
+    """Write ``folder/<component>/…`` for every component that has a configuration; ``folder`` becomes mode 700.
+
+    The files themselves are readable by all: in a container they are read by another user. Equal arguments give
+    equal bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    files: dict[str, dict[str, str]] = {name: _gateway(topology, keys, name) for name in GATEWAYS}
+    files["toxiproxy"] = {"toxiproxy.json": json.dumps(_proxies(topology), indent=2) + "\n"}
+    files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
+    files["prometheus"] = monitoring.prometheus_files(topology)
+    files["alertmanager"] = monitoring.alertmanager_files(topology)
+    for component, contents in files.items():
+        target = folder / component
+        if target.exists():
+            shutil.rmtree(target)  # what an earlier version rendered must not be read by this one
+        target.mkdir()
+        for name, text in contents.items():
+            text = text.replace("@CONFIG@", config_path(topology, folder, component))
+            (target / name).write_text(text)
+            (target / name).chmod(0o644)
+
+
+def config_path(topology: Topology, folder: Path, component: str) -> str:
+    """The folder in which ``component`` itself finds its files."""
+    return f"/etc/drillyard/{component}" if topology.runtime == "docker" else str((folder / component).resolve())
+
+
+def admin_socket(topology: Topology, gateway: str) -> str:
+    """The admin socket as the gateway's process sees it."""
+    if topology.runtime == "docker":
+        return "/run/drillyard/admin.sock"
+    return str(state.admin_socket(topology, gateway))
+
+
+def _gateway(topology: Topology, keys: Keys, gateway: str) -> dict[str, str]:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_GATEWAY_FILES), undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    environment.filters["ms"] = lambda seconds: f"{round(seconds * 1000)}ms"
+    config = environment.get_template("haproxy.cfg.j2").render(_gateway_values(topology, gateway))
+    return {
+        "haproxy.cfg": config + "\n",
+        "keys.map": "".join(f"{key} {key_id}\n" for key, key_id in keys.by_key()),
+        "guard.lua": (_GATEWAY_FILES / "guard.lua").read_text(),
+    }
+
+
+def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
+    policy, defects = topology.gateway_policy, topology.defects
+    component = topology.component(gateway)
+    endless = "no_gateway_timeout" in defects
+    timeouts = {
+        "first_byte_timeout_s": policy.first_byte_timeout_s,
+        "idle_timeout_s": policy.stream_idle_timeout_s,
+        "answer_timeout_s": policy.answer_timeout_s,
+    }
+    if endless:
+        timeouts = dict.fromkeys(timeouts, _DEFECT_TIMEOUT_S)
+    return {
+        "gateway": gateway,
+        "policy": policy,
+        **timeouts,
+        # Never the first to run out: what the server side waits for, in every retry, comes before it.
+        "client_timeout_s": _client_timeout_s(policy, max(timeouts.values())),
+        "config_path": "@CONFIG@",
+        "admin_socket": admin_socket(topology, gateway),
+        "bind_address": _bind_address(topology, component),
+        "http_port": component.ports["http"],
+        "metrics_port": component.ports["metrics"],
+        "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
+        "own_errors": errors.own_errors(policy),
+        "refusals": errors.refusals(policy),
+        "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
+        "resolver": DOCKER_RESOLVER if topology.runtime == "docker" else "",
+        "log_format": _log_format(gateway),
+        "html_errors": "html_errors" in defects,
+        "retries": "no_gateway_retries" not in defects,
+        "checks": "no_readiness_checks" not in defects,
+    }
+
+
+def _client_timeout_s(policy: GatewayPolicy, longest_wait_s: float) -> float:
+    return policy.queue_timeout_s + (policy.retries + 1) * (policy.connect_timeout_s + longest_wait_s)
+
+
+def _server(topology: Topology, gateway: str, replica: str) -> dict[str, str]:
+    if "bypass_toxiproxy" in topology.defects:
+        address = f"{topology.seen_by_components(replica)}:{topology.component(replica).ports['http']}"
+    else:
+        link = topology.link(f"{gateway}-to-{replica}")
+        port = link.inside_port if topology.runtime == "docker" else link.listen_port
+        address = f"{topology.seen_by_components('toxiproxy')}:{port}"
+    return {
+        "name": replica,
+        "address": address,
+        # Abstract sockets need no file and end with their process; the name keeps stacks of one host apart.
+        "socket": f"abns@drillyard-{topology.instance}-{gateway}-{replica}",
+    }
+
+
+def _log_format(gateway: str) -> str:
+    fields = (f'"{name}":{value.format(gateway=gateway)}' for name, value in _LOG_FIELDS.items())
+    return "{" + ",".join(fields) + "}"
+
+
+def _proxies(topology: Topology) -> list[dict[str, Any]]:
+    docker = topology.runtime == "docker"
+    return [
+        {
+            "name": link.name,
+            "listen": f"0.0.0.0:{link.inside_port}" if docker else f"{link.listen_address}:{link.listen_port}",
+            "upstream": f"{topology.seen_by_components(link.target)}:{topology.component(link.target).ports['http']}",
+            "enabled": True,
+        }
+        for link in topology.links
+    ]
+
+
+def _bind_address(topology: Topology, component: Component) -> str:
+    return "0.0.0.0" if topology.runtime == "docker" else component.address

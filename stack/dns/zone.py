@@ -1,0 +1,75 @@
+"""The service's name server: PowerDNS with one record that hands out the client link of the first ready gateway."""
+
+from __future__ import annotations
+
+from stack.topology import GATEWAYS, SERVICE_NAME, Topology
+
+TTL_S = 1
+CHECK_INTERVAL_S = 1
+#: A gateway that hangs is noticed after the interval plus this; the default is two seconds.
+CHECK_TIMEOUT_S = 1
+
+
+def files(topology: Topology, config_path: str) -> dict[str, str]:
+    """pdns.conf, named.conf and service.zone as text. ``config_path``: where the server finds them."""
+    label, zone_name = SERVICE_NAME.split(".", 1)
+    return {
+        "pdns.conf": _server(topology, config_path),
+        "named.conf": f'zone "{zone_name}" {{ type master; file "{config_path}/service.zone"; }};\n',
+        "service.zone": _zone(topology, label, zone_name),
+    }
+
+
+def _zone(topology: Topology, label: str, zone_name: str) -> str:
+    groups = ",".join(
+        f"{{['{topology.link(f'client-to-{gateway}').listen_address}']='{_readiness(topology, gateway)}'}}"
+        for gateway in GATEWAYS
+    )
+    # The first group with a ready gateway wins. Before the first check and with none ready the answer is any of them.
+    record = f"ifurlextup({{{groups}}}, {{interval={CHECK_INTERVAL_S},timeout={CHECK_TIMEOUT_S}}})"
+    return (
+        f"$ORIGIN {zone_name}.\n"
+        f"$TTL {TTL_S}\n"
+        f"@ IN SOA ns.{zone_name}. hostmaster.{zone_name}. 1 60 60 3600 {TTL_S}\n"
+        f"@ IN NS ns.{zone_name}.\n"
+        f"ns IN A {topology.component('dns').address}\n"
+        f'{label} {TTL_S} IN LUA A "{record}"\n'
+    )
+
+
+def _readiness(topology: Topology, gateway: str) -> str:
+    component = topology.component(gateway)
+    # Asked directly, not over the client's link: a fault on that link is for users to feel, not for DNS to hide.
+    return f"http://{topology.seen_by_components(gateway)}:{component.ports['http']}{component.readiness_path}"
+
+
+def _server(topology: Topology, config_path: str) -> str:
+    component = topology.component("dns")
+    address = "0.0.0.0" if topology.runtime == "docker" else component.address
+    settings = {
+        "launch": "bind",
+        "bind-config": f"{config_path}/named.conf",
+        "bind-check-interval": 0,
+        "local-address": address,
+        "local-port": component.ports["dns"],
+        "enable-lua-records": "yes",
+        "lua-health-checks-interval": CHECK_INTERVAL_S,
+        "lua-health-checks-expire-delay": 86400,  # a name nobody asks for must stay checked: answers are ready at once
+        "cache-ttl": 0,
+        "query-cache-ttl": 0,
+        "negquery-cache-ttl": 0,
+        "zone-cache-refresh-interval": 0,
+        "receiver-threads": 1,
+        "distributor-threads": 1,
+        "consistent-backends": "yes",
+        "security-poll-suffix": "",  # does not call home
+        "version-string": "anonymous",
+        "webserver": "no",
+        "api": "no",
+        "daemon": "no",
+        "guardian": "no",
+        "write-pid": "no",
+        "disable-syslog": "yes",
+        "loglevel": 4,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

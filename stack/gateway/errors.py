@@ -1,0 +1,119 @@
+"""Every error that a gateway makes itself: one shape, ``{"error": {"type", "code", "message", "request_id"}}``.
+
+``type`` follows the OpenAI API; ``code`` says exactly what happened; the message says what to do about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stack.topology import GatewayPolicy
+
+
+@dataclass(frozen=True)
+class GatewayError:
+    """One refusal. ``message`` may hold HAProxy log-format expressions, nothing else may."""
+
+    status: int
+    type: str
+    code: str
+    message: str
+    retry: bool = False  # answered with Retry-After
+
+    def body(self) -> str:
+        """The JSON body as an HAProxy log-format string to stand between single quotes."""
+        error = {"type": self.type, "code": self.code, "message": self.message, "request_id": "%[unique-id]"}
+        text = json.dumps({"error": error}, ensure_ascii=False)
+        if "'" in text:
+            raise ValueError(f"{self.code}: an apostrophe ends the quoted text in haproxy.cfg")
+        return text
+
+
+def own_errors(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
+    """Errors that HAProxy answers without a rule of ours, one per status; its own defaults are HTML pages.
+
+    502 is worded by guard.lua, which knows whether time ran out (the status then becomes 504) or the answer broke off.
+    """
+    seconds = policy.queue_timeout_s
+    return (
+        GatewayError(400, "invalid_request_error", "bad_request", "This is no valid HTTP request."),
+        GatewayError(401, "authentication_error", "unauthorized", "Send your API key: Authorization: Bearer KEY."),
+        GatewayError(403, "permission_error", "forbidden", "This request is not allowed."),
+        GatewayError(404, "invalid_request_error", "not_found", "There is nothing at this path."),
+        GatewayError(405, "invalid_request_error", "method_not_allowed", "This path does not take this method."),
+        GatewayError(
+            408, "timeout_error", "request_timeout", "The request did not arrive completely in time. Send it again."
+        ),
+        GatewayError(413, "invalid_request_error", "body_too_large", "The request is too large."),
+        GatewayError(429, "rate_limit_error", "rate_limited", "Too many requests. Wait, then try again.", retry=True),
+        GatewayError(500, "server_error", "gateway_error", "The gateway failed. Try again.", retry=True),
+        GatewayError(501, "invalid_request_error", "not_implemented", "The gateway does not speak this protocol."),
+        GatewayError(
+            502, "upstream_error", "%[lua.upstream_failure_code]", "%[lua.upstream_failure_message]", retry=True
+        ),
+        GatewayError(
+            503, "overloaded_error", "no_replica_free",
+            f"No replica could take the request within {seconds:g} s. Try again after the time in Retry-After.",
+            retry=True,
+        ),
+        GatewayError(
+            504, "timeout_error", "upstream_timeout",
+            "The model did not answer in time. Try again after the time in Retry-After.", retry=True,
+        ),
+    )  # fmt: skip
+
+
+def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
+    """Errors that a rule of haproxy.cfg.j2 answers with, by code."""
+    size, rate = policy.body_bytes_max, policy.requests_per_minute
+    found = (
+        GatewayError(503, "overloaded_error", "not_ready", "No replica is up behind this gateway.", retry=True),
+        GatewayError(
+            404, "invalid_request_error", "unknown_path",
+            "There is nothing at this path. This gateway serves /v1/chat/completions, /v1/completions and /v1/models.",
+        ),
+        GatewayError(
+            405, "invalid_request_error", "method_not_allowed",
+            "This path does not take this method: POST for completions, GET for /v1/models.",
+        ),
+        GatewayError(
+            401, "authentication_error", "missing_api_key",
+            "No API key was sent. Send it as a header: Authorization: Bearer KEY.",
+        ),
+        GatewayError(401, "authentication_error", "invalid_api_key", "This API key is not known here."),
+        GatewayError(
+            403, "permission_error", "pin_forbidden", "Only the operator may choose a replica (X-Drillyard-Pin)."
+        ),
+        GatewayError(400, "invalid_request_error", "unknown_replica", "X-Drillyard-Pin names no replica."),
+        GatewayError(
+            400, "invalid_request_error", "body_not_expected", "A GET request must not have a body; send it without."
+        ),
+        GatewayError(
+            411, "invalid_request_error", "length_required",
+            "Send the body with one Content-Length header, not chunked.",
+        ),
+        GatewayError(
+            413, "invalid_request_error", "body_too_large",
+            f"The request body is too large: at most {size} bytes are taken. Shorten the prompt.",
+        ),
+        GatewayError(
+            429, "rate_limit_error", "requests_per_minute",
+            f"This API key has used its {rate} requests per minute. Wait for the time in Retry-After, then go slower.",
+            retry=True,
+        ),
+        GatewayError(
+            503, "overloaded_error", "queue_full",
+            f"All replicas are busy and {policy.queue_max} requests wait already. Try again after the time in "
+            "Retry-After.",
+            retry=True,
+        ),
+        GatewayError(
+            400, "invalid_request_error", "%[var(txn.refusal_code)]", "%[var(txn.refusal_message),json(utf8s)]"
+        ),
+        GatewayError(
+            429, "rate_limit_error", "tokens_per_minute", "%[var(txn.refusal_message),json(utf8s)]", retry=True
+        ),
+    )  # fmt: skip
+    return {error.code if "%" not in error.code else "unfit_body": error for error in found}

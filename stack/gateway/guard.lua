@@ -1,0 +1,249 @@
+-- What the gateway has to know about a request's body, read by a strict JSON parser.
+--
+-- HAProxy's own json_query finds a number only where it looks like one: 1e4, a key written with \u escapes, a
+-- second max_tokens or UTF-16 walk past it, while the engine (Python's json, pydantic) takes all of them. So the
+-- body is parsed here as strictly as RFC 8259 allows; what the engine might read differently is refused.
+-- HAProxy 2.6 cannot add a number to a stick table's counter either: tokens per minute are kept here, one bucket a key.
+
+local DEPTH_MAX = 64
+
+local refuse = {}  -- marks errors of ours: {refuse, code, message}
+
+local function fail(code, message)
+  error({refuse, code, message}, 0)
+end
+
+local function bad_json(position, what)
+  fail("invalid_json", string.format("The body is no valid JSON: %s at byte %d.", what, position))
+end
+
+local ESCAPES = {['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t"}
+
+-- A string that starts at the quote at `position`: its value (decoded only if `wanted`) and the position after it.
+local function read_string(text, position, wanted)
+  local start, parts = position + 1, wanted and {} or nil
+  while true do
+    local stop = text:find('["\\%c]', start)
+    if not stop then bad_json(position, "a string without an end") end
+    if parts then parts[#parts + 1] = text:sub(start, stop - 1) end
+    local found = text:sub(stop, stop)
+    if found == '"' then
+      return parts and table.concat(parts), stop + 1
+    elseif found ~= "\\" then
+      if found == "\127" then  -- DEL is no control character for JSON
+        if parts then parts[#parts + 1] = found end
+        start = stop + 1
+      else
+        bad_json(stop, "a control character in a string")
+      end
+    else
+      local escape = text:sub(stop + 1, stop + 1)
+      if escape == "u" then
+        local digits = text:match("^%x%x%x%x", stop + 2)
+        if not digits then bad_json(stop, "a broken \\u escape") end
+        -- Surrogates stay apart: no key that matters has characters beyond the basic plane.
+        if parts then parts[#parts + 1] = utf8.char(tonumber(digits, 16)) end
+        start = stop + 6
+      elseif ESCAPES[escape] then
+        if parts then parts[#parts + 1] = ESCAPES[escape] end
+        start = stop + 2
+      else
+        bad_json(stop, "an unknown escape")
+      end
+    end
+  end
+end
+
+local function skip_blanks(text, position)
+  return text:find("[^ \t\r\n]", position) or #text + 1
+end
+
+local LITERALS = {t = "true", f = "false", n = "null"}
+local skip_value
+
+-- Calls visit(key or nil, position of the value), which returns the position after the value.
+local function read_container(text, position, depth, visit)
+  if depth > DEPTH_MAX then fail("invalid_json", "The body is nested too deeply.") end
+  local object = text:sub(position, position) == "{"
+  local closing, seen = object and "}" or "]", {}
+  position = skip_blanks(text, position + 1)
+  if text:sub(position, position) == closing then return position + 1 end
+  while true do
+    local key
+    if object then
+      if text:sub(position, position) ~= '"' then bad_json(position, "no key") end
+      key, position = read_string(text, position, true)
+      if seen[key] then
+        fail("duplicate_key", string.format("The key %q stands twice in one object: which one counts?", key:sub(1, 40)))
+      end
+      seen[key] = true
+      position = skip_blanks(text, position)
+      if text:sub(position, position) ~= ":" then bad_json(position, "no colon") end
+      position = skip_blanks(text, position + 1)
+    end
+    position = skip_blanks(text, visit(key, position))
+    local found = text:sub(position, position)
+    if found == closing then return position + 1 end
+    if found ~= "," then bad_json(position, "no comma") end
+    position = skip_blanks(text, position + 1)
+  end
+end
+
+local function number_end(text, position)
+  local stop = select(2, text:find("^%-?[1-9]%d*", position)) or select(2, text:find("^%-?0", position))
+  if not stop then return nil end
+  stop = select(2, text:find("^%.%d+", stop + 1)) or stop
+  return select(2, text:find("^[eE][+-]?%d+", stop + 1)) or stop
+end
+
+-- The position after the value at `position`.
+skip_value = function(text, position, depth)
+  local first = text:sub(position, position)
+  if first == '"' then return select(2, read_string(text, position, false)) end
+  if first == "{" or first == "[" then
+    return read_container(text, position, depth, function(_, at) return skip_value(text, at, depth + 1) end)
+  end
+  local literal = LITERALS[first]
+  if literal then
+    if text:sub(position, position + #literal - 1) ~= literal then bad_json(position, "an unknown word") end
+    return position + #literal
+  end
+  local stop = number_end(text, position)
+  if not stop then bad_json(position, "no value") end
+  return stop + 1
+end
+
+-- The top level of the body: key -> the value's source text. Nothing below it is kept.
+local function read_body(text)
+  if not utf8.len(text) then fail("invalid_json", "The body is not UTF-8.") end
+  local position, fields = skip_blanks(text, 1), {}
+  if text:sub(position, position) ~= "{" then fail("invalid_json", "The body is no JSON object.") end
+  position = read_container(text, position, 1, function(key, at)
+    local after = skip_value(text, at, 2)
+    fields[key] = text:sub(at, after - 1)
+    return after
+  end)
+  if skip_blanks(text, position) <= #text then bad_json(position, "something after the end") end
+  return fields
+end
+
+-- A whole number in plain digits, or nil where the field is absent or null.
+local function whole_number(fields, name)
+  local text = fields[name]
+  if text == nil or text == "null" then return nil end
+  if not text:find("^%d+$") or #text > 12 then
+    fail("invalid_" .. name, string.format("%s must be a whole number in plain digits (no fraction, exponent, sign "
+      .. "or quotes).", name))
+  end
+  return math.tointeger(tonumber(text))
+end
+
+local function boolean(fields, name)
+  local text = fields[name]
+  if text == nil or text == "null" or text == "false" then return false end
+  if text ~= "true" then fail("invalid_" .. name, name .. " must be true or false.") end
+  return true
+end
+
+-- How many prompts a completions request holds: a list of strings or of token lists is one request each.
+local function prompts(fields)
+  local text = fields["prompt"]
+  if not text or text:sub(1, 1) ~= "[" then return 1 end
+  local count, tokens = 0, false
+  read_container(text, 1, 2, function(_, at)
+    local first = text:sub(at, at)
+    count, tokens = count + 1, tokens or (first ~= '"' and first ~= "[")
+    return skip_value(text, at, 3)
+  end)
+  return tokens and 1 or math.max(count, 1)
+end
+
+-- The most tokens that the request can make the engine generate; refuses what exceeds `cap`.
+-- Without max_tokens the engine decides (its own default and --max-model-len): it is charged as the whole cap.
+local function asked_tokens(fields, cap)
+  local asked
+  for _, name in ipairs({"max_tokens", "max_completion_tokens"}) do
+    local value = whole_number(fields, name)
+    if value and value > cap then
+      fail("max_tokens_too_large", string.format("%s is %d: at most %d are allowed here.", name, value, cap))
+    end
+    if value then asked = math.max(asked or 0, value) end
+  end
+  local copies = math.max(whole_number(fields, "n") or 1, whole_number(fields, "best_of") or 1, 1) * prompts(fields)
+  if copies > 1 and not asked then
+    fail("max_tokens_missing", "A request for several answers must say max_tokens.")
+  end
+  if copies > 1 and asked * copies > cap then
+    fail("max_tokens_too_large", string.format("%d answers of up to %d tokens each: at most %d tokens are allowed "
+      .. "in one request.", copies, asked, cap))
+  end
+  return asked and asked * copies or cap
+end
+
+-- key id -> {level = tokens used, at_s = when that was right}. As many entries as there are keys.
+local buckets = {}
+
+-- Takes `tokens` from the key's bucket, which holds one minute's worth and refills steadily. False if they are not there.
+local function charge(key_id, tokens, per_minute)
+  local now = core.now()
+  local now_s = now.sec + now.usec / 1e6
+  local bucket = buckets[key_id] or {level = 0, at_s = now_s}
+  local level = math.max(0, bucket.level - (now_s - bucket.at_s) * per_minute / 60)
+  local fits = level + tokens <= per_minute
+  buckets[key_id] = {level = fits and level + tokens or level, at_s = now_s}
+  return fits
+end
+
+local function check(txn, cap, per_minute)
+  local fields = read_body(txn.f:req_body() or "")
+  local tokens = asked_tokens(fields, cap)
+  txn:set_var("txn.stream", boolean(fields, "stream") and 1 or 0)
+  txn:set_var("txn.asked_tokens", tokens)
+  local key_id = txn:get_var("txn.key_id")
+  if key_id ~= "operator" and not charge(key_id, tokens, per_minute) then
+    txn:set_var("txn.refusal", 429)
+    txn:set_var("txn.refusal_message", string.format("This API key has used its %d tokens per minute; this request "
+      .. "asks for up to %d. Wait for the time in Retry-After, or ask for fewer.", per_minute, tokens))
+  end
+end
+
+-- http-request lua.check_body CAP TOKENS_PER_MINUTE: sets txn.stream, txn.asked_tokens, or txn.refusal (the status),
+-- txn.refusal_code and txn.refusal_message.
+core.register_action("check_body", {"http-req"}, function(txn, cap, per_minute)
+  local fine, problem = pcall(check, txn, tonumber(cap), tonumber(per_minute))
+  if fine then return end
+  local ours = type(problem) == "table" and problem[1] == refuse
+  if not ours then core.Alert("guard.lua: " .. tostring(problem)) end
+  txn:set_var("txn.refusal", 400)
+  txn:set_var("txn.refusal_code", ours and problem[2] or "unreadable_body")
+  txn:set_var("txn.refusal_message", ours and problem[3] or "The body could not be checked.")
+end, 2)
+
+-- The request id: the client's own where it is fit for logs and JSON, else a new one.
+core.register_fetches("request_id", function(txn)
+  local given = txn.f:req_hdr("x-request-id")
+  if given and #given <= 128 and given:find("^[%w._:-]+$") then return given end
+  return txn.f:uuid()
+end)
+
+-- Whether the gateway has waited for at least the first-byte time-out: sets a dropped connection apart from silence.
+local function waited_too_long(txn)
+  local begun_ms, limit_ms = txn:get_var("txn.begun_ms"), txn:get_var("txn.first_byte_timeout_ms")
+  if not begun_ms or not limit_ms then return false end
+  local now = core.now()
+  return now.sec * 1000 + now.usec / 1000 - begun_ms >= limit_ms
+end
+
+-- What goes wrong behind the gateway, in words: error code and message of a 502 (which becomes a 504 when late).
+core.register_fetches("upstream_failure_code", function(txn)
+  return waited_too_long(txn) and "upstream_timeout" or "upstream_failed"
+end)
+
+core.register_fetches("upstream_failure_message", function(txn)
+  if waited_too_long(txn) then
+    return "No replica answered in time. Try again after the time in Retry-After."
+  end
+  return "The replica closed the connection before it answered. Try again after the time in Retry-After."
+end)
+
+core.register_fetches("upstream_late", function(txn) return waited_too_long(txn) and 1 or 0 end)

@@ -1,0 +1,66 @@
+"""Configuration of Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from stack.monitoring.rules import Scale, rule_file
+from stack.topology import GATEWAYS, REPLICAS, Topology
+
+
+def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, str]:
+    """prometheus.yml and rules.yml."""
+    config = {
+        "global": {
+            "scrape_interval": "1s",  # a fault lasts half a minute: it must be seen
+            "scrape_timeout": "1s",
+            "evaluation_interval": "1s",
+            "external_labels": {"instance_number": str(topology.instance)},
+        },
+        "rule_files": ["rules.yml"],
+        "alerting": {
+            "alertmanagers": [{"static_configs": [{"targets": [_target(topology, "alertmanager", "http")]}]}],
+        },
+        "scrape_configs": [
+            _job(topology, "replica", REPLICAS, "http"),
+            _job(topology, "gateway", GATEWAYS, "metrics"),
+            _job(topology, "toxiproxy", ("toxiproxy",), "api"),
+            _job(topology, "exporter", ("exporter",), "http"),
+            _job(topology, "prometheus", ("prometheus",), "http"),
+        ],
+    }
+    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale))}
+
+
+def alertmanager_files(topology: Topology) -> dict[str, str]:
+    """alertmanager.yml: every alert goes to the exporter, which keeps them for the run."""
+    webhook = {"url": f"http://{_target(topology, 'exporter', 'http')}/alerts", "send_resolved": True}
+    config = {
+        "route": {
+            "receiver": "exporter",
+            "group_by": ["alertname"],
+            "group_wait": "0s",
+            "group_interval": "1s",
+            "repeat_interval": "1h",
+        },
+        "receivers": [{"name": "exporter", "webhook_configs": [webhook]}],
+    }
+    return {"alertmanager.yml": _yaml(config)}
+
+
+def _job(topology: Topology, name: str, components: tuple[str, ...], port: str) -> dict[str, Any]:
+    targets = [
+        {"targets": [_target(topology, component, port)], "labels": {"component": component}}
+        for component in components
+    ]
+    return {"job_name": name, "static_configs": targets}
+
+
+def _target(topology: Topology, component: str, port: str) -> str:
+    return f"{topology.seen_by_components(component)}:{topology.component(component).ports[port]}"
+
+
+def _yaml(data: dict[str, Any]) -> str:
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
