@@ -187,7 +187,7 @@ class Format:
         }
         if self.chat:
             answer |= {"prompt_logprobs": None, "prompt_token_ids": None, "prompt_text": None}
-        return answer | {"kv_transfer_params": None}
+        return answer | {"kv_transfer_params": None, "ec_transfer_params": None, "metrics": None}
 
     def _event(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         chunk = {

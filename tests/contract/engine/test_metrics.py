@@ -1,0 +1,98 @@
+"""Metric names, types and labels, and that they count what happened."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.contract.engine.running import RunningEngine, eventually
+
+ENGINE = {"model_name", "engine"}
+#: Family (as the parser names it) -> (type, labels of its main sample).
+FAMILIES = {
+    "vllm:num_requests_running": ("gauge", ENGINE),
+    "vllm:num_requests_waiting": ("gauge", ENGINE),
+    "vllm:kv_cache_usage_perc": ("gauge", ENGINE),
+    "vllm:prompt_tokens": ("counter", ENGINE),
+    "vllm:generation_tokens": ("counter", ENGINE),
+    "vllm:num_preemptions": ("counter", ENGINE),
+    "vllm:request_success": ("counter", ENGINE | {"finished_reason"}),
+    "vllm:admission_rejections": ("counter", {"model_name", "reason"}),
+    "vllm:time_to_first_token_seconds": ("histogram", ENGINE),
+    "vllm:inter_token_latency_seconds": ("histogram", ENGINE),
+    "vllm:e2e_request_latency_seconds": ("histogram", ENGINE),
+    "vllm:request_queue_time_seconds": ("histogram", ENGINE),
+    "vllm:request_prefill_time_seconds": ("histogram", ENGINE),
+    "vllm:request_decode_time_seconds": ("histogram", ENGINE),
+    "vllm:request_inference_time_seconds": ("histogram", ENGINE),
+    "vllm:request_prompt_tokens": ("histogram", ENGINE),
+    "vllm:request_generation_tokens": ("histogram", ENGINE),
+}
+
+
+def families(engine: RunningEngine) -> dict[str, Metric]:
+    """The page, parsed."""
+    return {family.name: family for family in text_string_to_metric_families(engine.client.get("/metrics").text)}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_name_type_and_labels(engine: RunningEngine, name: str) -> None:
+    """Present from the start, of that type, with those labels, for the served version."""
+    kind, labels = FAMILIES[name]
+    family = families(engine)[name]
+    assert family.type == kind
+    sample = family.samples[0]
+    assert set(sample.labels) - {"le"} == labels
+    assert sample.labels["model_name"] == engine.version
+
+
+def test_finished_reasons_and_rejection_reasons(engine: RunningEngine) -> None:
+    """Every value that these labels can take has its sample at 0 already."""
+    page = families(engine)
+    success = {sample.labels["finished_reason"] for sample in page["vllm:request_success"].samples}
+    assert success == {"stop", "length", "abort", "error", "repetition"}
+    refused = {sample.labels["reason"] for sample in page["vllm:admission_rejections"].samples}
+    assert refused == {"max_num_queued_reqs", "max_num_queued_tokens"}
+
+
+def test_buckets_are_the_same_as_vllms(engine: RunningEngine) -> None:
+    """Quantiles from buckets depend on the bounds."""
+    page = families(engine)
+
+    def bounds(name: str) -> list[float]:
+        return [float(s.labels["le"]) for s in page[name].samples if s.name.endswith("_bucket")]
+
+    assert bounds("vllm:time_to_first_token_seconds")[:4] == [0.001, 0.005, 0.01, 0.02]
+    assert len(bounds("vllm:time_to_first_token_seconds")) == 23
+    assert bounds("vllm:request_queue_time_seconds")[:4] == [0.3, 0.5, 0.8, 1.0]
+    assert len(bounds("vllm:request_queue_time_seconds")) == 22
+
+
+def test_cache_config(engine: RunningEngine) -> None:
+    """The KV cache's size is in the labels of an info metric."""
+    (sample,) = families(engine)["vllm:cache_config_info"].samples
+    assert sample.value == 1
+    assert sample.labels["engine"] == "0"
+    assert int(sample.labels["num_gpu_blocks"]) > 1
+    assert int(sample.labels["block_size"]) == 128
+
+
+def test_tokens_are_counted_as_usage_says(engine: RunningEngine) -> None:
+    """Prompt and generation counters move by what the answer's usage says."""
+    names = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+    before = [engine.metric(name) for name in names]
+    finished = engine.metric("vllm:request_success_total", finished_reason="length")
+    usage = engine.post(engine.chat("A prompt for counting.", max_tokens=9, ignore_eos=True)).json()["usage"]
+    expected = [before[0] + usage["prompt_tokens"], before[1] + usage["completion_tokens"]]
+    assert eventually(lambda: [engine.metric(name) for name in names] == expected)
+    assert engine.metric("vllm:request_success_total", finished_reason="length") == finished + 1
+
+
+def test_kv_usage_grows_with_a_stream(engine: RunningEngine) -> None:
+    """One block after another as the stream gets longer."""
+    with engine.stream(engine.long_chat()) as stream:
+        next(iter(stream))
+        early = engine.metric("vllm:kv_cache_usage_perc")
+        assert early > 0
+        assert eventually(lambda: engine.metric("vllm:kv_cache_usage_perc") > early, 10)
