@@ -1,0 +1,73 @@
+"""``python -m harness.load RUNFOLDER``: produce the load of RUNFOLDER/load.json until SIGTERM or SIGINT.
+
+Writes RUNFOLDER/requests.parquet and load-summary.json, prints a line of JSON on stdout every half second. Exit codes:
+0 the load was stopped as it should be; 64 load.json is wrong, nothing was sent; 70 the generator broke (traceback
+on stderr; what was recorded is written all the same).
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+_stopped_early = False
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    global _stopped_early
+    _stopped_early = True
+
+
+# The imports below take a second or two: a stop that comes meanwhile must not be lost, nor kill us half-way.
+signal.signal(signal.SIGTERM, _note)
+signal.signal(signal.SIGINT, _note)
+
+import locust  # noqa: E402, F401, I001 - patches the standard library for gevent: before anything else
+
+import argparse  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.event import Event  # noqa: E402
+
+from harness.errors import DrillyardError  # noqa: E402
+from harness.load.job import read_job  # noqa: E402
+from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
+
+
+def main() -> int:
+    """Run until stopped; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harness.load", description="Produce the load of a run folder.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--master-port", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    if _stopped_early:
+        stop.set()
+    try:
+        job = read_job(arguments.folder)
+        if arguments.worker is not None:
+            run_worker(job, arguments.worker, arguments.master_port, stop)
+        elif job.load.workers > 1:
+            Master(job).run(stop)
+        else:
+            run_alone(job, stop)
+    except LoadFailed:
+        traceback.print_exc()
+        return 70
+    except DrillyardError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 70
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,389 @@
+"""One attempt on the wire: resolve, connect, send, read event by event. Every wait has a hard bound.
+
+Limits (``LoadSpec.limits``), each from the start of the attempt unless said otherwise: ``connect`` from the
+beginning of the connect; ``first_token`` until the first event with content (streams only: an answer in one piece has
+no first token); ``idle`` between two reads after the first token; ``total`` for the attempt. The request as a whole has no
+further deadline: it is bounded by attempts × total + the retry delays.
+
+Reading below Locust's FastHttpSession: its ``iter_lines`` collects 1,024 bytes before it shows the first of them, which
+moves the first token by hundreds of milliseconds. geventhttpclient's parser is fed with what the socket has.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import gevent.socket
+from geventhttpclient.response import HTTPParseError, HTTPResponse
+
+from harness.load.answer import Answer, Malformed
+from harness.load.attempt import Attempt
+from harness.load.connections import Connections
+from harness.load.errorbody import fill_error
+from harness.load.resolver import NoAddress, Resolver
+from harness.load.schedule import Arrival
+from harness.scenario import ClientLimits
+
+BODY_BYTES_MAX = 4 << 20  # of an answer that is not streamed, and of errors
+END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
+
+_CONNECT_SUBTYPES = {
+    errno.ECONNREFUSED: "refused",
+    errno.ETIMEDOUT: "no_answer",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.ECONNRESET: "reset",
+}
+
+
+class Drained(BaseException):
+    """Thrown into a request when the load has stopped and its time is over. Not an Exception: nobody may catch it."""
+
+
+class Ended(Exception):
+    """The attempt is over, with this outcome."""
+
+    def __init__(self, outcome: str, subtype: str | None = None) -> None:
+        super().__init__(outcome, subtype)
+        self.outcome, self.subtype = outcome, subtype
+
+
+class Response(HTTPResponse):
+    """geventhttpclient's parser, fed by hand; the body is taken out as it comes."""
+
+    def take(self) -> bytes:
+        """The body bytes parsed since the last call."""
+        body = bytes(self._body_buffer)
+        del self._body_buffer[:]
+        return body
+
+    @property
+    def ready(self) -> bool:
+        """The headers of the final (not 1xx) answer are complete."""
+        return bool(self.headers_complete and self.get_code() >= 200)
+
+    def header(self, name: str) -> str | None:
+        """A header's value, the first where it came several times."""
+        value = self.get(name)
+        return value[0] if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an attempt sends, and to whom."""
+
+    arrival: Arrival
+    request: bytes
+    limits: ClientLimits
+    expect_versions: frozenset[str] | None
+
+
+class Exchange:
+    """Runs one attempt and fills in its row: everything but identity, schedule and retry columns."""
+
+    def __init__(self, call: Call, row: Attempt, resolver: Resolver, connections: Connections, start_s: float) -> None:
+        self._call, self._row = call, row
+        self._resolver, self._connections = resolver, connections
+        self._start_s = start_s
+        self._last_byte_s: float | None = None
+        self._sock: gevent.socket.socket | None = None
+        self._address = ""
+        self._streaming = call.arrival.cohort.stream
+        self._response = Response("POST")
+        self.answer = Answer()
+
+    def run(self) -> None:
+        """Never raises for anything that the service does; Drained passes through after the row was filled."""
+        row = self._row
+        try:
+            self._connect()
+            self._send()
+            self._read_headers()
+            row.outcome, row.subtype = self._read_body()
+        except Ended as end:
+            row.outcome, row.subtype = end.outcome, end.subtype
+        except Drained:
+            row.outcome, row.subtype = "cancelled_drain", "in_flight"
+            raise
+        finally:
+            self._measure()
+            self._release()
+
+    # --- the steps -------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        user_id, rng = self._call.arrival.user_id, self._call.arrival.rng
+        try:
+            resolution = self._resolver.resolve(rng)
+        except NoAddress as error:
+            raise Ended("dns_error", error.subtype) from error
+        self._row.dns_ms = resolution.dns_ms
+        self._row.gateway = self._address = resolution.address
+        self._sock = self._connections.reuse(user_id, self._address)
+        if self._sock is not None:
+            return
+        began_s = time.monotonic()
+        left_s, outcome, subtype = self._bound(began_s + self._call.limits.connect, "connect_error", "no_answer")
+        try:
+            self._sock = self._connections.connect(self._address, left_s)
+        except ssl.SSLError as error:
+            self._resolver.distrust()
+            raise Ended("tls_error", error.reason or type(error).__name__) from error
+        except OSError as error:
+            self._resolver.distrust()
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise Ended(outcome, subtype) from error
+            raise Ended("connect_error", _CONNECT_SUBTYPES.get(error.errno or 0, "failed")) from error
+        self._row.connect_ms = (time.monotonic() - began_s) * 1000
+
+    def _send(self) -> None:
+        assert self._sock is not None
+        self._row.first_byte_sent_s = time.monotonic()
+        left_s, outcome, subtype = self._patience()
+        try:
+            self._sock.settimeout(left_s)
+            self._sock.sendall(self._call.request)
+        except TimeoutError as error:
+            self._resolver.distrust()
+            raise Ended(outcome, subtype) from error
+        except OSError:
+            pass  # the other side may have answered before it closed (413, …): reading tells
+
+    def _read_headers(self) -> None:
+        response, row = self._response, self._row
+        any_byte = False
+        while not response.ready:
+            try:
+                data = self._receive()
+            except OSError as error:
+                data, how = b"", "reset"
+                cause: OSError | None = error
+            else:
+                how, cause = "eof", None
+            if not data:
+                if any_byte:
+                    raise Ended("protocol_error", f"{how}_in_headers") from cause
+                self._resolver.distrust()
+                raise Ended("connect_error", f"{how}_before_response") from cause
+            any_byte = True
+            self._parse(data)
+        row.headers_ms = (time.monotonic() - self._start_s) * 1000
+        row.http_status = response.get_code()
+        row.replica = response.header("x-drillyard-replica")
+        row.retry_after_s = retry_after_s(response.header("retry-after"))
+
+    def _read_body(self) -> tuple[str, str | None]:
+        """Outcome and subtype."""
+        if self._response.get_code() != 200:
+            return self._read_error()
+        if not self._streaming:
+            return self._read_whole()
+        if not (self._response.header("content-type") or "").startswith("text/event-stream"):
+            raise Ended("protocol_error", "content_type")
+        how = self._read_events()
+        outcome, subtype = self.answer.verdict(self._call.expect_versions)
+        return (outcome, how or subtype) if outcome == "broken_stream" else (outcome, subtype)
+
+    def _read_events(self) -> str | None:
+        """Read until nothing can change the outcome. ``"fin"`` or ``"reset"`` when the connection broke before that."""
+        answer, response = self.answer, self._response
+        now_s = self._last_byte_s or time.monotonic()
+        while True:
+            try:
+                answer.feed(response.take(), now_s)
+            except Malformed as error:
+                raise Ended("protocol_error", "bad_event") from error
+            if answer.over:
+                self._finish()
+                return None
+            if response.message_complete:
+                return None
+            try:
+                data = self._receive()
+            except OSError:
+                return "reset"
+            if not data:
+                return "fin"
+            now_s = time.monotonic()
+            self._parse(data)
+
+    def _read_whole(self) -> tuple[str, str | None]:
+        broken, body = self._read_to_end()
+        if broken is not None:
+            return "broken_stream", broken
+        try:
+            self.answer.whole(body)
+        except Malformed as error:
+            raise Ended("protocol_error", "bad_body") from error
+        return self.answer.verdict(self._call.expect_versions)
+
+    def _read_error(self) -> tuple[str, str | None]:
+        """The status decides; a body that cannot be read only leaves the error columns empty."""
+        subtype = None
+        try:
+            broken, body = self._read_to_end()
+        except Ended as end:
+            if end.outcome == "cancelled_intended":
+                raise
+            broken, body, subtype = None, b"", "no_body"
+        fill_error(self._row, body)
+        outcome = outcome_of_status(self._row)
+        return outcome, f"body_{broken}" if broken else subtype
+
+    def _read_to_end(self) -> tuple[str | None, bytes]:
+        """How the body broke off (None: it is whole), and its bytes."""
+        response, body = self._response, self._response.take()
+        while not response.message_complete:
+            try:
+                data = self._receive()
+            except OSError:
+                return "reset", body
+            if not data and not self._ends_by_closing():
+                return "fin", body
+            self._parse(data)
+            body += response.take()
+            if len(body) > BODY_BYTES_MAX:
+                raise Ended("protocol_error", "body_too_large")
+        return None, body
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> bytes:
+        """The next bytes, b"" at FIN. Ended when a limit is over, OSError when the connection breaks."""
+        assert self._sock is not None
+        left_s, outcome, subtype = self._patience()
+        if left_s <= 0:
+            raise Ended(outcome, subtype)
+        try:
+            self._sock.settimeout(left_s)
+            data: bytes = self._sock.recv(65536)
+        except TimeoutError as error:
+            if error.errno is not None:  # ETIMEDOUT: the kernel gave the connection up
+                raise ConnectionResetError(error.errno, "timed out") from error
+            if self._row.headers_ms is None:
+                self._resolver.distrust()
+            raise Ended(outcome, subtype) from error
+        if data:
+            self._last_byte_s = time.monotonic()
+        return data
+
+    def _patience(self) -> tuple[float, str, str | None]:
+        """Seconds left to the next limit, and what the attempt ends as when it passes."""
+        limits, answer = self._call.limits, self.answer
+        if not self._streaming:
+            return self._bound(float("inf"), "timeout_total", None)
+        if answer.first_content_s is None:
+            subtype = "no_headers" if self._row.headers_ms is None else "no_token"
+            return self._bound(self._start_s + limits.first_token, "timeout_ttft", subtype)
+        return self._bound((self._last_byte_s or self._start_s) + limits.idle, "timeout_stall", None)
+
+    def _bound(self, deadline_s: float, outcome: str, subtype: str | None) -> tuple[float, str, str | None]:
+        """The tightest of ``deadline_s``, the total limit and the moment when this user hangs up."""
+        cancel_after = self._call.arrival.cohort.cancel_after
+        candidates = [(deadline_s, outcome, subtype), (self._start_s + self._call.limits.total, "timeout_total", None)]
+        if cancel_after is not None:
+            candidates.append((self._start_s + cancel_after, "cancelled_intended", None))
+        at_s, outcome, subtype = min(candidates, key=lambda candidate: candidate[0])
+        return max(at_s - time.monotonic(), 0.0), outcome, subtype
+
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._response.feed(data)
+        except HTTPParseError as error:
+            raise Ended("protocol_error", "bad_http") from error
+
+    def _ends_by_closing(self) -> bool:
+        """Neither length nor chunks: the FIN is the end of the message (RFC 9112 §6.3)."""
+        return self._response.header("content-length") is None and self._response.header("transfer-encoding") is None
+
+    def _finish(self) -> None:
+        """The answer is complete; read the end of the HTTP message, so that the connection can serve again."""
+        assert self._sock is not None
+        deadline_s = time.monotonic() + END_GRACE_S
+        try:
+            while self.answer.done and not self._response.message_complete:
+                self._sock.settimeout(max(deadline_s - time.monotonic(), 0.001))
+                data = self._sock.recv(65536)
+                if not data or time.monotonic() > deadline_s:
+                    return
+                self._last_byte_s = time.monotonic()
+                self._parse(data)
+        except (OSError, Ended):
+            return  # the user has the whole answer; only the connection is lost, and _release closes it
+
+    def _measure(self) -> None:
+        row, answer = self._row, self.answer
+        now_s = time.monotonic()
+        ended_s = self._last_byte_s if row.outcome == "ok" and self._last_byte_s else now_s
+        row.e2e_ms = (ended_s - self._start_s) * 1000
+        if answer.first_content_s is not None:
+            row.ttft_ms = (answer.first_content_s - self._start_s) * 1000
+        row.max_stall_ms = None if answer.max_stall_s is None else answer.max_stall_s * 1000
+        row.content_events = answer.content_events if self._streaming and row.http_status == 200 else None
+        row.prompt_tokens, row.output_tokens = answer.prompt_tokens, answer.output_tokens
+        row.served_version, row.finish_reason = answer.model, answer.finish_reason
+        if answer.error is not None:
+            fill_error(row, answer.error)
+
+    def _release(self) -> None:
+        """Keep the connection if the message ended cleanly; close it, and with it the request, otherwise."""
+        if self._sock is None:
+            return
+        if self._response.message_complete and not self._response.should_close():
+            self._connections.keep(self._call.arrival.user_id, self._address, self._sock)
+        else:
+            self._sock.close()
+        self._sock = None
+
+
+def outcome_of_status(row: Attempt) -> str:
+    """The outcome of an answer whose status is not 200.
+
+    A 503 is an admission refusal (``shed_503``) if it says so: its error's type or code speaks of a queue, an overload
+    or admission. Otherwise it is an error like the other 5xx.
+    """
+    status = row.http_status or 0
+    if status == 429:
+        return "shed_429"
+    if status == 503 and says_overload(row):
+        return "shed_503"
+    if 400 <= status < 500:
+        return "http_4xx"
+    if 500 <= status < 600:
+        return "http_5xx"
+    return "protocol_error"
+
+
+_OVERLOAD = ("overload", "queue", "admission", "capacity", "busy", "backlog")
+
+
+def says_overload(row: Attempt) -> bool:
+    """Whether the error of a 503 speaks of load, not of breakage."""
+    said = f"{row.error_type} {row.error_code} {row.error_message}".lower()
+    return any(word in said for word in _OVERLOAD)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Retry-After as seconds: a number or an HTTP date (RFC 9110 §10.2.3). None when absent or unreadable."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(at.timestamp() - time.time(), 0.0)
+
+
+def http_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The bytes of a POST. ``headers`` have to be clean: they come from the harness, not from people."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body

@@ -1,0 +1,286 @@
+"""The generator of one process: sends each arrival of its slice of the schedule at its time, and accounts for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Group
+
+from harness.load.attempt import Attempt
+from harness.load.connections import Connections
+from harness.load.exchange import Call, Drained, Exchange, http_request
+from harness.load.job import Job
+from harness.load.recorder import FLUSH_S, Recorder
+from harness.load.resolver import Resolver
+from harness.load.retries import delay_s
+from harness.load.schedule import Arrival, Schedule
+from harness.load.window import Window
+from harness.scenario import Cohort
+
+BEHIND_S = 10.0  # an arrival that comes later than this is not sent any more: the generator has failed, and says so
+
+#: Tells Locust about a finished attempt: cohort, response time (ms), answer length, outcome unless ok.
+Report = Callable[[str, float, int, str | None], None]
+
+
+@dataclass
+class Tally:
+    """Counted by the dispatcher, independently of the recorded rows: conservation compares the two."""
+
+    scheduled: int = 0  # arrivals whose time came before the load stopped
+    started: int = 0  # of those, the ones that were begun by then
+    in_flight_at_stop: int = 0
+    in_flight_at_end: int = 0
+    duration_s: float = 0.0  # from the beginning of the schedule to the stop
+    cpu_ratio: float = 0.0
+
+
+class Generator:
+    """Produces worker ``worker`` of ``workers``' part of the load. Rows go to ``recorder``, news to ``window``."""
+
+    def __init__(self, job: Job, recorder: Recorder, report: Report, worker: int = 0, workers: int = 1) -> None:
+        self._job, self._recorder, self._report = job, recorder, report
+        self._worker, self._workers = worker, workers
+        self._connections = Connections(job.service)
+        self._resolver = Resolver(job.service.name, job.service.dns, self._connections.retain)
+        self._schedule = Schedule(job)
+        self._requests = Group()
+        self._in_flight: dict[str, Arrival] = {}
+        self._hash_key = b""
+        self._zero_s = 0.0  # monotonic time at which the schedule began
+        self._stopped_s = float("inf")
+        self._cpu_s = 0.0
+        self._began = Event()
+        self._dispatched = Event()
+        self.stopping = Event()
+        self.crash: BaseException | None = None
+        self.tally = Tally()
+        self._window = Window()
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def begin(self, zero_s: float, hash_key: bytes) -> None:
+        """Start the schedule at monotonic ``zero_s``; prompts and answers are hashed with ``hash_key``."""
+        self._zero_s, self._hash_key = zero_s, hash_key
+        self._cpu_s = time.process_time()
+        gevent.spawn(self._flush_regularly)
+        self._began.set()
+
+    def dispatch(self) -> None:
+        """Body of the Locust user: send arrivals until the load stops. Never raises; see ``crash``."""
+        try:
+            self._began.wait()
+            if not self._zero_s:
+                return  # stopped before it began
+            if self._job.load.model == "closed":
+                self._dispatch_visitors()
+            else:
+                self._dispatch_arrivals()
+        except Exception as error:  # the load must end with what was recorded, not hang without arrivals
+            self._crashed(error)
+        finally:
+            self._dispatched.set()
+
+    def stop(self) -> None:
+        """No more arrivals from now on."""
+        if not self.stopping.is_set():
+            self._stopped_s = time.monotonic()
+            self.stopping.set()
+            self._began.set()
+
+    def drain(self, patience_s: float) -> Tally:
+        """Stop, give running requests ``patience_s``, cancel the rest, and write everything."""
+        self.stop()
+        tally = self.tally
+        tally.duration_s = max(self._stopped_s - self._zero_s, 0.0) if self._zero_s else 0.0
+        if tally.duration_s:
+            tally.cpu_ratio = (time.process_time() - self._cpu_s) / tally.duration_s
+            self._dispatched.wait(timeout=5.0)
+        gevent.sleep(0)  # requests that were just spawned begin: who was never begun cannot say how it ended
+        tally.in_flight_at_stop = len(self._in_flight)
+        self._requests.join(timeout=patience_s)
+        self._requests.kill(Drained, block=True, timeout=5.0)
+        tally.in_flight_at_end = len(self._in_flight)
+        self._connections.close()
+        self._recorder.close()
+        return tally
+
+    def window(self) -> Window:
+        """What happened since the last call."""
+        window, self._window = self._window, Window()
+        window.scheduled, window.in_flight = self.tally.scheduled, len(self._in_flight)
+        return window
+
+    # --- arrivals --------------------------------------------------------------------------------------------------
+
+    def _dispatch_arrivals(self) -> None:
+        """Open model. Arrivals whose time had come at the stop are scheduled, sent or not."""
+        for arrival in self._schedule.arrivals(self._worker, self._workers):
+            intended_s = self._zero_s + arrival.offset_s
+            while (wait_s := intended_s - time.monotonic()) > 0 and not self.stopping.wait(timeout=wait_s):
+                pass
+            if intended_s >= self._stopped_s:
+                return
+            self._arrive(arrival, intended_s)
+
+    def _arrive(self, arrival: Arrival, intended_s: float) -> None:
+        self.tally.scheduled += 1
+        late_s = time.monotonic() - intended_s
+        if self.stopping.is_set() or late_s > BEHIND_S:
+            row = self._row(arrival, 1, intended_s)
+            row.schedule_lag_ms = late_s * 1000
+            row.subtype = "stopped" if self.stopping.is_set() else "generator_behind"
+            self._end(row)
+            return
+        self.tally.started += 1
+        self._in_flight[arrival.request_id] = arrival
+        self._requests.spawn(self._request, arrival, intended_s)
+        if late_s > 0.001:
+            gevent.sleep(0)  # behind: the requests that were spawned must get their turn too
+
+    def _dispatch_visitors(self) -> None:
+        """Closed model: one greenlet per user, gone when the load stops."""
+        visitors = Group()
+        for cohort, user_id in self._schedule.visitors(self._worker, self._workers):
+            visitors.spawn(self._visit_again_and_again, cohort, user_id)
+        visitors.join()
+
+    def _visit_again_and_again(self, cohort: Cohort, user_id: str) -> None:
+        number = 0
+        free_s = self._zero_s
+        while True:
+            think_s, arrival = self._schedule.visit(cohort, user_id, number)
+            intended_s = free_s + think_s
+            self.stopping.wait(timeout=max(intended_s - time.monotonic(), 0.0))
+            if self.stopping.is_set():
+                return
+            self.tally.scheduled += 1
+            self.tally.started += 1
+            self._in_flight[arrival.request_id] = arrival
+            self._requests.spawn(self._request, arrival, intended_s).join()
+            free_s, number = time.monotonic(), number + 1
+
+    # --- one request -----------------------------------------------------------------------------------------------
+
+    def _request(self, arrival: Arrival, intended_s: float) -> None:
+        """All attempts of one request; exactly one of their rows is final."""
+        row = self._row(arrival, 1, intended_s)
+        try:
+            row.schedule_lag_ms = (row.start_s - intended_s) * 1000
+            self._window.lags_ms.append(row.schedule_lag_ms)
+            self._window.started += 1
+            while True:
+                self._attempt(arrival, row)
+                pause_s = self._pause_s(arrival, row)
+                if pause_s is None:
+                    return
+                self._record(row)
+                ended_s = time.monotonic()
+                row = self._row(arrival, row.attempt + 1, intended_s)
+                row.outcome, row.subtype = "cancelled_drain", "before_retry"  # unless it gets its turn
+                gevent.sleep(pause_s)
+                row.start_s = time.monotonic()
+                row.retry_delay_ms = (row.start_s - ended_s) * 1000
+        except Drained:
+            return  # the row says so already
+        except Exception as error:
+            row.outcome, row.subtype = "not_sent", "harness_error"
+            self._crashed(error)
+        finally:
+            self._in_flight.pop(arrival.request_id, None)
+            self._end(row)
+
+    def _pause_s(self, arrival: Arrival, row: Attempt) -> float | None:
+        load = self._job.load
+        return delay_s(load.retries, row.attempt, row.outcome, row.retry_after_s, load.limits.total, arrival.rng)
+
+    def _attempt(self, arrival: Arrival, row: Attempt) -> None:
+        call = Call(arrival, self._http_request(arrival), self._job.load.limits, self._job.expect_versions)
+        exchange = Exchange(call, row, self._resolver, self._connections, row.start_s)
+        text = ""
+        try:
+            exchange.run()
+        finally:
+            # Locust's own clients report nothing for a stream that breaks: report every attempt, however it ended.
+            if row.http_status == 200:
+                text = exchange.answer.text
+                row.answer_chars, row.answer_hash = len(text), self._hash(text)
+            if row.outcome == "ok" and arrival.prompt.answer is not None:
+                row.answer_correct = text.strip() == arrival.prompt.answer.strip()
+            failure = None if row.outcome == "ok" else row.outcome
+            self._report(row.cohort, row.e2e_ms or 0.0, len(text), failure)
+
+    def _row(self, arrival: Arrival, number: int, intended_s: float) -> Attempt:
+        prompt = arrival.prompt.text
+        return Attempt(
+            request_id=arrival.request_id,
+            attempt=number,
+            user_id=arrival.user_id,
+            cohort=arrival.cohort.name,
+            deployment=self._job.deployment,
+            intended_start_s=intended_s,
+            start_s=time.monotonic(),
+            max_tokens=arrival.cohort.max_tokens,
+            prompt_chars=len(prompt),
+            prompt_hash=self._hash(prompt),
+        )
+
+    def _http_request(self, arrival: Arrival) -> bytes:
+        cohort, service = arrival.cohort, self._job.service
+        body = {
+            "model": self._job.deployment,
+            "messages": [{"role": "user", "content": arrival.prompt.text}],
+            "max_tokens": cohort.max_tokens,
+            "temperature": 0,
+            "stream": cohort.stream,
+        }
+        if cohort.stream:
+            body["stream_options"] = {"include_usage": True}
+        headers = {
+            "Host": f"{service.name}:{service.port}",
+            "User-Agent": "drillyard-load",
+            "Accept": "text/event-stream" if cohort.stream else "application/json",
+            "Content-Type": "application/json",
+            "Authorization": f"Bearer {self._job.users[arrival.user_id]}",
+            "X-Request-Id": arrival.request_id,
+            "Idempotency-Key": arrival.request_id,
+        }
+        return http_request("/v1/chat/completions", headers, json.dumps(body).encode())
+
+    # --- accounts --------------------------------------------------------------------------------------------------
+
+    def _end(self, row: Attempt) -> None:
+        row.final = True
+        self._window.finished(row.outcome, row.ttft_ms)
+        self._record(row)
+
+    def _record(self, row: Attempt) -> None:
+        """Times in the row become what the columns say: seconds since the run's zero, latencies from the schedule."""
+        lag_ms = (row.start_s - row.intended_start_s) * 1000
+        if row.ttft_ms is not None:
+            row.ttft_from_schedule_ms = row.ttft_ms + lag_ms
+        if row.e2e_ms is not None:
+            row.e2e_from_schedule_ms = row.e2e_ms + lag_ms
+        row.intended_start_s -= self._job.zero_mono_s
+        row.start_s -= self._job.zero_mono_s
+        if row.first_byte_sent_s is not None:
+            row.first_byte_sent_s -= self._job.zero_mono_s
+        self._recorder.add(row)
+
+    def _hash(self, text: str) -> str:
+        return hashlib.blake2s(text.encode(), key=self._hash_key, digest_size=16).hexdigest()
+
+    def _flush_regularly(self) -> None:
+        while not self.stopping.wait(timeout=FLUSH_S):
+            self._recorder.flush()
+
+    def _crashed(self, error: BaseException) -> None:
+        """A bug of the harness: remember the first one and end the load with what there is."""
+        self.crash = self.crash or error
+        self.stop()

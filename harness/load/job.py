@@ -1,0 +1,128 @@
+"""The job: what ``RUNFOLDER/load.json`` tells the load generator to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import UsageError
+from harness.scenario import LoadSpec
+
+_DURATIONS = {"limits": ("connect", "first_token", "idle", "total"), "retries": ("base", "cap")}
+
+
+class Service(BaseModel):
+    """Where the users go: a name, resolved by the DNS server at ``dns`` (address, port)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    port: int
+    dns: tuple[str, int]
+    tls: bool = False
+    ca_file: str | None = None
+
+
+class Question(BaseModel):
+    """An eval prompt and the only right answer to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    question: str
+    answer: str
+
+
+class _File(BaseModel):
+    """load.json. Keys that this version does not know are left alone: the file is also the run's record."""
+
+    zero_mono_s: float
+    seed: int
+    load: dict[str, Any]
+    service: Service
+    deployment: str
+    keys_file: Path
+    questions: Path | None = None
+    expect_versions: frozenset[str] | None = None
+    drain_s: float = Field(default=5.0, ge=0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A load to produce. Times in seconds; ``users`` maps user id → API key, in order of the ids."""
+
+    folder: Path
+    zero_mono_s: float
+    seed: int
+    load: LoadSpec
+    service: Service
+    deployment: str
+    users: Mapping[str, str]
+    questions: tuple[Question, ...]
+    expect_versions: frozenset[str] | None
+    drain_s: float
+
+
+def read_job(folder: Path) -> Job:
+    """Read ``folder/load.json`` and the files that it names. UsageError says which file is wrong and how."""
+    path = folder / "load.json"
+    raw = _json(path)
+    try:
+        file = _File.model_validate(raw)
+        load = LoadSpec.model_validate(with_units(file.load))
+    except ValidationError as error:
+        raise UsageError(f"{path}: {error}") from error
+    keys = _json(file.keys_file)
+    if not isinstance(keys, dict) or not keys.get("users"):
+        raise UsageError(f'{file.keys_file}: found no users, expected {{"users": {{"user-001": key, …}}}}')
+    questions = _questions(file.questions)
+    if not questions and any(cohort.prompts == "eval" for cohort in load.cohorts):
+        raise UsageError(f'{path}: a cohort asks eval prompts, but "questions" names no file with any')
+    return Job(
+        folder=folder,
+        zero_mono_s=file.zero_mono_s,
+        seed=file.seed,
+        load=load,
+        service=file.service,
+        deployment=file.deployment,
+        users=dict(sorted(keys["users"].items())),
+        questions=questions,
+        expect_versions=file.expect_versions,
+        drain_s=file.drain_s,
+    )
+
+
+def with_units(load: Mapping[str, Any]) -> dict[str, Any]:
+    """A dumped LoadSpec (numbers: seconds, per second) as scenario text (``"2.0s"``, ``"4.0/s"``)."""
+    text = dict(load)
+    if isinstance(text.get("rate"), int | float):
+        text["rate"] = f"{text['rate']:.9f}/s"
+    for part, keys in _DURATIONS.items():
+        if part in text:
+            text[part] = _seconds(text[part], keys)
+    text["cohorts"] = [_seconds(cohort, ("cancel_after",)) for cohort in text.get("cohorts", ())]
+    return text
+
+
+def _seconds(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {k: f"{v:.9f}s" if k in keys and isinstance(v, int | float) else v for k, v in values.items()}
+
+
+def _questions(path: Path | None) -> tuple[Question, ...]:
+    if path is None:
+        return ()
+    try:
+        return tuple(Question.model_validate(item) for item in _json(path))
+    except (ValidationError, TypeError) as error:
+        raise UsageError(f'{path}: expected a JSON list of {{"question", "answer"}}: {error}') from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as JSON ({error})") from error

@@ -1,0 +1,123 @@
+"""The recorder: attempts to disk as they end, one Parquet file when the load is over.
+
+While the load runs each process appends small Arrow record batches to ``requests-N.arrows`` in the run folder: cheap,
+never more than ``BATCH_ROWS`` rows or ``FLUSH_S`` seconds in memory, and readable up to the last batch even if the process is
+killed. ``merge`` streams those files into requests.parquet, a row group at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harness.load.attempt import Attempt
+from harness.record import REQUEST_COLUMNS
+
+BATCH_ROWS = 256
+FLUSH_S = 1.0
+GROUP_ROWS = 65_536
+
+_GETTERS = [attrgetter(name) for name in REQUEST_COLUMNS.names]
+
+
+class Recorder:
+    """Appends attempts to ``folder/requests-<worker>.arrows``. Not flushed by itself: call ``flush`` now and then."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._file = pa.OSFile(str(folder / f"requests-{worker}.arrows"), "wb")
+        self._writer = pa.ipc.new_stream(self._file, REQUEST_COLUMNS)
+        self._rows: list[Attempt] = []
+        self._flushed_s = time.monotonic()
+
+    def add(self, row: Attempt) -> None:
+        """Record a finished attempt."""
+        self._rows.append(row)
+        if len(self._rows) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            columns = [
+                pa.array([get(row) for row in rows], type=field.type)
+                for get, field in zip(_GETTERS, REQUEST_COLUMNS, strict=True)
+            ]
+            self._writer.write_batch(pa.record_batch(columns, schema=REQUEST_COLUMNS))
+        self._flushed_s = time.monotonic()
+
+    def close(self) -> None:
+        """Write the rest and close the file."""
+        self.flush()
+        self._writer.close()
+        self._file.close()
+
+
+@dataclass
+class Counts:
+    """What the recorded rows say, counted while they were merged."""
+
+    attempts: int = 0
+    outcomes_final: Counter[str] = field(default_factory=Counter)
+    outcomes_attempts: Counter[str] = field(default_factory=Counter)
+    lags_ms: list[np.ndarray] = field(default_factory=list)
+
+    def take(self, batch: pa.RecordBatch) -> None:
+        """Count one more batch."""
+        self.attempts += batch.num_rows
+        outcomes = batch.column("outcome")
+        _count(self.outcomes_attempts, outcomes)
+        _count(self.outcomes_final, outcomes.filter(batch.column("final")))
+        self.lags_ms.append(batch.column("schedule_lag_ms").drop_null().to_numpy(zero_copy_only=False))
+
+    def lag_p99_ms(self) -> float | None:
+        """p99 of the schedule lag over all first attempts; None when there was none."""
+        lags = np.concatenate(self.lags_ms) if self.lags_ms else np.empty(0)
+        return float(np.quantile(lags, 0.99, method="higher")) if lags.size else None
+
+
+def merge(folder: Path) -> Counts:
+    """Stream all ``requests-N.arrows`` into requests.parquet, remove them, and count. Atomic for readers."""
+    counts = Counts()
+    parts = sorted(folder.glob("requests-*.arrows"))
+    temporary = folder / ".requests.parquet.tmp"
+    with pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd") as writer:
+        group: list[pa.RecordBatch] = []
+        rows = 0
+        for part in parts:
+            for batch in _batches(part):
+                counts.take(batch)
+                group.append(batch)
+                rows += batch.num_rows
+                if rows >= GROUP_ROWS:
+                    writer.write_table(pa.Table.from_batches(group))
+                    group, rows = [], 0
+        if group:
+            writer.write_table(pa.Table.from_batches(group))
+    temporary.replace(folder / "requests.parquet")
+    for part in parts:
+        part.unlink()
+    return counts
+
+
+def _batches(part: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a part; a torn last one (its writer was killed) ends it. The counts then do not add up: seen."""
+    with pa.OSFile(str(part), "rb") as file:
+        try:
+            yield from pa.ipc.open_stream(file)
+        except pa.ArrowInvalid:
+            return
+
+
+def _count(counter: Counter[str], outcomes: pa.Array) -> None:
+    for item in pc.value_counts(outcomes).to_pylist():
+        counter[item["values"]] += item["counts"]

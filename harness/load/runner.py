@@ -1,0 +1,223 @@
+"""The load under Locust: one process alone, or a master with workers, speaking Locust's own protocol over loopback.
+
+Locust spawns, counts and stops users and carries messages between processes. Its user here is a dispatcher, one per
+process: an open model cannot be made of users that wait for their answers before they go on. Requests are reported to
+Locust's request event like anybody's; judged is what the recorder wrote (Locust's percentiles have two digits).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.subprocess
+from gevent.event import Event
+from locust import User, task
+from locust.env import Environment
+from locust.exception import StopUser
+
+from harness.errors import DrillyardError
+from harness.load.generator import Generator, Report, Tally
+from harness.load.job import Job
+from harness.load.recorder import Recorder, merge
+from harness.load.summary import summary
+from harness.load.window import Lines, Window, merged
+from harness.record import RunFolder
+
+LINE_EVERY_S = 0.5
+WATCH_EVERY_S = 0.25
+WORKERS_READY_S = 60.0
+LEAD_S = 0.05  # the schedule begins so long after everybody was told
+
+
+class LoadFailed(DrillyardError):
+    """The load generator broke; what was recorded until then has been written."""
+
+
+def run_alone(job: Job, stop: Event) -> None:
+    """One process, until ``stop`` is set or the harness is gone. LoadFailed after a crash, with everything written."""
+    environment = Environment(user_classes=[])
+    generator = Generator(job, Recorder(job.folder, 0), _report_to(environment))
+    environment.user_classes.append(_dispatcher(generator))
+    runner = environment.create_local_runner()
+    runner.start(1, spawn_rate=1)
+    generator.begin(time.monotonic() + LEAD_S, secrets.token_bytes(32))
+    orphaned = _watch_parent(stop)
+    lines = gevent.spawn(_print_lines, job, generator.window, stop)
+    gevent.wait([stop, generator.stopping], count=1)
+    stop.set()
+    lines.join(timeout=LINE_EVERY_S * 2)
+    tally = generator.drain(0.0 if orphaned.is_set() else job.drain_s)
+    _write_summary(job, [tally])
+    runner.quit()
+    if generator.crash is not None:
+        raise LoadFailed("the load generator broke; see the traceback above") from generator.crash
+
+
+def run_worker(job: Job, worker: int, master_port: int, stop: Event) -> None:
+    """Worker ``worker`` of ``job.load.workers``: begins, reports and stops as the master's messages say."""
+    environment = Environment(user_classes=[])
+    generator = Generator(job, Recorder(job.folder, worker), _report_to(environment), worker, job.load.workers)
+    environment.user_classes.append(_dispatcher(generator))
+    runner = environment.create_worker_runner("127.0.0.1", master_port)
+    runner.register_message("begin", lambda msg, **_: generator.begin(msg.data["zero_s"], msg.data["hash_key"]))
+    patience_s = [job.drain_s]
+
+    def on_drain(msg: Any, **_: Any) -> None:
+        patience_s[0] = msg.data["patience_s"]
+        stop.set()
+
+    runner.register_message("drain", on_drain)
+    orphaned = _watch_parent(stop)
+    while not stop.wait(timeout=LINE_EVERY_S) and not generator.stopping.is_set():
+        runner.send_message("window", {"worker": worker, "window": generator.window().message()})
+    tally = generator.drain(0.0 if orphaned.is_set() else patience_s[0])
+    crashed = generator.crash is not None
+    runner.send_message("drained", {"worker": worker, "tally": asdict(tally), "crashed": crashed})
+    gevent.sleep(0.1)  # the message is sent by a thread of the protocol library
+    if generator.crash is not None:
+        raise LoadFailed(f"worker {worker} of the load generator broke") from generator.crash
+
+
+class Master:
+    """Starts the workers, gives them one beginning, and puts their reports together."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        environment = Environment(user_classes=[_dispatcher(None)])
+        self._runner = environment.create_master_runner("127.0.0.1", 0)
+        self._windows: list[Window] = []
+        self._levels: dict[int, tuple[int, int]] = {}  # worker → scheduled and in flight, as it last said
+        self._tallies: dict[int, Tally] = {}
+        self._crashed: set[int] = set()
+        self._runner.register_message("window", self._on_window)
+        self._runner.register_message("drained", self._on_drained)
+        self._workers: list[gevent.subprocess.Popen] = []
+
+    def run(self, stop: Event) -> None:
+        """As ``run_alone``, with ``job.load.workers`` processes."""
+        count = self._job.load.workers
+        orphaned = _watch_parent(stop)
+        self._workers = [_start_worker(self._job.folder, n, self._runner.server.port) for n in range(count)]
+        if self._wait(lambda: len(self._runner.clients.ready) >= count, WORKERS_READY_S, stop):
+            self._runner.start(count, spawn_rate=count)
+            begin = {"zero_s": time.monotonic() + LEAD_S, "hash_key": secrets.token_bytes(32)}
+            self._runner.send_message("begin", begin)
+            lines = gevent.spawn(_print_lines, self._job, self._take_window, stop)
+            self._wait(lambda: False, float("inf"), stop)
+            lines.kill()
+        stop.set()
+        patience_s = 0.0 if orphaned.is_set() else self._job.drain_s
+        self._runner.send_message("drain", {"patience_s": patience_s})
+        never = Event()
+        self._wait(lambda: len(self._tallies) == count, patience_s + 10.0, never, dead_end_it=False)
+        self._end_workers()
+        _write_summary(self._job, list(self._tallies.values()))
+        if self._crashed or len(self._tallies) < count:
+            silent = sorted(set(range(count)) - set(self._tallies))
+            raise LoadFailed(f"workers that broke: {sorted(self._crashed)}, that never reported their end: {silent}")
+
+    def _wait(self, done: Callable[[], bool], limit_s: float, stop: Event, dead_end_it: bool = True) -> bool:
+        """Until ``done()``. False after ``limit_s``, at ``stop``, or when all workers (``dead_end_it``: one) are dead."""
+        deadline_s = time.monotonic() + limit_s
+        while not done():
+            dead = [worker.poll() is not None for worker in self._workers]
+            if time.monotonic() > deadline_s or (any(dead) if dead_end_it else all(dead)):
+                return done()
+            if stop.wait(timeout=0.05):
+                return False
+        return True
+
+    def _on_window(self, msg: Any, **_: Any) -> None:
+        window = Window(**msg.data["window"])
+        self._windows.append(window)
+        self._levels[msg.data["worker"]] = (window.scheduled, window.in_flight)
+
+    def _on_drained(self, msg: Any, **_: Any) -> None:
+        self._tallies[msg.data["worker"]] = Tally(**msg.data["tally"])
+        if msg.data["crashed"]:
+            self._crashed.add(msg.data["worker"])
+
+    def _take_window(self) -> Window:
+        windows, self._windows = self._windows, []
+        total = merged(windows)
+        total.scheduled = sum(scheduled for scheduled, _ in self._levels.values())
+        total.in_flight = sum(in_flight for _, in_flight in self._levels.values())
+        return total
+
+    def _end_workers(self) -> None:
+        """Only processes that this master started, and each of them within a bound."""
+        for worker in self._workers:
+            try:
+                worker.wait(timeout=3.0)
+            except gevent.subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait(timeout=3.0)
+
+
+def _dispatcher(generator: Generator | None) -> type[User]:
+    """The Locust user that produces ``generator``'s arrivals. The master only counts them: it has no generator."""
+
+    class Dispatcher(User):
+        @task
+        def dispatch(self) -> None:
+            """Send arrivals until the load stops."""
+            if generator is not None:
+                generator.dispatch()
+            raise StopUser
+
+    return Dispatcher
+
+
+def _report_to(environment: Environment) -> Report:
+    def report(cohort: str, response_ms: float, length: int, failure: str | None) -> None:
+        environment.events.request.fire(  # type: ignore[no-untyped-call]
+            request_type="SSE",
+            name=cohort,
+            response_time=response_ms,
+            response_length=length,
+            exception=failure,
+            context={},
+        )
+
+    return report
+
+
+def _start_worker(folder: Path, worker: int, port: int) -> gevent.subprocess.Popen:
+    command = [sys.executable, "-m", "harness.load", str(folder), "--worker", str(worker), "--master-port", str(port)]
+    return gevent.subprocess.Popen(command, stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.DEVNULL)
+
+
+def _watch_parent(stop: Event) -> Event:
+    """Set ``stop`` and the returned event when the parent process has gone: nobody is left to stop this load."""
+    orphaned = Event()
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            gevent.sleep(WATCH_EVERY_S)
+        orphaned.set()
+        stop.set()
+
+    gevent.spawn(watch)
+    return orphaned
+
+
+def _print_lines(job: Job, take_window: Callable[[], Window], stop: Event) -> None:
+    """A line of JSON every half second; a reader that has gone ends the load."""
+    lines = Lines(sys.stdout.fileno())
+    while not stop.wait(timeout=LINE_EVERY_S):
+        if not lines.write(take_window().line(time.monotonic() - job.zero_mono_s)):
+            stop.set()
+
+
+def _write_summary(job: Job, tallies: list[Tally]) -> None:
+    counts = merge(job.folder)
+    RunFolder(job.folder).write_json("load-summary.json", summary(job, tallies, counts))

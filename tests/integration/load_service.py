@@ -1,0 +1,288 @@
+"""A scripted service for the load generator's tests, in a process of its own: DNS and an SSE server.
+
+``python tests/integration/load_service.py ADDRESS`` prints ``HTTP_PORT DNS_PORT`` and serves until its stdin closes. What a
+request gets is in its prompt: ``"case:NAME"`` (see ``CASES``). Requests are written to stderr as JSON lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rrset
+
+Writer = asyncio.StreamWriter
+SSE = "text/event-stream; charset=utf-8"
+seen: dict[str, int] = {}  # request id → attempts
+
+
+class Reply:
+    """Writes one chunked answer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+
+    async def head(self, status: int = 200, content_type: str = SSE, **headers: str) -> None:
+        lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", "Transfer-Encoding: chunked"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        await self.raw(("\r\n".join(lines) + "\r\n\r\n").encode())
+
+    async def raw(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        await self.raw(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def event(self, data: Any) -> None:
+        text = data if isinstance(data, str) else json.dumps(data)
+        await self.chunk(f"data: {text}\n\n".encode())
+
+    async def delta(self, finish: str | None = None, model: str = "v1@abc", **delta: str) -> None:
+        await self.event({"model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+    async def usage(self, count: int) -> None:
+        await self.event({"model": "v1@abc", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": count}})
+
+    async def end(self) -> None:
+        await self.raw(b"0\r\n\r\n")
+
+    async def json(self, status: int, body: Any, **headers: str) -> None:
+        await self.head(status, "application/json", **headers)
+        await self.chunk(json.dumps(body).encode())
+        await self.end()
+
+    def reset(self) -> None:
+        """Close with RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+async def ok(r: Reply, request: dict[str, Any]) -> None:
+    """A good answer: role, «right», « answer», finish, usage, [DONE]."""
+    await r.head(X_Drillyard_Replica="replica-1")
+    await r.delta(role="assistant", content="")
+    await r.delta(content="right")
+    await asyncio.sleep(0.02)
+    await r.delta(content=" answer")
+    await r.delta(finish="stop")
+    await r.usage(2)
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def first(r: Reply) -> None:
+    await r.head()
+    await r.delta(role="assistant", content="")
+    await r.delta(content="right")
+
+
+async def whole(r: Reply, request: dict[str, Any]) -> None:
+    """An answer that is not streamed."""
+    choice = {"message": {"content": "right answer"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 7, "completion_tokens": 2}
+    await r.json(200, {"model": "v1@abc", "choices": [choice], "usage": usage})
+
+
+async def timed(r: Reply, request: dict[str, Any]) -> None:
+    """First token after 200 ms, then a token every 20 ms."""
+    await r.head()
+    await asyncio.sleep(0.2)
+    await r.delta(role="assistant", content="")
+    for _ in range(10):
+        await r.delta(content="x")
+        await asyncio.sleep(0.02)
+    await r.delta(finish="length")
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def fin(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+
+
+async def reset(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await asyncio.sleep(0.05)
+    r.reset()
+
+
+async def truncated(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await r.end()
+
+
+async def abort(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await r.delta(finish="abort")
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def error_event(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await r.event({"error": {"type": "server_error", "code": 500, "message": "it broke", "request_id": "r1"}})
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def stall(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await asyncio.sleep(60)
+
+
+async def silent(r: Reply, request: dict[str, Any]) -> None:
+    await asyncio.sleep(60)
+
+
+async def headers_only(r: Reply, request: dict[str, Any]) -> None:
+    await r.head()
+    await r.delta(role="assistant", content="")
+    await asyncio.sleep(60)
+
+
+async def trickle(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    while True:
+        await asyncio.sleep(0.05)
+        await r.delta(content="x")
+
+
+async def empty(r: Reply, request: dict[str, Any]) -> None:
+    await r.head()
+    await r.delta(role="assistant", content="")
+    await r.delta(finish="stop")
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def wrong_model(r: Reply, request: dict[str, Any]) -> None:
+    await r.head()
+    await r.delta(content="right", model="v2@def")
+    await r.delta(finish="stop", model="v2@def")
+    await r.event("[DONE]")
+    await r.end()
+
+
+async def garbage(r: Reply, request: dict[str, Any]) -> None:
+    await r.raw(b"what is this\r\n\r\n")
+
+
+async def bad_event(r: Reply, request: dict[str, Any]) -> None:
+    await first(r)
+    await r.event("{not json")
+    await r.end()
+
+
+async def eof(r: Reply, request: dict[str, Any]) -> None:
+    """Not one byte."""
+
+
+async def shed_429(r: Reply, request: dict[str, Any]) -> None:
+    error = {"type": "rate_limit_error", "code": "requests_per_minute", "message": "slower", "request_id": "r2"}
+    await r.json(429, {"error": error}, Retry_After="1")
+
+
+async def shed_503(r: Reply, request: dict[str, Any]) -> None:
+    await r.json(503, {"error": {"type": "overloaded_error", "code": "queue_full", "message": "busy"}}, Retry_After="1")
+
+
+async def plain_503(r: Reply, request: dict[str, Any]) -> None:
+    await r.head(503, "text/html")
+    await r.chunk(b"<html>no server</html>")
+    await r.end()
+
+
+async def http_400(r: Reply, request: dict[str, Any]) -> None:
+    await r.json(400, {"error": {"type": "BadRequestError", "code": 400, "message": "too long"}})
+
+
+async def http_504(r: Reply, request: dict[str, Any]) -> None:
+    error = {"type": "timeout_error", "code": "upstream_timeout", "message": "late", "request_id": "r3"}
+    await r.json(504, {"error": error}, Retry_After="1")
+
+
+async def retry_then_ok(r: Reply, request: dict[str, Any]) -> None:
+    """504 with Retry-After: 1 at first, then a good answer."""
+    await (http_504 if request["nth"] == 1 else ok)(r, request)
+
+
+async def hang_then_ok(r: Reply, request: dict[str, Any]) -> None:
+    """Closed without a byte at first, then a good answer."""
+    if request["nth"] > 1:
+        await ok(r, request)
+
+
+CASES: dict[str, Callable[[Reply, dict[str, Any]], Awaitable[None]]] = {
+    f.__name__: f
+    for f in (
+        ok, whole, timed, fin, reset, truncated, abort, error_event, stall, silent, headers_only, trickle, empty,
+        wrong_model, garbage, bad_event, eof, shed_429, shed_503, plain_503, http_400, http_504, retry_then_ok,
+        hang_then_ok,
+    )
+}  # fmt: skip
+KEEP_ALIVE = {"ok", "whole", "timed", "shed_429", "shed_503", "http_400", "http_504", "retry_then_ok"}
+
+
+async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
+    """Requests of one connection, until a case ends it."""
+    served = 0
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            lines = head.decode().split("\r\n")
+            headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:] if line)}
+            body = json.loads(await reader.readexactly(int(headers["content-length"])))
+            request_id = headers["x-request-id"]
+            seen[request_id] = seen.get(request_id, 0) + 1
+            served += 1
+            note = {"t": time.monotonic(), "headers": headers, "body": body, "nth_on_connection": served}
+            print(json.dumps(note), file=sys.stderr, flush=True)
+            case = body["messages"][0]["content"].removeprefix("case:")
+            await CASES[case](Reply(writer), {"body": body, "nth": seen[request_id]})
+            if case not in KEEP_ALIVE:
+                break
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
+class Dns(asyncio.DatagramProtocol):
+    """Answers every question with one address, TTL 1 s."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, source: Any) -> None:
+        query = dns.message.from_wire(data)
+        answer = dns.message.make_response(query)
+        answer.answer.append(dns.rrset.from_text(query.question[0].name, 1, "IN", "A", self.address))
+        self.transport.sendto(answer.to_wire(), source)
+
+
+async def main(address: str) -> None:
+    """Serve until stdin closes."""
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(serve, address, 0, limit=1 << 20)
+    transport, _ = await loop.create_datagram_endpoint(lambda: Dns(address), local_addr=(address, 0))
+    print(server.sockets[0].getsockname()[1], transport.get_extra_info("sockname")[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    transport.close()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
