@@ -1,0 +1,85 @@
+"""The links behind the gateways time out: first those of one replica, then all of them."""
+
+from harness.checks import (
+    conservation,
+    gateway_puts_back,
+    gateway_takes_out,
+    honest_errors,
+    no_abandoned_generation,
+    no_hang,
+    no_silent_truncation,
+    nothing_left_injected,
+    recovers_within,
+    retries_bounded,
+    steady_state,
+    upstream_amplification,
+)
+from harness.drill import Drill
+
+_ONE, _ALL = "one-replica", "all-replicas"
+
+RUNBOOK = """\
+Look at the first red line and work downwards: the upper ones cause the lower ones.
+
+- **availability with one bad replica**: the gateways do not retry on another replica, or give up too early. Look at
+  `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the termination states in its
+  access log (`logs/gateway-a.log`). With both replicas needed for the load, one alone may be too slow: compare the
+  chart of running and waiting requests.
+- **TTFT with one bad replica**: users wait for more than one gateway time-out. Is the replica taken out at all? Does a
+  retry go to the same replica again?
+- **gateways take replica-2 out** / **put … back**: the health checks do not cross the link that users cross, are too
+  slow (interval × fall, interval × rise) or off. `make status` and the gateway's statistics page show its view.
+- **honest errors**: some answer is the gateway's built-in page, lacks the request id or `Retry-After`, or there was none
+  at all. The check names request ids: look for them in the access log.
+- **no hang**: a time limit is missing on the way. The gateway must give up before the client does.
+- **no silent truncation**: an answer that was cut off looked whole. Stop: users read wrong answers. Compare the
+  stream's `finish_reason` and usage with the events that arrived.
+- **client retries bounded** / **upstream amplification**: retries multiply. Cap them, add jitter, honour `Retry-After`;
+  the gateway must not retry what its client retries as often.
+- **no abandoned generation**: replicas work for clients that have gone. Does the cancel cross gateway and link
+  (`option abortonclose`)? Are requests retried while the first try still runs?
+- **recovery**: after the heal something keeps failing: a replica not put back, a breaker that stays open, pooled
+  connections that are dead, a queue full of requests that nobody waits for.
+- **nothing left injected**: run `python -m harness doctor` before anything else.
+- **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
+"""
+
+BRIEFING = """\
+Since some minutes users say that the first word of an answer sometimes takes several seconds. Shortly afterwards the
+service answers nobody. Nothing was deployed. Find out what is wrong, tell the users, and bring it back.
+"""
+
+DRILL = Drill(
+    name="timeout-spike",
+    title="Timeout spike: upstream links stop answering",
+    hypothesis=(
+        "When the links of one replica get slower than the gateways' time-out, users notice a few slow answers at most: "
+        "requests are retried on the other replica, and the bad one is out within five seconds and back within ten of "
+        "its healing. When all links time out, every user is told so in time, in words that a program can read; nobody "
+        "hangs, no answer is silently cut, retries stay bounded, the replicas do not work for nobody, and ten seconds "
+        "after the heal all is as before."
+    ),
+    scenario="timeout-spike",
+    checks=(
+        conservation.check(),
+        nothing_left_injected.check(),
+        no_silent_truncation.check(),
+        steady_state.check("baseline"),
+        gateway_takes_out.check("replica-2", _ONE, within_s=5),
+        no_hang.check(_ONE),
+        upstream_amplification.check(_ONE),
+        gateway_puts_back.check("replica-2", _ONE, within_s=10),
+        recovers_within.check(_ONE, seconds=10),
+        steady_state.check("recovery-one"),
+        honest_errors.check(_ALL),
+        no_hang.check(_ALL),
+        upstream_amplification.check(_ALL),
+        # The streams that run when the links die are held until the gateway's idle limit, not longer.
+        no_abandoned_generation.check(_ALL, within_s=12),
+        recovers_within.check(_ALL, seconds=10),
+        steady_state.check("recovery-all"),
+        retries_bounded.check(),
+    ),
+    runbook=RUNBOOK,
+    briefing=BRIEFING,
+)

@@ -1,0 +1,79 @@
+"""Users are served again soon after a heal (METRICS.md, «time to recover»)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.drill import Check
+from harness.slis.goodput import within_limits
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+
+WINDOW_S = 5.0
+REQUESTS_MIN = 20
+GOOD_MIN = 0.95
+
+
+def check(phase: str, seconds: float) -> Check:
+    """Whether users were served again within ``seconds`` of the heal of ``phase``."""
+    question = f"Are users served again within {seconds:g} s of healing {phase}?"
+    needs = frozenset({"load", f"fault:{phase}"})
+    return Check(f"recovery after {phase}", question, lambda view: _run(view, phase, seconds), needs)
+
+
+def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
+    name, objective = f"recovery after {phase}", f"≤ {seconds:.6g} s"
+    healed_events = [e.t_s for e in view.events("fault_healed", phase)]
+    if not healed_events:
+        return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
+    healed = max(healed_events)
+    horizon = _horizon(view, healed)
+    rows = view.final
+    # Requests that the next fault hit are that fault's, whenever they were meant to start.
+    rows = rows[rows["intended_start_s"].between(healed, horizon) & ~rows["judged_phase"].isin(view.fault_phases)]
+    rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
+    good = within_limits(rows, view).to_numpy(dtype=bool)
+    recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, horizon - healed)
+    if windows == 0:
+        why = f"only {len(rows)} requests until the next fault or the end: not one window of {REQUESTS_MIN}"
+        return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)
+    if recovered is None:
+        why = f"users were not served again in the {horizon - healed:.0f} s after the heal"
+        status = Status.FAIL
+    else:
+        why = f"from {recovered:.1f} s after the heal on at least {GOOD_MIN:.0%} of the requests were good"
+        status = Status.PASS if recovered <= seconds else Status.FAIL
+    margin = None if recovered is None else seconds - recovered
+    bad = tuple(str(i) for i in rows["request_id"][~good].tail(5))
+    return CheckResult(name, status, why, objective, recovered, "s", margin, len(rows), phase, bad)
+
+
+def _horizon(view: RunView, healed: float) -> float:
+    """Until when recovery may be watched: the next injection, else the end of the last phase."""
+    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
+    ends = [s.end_s for s in view.phases if s.end_s is not None]
+    return min(following) if following else max(ends, default=healed)
+
+
+def recovery_s(
+    starts: npt.NDArray[np.float64], good: npt.NDArray[np.bool_], horizon: float
+) -> tuple[float | None, int]:
+    """Seconds after the heal from which every window is good, and how many windows there were.
+
+    ``starts`` are intended starts after the heal, ascending. A window begins right after a request (or at the heal)
+    and spans 5 s, or as long as it takes to hold 20 requests; it counts when it lies before ``horizon``.
+    """
+    begins = np.concatenate([[0.0], starts[:-1]]) if len(starts) else np.zeros(0)
+    first = np.arange(len(starts))
+    last = np.maximum(np.searchsorted(starts, begins + WINDOW_S, side="right"), first + REQUESTS_MIN)  # exclusive
+    complete = (last <= len(starts)) & (begins + WINDOW_S <= horizon)
+    if not complete.any():
+        return None, 0
+    total = np.concatenate([[0], np.cumsum(good)])
+    first, last = first[complete], last[complete]
+    fine = (total[last] - total[first]) >= GOOD_MIN * (last - first)
+    if fine.all():
+        return 0.0, len(first)
+    worst = int(np.flatnonzero(~fine)[-1])
+    return (float(begins[first[worst + 1]]) if worst + 1 < len(first) else None), len(first)
