@@ -1,0 +1,40 @@
+"""The verdict as JUnit XML: a check is a test case; INCONCLUSIVE is an ``error``, FAIL a ``failure``."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from harness.verdict import CheckResult, Status, Verdict
+from harness.view import RunView
+
+_TAGS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "error"}
+
+
+def render(view: RunView, verdict: Verdict) -> str:
+    """The document as text. Validity findings are cases of their own: they explain what was not judged."""
+    name = f"drillyard.{view.plan['drill']}"
+    cases = [*(("validity", finding) for finding in verdict.validity), *(("check", check) for check in verdict.checks)]
+    statuses = [check.status for _, check in cases]
+    suite = ElementTree.Element(
+        "testsuite",
+        name=name,
+        tests=str(len(cases)),
+        failures=str(statuses.count(Status.FAIL)),
+        errors=str(statuses.count(Status.INCONCLUSIVE)),
+        timestamp=str(view.plan["anchor"]["wall"]),
+    )
+    for kind, check in cases:
+        suite.append(_case(f"{name}.{kind}", check))
+    ElementTree.indent(suite)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _case(classname: str, check: CheckResult) -> ElementTree.Element:
+    case = ElementTree.Element("testcase", classname=classname, name=check.name)
+    tag = _TAGS.get(check.status)
+    if tag is not None:
+        detail = ElementTree.SubElement(case, tag, message=check.why, type=check.status.value)
+        detail.text = (
+            f"objective: {check.objective}\nmeasured: {check.measured} {check.unit}\ne.g. {', '.join(check.examples)}"
+        )
+    return case

@@ -1,0 +1,37 @@
+"""What was run, with which versions, and how to run it again."""
+
+from __future__ import annotations
+
+import yaml
+from markupsafe import Markup
+
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports.panel import table
+
+ORDER, TITLE = 90, "Configuration"
+
+
+def html(view: RunView, verdict: Verdict) -> Markup:
+    """Replay command first; then versions, gateway policy and the scenario as it was run."""
+    plan = view.plan
+    git = plan.get("git", {})
+    commit = f"{git.get('commit') or 'unknown'}{' with changes' if git.get('dirty') else ''}"
+    facts = [
+        ("run", plan["run_id"]),
+        ("started", plan["anchor"]["wall"]),
+        ("seed", plan["seed"]),
+        ("runtime", f"{plan['runtime']} — {plan.get('runtime_why', '')}"),
+        ("engine", plan["engine"]),
+        ("instance", plan["instance"]),
+        ("commit", commit),
+        *((name, version) for name, version in sorted(plan.get("versions", {}).items())),
+        *(("engine version", event.data.get("text", "")) for event in view.events("engine_version")),
+        *((f"machine {name}", value) for name, value in sorted(plan.get("machine", {}).items())),
+    ]
+    policy = sorted(plan.get("gateway_policy", {}).items())
+    scenario = yaml.safe_dump(plan["scenario"], sort_keys=False, allow_unicode=True)
+    return Markup(
+        "<p>Run it again:</p><pre>{}</pre>{}<details><summary>Gateway policy</summary>{}</details>"
+        "<details><summary>Scenario (times in seconds, rates per second)</summary><pre>{}</pre></details>"
+    ).format(plan["command"], table(("", ""), facts), table(("", ""), policy), scenario)

@@ -1,0 +1,41 @@
+"""Each fault with its proof: what crossed the target before, during and after."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from harness.record import Event
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports.panel import table
+
+ORDER, TITLE = 30, "Proof of each fault"
+
+
+def html(view: RunView, verdict: Verdict) -> Markup:
+    """One row per fault that was injected; what is missing is said."""
+    rows = [_row(view, event) for event in view.events("fault_injected")]
+    head = ("fault", "on", "injected", "healed", "before", "during", "after", "effect", "heal")
+    return table(head, rows)
+
+
+def _row(view: RunView, injected: Event) -> tuple[object, ...]:
+    fault = injected.data["fault"]
+    effect = _first(view, ("fault_proven", "fault_unproven"), fault)
+    healed = _first(view, ("fault_healed",), fault)
+    heal = _first(view, ("heal_proven", "heal_unproven"), fault)
+    return (
+        f"{injected.data.get('type', '')} in {injected.data.get('phase', '')}",
+        injected.data.get("on", ""),
+        f"{injected.t_s:.1f} s",
+        f"{healed.t_s:.1f} s" if healed else "never",
+        effect.data.get("before") if effect else None,
+        effect.data.get("during") if effect else None,
+        heal.data.get("after") if heal else None,
+        "proven" if effect and effect.kind == "fault_proven" else "NOT PROVEN",
+        "proven" if heal and heal.kind == "heal_proven" else "NOT PROVEN",
+    )
+
+
+def _first(view: RunView, kinds: tuple[str, ...], fault: str) -> Event | None:
+    return next((e for kind in kinds for e in view.events(kind) if e.data.get("fault") == fault), None)

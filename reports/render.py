@@ -1,0 +1,50 @@
+"""Writes ``report.html`` and ``junit.xml`` of a run folder, whatever the verdict, and from the folder alone."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from harness import judge
+from harness.record import RunFolder
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports import junit, panel
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(folder: RunFolder) -> Path:
+    """Write both files; the path of the page. RunFolderError when plan or verdict cannot be read."""
+    view, verdict = RunView(folder), judge.read(folder)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(
+        plan=view.plan,
+        verdict=verdict,
+        badge=panel.badge,
+        counts={status: sum(c.status == status for c in verdict.checks) for status in panel.STATUS_WORDS},
+        panels=[
+            (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict)) for module in panel.every()
+        ],
+        runbook=view.plan.get("runbook", ""),
+        style=Markup((TEMPLATES / "report.css").read_text()),
+        script=Markup((TEMPLATES / "report.js").read_text()),
+    )
+    path = folder.path / "report.html"
+    path.write_text(page, encoding="utf-8")
+    (folder.path / "junit.xml").write_text(junit.render(view, verdict), encoding="utf-8")
+    return path
+
+
+def _body(module: object, view: RunView, verdict: Verdict) -> Markup:
+    """One panel; a panel that crashes is shown as such: the rest of the page is needed all the more then."""
+    try:
+        body: Markup = module.html(view, verdict)  # type: ignore[attr-defined]
+    except Exception:
+        return Markup('<p class="nodata">This part could not be drawn:</p><pre>{}</pre>').format(traceback.format_exc())
+    return body
