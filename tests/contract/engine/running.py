@@ -98,14 +98,12 @@ class RunningEngine:
         return self.process.wait(30)
 
 
-@dataclass
 class Stream:
     """An answer that arrives as server-sent events."""
 
-    response: httpx.Response
-
-    def __post_init__(self) -> None:
-        self._lines = self.response.iter_lines()
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.iter_lines()
 
     def __iter__(self) -> Iterator[Event | str]:
         """The events, as they come; the text of an event that is no JSON."""
