@@ -18,17 +18,8 @@ PROGRAM = Path(sys.executable).with_name("uv")
 def make_environment(folder: Path, step: Step, log: str, remedy: str) -> None:
     """A fresh virtual environment in ``folder`` with the same interpreter as ours."""
     interpreter = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-    argv = [
-        PROGRAM,
-        "venv",
-        "--no-project",
-        "--no-python-downloads",
-        "--clear",
-        "--force",
-        "--python",
-        interpreter,
-        folder,
-    ]
+    options = ["--no-project", "--no-python-downloads", "--clear", "--force"]
+    argv: list[str | Path] = [PROGRAM, "venv", *options, "--python", interpreter, folder]
     execute(argv, step, log, remedy, limit_s=120)
 
 

@@ -1,0 +1,86 @@
+# The short way to everything. Nothing has to be done first: each target brings what it needs.
+# GNU make ends with 2 whatever its recipe returned; scripts that tell FAIL from INCONCLUSIVE call `python -m harness`.
+
+PYTHON   ?= python3
+RUNTIME  ?= auto
+ENGINE   ?= vllm
+INSTANCE ?= 0
+MODEL    ?=
+WORKERS  ?=
+ARGS     ?=
+C        ?=
+
+# Not the environment's business: an exported variable of the same name would reach every component of the stack.
+unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C PYTHON
+
+PY        := .venv/bin/python
+STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
+RUN       := $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+SET_UP    := $(PY) -m stack.tools install
+FAST      := tests/unit tests/test_tidy.py
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-drills clean
+
+help: ## this list
+	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf 'make %-12s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker)  ENGINE=$(ENGINE) (vllm|sim)'
+	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  ARGS=$(ARGS) (e.g. "--set key=value")'
+
+# The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
+.venv/.ready: requirements.lock stack/tools/bootstrap.py
+	@$(PYTHON) stack/tools/bootstrap.py
+
+setup: .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
+	@$(SET_UP) --runtime $(RUNTIME) --engine $(ENGINE)
+
+chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
+	@$(PY) -m stack.tools chromium
+
+up: setup ## start the stack and wait until it is ready
+	@$(PY) -m harness up $(STACK) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+down: .venv/.ready ## stop the stack of this INSTANCE
+	@$(PY) -m harness down --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS)
+
+status: .venv/.ready ## a table of the stack's components
+	@$(PY) -m harness status --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS)
+
+logs: .venv/.ready ## the log of one component: make logs C=replica-1
+	@$(PY) -m harness logs --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS) $(C)
+
+drill-%: setup
+	@$(PY) -m harness run $* $(RUN)
+
+drills: setup ## run every drill there is, one after the other
+	@failed=; for name in $$($(PY) -m harness list --names); do \
+		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
+
+lint: .venv/.ready ## ruff: style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: .venv/.ready ## mypy, strict
+	@$(PY) -m mypy
+
+test-fast: .venv/.ready ## unit tests and the rules of the house
+	@$(PY) -m pytest -q -m 'not realstack' $(FAST) $(ARGS)
+
+check: lint types test-fast ## what to run before every commit
+
+test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy and DNS around the simulator
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m pytest -m 'not realstack' $(ARGS)
+
+test-drills: ## the tests on real vLLM
+	@$(MAKE) --no-print-directory setup ENGINE=vllm RUNTIME=process
+	@$(PY) -m pytest -m realstack $(ARGS)
+
+clean: ## remove everything that set-up and runs made (stacks have to be down), but not runs/
+	@if [ -x $(PY) ]; then $(PY) -m harness down --runtime $(RUNTIME) --instance $(INSTANCE); fi
+	rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .hypothesis
