@@ -35,7 +35,7 @@ def main() -> int:
             found = ".".join(map(str, sys.version_info[:3]))
             raise Impossible(f"found Python {found}, 3.11 or newer is needed: make PYTHON=/path/to/a/newer/python3 …")
         VENV.mkdir(exist_ok=True)
-        with (VENV / ".lock").open("w") as file:
+        with (VENV / ".making").open("w") as file:  # not ".lock": that one is uv's
             fcntl.flock(file, fcntl.LOCK_EX)  # a second `make` waits here, then finds it done
             if not READY.exists() or READY.read_text() != _recipe() or not _python_runs():
                 _make()
@@ -68,7 +68,17 @@ def _make() -> None:
             pip = _pip(Path(folder))
             command: list[str | Path] = [*pip, "install", "--quiet", "--disable-pip-version-check", uv]
             _run(command, "pip could not install uv")
-    install = [VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", python, "--no-deps", "-r", LOCK]
+    install: list[str | Path] = [
+        VENV / "bin" / "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--no-deps",
+        "-r",
+        LOCK,
+    ]
     _run(install, "the packages of requirements.lock could not be installed")
     print("✓ environment of the harness (.venv)", flush=True)
 
