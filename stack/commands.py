@@ -1,7 +1,7 @@
 """How each component is started as a process of this host.
 
-Environments are complete, not additions: a component sees nothing of the caller's environment. Folders are those of
-stack/state.py: configuration in ``<instance folder>/config/<component>``, data in ``<instance folder>/data/<component>``.
+Environments are complete, not additions: a component sees nothing else of the caller's environment. Folders are
+those of stack/state.py: ``<instance folder>/config/<component>`` and ``<instance folder>/data/<component>``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from stack.topology import Component, Topology
 
 #: Engines yield to everything else: on a small machine the load generator must keep its schedule.
 ENGINE_NICENESS = 10
+
+#: Of the caller's environment, what vLLM needs to fetch a model from a hub, perhaps through a proxy.
+HUB_VARIABLES = (
+    "HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ def _replica(topology: Topology, component: Component, data: Path) -> Command:
         return Command([sys.executable, *arguments], environment, ENGINE_NICENESS)
     python = tools.require("vllm-python")
     # Not started in the checkout: `-m` puts the working folder first in the path of vLLM's own imports.
-    return Command([str(python.path), *arguments], {**environment, **python.env}, ENGINE_NICENESS, cwd=data)
+    hub = {name: os.environ[name] for name in HUB_VARIABLES if name in os.environ}
+    return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, cwd=data)
 
 
 def _pdns(topology: Topology, config: Path) -> list[str]:

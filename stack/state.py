@@ -69,14 +69,16 @@ def instance_folder(topology: Topology, root: Path = STATE_ROOT) -> Path:
 def socket_folder(topology: Topology) -> Path:
     """Where this instance's unix sockets lie: a short path (their limit is 108 bytes), not made here.
 
-    Below XDG_RUNTIME_DIR where the user has one, else /tmp. The name holds user, checkout and instance.
+    In /tmp whatever TMPDIR and XDG_RUNTIME_DIR say: those differ between a user's shells, and the latter is removed
+    at logout while the stack runs on. The name holds user, checkout and instance; see ``make_private`` for its safety.
     """
-    runtime_folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    base = Path(runtime_folder) if runtime_folder and os.access(runtime_folder, os.W_OK | os.X_OK) else Path("/tmp")
-    if len(str(base)) > 60:
-        base = Path("/tmp")
     checkout = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
-    return base / f"drillyard-{os.getuid()}-{checkout}-{topology.instance}"
+    return Path("/tmp") / f"drillyard-{os.getuid()}-{checkout}-{topology.instance}"
+
+
+def admin_socket(topology: Topology, gateway: str) -> Path:
+    """The admin socket of a gateway in the process runtime."""
+    return socket_folder(topology) / f"{gateway}.sock"
 
 
 def make_private(folder: Path) -> None:

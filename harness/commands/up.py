@@ -1,0 +1,24 @@
+"""``harness up``: bring the stack up and wait until it is ready."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+
+from harness.commands import runtime
+from harness.commands.options import StackOptions
+
+
+def up(options: StackOptions, console: Console | None = None) -> int:
+    """Bring the stack up, saying what is waited for; 0 when it is ready. Raises UsageError and StackError."""
+    console = console or Console(highlight=False)
+    began_s = time.monotonic()
+    stack, why = runtime.chosen(options)
+    console.print(f"runtime {stack.name}: {why}", markup=False)
+    warm = stack.up(lambda line: console.print(line, markup=False))
+    took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
+    links = [link for link in stack.topology.links if link.source == "client"]
+    doors = " and ".join(f"http://{link.listen_address}:{link.listen_port}/v1" for link in links)
+    console.print(f"instance {options.instance} {took}: {doors}", markup=False)
+    return 0

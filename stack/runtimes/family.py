@@ -1,0 +1,112 @@
+"""Processes of this host: which ones are ours, all of a component's at once, signals to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psutil
+
+from stack.state import INSTANCE_VARIABLE, ProcessMark
+
+_CLOCK_TOLERANCE_S = 2.0  # create_time is computed from a boot time that moves when the wall clock is set
+
+
+def marked(mark: ProcessMark) -> psutil.Process | None:
+    """The live process that ``mark`` names; None when it is gone or its pid is somebody else's by now."""
+    with suppress(psutil.Error):
+        process = psutil.Process(mark.pid)
+        same = abs(process.create_time() - mark.created_s) < _CLOCK_TOLERANCE_S
+        return process if same and alive(process) else None
+    return None
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and is not collected by its parent does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def instance_of(process: psutil.Process) -> str | None:
+    """The instance id in the process' environment; None where there is none or it cannot be read."""
+    try:
+        return process.environ().get(INSTANCE_VARIABLE)
+    except (psutil.Error, OSError):
+        return None
+
+
+def of_instance(instance_id: str) -> list[psutil.Process]:
+    """Every process that carries this instance id, with its process group and its descendants.
+
+    A process may overwrite its environment (to change its title), so lineage counts as proof too.
+    """
+    everything = [process for process in psutil.process_iter() if alive(process)]
+    proven = {process.pid for process in everything if instance_of(process) == instance_id}
+    groups = {group for pid in proven if (group := _group(pid)) in proven}
+    found = {p.pid: p for p in everything if p.pid in proven or _group(p.pid) in groups}
+    for process in list(found.values()):
+        found.update({child.pid: child for child in tree(process.pid)})
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """The process and all its descendants, parent first; empty when it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def component_processes(pid: int) -> list[psutil.Process]:
+    """A component's processes: its tree and its process group (orphans stay in the group)."""
+    found = {process.pid: process for process in tree(pid)}
+    for process in psutil.process_iter():
+        if process.pid not in found and _group(process.pid) == pid and alive(process):
+            found[process.pid] = process
+    return list(found.values())
+
+
+def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to each; those that have ended meanwhile do not matter."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP a component's processes, parent first, until no new child has appeared meanwhile."""
+    stopped: set[int] = set()
+    while fresh := [process for process in component_processes(pid) if process.pid not in stopped]:
+        signal_all(fresh, signal.SIGSTOP)
+        stopped |= {process.pid for process in fresh}
+
+
+def end(processes: list[psutil.Process], grace_s: float) -> list[psutil.Process]:
+    """SIGTERM (and SIGCONT, so that frozen ones can obey), SIGKILL after ``grace_s``. Returns who is alive still."""
+    signal_all(processes, signal.SIGTERM)
+    signal_all(processes, signal.SIGCONT)
+    left = wait_gone(processes, grace_s)
+    signal_all(left, signal.SIGKILL)
+    return wait_gone(left, 5.0)
+
+
+def wait_gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until all have ended; those that have not after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while (left := [process for process in processes if alive(process)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None

@@ -1,0 +1,67 @@
+"""Which runtime a stack runs in: what the user chose, else Docker where its daemon answers, else host processes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import replace
+
+import docker
+import docker.errors
+import requests
+
+from harness.errors import RuntimeUnavailable
+from stack.runtimes.base import Runtime
+from stack.runtimes.process import ProcessRuntime
+from stack.topology import Topology
+
+NAMES = ("auto", "docker", "process")
+DAEMON_TIMEOUT_S = 2
+
+
+def select(name: str, topology: Topology) -> tuple[Runtime, str]:
+    """The runtime called ``name`` (or the best one for ``auto``) for this topology, and why it is that one.
+
+    Raises RuntimeUnavailable for an unknown name, and for ``docker`` where no daemon answers.
+    """
+    if name not in NAMES:
+        raise RuntimeUnavailable(f"runtime {name!r} is not known; RUNTIME is one of {', '.join(NAMES)}")
+    if name == "process":
+        return _process(topology), "RUNTIME=process"
+    trouble = docker_trouble()
+    if trouble is None:
+        return _docker(topology), "RUNTIME=docker" if name == "docker" else "the Docker daemon answers"
+    if name == "docker":
+        raise RuntimeUnavailable(
+            f"RUNTIME=docker, but {trouble}. Start the daemon (or set DOCKER_HOST, or join the group docker), "
+            f"or use RUNTIME=process, which needs no daemon"
+        )
+    return _process(topology), trouble
+
+
+def docker_trouble() -> str | None:
+    """Why Docker cannot be used, naming what was tried; None when its daemon answers."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    try:
+        client = docker.from_env(timeout=DAEMON_TIMEOUT_S)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
+        return f"no Docker daemon answers on {address} ({_first_line(error)})"
+    return None
+
+
+def _process(topology: Topology) -> Runtime:
+    return ProcessRuntime(replace(topology, runtime="process"))
+
+
+def _docker(topology: Topology) -> Runtime:
+    module = importlib.import_module("stack.runtimes.docker")  # only where a daemon answers
+    runtime: Runtime = module.DockerRuntime(replace(topology, runtime="docker"))
+    return runtime
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
