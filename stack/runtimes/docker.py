@@ -1,0 +1,434 @@
+"""The docker runtime: the stack as containers, described by stack/compose.yaml, driven through the Docker SDK.
+
+Compose (`docker compose` or docker-compose) brings the containers up and down; everything else goes through the SDK.
+What this runtime touches carries the instance id of its state file as a label, see stack/state.py; the project name
+holds a hash of the checkout, so that another checkout's containers are never meant.
+
+Environment: ``VLLM_IMAGE`` another image for the replicas, ``GPU=1`` the official GPU image; stack/runtimes/images.py
+says what concerns building.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+
+from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
+from stack import engines, keys, models, state
+from stack.runtimes import cgroup, images, ports, readiness
+from stack.runtimes.base import ComponentState, ComponentStats, Say
+from stack.state import CHECKOUT, StackState
+from stack.topology import REPLICAS, Topology
+
+COMPOSE_FILE = CHECKOUT / "stack" / "compose.yaml"
+IMAGE_FILE = CHECKOUT / "stack" / "compose.image.yaml"
+GPU_FILE = CHECKOUT / "stack" / "compose.gpu.yaml"
+INSTANCE_LABEL = "drillyard.instance_id"
+SERVICE_LABEL = "com.docker.compose.service"
+COMPOSE_TIMEOUT_S = 240
+KILL_TIMEOUT_S = 10.0
+_WATCH_EVERY_S = 1.0
+_ADMIN_SOCKET = "/run/drillyard/admin.sock"
+
+_STATE_WORDS = {"running": "running", "paused": "paused", "restarting": "failed", "dead": "failed"}
+
+
+class DockerRuntime:
+    """Runtime (stack/runtimes/base.py) of containers. All calls block; RuntimeUnavailable where no daemon answers."""
+
+    name = "docker"
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = replace(topology, runtime="docker")
+        self.folder = state.instance_folder(self.topology)
+        checkout = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:6]
+        self.project = f"drillyard-{self.topology.instance}-{checkout}"
+        self._ids: dict[str, str] = {}
+
+    # Bringing the whole stack up and down
+
+    def preflight(self) -> None:
+        """Raise RuntimeUnavailable, MissingTool, PortTaken or UsageError for what would make ``up`` fail."""
+        _compose_program()
+        with _daemon("answer") as client:
+            client.ping()
+            self._check_models()
+            if not self._containers(client):
+                ports.require_free(self.topology)
+
+    def up(self, say: Say) -> bool:
+        """Start what is not running; wait until all is ready. True if the whole stack was warm already."""
+        program = _compose_program()
+        self._check_models()
+        with state.locked(self.folder, say), _daemon("come up") as client:
+            found, wanted = self._state(), images.ensure(client, self._targets(), say)
+            fingerprint = self._fingerprint(wanted)
+            if found is not None and found.fingerprint == fingerprint:
+                if self._is_warm(client):
+                    return True
+            elif found is not None or self._leftovers(client):
+                say(f"instance {self.topology.instance} runs something else: taking it down first")
+                self._take_down(program, say)
+                found = None
+            if found is None:
+                ports.require_free(self.topology)
+                found = StackState(self.name, fingerprint, state.topology_data(self.topology))
+                state.save(self.folder, found)  # before anything runs: from here on it can be proven ours
+            self._launch(program, client, found, wanted, say)
+            return False
+
+    def down(self, say: Say) -> None:
+        """Stop everything that this checkout started for this instance and remove its state."""
+        program = _compose_program()
+        with state.locked(self.folder, say), _daemon("go down") as client:
+            if self._state() is None and not self._leftovers(client):
+                say(f"instance {self.topology.instance}: nothing runs")
+                return
+            self._take_down(program, say)
+
+    # One component
+
+    def start(self, name: str) -> None:
+        """Start one stopped component; does not wait for readiness."""
+        with self._container(name) as container:
+            container.start()
+
+    def stop(self, name: str, grace_s: float) -> None:
+        """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
+        self.unpause(name)  # a frozen process could not obey
+        with self._container(name) as container:
+            container.stop(timeout=math.ceil(grace_s))
+
+    def kill(self, name: str) -> None:
+        """SIGKILL the container's first process from outside, and with it all others; Docker starts it again.
+
+        Not `docker kill`: that counts as a stop by hand and switches the restart policy off (FACTS).
+        """
+        with self._container(name) as container:
+            before = container.attrs["State"]
+            if not before["Pid"]:
+                raise StackError(f"{name} does not run (Docker says {before['Status']})")
+            self._kill_pid(container, before["Pid"])
+            if before["Paused"]:
+                container.unpause()  # a frozen process dies when it is thawed
+            deadline = time.monotonic() + KILL_TIMEOUT_S
+            while container.attrs["State"]["Pid"] == before["Pid"]:
+                if time.monotonic() > deadline:
+                    raise StackError(f"{name}: process {before['Pid']} survived SIGKILL for {KILL_TIMEOUT_S:.0f} s")
+                time.sleep(0.05)
+                container.reload()
+
+    def pause(self, name: str) -> None:
+        """Freeze all processes of the component."""
+        with self._container(name) as container:
+            container.pause()
+
+    def unpause(self, name: str) -> None:
+        """Undo ``pause``; harmless when not paused."""
+        with self._container(name) as container:
+            if container.attrs["State"]["Paused"]:
+                container.unpause()
+
+    # Looking
+
+    def logs(self, name: str) -> str:
+        """The component's log since it was created, all its restarts included."""
+        with self._container(name) as container:
+            return bytes(container.logs()).decode(errors="replace")
+
+    def stats(self, name: str) -> ComponentStats:
+        """Memory and CPU of the container, OOM kills of its memory cgroup where the host lets us read them."""
+        with _daemon(f"tell what {name} uses") as client:
+            try:
+                raw = client.api.stats(self._identity(client, name), stream=False, one_shot=True)
+            except NotFound:  # it was made anew since we last looked
+                self._ids.clear()
+                raw = client.api.stats(self._identity(client, name), stream=False, one_shot=True)
+            identity = self._identity(client, name)
+        return cgroup.stats(raw, cgroup.oom_kills(identity))
+
+    def states(self) -> tuple[ComponentState, ...]:
+        """All components of the topology, in its order; ``missing`` where no stack runs."""
+        with _daemon("list its containers") as client:
+            found = self._containers(client)
+            return tuple(
+                _component_state(c.name, found[c.name].attrs)
+                if c.name in found
+                else ComponentState(c.name, "missing", None, None, 0)
+                for c in self.topology.components
+            )
+
+    def gateway_command(self, gateway: str, command: str) -> str:
+        """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer."""
+        send = f'printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET}'
+        with self._container(gateway) as container:
+            code, output = container.exec_run(["sh", "-c", send, "sh", command])
+        answer = bytes(output).decode(errors="replace").strip()
+        if code != 0:
+            raise AdapterError(f"{gateway} does not answer {command!r} on its admin socket: {answer or f'exit {code}'}")
+        return answer
+
+    # Inside
+
+    def _state(self) -> StackState | None:
+        found = state.load(self.folder)
+        if found is not None and found.runtime != self.name:
+            raise UsageError(
+                f"instance {self.topology.instance} runs in the {found.runtime} runtime: "
+                f"`make down INSTANCE={self.topology.instance}` first, or choose another INSTANCE"
+            )
+        return found
+
+    def _containers(self, client: docker.DockerClient) -> dict[str, Container]:
+        """Component -> container, of those that carry this stack's instance id."""
+        found = self._state()
+        if found is None:
+            return {}
+        label = {"label": f"{INSTANCE_LABEL}={found.instance_id}"}
+        listed = client.containers.list(all=True, filters=label, ignore_removed=True)
+        return {container.labels.get(SERVICE_LABEL, ""): container for container in listed}
+
+    def _leftovers(self, client: docker.DockerClient) -> bool:
+        """Whether containers of this checkout's instance are there, whatever the state file says."""
+        label = {"label": f"com.docker.compose.project={self.project}"}
+        return bool(client.containers.list(all=True, filters=label, sparse=True))
+
+    @contextmanager
+    def _container(self, name: str) -> Iterator[Container]:
+        self.topology.component(name)  # KeyError for a name that is none: a mistake of ours
+        with _daemon(f"obey for {name}") as client:
+            container = self._containers(client).get(name)
+            if container is None:
+                raise StackError(
+                    f"no container of {name} in instance {self.topology.instance}; `make up RUNTIME=docker` makes it"
+                )
+            yield container
+
+    def _identity(self, client: docker.DockerClient, name: str) -> str:
+        if name not in self._ids:
+            self._ids = {service: str(container.id) for service, container in self._containers(client).items()}
+        if name not in self._ids:
+            raise StackError(f"no container of {name} in instance {self.topology.instance}")
+        return self._ids[name]
+
+    def _targets(self) -> list[str]:
+        replica = [] if self._foreign_image() else [self.topology.engine]
+        return ["gateway", "dns", "monitoring", "toxiproxy", "drillyard", *replica]
+
+    def _foreign_image(self) -> bool:
+        return self.topology.engine == "vllm" and bool(os.environ.get("VLLM_IMAGE") or _gpu())
+
+    def _check_models(self) -> None:
+        """MissingTool for a model that is not trained yet, before anything is built or started."""
+        engines.mounts(self.topology)
+
+    def _fingerprint(self, wanted: Mapping[str, str]) -> str:
+        """Hash of everything that shapes what runs: topology, images (with the code in them), models, Compose files."""
+        digest = hashlib.sha256(self.topology.fingerprint().encode())
+        served = {name: engines.served_version(self.topology, name) for name in REPLICAS}
+        digest.update(json.dumps([wanted, served, os.environ.get("VLLM_IMAGE"), _gpu()], sort_keys=True).encode())
+        digest.update(json.dumps(self._additions(), sort_keys=True).encode())
+        for path in (COMPOSE_FILE, IMAGE_FILE, GPU_FILE):
+            digest.update(path.read_bytes())
+        key_file = keys.path(self.folder)
+        digest.update(key_file.read_bytes() if key_file.exists() else b"none")
+        return digest.hexdigest()[:16]
+
+    def _additions(self) -> dict[str, Any]:
+        """What this machine adds to compose.yaml, as a Compose document: foreign model folders, a foreign key file."""
+        mounts = engines.mounts(self.topology)
+        ours = {str(models.FOLDER / name) for name in models.TRAINED}
+        foreign = {host: inside for host, inside in mounts.items() if host not in ours}
+        volumes = {
+            "config": [f"{host}:{host}:ro" for host in foreign],
+            **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
+        }
+        services: dict[str, Any] = {name: {"volumes": found} for name, found in volumes.items() if found}
+        if chosen := os.environ.get(keys.FILE_VARIABLE):
+            config = services.setdefault("config", {"volumes": []})
+            config["volumes"].append(f"{Path(chosen).resolve()}:/keys.json:ro")
+            config["environment"] = {keys.FILE_VARIABLE: "/keys.json"}
+        return {"services": services} if services else {}
+
+    def _environment(self, found: StackState, wanted: Mapping[str, str]) -> dict[str, str]:
+        tags = {target: image.partition(":")[2] for target, image in wanted.items()}
+        tags["replica"] = tags.get(self.topology.engine, "latest")
+        return {
+            "INSTANCE": str(self.topology.instance),
+            "ENGINE": self.topology.engine,
+            "DRILLYARD_TOPOLOGY": json.dumps(state.topology_data(self.topology)),
+            "DRILLYARD_INSTANCE_ID": found.instance_id,
+            "DRILLYARD_FINGERPRINT": found.fingerprint,
+            "DRILLYARD_USER": f"{os.getuid()}:{os.getgid()}",
+            **{f"DRILLYARD_TAG_{target.upper()}": tag for target, tag in tags.items()},
+        }
+
+    def _files(self) -> list[str]:
+        files = [COMPOSE_FILE]
+        if self._foreign_image():
+            files.append(GPU_FILE if _gpu() else IMAGE_FILE)
+        if additions := self._additions():
+            path = self.folder / "compose.additions.json"  # JSON is YAML
+            path.write_text(json.dumps(additions, indent=2))
+            files.append(path)
+        return [part for file in files for part in ("-f", str(file))]
+
+    def _launch(
+        self,
+        program: list[str],
+        client: docker.DockerClient,
+        found: StackState,
+        wanted: Mapping[str, str],
+        say: Say,
+    ) -> None:
+        say(f"starting the stack in containers, published on {self.topology.host(0)}/24, engine {self.topology.engine}")
+        for folder in (self.folder / "config", models.FOLDER):
+            folder.mkdir(parents=True, exist_ok=True)  # else the daemon makes them, as root's
+        try:
+            arguments = [*self._files(), "up", "--detach", "--no-build", "--remove-orphans"]
+            self._compose(program, arguments, self._environment(found, wanted))
+            # The keys may have been made by this very start: only now is the fingerprint the one to compare with.
+            state.save(self.folder, replace(found, fingerprint=self._fingerprint(wanted)))
+            readiness.wait_ready(self.topology, say, self._watch(client))
+        except BaseException:
+            say("the stack did not come up: taking it down")
+            self._keep_logs(client)
+            self._take_down(program, say)
+            raise
+
+    def _compose(self, program: list[str], arguments: list[str], environment: Mapping[str, str]) -> None:
+        command = [*program, "-p", self.project, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                env={**os.environ, **environment, "COMPOSE_HTTP_TIMEOUT": str(COMPOSE_TIMEOUT_S)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=COMPOSE_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"{' '.join(program)} did not end within {COMPOSE_TIMEOUT_S} s") from error
+        if done.returncode != 0:
+            said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+            raise StackError(f"{' '.join(program)} ended with {done.returncode}:\n{said}")
+
+    def _is_warm(self, client: docker.DockerClient) -> bool:
+        found = self._containers(client)
+        names = [c.name for c in self.topology.components]
+        running = all(name in found and found[name].status == "running" for name in names)
+        return running and not readiness.unready(self.topology)
+
+    def _watch(self, client: docker.DockerClient) -> Callable[[], None]:
+        """A function that raises StackError with the end of its log as soon as a component has died."""
+        asked_s = 0.0
+
+        def watch() -> None:
+            nonlocal asked_s
+            if time.monotonic() - asked_s < _WATCH_EVERY_S:
+                return
+            asked_s = time.monotonic()
+            for name, container in self._containers(client).items():
+                died = container.status in ("exited", "dead", "restarting") or container.attrs["RestartCount"]
+                if died and name != "config":
+                    tail = bytes(container.logs(tail=15)).decode(errors="replace")
+                    code = container.attrs["State"]["ExitCode"]
+                    raise StackError(f"{name} ended while it was starting (exit status {code}). Its log:\n{tail}")
+
+        return watch
+
+    def _keep_logs(self, client: docker.DockerClient) -> None:
+        folder = self.folder / "logs"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, container in self._containers(client).items():
+            (folder / f"{name}.log").write_bytes(container.logs())
+
+    def _take_down(self, program: list[str], say: Say) -> None:
+        say(f"taking instance {self.topology.instance} down")
+        # Compose finds what to remove by the project's labels; the variables only have to be there.
+        arguments = ["-f", str(COMPOSE_FILE), "down", "--volumes", "--remove-orphans", "--timeout", "5"]
+        self._compose(program, arguments, {"INSTANCE": str(self.topology.instance)})
+        self._ids.clear()
+        shutil.rmtree(self.folder / "config", ignore_errors=True)
+        (self.folder / "compose.additions.json").unlink(missing_ok=True)
+        state.remove(self.folder)
+
+    def _kill_pid(self, container: Container, pid: int) -> None:
+        # The pid is the daemon's: it is ours to kill only where it is this very container's process here as well.
+        if cgroup.belongs_to(pid, str(container.id)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+                return
+            except PermissionError:
+                pass  # an ordinary user of the docker group: the daemon does it below
+            except ProcessLookupError:
+                return  # it has just ended by itself
+        container.client.containers.run(
+            container.image.id,
+            ["-c", f"kill -9 {pid}"],
+            entrypoint="sh",
+            pid_mode="host",
+            network_mode="none",
+            remove=True,
+        )
+
+
+def _compose_program() -> list[str]:
+    """`docker compose` where the plug-in is there, else docker-compose. RuntimeUnavailable with neither."""
+    if shutil.which("docker"):
+        asked = subprocess.run(["docker", "compose", "version"], capture_output=True, stdin=subprocess.DEVNULL)
+        if asked.returncode == 0:
+            return ["docker", "compose"]
+    if found := shutil.which("docker-compose"):
+        return [found]
+    raise RuntimeUnavailable(
+        "neither `docker compose` nor docker-compose is there: install Docker's Compose plug-in or Debian's "
+        "docker-compose, or use RUNTIME=process"
+    )
+
+
+def _gpu() -> bool:
+    return os.environ.get("GPU", "") not in ("", "0")
+
+
+@contextmanager
+def _daemon(what: str) -> Iterator[docker.DockerClient]:
+    """The client; what Docker refuses or leaves unanswered becomes an error for people."""
+    client = images.connect()
+    try:
+        yield client
+    except (APIError, DockerException) as error:
+        raise AdapterError(f"Docker did not {what}: {images.one_line(error)}") from error
+    except requests.exceptions.RequestException as error:
+        raise AdapterError(f"the Docker daemon did not {what} in time: {images.one_line(error)}") from error
+
+
+def _component_state(name: str, attributes: Mapping[str, Any]) -> ComponentState:
+    now = attributes["State"]
+    word = _STATE_WORDS.get(now["Status"], "stopped")  # an exit without a stop is followed by `restarting`
+    moment = now["StartedAt"] if word in ("running", "paused") else now["FinishedAt"]
+    return ComponentState(name, word, now["Pid"] or None, _since_s(moment), int(attributes["RestartCount"]))
+
+
+def _since_s(moment: str) -> float | None:
+    if moment.startswith("0001-"):  # Docker's «never»
+        return None
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
