@@ -17,8 +17,8 @@ DEFAULT_MODEL = "v1"
 MODELS_IN_CONTAINER = "/models"  # where the Docker runtime mounts what ``mounts`` lists
 
 SEQUENCES_MAX = 32  # decoded side by side in one replica
-#: Running + waiting in one replica, refused with 503 above it. The gateways hold back more than they send
-#: (``replica_max_connections`` each), so this binds only when both of them send all they may, or somebody goes past them.
+#: Running + waiting in one replica; above it 503. The gateways hold back more than they send
+#: (``replica_max_connections`` each), so this binds only for traffic that goes past them.
 REQUESTS_MAX = 64
 
 
