@@ -5,6 +5,7 @@ gateway-a/, gateway-b/                      haproxy.cfg, keys.map, guard.lua
 toxiproxy/toxiproxy.json                    one proxy per link
 dns/                                        pdns.conf, named.conf, service.zone
 prometheus/, alertmanager/                  prometheus.yml, rules.yml; alertmanager.yml
+exporter/exporter.json                      whom to ask, which logs to read
 =========================================== ===================================================================
 
 Process runtime: components bind to their own loopback address and read their files where they were rendered. Docker:
@@ -22,6 +23,7 @@ import jinja2
 
 from stack import state
 from stack.dns import zone
+from stack.exporter.config import exporter_files
 from stack.gateway import errors
 from stack.keys import Keys
 from stack.monitoring import monitoring
@@ -48,8 +50,8 @@ _LOG_FIELDS = {
     "status": "%ST",
     "termination_state": '"%ts"',
     "retries": '"%rc"',  # «+2»: the last one went to another replica
-    "stream": "%[var(txn.stream),add(0)]",
-    "asked_tokens": "%[var(txn.asked_tokens),add(0)]",
+    "stream": "%[var(txn.stream)]",
+    "asked_tokens": "%[var(txn.asked_tokens)]",
     "request_ms": "%TR",
     "queue_ms": "%Tw",
     "connect_ms": "%Tc",
@@ -74,6 +76,7 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
     files["prometheus"] = monitoring.prometheus_files(topology)
     files["alertmanager"] = monitoring.alertmanager_files(topology)
+    files["exporter"] = exporter_files(topology)
     for component, contents in files.items():
         target = folder / component
         if target.exists():
@@ -113,6 +116,7 @@ def _gateway(topology: Topology, keys: Keys, gateway: str) -> dict[str, str]:
 def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
     policy, defects = topology.gateway_policy, topology.defects
     component = topology.component(gateway)
+    docker = topology.runtime == "docker"
     endless = "no_gateway_timeout" in defects
     timeouts = {
         "first_byte_timeout_s": policy.first_byte_timeout_s,
@@ -136,7 +140,13 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "own_errors": errors.own_errors(policy),
         "refusals": errors.refusals(policy),
         "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
-        "resolver": DOCKER_RESOLVER if topology.runtime == "docker" else "",
+        "link_limits_s": {
+            f"{pinned}{kind}": timeouts[limit]
+            for pinned in ("", "pinned-")
+            for kind, limit in (("stream", "first_byte_timeout_s"), ("whole", "answer_timeout_s"))
+        },
+        "server_options": " resolvers runtime resolve-prefer ipv4 init-addr last,libc,none" if docker else "",
+        "resolver": DOCKER_RESOLVER if docker else "",
         "log_format": _log_format(gateway),
         "html_errors": "html_errors" in defects,
         "retries": "no_gateway_retries" not in defects,

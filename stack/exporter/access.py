@@ -1,0 +1,150 @@
+"""Latency and failures from the gateways' access logs.
+
+vLLM's own histograms leave aborted requests out, and its counters do not move for them: what users got is known only
+where their requests end, at the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydantic import BaseModel, ValidationError
+
+POLL_S = 0.5
+READ_BYTES_MAX = 1 << 20  # a round: the exporter answers its own requests in between
+SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60)
+#: First letter of HAProxy's termination state, where the service and not the client ended the exchange:
+#: server aborted (S) or too slow (s), resources (R), internal (I), killed with its server (D), found down (K).
+SERVICE_ENDED = frozenset("SsRIDK")
+
+
+class Access(BaseModel):
+    """The fields of an access log line that count here; times in ms, -1 where the request never got so far."""
+
+    backend: str
+    replica: str
+    status: int
+    termination_state: str
+    queue_ms: int
+    total_ms: int
+
+    @property
+    def is_pinned(self) -> bool:
+        """A harness request that proves a fault: no user felt it."""
+        return self.backend.startswith("pin-")
+
+    @property
+    def has_failed(self) -> bool:
+        """Answered with 5xx, or cut by the service's side after a good beginning."""
+        return self.status >= 500 or (self.status >= 200 and self.termination_state[:1] in SERVICE_ENDED)
+
+    @property
+    def status_class(self) -> str:
+        """``2xx`` … ``5xx``, or ``none`` when the client left before any answer."""
+        return f"{self.status // 100}xx" if self.status >= 100 else "none"
+
+
+class AccessLogs:
+    """Counts the lines of all gateways' logs."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        gateway = ["gateway"]
+        self._readable = Gauge(
+            "drillyard_gateway_log_readable", "1: the gateway's access log is being read", gateway, registry=registry
+        )
+        self._requests = Counter(
+            "drillyard_gateway_requests", "Requests by class of answer", ["gateway", "status_class"], registry=registry
+        )
+        self._failures = Counter(
+            "drillyard_gateway_failures",
+            "Requests that ended in 5xx, or whose answer the service's side cut",
+            gateway,
+            registry=registry,
+        )
+        self._e2e = Histogram(
+            "drillyard_gateway_e2e_seconds",
+            "First byte of the request to last byte of the answer, for requests that a replica was asked",
+            gateway,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._queue = Histogram(
+            "drillyard_gateway_queue_seconds",
+            "Time in the gateway's queue",
+            gateway,
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    async def watch(self, gateway: str, path: Path) -> None:
+        """Follow one log for ever."""
+        self._failures.labels(gateway)  # a ratio needs its 0
+        tail = Tail(path)
+        while True:
+            lines = tail.lines()
+            self._readable.labels(gateway).set(lines is not None)
+            for line in lines or ():
+                self.count(gateway, line)
+            await asyncio.sleep(POLL_S)
+
+    def count(self, gateway: str, line: bytes) -> None:
+        """One line; a line that is no access record (the gateway's own notices share the file) is passed over."""
+        if not line.startswith(b"{"):
+            return
+        try:
+            access = Access.model_validate_json(line)
+        except ValidationError:
+            return
+        if access.is_pinned:
+            return
+        self._requests.labels(gateway, access.status_class).inc()
+        if access.has_failed:
+            self._failures.labels(gateway).inc()
+        if access.queue_ms >= 0:
+            self._queue.labels(gateway).observe(access.queue_ms / 1000)
+        if access.replica != "<NOSRV>" and access.total_ms >= 0:
+            self._e2e.labels(gateway).observe(access.total_ms / 1000)
+
+
+class Tail:
+    """Whole lines appended to a file since it was first seen; survives rotation, truncation and absence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._open(at_end=True)  # what stands there already was counted before a restart, or by nobody
+
+    def lines(self) -> list[bytes] | None:
+        """Lines that are new and complete, at most ``READ_BYTES_MAX`` at once; None while there is no file."""
+        if self._is_replaced():
+            self._open(at_end=False)
+        if self._file is None:
+            return None
+        *whole, self._rest = (self._rest + self._file.read(READ_BYTES_MAX)).split(b"\n")
+        return whole
+
+    def _is_replaced(self) -> bool:
+        if self._file is None:
+            return True
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return now.st_ino != os.fstat(self._file.fileno()).st_ino or now.st_size < self._file.tell()
+
+    def _open(self, at_end: bool) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._rest = b""
+        try:
+            self._file = self._path.open("rb", buffering=0)
+        except FileNotFoundError:
+            self._file = None
+            return
+        if at_end:
+            self._file.seek(0, os.SEEK_END)

@@ -1,0 +1,47 @@
+"""What the exporter is told: ``exporter.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stack.engines import DEPLOYMENT
+from stack.topology import GATEWAYS, REPLICAS, Topology
+
+
+@dataclass(frozen=True)
+class Config:
+    """Addresses, what to ask, where the gateways' access logs lie. Times in seconds."""
+
+    host: str
+    port: int
+    replicas: dict[str, str]  # replica -> base URL, its own address: past gateways and links
+    gateway_logs: dict[str, str]  # gateway -> access log, one JSON object a line; empty where no file is to be had
+    deployment: str = DEPLOYMENT
+    synthetic_period_s: float = 2.0
+    synthetic_deadline_s: float = 2.0
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """The stored configuration; TypeError for an unknown or missing key."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def exporter_files(topology: Topology) -> dict[str, str]:
+    """exporter.json. ``@CONFIG@`` stands for the exporter's own configuration folder, as in stack/config.py.
+
+    The logs lie beside that folder in the process runtime. Docker keeps its containers' output to itself: none there.
+    """
+    docker = topology.runtime == "docker"
+    component = topology.component("exporter")
+    config = Config(
+        host="0.0.0.0" if docker else component.address,
+        port=component.ports["http"],
+        replicas={
+            name: f"http://{topology.seen_by_components(name)}:{topology.component(name).ports['http']}"
+            for name in REPLICAS
+        },
+        gateway_logs={} if docker else {name: f"@CONFIG@/../../logs/{name}.log" for name in GATEWAYS},
+    )
+    return {"exporter.json": json.dumps(asdict(config), indent=2) + "\n"}

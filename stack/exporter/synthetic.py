@@ -1,0 +1,80 @@
+"""One token from each replica every other second: the only sign of life that a deaf replica cannot give."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import httpx
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from pydantic import BaseModel, ValidationError
+
+
+class _Usage(BaseModel):
+    completion_tokens: int
+
+
+class _Answer(BaseModel):
+    usage: _Usage
+
+
+class Synthetic:
+    """Asks one replica at its own address. No series exists before the first answer or deadline: that is not a 0."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        replica = ["replica"]
+        self._ok = Gauge(
+            "drillyard_synthetic_ok", "1: the replica made a token within the deadline", replica, registry=registry
+        )
+        self._ttft = Gauge(
+            "drillyard_synthetic_ttft_seconds",
+            "Time to the only token of the last synthetic generation; absent when it failed",
+            replica,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "drillyard_synthetic_failures", "Failed synthetic generations", ["replica", "reason"], registry=registry
+        )
+
+    async def watch(self, replica: str, url: str, deployment: str, period_s: float, deadline_s: float) -> None:
+        """Ask for ever. A round begins ``period_s`` after the last one began, or at once when that took longer."""
+        async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
+            while True:
+                began = time.monotonic()
+                await self.ask(client, replica, deployment, deadline_s)
+                await asyncio.sleep(max(0.0, period_s - (time.monotonic() - began)))
+
+    async def ask(self, client: httpx.AsyncClient, replica: str, deployment: str, deadline_s: float) -> None:
+        """One generation of one token, measured from before the connect; never raises for what the replica does."""
+        body = {
+            "model": deployment,
+            "messages": [{"role": "user", "content": "ping"}],
+            "max_tokens": 1,
+            "temperature": 0,
+        }
+        began = time.monotonic()
+        reason = ""
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await client.post("/v1/chat/completions", json=body)
+            if response.status_code != 200:
+                reason = f"http_{response.status_code}"
+            elif _Answer.model_validate_json(response.content).usage.completion_tokens < 1:
+                reason = "empty"
+        except TimeoutError:
+            reason = "timeout"
+        except httpx.HTTPError:
+            reason = "connection"
+        except ValidationError:
+            reason = "protocol"
+        self._record(replica, reason, time.monotonic() - began)
+
+    def _record(self, replica: str, reason: str, took_s: float) -> None:
+        self._ok.labels(replica).set(not reason)
+        if not reason:
+            self._ttft.labels(replica).set(took_s)
+            return
+        self._failures.labels(replica, reason).inc()
+        with suppress(KeyError):  # there was none yet
+            self._ttft.remove(replica)  # an old time must not look like a new one
