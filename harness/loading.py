@@ -18,6 +18,7 @@ from harness import expressions, sli
 from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
 from harness.scenario import SLO, Phase, Scenario
+from harness.slo import unit_problem
 from stack.topology import GatewayPolicy, Topology
 
 
@@ -28,7 +29,7 @@ def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = 
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = _worth_telling(error)
         raise ScenarioError(path, _line(node, first["loc"]), _sentence(first)) from None
     for location, problem in _problems(scenario, topology or Topology()):
         raise ScenarioError(path, _line(node, location), problem)
@@ -126,6 +127,11 @@ def _line(node: yaml.Node, location: Sequence[Any]) -> int | None:
     return line
 
 
+def _worth_telling(error: ValidationError) -> Any:
+    """The first problem; a mistyped key is reported twice, as missing and as unknown, and only the latter helps."""
+    return min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+
+
 def _sentence(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -198,7 +204,7 @@ def _fault_problems(
         try:
             faults.fault_class(spec.type).Options.model_validate(spec.options)
         except ValidationError as error:
-            yield (*here, "options"), f"{spec.type}: {_sentence(error.errors()[0])}"
+            yield (*here, "options"), f"{spec.type}: {_sentence(_worth_telling(error))}"
 
 
 def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
@@ -220,6 +226,8 @@ def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
     except ValueError as error:
         yield f"objective {slo.objective!r}: {error}"
         return
+    if problem := unit_problem(slo):
+        yield problem
     known = {name.replace("-", "_"): phase for name, phase in by_name.items()}
     known.setdefault("baseline", next((p for p in scenario.phases if p.kind == "baseline"), scenario.phases[0]))
     for name in used:

@@ -1,0 +1,90 @@
+"""Scenario files: what is wrong is said in one line with file and line, before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import drill, loading
+from harness.errors import ScenarioError, UsageError
+
+SHIPPED = sorted((drill.ROOT / "scenarios").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_scenario_loads(path: Path) -> None:
+    """What we ship is valid, and is called like its file."""
+    assert loading.load(path).name == path.stem
+
+
+MISTAKES = [
+    ("an unknown key", "rate: 4/s", "rte: 4/s", "unknown key 'load.rte'; did you mean 'rate'?"),
+    ("a negative duration", "duration: 30s}", "duration: -30s}", "expected a duration with its unit"),
+    ("a bare number", "duration: 30s}", "duration: 30}", "expected a duration with its unit"),
+    ("a rate without unit", "rate: 4/s", "rate: 4", "expected a rate above zero"),
+    ("a phase of no length", "duration: 20s}", "duration: 0s}", "lasts 0 s"),
+    ("a phase too short for its percentile", "duration: 30s}", "duration: 3s}", "ttft_p95_ms needs 100 requests"),
+    ("an unknown link", "gateway-*-to-replica-2", "gateway-c-*", "nothing is called 'gateway-c-*'"),
+    ("an unknown fault", "type: latency", "type: latnecy", "did you mean 'latency'?"),
+    ("an unknown fault option", "latency: 20s", "latncy: 20s", "unknown key 'latncy'"),
+    ("an unknown SLI", "sli: availability", "sli: availibility", "Did you mean 'availability'?"),
+    ("an unknown phase in an objective", "baseline.ttft", "baselin.ttft", "there is no phase 'baselin'"),
+    ("an unknown policy in an objective", "gateway.first_byte", "gateway.frist_byte", "the gateway's policy has no"),
+    ("units that do not compare", '">= 99 %"', '">= 99 ms"', "is measured in %"),
+    ("two phases of one name", "name: recovery-one", "name: baseline", "two phases are called 'baseline'"),
+    ("a fault before any baseline", "kind: baseline", "kind: warmup", "no baseline phase before the first fault"),
+    ("a fault in a phase that is none", "kind: fault\n    duration: 30s", "kind: recovery\n    duration: 30s", "kind must be fault"),
+    ("broken YAML", "phases:", "phases: [", "not valid YAML"),
+    ("a key twice", "name: timeout-spike", "name: x\nname: timeout-spike", "stands here twice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("find", "put", "says"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_gets_one_line_with_its_place(tmp_path: Path, find: str, put: str, says: str) -> None:
+    """The message names the file, the line of the mistake, and what was expected."""
+    good = (drill.ROOT / "scenarios" / "timeout-spike.yaml").read_text()
+    assert find in good
+    path = tmp_path / "mine.yaml"
+    path.write_text(good.replace(find, put, 1))
+    with pytest.raises(ScenarioError) as caught:
+        loading.load(path)
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith(f"{path}:")
+    assert "\n" not in message
+    assert caught.value.exit_code == 64
+
+
+def test_the_line_is_the_one_with_the_mistake(tmp_path: Path) -> None:
+    """Line numbers are right, not only present."""
+    lines = (drill.ROOT / "scenarios" / "timeout-spike.yaml").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if "latency: 20s" in line)
+    lines[at] = lines[at].replace("latency: 20s", "latency: -20s")
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ScenarioError) as caught:
+        loading.load(path)
+    assert caught.value.line == at + 1
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """No traceback for a path that does not exist."""
+    with pytest.raises(ScenarioError, match="there is no such file"):
+        loading.load(tmp_path / "nowhere.yaml")
+
+
+def test_set_reaches_into_phases_by_name() -> None:
+    """``--set phases.baseline.duration=60s`` changes that phase only."""
+    scenario = loading.load(SHIPPED[0], ["phases.baseline.duration=60s", "load.rate=8/s"])
+    durations = {phase.name: phase.duration for phase in scenario.phases}
+    assert durations["baseline"] == 60.0
+    assert durations["warm-up"] != 60.0
+    assert scenario.load.rate == 8.0
+
+
+@pytest.mark.parametrize("override", ["load.rate", "=3", "phases.nowhere.duration=3s", "load.rate.x=3"])
+def test_set_that_fits_nowhere_is_refused(override: str) -> None:
+    """An override that would change nothing, or something else, is an error."""
+    with pytest.raises(UsageError):
+        loading.load(SHIPPED[0], [override])

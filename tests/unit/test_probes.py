@@ -1,0 +1,81 @@
+"""Probes: pages of metrics are read rightly, and a crashing probe is a recorded gap, not the end of the run."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from harness.probes import engine, gateway
+from harness.probes.base import MetricWriter, Row, run_probe
+from harness.record import EventLog, RunFolder
+
+PAGE = """# HELP vllm:num_requests_running Number of requests running.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="v1@x"} 3.0
+vllm:num_requests_waiting{engine="0",model_name="v1@x"} 0.0
+vllm:kv_cache_usage_perc{engine="0",model_name="v1@x"} 0.25
+vllm:generation_tokens_total{engine="0",model_name="v1@x"} 1200.0
+vllm:request_success_total{engine="0",finished_reason="stop",model_name="v1@x"} 5.0
+vllm:request_success_total{engine="0",finished_reason="length",model_name="v1@x"} 2.0
+process_cpu_seconds_total 17.0
+"""
+
+CSV = """# pxname,svname,qcur,scur,stot,status,weight,wretr,wredis,
+front,FRONTEND,,1,90,OPEN,,,,
+serve,replica-1,1,2,50,UP,100,3,1,
+serve,replica-2,0,0,40,DOWN,100,4,2,
+serve,BACKEND,0,2,90,UP,200,7,3,
+pin-replica-2,replica-2,0,0,9,no check,1,0,0,
+"""
+
+
+def test_engine_page_is_summed_over_labels() -> None:
+    """Counters that vLLM splits by reason are added; what is not wanted is left out."""
+    values = engine.parse(PAGE)
+    assert values["running"] == 3.0
+    assert values["kv_usage_ratio"] == 0.25
+    assert values["request_success_total"] == 7.0
+    assert "preemptions_total" not in values
+
+
+def test_gateway_statistics_leave_pinned_servers_out() -> None:
+    """The harness' own pinned backends are no serving capacity."""
+    rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
+    assert rows["server_up", "server=replica-1"] == 1.0
+    assert rows["server_up", "server=replica-2"] == 0.0
+    assert rows["server_sessions_total", "server=replica-2"] == 40.0
+    assert rows["server_retries_total", "server=replica-1"] == 3.0
+    assert rows["queue_current", ""] == 1.0
+
+
+def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:
+    """The samples before and after the crash are kept; the reason is recorded once."""
+
+    class Flaky:
+        name, period_s, calls = "flaky", 0.01, 0
+
+        async def sample(self) -> list[Row]:
+            self.calls += 1
+            if self.calls in (2, 3):
+                raise ValueError("no number")
+            return [Row("x", "m", "", float(self.calls))]
+
+    async def run() -> None:
+        task = asyncio.create_task(run_probe(probe, writer, log))
+        while probe.calls < 6:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    folder = RunFolder.create(tmp_path, "run")
+    probe, log = Flaky(), EventLog(folder, 0.0)
+    writer = MetricWriter(folder.path / "metrics.parquet", rows_per_group=2)
+    asyncio.run(run())
+    writer.close()
+    log.close()
+    values = pq.read_table(folder.path / "metrics.parquet")["value"].to_pylist()
+    assert values[:3] == [1.0, 4.0, 5.0]
+    errors = [event for event in folder.events() if event.kind == "probe_error"]
+    assert [event.data["probe"] for event in errors] == ["flaky"]
