@@ -50,8 +50,8 @@ _LOG_FIELDS = {
     "status": "%ST",
     "termination_state": '"%ts"',
     "retries": '"%rc"',  # «+2»: the last one went to another replica
-    "stream": "%[var(txn.stream)]",
-    "asked_tokens": "%[var(txn.asked_tokens)]",
+    "stream": "%[var(txn.stream,0)]",
+    "asked_tokens": "%[var(txn.asked_tokens,0)]",
     "request_ms": "%TR",
     "queue_ms": "%Tw",
     "connect_ms": "%Tc",

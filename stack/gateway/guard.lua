@@ -247,3 +247,17 @@ core.register_fetches("upstream_failure_message", function(txn)
 end)
 
 core.register_fetches("upstream_late", function(txn) return waited_too_long(txn) and 1 or 0 end)
+
+-- The circuit breaker: failures in a row of each replica, as its link sees them.
+local failures = {}
+
+core.register_action("link_answered", {"tcp-res"}, function(_, replica) failures[replica] = 0 end, 1)
+
+core.register_action("link_failed", {"tcp-res"}, function(_, replica, limit)
+  failures[replica] = (failures[replica] or 0) + 1
+  if failures[replica] >= tonumber(limit) then
+    failures[replica] = 0
+    core.Warning(string.format("%s failed %s times in a row: taken out until its checks succeed", replica, limit))
+    core.backends["replicas"].servers[replica]:check_force_down()
+  end
+end, 2)

@@ -1,0 +1,30 @@
+"""Fixtures that several integration tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.gateway_stack import GatewayStack, started
+
+
+@pytest.fixture
+def gateway_stack(tmp_path: Path) -> Iterator[Callable[..., GatewayStack]]:
+    """Start real gateways with toxiproxy and fake replicas: ``gateway_stack(defects=…, <policy field>=…)``."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> GatewayStack:
+            return stack.enter_context(started(tmp_path, **options))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayStack]:
+    """One gateway stack for a whole module whose tests leave it as it was."""
+    with started(tmp_path_factory.mktemp("gateway")) as found:
+        yield found
