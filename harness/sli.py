@@ -4,7 +4,8 @@ A module there has ``UNIT`` and one of
 
 - ``measure(requests, view) -> Measurement``: a ratio, asked for by the module's name (``availability``);
 - ``values(requests, view, everything) -> Sample``: one number per request, asked for as a percentile of it:
-  ``ttft_p95_ms`` is percentile 95 of ``ttft``, ``ttft_p95_ms_all`` of all attempts instead of the good ones only.
+  ``ttft_p95_ms`` is percentile 95 of ``ttft``, ``ttft_p95_ms_all`` of all attempts instead of the good ones only;
+- ``percentile(requests, view, percent, everything) -> Measurement``: the same for what is not known per request.
 
 ``requests`` holds all attempts of the requests that are looked at.
 """
@@ -17,7 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +84,8 @@ def find(name: str) -> Indicator:
     match = _PERCENTILE.fullmatch(name)
     if match is not None and match["base"] in names():
         module = importlib.import_module(f"harness.slis.{match['base']}")
-        if hasattr(module, "values") and (match["unit"] is not None) == (module.UNIT == "ms"):
-            return _percentile_of(name, module.values, module.UNIT, int(match["p"]), match["all"] is not None)
+        if not hasattr(module, "measure") and (match["unit"] is not None) == (module.UNIT == "ms"):
+            return _percentile_of(name, module, int(match["p"]), match["all"] is not None)
     known = [n for stem in names() for n in _spellings(stem)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -113,13 +114,14 @@ def percentile(sample: Sample, percent: int, unit: str) -> Measurement:
     return Measurement(value, unit, count, examples=slowest)
 
 
-def _percentile_of(
-    name: str, values: Callable[[pd.DataFrame, RunView, bool], Sample], unit: str, percent: int, everything: bool
-) -> Indicator:
+def _percentile_of(name: str, module: Any, percent: int, everything: bool) -> Indicator:
     def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
-        return percentile(values(requests, view, everything), percent, unit)
+        if hasattr(module, "percentile"):
+            found: Measurement = module.percentile(requests, view, percent, everything)
+            return found
+        return percentile(module.values(requests, view, everything), percent, module.UNIT)
 
-    return Indicator(name, unit, samples_needed(percent), measure)
+    return Indicator(name, module.UNIT, samples_needed(percent), measure)
 
 
 def _spelled(stem: str, module: object) -> str:

@@ -36,7 +36,7 @@ def _run(view: RunView) -> CheckResult:
         objective="0 unaccounted",
         measured=float(abs(missing)),
         unit="requests",
-        margin=-float(abs(missing)),
+        margin=0.0 - float(abs(missing)),
         samples=scheduled,
         details={"leaks": leaks},
     )

@@ -39,7 +39,7 @@ def _run(view: RunView, phase: str) -> CheckResult:
         objective="0 dishonest errors",
         measured=float(len(bad)),
         unit="attempts",
-        margin=-float(len(bad)),
+        margin=0.0 - float(len(bad)),
         samples=len(failed),
         phase=phase,
         examples=tuple(str(i) for i in failed["request_id"][bad.index].head(5)),

@@ -36,7 +36,7 @@ def _run(view: RunView) -> CheckResult:
         objective="0 truncated",
         measured=float(len(bad)),
         unit="answers",
-        margin=-float(len(bad)),
+        margin=0.0 - float(len(bad)),
         samples=len(ok),
         examples=tuple(str(i) for i in ok["request_id"][bad.index].head(5)),
         details={

@@ -29,7 +29,7 @@ def _run(view: RunView) -> CheckResult:
     else:
         status, why = Status.PASS, f"all {len(injected)} faults were healed, and the heal was proven"
     count = float(len(left | still_there))
-    return CheckResult(NAME, status, why, "0 left", count, "faults", -count, len(injected))
+    return CheckResult(NAME, status, why, "0 left", count, "faults", 0.0 - count, len(injected))
 
 
 def _faults(view: RunView, kind: str) -> set[str]:
