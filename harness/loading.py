@@ -90,18 +90,18 @@ def _with_overrides(path: Path, data: dict[str, Any], overrides: Sequence[str]) 
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             raise UsageError(f"--set {override!r}: {text!r} is no YAML value") from None
-        if isinstance(target, list):
-            _child(override, target, last)
-            target[int(last)] = value
-        else:
+        if isinstance(target, dict):
             target[last] = value
+        else:
+            _child(override, target, last)
+            raise UsageError(f"--set {override!r}: name a key of {last!r}, not the whole of it")
     return data
 
 
 def _child(override: str, target: Any, part: str) -> Any:
     if isinstance(target, dict):
         return target.setdefault(part, {})
-    if isinstance(target, list):
+    if isinstance(target, list):  # of phases, cohorts or SLOs: by name, or by position
         names = [item.get("name") if isinstance(item, dict) else None for item in target]
         if part in names:
             return target[names.index(part)]
