@@ -62,29 +62,38 @@ def _simulator(topology: Topology, replica: str, host: str, port: int) -> list[s
         *("--port", str(port)),
         *("--model-name", served_version(topology, replica)),
         *("--deployment", DEPLOYMENT),
+        *_limits(topology),
+    ]
+
+
+def _limits(topology: Topology) -> list[str]:
+    """Options that both engines have and understand alike."""
+    policy = topology.gateway_policy
+    # A ceiling and the default at once: what the gateways' caps overlook ends at it.
+    tokens_max = max(policy.chat_max_tokens, policy.completions_max_tokens)
+    return [
+        *("--max-model-len", str(topology.max_model_len)),
+        *("--max-num-seqs", str(SEQUENCES_MAX)),
+        *("--max-num-queued-reqs", str(REQUESTS_MAX)),
+        *("--override-generation-config", json.dumps({"max_new_tokens": tokens_max})),
+        "--enable-request-id-headers",
     ]
 
 
 def _vllm(topology: Topology, replica: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
     name = model_name(topology, replica)
-    model, policy = models.locate(name), topology.gateway_policy
+    model = models.locate(name)
     local = Path(model).is_dir()
-    # max_new_tokens here is a ceiling and the default at once: what the gateway's caps overlook ends at it.
-    tokens_max = max(policy.chat_max_tokens, policy.completions_max_tokens)
     arguments = [
         *("-m", "vllm.entrypoints.openai.api_server"),
         *("--model", _inside(name, Path(model).resolve()) if local and topology.runtime == "docker" else model),
         *("--served-model-name", served_version(topology, replica), DEPLOYMENT),
         *("--host", host),
         *("--port", str(port)),
-        *("--max-model-len", str(topology.max_model_len)),
+        *_limits(topology),
         *("--kv-cache-memory-bytes", str(topology.kv_cache_bytes)),
-        *("--max-num-seqs", str(SEQUENCES_MAX)),
-        *("--max-num-queued-reqs", str(REQUESTS_MAX)),
-        *("--override-generation-config", json.dumps({"max_new_tokens": tokens_max})),
         "--enforce-eager",  # nothing to compile: start-up counts
         *("--distributed-executor-backend", "uni"),  # the worker lives in the engine process: one start-up less
-        "--enable-request-id-headers",
         "--disable-fastapi-docs",
         *("--disable-access-log-for-endpoints", "/health,/metrics,/v1/models"),  # polled several times a second
     ]

@@ -56,6 +56,12 @@ class AccessLogs:
         self._readable = Gauge(
             "drillyard_gateway_log_readable", "1: the gateway's access log is being read", gateway, registry=registry
         )
+        self._unreadable = Counter(
+            "drillyard_gateway_log_unreadable_lines",
+            "Access records that could not be understood: requests that are counted nowhere else",
+            gateway,
+            registry=registry,
+        )
         self._requests = Counter(
             "drillyard_gateway_requests", "Requests by class of answer", ["gateway", "status_class"], registry=registry
         )
@@ -83,6 +89,7 @@ class AccessLogs:
     async def watch(self, gateway: str, path: Path) -> None:
         """Follow one log for ever."""
         self._failures.labels(gateway)  # a ratio needs its 0
+        self._unreadable.labels(gateway)
         tail = Tail(path)
         while True:
             lines = tail.lines()
@@ -98,6 +105,7 @@ class AccessLogs:
         try:
             access = Access.model_validate_json(line)
         except ValidationError:
+            self._unreadable.labels(gateway).inc()
             return
         if access.is_pinned:
             return

@@ -1,0 +1,103 @@
+"""How replicas are started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import MissingTool
+from stack import engines
+from stack.models import catalogue
+from stack.simulator.options import parse
+from stack.topology import GatewayPolicy, Topology
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks as if all models had been trained."""
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    for name in catalogue.TRAINED:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / catalogue.STAMP).write_text(json.dumps({"inputs": "x", "weights": f"{name}000000000"}))
+    return tmp_path
+
+
+def option(arguments: list[str], name: str) -> str:
+    """The value after ``name``."""
+    return arguments[arguments.index(name) + 1]
+
+
+def test_each_replica_serves_its_model_under_version_and_deployment(trained: Path) -> None:
+    """Answers carry the first name, requests ask for the second; a replica without an entry serves v1."""
+    topology = Topology(models={"replica-2": "bad"})
+    names = []
+    for replica in ("replica-1", "replica-2"):
+        arguments, _ = engines.engine_command(topology, replica, "127.0.0.21", 8000)
+        at = arguments.index("--served-model-name")
+        names.append(arguments[at + 1 : at + 3])
+    assert names == [["v1@v1000000", "drillyard"], ["bad@bad00000", "drillyard"]]
+
+
+def test_engine_has_the_last_word_on_tokens(trained: Path) -> None:
+    """What walks around the gateways' caps ends at the larger of them."""
+    policy = GatewayPolicy(chat_max_tokens=300, completions_max_tokens=700)
+    arguments, _ = engines.engine_command(Topology(gateway_policy=policy), "replica-1", "127.0.0.21", 8000)
+    assert json.loads(option(arguments, "--override-generation-config")) == {"max_new_tokens": 700}
+
+
+def test_engine_admits_what_both_gateways_may_send(trained: Path) -> None:
+    """With its limit below the gateways' the engine would refuse what they took for admitted."""
+    arguments, _ = engines.engine_command(Topology(), "replica-1", "127.0.0.21", 8000)
+    limit = int(option(arguments, "--max-num-queued-reqs"))
+    assert limit >= 2 * GatewayPolicy().replica_max_connections
+
+
+def test_topology_sets_context_and_cache(trained: Path) -> None:
+    """A drill that needs memory pressure asks for it through the topology."""
+    topology = Topology(kv_cache_bytes=1 << 20, max_model_len=512)
+    arguments, _ = engines.engine_command(topology, "replica-1", "127.0.0.21", 8000)
+    assert option(arguments, "--kv-cache-memory-bytes") == str(1 << 20)
+    assert option(arguments, "--max-model-len") == "512"
+
+
+def test_nothing_is_reported_and_nothing_fetched_for_a_local_model(trained: Path) -> None:
+    """vLLM's usage statistics are off; with a model on disk there is nothing to ask a hub for."""
+    _, local = engines.engine_command(Topology(), "replica-1", "127.0.0.21", 8000)
+    _, hub = engines.engine_command(Topology(models={"replica-1": "acme/chat-7b"}), "replica-1", "127.0.0.21", 8000)
+    assert local["VLLM_NO_USAGE_STATS"] == hub["VLLM_NO_USAGE_STATS"] == "1"
+    assert local["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in hub
+
+
+def test_container_sees_its_model_where_it_is_mounted(trained: Path, tmp_path: Path) -> None:
+    """The Docker runtime mounts what ``mounts`` lists; the command names the same place inside."""
+    topology = Topology(runtime="docker", models={"replica-2": "v2"})
+    inside = [
+        option(engines.engine_command(topology, replica, "0.0.0.0", 8000)[0], "--model")
+        for replica in ("replica-1", "replica-2")
+    ]
+    assert engines.mounts(topology) == {str(trained / "v1"): inside[0], str(trained / "v2"): inside[1]}
+
+
+def test_simulator_needs_no_trained_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fast tests run on a machine where nothing was trained; the real engine says what is missing."""
+    monkeypatch.setattr(catalogue, "FOLDER", tmp_path)
+    arguments, _ = engines.engine_command(Topology(engine="sim"), "replica-1", "127.0.0.21", 8000)
+    assert arguments[:2] == ["-m", "stack.simulator"]
+    with pytest.raises(MissingTool):
+        engines.engine_command(Topology(), "replica-1", "127.0.0.21", 8000)
+
+
+def test_simulator_understands_its_arguments_and_has_the_engines_limits() -> None:
+    """Both engines refuse and clamp at the same numbers, so that drills mean the same on both."""
+    topology = Topology(engine="sim", max_model_len=1024)
+    arguments, _ = engines.engine_command(topology, "replica-1", "127.0.0.21", 8000)
+    options = parse(arguments[2:])
+    assert options.served_names == ("v1@sim", "drillyard")
+    assert (options.host, options.port, options.max_model_len) == ("127.0.0.21", 8000, 1024)
+    assert options.max_num_seqs == engines.SEQUENCES_MAX
+    assert options.max_num_queued_reqs == engines.REQUESTS_MAX
+    assert options.max_new_tokens == GatewayPolicy().chat_max_tokens
+    assert options.request_id_headers
