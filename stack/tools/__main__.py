@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _runtime(name: str) -> str:
     """The runtime that ``auto`` stands for on this machine."""
-    return name if name != "auto" else "process"
+    if name != "auto":
+        return name
+    from stack.runtimes.select import docker_trouble  # half a second, which a set-up that is told does not need
+
+    return "docker" if docker_trouble() is None else "process"
 
 
 if __name__ == "__main__":

@@ -131,10 +131,38 @@ def _write_pdns_wrapper(root: Path) -> None:
     wrapper.chmod(0o755)
 
 
+#: Where Debian's Alertmanager reads its default template; it has no option for it and does not start without it.
+_ALERTMANAGER_FILES = b"/usr/share/prometheus/alertmanager"
+
+
+def _relocate_alertmanager(root: Path) -> None:
+    """Make the unpacked Alertmanager read its template from a relative path, and a wrapper that starts it there.
+
+    The path is a constant of the program (a Go program: no preloaded library could redirect it), so it is replaced
+    by one of the same length.
+    """
+    program = root / "usr/bin/prometheus-alertmanager"
+    if not program.exists():
+        return
+    name = b"alertmanager"
+    relative = b"." + b"/" * (len(_ALERTMANAGER_FILES) - len(name) - 1) + name
+    program.write_bytes(program.read_bytes().replace(_ALERTMANAGER_FILES, relative))
+    wrapper = places.TOOLS / "bin" / "alertmanager"
+    wrapper.parent.mkdir(parents=True, exist_ok=True)
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        "# Written by set-up: Alertmanager finds its template relative to here. Give it absolute paths.\n"
+        'tools=$(dirname "$(dirname "$(readlink -f "$0")")")\n'
+        'cd "$tools/root/usr/share/prometheus" && exec "$tools/root/usr/bin/prometheus-alertmanager" "$@"\n'
+    )
+    wrapper.chmod(0o755)
+
+
 def _install(step: Step) -> None:
     root = places.TOOLS / "root"
     download_and_unpack([*wanted_packages(), *LIBRARIES], root, step, "debian")
     _write_pdns_wrapper(root)
+    _relocate_alertmanager(root)
     broken = [program.name for program in PROGRAMS if not runs(program)]
     if broken:
         raise MissingTool(

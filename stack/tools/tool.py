@@ -43,7 +43,7 @@ ORIGINS: Mapping[str, Origin] = {
     "pdns_server": Origin(("pdns_server",), "bin/pdns_server", "root"),
     "prometheus": Origin(("prometheus",), "root/usr/bin/prometheus", "root"),
     "promtool": Origin(("promtool",), "root/usr/bin/promtool", "root"),
-    "alertmanager": Origin(("alertmanager", "prometheus-alertmanager"), "root/usr/bin/prometheus-alertmanager", "root"),
+    "alertmanager": Origin(("alertmanager", "prometheus-alertmanager"), "bin/alertmanager", "root"),
     "chromium": Origin(("chromium", "chromium-browser", "google-chrome"), "bin/chromium", "chromium", "make chromium"),
     "toxiproxy-server": Origin(("toxiproxy-server",), "bin/toxiproxy-server"),
     "vllm-python": Origin((), "vllm/bin/python", "root"),
@@ -85,6 +85,10 @@ def brought(name: str) -> Tool | None:
 
 
 def library_env(root: Path) -> dict[str, str]:
-    """The environment with which a program unpacked below ``root`` finds the libraries unpacked with it."""
-    folders = sorted({str(p.parent) for pattern in ("lib/*/*.so*", "usr/lib/*/*.so*") for p in root.glob(pattern)})
+    """The environment with which a program unpacked below ``root`` finds the libraries unpacked with it.
+
+    Folders below the architecture's count too: some packages keep private libraries there, found by absolute path.
+    """
+    patterns = ("lib/*/*.so*", "usr/lib/*/*.so*", "usr/lib/*/*/*.so*")
+    folders = sorted({str(path.parent) for pattern in patterns for path in root.glob(pattern)})
     return {"LD_LIBRARY_PATH": os.pathsep.join(folders)} if folders else {}
