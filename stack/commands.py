@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stack import engines, tools
@@ -45,7 +45,8 @@ def command(topology: Topology, component: Component, config_folder: Path) -> Co
             return _tool("haproxy", component, ["-db", "-f", str(config / "haproxy.cfg")], data)
         case "toxiproxy":
             api = ["-host", component.address, "-port", str(component.ports["api"])]
-            return _tool("toxiproxy-server", component, [*api, "-config", str(config / "toxiproxy.json")], data)
+            started = _tool("toxiproxy-server", component, [*api, "-config", str(config / "toxiproxy.json")], data)
+            return replace(started, env={**started.env, "LOG_LEVEL": "warn"})  # by default several lines a connection
         case "dns":
             return _tool("pdns_server", component, _pdns(topology, config), data)
         case "prometheus":

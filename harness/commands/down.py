@@ -16,6 +16,6 @@ def down(options: StackOptions, console: Console | None = None) -> int:
         console.print(f"instance {options.instance}: nothing runs")
         return 0
     stack, _ = found
-    stack.down(lambda line: console.print(line, markup=False))
+    stack.down(lambda line: console.print(line, markup=False, soft_wrap=True))
     console.print(f"instance {options.instance} is down")
     return 0

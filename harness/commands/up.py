@@ -15,10 +15,10 @@ def up(options: StackOptions, console: Console | None = None) -> int:
     console = console or Console(highlight=False)
     began_s = time.monotonic()
     stack, why = runtime.chosen(options)
-    console.print(f"runtime {stack.name}: {why}", markup=False)
-    warm = stack.up(lambda line: console.print(line, markup=False))
+    console.print(f"runtime {stack.name}: {why}", markup=False, soft_wrap=True)
+    warm = stack.up(lambda line: console.print(line, markup=False, soft_wrap=True))
     took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
     links = [link for link in stack.topology.links if link.source == "client"]
     doors = " and ".join(f"http://{link.listen_address}:{link.listen_port}/v1" for link in links)
-    console.print(f"instance {options.instance} {took}: {doors}", markup=False)
+    console.print(f"instance {options.instance} {took}: {doors}", markup=False, soft_wrap=True)
     return 0

@@ -222,7 +222,8 @@ class ProcessRuntime:
             environment = {k: v for k, v in process.env.items() if k not in _CALLERS_VARIABLES}
             digest.update(json.dumps([name, process.argv, environment, process.nice], sort_keys=True).encode())
         files = [path for path in sorted(self.config_folder.rglob("*")) if path.is_file()]
-        for path in files + sorted((state.CHECKOUT / "stack" / "simulator").glob("*.py")):
+        ours = [path for name in ("simulator", "exporter") for path in (state.CHECKOUT / "stack" / name).glob("*.py")]
+        for path in files + sorted(ours):
             digest.update(f"{path}\0".encode() + path.read_bytes())
         return digest.hexdigest()[:16]
 
