@@ -7,7 +7,6 @@ import ipaddress
 import json
 import time
 import uuid
-from http import HTTPStatus
 from itertools import islice
 
 from pydantic import ValidationError
@@ -75,7 +74,7 @@ class Server:
         max_tokens = self._max_tokens(body, behaviour)
         form = Format(
             chat=isinstance(body, ChatRequest),
-            request_id=request.headers.get("x-request-id") or uuid.uuid4().hex,
+            request_id=request.headers.get("x-request-id") or uuid.uuid4().hex[:16],
             model=behaviour.wrong_model or self._options.model_name,
             prompt_tokens=body.prompt_tokens,
             include_usage=body.include_usage,
@@ -143,7 +142,7 @@ class Server:
             message = (
                 f"{param}={asked} cannot be greater than max_model_len={length}. Please request fewer output tokens."
             )
-            raise Refusal(400, "BadRequestError", message, param)
+            raise Refusal.of_value(message, param, asked)
         prompt = body.prompt_tokens
         if prompt > length:
             # vLLM stops counting at the first token too many and says «at least»
@@ -152,11 +151,11 @@ class Server:
                 f"{length + 1} input tokens, which exceeds this limit even without any output tokens. "
                 "Please reduce the length of the input prompt."
             )
-            raise Refusal(400, "BadRequestError", message, "input_tokens")
+            raise Refusal.of_value(message, "input_tokens", length + 1)
         limits = (length - prompt, asked, self._options.max_new_tokens)
         allowed = min(limit for limit in limits if limit is not None)
         if allowed < 1:
-            raise Refusal(400, "BadRequestError", f"max_tokens must be at least 1, got {allowed}.", "max_tokens")
+            raise Refusal.of_value(f"max_tokens must be at least 1, got {allowed}.", "max_tokens", allowed)
         return allowed
 
     async def _models(self, request: Request) -> Response:
@@ -211,6 +210,9 @@ async def _json(request: Request) -> object:
 
 
 async def _body(request: Request, kind: type[ChatRequest | CompletionRequest]) -> ChatRequest | CompletionRequest:
+    if request.headers.get("content-type", "").split(";")[0].lower() != "application/json":
+        message = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+        raise Refusal(400, "Bad Request", message)
     try:
         return kind.model_validate(await _json(request))
     except ValidationError as error:
@@ -223,6 +225,6 @@ async def _refuse(request: Request, refusal: Exception) -> Response:
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
+    """A wrong path or method: the framework's own shape, which vLLM leaves as it is."""
     assert isinstance(error, HTTPException)
-    refusal = Refusal(error.status_code, HTTPStatus(error.status_code).phrase, error.detail)
-    return JSONResponse(refusal.body, status_code=error.status_code)
+    return JSONResponse({"detail": error.detail}, status_code=error.status_code)

@@ -21,6 +21,11 @@ class Refusal(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
     @classmethod
+    def of_value(cls, message: str, param: str, value: int) -> Refusal:
+        """400 for a value that cannot be served."""
+        return cls(400, "BadRequestError", f"{message} (parameter={param}, value={value})", param)
+
+    @classmethod
     def of_body(cls, error: ValidationError) -> Refusal:
         """400 for a body that does not fit; ``param`` is the place of the first error."""
         first = error.errors(include_url=False, include_context=False)[0]
@@ -183,7 +188,11 @@ class Format:
             "choices": [choice],
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
-            "usage": {**self.usage(completion_tokens), "prompt_tokens_details": None},
+            "usage": {
+                **self.usage(completion_tokens),
+                "prompt_tokens_details": None,
+                "completion_tokens_details": None,
+            },
         }
         if self.chat:
             answer |= {"prompt_logprobs": None, "prompt_token_ids": None, "prompt_text": None}

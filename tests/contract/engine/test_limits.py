@@ -27,6 +27,7 @@ def test_prompt_too_long(engine: RunningEngine, stream: bool) -> None:
     assert error["type"] == "BadRequestError"
     assert error["param"] == "input_tokens"
     assert f"maximum context length is {engine.max_model_len} tokens" in error["message"]
+    assert error["message"].endswith(f"(parameter=input_tokens, value={engine.max_model_len + 1})")
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -81,3 +82,10 @@ def test_no_json(engine: RunningEngine) -> None:
     )
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "Bad Request"
+
+
+def test_other_content_type(engine: RunningEngine) -> None:
+    """JSON that is not called JSON is refused: `curl -d` alone does not do."""
+    answer = engine.client.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"})
+    assert answer.status_code == 400
+    assert "Unsupported Media Type" in answer.json()["error"]["message"]

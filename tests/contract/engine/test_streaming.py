@@ -130,4 +130,6 @@ def test_keys_of_whole_answers(engine: RunningEngine) -> None:
     assert set(chat) == common | {"prompt_logprobs", "prompt_token_ids", "prompt_text"}
     assert set(text) == common
     assert set(chat["choices"][0]) == choice | {"message"}
+    details = {"prompt_tokens_details", "completion_tokens_details"}
+    assert set(chat["usage"]) == set(text["usage"]) == details | {"prompt_tokens", "completion_tokens", "total_tokens"}
     assert set(text["choices"][0]) == choice | {"text", "prompt_logprobs", "prompt_token_ids"}
