@@ -121,6 +121,7 @@ class Exchange:
         try:
             resolution = self._resolver.resolve(rng)
         except NoAddress as error:
+            self._row.dns_ms = error.dns_ms
             raise Ended("dns_error", error.subtype) from error
         self._row.dns_ms = resolution.dns_ms
         self._row.gateway = self._address = resolution.address

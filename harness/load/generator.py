@@ -139,8 +139,7 @@ class Generator:
             self._end(row)
             return
         self.tally.started += 1
-        self._in_flight[arrival.request_id] = arrival
-        self._requests.spawn(self._request, arrival, intended_s)
+        self._spawn(arrival, intended_s)
         if late_s > 0.001:
             gevent.sleep(0)  # behind: the requests that were spawned must get their turn too
 
@@ -162,9 +161,14 @@ class Generator:
                 return
             self.tally.scheduled += 1
             self.tally.started += 1
-            self._in_flight[arrival.request_id] = arrival
-            self._requests.spawn(self._request, arrival, intended_s).join()
+            self._spawn(arrival, intended_s).join()
             free_s, number = time.monotonic(), number + 1
+
+    def _spawn(self, arrival: Arrival, intended_s: float) -> gevent.Greenlet:
+        self._in_flight[arrival.request_id] = arrival
+        request = self._requests.spawn(self._request, arrival, intended_s)
+        request.link_exception(lambda broken: self._crashed(broken.exception))
+        return request
 
     # --- one request -----------------------------------------------------------------------------------------------
 

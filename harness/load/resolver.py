@@ -24,11 +24,11 @@ RETRY_S = 1.0  # after a query in vain the last answer serves so long before DNS
 
 
 class NoAddress(Exception):
-    """The name has no address now. ``subtype``: timeout, nxdomain, empty, or the response code in lower case."""
+    """The name has no address now. ``subtype``: timeout, nxdomain, empty, … ``dns_ms``: how long that took to learn."""
 
     def __init__(self, subtype: str) -> None:
         super().__init__(subtype)
-        self.subtype = subtype
+        self.subtype, self.dns_ms = subtype, 0.0
 
 
 class _NoAnswer(Exception):
@@ -65,7 +65,13 @@ class Resolver:
         if self._clock() < self._fresh_until_s:
             return Resolution(rng.choice(self._addresses), None)
         began_s = self._clock()
-        self._refresh_together()
+        try:
+            self._refresh_together()
+        except NoAddress as error:
+            # A new one: several users may have waited for the same query, each its own time.
+            own = NoAddress(error.subtype)
+            own.dns_ms = (self._clock() - began_s) * 1000
+            raise own from error
         return Resolution(rng.choice(self._addresses), (self._clock() - began_s) * 1000)
 
     def distrust(self) -> None:
@@ -84,7 +90,10 @@ class Resolver:
             asking.set_exception(error)
             raise
         except BaseException:  # the asking user was cancelled: those who wait get the last answer or an error
-            asking.set_exception(NoAddress("cancelled")) if not self._addresses else asking.set()
+            if self._addresses:
+                asking.set()
+            else:
+                asking.set_exception(NoAddress("cancelled"))
             raise
         else:
             asking.set()

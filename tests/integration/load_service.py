@@ -262,8 +262,7 @@ class Dns(asyncio.DatagramProtocol):
     def __init__(self, address: str) -> None:
         self.address = address
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, source: Any) -> None:

@@ -1,0 +1,216 @@
+"""One attempt on the wire: what cannot be scripted over HTTP, and the parser that is not public."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from geventhttpclient.response import HTTPParseError
+
+from harness.load.attempt import Attempt
+from harness.load.connections import Connections
+from harness.load.errorbody import fill_error
+from harness.load.exchange import Call, Exchange, Response, outcome_of_status, retry_after_s
+from harness.load.job import Service
+from harness.load.prompts import Prompt
+from harness.load.resolver import NoAddress, Resolution, Resolver
+from harness.load.schedule import Arrival
+from harness.scenario import ClientLimits, Cohort
+
+LIMITS = ClientLimits.model_validate({"connect": "300ms", "first_token": "1s", "idle": "1s", "total": "2s"})
+
+
+class Fixed(Resolver):
+    """Always the same address, or always none."""
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__("name.test", ("127.0.16.1", 1))
+        self.address, self.distrusted = address, 0
+
+    def resolve(self, rng: random.Random) -> Resolution:
+        """As told."""
+        if self.address is None:
+            raise NoAddress("timeout")
+        return Resolution(self.address, None)
+
+    def distrust(self) -> None:
+        """Count."""
+        self.distrusted += 1
+
+
+def row() -> Attempt:
+    """A fresh attempt."""
+    return Attempt(
+        request_id="r", attempt=1, user_id="user-001", cohort="chat", deployment="d", intended_start_s=0.0,
+        start_s=time.monotonic(), max_tokens=8, prompt_chars=3, prompt_hash="h",
+    )  # fmt: skip
+
+
+def attempt(port: int, address: str | None = "127.0.16.1", **service: Any) -> tuple[Attempt, Fixed]:
+    """Run one attempt against ``address:port``."""
+    arrival = Arrival("r", 0.0, Cohort(name="chat"), "user-001", Prompt("hi", None), random.Random(1))
+    resolver, result = Fixed(address), row()
+    connections = Connections(Service(name="name.test", port=port, dns=("127.0.16.1", 1), **service))
+    call = Call(arrival, b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", LIMITS, None)
+    Exchange(call, result, resolver, connections, result.start_s).run()
+    return result, resolver
+
+
+@pytest.fixture
+def listening() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+    """Starts a server whose connections are handed to a function; gives its port."""
+    sockets: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def start(handle: Callable[[socket.socket], None]) -> int:
+        server = socket.create_server(("127.0.16.1", 0))
+        sockets.append(server)
+
+        def accept() -> None:
+            connection, _ = server.accept()
+            with connection:
+                handle(connection)
+
+        threads.append(threading.Thread(target=accept, daemon=True))
+        threads[-1].start()
+        port: int = server.getsockname()[1]
+        return port
+
+    yield start
+    for server in sockets:
+        server.close()
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.16.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_refused() -> None:
+    """Nobody listens: connect_error, and the DNS answer is not trusted any more."""
+    result, resolver = attempt(free_port())
+    assert (result.outcome, result.subtype, resolver.distrusted) == ("connect_error", "refused", 1)
+    assert (result.ttft_ms, result.headers_ms, result.http_status) == (None, None, None)
+
+
+def test_no_answer_ends_at_the_connect_limit() -> None:
+    """A full backlog swallows SYNs: the connect limit ends the attempt, not the kernel's two minutes."""
+    with socket.socket() as server:
+        server.bind(("127.0.16.1", 0))
+        server.listen(0)
+        filler = [socket.socket() for _ in range(4)]
+        for sock in filler:
+            sock.setblocking(False)
+            sock.connect_ex(server.getsockname())
+        result, _ = attempt(server.getsockname()[1])
+        for sock in filler:
+            sock.close()
+    assert (result.outcome, result.subtype) == ("connect_error", "no_answer")
+    assert result.e2e_ms is not None
+    assert 0.95 < result.e2e_ms / 300 < 2
+
+
+def test_no_address() -> None:
+    """No address: dns_error, nothing was connected."""
+    result, _ = attempt(1, address=None)
+    assert (result.outcome, result.subtype, result.gateway) == ("dns_error", "timeout", None)
+
+
+def test_tls_error(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:
+    """A server that does not speak TLS: tls_error."""
+    port = listening(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
+    result, _ = attempt(port, tls=True)
+    assert result.outcome == "tls_error"
+    assert isinstance(ssl.SSLError(), OSError)  # why it is caught before OSError
+
+
+def test_reset_before_response(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:
+    """RST before the first byte is a connect_error that says reset, and DNS is asked again."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+    result, resolver = attempt(listening(handle))
+    assert (result.outcome, result.subtype, resolver.distrusted) == ("connect_error", "reset_before_response", 1)
+
+
+def test_eof_in_headers(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:
+    """Bytes came, but no whole header: protocol_error."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-")
+
+    result, _ = attempt(listening(handle))
+    assert (result.outcome, result.subtype) == ("protocol_error", "eof_in_headers")
+
+
+def test_answer_before_the_request_was_read(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:
+    """A server that refuses and closes at once is heard, even if sending to it fails."""
+    body = b'{"error": {"code": "body_too_large", "message": "key dy-abcdefghijkl", "request_id": "q"}}'
+    head = b"HTTP/1.1 413 X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    result, _ = attempt(listening(lambda connection: connection.sendall(head + body)))
+    assert (result.outcome, result.error_code, result.error_request_id) == ("http_4xx", "body_too_large", "q")
+    assert result.error_message == "key [redacted]"
+
+
+def test_parser_contract() -> None:
+    """Pins what geventhttpclient's parser does with bytes fed by hand: it is no public interface."""
+    response = Response("POST")
+    response.feed(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n")
+    assert not response.ready
+    response.feed(b"\r\n3\r\nabc\r\n2\r\nde")
+    assert (response.ready, response.get_code(), response.header("x-a")) == (True, 200, "1")
+    assert (response.take(), response.take(), response.message_complete) == (b"abcde", b"", False)
+    response.feed(b"\r\n0\r\n\r\n")
+    assert (response.message_complete, response.should_close()) == (True, False)
+    with pytest.raises(HTTPParseError):
+        Response("POST").feed(b"nonsense\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "outcome"),
+    [
+        (429, None, "shed_429"), (503, "queue_full", "shed_503"), (503, None, "http_5xx"), (500, None, "http_5xx"),
+        (504, "upstream_timeout", "http_5xx"), (404, None, "http_4xx"), (302, None, "protocol_error"),
+    ],
+)  # fmt: skip
+def test_outcome_of_status(status: int, code: str | None, outcome: str) -> None:
+    """A 503 is a refusal only if it says so."""
+    result = row()
+    result.http_status, result.error_code = status, code
+    assert outcome_of_status(result) == outcome
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The engine is currently busy and cannot accept new requests.",
+        "The engine has reached its prefill token backlog limit.",
+    ],
+)
+def test_engine_refusals_are_refusals(message: str) -> None:
+    """What vLLM says when it does not admit a request."""
+    result = row()
+    result.http_status = 503
+    fill_error(result, {"type": "Service Unavailable", "code": 503, "message": message})
+    assert outcome_of_status(result) == "shed_503"
+
+
+def test_retry_after() -> None:
+    """Seconds or a date; nonsense is no promise; the past is now."""
+    assert (retry_after_s("2"), retry_after_s(None), retry_after_s("soon")) == (2.0, None, None)
+    assert 28 < (retry_after_s(email.utils.formatdate(time.time() + 30, usegmt=True)) or 0) <= 30
+    assert retry_after_s(email.utils.formatdate(0, usegmt=True)) == 0.0

@@ -1,0 +1,70 @@
+"""The generator in this process: what happens when it is late, and when it breaks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import gevent
+import pandas as pd
+
+from harness.load.generator import BEHIND_S, Generator, Tally
+from harness.load.recorder import Recorder, merge
+from tests.unit.load.jobs import make_job
+
+LOAD = {"arrivals": "constant", "retries": {"max": 0}}  # against a DNS server that does not exist: dns_error
+
+
+def run(folder: Path, generator: Generator, behind_s: float, during_s: float) -> tuple[Tally, pd.DataFrame]:
+    """A load that begins ``behind_s`` late and lasts ``during_s``."""
+    user = gevent.spawn(generator.dispatch)
+    generator.begin(time.monotonic() - behind_s, b"key")
+    generator.stopping.wait(timeout=during_s)
+    tally = generator.drain(1.0)
+    user.join(timeout=5)
+    merge(folder)
+    return tally, pd.read_parquet(folder / "requests.parquet")
+
+
+def test_late_arrivals_are_sent_very_late_ones_are_not(tmp_path: Path) -> None:
+    """Lateness is recorded, not hidden; beyond ten seconds the request is not sent and says whose fault that is."""
+    job = make_job(tmp_path / "run", LOAD)
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    tally, rows = run(job.folder, generator, behind_s=BEHIND_S + 2, during_s=0.5)
+    late = rows[rows.outcome == "not_sent"]
+    assert set(late.subtype) == {"generator_behind"}
+    assert late.schedule_lag_ms.min() > BEHIND_S * 1000
+    assert 35 <= len(late) <= 45
+    sent = rows[rows.outcome == "dns_error"]
+    assert len(sent) >= 195
+    assert sent.schedule_lag_ms.max() > 5000
+    assert tally.scheduled == rows.final.sum() == len(rows)
+    assert tally.scheduled - tally.started == len(late)
+
+
+def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path) -> None:
+    """A bug in the harness stops arrivals, is remembered, and the request is accounted for as not_sent."""
+    job = make_job(tmp_path / "run", LOAD)
+
+    def report(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    generator = Generator(job, Recorder(job.folder, 0), report)
+    tally, rows = run(job.folder, generator, behind_s=0.0, during_s=5.0)
+    assert isinstance(generator.crash, ZeroDivisionError)
+    assert tally.duration_s < 4
+    assert set(rows.outcome) == {"not_sent"}
+    assert tally.scheduled == rows.final.sum()
+
+
+def test_closed_model_waits_for_its_users(tmp_path: Path) -> None:
+    """Each user has at most one request in flight, and thinks in between."""
+    load = {**LOAD, "model": "closed", "rate": "10/s", "cohorts": [{"name": "chat", "users": 3}]}
+    job = make_job(tmp_path / "run", load)
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    tally, rows = run(job.folder, generator, behind_s=0.0, during_s=1.0)
+    assert set(rows.user_id) == {"user-001", "user-002", "user-003"}
+    assert tally.scheduled == rows.final.sum() >= 6
+    for _, own in rows.sort_values("start_s").groupby("user_id"):
+        gaps = own.start_s.to_numpy()[1:] - (own.start_s + own.e2e_ms / 1000).to_numpy()[:-1]
+        assert (gaps > 0.09).all()

@@ -1,0 +1,75 @@
+"""The recorder: every attempt to disk, streamed, in the columns of the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from harness.load.attempt import Attempt
+from harness.load.recorder import GROUP_ROWS, Recorder, merge
+from harness.record import REQUEST_COLUMNS
+
+
+def attempt(number: int, outcome: str = "ok", final: bool = True) -> Attempt:
+    """A row."""
+    return Attempt(
+        request_id=f"r-{number}", attempt=1, user_id="user-001", cohort="chat", deployment="drillyard",
+        intended_start_s=float(number), start_s=float(number), max_tokens=8, prompt_chars=3, prompt_hash="h",
+        outcome=outcome, final=final, schedule_lag_ms=float(number % 100),
+    )  # fmt: skip
+
+
+def test_attempt_has_the_columns_of_the_run_folder() -> None:
+    """A column added to the contract is missed here, not in a run."""
+    assert {field.name for field in dataclasses.fields(Attempt)} == set(REQUEST_COLUMNS.names)
+
+
+def test_parts_become_one_file(tmp_path: Path) -> None:
+    """Rows of all workers, the exact schema, counts as recorded, no part left."""
+    for worker in range(2):
+        recorder = Recorder(tmp_path, worker)
+        for number in range(700):
+            recorder.add(attempt(number, "ok" if number % 7 else "http_5xx", final=number % 7 != 0))
+        recorder.close()
+    counts = merge(tmp_path)
+    table = pq.read_table(tmp_path / "requests.parquet")
+    assert table.schema.equals(REQUEST_COLUMNS)
+    assert table.num_rows == counts.attempts == 1400
+    assert (counts.outcomes_final["ok"], counts.outcomes_attempts["http_5xx"]) == (1200, 200)
+    assert counts.outcomes_final["http_5xx"] == 0
+    assert counts.lag_p99_ms() == pytest.approx(98, abs=1)
+    assert not list(tmp_path.glob("*.arrows"))
+
+
+def test_row_groups_are_bounded(tmp_path: Path) -> None:
+    """A million requests are merged a row group at a time: no group holds them all."""
+    recorder = Recorder(tmp_path, 0)
+    row = attempt(1)
+    for _ in range(GROUP_ROWS + 1000):
+        recorder.add(row)
+    recorder.close()
+    merge(tmp_path)
+    assert pq.ParquetFile(tmp_path / "requests.parquet").num_row_groups == 2
+
+
+def test_killed_writer_loses_only_its_last_rows(tmp_path: Path) -> None:
+    """A part without its end is read up to the last whole batch."""
+    recorder = Recorder(tmp_path, 0)
+    for number in range(300):
+        recorder.add(attempt(number))
+    recorder.flush()
+    recorder.close()
+    part = tmp_path / "requests-0.arrows"
+    part.write_bytes(part.read_bytes()[:-400])
+    assert merge(tmp_path).attempts == 256
+
+
+def test_nothing_recorded_is_an_empty_file(tmp_path: Path) -> None:
+    """No rows is a file with no rows, and no percentile is None."""
+    Recorder(tmp_path, 0).close()
+    counts = merge(tmp_path)
+    assert (counts.attempts, counts.lag_p99_ms()) == (0, None)
+    assert pq.read_table(tmp_path / "requests.parquet").num_rows == 0
