@@ -17,7 +17,7 @@ class Config:
     host: str
     port: int
     replicas: dict[str, str]  # replica -> base URL, its own address: past gateways and links
-    gateway_logs: dict[str, str]  # gateway -> access log, one JSON object a line; empty where no file is to be had
+    gateway_logs: dict[str, str]  # gateway -> access log, one JSON object a line
     deployment: str = DEPLOYMENT
     synthetic_period_s: float = 2.0
     synthetic_deadline_s: float = 2.0
@@ -31,9 +31,10 @@ class Config:
 def exporter_files(topology: Topology) -> dict[str, str]:
     """exporter.json. ``@CONFIG@`` stands for the exporter's own configuration folder, as in stack/config.py.
 
-    The logs lie beside that folder in the process runtime. Docker keeps its containers' output to itself: none there.
+    The logs lie beside that folder in the process runtime, in a volume of the gateways' in Docker.
     """
     docker = topology.runtime == "docker"
+    logs = "/var/log/drillyard" if docker else "@CONFIG@/../../logs"
     component = topology.component("exporter")
     config = Config(
         host="0.0.0.0" if docker else component.address,
@@ -42,6 +43,6 @@ def exporter_files(topology: Topology) -> dict[str, str]:
             name: f"http://{topology.seen_by_components(name)}:{topology.component(name).ports['http']}"
             for name in REPLICAS
         },
-        gateway_logs={} if docker else {name: f"@CONFIG@/../../logs/{name}.log" for name in GATEWAYS},
+        gateway_logs={name: f"{logs}/{name}.log" for name in GATEWAYS},
     )
     return {"exporter.json": json.dumps(asdict(config), indent=2) + "\n"}

@@ -1,0 +1,73 @@
+"""Figures of containers, in both cgroup versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.runtimes import cgroup
+from stack.runtimes.base import ComponentStats
+
+ID = "4f" * 32
+
+
+def raw(**used: int) -> dict[str, Any]:
+    """One answer of Docker's stats endpoint, what is read of it."""
+    return {"memory_stats": {"stats": used}, "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}}}
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        {"total_rss": 300, "total_mapped_file": 20, "total_cache": 5000, "rss": 1},
+        {"anon": 300, "file_mapped": 20, "file": 5000},
+    ],
+    ids=["v1", "v2"],
+)
+def test_memory_is_the_processes_own(used: dict[str, int]) -> None:
+    """Page cache is none of it, in either version; CPU comes in seconds."""
+    assert cgroup.stats(raw(**used), oom_kills=1) == ComponentStats(320, 2.5, 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"memory_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}}],
+    ids=["empty", "stopped"],
+)
+def test_what_does_not_run_has_no_figures(answer: dict[str, Any]) -> None:
+    """None, not 0: a stopped replica does not use «no memory»."""
+    assert cgroup.stats(answer) == ComponentStats(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        (f"memory/docker/{ID}/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+        (f"system.slice/docker-{ID}.scope/memory.events", "low 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"),
+    ],
+    ids=["v1", "v2"],
+)
+def test_oom_kills_are_counted_by_the_kernel(
+    file: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`oom` or `oom_kill_disable` are other things."""
+    monkeypatch.setattr(cgroup, "CGROUP_ROOT", tmp_path)
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert cgroup.oom_kills(ID) == 2
+    assert cgroup.oom_kills("0" * 64) is None
+
+
+def test_a_pid_of_another_machine_is_not_taken_for_the_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a daemon elsewhere the same number is some other process here."""
+    monkeypatch.setattr(cgroup, "PROC", tmp_path)
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77" / "cgroup").write_text(f"12:memory:/docker/{ID}\n")
+    (tmp_path / "78").mkdir()
+    (tmp_path / "78" / "cgroup").write_text("0::/user.slice/session-1.scope\n")
+    assert [cgroup.belongs_to(pid, ID) for pid in (77, 78, 79)] == [True, False, False]

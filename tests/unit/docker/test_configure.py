@@ -1,0 +1,72 @@
+"""What the one-shot config service writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from stack import state
+from stack.runtimes import configure
+from stack.topology import GatewayPolicy, Topology
+from tests.unit.docker.test_compose import services
+
+
+def test_topology_survives_the_way_into_the_container() -> None:
+    """The fingerprints are equal: nothing was lost."""
+    topology = Topology(
+        instance=9,
+        runtime="docker",
+        engine="sim",
+        models={"replica-2": "bad"},
+        gateway_policy=GatewayPolicy(retries=0),
+        defects=frozenset({"html_errors"}),
+    )
+    data = json.dumps(state.topology_data(topology))
+    assert configure.topology_from({"DRILLYARD_TOPOLOGY": data}).fingerprint() == topology.fingerprint()
+
+
+def test_without_a_harness_the_variables_of_compose_decide() -> None:
+    """A plain `docker compose up` gives a whole topology."""
+    found = configure.topology_from({"INSTANCE": "3", "ENGINE": "sim", "MODEL": "bad", "DRILLYARD_TOPOLOGY": ""})
+    assert (found.instance, found.engine, found.runtime) == (3, "sim", "docker")
+    assert found.models == {"replica-1": "bad", "replica-2": "bad"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"INSTANCE": "x"}, {"INSTANCE": "256"}, {"ENGINE": "tgi"}, {"DRILLYARD_TOPOLOGY": '{"surprise": 1}'}],
+)
+def test_nonsense_is_refused(environment: dict[str, str]) -> None:
+    """With an error that names the variable."""
+    with pytest.raises(UsageError, match=next(iter(environment))):
+        configure.topology_from(environment)
+
+
+def test_every_file_that_compose_names_is_written(tmp_path: Path) -> None:
+    """A component whose configuration is not there would restart for ever."""
+    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    text = json.dumps([service.get("command") for service in services().values()])
+    named = re.findall(r"/etc/drillyard/([\w./-]+)", text)
+    assert len(named) >= 8
+    assert [name for name in named if not (tmp_path / "config" / name).exists()] == []
+
+
+def test_start_script_hands_over_arguments_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks, quotes and JSON arrive as they are; the exit status is the engine's own."""
+    arguments, environment = ["-m", "engine", "--config", '{"a": "it\'s $HOME"}'], {"OMP_NUM_THREADS": "1", "X": "a b"}
+    monkeypatch.setattr(configure, "engine_command", lambda *_: (arguments, environment))
+    script, python = tmp_path / "start.sh", tmp_path / "python3"
+    script.write_text(configure.start_script(replace(Topology(), runtime="docker"), "replica-1"))
+    python.write_text('#!/bin/sh\nfor a in "$@" "$OMP_NUM_THREADS" "$X"; do printf "%s\\n" "$a"; done\nexit 7\n')
+    python.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", str(script)], env={"PATH": path}, capture_output=True, text=True, timeout=20)
+    assert done.stdout.splitlines() == [*arguments, "1", "a b"]
+    assert done.returncode == 7
