@@ -8,7 +8,7 @@
 set -eu
 
 image=${1:-debian:bookworm-slim}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=${DEBIAN_MIRROR:-}
 
 if docker image inspect "$image" >/dev/null 2>&1; then
     echo "$image is there already"
@@ -26,8 +26,8 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-echo "unpacking Debian bookworm from $mirror"
-if ! debootstrap --variant=minbase bookworm "$work/root" "$mirror" >"$work/log" 2>&1; then
+echo "unpacking Debian bookworm${mirror:+ from $mirror}"
+if ! debootstrap --variant=minbase bookworm "$work/root" ${mirror:+"$mirror"} >"$work/log" 2>&1; then
     tail -n 20 "$work/log" >&2
     exit 1
 fi
