@@ -1,0 +1,253 @@
+"""The rules of the house, as far as a program can tell whether they are kept."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CODE = ("harness", "stack", "reports", "drills")
+FUNCTION_LINES_MAX = 70
+RUNBOOK_WORDS_MIN = 50
+
+#: Imports go to the same or a lower layer. The longest prefix counts; what is not named is plain data, the lowest.
+LAYERS = {
+    "harness.__main__": 5,
+    "harness.cli": 5,
+    "harness.commands": 4,
+    "harness.pipeline": 4,
+    "harness.conduct": 3,
+    "harness.collect": 3,
+    "harness.faults": 2,
+    "harness.probes": 2,
+    "harness.load": 2,
+    "harness.loading": 2,  # it knows the parameters of every fault
+    "harness.progress": 2,
+    "harness.steady": 2,
+    "stack": 2,
+    "harness.adapters": 1,
+    "stack.topology": 0,
+    "reports": 0,
+}
+#: From these no path of imports may lead to the others: any stored run can be judged and shown anywhere, years later.
+OFFLINE = ("harness.judge", "reports.render")
+ONLINE = ("harness.conduct", "harness.adapters", "harness.faults", "harness.probes", "harness.load", "stack.runtimes")
+#: A library that takes its process over or has a dangerous interface lives in one place.
+KEEPERS = {
+    "locust": ("harness.load",),
+    "gevent": ("harness.load",),
+    "toxiproxy": ("harness.adapters",),
+    "docker": ("stack.runtimes",),
+}
+#: Hosts of registries, and absolute paths below somebody's home or workplace. Written so that it does not find itself.
+UNWANTED = re.compile(
+    r"pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org|proxy[.]golang[.]org|npmjs[.]org|(?:^|[\s\"'=(])/(?:work|root|home)/"
+)
+#: Recipes of images may name the home of the image's own root.
+INSIDE_IMAGE = re.compile(r"stack/images/.*/root/")
+#: Folders that set-up, runs and tools make.
+MADE = {".git", ".venv", ".tools", ".state", "runs", "__pycache__", ".hypothesis"}
+TEXT_SUFFIXES = ("", ".py", ".md", ".yaml", ".yml", ".toml", ".sh", ".lock", ".cfg", ".conf", ".j2", ".html", ".js")
+
+
+@cache
+def python_files(*folders: str) -> tuple[Path, ...]:
+    """All Python files below these folders of the checkout."""
+    return tuple(sorted(path for folder in folders for path in (CHECKOUT / folder).rglob("*.py")))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """The parsed file."""
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file of the checkout; a package's name for its __init__."""
+    parts = path.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in python_files(*CODE)}
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """(module, line) of everything that a file imports, wherever in the file; of ours, the module that it ends at."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield (longer if longer in MODULES else node.module), node.lineno
+
+
+def within(module: str, package: str) -> bool:
+    """Whether ``module`` is ``package`` or lies in it."""
+    return module == package or module.startswith(package + ".")
+
+
+def layer(module: str) -> int:
+    """Height of the module; 0 is plain data."""
+    fitting = [prefix for prefix in LAYERS if within(module, prefix)]
+    return LAYERS[max(fitting, key=len)] if fitting else 0
+
+
+def place(path: Path, line: int) -> str:
+    """file:line for a message."""
+    return f"{path.relative_to(CHECKOUT)}:{line}"
+
+
+def test_imports_go_one_way() -> None:
+    """cli → pipeline → conduct → (faults, probes, load, stack) → adapters → plain data, and never back."""
+    wrong = [
+        f"{place(path, line)}: {name} (layer {layer(name)}) imports {target} (layer {layer(target)})"
+        for name, path in MODULES.items()
+        for target, line in imports(path)
+        if target in MODULES and layer(target) > layer(name) and not within(name, "stack")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_stack_knows_only_plain_data_of_the_harness() -> None:
+    """The stack can be used without the engine that drills it."""
+    wrong = [
+        f"{place(path, line)}: {name} imports {target}"
+        for name, path in MODULES.items()
+        if within(name, "stack")
+        for target, line in imports(path)
+        if within(target, "harness") and layer(target) > 0
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("start", OFFLINE)
+def test_a_stored_run_is_judged_and_shown_without_a_stack(start: str) -> None:
+    """From judge and report no chain of imports leads to anything that touches a running stack."""
+    reached, todo = {start: (start,)}, [start]
+    while todo:
+        name = todo.pop()
+        for target, _ in imports(MODULES[name]):
+            if target in MODULES and target not in reached:
+                reached[target] = (*reached[name], target)
+                todo.append(target)
+    wrong = [" → ".join(chain) for name, chain in reached.items() for part in ONLINE if within(name, part)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_awkward_libraries_have_one_keeper() -> None:
+    """Locust patches its whole process, toxiproxy's and Docker's clients need deadlines: each stays in its place."""
+    wrong = [
+        f"{place(path, line)}: {target} belongs into {' or '.join(KEEPERS[target.split('.')[0]])}"
+        for name, path in MODULES.items()
+        for target, line in imports(path)
+        if not any(within(name, keeper) for keeper in KEEPERS.get(target.split(".")[0], (name,)))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions and methods of a file."""
+    yield from (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def test_functions_fit_a_screen() -> None:
+    """No function is longer than 70 lines, tests included."""
+    wrong = [
+        f"{place(path, function.lineno)}: {function.name} has {lines} lines"
+        for path in python_files(*CODE, "tests")
+        for function in functions(path)
+        if function.end_lineno and (lines := function.end_lineno - function.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_test_says_what_it_proves() -> None:
+    """Each test function has a docstring."""
+    wrong = [
+        f"{place(path, function.lineno)}: {function.name}"
+        for path in python_files("tests")
+        for function in functions(path)
+        if function.name.startswith("test_") and not ast.get_docstring(function)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def sleeps(node: ast.AST, in_loop: bool = False) -> Iterator[tuple[ast.Call, bool]]:
+    """Every call of a ``sleep`` below ``node``, and whether it is inside a loop of the same function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and ast.unparse(child.func) in ("time.sleep", "sleep", "asyncio.sleep"):
+            zero = len(child.args) == 1 and isinstance(child.args[0], ast.Constant) and child.args[0].value == 0
+            if not zero:  # sleep(0) only gives others their turn
+                yield child, in_loop
+        opens = isinstance(child, ast.For | ast.While | ast.AsyncFor)
+        leaves = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from sleeps(child, (in_loop or opens) and not leaves)
+
+
+def test_tests_poll_instead_of_sleeping() -> None:
+    """A fixed wait is too short on one machine and too long on another: a sleep stands in a polling loop or nowhere."""
+    wrong = [
+        place(path, call.lineno)
+        for path in python_files("tests")
+        if path.stem.startswith("test_") or path.stem == "conftest"  # a fake server may be slow on purpose
+        for call, in_loop in sleeps(tree(path))
+        if not in_loop
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_sleep_finder_tells_a_poll_from_a_wait() -> None:
+    """The rule above finds a bare sleep and lets one in a loop pass."""
+    source = "def a():\n    time.sleep(1)\ndef b():\n    while not c():\n        time.sleep(0.1)\n"
+    assert [in_loop for _, in_loop in sleeps(ast.parse(source))] == [False, True]
+
+
+def test_every_fault_has_a_test() -> None:
+    """Each file of harness/faults that defines a fault is imported by a test."""
+    tested = {target for path in python_files("tests") for target, _ in imports(path)}
+    faults = [name for name in MODULES if within(name, "harness.faults") and name.count(".") == 2]
+    shared = ("harness.faults.base", "harness.faults.link")
+    assert [name for name in faults if name not in tested and name not in shared] == []
+
+
+@pytest.mark.parametrize("path", [p for p in python_files("drills") if p.stem != "__init__"], ids=lambda p: p.stem)
+def test_every_drill_has_a_runbook(path: Path) -> None:
+    """A red drill at three in the morning needs more than a verdict; and its scenario has to be there."""
+    drill = importlib.import_module(module_name(path)).DRILL
+    assert len(drill.runbook.split()) >= RUNBOOK_WORDS_MIN
+    assert (CHECKOUT / "scenarios" / f"{drill.scenario}.yaml").exists()
+
+
+def text_files() -> Iterator[Path]:
+    """The texts of the checkout: what git may hold, without what set-up and runs make."""
+    for folder, below, names in os.walk(CHECKOUT):
+        below[:] = sorted(name for name in below if name not in MADE and not name.endswith("_cache"))
+        yield from (Path(folder) / name for name in sorted(names) if Path(name).suffix in TEXT_SUFFIXES)
+
+
+def test_nothing_is_tied_to_one_machine_or_mirror() -> None:
+    """Paths of somebody's machine and hosts of registries stay out: clients know their own, and users have mirrors."""
+    wrong = [
+        f"{place(path, number)}: {line.strip()}"
+        for path in text_files()
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
+        if UNWANTED.search(line) and not INSIDE_IMAGE.search(f"{path}:{line}")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "stack/tools/vllm.lock"])
+def test_lock_files_pin_exactly(lock: str) -> None:
+    """Every requirement has one version, and no index is written down."""
+    lines = (CHECKOUT / lock).read_text().splitlines()
+    assert len(lines) > 20
+    wrong = [line for line in lines if not re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==[^\s=]+( ; .+)?", line)]
+    assert wrong == []
