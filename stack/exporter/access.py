@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,13 +91,13 @@ class AccessLogs:
         """Follow one log for ever."""
         self._failures.labels(gateway)  # a ratio needs its 0
         self._unreadable.labels(gateway)
-        tail = Tail(path)
-        while True:
-            lines = tail.lines()
-            self._readable.labels(gateway).set(lines is not None)
-            for line in lines or ():
-                self.count(gateway, line)
-            await asyncio.sleep(POLL_S)
+        with closing(Tail(path)) as tail:
+            while True:
+                lines = tail.lines()
+                self._readable.labels(gateway).set(lines is not None)
+                for line in lines or ():
+                    self.count(gateway, line)
+                await asyncio.sleep(POLL_S)
 
     def count(self, gateway: str, line: bytes) -> None:
         """One line; a line that is no access record (the gateway's own notices share the file) is passed over."""
@@ -145,9 +146,13 @@ class Tail:
             return True
         return now.st_ino != os.fstat(self._file.fileno()).st_ino or now.st_size < self._file.tell()
 
-    def _open(self, at_end: bool) -> None:
+    def close(self) -> None:
+        """Give the file back."""
         if self._file is not None:
             self._file.close()
+
+    def _open(self, at_end: bool) -> None:
+        self.close()
         self._rest = b""
         try:
             self._file = self._path.open("rb", buffering=0)
