@@ -94,7 +94,8 @@ class RunView:
         frame = self._metrics_by_name.get((component, metric), self._metrics.iloc[:0])
         if labels is not None:
             wanted = set(labels.split(","))
-            frame = frame[[wanted <= set(str(text).split(",")) for text in frame["labels"]]]
+            matching = [text for text in frame["labels"].unique() if wanted <= set(str(text).split(","))]
+            frame = frame[frame["labels"].isin(matching)]
         if phase is not None:
             span = self.phase(phase)
             if span is None:

@@ -24,10 +24,13 @@ def _run(view: RunView) -> CheckResult:
     if summary is None:
         why = "the load generator left no summary: nobody knows how many requests were scheduled"
         return CheckResult(NAME, Status.INCONCLUSIVE, why, samples=len(view.final))
-    leaks = [*_totals(view, summary), *_outcomes(requests), *_finals(requests), *_per_phase(requests)]
     scheduled = int(summary["scheduled_requests"])
     if scheduled == 0:
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request was scheduled", samples=0)
+    if requests.empty:
+        why = f"{scheduled} requests were scheduled, but no attempt at all is recorded"
+        return CheckResult(NAME, Status.INCONCLUSIVE, why, samples=0)
+    leaks = [*_totals(view, summary), *_outcomes(requests), *_finals(requests), *_per_phase(requests)]
     missing = scheduled - len(view.final) - int(summary["in_flight_at_end"])
     return CheckResult(
         NAME,

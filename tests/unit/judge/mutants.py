@@ -1,0 +1,363 @@
+"""Defects, one function each, that are put into a healthy synthetic run; each says which check must notice it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tests.runs import Run
+
+ONE, ALL = "one-replica", "all-replicas"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``check`` must be red (FAIL) once ``defect`` is in the run. ``recount``: the generator saw the same."""
+
+    name: str
+    check: str
+    defect: Callable[[Run], None]
+    recount: bool = True
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(check: str, recount: bool = True) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+    """Register a defect for ``check``."""
+
+    def register(defect: Callable[[Run], None]) -> Callable[[Run], None]:
+        MUTANTS.append(Mutant(defect.__name__, check, defect, recount))
+        return defect
+
+    return register
+
+
+def fail(run: Run, where: pd.Series) -> None:
+    """The requests with these final attempts failed with an honest 503."""
+    rows = where & run.requests["final"]
+    run.requests.loc[rows, "outcome"] = "shed_503"
+    run.requests.loc[rows, "http_status"] = 503
+    run.requests.loc[rows, ["ttft_ms", "ttft_from_schedule_ms", "finish_reason", "output_tokens"]] = None
+    run.requests.loc[rows, ["error_type", "error_code", "error_message"]] = "said"
+    run.requests.loc[rows, "error_request_id"] = run.requests.loc[rows, "request_id"]
+    run.requests.loc[rows, "retry_after_s"] = 1.0
+
+
+def between(run: Run, begin: float, end: float) -> pd.Series:
+    """Marks the attempts of requests that were meant to start in that time."""
+    return run.requests["intended_start_s"].between(begin, end)
+
+
+def ok(run: Run) -> pd.Series:
+    """Marks the attempts that ended well."""
+    return run.requests["outcome"].eq("ok")
+
+
+def samples(run: Run, component: str, metric: str, begin: float, end: float, labels: str = "") -> pd.Series:
+    """Marks samples of one series in that time."""
+    m = run.metrics
+    return m["component"].eq(component) & m["metric"].eq(metric) & m["labels"].eq(labels) & m["t_s"].between(begin, end)
+
+
+# ── conservation ──
+
+
+@mutant("conservation", recount=False)
+def request_vanishes(run: Run) -> None:
+    """One request has no record at all."""
+    run.requests = run.requests[run.requests["request_id"].ne("r00100")]
+
+
+@mutant("conservation", recount=False)
+def attempt_vanishes(run: Run) -> None:
+    """One attempt in the middle has no record."""
+    run.requests = run.requests.drop(run.requests.index[run.requests["attempt"].eq(2)][0])
+
+
+@mutant("conservation")
+def two_finals(run: Run) -> None:
+    """An attempt that was repeated counts as final too."""
+    first = run.requests.index[run.requests["attempt"].eq(2)][0]
+    run.requests.loc[run.requests["request_id"].eq(run.requests.loc[first, "request_id"]), "final"] = True
+
+
+@mutant("conservation")
+def unheard_of_outcome(run: Run) -> None:
+    """An attempt ends in a way that METRICS.md does not know."""
+    run.requests.loc[run.requests.index[5], "outcome"] = "fine"
+
+
+@mutant("conservation", recount=False)
+def outcome_differs_from_the_generators(run: Run) -> None:
+    """The generator counted a failure that is recorded as a success."""
+    run.summary["outcomes_final"]["ok"] -= 1
+    run.summary["outcomes_final"]["empty"] = 1
+
+
+@mutant("conservation")
+def request_moves_between_phases(run: Run) -> None:
+    """A request's attempts stand in different phases."""
+    first = run.requests.index[run.requests["attempt"].eq(2)][0]
+    run.requests.loc[first - 1, ["phase", "straddles"]] = ["baseline", None]
+
+
+# ── faults and steady state ──
+
+
+@mutant("nothing left injected")
+def fault_stays(run: Run) -> None:
+    """One link is never healed."""
+    run.drop_events("fault_healed", fault="all-replicas/timeout/gateway-a-to-replica-1")
+
+
+@mutant("nothing left injected")
+def heal_without_effect(run: Run) -> None:
+    """The heal was tried, the fault is still felt."""
+    proof = next(e for e in run.events if e["kind"] == "heal_proven")
+    proof["kind"] = "heal_unproven"
+
+
+@mutant("steady state in baseline")
+def failures_before_the_first_fault(run: Run) -> None:
+    """The generator's view said steady; the records show three failures."""
+    end = run.span("baseline")[1]
+    fail(run, between(run, end - 4, end - 3))
+
+
+@mutant("steady state in recovery-one")
+def not_steady_between(run: Run) -> None:
+    """The first fault left something behind."""
+    event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-one")
+    event["reached"] = False
+
+
+@mutant("steady state in recovery-all")
+def not_steady_after(run: Run) -> None:
+    """The second fault left something behind."""
+    event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-all")
+    event["reached"] = False
+
+
+# ── the gateways' checks ──
+
+
+@mutant("gateways take replica-2 out")
+def never_taken_out(run: Run) -> None:
+    """No readiness checks: one gateway keeps the bad replica."""
+    run.metrics.loc[samples(run, "gateway-b", "server_up", *run.span(ONE), "server=replica-2"), "value"] = 1.0
+
+
+@mutant("gateways take replica-2 out")
+def taken_out_late(run: Run) -> None:
+    """One gateway needs 7 s."""
+    begin, _ = run.span(ONE)
+    run.metrics.loc[samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
+
+
+@mutant("gateways put replica-2 back after one-replica")
+def never_put_back(run: Run) -> None:
+    """One gateway forgets the replica for good."""
+    end = run.span(ONE)[1]
+    run.metrics.loc[samples(run, "gateway-a", "server_up", end, 1e9, "server=replica-2"), "value"] = 0.0
+
+
+@mutant("gateways put replica-2 back after one-replica")
+def put_back_late(run: Run) -> None:
+    """One gateway needs 12 s."""
+    end = run.span(ONE)[1]
+    run.metrics.loc[samples(run, "gateway-a", "server_up", end, end + 12, "server=replica-2"), "value"] = 0.0
+
+
+def _many_sessions(run: Run, phase: str) -> None:
+    begin, end = run.span(phase)
+    where = samples(run, "gateway-a", "server_sessions_total", begin, 1e9, "server=replica-1")
+    run.metrics.loc[where, "value"] += 50 * (run.metrics.loc[where, "t_s"].clip(upper=end) - begin)
+
+
+@mutant("upstream amplification in one-replica")
+def gateway_storms_one(run: Run) -> None:
+    """A gateway tries for ever while one replica is bad."""
+    _many_sessions(run, ONE)
+
+
+@mutant("upstream amplification in all-replicas")
+def gateway_storms_all(run: Run) -> None:
+    """A gateway tries for ever while all replicas are bad."""
+    _many_sessions(run, ALL)
+
+
+# ── what users get ──
+
+
+@mutant("no silent truncation")
+def ok_without_finish_reason(run: Run) -> None:
+    """A stream that just ended counts as ok."""
+    run.requests.loc[run.requests.index[ok(run)][3], "finish_reason"] = None
+
+
+@mutant("no silent truncation")
+def ok_after_abort(run: Run) -> None:
+    """The engine aborted, and that counts as ok."""
+    run.requests.loc[run.requests.index[ok(run)][3], "finish_reason"] = "abort"
+
+
+@mutant("no silent truncation")
+def answer_cut_short(run: Run) -> None:
+    """A proxy swallows the last words and finishes the stream properly."""
+    row = run.requests.index[ok(run)][150]
+    run.requests.loc[row, ["answer_correct", "answer_chars", "content_events"]] = [False, 40, 15]
+
+
+@mutant("no silent truncation")
+def usage_without_content(run: Run) -> None:
+    """Tokens were billed, none arrived."""
+    run.requests.loc[run.requests.index[ok(run)][3], "content_events"] = 0
+
+
+@mutant("no silent truncation")
+def ok_with_an_error_status(run: Run) -> None:
+    """A broken answer counts as ok."""
+    run.requests.loc[run.requests.index[ok(run)][3], "http_status"] = 502
+
+
+@mutant("no hang in one-replica")
+def total_limit_hit(run: Run) -> None:
+    """One request had to be ended by its total limit."""
+    run.requests.loc[run.requests.index[run.in_phase(ONE)][40], ["outcome", "e2e_ms"]] = ["timeout_total", 30000.0]
+
+
+@mutant("no hang in all-replicas")
+def limit_not_enforced(run: Run) -> None:
+    """One request lasted longer than any limit allows."""
+    run.requests.loc[run.requests.index[run.in_phase(ALL)][9], "e2e_ms"] = 45000.0
+
+
+def _one_error(run: Run) -> int:
+    return int(run.requests.index[run.in_phase(ALL) & run.requests["error_type"].notna()][20])
+
+
+@mutant("honest errors in all-replicas")
+def html_error(run: Run) -> None:
+    """The gateway's built-in page."""
+    run.requests.loc[_one_error(run), ["error_type", "error_code", "error_message", "error_request_id"]] = None
+
+
+@mutant("honest errors in all-replicas")
+def error_of_somebody_else(run: Run) -> None:
+    """The request id in the error is another one's."""
+    run.requests.loc[_one_error(run), "error_request_id"] = "r99999"
+
+
+@mutant("honest errors in all-replicas")
+def error_without_request_id(run: Run) -> None:
+    """No request id in the error."""
+    run.requests.loc[_one_error(run), "error_request_id"] = None
+
+
+@mutant("honest errors in all-replicas")
+def error_without_retry_after(run: Run) -> None:
+    """Nobody says when to come back."""
+    run.requests.loc[_one_error(run), "retry_after_s"] = None
+
+
+@mutant("honest errors in all-replicas")
+def no_error_at_all(run: Run) -> None:
+    """No gateway time-out: the client had to give up by itself."""
+    row = _one_error(run)
+    run.requests.loc[row, ["outcome", "e2e_ms"]] = ["timeout_ttft", 12000.0]
+    columns = ["http_status", "error_type", "error_code", "error_message", "error_request_id", "retry_after_s"]
+    run.requests.loc[row, columns] = None
+
+
+# ── retries ──
+
+
+@mutant("client retries bounded")
+def fourth_attempt(run: Run) -> None:
+    """One request is tried once more than allowed."""
+    last = run.requests[run.requests["attempt"].eq(3)].iloc[:1].assign(attempt=4)
+    run.requests.loc[last.index, "final"] = False
+    run.requests = pd.concat([run.requests, last.assign(final=True)], ignore_index=True)
+
+
+@mutant("client retries bounded")
+def no_jitter(run: Run) -> None:
+    """Everybody comes back after exactly one second."""
+    run.requests.loc[run.requests["attempt"].gt(1), "retry_delay_ms"] = 1000.0
+
+
+@mutant("client retries bounded")
+def too_soon(run: Run) -> None:
+    """One client does not wait as long as Retry-After said."""
+    run.requests.loc[run.requests.index[run.requests["attempt"].eq(2)][0], "retry_delay_ms"] = 400.0
+
+
+@mutant("client retries bounded")
+def over_the_cap(run: Run) -> None:
+    """One client waits for longer than cap + Retry-After."""
+    run.requests.loc[run.requests.index[run.requests["attempt"].eq(2)][0], "retry_delay_ms"] = 9000.0
+
+
+# ── replicas ──
+
+
+@mutant("no abandoned generation in all-replicas")
+def zombie_runs(run: Run) -> None:
+    """One replica goes on working for a client that has gone."""
+    run.metrics.loc[samples(run, "replica-2", "running", *run.span(ALL)), "value"] = 1.0
+
+
+@mutant("no abandoned generation in all-replicas")
+def zombie_generates(run: Run) -> None:
+    """One replica says that it is idle, but its tokens go on growing."""
+    begin, end = run.span(ALL)
+    where = samples(run, "replica-1", "generation_tokens_total", begin, 1e9)
+    run.metrics.loc[where, "value"] += 60 * (run.metrics.loc[where, "t_s"].clip(upper=end) - begin)
+
+
+# ── recovery ──
+
+
+@mutant("recovery after one-replica")
+def slow_recovery_one(run: Run) -> None:
+    """Every third request fails until 13 s after the heal."""
+    healed = run.span(ONE)[1]
+    fail(run, between(run, healed, healed + 13) & run.requests["request_id"].str[-1].isin(list("147")))
+
+
+@mutant("recovery after all-replicas")
+def no_recovery_all(run: Run) -> None:
+    """Every third request fails until the end."""
+    fail(run, between(run, run.span(ALL)[1], 1e9) & run.requests["request_id"].str[-1].isin(list("147")))
+
+
+# ── objectives ──
+
+
+@mutant("availability before")
+def failures_in_the_baseline(run: Run) -> None:
+    """2 s of failures."""
+    begin, _ = run.span("baseline")
+    fail(run, between(run, begin + 5, begin + 7))
+
+
+@mutant("TTFT before")
+def slow_from_the_start(run: Run) -> None:
+    """First tokens after more than a second."""
+    run.requests[["ttft_ms", "ttft_from_schedule_ms"]] += 900.0
+
+
+@mutant("availability with one bad replica")
+def no_gateway_retries(run: Run) -> None:
+    """What meets the bad replica fails."""
+    begin, _ = run.span(ONE)
+    fail(run, between(run, begin + 1, begin + 4))
+
+
+@mutant("TTFT with one bad replica")
+def waits_twice(run: Run) -> None:
+    """Every retry goes to the bad replica again."""
+    run.requests.loc[run.in_phase(ONE), ["ttft_ms", "ttft_from_schedule_ms"]] += 3000.0

@@ -1,0 +1,83 @@
+"""Every check is green on a healthy run and red on the defect that it exists for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import drill, judge
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from tests import runs
+from tests.unit.judge.mutants import MUTANTS, Mutant
+
+DRILL = drill.load("timeout-spike")
+
+
+def results(verdict: judge.Verdict) -> dict[str, CheckResult]:
+    """The checks of a verdict by name."""
+    return {result.name: result for result in verdict.checks}
+
+
+def test_healthy_run_passes(tmp_path: Path) -> None:
+    """A service that did everything right gets PASS from every single check and finding, each with its numbers."""
+    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
+    assert verdict.status is Status.PASS
+    assert all(
+        r.objective and r.measured is not None and r.margin is not None and r.margin >= 0 for r in verdict.checks
+    )
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    """The defect turns the check that it belongs to red, and the verdict with it."""
+    run = runs.healthy()
+    mutant.defect(run)
+    if mutant.recount:
+        run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    red = results(verdict)[mutant.check]
+    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
+    assert verdict.status is Status.FAIL
+    assert red.why
+
+
+def test_every_check_has_a_mutant(tmp_path: Path) -> None:
+    """No check of the drill and no objective of its scenario lands without the defect that turns it red."""
+    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    assert {r.name for r in verdict.checks} == {m.check for m in MUTANTS}
+    assert len(results(verdict)) == len(verdict.checks), "two checks have the same name"
+
+
+@pytest.mark.parametrize("check", DRILL.checks, ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    run = runs.healthy()
+    run.events, run.requests, run.metrics = [], run.requests.iloc[:0], run.metrics.iloc[:0]
+    folder = run.write(tmp_path / "run")
+    result = check.run(RunView(folder))
+    assert result.status is Status.INCONCLUSIVE
+    assert result.why
+
+
+@pytest.mark.parametrize(
+    ("missing", "checks"),
+    [
+        (
+            "requests",
+            {"no hang", "honest", "no silent truncation", "client retries", "recovery", "conservation"},
+        ),
+        ("metrics", {"gateways take", "gateways put", "upstream amplification", "no abandoned generation"}),
+        ("events", {"gateways take", "gateways put", "steady state", "recovery", "nothing left injected"}),
+    ],
+)
+def test_missing_part_is_never_a_pass(missing: str, checks: set[str], tmp_path: Path) -> None:
+    """Each check that rests on the missing part says INCONCLUSIVE by itself, not only by the run's validity."""
+    run = runs.healthy()
+    setattr(run, missing, [] if missing == "events" else getattr(run, missing).iloc[:0])
+    view = RunView(run.write(tmp_path / "run"))
+    found = {c.name: c.run(view).status for c in DRILL.checks if c.name.startswith(tuple(checks))}
+    assert len(found) >= len(checks)
+    assert set(found.values()) == {Status.INCONCLUSIVE}, found

@@ -1,0 +1,154 @@
+"""Indicators and their percentiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import expressions, sli, slo
+from harness.sli import Measurement, Sample
+from harness.verdict import Status
+from harness.view import RunView
+from tests import runs
+from tests.runs import Run
+
+
+def sample(values: list[float], censored: list[bool] | None = None) -> Sample:
+    """A sample with made-up ids."""
+    ids = np.array([f"r{i}" for i in range(len(values))], dtype=object)
+    return Sample(np.array(values, dtype=float), ids, np.array(censored or [False] * len(values), dtype=bool))
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=100, max_size=300), st.sampled_from([5, 50, 90, 95]))
+def test_percentiles_are_exact(values: list[float], percent: int) -> None:
+    """The nearest-rank percentile: a value that was measured, the same that numpy's inverted CDF finds."""
+    found = sli.percentile(sample(values), percent, "ms")
+    assert found.value in values
+    below = sum(v <= found.value for v in values)
+    assert below * 100 >= percent * len(values)
+    assert sum(v < found.value for v in values) * 100 < percent * len(values)
+
+
+@pytest.mark.parametrize(("percent", "needed"), [(50, 10), (90, 50), (95, 100), (99, 500), (5, 100), (1, 500)])
+def test_percentile_rule(percent: int, needed: int) -> None:
+    """n·(1−p) < 5 is no answer, and the count is said."""
+    assert sli.samples_needed(percent) == needed
+    assert sli.percentile(sample([1.0] * needed), percent, "ms").value == 1.0
+    few = sli.percentile(sample([1.0] * (needed - 1)), percent, "ms")
+    assert few.value is None
+    assert str(needed) in few.why
+
+
+def test_censored_percentile_is_a_lower_bound() -> None:
+    """A percentile that falls on requests which timed out is «at least»: a limit above it decides nothing."""
+    values, censored = [100.0] * 90 + [12000.0] * 10, [False] * 90 + [True] * 10
+    found = sli.percentile(sample(values, censored), 95, "ms")
+    assert found.bounds == (12000.0, float("inf"))
+    assert sli.percentile(sample(values, censored), 50, "ms").bounds is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "status"),
+    [("<= 800 ms", Status.FAIL), ("<= 20 s", Status.INCONCLUSIVE), (">= 100 ms", Status.PASS)],
+)
+def test_limit_inside_the_bounds_is_inconclusive(objective: str, status: Status) -> None:
+    """Bounds decide only when both are on the same side."""
+    limit = expressions.evaluate(expressions.parse(objective), lambda name: 0.0)
+    found = Measurement(12000.0, "ms", 100, "at least 12 s", (12000.0, float("inf")))
+    assert slo.compare(found, limit, "x")[0] is status
+
+
+def measured(run: Run, name: str, tmp_path: Path, phase: str = "baseline") -> Measurement:
+    """One indicator over one phase of a run."""
+    return slo.measure(RunView(run.write(tmp_path / "run")), name, [phase])
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("availability", 100, 100),
+        ("error_ratio", 0, 0),
+        ("goodput", 100, 100),
+        ("retry_amplification", 1, 1),
+        ("ttft_p95_ms", 200, 270),
+        ("ttft_p95_ms_all", 200, 270),
+        ("ttft_from_schedule_p50_ms", 200, 270),
+        ("e2e_p95_ms", 700, 770),
+        ("e2e_from_schedule_p95_ms", 700, 770),
+        ("execution_p95_ms", 700, 770),
+        ("tpot_p50_ms", 16.6, 16.7),
+        ("tps_p50", 61, 63),
+        ("max_stall_p95_ms", 30, 30),
+    ],
+)
+def test_indicator_values(name: str, low: float, high: float, tmp_path: Path) -> None:
+    """Each indicator gives the number that the synthetic run was made with."""
+    found = measured(runs.healthy(), name, tmp_path)
+    assert found.value is not None
+    assert low - 1e-6 <= found.value <= high + 1e-6
+    assert found.samples > 100
+
+
+def test_every_indicator_is_tested() -> None:
+    """A new file in harness/slis/ comes with its number in the table above."""
+    marks = test_indicator_values.pytestmark  # type: ignore[attr-defined]
+    tested = {row[0].split("_p95")[0].split("_p50")[0] for row in marks[0].args[1]}
+    assert tested | {"queue"} == set(sli.names())
+
+
+def test_ok_only_and_all_attempts_differ(tmp_path: Path) -> None:
+    """Time-outs are censored at the client's limit in the all-attempts percentile and absent from the other."""
+    run = runs.healthy()
+    rows = run.requests.index[run.in_phase("baseline")][:10]
+    run.requests.loc[rows, "outcome"] = "timeout_ttft"
+    run.requests.loc[rows, ["ttft_ms", "ttft_from_schedule_ms"]] = None
+    good, everything = (measured(run, name, tmp_path) for name in ("ttft_p95_ms", "ttft_p95_ms_all"))
+    assert good.value is not None
+    assert good.value < 300
+    assert everything.value == 12000.0
+    assert everything.bounds == (12000.0, float("inf"))
+    assert everything.samples == good.samples + 10
+
+
+def test_own_cancels_are_nobodys_failure(tmp_path: Path) -> None:
+    """``cancelled_intended`` counts neither for nor against availability."""
+    run = runs.healthy()
+    run.requests.loc[run.requests.index[run.in_phase("baseline")][:10], "outcome"] = "cancelled_intended"
+    found = measured(run, "availability", tmp_path)
+    assert found.value == 100.0
+    assert found.samples < 115
+
+
+def test_queue_needs_the_engines_part(tmp_path: Path) -> None:
+    """Without the engine's histogram the queue time is not known: None, never the gateway's part alone."""
+    found = measured(runs.healthy(), "queue_p50_ms", tmp_path)
+    assert found.value is None
+    assert "not sampled" in found.why
+
+
+def test_queue_is_a_pair_of_bounds(tmp_path: Path) -> None:
+    """With the histogram: the bounds of its bucket, and the objective inside them is INCONCLUSIVE."""
+    run = runs.healthy()
+    series = [
+        (t_s, replica, "request_queue_time_seconds_bucket", f"le={edge}", count * t_s)
+        for t_s in (5.0, 100.0)
+        for replica in ("replica-1", "replica-2")
+        for edge, count in (("0.3", 0.0), ("0.5", 1.0), ("1.0", 1.0), ("+Inf", 1.0))
+    ]
+    run.metrics = pd.concat([run.metrics, pd.DataFrame(series, columns=run.metrics.columns)])
+    view = RunView(run.write(tmp_path / "run"))
+    # Over all phases, so that the two samples of the histogram lie inside.
+    found = slo.measure(view, "queue_p50_ms", [p.name for p in view.phases])
+    assert found.bounds == (300.0, 500.0)
+
+
+@pytest.mark.parametrize("name", ["ttft", "ttft_p95", "tps_p50_ms", "availability_p95_ms", "nonsense", "ttft_p950_ms"])
+def test_unknown_names_are_refused(name: str) -> None:
+    """Typos and wrong units are ValueErrors that say what is known."""
+    with pytest.raises(ValueError, match=r"Known:|ask for a percentile"):
+        sli.find(name)

@@ -1,0 +1,236 @@
+"""What a run could not measure turns the checks that depend on it INCONCLUSIVE, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import drill, judge
+from harness.drill import Check
+from harness.errors import RunFolderError
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from tests import runs
+from tests.runs import Run
+from tests.unit.judge import mutants
+
+DRILL = drill.load("timeout-spike")
+SAFETY = {"conservation", "nothing left injected", "no silent truncation"}
+
+
+def _drop_phase_end(run: Run) -> None:
+    run.drop_events("phase_ended", phase="recovery-all")
+
+
+def _interrupt(run: Run) -> None:
+    run.events.append({"t_s": 50.0, "kind": "interrupted", "signal": "SIGINT"})
+
+
+def _abort(run: Run) -> None:
+    run.events.append({"t_s": 50.0, "kind": "aborted", "why": "a link does not work before the fault"})
+
+
+def _never_steady(run: Run) -> None:
+    event = next(e for e in run.events if e["kind"] == "steady_state")
+    event |= {"reached": False, "why": "3 of 40 requests failed"}
+
+
+def _late(run: Run) -> None:
+    run.requests.loc[run.requests["attempt"].eq(1), "schedule_lag_ms"] += 45.0
+
+
+def _slow_generator(run: Run) -> None:
+    run.summary["achieved_rate_per_s"] = 3.9
+
+
+def _unsent(run: Run) -> None:
+    run.requests.loc[mutants.ok(run) & run.requests["request_id"].str.endswith("3"), "outcome"] = "not_sent"
+    run.recount()
+
+
+def _gap(run: Run) -> None:
+    run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
+
+
+def _unanswered(run: Run) -> None:
+    run.metrics.loc[mutants.samples(run, "replica-1", "up", 20, 23), "value"] = 0.0
+
+
+def _no_effect(run: Run) -> None:
+    event = next(e for e in run.events if e["kind"] == "fault_proven" and e["phase"] == "one-replica")
+    event |= {"kind": "fault_unproven", "why": "crossing took +3 ms compared with before"}
+
+
+def _effect_never_measured(run: Run) -> None:
+    run.drop_events("fault_proven", fault="all-replicas/timeout/gateway-b-to-replica-2")
+
+
+def _heal_unproven(run: Run) -> None:
+    run.drop_events("heal_proven", phase="one-replica")
+
+
+def _never_injected(run: Run) -> None:
+    run.drop_events("fault_injecting", "fault_injected", "fault_proven", phase="all-replicas")
+
+
+def _restart(run: Run) -> None:
+    run.events.append({"t_s": 33.0, "kind": "component_restarted", "component": "replica-2"})
+
+
+FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
+    (_drop_phase_end, "run complete", "*"),
+    (_interrupt, "run complete", "*"),
+    (_abort, "run complete", "*"),
+    (_never_steady, "steady state before the first fault", "*"),
+    (_late, "load generator on schedule", "load"),
+    (_slow_generator, "load generator at rate", "load"),
+    (_unsent, "requests sent", "load"),
+    (_gap, "metrics of gateway-b", "metrics"),
+    (_unanswered, "metrics of replica-1", "metrics"),
+    (_no_effect, "fault in one-replica", "fault:one-replica"),
+    (_effect_never_measured, "fault in all-replicas", "fault:all-replicas"),
+    (_heal_unproven, "fault in one-replica", "fault:one-replica"),
+    (_never_injected, "fault in all-replicas", "fault:all-replicas"),
+    (_restart, "no unordered restarts", "*"),
+]
+
+
+@pytest.mark.parametrize(("defect", "finding", "spoils"), FINDINGS, ids=lambda x: getattr(x, "__name__", None))
+def test_finding_spoils_what_depends_on_it(
+    defect: Callable[[Run], None], finding: str, spoils: str, tmp_path: Path
+) -> None:
+    """The finding is named, everything that needs what it spoils is INCONCLUSIVE, the run is never PASS."""
+    run = runs.healthy()
+    defect(run)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    found = {r.name: r for r in verdict.validity}
+    assert found[finding].status is Status.INCONCLUSIVE
+    assert verdict.status is Status.INCONCLUSIVE
+    assert finding in verdict.reason
+    got = {r.name: r.status for r in verdict.checks}
+    for check in DRILL.checks:
+        dependent = spoils in check.needs or (spoils == "*" and check.name not in SAFETY)
+        assert not dependent or got[check.name] is Status.INCONCLUSIVE, check.name
+        if not dependent and check.name not in SAFETY:
+            assert got[check.name] is Status.PASS, check.name
+
+
+def test_bypassed_proxy_says_no_effect(tmp_path: Path) -> None:
+    """The first line says it in these words."""
+    run = runs.healthy()
+    _no_effect(run)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert "the fault had no effect" in verdict.reason
+
+
+def test_values_are_not_compared_in_an_invalid_run(tmp_path: Path) -> None:
+    """A slow generator is never blamed on the service: red values behind it stay INCONCLUSIVE."""
+    run = runs.healthy()
+    _late(run)
+    mutants.slow_from_the_start(run)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.checks if r.name == "TTFT before").status is Status.INCONCLUSIVE
+    assert verdict.status is Status.INCONCLUSIVE
+
+
+def test_safety_fails_even_in_an_invalid_run(tmp_path: Path) -> None:
+    """Interrupted, and a request is missing: FAIL."""
+    run = runs.healthy()
+    _interrupt(run)
+    mutants.request_vanishes(run)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason.startswith("conservation: ")
+
+
+def test_independent_fail_outranks_inconclusive(tmp_path: Path) -> None:
+    """A gap in the metrics does not excuse failures that users saw."""
+    run = runs.healthy()
+    _gap(run)
+    mutants.failures_in_the_baseline(run)
+    run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.FAIL
+    assert verdict.reason.startswith("availability before: ")
+
+
+def test_ordered_restart_is_fine(tmp_path: Path) -> None:
+    """A component that a fault killed may restart."""
+    run = runs.healthy()
+    for event in run.events:
+        if str(event.get("fault", "")).startswith("one-replica/"):
+            event["on"] = "replica-2"
+    run.events.append({"t_s": run.span("one-replica")[0] + 5, "kind": "component_restarted", "component": "replica-2"})
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.validity if r.name == "no unordered restarts").status is Status.PASS
+
+
+def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:
+    """Ninety requests hold no p95: the objective says so, the others are judged."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    run.requests = run.requests[~mutants.between(run, begin, begin + 7.5)]
+    run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    by_name = {r.name: r for r in verdict.checks}
+    assert by_name["TTFT before"].status is Status.INCONCLUSIVE
+    assert "too few" in by_name["TTFT before"].why
+    assert by_name["TTFT with one bad replica"].status is Status.INCONCLUSIVE
+    assert by_name["availability before"].status is Status.PASS
+    assert verdict.status is Status.INCONCLUSIVE
+
+
+def test_crashed_check_is_inconclusive(tmp_path: Path) -> None:
+    """A check that raises is no FAIL and no PASS, and says what it died of."""
+
+    def crash(view: RunView) -> CheckResult:
+        raise ZeroDivisionError("a division")
+
+    crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "?", crash),), "x", "x")
+    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), crashing)
+    assert verdict.checks[0].status is Status.INCONCLUSIVE
+    assert "ZeroDivisionError: a division" in verdict.checks[0].why
+    assert verdict.status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["requests.parquet", "metrics.parquet", "events.jsonl", "load-summary.json"])
+@pytest.mark.parametrize("broken", [False, True], ids=["missing", "broken"])
+def test_missing_or_broken_file(name: str, broken: bool, tmp_path: Path) -> None:
+    """Whatever is missing from the folder: INCONCLUSIVE with a reason, never PASS, never a crash."""
+    folder = runs.healthy_run(tmp_path / "run")
+    if broken:
+        (folder.path / name).write_bytes(b"PAR1 torn")
+    else:
+        (folder.path / name).unlink()
+    verdict = judge.judge(folder, DRILL)
+    assert verdict.status is Status.INCONCLUSIVE, verdict.reason
+    assert verdict.reason
+
+
+def test_unreadable_plan_is_an_error(tmp_path: Path) -> None:
+    """Without a plan of a known version nothing can be judged."""
+    folder = runs.healthy_run(tmp_path / "run")
+    folder.write_json("plan.json", {"schema": 99})
+    with pytest.raises(RunFolderError, match="schema 99"):
+        judge.judge(folder, DRILL)
+
+
+def test_judging_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    """verdict.json depends on the folder only, and reads back as what was written."""
+    run = runs.healthy()
+    mutants.slow_recovery_one(run)
+    run.recount()
+    folder = run.write(tmp_path / "run")
+    written = []
+    for _ in range(2):
+        judge.write(folder, judge.judge(folder, DRILL))
+        written.append((folder.path / "verdict.json").read_bytes())
+    assert written[0] == written[1]
+    again = judge.read(folder)
+    judge.write(folder, again)
+    assert (folder.path / "verdict.json").read_bytes() == written[0]
+    assert again.status is Status.FAIL
+    assert b"NaN" not in written[0]
+    assert b"Infinity" not in written[0]
