@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from stack.engines import DEPLOYMENT, engine_command, served_version
+from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
 from stack.tools import require
 from stack.topology import Topology
 
@@ -124,9 +124,11 @@ def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, log: Path, *flags: str, replica: str = "replica-1") -> Iterator[RunningEngine]:
+def running(
+    kind: str, log: Path, *flags: str, replica: str = "replica-1", model: str = DEFAULT_MODEL
+) -> Iterator[RunningEngine]:
     """Start an engine as the stack does, plus ``flags``; wait until it is ready; kill it at the end."""
-    topology = Topology(instance=INSTANCE, engine=kind)
+    topology = Topology(instance=INSTANCE, engine=kind, models={replica: model})
     component = topology.component(replica)
     port = _free_port(component.address)
     arguments, environment = engine_command(topology, replica, component.address, port)
