@@ -2,8 +2,8 @@
 
 Limits (``LoadSpec.limits``), each from the start of the attempt unless said otherwise: ``connect`` from the
 beginning of the connect; ``first_token`` until the first event with content (streams only: an answer in one piece has
-no first token); ``idle`` between two reads after the first token; ``total`` for the attempt. The request as a whole has no
-further deadline: it is bounded by attempts × total + the retry delays.
+no first token); ``idle`` between two reads after the first token; ``total`` for the attempt. The request as a whole has
+no further deadline: it is bounded by attempts × total + the retry delays.
 
 Reading below Locust's FastHttpSession: its ``iter_lines`` collects 1,024 bytes before it shows the first of them, which
 moves the first token by hundreds of milliseconds. geventhttpclient's parser is fed with what the socket has.

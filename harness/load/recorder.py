@@ -1,8 +1,8 @@
 """The recorder: attempts to disk as they end, one Parquet file when the load is over.
 
 While the load runs each process appends small Arrow record batches to ``requests-N.arrows`` in the run folder: cheap,
-never more than ``BATCH_ROWS`` rows or ``FLUSH_S`` seconds in memory, and readable up to the last batch even if the process is
-killed. ``merge`` streams those files into requests.parquet, a row group at a time.
+never more than ``BATCH_ROWS`` rows or ``FLUSH_S`` seconds in memory, and readable up to the last batch even if the
+process is killed. ``merge`` streams those files into requests.parquet, a row group at a time.
 """
 
 from __future__ import annotations

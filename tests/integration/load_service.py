@@ -1,7 +1,7 @@
 """A scripted service for the load generator's tests, in a process of its own: DNS and an SSE server.
 
-``python tests/integration/load_service.py ADDRESS`` prints ``HTTP_PORT DNS_PORT`` and serves until its stdin closes. What a
-request gets is in its prompt: ``"case:NAME"`` (see ``CASES``). Requests are written to stderr as JSON lines.
+``python tests/integration/load_service.py ADDRESS`` prints ``HTTP_PORT DNS_PORT`` and serves until its stdin closes. What
+a request gets is in its prompt: ``"case:NAME"`` (see ``CASES``). Requests are written to stderr as JSON lines.
 """
 
 from __future__ import annotations
@@ -31,31 +31,39 @@ class Reply:
         self.writer = writer
 
     async def head(self, status: int = 200, content_type: str = SSE, **headers: str) -> None:
+        """Status line and headers."""
         lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", "Transfer-Encoding: chunked"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         await self.raw(("\r\n".join(lines) + "\r\n\r\n").encode())
 
     async def raw(self, data: bytes) -> None:
+        """These very bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
     async def chunk(self, data: bytes) -> None:
+        """One chunk."""
         await self.raw(b"%x\r\n%s\r\n" % (len(data), data))
 
     async def event(self, data: Any) -> None:
+        """One event."""
         text = data if isinstance(data, str) else json.dumps(data)
         await self.chunk(f"data: {text}\n\n".encode())
 
     async def delta(self, finish: str | None = None, model: str = "v1@abc", **delta: str) -> None:
+        """One completion event."""
         await self.event({"model": model, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
     async def usage(self, count: int) -> None:
+        """The usage event."""
         await self.event({"model": "v1@abc", "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": count}})
 
     async def end(self) -> None:
+        """The last chunk."""
         await self.raw(b"0\r\n\r\n")
 
     async def json(self, status: int, body: Any, **headers: str) -> None:
+        """A whole JSON answer."""
         await self.head(status, "application/json", **headers)
         await self.chunk(json.dumps(body).encode())
         await self.end()
@@ -81,6 +89,7 @@ async def ok(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def first(r: Reply) -> None:
+    """Headers, role and a first token."""
     await r.head()
     await r.delta(role="assistant", content="")
     await r.delta(content="right")
@@ -107,21 +116,25 @@ async def timed(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def fin(r: Reply, request: dict[str, Any]) -> None:
+    """Closed in the middle of the stream."""
     await first(r)
 
 
 async def reset(r: Reply, request: dict[str, Any]) -> None:
+    """Reset in the middle of the stream."""
     await first(r)
     await asyncio.sleep(0.05)
     r.reset()
 
 
 async def truncated(r: Reply, request: dict[str, Any]) -> None:
+    """The HTTP message ends well, the stream does not."""
     await first(r)
     await r.end()
 
 
 async def abort(r: Reply, request: dict[str, Any]) -> None:
+    """The engine gave up: HTTP 200, finish_reason abort."""
     await first(r)
     await r.delta(finish="abort")
     await r.event("[DONE]")
@@ -129,6 +142,7 @@ async def abort(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def error_event(r: Reply, request: dict[str, Any]) -> None:
+    """An error inside the stream."""
     await first(r)
     await r.event({"error": {"type": "server_error", "code": 500, "message": "it broke", "request_id": "r1"}})
     await r.event("[DONE]")
@@ -136,21 +150,25 @@ async def error_event(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def stall(r: Reply, request: dict[str, Any]) -> None:
+    """One token, then nothing."""
     await first(r)
     await asyncio.sleep(60)
 
 
 async def silent(r: Reply, request: dict[str, Any]) -> None:
+    """Accepted, never answered."""
     await asyncio.sleep(60)
 
 
 async def headers_only(r: Reply, request: dict[str, Any]) -> None:
+    """Headers and role at once, no token ever."""
     await r.head()
     await r.delta(role="assistant", content="")
     await asyncio.sleep(60)
 
 
 async def trickle(r: Reply, request: dict[str, Any]) -> None:
+    """Tokens without end."""
     await first(r)
     while True:
         await asyncio.sleep(0.05)
@@ -158,6 +176,7 @@ async def trickle(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def empty(r: Reply, request: dict[str, Any]) -> None:
+    """A stream without content."""
     await r.head()
     await r.delta(role="assistant", content="")
     await r.delta(finish="stop")
@@ -166,6 +185,7 @@ async def empty(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def wrong_model(r: Reply, request: dict[str, Any]) -> None:
+    """Served by another version."""
     await r.head()
     await r.delta(content="right", model="v2@def")
     await r.delta(finish="stop", model="v2@def")
@@ -174,10 +194,12 @@ async def wrong_model(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def garbage(r: Reply, request: dict[str, Any]) -> None:
+    """Not HTTP."""
     await r.raw(b"what is this\r\n\r\n")
 
 
 async def bad_event(r: Reply, request: dict[str, Any]) -> None:
+    """An event that is not JSON."""
     await first(r)
     await r.event("{not json")
     await r.end()
@@ -188,25 +210,30 @@ async def eof(r: Reply, request: dict[str, Any]) -> None:
 
 
 async def shed_429(r: Reply, request: dict[str, Any]) -> None:
+    """Refused: rate limit."""
     error = {"type": "rate_limit_error", "code": "requests_per_minute", "message": "slower", "request_id": "r2"}
     await r.json(429, {"error": error}, Retry_After="1")
 
 
 async def shed_503(r: Reply, request: dict[str, Any]) -> None:
+    """Refused: overload."""
     await r.json(503, {"error": {"type": "overloaded_error", "code": "queue_full", "message": "busy"}}, Retry_After="1")
 
 
 async def plain_503(r: Reply, request: dict[str, Any]) -> None:
+    """A 503 that is no refusal, in HTML."""
     await r.head(503, "text/html")
     await r.chunk(b"<html>no server</html>")
     await r.end()
 
 
 async def http_400(r: Reply, request: dict[str, Any]) -> None:
+    """Refused: bad request."""
     await r.json(400, {"error": {"type": "BadRequestError", "code": 400, "message": "too long"}})
 
 
 async def http_504(r: Reply, request: dict[str, Any]) -> None:
+    """Too late, and come back in a second."""
     error = {"type": "timeout_error", "code": "upstream_timeout", "message": "late", "request_id": "r3"}
     await r.json(504, {"error": error}, Retry_After="1")
 
@@ -263,9 +290,11 @@ class Dns(asyncio.DatagramProtocol):
         self.address = address
 
     def connection_made(self, transport: Any) -> None:
+        """Remember where to answer."""
         self.transport = transport
 
     def datagram_received(self, data: bytes, source: Any) -> None:
+        """Answer."""
         query = dns.message.from_wire(data)
         answer = dns.message.make_response(query)
         answer.answer.append(dns.rrset.from_text(query.question[0].name, 1, "IN", "A", self.address))

@@ -168,7 +168,12 @@ def test_silence_from_the_start_is_an_error_within_the_deadline(server: Server, 
     server.answer = None
     resolver, _ = make()
     began_s = time.monotonic()
-    users = [gevent.spawn(lambda: pytest.raises(NoAddress, resolver.resolve, RNG)) for _ in range(50)]
+
+    def user() -> None:
+        with pytest.raises(NoAddress):
+            resolver.resolve(RNG)
+
+    users = [gevent.spawn(user) for _ in range(50)]
     gevent.joinall(users, timeout=10, raise_error=True)
     assert all(user.successful() for user in users)
     assert time.monotonic() - began_s < 4 * DEADLINE_S

@@ -1,0 +1,52 @@
+"""The job: load.json is read strictly where a mistake would change the load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UsageError
+from harness.load.job import read_job
+from tests.unit.load.jobs import make_job, write_job
+
+
+def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    """Durations and rates are dumped as numbers; reading them back changes nothing."""
+    load = {
+        "rate": "90/m",
+        "limits": {"connect": "250ms", "total": "2m"},
+        "retries": {"base": "50ms"},
+        "cohorts": [{"name": "rude", "cancel_after": "75ms"}],
+    }
+    job = make_job(tmp_path, load)
+    assert (job.load.rate, job.load.limits.connect, job.load.limits.total) == (1.5, 0.25, 120.0)
+    assert (job.load.retries.base, job.load.cohorts[0].cancel_after) == (0.05, 0.075)
+    assert len(job.users) == 64
+    assert job.expect_versions is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": "x"}, "seed"),
+        ({"keys_file": "/nonexistent/keys.json"}, "/nonexistent/keys.json"),
+        ({"questions": None}, "eval prompts"),
+        ({"drain_s": -1}, "drain_s"),
+        ({"load": {"rate": 1, "cohorts": [{"name": "a", "shrae": 2}]}}, "shrae"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    """A UsageError names the file and the key."""
+    folder = write_job(tmp_path, {}, **change) if "questions" not in change else without_questions(tmp_path)
+    with pytest.raises(UsageError, match=said):
+        read_job(folder)
+
+
+def without_questions(folder: Path) -> Path:
+    """load.json whose questions are not named."""
+    write_job(folder, {})
+    path = folder / "load.json"
+    path.write_text(path.read_text().replace('"questions"', '"other"'))
+    return folder
