@@ -122,16 +122,17 @@ class DockerRuntime:
         Not `docker kill`: that counts as a stop by hand and switches the restart policy off (FACTS).
         """
         with self._container(name) as container:
-            before = container.attrs["State"]
-            if not before["Pid"]:
-                raise StackError(f"{name} does not run (Docker says {before['Status']})")
-            self._kill_pid(container, before["Pid"])
-            if before["Paused"]:
+            now = container.attrs["State"]
+            pid = int(now["Pid"])
+            if not pid:
+                raise StackError(f"{name} does not run (Docker says {now['Status']})")
+            self._kill_pid(container, pid)
+            if now["Paused"]:
                 container.unpause()  # a frozen process dies when it is thawed
             deadline = time.monotonic() + KILL_TIMEOUT_S
-            while container.attrs["State"]["Pid"] == before["Pid"]:
+            while container.attrs["State"]["Pid"] == pid:
                 if time.monotonic() > deadline:
-                    raise StackError(f"{name}: process {before['Pid']} survived SIGKILL for {KILL_TIMEOUT_S:.0f} s")
+                    raise StackError(f"{name}: process {pid} survived SIGKILL for {KILL_TIMEOUT_S:.0f} s")
                 time.sleep(0.05)
                 container.reload()
 

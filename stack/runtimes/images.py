@@ -149,7 +149,7 @@ def _build(client: docker.DockerClient, target: str, image: str, say: Say) -> No
     """Docker's classic builder, through its API: there on every daemon, with or without plug-ins of the client."""
     say(f"images: building drillyard/{target} (once; kept until its inputs change)")
     started, lines, step = time.monotonic(), [], ""
-    with _extra_ca() as url:
+    with extra_ca() as url:
         try:
             answer = client.api.build(
                 path=str(CHECKOUT),
@@ -180,8 +180,8 @@ def _build(client: docker.DockerClient, target: str, image: str, say: Say) -> No
 
 
 @contextmanager
-def _extra_ca() -> Iterator[str | None]:
-    """URL of the extra certificates while the build runs; None where none are wanted."""
+def extra_ca() -> Iterator[str | None]:
+    """URL of the extra certificates while a build runs; None where none are wanted. UsageError for a missing file."""
     named = os.environ.get("EXTRA_CA_BUNDLE")
     path = Path(named or os.environ.get("SSL_CERT_FILE", ""))
     if not path.is_file():
