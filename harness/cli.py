@@ -117,8 +117,6 @@ def _number(variable: str) -> int | None:
 
 
 def _stack(options: argparse.Namespace) -> StackOptions:
-    if not 0 <= options.instance <= 255:
-        raise UsageError(f"instance {options.instance}: expected 0 to 255")
     return StackOptions(
         runtime=options.runtime,
         engine=options.engine,

@@ -21,6 +21,7 @@ from typing import Any
 
 from harness import conduct, drill, judge, loading, lock, record
 from harness.commands.options import StackOptions
+from harness.commands.runtime import chosen
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario
@@ -28,7 +29,6 @@ from harness.verdict import Verdict
 from reports import render
 from stack import state
 from stack.runtimes.base import Runtime
-from stack.runtimes.select import select
 
 ROOT = drill.ROOT
 #: Packages whose versions shape what a run measures.
@@ -76,7 +76,7 @@ def resolve(job: Job) -> None:
     """Drill, scenario, runtime and its preconditions: everything that can be wrong before anything is touched."""
     job.drill = drill.load(job.options.drill)
     path = job.options.scenario or ROOT / "scenarios" / f"{job.drill.scenario}.yaml"
-    job.runtime, job.why_runtime = select(job.options.stack.runtime, job.options.stack.topology())
+    job.runtime, job.why_runtime = chosen(job.options.stack)
     job.scenario = loading.load(path, job.options.overrides, job.runtime.topology)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)

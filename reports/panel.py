@@ -35,7 +35,7 @@ def cell(value: object) -> Markup:
     """One value as a table shows it."""
     if value is None:
         return Markup('<span class="nodata">not measured</span>')
-    return Markup.escape(number(value) if isinstance(value, float) else str(value))
+    return Markup.escape(number(value) if isinstance(value, float) else value)
 
 
 def number(value: float, unit: str = "") -> str:

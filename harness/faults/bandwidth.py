@@ -22,9 +22,9 @@ class Bandwidth(LinkFault[Options]):
     Options = Options
     type = "bandwidth"
 
-    def toxic(self) -> Toxic:
+    def toxics(self) -> tuple[Toxic, ...]:
         """Rate in KB/s."""
-        return Toxic("drillyard_bandwidth", "bandwidth", "downstream", {"rate": self.options.rate_kb})
+        return (Toxic("drillyard_bandwidth", "bandwidth", "downstream", {"rate": self.options.rate_kb}),)
 
     def extra_ms(self, before: PathSample) -> float:
         """Half of what the body of the healthy crossing needs at that rate."""

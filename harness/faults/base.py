@@ -73,12 +73,13 @@ class Fault(Protocol):
         """Measure that the effect is gone; waits for it, bounded."""
 
 
-def _remove_toxic(world: World, args: Mapping[str, Any]) -> None:
-    world.toxiproxy.remove(args["proxy"], args["toxic"])
+def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
+    for toxic in args["toxics"]:
+        world.toxiproxy.remove(args["proxy"], toxic)
 
 
 #: What undo records may ask for. Each is idempotent and blocks for a bounded time.
-UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {"remove_toxic": _remove_toxic}
+UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {"remove_toxics": _remove_toxics}
 
 
 def take_back(world: World, undo: Undo) -> None:

@@ -21,10 +21,10 @@ class Latency(LinkFault[Options]):
     Options = Options
     type = "latency"
 
-    def toxic(self) -> Toxic:
+    def toxics(self) -> tuple[Toxic, ...]:
         """Milliseconds, as toxiproxy wants them."""
         delay, jitter = int(self.options.latency * 1000), int(self.options.jitter * 1000)
-        return Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter})
+        return (Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter}),)
 
     def extra_ms(self, before: PathSample) -> float:
         """Four fifths of the smallest delay; more than the look itself lasts shows as a time-out."""

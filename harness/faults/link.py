@@ -1,4 +1,4 @@
-"""What all faults of a network link share: one toxic, and proof by requests that cross the link."""
+"""What all faults of a network link share: toxics, and proof by requests that cross the link."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class LinkFault(Generic[OptionsT]):
-    """A fault of one link. Subclasses give ``Options``, ``toxic`` and ``extra_ms``."""
+    """A fault of one link. Subclasses give ``Options``, ``toxics`` and ``extra_ms``."""
 
     Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
@@ -34,8 +34,8 @@ class LinkFault(Generic[OptionsT]):
         self.id, self.on, self.options = id, on, options
         self.before: PathSample | None = None
 
-    def toxic(self) -> Toxic:
-        """The toxic that makes the fault."""
+    def toxics(self) -> tuple[Toxic, ...]:
+        """What makes the fault."""
         raise NotImplementedError
 
     def extra_ms(self, before: PathSample) -> float:
@@ -48,8 +48,8 @@ class LinkFault(Generic[OptionsT]):
         return [link.name for link in topology.links]
 
     def undo(self) -> Undo:
-        """Remove the toxic."""
-        return Undo(self.id, "remove_toxic", {"proxy": self.on, "toxic": self.toxic().name})
+        """Remove the toxics."""
+        return Undo(self.id, "remove_toxics", {"proxy": self.on, "toxics": [t.name for t in self.toxics()]})
 
     async def measure(self, world: World) -> None:
         """Cross the healthy link once, for comparison; a second try forgives a hiccup."""
@@ -61,8 +61,9 @@ class LinkFault(Generic[OptionsT]):
         raise FaultError(f"{self.on} does not work before the fault ({sample.describe()}): nothing to compare with")
 
     async def inject(self, world: World) -> None:
-        """Add the toxic."""
-        await asyncio.to_thread(world.toxiproxy.add, self.on, self.toxic())
+        """Add the toxics."""
+        for toxic in self.toxics():
+            await asyncio.to_thread(world.toxiproxy.add, self.on, toxic)
 
     async def verify(self, world: World) -> Proof:
         """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers."""
@@ -87,7 +88,7 @@ class LinkFault(Generic[OptionsT]):
         while True:
             after = await self._cross(world)
             listed = await asyncio.to_thread(world.toxiproxy.toxics, self.on)
-            gone = self.toxic().name not in {toxic.name for toxic in listed}
+            gone = not {toxic.name for toxic in listed} & {toxic.name for toxic in self.toxics()}
             if gone and after.outcome == "ok" and (after.e2e_ms or 0) <= limit_ms:
                 return Proof(True, f"{self.on} works as before", before.describe(), after.describe())
             if time.monotonic() > deadline:

@@ -20,9 +20,9 @@ class Reset(LinkFault[Options]):
     Options = Options
     type = "reset"
 
-    def toxic(self) -> Toxic:
+    def toxics(self) -> tuple[Toxic, ...]:
         """Milliseconds until the reset."""
-        return Toxic("drillyard_reset", "reset_peer", "downstream", {"timeout": int(self.options.after * 1000)})
+        return (Toxic("drillyard_reset", "reset_peer", "downstream", {"timeout": int(self.options.after * 1000)}),)
 
     def extra_ms(self, before: PathSample) -> float:
         """A whole answer, however late, is no reset."""

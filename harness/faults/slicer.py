@@ -24,7 +24,7 @@ class Slicer(LinkFault[Options]):
     Options = Options
     type = "slicer"
 
-    def toxic(self) -> Toxic:
+    def toxics(self) -> tuple[Toxic, ...]:
         """Sizes in bytes, delay in microseconds."""
         options = self.options
         attributes = {
@@ -32,7 +32,7 @@ class Slicer(LinkFault[Options]):
             "size_variation": options.variation,
             "delay": int(options.delay * 1_000_000),
         }
-        return Toxic("drillyard_slicer", "slicer", "downstream", attributes)
+        return (Toxic("drillyard_slicer", "slicer", "downstream", attributes),)
 
     def extra_ms(self, before: PathSample) -> float:
         """Half of the pauses that the body of the healthy crossing would be cut by."""

@@ -13,14 +13,21 @@ class Options(Strict):
 
 
 class Timeout(LinkFault[Options]):
-    """Toxiproxy's ``timeout`` with 0: data is swallowed until the toxic is removed."""
+    """Toxiproxy's ``timeout`` with 0, both ways: data is swallowed until the toxics are removed.
+
+    One way would not be silence: with only the answers swallowed, the server still gets the request, ends its answer,
+    and toxiproxy hands that end on as a closed connection (seen with 2.12: EOF after 240 ms).
+    """
 
     Options = Options
     type = "timeout"
 
-    def toxic(self) -> Toxic:
+    def toxics(self) -> tuple[Toxic, ...]:
         """0 = never closes by itself."""
-        return Toxic("drillyard_timeout", "timeout", "downstream", {"timeout": 0})
+        return tuple(
+            Toxic(f"drillyard_timeout_{stream}", "timeout", stream, {"timeout": 0})
+            for stream in ("upstream", "downstream")
+        )
 
     def extra_ms(self, before: PathSample) -> float:
         """An answer, however late, is no silence."""

@@ -8,7 +8,7 @@ from harness.verdict import CheckResult, Verdict
 from harness.view import RunView
 from reports.panel import badge, number, table
 
-ORDER, TITLE = 20, "Checks"
+ORDER, TITLE = 10, "Checks"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:

@@ -10,7 +10,7 @@ from harness.verdict import Verdict
 from harness.view import RunView
 from reports.charts import COLOURS, OUTCOME_COLOURS, Chart, Series, draw
 
-ORDER, TITLE = 10, "Timeline"
+ORDER, TITLE = 20, "Timeline"
 #: Width of a TTFT window: wide enough for a median at a few requests per second.
 WINDOW_S = 2.0
 

@@ -8,7 +8,7 @@ from harness.verdict import Verdict
 from harness.view import RunView
 from reports.panel import badge, table
 
-ORDER, TITLE = 25, "Validity of the run"
+ORDER, TITLE = 15, "Validity of the run"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:

@@ -9,7 +9,7 @@ import pytest
 from harness.errors import AdapterError, FaultError
 from harness.undo import Journal, Undo
 
-ONE, TWO = Undo("one", "remove_toxic", {"proxy": "a"}), Undo("two", "remove_toxic", {"proxy": "b"})
+ONE, TWO = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})
 
 
 def test_open_entries_are_newest_first(tmp_path: Path) -> None:
