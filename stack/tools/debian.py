@@ -172,8 +172,9 @@ def _install(step: Step) -> None:
 
 
 def _recipe() -> str:
+    """This file too: how the packages are unpacked and adapted is part of the result."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
-    return f"{PROGRAMS} {LIBRARIES} {release.get('ID')} {release.get('VERSION_ID')}"
+    return f"{release.get('ID')} {release.get('VERSION_ID')}\n{Path(__file__).read_text()}"
 
 
 PART = Part(
