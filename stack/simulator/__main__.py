@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from types import FrameType
 
@@ -13,24 +14,29 @@ from stack.simulator.engine import Engine
 from stack.simulator.metrics import Metrics
 from stack.simulator.options import Options, parse
 
-# Aborted streams need that long at most to say so; a client that does not read must not hold the process.
-_GOODBYE_S_MAX = 5
-
 
 class _HttpServer(uvicorn.Server):
-    """uvicorn, with vLLM's end: requests in flight are aborted after the drain time."""
+    """uvicorn, with vLLM's end: it goes on listening while the engine drains, then waits for clients to leave."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, drain_s: float) -> None:
         super().__init__(config)
         self._engine, self._drain_s = engine, drain_s
         self._loop = asyncio.get_running_loop()
+        self._ending: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal handler: hands over to the loop, which may be in the middle of anything."""
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_s, self._engine.abort_all)
-        super().handle_exit(sig, frame)
-        # an orderly end: uvicorn would raise the signal again and the process would seem to have been killed
-        self._captured_signals.clear()
+        self._loop.call_soon_threadsafe(self._begin_end)
+
+    def _begin_end(self) -> None:
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end())
+
+    async def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._engine.drain(), self._drain_s)
+        self._engine.end()
+        self.should_exit = True
 
 
 async def serve(options: Options) -> None:
@@ -47,7 +53,6 @@ async def serve(options: Options) -> None:
         access_log=False,
         ws="none",
         lifespan="off",
-        timeout_graceful_shutdown=int(options.shutdown_timeout_s) + _GOODBYE_S_MAX,
     )
     stepping = asyncio.create_task(engine.run())
     serving = asyncio.create_task(_HttpServer(config, engine, options.shutdown_timeout_s).serve())

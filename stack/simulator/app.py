@@ -22,7 +22,7 @@ from stack.simulator.behaviour import Behaviour
 from stack.simulator.engine import Engine
 from stack.simulator.metrics import Metrics
 from stack.simulator.options import Options
-from stack.simulator.protocol import ChatRequest, CompletionRequest, Format, Refusal
+from stack.simulator.protocol import ENGINE_DEAD, ChatRequest, CompletionRequest, Format, Refusal
 from stack.simulator.sequence import Sequence
 from stack.simulator.stream import EventStream, reading
 
@@ -108,6 +108,8 @@ class Server:
         async with reading(self._engine, sequence, request.receive):
             while sequence.finish_reason is None and not sequence.reader_gone:
                 parts += (await sequence.next())[0]
+        if sequence.finish_reason == "error":
+            return JSONResponse(ENGINE_DEAD, status_code=500)
         finish_reason = None if behaviour.silent_truncation else sequence.finish_reason
         return JSONResponse(form.whole("".join(parts), finish_reason, sequence.generated), headers=headers)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -27,6 +29,12 @@ class Behaviour(BaseModel):
     leak_kv_on_cancel: bool = Field(False, description="a cancelled request keeps its KV blocks until switched off")
     zombie_generation: bool = Field(False, description="a cancelled request is generated to its end")
     swallow_503: bool = Field(False, description="an admission refusal is answered as 200 with an empty answer")
+    on_sigterm: Literal["abort", "error", "hang"] = Field(
+        "abort",
+        description="how streams in flight end when the drain time is over: with finish_reason abort, with an error "
+        "event, or not at all until the client leaves. vLLM 0.32 does any of them: its API process kills the engine "
+        "core while that says goodbye",
+    )
     no_cap_check: bool = Field(False, description="max_tokens is obeyed whatever the model length and the cap say")
 
     def changed(self, fields: dict[str, object]) -> Behaviour:

@@ -30,6 +30,8 @@ class Engine:
         self._left: list[Sequence] = []  # readers that went away, to be dropped at the next step
         self._work = asyncio.Event()
         self._warm_at_s = 0.0
+        self._draining = False
+        self._drained = asyncio.Event()
         self.behaviour = Behaviour()
         self.behave(options.behaviour)
 
@@ -55,8 +57,11 @@ class Engine:
     def submit(self, answer: Iterator[str], prompt_tokens: int, max_tokens: int) -> Sequence:
         """Queue a request; its tokens come through ``Sequence.next``."""
         sequence = Sequence(answer, prompt_tokens, max_tokens, self._loop.time())
-        self._waiting.append(sequence)
-        self._work.set()
+        if self._draining:
+            sequence.finish("abort")
+        else:
+            self._waiting.append(sequence)
+            self._work.set()
         return sequence
 
     def release(self, sequence: Sequence) -> None:
@@ -68,10 +73,20 @@ class Engine:
             self._left.append(sequence)
             self._work.set()
 
-    def abort_all(self) -> None:
-        """End every request as vLLM does on SIGTERM: finish_reason abort, inside a stream that began with 200."""
+    async def drain(self) -> None:
+        """Wait until nothing is in flight. What comes from now on is turned away as vLLM does while it shuts down:
+        200, then finish_reason abort."""
+        self._draining = True
+        self._publish()
+        await self._drained.wait()
+
+    def end(self) -> None:
+        """End every request the way ``on_sigterm`` says, inside answers that began with 200."""
+        if self.behaviour.on_sigterm == "hang":
+            self.behave(self.behaviour.changed({"hang": True}))
+            return
         for sequence in (*self._waiting, *self._running):
-            sequence.finish("abort")
+            sequence.finish(self.behaviour.on_sigterm)
             self.blocks.give_back(sequence.blocks)
             sequence.blocks = 0
         self._waiting.clear()
@@ -172,3 +187,5 @@ class Engine:
 
     def _publish(self) -> None:
         self._metrics.scheduled(len(self._running), len(self._waiting), self.blocks.usage)
+        if self._draining and not self.unfinished:
+            self._drained.set()

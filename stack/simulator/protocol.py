@@ -210,6 +210,15 @@ class Format:
         return event(chunk)
 
 
+#: The body of an answer whose engine died under it.
+ENGINE_DEAD = {
+    "error": {
+        "message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        "type": "InternalServerError",
+        "param": None,
+        "code": 500,
+    }
+}
 DONE = b"data: [DONE]\n\n"
 FINGERPRINT = "vllm-0.32.0-simulated"
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from stack.simulator.behaviour import Behaviour
 from stack.simulator.engine import Engine
-from stack.simulator.protocol import DONE, Format, event
+from stack.simulator.protocol import DONE, ENGINE_DEAD, Format, event
 from stack.simulator.sequence import Sequence
 
 
@@ -65,6 +65,10 @@ class EventStream:
             fresh, finish_reason = await sequence.next()
             if sequence.reader_gone:
                 return
+            if finish_reason == "error":
+                yield event(ENGINE_DEAD)
+                yield DONE
+                return
             if not begun:
                 yield form.role_event()
                 begun = True
@@ -86,8 +90,7 @@ class EventStream:
             if cut is not None and count >= cut:
                 raise BrokenOff
             if spoil is not None and count >= spoil:
-                error = {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}
-                yield event({"error": error})
+                yield event(ENGINE_DEAD)
                 yield DONE
                 return
             yield part

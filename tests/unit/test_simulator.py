@@ -110,15 +110,20 @@ def test_batch_is_limited() -> None:
     asyncio.run(scenario())
 
 
-def test_abort_ends_running_and_waiting() -> None:
-    """Everybody is told, and every block is free."""
+def test_end_reaches_running_and_waiting() -> None:
+    """Everybody is told, every block is free, and what still comes is turned away."""
 
     async def scenario() -> None:
         async with stepping(max_num_seqs=1) as engine:
             crowd = [engine.submit(repeat("x"), 4, 10**6) for _ in range(3)]
             await crowd[0].next()
-            engine.abort_all()
+            draining = asyncio.create_task(engine.drain())
+            await asyncio.sleep(0)
+            assert not draining.done()
+            engine.end()
+            await draining
             assert [await finished(sequence) for sequence in crowd] == ["abort"] * 3
             assert engine.idle
+            assert await finished(engine.submit(repeat("x"), 4, 4)) == "abort"
 
     asyncio.run(scenario())

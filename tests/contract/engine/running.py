@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
@@ -92,10 +93,23 @@ class RunningEngine:
         """Switch the simulator."""
         self.client.post("/simulator/behaviour", json=switches).raise_for_status()
 
-    def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """End the process; its exit status."""
-        self.process.send_signal(signal_number)
-        return self.process.wait(30)
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """While the engine core stands still behind its API server."""
+        if self.kind == "sim":
+            self.behave(hang=True)
+            yield
+            self.behave(hang=False)
+            return
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        cores = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+        for core in cores:
+            core.suspend()
+        try:
+            yield
+        finally:
+            for core in cores:
+                core.resume()
 
 
 class Stream:
