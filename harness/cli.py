@@ -67,9 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("drill", metavar="DRILL")
     one.add_argument("--scenario", type=Path, metavar="FILE", help="another scenario than the drill's own")
     one.add_argument("--seed", type=int, help="repeat the draws of an earlier run")
-    one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load generator processes [WORKERS]")
-    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                     help="change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s")  # fmt: skip
+    one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load processes [WORKERS]")
+    set_help = "change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s"
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=set_help)
     one.set_defaults(do=_run)
 
     for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
@@ -91,15 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stack_arguments() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--runtime", choices=("auto", "process", "docker"), default=_word("RUNTIME", "auto"),
-                        help="where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]")  # fmt: skip
-    shared.add_argument("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
-    shared.add_argument("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
-    shared.add_argument("--model", default=_word("MODEL", "v1"), help="v1, v2, bad, slow, a path or a hub id [MODEL]")
-    shared.add_argument("--defect", action="append", dest="defects", choices=sorted(DEFECTS), metavar="NAME",
-                        default=[], help=f"break the stack's configuration on purpose: {', '.join(sorted(DEFECTS))}")  # fmt: skip
+def _stack_arguments() -> _Parser:
+    shared = _Parser(add_help=False)
+    add, known = shared.add_argument, ", ".join(sorted(DEFECTS))
+    runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
+    add("--runtime", choices=("auto", "process", "docker"), default=_word("RUNTIME", "auto"), help=runtime)
+    add("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
+    add("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--model", default=_word("MODEL", "v1"), help="v1, v2, bad, slow, a path or a hub id [MODEL]")
+    defect = f"break the stack's configuration on purpose: {known}"
+    add("--defect", action="append", dest="defects", choices=sorted(DEFECTS), metavar="NAME", default=[], help=defect)
     return shared
 
 

@@ -20,9 +20,9 @@ def held(path: Path, holder: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UsageError(
-                f"this stack is in use by {file.read().strip() or 'somebody'} ({path}): wait for it, or use another INSTANCE"
-            ) from None
+            holder_now = file.read().strip() or "somebody"
+            hint = "wait for it, or use another INSTANCE"
+            raise UsageError(f"this stack is in use by {holder_now} ({path}): {hint}") from None
         file.truncate(0)
         file.write(f"{holder} (pid {os.getpid()})")
         file.flush()
