@@ -125,7 +125,7 @@ class Master:
             raise LoadFailed(f"workers that broke: {sorted(self._crashed)}, that never reported their end: {silent}")
 
     def _wait(self, done: Callable[[], bool], limit_s: float, stop: Event, dead_end_it: bool = True) -> bool:
-        """Until ``done()``. False after ``limit_s``, at ``stop``, or when all (``dead_end_it``: some) workers are dead."""
+        """Until ``done()``. False after ``limit_s``, at ``stop``, or when all (``dead_end_it``: some) workers died."""
         deadline_s = time.monotonic() + limit_s
         while not done():
             dead = [worker.poll() is not None for worker in self._workers]

@@ -1,6 +1,6 @@
 """A scripted service for the load generator's tests, in a process of its own: DNS and an SSE server.
 
-``python tests/integration/load_service.py ADDRESS`` prints ``HTTP_PORT DNS_PORT`` and serves until its stdin closes. What
+``python load_service.py ADDRESS`` prints ``HTTP_PORT DNS_PORT`` and serves until its stdin closes. What
 a request gets is in its prompt: ``"case:NAME"`` (see ``CASES``). Requests are written to stderr as JSON lines.
 """
 

@@ -30,14 +30,14 @@ def test_late_arrivals_are_sent_very_late_ones_are_not(tmp_path: Path) -> None:
     """Lateness is recorded, not hidden; beyond ten seconds the request is not sent and says whose fault that is."""
     job = make_job(tmp_path / "run", LOAD)
     generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
-    tally, rows = run(job.folder, generator, behind_s=BEHIND_S + 2, during_s=0.5)
+    tally, rows = run(job.folder, generator, behind_s=BEHIND_S + 2, during_s=1.5)
     late = rows[rows.outcome == "not_sent"]
     assert set(late.subtype) == {"generator_behind"}
     assert late.schedule_lag_ms.min() > BEHIND_S * 1000
-    assert 35 <= len(late) <= 45
+    assert len(late) >= 40  # two seconds of arrivals, and what came while this machine was busy
     sent = rows[rows.outcome == "dns_error"]
-    assert len(sent) >= 195
-    assert sent.schedule_lag_ms.max() > 5000
+    assert len(sent) > 100
+    assert 5000 < sent.schedule_lag_ms.max() <= BEHIND_S * 1000 * 1.05
     assert tally.scheduled == rows.final.sum() == len(rows)
     assert tally.scheduled - tally.started == len(late)
 

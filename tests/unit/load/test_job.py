@@ -34,7 +34,6 @@ def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
         ({"keys_file": "/nonexistent/keys.json"}, "/nonexistent/keys.json"),
         ({"questions": None}, "eval prompts"),
         ({"drain_s": -1}, "drain_s"),
-        ({"load": {"rate": 1, "cohorts": [{"name": "a", "shrae": 2}]}}, "shrae"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -42,6 +41,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], said: st
     folder = write_job(tmp_path, {}, **change) if "questions" not in change else without_questions(tmp_path)
     with pytest.raises(UsageError, match=said):
         read_job(folder)
+
+
+def test_unknown_key_of_the_load_is_refused(tmp_path: Path) -> None:
+    """A misspelt key would silently change the load."""
+    path = write_job(tmp_path, {}) / "load.json"
+    path.write_text(path.read_text().replace('"share"', '"shrae"'))
+    with pytest.raises(UsageError, match="shrae"):
+        read_job(tmp_path)
 
 
 def without_questions(folder: Path) -> Path:
