@@ -36,7 +36,7 @@ help: ## this list
 	@$(PYTHON) stack/tools/bootstrap.py
 
 setup: .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
-	@$(SET_UP) --runtime $(RUNTIME) --engine $(ENGINE)
+	@$(SET_UP) --runtime $(RUNTIME) --engine $(ENGINE) $(if $(MODEL),--model $(MODEL))
 
 chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
 	@$(PY) -m stack.tools chromium

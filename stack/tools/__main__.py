@@ -23,12 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--runtime", choices=("auto", "process", "docker"), default=os.environ.get("RUNTIME") or "auto")
     parser.add_argument("--engine", choices=("vllm", "sim"), default=os.environ.get("ENGINE") or "vllm")
+    parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)
     progress = Progress()
     try:
-        parts = browser() if chosen.what == "chromium" else parts_for(_runtime(chosen.runtime), chosen.engine)
+        if chosen.what == "chromium":
+            parts = browser()
+        else:
+            parts = parts_for(_runtime(chosen.runtime), chosen.engine, chosen.model)
         if bring(parts, progress):
-            progress.say(f"set-up: everything is there ({', '.join(part.title for part in parts)})")
+            there = ", ".join(part.title for part in parts) or "nothing is needed"
+            progress.say(f"set-up: everything is there ({there})")
     except DrillyardError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return error.exit_code

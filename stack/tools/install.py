@@ -10,14 +10,15 @@ from stack.tools.part import Part
 from stack.tools.progress import Progress
 
 
-def parts_for(runtime: str, engine: str) -> tuple[Part, ...]:
-    """The parts that a stack with this runtime (process, docker) and engine (vllm, sim) needs, in order.
+def parts_for(runtime: str, engine: str, model: str) -> tuple[Part, ...]:
+    """The parts that a stack with this runtime (process, docker), engine (vllm, sim) and model needs, in order.
 
-    Docker brings the programs in its images; the models are trained on the machine either way and mounted.
+    Docker brings the programs in its images; our own models are trained on the machine either way and mounted. A
+    model that is a path or a hub id needs no training.
     """
     programs = (debian.PART, toxiproxy.PART) if runtime == "process" else ()
     environment = (vllm.PART,) if (runtime, engine) == ("process", "vllm") else ()
-    weights = (models.PART,) if engine == "vllm" else ()
+    weights = (models.PART,) if engine == "vllm" and model in models.NAMES else ()
     return (*programs, *environment, *weights)
 
 

@@ -101,9 +101,9 @@ def test_interrupted_install_leaves_no_stamp(tools: Path, workshop: Workshop, pr
     assert not workshop.part("a", "1").is_current()
 
 
-def names(runtime: str, engine: str) -> list[str]:
+def names(runtime: str, engine: str, model: str = "v1") -> list[str]:
     """Names of the parts in their order."""
-    return [part.name for part in parts_for(runtime, engine)]
+    return [part.name for part in parts_for(runtime, engine, model)]
 
 
 def test_each_use_brings_what_it_needs_and_no_more() -> None:
@@ -112,6 +112,7 @@ def test_each_use_brings_what_it_needs_and_no_more() -> None:
     assert names("process", "sim") == ["debian", "toxiproxy"]
     assert names("docker", "vllm") == ["models"]
     assert names("docker", "sim") == []
+    assert names("process", "vllm", "some/model-on-a-hub") == ["debian", "toxiproxy", "vllm"]
 
 
 HOLDER = """
@@ -152,25 +153,25 @@ def test_command_line_reports_failure_in_words(
 ) -> None:
     """A part that cannot be had ends it with 64 and the reason, without a traceback."""
     workshop.broken.add("a")
-    monkeypatch.setattr(command_line, "parts_for", lambda runtime, engine: (workshop.part("a"),))
+    monkeypatch.setattr(command_line, "parts_for", lambda *use: (workshop.part("a"),))
     assert command_line.main(["install", "--runtime", "process"]) == 64
     assert capsys.readouterr().err == "set-up: a could not be had\n"
 
 
 @pytest.mark.parametrize("runtime", ["process", "docker"])
-def test_command_line_passes_runtime_and_engine(
+def test_command_line_passes_the_use_on(
     runtime: str, tools: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was asked for decides what is brought."""
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, ...]] = []
 
     def _parts(*use: str) -> tuple[Part, ...]:
-        asked.append((use[0], use[1]))
+        asked.append(use)
         return (workshop.part("a"),)
 
     monkeypatch.setattr(command_line, "parts_for", _parts)
-    assert command_line.main(["install", "--runtime", runtime, "--engine", "sim"]) == 0
-    assert asked == [(runtime, "sim")]
+    assert command_line.main(["install", "--runtime", runtime, "--engine", "sim", "--model", "v2"]) == 0
+    assert asked == [(runtime, "sim", "v2")]
 
 
 def test_browser_is_apart() -> None:
