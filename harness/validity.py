@@ -141,12 +141,21 @@ def faults_proven(view: RunView) -> Iterator[Finding]:
 def nobody_restarted(view: RunView) -> Iterator[Finding]:
     """Did components restart that nobody had told to?"""
     name = "no unordered restarts"
-    for event in view.events("component_restarted"):
-        component = str(event.data.get("component"))
-        if not any(_covers(span, component, event, view) for span in view.phases):
-            yield _bad(name, f"{component} restarted at {event.t_s:.1f} s, which nobody had ordered", EVERYTHING)
+    for component, t_s in sorted(_restarts(view), key=lambda restart: restart[1]):
+        if not any(_covers(span, component, t_s, view) for span in view.phases):
+            yield _bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
             return
     yield _good(name, "no component restarted unless a fault had told it to")
+
+
+def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
+    """Component and time of every restart: from events, and from the runtime's counters."""
+    for event in view.events("component_restarted"):
+        yield str(event.data.get("component")), event.t_s
+    for component in view.components:
+        samples = view.metrics(component, "restarts_total")
+        for t_s in samples["t_s"][samples["value"].diff().gt(0)]:
+            yield component, float(t_s)
 
 
 _RULES = (
@@ -214,9 +223,9 @@ def _overlaps(span: PhaseSpan, left: float, right: float) -> bool:
     return left < (span.fault_end_s if span.fault_end_s is not None else np.inf) and right > span.fault_start_s
 
 
-def _covers(span: PhaseSpan, component: str, event: Event, view: RunView) -> bool:
+def _covers(span: PhaseSpan, component: str, t_s: float, view: RunView) -> bool:
     """Whether a restart lies in the time of a fault on that component."""
-    return span.fault_start_s is not None and _hit(span, component, view) and _overlaps(span, event.t_s, event.t_s)
+    return span.fault_start_s is not None and _hit(span, component, view) and _overlaps(span, t_s, t_s)
 
 
 def _good(name: str, why: str, **extra: object) -> Finding:

@@ -44,7 +44,8 @@ class GatewayProbe:
 
 
 def parse(gateway: str, text: str) -> list[Row]:
-    """Rows of the serving backends' servers; pinned backends (``pin-…``) are the harness' own and left out.
+    """Rows of the serving backends' servers. Pinned backends (``pin-…``) are the harness' own and left out, and so are
+    the links behind them (``link-…``): they would count every upstream request twice, and health checks too.
 
     A server that stands in several serving backends is up only when it is up in all of them; its counters add up.
     """
@@ -53,7 +54,7 @@ def parse(gateway: str, text: str) -> list[Row]:
     for line in csv.DictReader(io.StringIO(text.removeprefix("# "))):
         if line["svname"] in ("FRONTEND", "BACKEND") or not line["svname"].startswith("replica-"):
             continue
-        if line["pxname"].startswith("pin-"):
+        if line["pxname"].startswith(("pin-", "link-")):
             continue
         server = line["svname"]
         alive = 1.0 if line["status"].startswith(("UP", "no check")) else 0.0

@@ -28,6 +28,7 @@ serve,replica-1,1,2,50,UP,100,3,1,
 serve,replica-2,0,0,40,DOWN,100,4,2,
 serve,BACKEND,0,2,90,UP,200,7,3,
 pin-replica-2,replica-2,0,0,9,no check,1,0,0,
+link-replica-2-stream,replica-2,0,0,70,no check,1,0,0,
 """
 
 
@@ -41,7 +42,7 @@ def test_engine_page_is_summed_over_labels() -> None:
 
 
 def test_gateway_statistics_leave_pinned_servers_out() -> None:
-    """The harness' own pinned backends are no serving capacity."""
+    """The harness' own pinned backends are no serving capacity, and links would count requests a second time."""
     rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
     assert rows["server_up", "server=replica-1"] == 1.0
     assert rows["server_up", "server=replica-2"] == 0.0

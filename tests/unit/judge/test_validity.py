@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness import drill, judge
@@ -79,6 +80,11 @@ def _restart(run: Run) -> None:
     run.events.append({"t_s": 33.0, "kind": "component_restarted", "component": "replica-2"})
 
 
+def _restart_counted(run: Run) -> None:
+    rows = [(t_s, "gateway-a", "restarts_total", "", float(t_s > 75)) for t_s in range(0, 140, 5)]
+    run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=run.metrics.columns)], ignore_index=True)
+
+
 FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_drop_phase_end, "run complete", "*"),
     (_interrupt, "run complete", "*"),
@@ -94,6 +100,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_heal_unproven, "fault in one-replica", "fault:one-replica"),
     (_never_injected, "fault in all-replicas", "fault:all-replicas"),
     (_restart, "no unordered restarts", "*"),
+    (_restart_counted, "no unordered restarts", "*"),
 ]
 
 
