@@ -4,6 +4,7 @@
 gateway-a/, gateway-b/                      haproxy.cfg, keys.map, guard.lua
 toxiproxy/toxiproxy.json                    one proxy per link
 dns/                                        pdns.conf, named.conf, service.zone
+exporter/                                   exporter.json
 prometheus/, alertmanager/                  prometheus.yml, rules.yml; alertmanager.yml
 exporter/exporter.json                      whom to ask, which logs to read
 =========================================== ===================================================================
@@ -24,6 +25,7 @@ import jinja2
 from stack import state
 from stack.dns import zone
 from stack.exporter.config import exporter_files
+from stack.exporter.config import exporter_files
 from stack.gateway import errors
 from stack.keys import Keys
 from stack.monitoring import monitoring
@@ -37,9 +39,9 @@ _DEFECT_TIMEOUT_S = 600.0
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
 _BUFFER_RESERVE_BYTES = 32768
 
-#: One line per request, JSON. Times in ms, -1 where a request never got so far. ``t`` is wall-clock ms.
+#: One line per request, JSON. Times in ms, -1 where a request never got so far. ``t_ms`` is the wall clock's.
 _LOG_FIELDS = {
-    "t": "%Ts%ms",
+    "t_ms": "%Ts%ms",
     "gateway": '"{gateway}"',
     "request_id": '"%ID"',
     "key_id": '"%[var(txn.key_id)]"',
@@ -50,10 +52,10 @@ _LOG_FIELDS = {
     "status": "%ST",
     "termination_state": '"%ts"',
     "retries": '"%rc"',  # «+2»: the last one went to another replica
-    "stream": "%[var(txn.stream,0)]",
-    "asked_tokens": "%[var(txn.asked_tokens,0)]",
+    "stream": '"%[var(txn.stream,0)]"',  # quoted, as the next: «-» where no request could be read
+    "asked_tokens": '"%[var(txn.asked_tokens,0)]"',
     "request_ms": "%TR",
-    "queue_ms": "%Tw",
+    "queue_ms": "%[lua.queue_ms]",
     "connect_ms": "%Tc",
     "answer_ms": "%Tr",
     "total_ms": "%Ta",
@@ -74,6 +76,7 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     files: dict[str, dict[str, str]] = {name: _gateway(topology, keys, name) for name in GATEWAYS}
     files["toxiproxy"] = {"toxiproxy.json": json.dumps(_proxies(topology), indent=2) + "\n"}
     files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
+    files["exporter"] = exporter_files(topology)
     files["prometheus"] = monitoring.prometheus_files(topology)
     files["alertmanager"] = monitoring.alertmanager_files(topology)
     files["exporter"] = exporter_files(topology)
@@ -134,6 +137,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "config_path": "@CONFIG@",
         "admin_socket": admin_socket(topology, gateway),
         "bind_address": _bind_address(topology, component),
+        "service_socket": _socket(topology, gateway, "service"),
         "http_port": component.ports["http"],
         "metrics_port": component.ports["metrics"],
         "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
@@ -168,9 +172,13 @@ def _server(topology: Topology, gateway: str, replica: str) -> dict[str, str]:
     return {
         "name": replica,
         "address": address,
-        # Abstract sockets need no file and end with their process; the name keeps stacks of one host apart.
-        "socket": f"abns@drillyard-{topology.instance}-{gateway}-{replica}",
+        "socket": _socket(topology, gateway, replica),
     }
+
+
+def _socket(topology: Topology, gateway: str, name: str) -> str:
+    """An abstract socket: needs no file, ends with its process, and its name keeps stacks of one host apart."""
+    return f"abns@drillyard-{topology.instance}-{gateway}-{name}"
 
 
 def _log_format(gateway: str) -> str:

@@ -180,13 +180,17 @@ local function asked_tokens(fields, cap)
   return asked and asked * copies or cap
 end
 
+local function now_ms()
+  local now = core.now()
+  return now.sec * 1000 + now.usec / 1000
+end
+
 -- key id -> {level = tokens used, at_s = when that was right}. As many entries as there are keys.
 local buckets = {}
 
 -- Takes `tokens` from the key's bucket, which holds one minute's worth and refills steadily. False if they are not there.
 local function charge(key_id, tokens, per_minute)
-  local now = core.now()
-  local now_s = now.sec + now.usec / 1e6
+  local now_s = now_ms() / 1000
   local bucket = buckets[key_id] or {level = 0, at_s = now_s}
   local level = math.max(0, bucket.level - (now_s - bucket.at_s) * per_minute / 60)
   local fits = level + tokens <= per_minute
@@ -222,16 +226,15 @@ end, 2)
 -- The request id: the client's own where it is fit for logs and JSON, else a new one.
 core.register_fetches("request_id", function(txn)
   local given = txn.f:req_hdr("x-request-id")
-  if given and #given <= 128 and given:find("^[%w._:-]+$") then return given end
+  if given and #given <= 64 and given:find("^[%w._:-]+$") then return given end
   return txn.f:uuid()
 end)
 
--- Whether the gateway has waited for at least the first-byte time-out: sets a dropped connection apart from silence.
+-- Whether the gateway has waited for the first-byte time-out (less a tick): sets a dropped connection apart from silence.
 local function waited_too_long(txn)
   local begun_ms, limit_ms = txn:get_var("txn.begun_ms"), txn:get_var("txn.first_byte_timeout_ms")
   if not begun_ms or not limit_ms then return false end
-  local now = core.now()
-  return now.sec * 1000 + now.usec / 1000 - begun_ms >= limit_ms
+  return now_ms() - begun_ms >= 0.9 * limit_ms
 end
 
 -- What goes wrong behind the gateway, in words: error code and message of a 502 (which becomes a 504 when late).
@@ -253,7 +256,8 @@ local failures = {}
 
 core.register_action("link_answered", {"tcp-res"}, function(_, replica) failures[replica] = 0 end, 1)
 
-core.register_action("link_failed", {"tcp-res"}, function(_, replica, limit)
+core.register_action("link_failed", {"tcp-res"}, function(txn, replica, limit)
+  if not txn.req:may_recv() then return end  -- it was the client who left
   failures[replica] = (failures[replica] or 0) + 1
   if failures[replica] >= tonumber(limit) then
     failures[replica] = 0
@@ -261,3 +265,46 @@ core.register_action("link_failed", {"tcp-res"}, function(_, replica, limit)
     core.backends["replicas"].servers[replica]:check_force_down()
   end
 end, 2)
+
+-- Time in the queue: from the last rule to the first link. HAProxy's own %Tw counts earlier attempts as queueing.
+local waits, tickets = {}, 0
+
+core.register_action("enter_queue", {"http-req"}, function(txn)
+  tickets = tickets + 1
+  waits[tickets] = {since_ms = now_ms()}
+  txn:set_var("txn.ticket", tickets)
+end)
+
+-- Reads the header X-Drillyard-Link: sets txn.kind, which says how long the link waits; health checks have none.
+core.register_action("link_reached", {"tcp-req"}, function(txn)
+  local head = txn.f:req_payload(0, 0):match("^.-\r\n\r\n"):lower()
+  local kind, ticket = head:match("\r\nx%-drillyard%-link: ([%a-]+) (%d+)\r\n")
+  txn:set_var("txn.kind", kind or "check")
+  local wait = waits[tonumber(ticket)]
+  if wait and not wait.queue_ms then wait.queue_ms = now_ms() - wait.since_ms end
+end)
+
+-- For the log, once a request: ms in the queue, -1 where it never got so far.
+core.register_fetches("queue_ms", function(txn)
+  local ticket = txn:get_var("txn.ticket")
+  local wait = ticket and waits[ticket]
+  if not wait then return -1 end
+  waits[ticket] = nil
+  return math.floor(wait.queue_ms or now_ms() - wait.since_ms)
+end)
+
+-- Answers what is no HTTP request, or not yet one: no rule of the service ever sees it.
+local function register_refusal(name, status, type, code, message)
+  core.register_service(name, "tcp", function(applet)
+    local id = applet.f:uuid()
+    local body = string.format('{"error": {"type": "%s", "code": "%s", "message": "%s", "request_id": "%s"}}',
+      type, code, message, id)
+    applet:send(string.format("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+      .. "Connection: close\r\nX-Request-Id: %s\r\n\r\n%s", status, #body, id, body))
+  end)
+end
+
+register_refusal("bad_request", "400 Bad Request", "invalid_request_error", "bad_request",
+  "This is no valid HTTP request: check its first line, its headers and its Content-Length.")
+register_refusal("request_timeout", "408 Request Timeout", "timeout_error", "request_timeout",
+  "The request did not arrive completely in time. Send it again.")

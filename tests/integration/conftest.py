@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from stack.runtimes.process import ProcessRuntime
+from tests.integration import simulated_stack
 from tests.integration.gateway_stack import GatewayStack, started
 
 
@@ -28,3 +30,10 @@ def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
     """One gateway stack for a whole module whose tests leave it as it was."""
     with started(tmp_path_factory.mktemp("gateway")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def sim_stack() -> Iterator[ProcessRuntime]:
+    """A whole stack on the simulator in the process runtime, warm for the session; tests leave it as it was."""
+    with simulated_stack.free_topology() as topology, simulated_stack.started(topology) as runtime:
+        yield runtime

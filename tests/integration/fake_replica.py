@@ -85,7 +85,7 @@ def _handler(replica: FakeReplica) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        def log_message(self, format: str, *args: Any) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -111,9 +111,8 @@ def _handler(replica: FakeReplica) -> type[BaseHTTPRequestHandler]:
                 self.answer(int(replica.mode), b'{"error":{"message":"from the engine"}}')
             elif b'"stream": true' in body:
                 self.stream(seen)
-            else:
-                if replica.hold(self.connection, seen, replica.gap_s):
-                    self.answer(200, json.dumps({"choices": []}).encode())
+            elif replica.hold(self.connection, seen, replica.gap_s):
+                self.answer(200, json.dumps({"choices": []}).encode())
 
         def answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

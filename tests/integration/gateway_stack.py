@@ -53,17 +53,19 @@ class GatewayStack:
         return self.client.post(path, content=content, headers={"Content-Type": "application/json", **sent})
 
     def raw(self, request: bytes) -> bytes:
-        """Send bytes that no client library would, read until the gateway closes or 3 s have passed."""
+        """Send bytes that no client library would, read until the gateway closes (it must)."""
         gateway = self.topology.component("gateway-a")
         with socket.create_connection((gateway.address, gateway.ports["http"]), timeout=3) as connection:
             connection.sendall(request)
-            found = b""
-            try:
-                while block := connection.recv(65536):
-                    found += block
-            except TimeoutError:
-                pass
-            return found
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def begin(self, body: Any) -> socket.socket:
+        """A connection on which ``body`` has been posted with the operator's key; closing it is a cancel."""
+        gateway, content = self.topology.component("gateway-a"), json.dumps(body).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEYS.operator}\r\n"
+        connection = socket.create_connection((gateway.address, gateway.ports["http"]), timeout=5)
+        connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        return connection
 
     def seen(self) -> int:
         """How many requests reached a replica."""
@@ -88,8 +90,14 @@ class GatewayStack:
         httpx.post(f"{api}/proxies/{link}/toxics", json=toxic, trust_env=False).raise_for_status()
 
     def heal(self) -> None:
-        """Remove all toxics."""
-        httpx.post(self.topology.component("toxiproxy").url("api", "/reset"), trust_env=False).raise_for_status()
+        """Remove all toxics by making every proxy anew: removing a toxic waits for what it holds back."""
+        base = self.topology.component("toxiproxy").url("api", "/proxies")
+        with httpx.Client(base_url=base, trust_env=False) as api:
+            for name, proxy in api.get("").json().items():
+                if proxy["toxics"]:
+                    api.delete(f"/{name}").raise_for_status()
+                    fresh = {field: proxy[field] for field in ("name", "listen", "upstream", "enabled")}
+                    api.post("", json=fresh).raise_for_status()
 
     def server_up(self, replica: str) -> bool:
         """Whether gateway-a sends requests to ``replica``, by its statistics."""
@@ -138,9 +146,12 @@ def listening(address: str, port: int) -> bool:
 
 @contextmanager
 def started(
-    folder: Path, policy: GatewayPolicy = QUICK, defects: frozenset[str] = frozenset(), gateways: tuple[str, ...] = ("gateway-a",),
-    replicas: tuple[str, ...] = REPLICAS, **changes: Any,
-) -> Iterator[GatewayStack]:  # fmt: skip
+    folder: Path,
+    policy: GatewayPolicy = QUICK,
+    defects: frozenset[str] = frozenset(),
+    gateways: tuple[str, ...] = ("gateway-a",),
+    **changes: Any,
+) -> Iterator[GatewayStack]:
     """Start it all; ``changes`` to the policy. Ready when the gateways and links accept connections."""
     topology = Topology(instance=INSTANCE, gateway_policy=replace(policy, **changes), defects=defects)
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +159,7 @@ def started(
     state.make_private(state.socket_folder(topology))
     toxiproxy = topology.component("toxiproxy")
     with ExitStack() as stack:
-        fakes = {name: FakeReplica(topology.component(name).address) for name in replicas}
+        fakes = {name: FakeReplica(topology.component(name).address) for name in REPLICAS}
         for fake in fakes.values():
             stack.callback(fake.close)
         arguments = ["-host", toxiproxy.address, "-port", str(toxiproxy.ports["api"])]

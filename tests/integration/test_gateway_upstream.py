@@ -1,0 +1,336 @@
+"""What a gateway does when replicas are slow, silent, broken or busy: real HAProxy and toxiproxy, fake replicas."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from stack import state
+from tests.integration.fake_replica import until
+from tests.integration.gateway_stack import KEYS, QUICK, GatewayStack, chat
+from tests.integration.test_gateway_requests import assert_refused
+
+Start = Callable[..., GatewayStack]
+STREAM = chat(stream=True)
+FIRST_BYTE_S = QUICK.first_byte_timeout_s
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the seconds it took."""
+    begun = time.monotonic()
+    return call(), time.monotonic() - begun
+
+
+def waiting(stack: GatewayStack) -> int:
+    """How many requests wait in gateway-a's queue."""
+    metrics = httpx.get(stack.topology.component("gateway-a").url("metrics", "/metrics"), trust_env=False).text
+    (line,) = [line for line in metrics.splitlines() if line.startswith('haproxy_backend_current_queue{proxy="replicas"}')]
+    return int(line.split()[-1])
+
+
+@pytest.mark.parametrize("mode", ["hang", "drop", "502", "503", "504"])
+def test_a_failure_is_retried_on_the_other_replica(gateway_stack: Start, mode: str) -> None:
+    """Whatever one replica does wrong before its first byte, the client gets the other one's answer."""
+    stack = gateway_stack()
+    stack.replicas["replica-1"].mode = mode
+    for n in range(4):
+        answer = stack.post(STREAM, X_Request_Id=f"{mode}-{n}")
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-drillyard-replica"] == "replica-2"
+    assert any(stack.logged(f"{mode}-{n}")["retries"].startswith("+") for n in range(4))
+    assert len(stack.replicas["replica-1"].seen) > 0
+
+
+def test_a_link_slower_than_the_limit_is_left_behind(gateway_stack: Start) -> None:
+    """Latency far above the limit on one link: users wait one first-byte time-out at most, then not at all."""
+    stack = gateway_stack()
+    stack.toxic("gateway-a-to-replica-2", type="latency", attributes={"latency": 20_000})
+    slowest = 0.0
+    for _ in range(6):
+        answer, took_s = timed(lambda: stack.post(STREAM))
+        assert answer.status_code == 200
+        slowest = max(slowest, took_s)
+    assert FIRST_BYTE_S <= slowest < 2 * FIRST_BYTE_S
+    until(lambda: not stack.server_up("replica-2"), 5, "taken out")
+    assert timed(lambda: stack.post(STREAM))[1] < FIRST_BYTE_S / 2
+    stack.heal()
+    until(lambda: stack.server_up("replica-2"), 10, "back in")
+    until(lambda: stack.post(STREAM).headers["x-drillyard-replica"] == "replica-2", 5, "used again")
+
+
+def test_a_replica_that_passes_its_checks_and_fails_requests_is_taken_out(gateway_stack: Start) -> None:
+    """The passive checks: failures in a row open the breaker although /health is fine; the active ones close it."""
+    stack = gateway_stack(check_interval_s=1.0, check_rise=2)
+    deaf = stack.replicas["replica-1"]
+    deaf.mode = "hang"
+
+    def taken_out() -> bool:
+        assert stack.post(STREAM).status_code == 200
+        return not stack.server_up("replica-1")
+
+    until(taken_out, 5, "taken out")
+    assert len(deaf.seen) == QUICK.passive_error_limit
+    deaf.mode = "ok"
+    until(lambda: stack.server_up("replica-1"), 10, "back in")
+
+
+def test_shedding_does_not_open_the_breaker(gateway_stack: Start) -> None:
+    """503 is how an engine sheds load: it is passed on with Retry-After, and the replica stays in."""
+    stack = gateway_stack()
+    for replica in stack.replicas.values():
+        replica.mode = "503"
+    for _ in range(2 * QUICK.passive_error_limit):
+        answer = stack.post(STREAM)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == str(QUICK.retry_after_s)
+        assert answer.json()["error"]["message"] == "from the engine"
+    assert stack.server_up("replica-1")
+    assert stack.server_up("replica-2")
+
+
+def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
+    """Clients that leave before the first byte say nothing about the replica."""
+    stack = gateway_stack(first_byte_timeout_s=3.0, check_interval_s=5.0)
+    for replica in stack.replicas.values():
+        replica.mode = "hang"
+    for _ in range(4 * QUICK.passive_error_limit):
+        before = stack.seen()
+        with stack.begin(STREAM):
+            until(lambda before=before: stack.seen() > before, 3, "at a replica")
+    until(lambda: all(s.cancelled.is_set() for r in stack.replicas.values() for s in r.seen), 3, "cancelled")
+    assert stack.server_up("replica-1")
+    assert stack.server_up("replica-2")
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "code"), [("hang", 504, "upstream_timeout"), ("drop", 502, "upstream_failed")]
+)
+def test_all_replicas_bad_is_said_in_time(gateway_stack: Start, mode: str, status: int, code: str) -> None:
+    """Every attempt spent, a reused client connection or not: a JSON error with Retry-After, never silence."""
+    stack = gateway_stack(check_interval_s=30.0, passive_error_limit=1000)
+    assert stack.post(STREAM).status_code == 200
+    for replica in stack.replicas.values():
+        replica.mode, replica.seen = mode, []
+    answer, took_s = timed(lambda: stack.post(STREAM))
+    assert_refused(answer, status, code)
+    assert stack.seen() == QUICK.retries + 1
+    assert took_s < (QUICK.retries + 1.5) * FIRST_BYTE_S
+    assert all(len(replica.seen) > 0 for replica in stack.replicas.values())
+
+
+def test_no_replica_left_is_503_and_not_ready(gateway_stack: Start) -> None:
+    """With every replica out: 503 with Retry-After, /readyz says so, /livez stays up; all is well after the heal."""
+    stack = gateway_stack()
+    for replica in stack.replicas:
+        stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
+    until(lambda: stack.client.get("/readyz").status_code == 503, 5, "not ready")
+    assert_refused(stack.client.get("/readyz"), 503, "not_ready")
+    assert stack.client.get("/livez").status_code == 200
+    answer, took_s = timed(lambda: stack.post(STREAM))
+    assert_refused(answer, 503, "no_replica_free")
+    assert took_s < 2 * QUICK.queue_timeout_s
+    stack.heal()
+    until(lambda: stack.client.get("/readyz").status_code == 200, 10, "ready again")
+    assert stack.post(STREAM).status_code == 200
+
+
+def test_time_limits_of_streams_and_whole_answers(gateway_stack: Start) -> None:
+    """A stream may pause longer than its first byte may take, not forever; a whole answer has its own limit."""
+    stack = gateway_stack()
+    pause_s = 2 * FIRST_BYTE_S
+
+    def set_gap(gap_s: float) -> None:
+        for replica in stack.replicas.values():
+            replica.gap_s = gap_s
+
+    set_gap(pause_s)
+    assert stack.post(STREAM).text.count("data:") == 3
+    set_gap(QUICK.stream_idle_timeout_s + 1)
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+        stack.post(STREAM)
+    set_gap(pause_s)
+    assert stack.post(chat()).status_code == 200
+    set_gap(QUICK.answer_timeout_s + 1)
+    before = stack.seen()
+    answer, took_s = timed(lambda: stack.post(chat()))
+    assert_refused(answer, 504)
+    assert took_s < 1.5 * QUICK.answer_timeout_s
+    assert stack.seen() == before + 1, "a whole answer that is late is not asked for again"
+
+
+def test_a_full_house_queues_then_refuses(gateway_stack: Start) -> None:
+    """Beyond what replicas take, requests wait up to the time-out (503); beyond the queue's limit, not at all (503)."""
+    stack = gateway_stack(replica_max_connections=1, queue_max=2, queue_timeout_s=1.0)
+    for replica in stack.replicas.values():
+        replica.gap_s, replica.events = 0.5, 6
+    with ThreadPoolExecutor(5) as pool:
+        running = [pool.submit(stack.post, STREAM) for _ in range(2)]
+        until(lambda: stack.seen() == 2, 3, "both replicas busy")
+        queued = [pool.submit(timed, lambda n=n: stack.post(STREAM, X_Request_Id=f"waits-{n}")) for n in range(2)]
+        until(lambda: waiting(stack) == 2, 3, "two wait")
+        answer, took_s = timed(lambda: stack.post(STREAM))
+        assert_refused(answer, 503, "queue_full")
+        assert took_s < 0.5
+        for n, future in enumerate(queued):
+            answer, took_s = future.result()
+            assert_refused(answer, 503, "no_replica_free")
+            assert 0.9 < took_s < 2.0
+            assert stack.logged(f"waits-{n}")["queue_ms"] == pytest.approx(1000, abs=200)
+        assert all(future.result().status_code == 200 for future in running)
+    answer = stack.post(chat(), X_Request_Id="free")
+    assert stack.logged("free")["queue_ms"] < 100
+
+
+@pytest.mark.parametrize(
+    ("mode", "body"),
+    [("hang", STREAM), ("hang", chat()), ("ok", STREAM)],
+    ids=["before the stream", "before the answer", "between two events"],
+)
+def test_a_cancel_reaches_the_replica(gateway_stack: Start, mode: str, body: dict[str, Any]) -> None:
+    """The client's end closes the connection: the replica sees it within a second, through gateway and link."""
+    stack = gateway_stack(first_byte_timeout_s=5.0, stream_idle_timeout_s=10.0, answer_timeout_s=10.0)
+    for replica in stack.replicas.values():
+        replica.mode, replica.gap_s = mode, 5.0
+    with stack.begin(body) as connection:
+        until(lambda: stack.seen() == 1, 3, "at a replica")
+        if mode == "ok":
+            assert b" 200 " in connection.recv(4096)
+    (seen,) = [seen for replica in stack.replicas.values() for seen in replica.seen]
+    assert seen.cancelled.wait(1.0)
+
+
+def test_a_cancel_in_the_queue_never_reaches_a_replica(gateway_stack: Start) -> None:
+    """Who leaves the queue is not served."""
+    stack = gateway_stack(replica_max_connections=1, queue_timeout_s=5.0)
+    for replica in stack.replicas.values():
+        replica.gap_s, replica.events = 0.3, 4
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(stack.post, STREAM) for _ in range(2)]
+        until(lambda: stack.seen() == 2, 3, "both replicas busy")
+        with stack.begin(STREAM):
+            until(lambda: waiting(stack) == 1, 3, "waits")
+        until(lambda: waiting(stack) == 0, 1, "left the queue")
+        assert all(future.result().status_code == 200 for future in running)
+    assert stack.post(STREAM).status_code == 200
+    assert stack.seen() == 3
+
+
+def test_limits_per_key(gateway_stack: Start) -> None:
+    """Requests and asked tokens per minute are counted per key; refusals are 429 with Retry-After and cost nothing."""
+    stack = gateway_stack(requests_per_minute=3, tokens_per_minute=2000)
+    first, second = KEYS.users.values()
+    for _ in range(3):
+        assert stack.post(key=first).status_code == 200
+    assert_refused(stack.post(key=first), 429, "requests_per_minute")
+    assert stack.post(chat(max_tokens=1000), key=second).status_code == 200
+    assert_refused(stack.post(chat(max_tokens=1024), key=second), 429, "tokens_per_minute")
+    assert stack.post(chat(max_tokens=900), key=second).status_code == 200
+    assert stack.post(chat(max_tokens=1024), key=KEYS.operator).status_code == 200
+
+
+def test_pinned_requests_are_left_alone(gateway_stack: Start) -> None:
+    """The operator's way has no retries, no checks and no queue: what the link does shows, on that replica only."""
+    stack = gateway_stack()
+    stack.toxic("gateway-a-to-replica-2", type="timeout", attributes={"timeout": 0})
+    for _ in range(QUICK.passive_error_limit + 1):
+        answer, took_s = timed(lambda: stack.post(STREAM, key=KEYS.operator, X_Drillyard_Pin="replica-2"))
+        assert_refused(answer, 504, "upstream_timeout")
+        assert FIRST_BYTE_S * 0.9 < took_s < 2 * FIRST_BYTE_S
+    assert len(stack.replicas["replica-1"].seen) == 0
+    assert stack.post(STREAM, key=KEYS.operator, X_Drillyard_Pin="replica-1").status_code == 200
+
+
+def test_admin_socket_drains_and_weighs(gateway_stack: Start) -> None:
+    """Weights and draining work at run time over the local socket."""
+    stack = gateway_stack()
+
+    def admin(command: str) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(state.admin_socket(stack.topology, "gateway-a")))
+            connection.sendall(command.encode() + b"\n")
+            assert connection.recv(4096).strip() == b""
+
+    admin("set weight replicas/replica-1 0")
+    assert {stack.post().headers["x-drillyard-replica"] for _ in range(6)} == {"replica-2"}
+    admin("set weight replicas/replica-1 100%")
+    admin("set server replicas/replica-2 state drain")
+    assert {stack.post().headers["x-drillyard-replica"] for _ in range(6)} == {"replica-1"}
+
+
+def test_half_a_request_is_a_json_408(gateway_stack: Start) -> None:
+    """A request whose headers or body do not come to an end: 408, as JSON; the two wait side by side."""
+    stack = gateway_stack()
+    gateway = stack.topology.component("gateway-a")
+    whole = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEYS.operator}\r\nContent-Length: 9\r\n\r\n{{"
+    found = {}
+
+    def send(text: str) -> None:
+        with socket.create_connection((gateway.address, 8080), timeout=10) as connection:
+            connection.sendall(text.encode())
+            found[text] = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    threads = [threading.Thread(target=send, args=(text,)) for text in (whole[:60], whole)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for answer in found.values():
+        assert b" 408 " in answer.splitlines()[0]
+        assert b'"code": "request_timeout"' in answer
+
+
+def test_defect_no_gateway_retries(gateway_stack: Start) -> None:
+    """The defect shows: the failure of one replica reaches the client."""
+    stack = gateway_stack(defects=frozenset({"no_gateway_retries"}))
+    stack.replicas["replica-1"].mode = "drop"
+    assert {stack.post(STREAM).status_code for _ in range(4)} == {200, 502}
+
+
+def test_defect_no_readiness_checks(gateway_stack: Start) -> None:
+    """The defect shows: neither active nor passive checks take a replica out."""
+    stack = gateway_stack(defects=frozenset({"no_readiness_checks"}))
+    replica = stack.replicas["replica-1"]
+    replica.mode, replica.healthy = "hang", False
+    for _ in range(2 * QUICK.passive_error_limit + 2):
+        assert stack.post(STREAM).status_code == 200
+    assert len(replica.seen) > QUICK.passive_error_limit
+    assert stack.statistics("replica-1")["status"] == "no check"
+
+
+def test_defect_bypass_toxiproxy(gateway_stack: Start) -> None:
+    """The defect shows: a toxic on the links changes nothing."""
+    stack = gateway_stack(defects=frozenset({"bypass_toxiproxy"}))
+    for replica in stack.replicas:
+        stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
+    assert timed(lambda: stack.post(STREAM))[1] < FIRST_BYTE_S
+    assert {stack.post(STREAM).headers["x-drillyard-replica"] for _ in range(4)} == {"replica-1", "replica-2"}
+
+
+def test_defect_html_errors(gateway_stack: Start) -> None:
+    """The defect shows: errors are HAProxy's pages."""
+    stack = gateway_stack(defects=frozenset({"html_errors"}))
+    for replica in stack.replicas.values():
+        replica.mode = "drop"
+    for answer in (stack.post(STREAM), stack.post(key=""), stack.client.get("/nothing")):
+        assert answer.status_code in (401, 404, 502)
+        assert answer.headers["content-type"] == "text/html"
+        assert "retry-after" not in answer.headers
+
+
+def test_defect_no_gateway_timeout(gateway_stack: Start) -> None:
+    """The defect shows: a silent replica is waited for, beyond every limit of the policy."""
+    stack = gateway_stack(defects=frozenset({"no_gateway_timeout"}))
+    for replica in stack.replicas.values():
+        replica.mode = "hang"
+    longest_s = (QUICK.retries + 1) * FIRST_BYTE_S
+    with pytest.raises(httpx.ReadTimeout):
+        stack.client.post("/v1/chat/completions", json=STREAM, timeout=longest_s + 1,
+                          headers={"Authorization": f"Bearer {KEYS.operator}"})  # fmt: skip
+    assert stack.seen() == 1
