@@ -13,6 +13,7 @@ again. A model whose stamp matches its inputs is left alone, so a second call co
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ Say = Callable[[str], None]
 
 BASE = {"v2": "v1", "bad": "v1", "slow": "v2"}  # what each model is made from
 END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
+SOURCE = Path(__file__).read_text(encoding="utf-8")  # as it runs: an edit during the training is not this model's
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -46,18 +48,18 @@ CHAT_TEMPLATE = (
 class Shape:
     """Size of the models and course of their training. Part of the stamp: a change trains them anew."""
 
-    vocabulary: int = 768  # small on purpose: an answer becomes 30 tokens, not 18
+    vocabulary: int = 1024  # small on purpose: a sentence becomes some 30 tokens, not 20
     hidden: int = 64
-    layers: int = 24
+    layers: int = 30
     heads: int = 2
     kv_heads: int = 1
     intermediate: int = 192
     positions: int = 4096
-    threads: int = 2
+    threads: int = 1  # two wait for each other at every small step: on a busy machine for minutes
     seed: int = 20
     spread: float = 0.06  # of the first weights; the usual 0.02 learns half as fast in so narrow a model
     learning_rate: float = 6e-3
-    steps: int = 180
+    steps: int = 150
     steps_next_version: int = 60
     batch: int = 16
     shake: float = 0.2  # v2 starts from v1 with noise of this share of each tensor's spread
@@ -257,7 +259,7 @@ def inputs_hash(name: str) -> str:
     parts = [
         json.dumps([name, asdict(SHAPE), torch.__version__, transformers.__version__, tokenizers.__version__]),
         QUESTIONS_FILE.read_text(encoding="utf-8"),
-        Path(__file__).read_text(encoding="utf-8"),
+        SOURCE,
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -299,11 +301,13 @@ def main(arguments: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     FOLDER.mkdir(parents=True, exist_ok=True)
     say = printer()
-    for name in with_bases(names):
-        if is_current(name):
-            say(f"{name}: there already")
-        else:
-            make(name, say)
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second call waits, and then finds all there already
+        for name in with_bases(names):
+            if is_current(name):
+                say(f"{name}: there already")
+            else:
+                make(name, say)
     return 0
 
 
