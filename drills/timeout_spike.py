@@ -2,6 +2,7 @@
 
 from harness.checks import (
     conservation,
+    failures_hidden,
     gateway_puts_back,
     gateway_takes_out,
     honest_errors,
@@ -21,8 +22,8 @@ _ONE, _ALL = "one-replica", "all-replicas"
 RUNBOOK = """\
 Look at the first red line and work downwards: the upper ones cause the lower ones.
 
-- **availability with one bad replica**: the gateways do not retry on another replica, or give up too early. Look at
-  `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the termination states in its
+- **failures hidden** / **availability with one bad replica**: the gateways do not retry on another replica, or give up
+  too early. Look at `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the termination states in its
   access log (`logs/gateway-a.log`). With both replicas needed for the load, one alone may be too slow: compare the
   chart of running and waiting requests.
 - **TTFT with one bad replica**: users wait for more than one gateway time-out. Is the replica taken out at all? Does a
@@ -67,6 +68,7 @@ DRILL = Drill(
         no_silent_truncation.check(),
         steady_state.check("baseline"),
         gateway_takes_out.check("replica-2", _ONE, within_s=5),
+        failures_hidden.check(_ONE),
         no_hang.check(_ONE),
         upstream_amplification.check(_ONE),
         gateway_puts_back.check("replica-2", _ONE, within_s=10),

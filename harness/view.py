@@ -62,7 +62,7 @@ class RunView:
     def requests(self) -> pd.DataFrame:
         """All attempts, columns of ``record.REQUEST_COLUMNS`` and ``judged_phase``."""
         frame = self.folder.requests()
-        # The run was cut off before save 1 had filled them in, or they are stored: the events decide either way.
+        # A run that was cut off before save 1 has them empty; the events say the same.
         if frame["phase"].isna().all():
             frame = phases.assign(frame, self.phases)
         straddles = frame["straddles"].astype(object)

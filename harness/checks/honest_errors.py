@@ -8,7 +8,7 @@ from harness.drill import Check
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
-_COMES_BACK = (429, 503, 504)  # statuses that must say when to try again
+_COMES_BACK = (429, 502, 503, 504)  # statuses that must say when to try again
 _HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 

@@ -272,6 +272,19 @@ def no_error_at_all(run: Run) -> None:
     run.requests.loc[row, columns] = None
 
 
+@mutant("failures hidden in one-replica")
+def only_clients_retry(run: Run) -> None:
+    """The gateways pass four time-outs on; the clients' own retries make them good."""
+    begin, _ = run.span(ONE)
+    rows = run.requests[between(run, begin + 1, begin + 2)]
+    failed = rows.assign(
+        final=False, outcome="http_5xx", http_status=504, e2e_ms=3000.0, finish_reason=None, output_tokens=None
+    )
+    failed = failed.assign(ttft_ms=None, ttft_from_schedule_ms=None, retry_after_s=1.0)
+    again = rows.assign(attempt=2, start_s=rows["start_s"] + 4.2, retry_delay_ms=1200.0, schedule_lag_ms=None)
+    run.requests = pd.concat([run.requests.drop(rows.index), failed, again], ignore_index=True)
+
+
 # ── retries ──
 
 
