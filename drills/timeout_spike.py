@@ -22,10 +22,10 @@ _ONE, _ALL = "one-replica", "all-replicas"
 RUNBOOK = """\
 Look at the first red line and work downwards: the upper ones cause the lower ones.
 
-- **failures hidden** / **availability with one bad replica**: the gateways do not retry on another replica, or give up
-  too early. Look at `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the termination states in its
-  access log (`logs/gateway-a.log`). With both replicas needed for the load, one alone may be too slow: compare the
-  chart of running and waiting requests.
+- **failures hidden** / **availability with one bad replica**: the gateways do not retry on another replica, or give
+  up too early. Look at `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the
+  termination states in its access log (`logs/gateway-a.log`). With both replicas needed for the load, one alone may
+  be too slow: compare the chart of running and waiting requests.
 - **TTFT with one bad replica**: users wait for more than one gateway time-out. Is the replica taken out at all? Does a
   retry go to the same replica again?
 - **gateways take replica-2 out** / **put … back**: the health checks do not cross the link that users cross, are too
