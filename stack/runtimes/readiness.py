@@ -7,6 +7,7 @@ DNS has given clients the same link for three seconds.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -127,7 +128,7 @@ def _missing_links(topology: Topology, client: httpx.Client, toxiproxy: Componen
 
 
 def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 class StableAnswer:
@@ -179,7 +180,7 @@ def _wait_stage(stage: tuple[Condition, ...], say: Say, watch: Callable[[], None
             _raise_late(asked.values(), reasons, waited_s)
             if asked and waited_s - last_said_s >= SAY_EVERY_S:
                 last_said_s = waited_s
-                say(_waiting_line(list(asked.values()), reasons, waited_s))
+                say(_waiting_line([c for c in stage if c in asked.values()], reasons, waited_s))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -198,5 +199,8 @@ def _raise_late(pending: Iterable[Condition], reasons: dict[str, str], waited_s:
 
 def _waiting_line(pending: list[Condition], reasons: dict[str, str], waited_s: float) -> str:
     most_s = max(condition.timeout_s for condition in pending)
-    names = ", ".join(f"{condition.what} ({reasons[condition.what]})" for condition in pending)
+    by_reason: dict[str, list[str]] = {}
+    for condition in pending:
+        by_reason.setdefault(reasons[condition.what], []).append(condition.what)
+    names = ", ".join(f"{' and '.join(what)} ({reason})" for reason, what in by_reason.items())
     return f"waiting for {names}: {waited_s:.0f} s of at most {most_s:.0f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from dataclasses import replace
 
 import docker
@@ -43,6 +44,7 @@ def docker_trouble() -> str | None:
     """Why Docker cannot be used, naming what was tried; None when its daemon answers."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
+        _knock(address)
         client = docker.from_env(timeout=DAEMON_TIMEOUT_S)
         try:
             client.ping()
@@ -51,6 +53,14 @@ def docker_trouble() -> str | None:
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
         return f"no Docker daemon answers on {address} ({_first_line(error)})"
     return None
+
+
+def _knock(address: str) -> None:
+    """OSError when a local daemon's socket takes no connection: the SDK would leave its own socket open then."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(DAEMON_TIMEOUT_S)
+            knocking.connect(address.removeprefix("unix://"))
 
 
 def _process(topology: Topology) -> Runtime:

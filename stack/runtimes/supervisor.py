@@ -108,8 +108,12 @@ def _literal(value: str) -> str:
 class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.host)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self.host)
+        except OSError:
+            self.sock.close()
+            raise
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -119,8 +123,10 @@ class _UnixTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: object) -> http.client.HTTPConnection:
-        return _UnixConnection(str(self._path), timeout=ANSWER_TIMEOUT_S)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _UnixConnection(str(self._path), timeout=ANSWER_TIMEOUT_S)
+        self._connection = host, connection  # what ``close`` closes
+        return connection
 
 
 class Supervisor:

@@ -1,0 +1,54 @@
+"""stack/runtimes/select.py: which runtime, and why."""
+
+from __future__ import annotations
+
+import docker
+import pytest
+
+from harness.errors import RuntimeUnavailable
+from stack.runtimes.select import select
+from stack.topology import Topology
+
+
+@pytest.fixture
+def _no_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+
+
+class _Daemon:
+    def ping(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("_no_daemon")
+def test_auto_takes_processes_where_no_daemon_answers() -> None:
+    """It says which socket was tried."""
+    runtime, why = select("auto", Topology())
+    assert runtime.name == "process"
+    assert "unix:///nonexistent/docker.sock" in why
+
+
+@pytest.mark.usefixtures("_no_daemon")
+def test_docker_without_a_daemon_is_refused_with_the_remedy() -> None:
+    """Exit 64, naming what was tried and what works instead."""
+    with pytest.raises(RuntimeUnavailable, match="RUNTIME=process") as caught:
+        select("docker", Topology())
+    assert caught.value.exit_code == 64
+    assert "unix:///nonexistent/docker.sock" in str(caught.value)
+
+
+def test_auto_takes_docker_where_its_daemon_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topology becomes one of the docker runtime."""
+    monkeypatch.setattr(docker, "from_env", lambda **kwargs: _Daemon())
+    runtime, why = select("auto", Topology())
+    assert (runtime.name, runtime.topology.runtime) == ("docker", "docker")
+    assert "answers" in why
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
+    """A typing error is no reason to guess."""
+    with pytest.raises(RuntimeUnavailable, match="auto, docker, process"):
+        select("podman", Topology())

@@ -1,0 +1,66 @@
+"""stack/runtimes/supervisor.py: what supervisord is told, and what is read from its log."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from harness.errors import StackError, UsageError
+from stack.commands import Command
+from stack.runtimes import supervisor
+
+AWKWARD = "50% \"quoted\" 'single' a,b=c {x}"
+
+
+def _configured(tmp_path: Path, command: Command) -> object:
+    """The program as supervisord itself understands the file."""
+    path = tmp_path / "supervisord.conf"
+    path.write_text(supervisor.configuration({"replica-1": command}, "abc", tmp_path, tmp_path, tmp_path))
+    options = ServerOptions()
+    options.realize(["-c", str(path)])
+    return options.process_group_configs[0].process_configs[0]
+
+
+def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
+    """Quotes, commas, braces and percent signs go through supervisord's own parser unharmed."""
+    program = _configured(tmp_path, Command(["/bin/engine", AWKWARD], {"KEY": AWKWARD}, nice=10, cwd=tmp_path))
+    words = shlex.split(program.command)  # type: ignore[attr-defined]
+    assert words == ["/usr/bin/env", "-i", f"KEY={AWKWARD}", "nice", "-n", "10", "/bin/engine", AWKWARD]
+
+
+def test_whatever_exits_is_started_again_but_nothing_by_itself(tmp_path: Path) -> None:
+    """vLLM's API process exits 0 when its engine died: the exit code must not matter."""
+    program = _configured(tmp_path, Command(["/bin/engine"], {}))
+    restarts_always = program.autorestart  # type: ignore[attr-defined]
+    assert restarts_always.__name__ == "RestartUnconditionally"
+    assert program.autostart is False  # type: ignore[attr-defined]
+    assert program.stopasgroup  # type: ignore[attr-defined]
+    assert program.killasgroup  # type: ignore[attr-defined]
+
+
+def test_a_value_that_would_become_a_comment_is_refused(tmp_path: Path) -> None:
+    """Supervisord would silently cut the line there."""
+    with pytest.raises(UsageError, match="comment"):
+        supervisor.configuration({"x": Command(["/bin/x", "a #b"], {})}, "abc", tmp_path, tmp_path, tmp_path)
+
+
+def test_restarts_count_crashes_but_not_deliberate_starts() -> None:
+    """A start after a stop was asked for; one after an exit was not."""
+    log = """
+2026-01-01 00:00:00,000 INFO spawned: 'replica-1' with pid 1
+2026-01-01 00:00:01,000 WARN exited: replica-1 (terminated by SIGKILL; not expected)
+2026-01-01 00:00:02,000 INFO spawned: 'replica-1' with pid 2
+2026-01-01 00:00:03,000 INFO stopped: replica-1 (terminated by SIGTERM)
+2026-01-01 00:00:04,000 INFO spawned: 'replica-1' with pid 3
+2026-01-01 00:00:04,000 INFO spawned: 'gateway-a' with pid 4
+"""
+    assert supervisor.restarts(log) == {"replica-1": 1, "gateway-a": 0}
+
+
+def test_a_supervisor_that_is_not_there_is_a_stack_error(tmp_path: Path) -> None:
+    """The message names the socket and what to do."""
+    with pytest.raises(StackError, match="make down"):
+        supervisor.Supervisor(tmp_path).programs()
