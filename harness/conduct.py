@@ -16,7 +16,7 @@ from harness import steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import LogMarks, finish_requests
-from harness.errors import DrillyardError, FaultError, StackError
+from harness.errors import AdapterError, DrillyardError, FaultError, StackError
 from harness.faults.base import Fault, World, fault_class, matching, take_back
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
@@ -141,7 +141,7 @@ class Conductor:
         """Steps 2 to 5 of ``conduct``."""
         await asyncio.to_thread(self._stack_up)
         self.world = self._make_world()
-        await asyncio.to_thread(_remove_leftovers, self.world, self.run)
+        await asyncio.to_thread(self._remove_leftovers, self.world)
         self.marks = LogMarks.take(self.run.runtime)
         self._start_probes(self.world)
         await self._start_load()
@@ -177,7 +177,25 @@ class Conductor:
         topology = self.run.runtime.topology
         keys = stack_keys.load_or_create(state.instance_folder(topology))
         api = topology.component("toxiproxy")
-        return World(topology, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, keys.operator, DEPLOYMENT))
+        path = PathProbe(topology, keys.operator, DEPLOYMENT)
+        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), path)
+
+    def _remove_leftovers(self, world: World) -> None:
+        """Toxics of a run that could not clean up behind itself."""
+        try:
+            for link in world.topology.links:
+                left = [toxic.type for toxic in world.toxiproxy.toxics(link.name)]
+                if left:
+                    world.toxiproxy.recreate(link.name, *world.toxiproxy.addresses(link.name))
+                    self._note(f"removed a left-over fault from {link.name}: {', '.join(left)}")
+        except AdapterError as error:
+            self._note(f"toxiproxy is stuck ({error}): it is restarted, which leaves no toxic")
+            world.runtime.kill("toxiproxy")
+            world.runtime.up(self._say_unless_stopped)
+
+    def _note(self, text: str) -> None:
+        self.run.log.add("note", text=text)
+        self.run.progress.say(text)
 
     # ── probes and load ──
 
@@ -349,12 +367,3 @@ async def _attempt(part: Awaitable[None]) -> list[str]:
 
 def _options(type_name: str, options: dict[str, Any]) -> Any:
     return fault_class(type_name).Options.model_validate(options)
-
-
-def _remove_leftovers(world: World, run: Run) -> None:
-    """Toxics of a run that could not clean up behind itself."""
-    for proxy in world.toxiproxy.proxies():
-        for toxic in world.toxiproxy.toxics(proxy):
-            world.toxiproxy.remove(proxy, toxic.name)
-            run.log.add("note", text=f"removed a left-over {toxic.type} toxic from {proxy}")
-            run.progress.say(f"removed a left-over {toxic.type} toxic from {proxy}")

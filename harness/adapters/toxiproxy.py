@@ -1,13 +1,12 @@
 """toxiproxy-python with what it lacks: deadlines, status checks, read-back, and one endpoint per adapter.
 
 The package keeps its endpoint in a class attribute, knows no time limit and answers a failed delete with False
-(toxiproxy-python 0.1.1). Every call here sets the endpoint under a lock, has a deadline, and checks the status.
-All calls block; the engine runs them with ``asyncio.to_thread``.
+(toxiproxy-python 0.1.1). Here every adapter has a consumer class of its own, every call a deadline and a status
+check. All calls block; the engine runs them with ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,6 @@ from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from harness.errors import AdapterError
-
-_ENDPOINT_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class Toxiproxy:
 
     def __init__(self, host: str, port: int, deadline_s: float = 2.0) -> None:
         self.host, self.port, self.deadline_s = host, port, deadline_s
+        self._consumer: Any = type("Consumer", (APIConsumer,), {"host": host, "port": port})
 
     def proxies(self) -> dict[str, dict[str, Any]]:
         """All proxies by name, as the API tells them (listen, upstream, enabled, toxics)."""
@@ -59,37 +57,38 @@ class Toxiproxy:
         if toxic.name not in {t.name for t in self.toxics(proxy)}:
             raise AdapterError(f"toxiproxy took the toxic {toxic.name!r} for {proxy!r} but does not list it")
 
-    def remove(self, proxy: str, name: str) -> None:
-        """Remove a toxic; harmless when it is not there. A hanging removal recreates the proxy."""
-        if name not in {t.name for t in self.toxics(proxy)}:
-            return
-        try:
-            self._call("delete", f"/proxies/{proxy}/toxics/{name}")
-        except AdapterError:
-            # Removal can hang behind a blocked connection (toxiproxy #412, #558): dropping the proxy ends both.
-            self.recreate(proxy)
-        if name in {t.name for t in self.toxics(proxy)}:
-            self.recreate(proxy)
+    def addresses(self, proxy: str) -> tuple[str, str]:
+        """Where ``proxy`` listens and what it leads to, as toxiproxy writes them."""
+        answer = self._call("get", f"/proxies/{proxy}").json()
+        return answer["listen"], answer["upstream"]
 
-    def recreate(self, proxy: str) -> None:
-        """Delete the proxy and make it again without toxics, same listen and upstream addresses."""
-        old = self.proxies().get(proxy)
-        if old is None:
-            raise AdapterError(f"toxiproxy has no proxy {proxy!r}")
-        self._call("delete", f"/proxies/{proxy}")
-        fresh = {"name": proxy, "listen": old["listen"], "upstream": old["upstream"], "enabled": True}
-        self._call("post", "/proxies", json=fresh)
+    def remove(self, proxy: str, toxic: str) -> None:
+        """Remove a toxic; harmless when it is not there. AdapterError when toxiproxy does not do it in time.
+
+        Removal deadlocks inside toxiproxy 2.12 when a connection has two chunks or more waiting in the toxic and its
+        client has gone (#412, #558); every later question about that proxy's toxics hangs as well. ``recreate`` helps.
+        """
+        if toxic in {t.name for t in self.toxics(proxy)}:
+            self._call("delete", f"/proxies/{proxy}/toxics/{toxic}")
+        if toxic in {t.name for t in self.toxics(proxy)}:
+            raise AdapterError(f"toxiproxy says that it removed {toxic!r} from {proxy!r}, but still lists it")
+
+    def recreate(self, proxy: str, listen: str, upstream: str) -> None:
+        """Drop the proxy with its connections and toxics, and make it again. Works where ``remove`` hangs."""
+        try:
+            self._consumer.delete(f"/proxies/{proxy}", timeout=self.deadline_s)
+        except NotFound:
+            pass  # an earlier try came so far
+        except requests.RequestException as error:
+            raise AdapterError(f"toxiproxy at {self.host}:{self.port} does not drop {proxy!r}: {error}") from error
+        self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
 
     def _call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        with _ENDPOINT_LOCK:
-            APIConsumer.host, APIConsumer.port = self.host, self.port
-            try:
-                response: requests.Response = getattr(APIConsumer, method)(path, timeout=self.deadline_s, **kwargs)
-            except (requests.RequestException, NotFound, ProxyExists, InvalidToxic) as error:
-                raise AdapterError(f"toxiproxy at {self.host}:{self.port}: {method} {path}: {error}") from error
+        where = f"toxiproxy at {self.host}:{self.port}: {method} {path}"
+        try:
+            response: requests.Response = getattr(self._consumer, method)(path, timeout=self.deadline_s, **kwargs)
+        except (requests.RequestException, NotFound, ProxyExists, InvalidToxic) as error:
+            raise AdapterError(f"{where}: {error}") from error
         if not response.ok:
-            raise AdapterError(
-                f"toxiproxy at {self.host}:{self.port}: {method} {path} answered {response.status_code}: "
-                f"{response.text[:200]}"
-            )
+            raise AdapterError(f"{where} answered {response.status_code}: {response.text[:200]}")
         return response

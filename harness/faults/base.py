@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import FaultError
+from harness.errors import AdapterError, FaultError
 from harness.probes.path import PathProbe
 from harness.undo import Undo
+from stack.runtimes.base import Runtime
 from stack.topology import Topology
 
 
@@ -27,9 +28,14 @@ from stack.topology import Topology
 class World:
     """What faults act on and measure with."""
 
-    topology: Topology
+    runtime: Runtime
     toxiproxy: Toxiproxy
     path: PathProbe
+
+    @property
+    def topology(self) -> Topology:
+        """The stack's topology."""
+        return self.runtime.topology
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Fault(Protocol):
         """Names of everything that this fault can be put on."""
 
     def undo(self) -> Undo:
-        """What takes the fault back."""
+        """What takes the fault back; known once the target was measured."""
 
     async def measure(self, world: World) -> None:
         """Remember what the target does while healthy. FaultError when it is not healthy."""
@@ -74,8 +80,15 @@ class Fault(Protocol):
 
 
 def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
-    for toxic in args["toxics"]:
-        world.toxiproxy.remove(args["proxy"], toxic)
+    """Remove the toxics; when that hangs make the proxy anew; when that hangs restart toxiproxy, which starts clean."""
+    try:
+        for toxic in args["toxics"]:
+            world.toxiproxy.remove(args["proxy"], toxic)
+    except AdapterError:
+        try:
+            world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
+        except AdapterError:
+            world.runtime.kill("toxiproxy")
 
 
 #: What undo records may ask for. Each is idempotent and blocks for a bounded time.

@@ -33,6 +33,7 @@ class LinkFault(Generic[OptionsT]):
     def __init__(self, id: str, on: str, options: OptionsT) -> None:
         self.id, self.on, self.options = id, on, options
         self.before: PathSample | None = None
+        self.addresses = ("", "")
 
     def toxics(self) -> tuple[Toxic, ...]:
         """What makes the fault."""
@@ -48,11 +49,16 @@ class LinkFault(Generic[OptionsT]):
         return [link.name for link in topology.links]
 
     def undo(self) -> Undo:
-        """Remove the toxics."""
-        return Undo(self.id, "remove_toxics", {"proxy": self.on, "toxics": [t.name for t in self.toxics()]})
+        """Remove the toxics; the addresses are what it takes to make the proxy anew."""
+        listen, upstream = self.addresses
+        names = [toxic.name for toxic in self.toxics()]
+        return Undo(
+            self.id, "remove_toxics", {"proxy": self.on, "toxics": names, "listen": listen, "upstream": upstream}
+        )
 
     async def measure(self, world: World) -> None:
         """Cross the healthy link once, for comparison; a second try forgives a hiccup."""
+        self.addresses = await asyncio.to_thread(world.toxiproxy.addresses, self.on)
         for _ in range(2):
             sample = await self._cross(world)
             if sample.outcome == "ok":
