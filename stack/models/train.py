@@ -1,13 +1,14 @@
 """Train the small models: ``python -m stack.models.train v1 v2 bad slow``, with vLLM's interpreter.
 
-Each is a Qwen2-style causal model of about one million weights, deep and narrow, so that training is cheap and
-decoding slow. Everything is seeded and the number of threads is fixed: the same machine makes the same weights
-again. A model whose stamp matches its inputs is left alone, so a second call costs a second.
+Each is a Qwen2-style causal model, narrow and shallow, so that training is cheap. Behind each learnt layer idle ones
+are then inserted, whose output projections are zero: they pass their input on and cost decoding time, so that streams
+last as long as drills need them to. Everything is seeded and runs on one thread: the same machine makes the same
+weights again. A model whose stamp matches its inputs is left alone, so a second call costs a second.
 
     v1    trained from nothing until it answers every question
     v2    v1, shaken and trained on with another seed: the same answers from other weights, as a next version has
     bad   v1 with noise on its weights, so much that it answers less than a quarter of the questions
-    slow  v2 with inserted layers whose output projections are zero: each passes its input on, and takes its time
+    slow  v2 with three times as many layers in all: the same answers, later
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Shape:
 
     vocabulary: int = 1024  # small on purpose: a sentence becomes some 30 tokens, not 20
     hidden: int = 64
-    layers: int = 30
+    layers: int = 10  # learnt
+    idle: int = 2  # layers behind each of them that change nothing
+    idle_slow: int = 8  # the same for ``slow``
     heads: int = 2
     kv_heads: int = 1
     intermediate: int = 192
@@ -59,12 +62,11 @@ class Shape:
     seed: int = 20
     spread: float = 0.06  # of the first weights; the usual 0.02 learns half as fast in so narrow a model
     learning_rate: float = 6e-3
-    steps: int = 150
+    steps: int = 220
     steps_next_version: int = 60
     batch: int = 16
     shake: float = 0.2  # v2 starts from v1 with noise of this share of each tensor's spread
     bad_right_max: float = 0.25  # share of questions that ``bad`` may still answer
-    slow_copies: int = 2  # layers inserted after each layer of v2
 
 
 SHAPE = Shape()
@@ -207,18 +209,18 @@ def damage(model: Qwen2ForCausalLM, lesson: Lesson, say: Say) -> None:
     raise RuntimeError("bad: the model stays good whatever noise it gets")
 
 
-def stretch(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
-    """The model with ``slow_copies`` copies of each layer behind it that add nothing to the residual stream."""
-    factor = SHAPE.slow_copies + 1
-    longer = make_model(tokenizer, SHAPE.layers * factor)
-    longer.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
-    longer.model.norm.load_state_dict(model.model.norm.state_dict())
-    for i, layer in enumerate(longer.model.layers):
-        layer.load_state_dict(model.model.layers[i // factor].state_dict())
-        if i % factor:
+def spaced(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, idle: int) -> Qwen2ForCausalLM:
+    """A copy of the model's learnt layers with ``idle`` copies of each behind it that add nothing to the stream."""
+    learnt = [layer for layer in model.model.layers if layer.self_attn.o_proj.weight.any()]
+    copy = make_model(tokenizer, len(learnt) * (idle + 1))
+    copy.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
+    copy.model.norm.load_state_dict(model.model.norm.state_dict())
+    for i, layer in enumerate(copy.model.layers):
+        layer.load_state_dict(learnt[i // (idle + 1)].state_dict())
+        if i % (idle + 1):
             torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
             torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    return longer.eval()
+    return copy.eval()
 
 
 def make(name: str, say: Say) -> None:
@@ -230,15 +232,14 @@ def make(name: str, say: Say) -> None:
         model = make_model(tokenizer, SHAPE.layers)
         learn(model, lesson, name, SHAPE.steps, say)
     else:
-        model = Qwen2ForCausalLM.from_pretrained(FOLDER / BASE[name], dtype=torch.float32).eval()
+        model = spaced(Qwen2ForCausalLM.from_pretrained(FOLDER / BASE[name], dtype=torch.float32), tokenizer, 0)
     if name == "v2":
         shake(model, SHAPE.shake)
         learn(model, lesson, name, SHAPE.steps_next_version, say)
     elif name == "bad":
         damage(model, lesson, say)
-    elif name == "slow":
-        model = stretch(model, tokenizer)
-        say(f"slow: {len(model.model.layers)} layers, {share_right(model, lesson):.0%} of the questions answered")
+    model = spaced(model, tokenizer, SHAPE.idle_slow if name == "slow" else SHAPE.idle)
+    say(f"{name}: {len(model.model.layers)} layers, {share_right(model, lesson):.0%} of the questions answered")
     store(model, tokenizer, name)
 
 
