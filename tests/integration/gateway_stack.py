@@ -91,13 +91,13 @@ class GatewayStack:
 
     def heal(self) -> None:
         """Remove all toxics by making every proxy anew: removing a toxic waits for what it holds back."""
-        base = self.topology.component("toxiproxy").url("api", "/proxies")
+        base = self.topology.component("toxiproxy").url("api")
         with httpx.Client(base_url=base, trust_env=False) as api:
-            for name, proxy in api.get("").json().items():
+            for name, proxy in api.get("/proxies").json().items():
                 if proxy["toxics"]:
-                    api.delete(f"/{name}").raise_for_status()
+                    api.delete(f"/proxies/{name}").raise_for_status()
                     fresh = {field: proxy[field] for field in ("name", "listen", "upstream", "enabled")}
-                    api.post("", json=fresh).raise_for_status()
+                    api.post("/proxies", json=fresh).raise_for_status()
 
     def server_up(self, replica: str) -> bool:
         """Whether gateway-a sends requests to ``replica``, by its statistics."""

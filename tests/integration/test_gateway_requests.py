@@ -40,7 +40,7 @@ def assert_refused(answer: httpx.Response, status: int, code: str | None = None)
         chat(n=2, max_tokens=CAP // 2),
         chat(stream=False, temperature=1e-3, stop=["\u00e9", "\n", '"max_tokens": 99999'], user=None),
         chat(messages=[{"role": "user", "content": "x" * 60_000}]),
-        chat(messages=[{"role": "user", "content": "\u0001\ud83d\ude00 \\ \" {}[]"}], max_tokens=0),
+        chat(messages=[{"role": "user", "content": '\u0001\ud83d\ude00 \\ " {}[]'}], max_tokens=0),
         {key: value for key, value in chat().items() if key != "max_tokens"},
     ],
 )
@@ -138,7 +138,9 @@ def test_large_and_unmeasured_bodies_are_refused(shared_gateway: GatewayStack) -
         headers={"Authorization": f"Bearer {KEYS.users['user-001']}"},
     )
     assert_refused(chunked, 411, "length_required")
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS.users['user-001']}\r\n".encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS.users['user-001']}\r\n".encode()
+    )
     assert b" 411 " in shared_gateway.raw(head + b"\r\n").splitlines()[0]
     both = head + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert shared_gateway.raw(both).splitlines()[0].split()[1] in (b"411", b"400")

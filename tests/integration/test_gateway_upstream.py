@@ -31,7 +31,9 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 def waiting(stack: GatewayStack) -> int:
     """How many requests wait in gateway-a's queue."""
     metrics = httpx.get(stack.topology.component("gateway-a").url("metrics", "/metrics"), trust_env=False).text
-    (line,) = [line for line in metrics.splitlines() if line.startswith('haproxy_backend_current_queue{proxy="replicas"}')]
+    (line,) = [
+        line for line in metrics.splitlines() if line.startswith('haproxy_backend_current_queue{proxy="replicas"}')
+    ]
     return int(line.split()[-1])
 
 
@@ -268,7 +270,9 @@ def test_half_a_request_is_a_json_408(gateway_stack: Start) -> None:
     """A request whose headers or body do not come to an end: 408, as JSON; the two wait side by side."""
     stack = gateway_stack()
     gateway = stack.topology.component("gateway-a")
-    whole = f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEYS.operator}\r\nContent-Length: 9\r\n\r\n{{"
+    whole = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {KEYS.operator}\r\nContent-Length: 9\r\n\r\n{{"
+    )
     found = {}
 
     def send(text: str) -> None:

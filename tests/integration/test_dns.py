@@ -1,0 +1,77 @@
+"""Which gateway the service's name leads to: a real PowerDNS that watches real gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import pytest
+
+from stack import state
+from stack.dns.zone import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, TTL_S
+from stack.topology import GATEWAYS, SERVICE_NAME
+from tests.integration.fake_replica import until
+from tests.integration.gateway_stack import GatewayStack, running, started
+
+
+@pytest.fixture
+def named_stack(tmp_path: Path) -> Iterator[GatewayStack]:
+    """Both gateways with DNS in front."""
+    with started(tmp_path, gateways=GATEWAYS) as stack:
+        folder = tmp_path / "config/dns"
+        arguments = [f"--config-dir={folder}", f"--socket-dir={state.socket_folder(stack.topology)}"]
+        with running(arguments, "pdns_server", tmp_path / "dns.log"):
+            yield stack
+
+
+def ask(stack: GatewayStack, name: str = SERVICE_NAME) -> dns.message.Message | None:
+    """The server's response; None while it does not answer."""
+    component = stack.topology.component("dns")
+    query = dns.message.make_query(name, "A")
+    try:
+        return dns.query.udp(query, component.address, timeout=0.3, port=component.ports["dns"])
+    except (dns.exception.Timeout, OSError):
+        return None
+
+
+def answers(stack: GatewayStack) -> list[str]:
+    """The addresses that the service's name has now."""
+    response = ask(stack)
+    return [item.address for rrset in response.answer for item in rrset] if response else []
+
+
+def leads_to(stack: GatewayStack, gateway: str) -> bool:
+    """Whether ten answers in a row are the client link of that gateway and nothing else."""
+    link = stack.topology.link(f"client-to-{gateway}").listen_address
+    return all(answers(stack) == [link] for _ in range(10))
+
+
+def test_the_name_follows_the_ready_gateway(named_stack: GatewayStack) -> None:
+    """gateway-a's client link while it is ready, gateway-b's within interval + time-out when it is not, and back."""
+    until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a at first")
+    response = ask(named_stack)
+    assert response is not None
+    assert response.answer[0].ttl == TTL_S
+    assert response.flags & dns.flags.AA
+    for replica in named_stack.replicas:
+        named_stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
+    until(lambda: named_stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
+    until(lambda: leads_to(named_stack, "gateway-b"), CHECK_INTERVAL_S + CHECK_TIMEOUT_S + 1.5, "gateway-b")
+    named_stack.heal()
+    until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a again")
+
+
+def test_other_names_do_not_exist(named_stack: GatewayStack) -> None:
+    """Only the service's own name is known; the server resolves nothing for others."""
+    until(lambda: ask(named_stack) is not None, 8, "answers")
+    inside = ask(named_stack, "other." + SERVICE_NAME.split(".", 1)[1])
+    outside = ask(named_stack, "example.org")
+    assert inside is not None
+    assert outside is not None
+    assert inside.rcode() == dns.rcode.NXDOMAIN
+    assert outside.rcode() == dns.rcode.REFUSED
