@@ -120,7 +120,7 @@ class Generator:
     # --- arrivals --------------------------------------------------------------------------------------------------
 
     def _dispatch_arrivals(self) -> None:
-        """Open model. Arrivals whose time had come at the stop are scheduled, sent or not."""
+        """Open model. Arrivals whose time had come before the stop are sent, if late."""
         for arrival in self._schedule.arrivals(self._worker, self._workers):
             intended_s = self._zero_s + arrival.offset_s
             while (wait_s := intended_s - time.monotonic()) > 0 and not self.stopping.wait(timeout=wait_s):
@@ -132,10 +132,9 @@ class Generator:
     def _arrive(self, arrival: Arrival, intended_s: float) -> None:
         self.tally.scheduled += 1
         late_s = time.monotonic() - intended_s
-        if self.stopping.is_set() or late_s > BEHIND_S:
+        if late_s > BEHIND_S:
             row = self._row(arrival, 1, intended_s)
-            row.schedule_lag_ms = late_s * 1000
-            row.subtype = "stopped" if self.stopping.is_set() else "generator_behind"
+            row.schedule_lag_ms, row.subtype = late_s * 1000, "generator_behind"
             self._end(row)
             return
         self.tally.started += 1
@@ -173,7 +172,10 @@ class Generator:
     # --- one request -----------------------------------------------------------------------------------------------
 
     def _request(self, arrival: Arrival, intended_s: float) -> None:
-        """All attempts of one request; exactly one of their rows is final."""
+        """All attempts of one request; exactly one of their rows is final.
+
+        A request whose time is over while it waits for its next attempt ends as its last attempt did.
+        """
         row = self._row(arrival, 1, intended_s)
         try:
             row.schedule_lag_ms = (row.start_s - intended_s) * 1000
@@ -184,15 +186,13 @@ class Generator:
                 pause_s = self._pause_s(arrival, row)
                 if pause_s is None:
                     return
-                self._record(row)
                 ended_s = time.monotonic()
-                row = self._row(arrival, row.attempt + 1, intended_s)
-                row.outcome, row.subtype = "cancelled_drain", "before_retry"  # unless it gets its turn
                 gevent.sleep(pause_s)
-                row.start_s = time.monotonic()
+                self._record(row)
+                row = self._row(arrival, row.attempt + 1, intended_s)
                 row.retry_delay_ms = (row.start_s - ended_s) * 1000
         except Drained:
-            return  # the row says so already
+            return  # the row says how the attempt ended
         except Exception as error:
             row.outcome, row.subtype = "not_sent", "harness_error"
             self._crashed(error)

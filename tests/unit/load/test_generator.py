@@ -68,3 +68,13 @@ def test_closed_model_waits_for_its_users(tmp_path: Path) -> None:
     for _, own in rows.sort_values("start_s").groupby("user_id"):
         gaps = own.start_s.to_numpy()[1:] - (own.start_s + own.e2e_ms / 1000).to_numpy()[:-1]
         assert (gaps > 0.09).all()
+
+
+def test_stopped_between_two_attempts_ends_as_the_last_one_did(tmp_path: Path) -> None:
+    """No attempt is invented that never was: the outcome of a request is that of its last attempt."""
+    job = make_job(tmp_path / "run", {**LOAD, "retries": {"max": 5, "base": "60s", "cap": "60s"}})
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    tally, rows = run(job.folder, generator, behind_s=0.0, during_s=1.0)
+    assert tally.scheduled == rows.final.sum() == rows.request_id.nunique() > 5
+    assert tally.in_flight_at_stop > tally.in_flight_at_end == 0
+    assert set(rows[rows.final].outcome) == {"dns_error"}
