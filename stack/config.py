@@ -6,7 +6,6 @@ toxiproxy/toxiproxy.json                    one proxy per link
 dns/                                        pdns.conf, named.conf, service.zone
 exporter/                                   exporter.json
 prometheus/, alertmanager/                  prometheus.yml, rules.yml; alertmanager.yml
-exporter/exporter.json                      whom to ask, which logs to read
 =========================================== ===================================================================
 
 Process runtime: components bind to their own loopback address and read their files where they were rendered. Docker:
@@ -24,7 +23,6 @@ import jinja2
 
 from stack import state
 from stack.dns import zone
-from stack.exporter.config import exporter_files
 from stack.exporter.config import exporter_files
 from stack.gateway import errors
 from stack.keys import Keys
@@ -79,7 +77,6 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     files["exporter"] = exporter_files(topology)
     files["prometheus"] = monitoring.prometheus_files(topology)
     files["alertmanager"] = monitoring.alertmanager_files(topology)
-    files["exporter"] = exporter_files(topology)
     for component, contents in files.items():
         target = folder / component
         if target.exists():
