@@ -67,7 +67,7 @@ def test_what_fits_passes_unchanged(shared_gateway: GatewayStack, body: dict[str
         chat(n=2, max_tokens=CAP),
         chat(best_of=2, max_tokens=CAP),
         {"model": "drillyard", "messages": [], "n": 3},
-        chat(messages=[{"role": "user", "content": "x" * 20_000}], max_tokens=1) | {"zmax": 0, "max_completion_tokens": CAP + 1},
+        chat(messages=[{"role": "user", "content": "x" * 20_000}]) | {"max_completion_tokens": CAP + 1},
         b'{"messages":[{"role":"user","content":"' + b"x" * 40_000 + b'"}],"max_tokens":5000}',
         b'{"max_tokens":1e4}',
         b'{"max_tokens":1E+4}',
