@@ -142,9 +142,13 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "refusals": errors.refusals(policy),
         "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
         "link_limits_s": {
-            f"{pinned}{kind}": timeouts[limit]
+            f"{pinned}{kind}": limit_s
             for pinned in ("", "pinned-")
-            for kind, limit in (("stream", "first_byte_timeout_s"), ("whole", "answer_timeout_s"))
+            for kind, limit_s in (
+                ("stream", timeouts["first_byte_timeout_s"]),
+                # The backend's own time-out comes first: a link that hangs up is retried, a late whole answer is not.
+                ("whole", timeouts["answer_timeout_s"] + 1),
+            )
         },
         "server_options": " resolvers runtime resolve-prefer ipv4 init-addr last,libc,none" if docker else "",
         "resolver": DOCKER_RESOLVER if docker else "",

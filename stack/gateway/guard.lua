@@ -230,6 +230,12 @@ core.register_fetches("request_id", function(txn)
   return txn.f:uuid()
 end)
 
+-- Not with HAProxy's date(): its wall clock and the clock of its timers, which core.now() reads, drift apart under load.
+core.register_action("begin", {"http-req"}, function(txn, first_byte_timeout_ms)
+  txn:set_var("txn.begun_ms", math.floor(now_ms()))
+  txn:set_var("txn.first_byte_timeout_ms", tonumber(first_byte_timeout_ms))
+end, 1)
+
 -- Whether the gateway has waited for the first-byte time-out (less a tick): sets a dropped connection apart from silence.
 local function waited_too_long(txn)
   local begun_ms, limit_ms = txn:get_var("txn.begun_ms"), txn:get_var("txn.first_byte_timeout_ms")
