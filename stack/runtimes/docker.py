@@ -152,7 +152,7 @@ class DockerRuntime:
     def logs(self, name: str) -> str:
         """The component's log since it was created, all its restarts included."""
         with self._container(name) as container:
-            return bytes(container.logs()).decode(errors="replace")
+            return _text(container.logs())
 
     def stats(self, name: str) -> ComponentStats:
         """Memory and CPU of the container, OOM kills of its memory cgroup where the host lets us read them."""
@@ -202,14 +202,14 @@ class DockerRuntime:
         found = self._state()
         if found is None:
             return {}
-        label = {"label": f"{INSTANCE_LABEL}={found.instance_id}"}
-        listed = client.containers.list(all=True, filters=label, ignore_removed=True)
+        label = f"{INSTANCE_LABEL}={found.instance_id}"
+        listed = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return {container.labels.get(SERVICE_LABEL, ""): container for container in listed}
 
     def _leftovers(self, client: docker.DockerClient) -> bool:
         """Whether containers of this checkout's instance are there, whatever the state file says."""
-        label = {"label": f"com.docker.compose.project={self.project}"}
-        return bool(client.containers.list(all=True, filters=label, sparse=True))
+        label = f"com.docker.compose.project={self.project}"
+        return bool(client.containers.list(all=True, filters={"label": label}, sparse=True))
 
     @contextmanager
     def _container(self, name: str) -> Iterator[Container]:
@@ -349,7 +349,7 @@ class DockerRuntime:
             for name, container in self._containers(client).items():
                 died = container.status in ("exited", "dead", "restarting") or container.attrs["RestartCount"]
                 if died and name != "config":
-                    tail = bytes(container.logs(tail=15)).decode(errors="replace")
+                    tail = _text(container.logs(tail=15))
                     code = container.attrs["State"]["ExitCode"]
                     raise StackError(f"{name} ended while it was starting (exit status {code}). Its log:\n{tail}")
 
@@ -360,7 +360,7 @@ class DockerRuntime:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, container in self._containers(client).items():
-            (folder / f"{name}.log").write_bytes(container.logs())
+            (folder / f"{name}.log").write_text(_text(container.logs()))
 
     def _take_down(self, program: list[str], say: Say) -> None:
         say(f"taking instance {self.topology.instance} down")
@@ -382,8 +382,8 @@ class DockerRuntime:
                 pass  # an ordinary user of the docker group: the daemon does it below
             except ProcessLookupError:
                 return  # it has just ended by itself
-        container.client.containers.run(
-            container.image.id,
+        images.connect().containers.run(
+            container.attrs["Image"],
             ["-c", f"kill -9 {pid}"],
             entrypoint="sh",
             pid_mode="host",
@@ -420,6 +420,10 @@ def _daemon(what: str) -> Iterator[docker.DockerClient]:
         raise AdapterError(f"Docker did not {what}: {images.one_line(error)}") from error
     except requests.exceptions.RequestException as error:
         raise AdapterError(f"the Docker daemon did not {what} in time: {images.one_line(error)}") from error
+
+
+def _text(output: Any) -> str:
+    return bytes(output).decode(errors="replace")
 
 
 def _component_state(name: str, attributes: Mapping[str, Any]) -> ComponentState:

@@ -148,7 +148,8 @@ def _make_base(image: str, say: Say) -> None:
 def _build(client: docker.DockerClient, target: str, image: str, say: Say) -> None:
     """Docker's classic builder, through its API: there on every daemon, with or without plug-ins of the client."""
     say(f"images: building drillyard/{target} (once; kept until its inputs change)")
-    started, lines, step = time.monotonic(), [], ""
+    started, step = time.monotonic(), ""
+    lines: list[str] = []
     with extra_ca() as url:
         try:
             answer = client.api.build(

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stack.runtimes import images
+from stack.runtimes import cgroup, images
 from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
@@ -87,8 +87,16 @@ def test_everything_listens_on_loopback_only(runtime: DockerRuntime) -> None:
     assert {address for address in bindings if not address.startswith(f"127.0.{INSTANCE}.")} == set()
 
 
-def test_a_killed_replica_comes_back_by_itself(runtime: DockerRuntime) -> None:
-    """The restart policy acts as after a crash: one restart more, a new process, answering again."""
+@pytest.mark.parametrize("by", ["us", "daemon"])
+def test_a_killed_replica_comes_back_by_itself(
+    runtime: DockerRuntime, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restart policy acts as after a crash: one restart more, a new process, answering again.
+
+    Also where we must not signal it ourselves (no root, or a daemon elsewhere): then a helper container does.
+    """
+    if by == "daemon":
+        monkeypatch.setattr(cgroup, "belongs_to", lambda *_: False)
     before = state_of(runtime, "replica-1")
     runtime.kill("replica-1")
     assert within(30, lambda: state_of(runtime, "replica-1").restarts == before.restarts + 1)
@@ -178,7 +186,7 @@ def test_extra_certificates_stay_in_no_layer(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "context" / "Dockerfile").write_text(dockerfile)
     with images.extra_ca() as url:
         built, _ = client.images.build(
-            path=str(tmp_path / "context"), buildargs={"EXTRA_CA_URL": url}, network_mode="host", nocache=True
+            path=str(tmp_path / "context"), buildargs={"EXTRA_CA_URL": url}, network_mode="host", nocache=True, rm=True
         )
     try:
         seen = client.containers.run(built.id, ["cat", "/seen"], remove=True)

@@ -32,12 +32,10 @@ class FakeContainer:
     def __init__(self, service: str, **now: Any) -> None:
         usual = {"Status": "running", "Pid": 4242, "Paused": False, "ExitCode": 0}
         moments = {"StartedAt": "2026-01-01T00:00:00.123456789Z", "FinishedAt": "0001-01-01T00:00:00Z"}
-        self.attrs = {"State": {**usual, **moments, **now}, "RestartCount": 2}
-        self.labels, self.id, self.image = {docker_runtime.SERVICE_LABEL: service}, ID, SimpleNamespace(id="sha256:1")
+        self.attrs = {"State": {**usual, **moments, **now}, "RestartCount": 2, "Image": "sha256:1"}
+        self.labels, self.id = {docker_runtime.SERVICE_LABEL: service}, ID
         self.done: list[Any] = []
         self.answer = (0, b"up\n\n")
-        runs = SimpleNamespace(run=lambda *a, **k: self._helper(*a, **k))
-        self.client = SimpleNamespace(containers=runs)
 
     @property
     def status(self) -> str:
@@ -62,9 +60,6 @@ class FakeContainer:
         self.done.append(command)
         return self.answer
 
-    def _helper(self, image: str, command: list[str], **options: Any) -> None:
-        self.done.append(("helper", command, options["pid_mode"]))
-
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerRuntime:
@@ -86,7 +81,11 @@ def containers(monkeypatch: pytest.MonkeyPatch) -> list[FakeContainer]:
         assert filters == {"label": "drillyard.instance_id=mine"}, "containers of somebody else were asked for"
         return found
 
-    client = SimpleNamespace(containers=SimpleNamespace(list=listed))
+    def run(image: str, command: list[str], **options: Any) -> None:
+        assert image == "sha256:1", "only the container's own image is certain to be there"
+        found[0].done.append(("helper", command, options["pid_mode"]))
+
+    client = SimpleNamespace(containers=SimpleNamespace(list=listed, run=run))
     monkeypatch.setattr(images, "connect", lambda: client)
     return found
 
