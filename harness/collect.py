@@ -78,7 +78,7 @@ def _access_entry(line: str) -> tuple[str, float, float] | None:
         return None
     try:
         data = json.loads(line[start:])
-        return str(data["request_id"]), float(data["t"]), max(float(data["queue_ms"]), 0.0)
+        return str(data["request_id"]), float(data["t_ms"]), max(float(data["queue_ms"]), 0.0)
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 

@@ -7,6 +7,7 @@ their targets → objectives and their sample sizes. Nothing is started before a
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from harness.faults import base as faults
 from harness.scenario import SLO, Phase, Scenario
 from harness.slo import unit_problem
 from stack.topology import GatewayPolicy, Topology
+
+#: How many standard deviations of random arrivals a phase must have to spare: about 1 run in 500 has fewer.
+SPREAD = 2.9
 
 
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
@@ -253,5 +257,8 @@ def _sli_problems(name: str, expected: float, where: str) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    if expected < needed - 1e-6:
-        yield f"{name} needs {needed} requests, {where} will have about {expected:.0f}: longer phase or higher rate"
+    if expected - SPREAD * math.sqrt(expected) < needed and needed > 1:
+        yield (
+            f"{name} needs {needed} requests, {where} will have about {expected:.0f}, give or take "
+            f"{SPREAD * math.sqrt(expected):.0f}: longer phase or higher rate"
+        )

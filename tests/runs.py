@@ -17,13 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import loading, phases
+from harness import drill, loading, phases
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Scenario
 from stack.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
-RATE_PER_S = 4.0
+RATE_PER_S = 5.0
 POLICY = GatewayPolicy()
 _TTFT_MS, _E2E_MS, _TOKENS = 200.0, 700.0, 31
 
@@ -111,10 +111,14 @@ def _healthy() -> Run:
 
 
 def _plan(scenario: Scenario) -> dict[str, Any]:
+    practised = drill.load("timeout-spike")
     return {
         "schema": SCHEMA_VERSION,
         "run_id": "2026-01-01T00-00-00-timeout-spike",
         "drill": "timeout-spike",
+        "title": practised.title,
+        "hypothesis": practised.hypothesis,
+        "runbook": practised.runbook,
         "scenario": scenario.model_dump(mode="json"),
         "seed": 1,
         "versions": {"vllm": "0.32"},

@@ -19,10 +19,10 @@ def test_every_shipped_scenario_loads(path: Path) -> None:
 
 
 MISTAKES = [
-    ("an unknown key", "rate: 4/s", "rte: 4/s", "unknown key 'load.rte'; did you mean 'rate'?"),
+    ("an unknown key", "rate: 5/s", "rte: 4/s", "unknown key 'load.rte'; did you mean 'rate'?"),
     ("a negative duration", "duration: 30s}", "duration: -30s}", "expected a duration with its unit"),
     ("a bare number", "duration: 30s}", "duration: 30}", "expected a duration with its unit"),
-    ("a rate without unit", "rate: 4/s", "rate: 4", "expected a rate above zero"),
+    ("a rate without unit", "rate: 5/s", "rate: 4", "expected a rate above zero"),
     ("a phase of no length", "duration: 20s}", "duration: 0s}", "lasts 0 s"),
     ("a phase too short for its percentile", "duration: 30s}", "duration: 3s}", "ttft_p95_ms needs 100 requests"),
     ("an unknown link", "gateway-*-to-replica-2", "gateway-c-*", "nothing is called 'gateway-c-*'"),
