@@ -181,7 +181,7 @@ class DockerRuntime:
         send = f'printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET}'
         with self._container(gateway) as container:
             code, output = container.exec_run(["sh", "-c", send, "sh", command])
-        answer = bytes(output).decode(errors="replace").strip()
+        answer = _text(output).strip()
         if code != 0:
             raise AdapterError(f"{gateway} does not answer {command!r} on its admin socket: {answer or f'exit {code}'}")
         return answer
