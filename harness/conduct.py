@@ -303,9 +303,7 @@ class Conductor:
     # ── the way out ──
 
     async def _heal_everything(self) -> None:
-        for task in self.heal_proofs:
-            task.cancel()
-        await asyncio.gather(*self.heal_proofs, return_exceptions=True)
+        await _end(self.heal_proofs)
         if self.world is None:
             return
         world = self.world
@@ -326,9 +324,7 @@ class Conductor:
             self.run.log.add("load_stopped", status=self.load.ended)
 
     async def _stop_probes(self) -> None:
-        for task in self.probes:
-            task.cancel()
-        await asyncio.gather(*self.probes, return_exceptions=True)
+        await _end(self.probes)
         if self.writer is not None:
             self.writer.close()
 
@@ -355,6 +351,22 @@ class Conductor:
     def _check_load_alive(self) -> None:
         if self.load is not None and self.load.ended is not None:
             raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel the tasks and see them end. StackError when one does not within some seconds.
+
+    One cancellation is not always enough: Python 3.11's ``wait_for``, which libraries use, can lose it.
+    """
+    pending = {task for task in tasks if not task.done()}
+    for _ in range(10):
+        if not pending:
+            return
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1.0)
+    if pending:
+        raise StackError(f"{len(pending)} of the harness' own tasks do not end")
 
 
 async def _attempt(part: Awaitable[None]) -> list[str]:
