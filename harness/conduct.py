@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -353,7 +353,7 @@ class Conductor:
             raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
 
 
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel the tasks and see them end. StackError when one does not within some seconds.
 
     One cancellation is not always enough: Python 3.11's ``wait_for``, which libraries use, can lose it.
@@ -365,6 +365,9 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=1.0)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.exception()  # looked at: what a probe or a proof died of does not matter any more
     if pending:
         raise StackError(f"{len(pending)} of the harness' own tasks do not end")
 
