@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 import gevent.subprocess
 from gevent.event import Event
+from gevent.util import print_run_info
 from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
@@ -34,6 +35,7 @@ from harness.record import RunFolder
 LINE_EVERY_S = 0.5
 WATCH_EVERY_S = 0.25
 WORKERS_READY_S = 60.0
+END_S = 20.0  # beyond the drain: so long may the end take before it is taken for a hang
 LEAD_S = 0.05  # the schedule begins so long after everybody was told
 
 
@@ -50,6 +52,7 @@ def run_alone(job: Job, stop: Event) -> None:
     runner.start(1, spawn_rate=1)
     generator.begin(time.monotonic() + LEAD_S, secrets.token_bytes(32))
     orphaned = _watch_parent(stop)
+    gevent.spawn(_end_for_certain, stop, job.drain_s + END_S, lambda: None)
     lines = gevent.spawn(_print_lines, job, generator.window, stop)
     gevent.wait([stop, generator.stopping], count=1)
     stop.set()
@@ -105,6 +108,7 @@ class Master:
         """As ``run_alone``, with ``job.load.workers`` processes."""
         count = self._job.load.workers
         orphaned = _watch_parent(stop)
+        gevent.spawn(_end_for_certain, stop, self._job.drain_s + END_S, self._kill_workers)
         self._workers = [_start_worker(self._job.folder, n, self._runner.server.port) for n in range(count)]
         if self._wait(lambda: len(self._runner.clients.ready) >= count, WORKERS_READY_S, stop):
             self._runner.start(count, spawn_rate=count)
@@ -161,6 +165,11 @@ class Master:
                 worker.kill()
                 worker.wait(timeout=3.0)
 
+    def _kill_workers(self) -> None:
+        for worker in self._workers:
+            if worker.poll() is None:
+                worker.kill()
+
 
 def _dispatcher(generator: Generator | None) -> type[User]:
     """The Locust user that produces ``generator``'s arrivals. The master only counts them: it has no generator."""
@@ -208,6 +217,17 @@ def _watch_parent(stop: Event) -> Event:
 
     gevent.spawn(watch)
     return orphaned
+
+
+def _end_for_certain(stop: Event, limit_s: float, last_act: Callable[[], None]) -> None:
+    """The bound on every wait between ``stop`` and the exit, also those inside Locust: a hang says where, and ends."""
+    stop.wait()
+    gevent.sleep(limit_s)
+    print(f"the load did not end within {limit_s:g} s of its stop; where it stands:", file=sys.stderr)
+    print_run_info(file=sys.stderr)
+    sys.stderr.flush()
+    last_act()
+    os._exit(70)
 
 
 def _print_lines(job: Job, take_window: Callable[[], Window], stop: Event) -> None:

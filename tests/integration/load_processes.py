@@ -64,22 +64,28 @@ class Load:
         for line in self.process.stdout:
             self.lines.append(json.loads(line))
 
-    def wait_for_scheduled(self, count: int, limit_s: float = 30.0) -> None:
+    def wait_for_scheduled(self, count: int, limit_s: float = 60.0) -> None:
         """Until ``count`` requests have been scheduled."""
         deadline_s = time.monotonic() + limit_s
         while not (self.lines and self.lines[-1]["scheduled"] >= count):
-            assert self.process.poll() is None, self.stderr()
-            assert time.monotonic() < deadline_s, f"only {self.lines[-1:]} after {limit_s} s"
+            if self.process.poll() is not None or time.monotonic() > deadline_s:
+                self.process.terminate()
+                self.wait(limit_s)
+                raise AssertionError(f"only {self.lines[-1:]} after {limit_s} s: {self.stderr()}")
             self._reader.join(timeout=0.05)
 
-    def stop(self, limit_s: float = 20.0) -> int:
+    def stop(self, limit_s: float = 60.0) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(limit_s)
 
-    def wait(self, limit_s: float = 20.0) -> int:
+    def wait(self, limit_s: float = 60.0) -> int:
         """The exit code."""
-        code = self.process.wait(timeout=limit_s)
+        try:
+            code = self.process.wait(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self._reader.join(timeout=5)
         assert self.process.stdout is not None
         self.process.stdout.close()

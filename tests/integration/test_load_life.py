@@ -147,3 +147,15 @@ def test_the_harness_itself_stays_unpatched() -> None:
         "sys.exit(bool({'locust', 'gevent'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+
+
+def test_a_hang_at_the_end_says_where_and_ends() -> None:
+    """Should anything below us wait for ever after the stop, the process still ends, with the stacks on stderr."""
+    code = (
+        "import locust, gevent; from gevent.event import Event; from harness.load.runner import _end_for_certain;"
+        "stop = Event(); gevent.spawn(_end_for_certain, stop, 0.1, lambda: print('last act', flush=True));"
+        "stop.set(); Event().wait()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (70, "last act")
+    assert "did not end within" in done.stderr
