@@ -78,7 +78,7 @@ def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float) -> Markup:
         axes.set_xlim(0, end_s)
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
-        svg = _svg(figure)
+        svg = _svg(figure, chart.id)
         box = axes.get_position()
     data = {
         "x": [box.x0, box.x1],
@@ -126,12 +126,14 @@ def _shade(axes: Axes, phases: Sequence[PhaseSpan], end_s: float) -> None:
                       color="#5A6472", va="bottom")  # fmt: skip
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, chart_id: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Several pictures share one page: without the prefix their ids would be the same.
+    text = re.sub(r'(\sid="|url\(#|xlink:href="#)(?!series-)', rf"\1{chart_id}-", text)
     # Width and height in points would fix the size; the view box alone lets the page scale it.
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from harness.verdict import CheckResult, Status, Verdict
 from harness.view import RunView
 
+#: Characters that XML 1.0 cannot hold, not even escaped; servers put them into answers all the same.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAGS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "error"}
 
 
@@ -26,7 +29,8 @@ def render(view: RunView, verdict: Verdict) -> str:
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))
     ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+    text = ElementTree.tostring(suite, encoding="unicode")
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
 def _case(classname: str, check: CheckResult) -> ElementTree.Element:

@@ -272,6 +272,7 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
+            yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
             yield t_s, replica, "generation_tokens_total", "", float(done * _TOKENS + int(t_s / 2))
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
             for gateway in GATEWAYS:

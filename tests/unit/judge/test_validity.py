@@ -178,7 +178,7 @@ def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:
     """Ninety requests hold no p95: the objective says so, the others are judged."""
     run = runs.healthy()
     begin, _ = run.span("baseline")
-    run.requests = run.requests[~mutants.between(run, begin, begin + 7.5)]
+    run.requests = run.requests[~mutants.between(run, begin, begin + 12)]
     run.recount()
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
     by_name = {r.name: r for r in verdict.checks}

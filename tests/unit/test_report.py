@@ -1,0 +1,422 @@
+"""The page and the JUnit file: self-contained, red first, and never a number where nothing was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from harness import drill, judge
+from harness.phases import PhaseSpan
+from harness.record import RunFolder
+from harness.verdict import CheckResult, Status, Verdict
+from reports import charts, panel, render
+from reports.charts import Chart, Series
+from reports.panels import timeline
+from tests import runs
+
+DRILL = drill.load("timeout-spike")
+PAGE_BYTES_MAX = 2 * 1024 * 1024
+HOSTILE = "<script>alert('x')</script><img src=http://evil.test/x.png>\"'&"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the text of tables by the id of their section."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep it."""
+        self.tags.append((tag, dict(attrs)))
+
+    def ids(self, tag: str) -> list[str]:
+        """The ids of all elements of that name, in the page's order."""
+        return [str(attrs["id"]) for name, attrs in self.tags if name == tag and "id" in attrs]
+
+
+def rendered(folder: RunFolder) -> str:
+    """Judge and render; the page's text."""
+    judge.write(folder, judge.judge(folder, DRILL))
+    return render.render(folder).read_text(encoding="utf-8")
+
+
+def section(page: str, name: str) -> str:
+    """The part of the page below that section's id."""
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, flags=re.DOTALL)
+    assert found, f"the page has no section {name}"
+    return found[1]
+
+
+def figures(page: str) -> Iterator[tuple[str, str]]:
+    """(opening tag, inside) of each chart."""
+    for found in re.finditer(r"(<figure[^>]*>)(.*?)</figure>", page, flags=re.DOTALL):
+        yield found[1], found[2]
+
+
+@pytest.fixture(scope="module")
+def healthy_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run in which all was well."""
+    return rendered(runs.healthy_run(tmp_path_factory.mktemp("healthy") / "run"))
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A judged and rendered run whose gateway answered errors with its built-in page."""
+    run = runs.healthy()
+    bad = run.in_phase("all-replicas") & run.requests["error_type"].notna()
+    run.requests.loc[bad, ["error_type", "error_code", "error_message", "error_request_id"]] = None
+    folder = run.write(tmp_path_factory.mktemp("failed") / "run")
+    rendered(folder)
+    return folder
+
+
+def test_page_is_self_contained(healthy_page: str) -> None:
+    """Nothing is fetched: no link, script, picture or font lies outside of the page, which is below 2 MB."""
+    assert len(healthy_page.encode()) <= PAGE_BYTES_MAX
+    for tag, attributes in Elements(healthy_page).tags:
+        for name in ("src", "href", "xlink:href", "action", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), f"<{tag} {name}={value!r}>"
+    for style in re.findall(r"<style[^>]*>(.*?)</style>", healthy_page, flags=re.DOTALL):
+        assert "@import" not in style
+        assert all(target.startswith(("#", "data:")) for target in re.findall(r"url\(['\"]?([^)]*)", style))
+
+
+def test_verdict_and_reason_come_first(healthy_page: str) -> None:
+    """Before any section stand the verdict as a word, the reason, and the counts."""
+    head, _, _ = healthy_page.partition("<main>")
+    assert '<span class="badge pass">PASS</span>' in head
+    assert re.search(r'<p class="reason">all \d+ checks passed</p>', head)
+    assert "0 failed" in head
+    assert DRILL.title in head
+
+
+def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
+    """One section per file of reports/panels, sorted by ORDER, after the hypothesis; none of them crashed."""
+    names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
+    assert Elements(healthy_page).ids("section") == ["hypothesis", *names]
+    assert len(names) >= 7
+    assert "could not be drawn" not in healthy_page
+    for name in names:
+        assert len(section(healthy_page, name)) > 100, f"{name} is empty"
+
+
+def test_replay_command_and_configuration_are_shown(healthy_page: str) -> None:
+    """The page tells how to run it again, with which seed, versions and scenario."""
+    shown = section(healthy_page, "configuration")
+    for text in ("python -m harness run timeout-spike", "seed", "vllm", "first_byte_timeout_s", "one-replica"):
+        assert text in shown
+
+
+def test_failed_run_names_its_failures_first(failed: RunFolder) -> None:
+    """FAIL: the reason names the check, red rows stand above all others, and the runbook is on the page."""
+    page = (failed.path / "report.html").read_text()
+    verdict = judge.read(failed)
+    assert verdict.status is Status.FAIL
+    assert "honest errors in all-replicas" in page.partition("<main>")[0]
+    shown = re.findall(r"badge (pass|fail|inconclusive)", section(page, "checks"))
+    rank = {"fail": 0, "inconclusive": 1, "pass": 2}
+    assert shown == sorted(shown, key=lambda status: rank[status])
+    assert shown[0] == "fail"
+    assert len(shown) == len(verdict.checks)
+    assert DRILL.runbook.splitlines()[0] in section(page, "runbook")
+
+
+def test_passed_run_shows_no_runbook(healthy_page: str) -> None:
+    """What to do is only said when there is something to do."""
+    assert 'id="runbook"' not in healthy_page
+
+
+def test_failed_checks_give_request_ids(failed: RunFolder) -> None:
+    """A red check leads to requests that can be looked up in the gateways' logs."""
+    bad = next(c for c in judge.read(failed).checks if c.status is Status.FAIL and c.examples)
+    assert bad.examples[0] in section((failed.path / "report.html").read_text(), "checks")
+
+
+def test_interrupted_run_has_a_page(tmp_path: Path) -> None:
+    """INCONCLUSIVE: a run that was cut off in its baseline renders, says so first, and shows no finished phase."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    run.events = [e for e in run.events if e["t_s"] <= begin]
+    run.events.append({"t_s": begin + 3, "kind": "interrupted", "signal": "SIGINT"})
+    run.requests = run.requests[run.requests["intended_start_s"] < begin + 3]
+    run.recount()
+    page = rendered(run.write(tmp_path / "run"))
+    head = page.partition("<main>")[0]
+    assert "badge inconclusive" in head
+    assert "interrupted (SIGINT)" in head
+    assert "unfinished" in section(page, "phases")
+    assert "could not be drawn" not in page
+
+
+@pytest.mark.parametrize("missing", ["metrics.parquet", "requests.parquet", "events.jsonl", "load-summary.json"])
+def test_missing_file_is_not_measured(missing: str, tmp_path: Path) -> None:
+    """A file that is not there gives a whole page that says so: no crash, and no pass."""
+    folder = runs.healthy_run(tmp_path / "run")
+    (folder.path / missing).unlink()
+    page = rendered(folder)
+    assert "badge inconclusive" in page.partition("<main>")[0]
+    assert "could not be drawn" not in page
+
+
+def test_missing_metrics_are_no_zeros(tmp_path: Path) -> None:
+    """Without metrics the charts of the replicas say «not measured» and draw nothing."""
+    folder = runs.healthy_run(tmp_path / "run")
+    (folder.path / "metrics.parquet").unlink()
+    inside = {re.search(r'id="([^"]*)"', tag)[1]: body for tag, body in figures(rendered(folder))}  # type: ignore[index]
+    for name in ("running", "waiting", "kv-usage-ratio"):
+        assert "not measured" in inside[name]
+        assert "<svg" not in inside[name]
+    assert "<svg" in inside["outcomes"]
+
+
+def test_missing_requests_are_no_zeros(tmp_path: Path) -> None:
+    """Without requests no rate, latency or share is drawn, and no availability is shown."""
+    run = runs.healthy()
+    run.requests = run.requests.iloc[:0]
+    page = rendered(run.write(tmp_path / "run"))
+    inside = {re.search(r'id="([^"]*)"', tag)[1]: body for tag, body in figures(page)}  # type: ignore[index]
+    for name in ("outcomes", "ttft", "share"):
+        assert "not measured" in inside[name]
+        assert "<svg" not in inside[name]
+    assert section(page, "phases").count("not measured") >= 6
+    assert not re.search(r"<td>0 %</td>|<td>0 ms</td>", section(page, "phases"))
+
+
+def test_fault_bands_stand_where_faults_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chart shades both fault phases from injection to heal, and nothing else; healthy stretches stay white."""
+    spans: list[tuple[float, float]] = []
+    monkeypatch.setattr(charts.Axes, "axvspan", lambda self, a, b, **_: spans.append((round(a, 1), round(b, 1))))
+    run = runs.healthy()
+    page = rendered(run.write(tmp_path / "run"))
+    assert "could not be drawn" not in page
+    expected = {tuple(round(t, 1) for t in run.span(phase)) for phase in ("one-replica", "all-replicas")}
+    drawn = {(a, b) for a, b in spans}
+    assert len(drawn) == 2
+    for (a, b), (x, y) in zip(sorted(drawn), sorted(expected), strict=True):
+        assert a == pytest.approx(x, abs=0.11)
+        assert b == pytest.approx(y, abs=0.11)
+
+
+def test_no_fault_no_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in which nothing was injected has no shaded stretch."""
+    spans: list[object] = []
+    monkeypatch.setattr(charts.Axes, "axvspan", lambda *args, **_: spans.append(args))
+    run = runs.healthy()
+    run.drop_events("fault_injecting", "fault_injected", "fault_healed")
+    rendered(run.write(tmp_path / "run"))
+    assert spans == []
+
+
+def test_unhealed_fault_is_shaded_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band without a heal goes on: the reader must see that the fault was never taken away."""
+    spans: list[tuple[float, float]] = []
+    monkeypatch.setattr(charts.Axes, "axvspan", lambda self, a, b, **_: spans.append((a, b)))
+    charts.draw(chart(np.array([1.0, 2.0])), [PhaseSpan("bad", "fault", 1.0, None, 1.2, None)], 30.0)
+    assert spans == [(1.2, 30.0)]
+
+
+def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
+    """Whatever a server answers or a check says is text: it opens no element and no script."""
+    run = runs.healthy()
+    bad = run.requests["error_type"].notna()
+    run.requests.loc[bad, ["error_message", "error_code", "subtype"]] = HOSTILE
+    run.requests.loc[bad, "request_id"] = HOSTILE
+    run.plan |= {"title": HOSTILE, "hypothesis": HOSTILE, "command": HOSTILE, "runtime_why": HOSTILE}
+    for event in run.events:
+        event["why"] = event["before"] = event["during"] = HOSTILE
+    page = rendered(run.write(tmp_path / "run"))
+    elements = Elements(page).tags
+    assert not [attrs for tag, attrs in elements if tag == "img"]
+    assert "alert('x')" not in page
+    assert "&lt;script&gt;alert(" in section(page, "errors")
+    assert sum(tag == "script" for tag, _ in elements) == 1 + page.count("<script type=")
+
+
+def test_hostile_series_name_stays_in_its_json(tmp_path: Path) -> None:
+    """The numbers beside a chart are JSON in a script element: a name cannot close it."""
+    drawn = str(charts.draw(chart(np.array([1.0, 2.0]), name="</script><b>"), [], 5.0))
+    assert drawn.count("</script>") == 1
+    data = json.loads(re.search(r"<script[^>]*>(.*?)</script>", drawn, flags=re.DOTALL)[1])  # type: ignore[index]
+    assert data["series"][0]["name"] == "</script><b>"
+    assert "<b>" not in drawn.partition("<script")[0].replace("<figcaption><b>", "")
+
+
+def test_crashed_panel_is_shown_and_the_rest_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel that cannot be drawn shows its traceback; every other panel is on the page."""
+
+    def crash(*_: object) -> None:
+        raise ValueError("no <such> column")
+
+    monkeypatch.setattr(timeline, "html", crash)
+    page = rendered(runs.healthy_run(tmp_path / "run"))
+    shown = section(page, "timeline")
+    assert "could not be drawn" in shown
+    assert "ValueError: no &lt;such&gt; column" in shown
+    assert page.count("could not be drawn") == 1
+    assert "badge pass" in section(page, "checks")
+
+
+def test_errors_are_grouped_with_ids(healthy_page: str) -> None:
+    """Failed attempts stand with count, status, code and request ids, most frequent first."""
+    shown = section(healthy_page, "errors")
+    rows = re.findall(r"<tr><td>(\d+)</td>(.*?)</tr>", shown)
+    assert rows
+    counts = [int(count) for count, _ in rows]
+    assert counts == sorted(counts, reverse=True)
+    assert "upstream_timeout" in shown
+    assert "<td>504</td>" in shown
+    assert re.search(r"r\d{5}", shown)
+
+
+def test_evidence_says_what_is_missing(tmp_path: Path) -> None:
+    """A fault whose effect was never measured is NOT PROVEN, and one that was never healed says «never»."""
+    run = runs.healthy()
+    one = "all-replicas/timeout/gateway-a-to-replica-1"
+    run.drop_events("fault_proven", "fault_healed", "heal_proven", fault=one)
+    page = rendered(run.write(tmp_path / "run"))
+    row = next(r for r in re.findall(r"<tr>(.*?)</tr>", section(page, "evidence")) if "never" in r)
+    assert row.count("NOT PROVEN") == 2
+    assert "gateway-a-to-replica-1" in row
+
+
+def chart(y: np.ndarray, name: str = "replica-1") -> Chart:
+    """A chart of one curve at seconds 0, 1, …"""
+    return Chart("c", "Title", "ms", [Series(name, np.arange(len(y), dtype=float), y)])
+
+
+def test_every_series_is_drawn(healthy_page: str) -> None:
+    """Each chart draws as many curves as it says, and brings as many series of numbers for hovering."""
+    total = 0
+    for tag, body in figures(healthy_page):
+        said = int(re.search(r'data-series="(\d+)"', tag)[1])  # type: ignore[index]
+        assert len(set(re.findall(r'id="(series-[^"]+)"', body))) == said
+        data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
+        assert len(data["series"]) == said
+        assert all(any(y is not None for _, y in s["points"]) for s in data["series"])
+        total += said
+    assert total > 8
+
+
+def test_ids_are_unique_on_the_page(healthy_page: str) -> None:
+    """Several pictures on one page share no element id: a clip path or marker of one never cuts another."""
+    markup = re.sub(r"<script.*?</script>", "", healthy_page, flags=re.DOTALL)
+    ids = re.findall(r'\sid="([^"]+)"', markup)
+    assert sorted({one for one in ids if ids.count(one) > 1}) == []
+    used = {a or b for a, b in re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', markup)}
+    assert used
+    assert used <= set(ids), "something is referred to that is not there"
+
+
+def test_chart_without_values_draws_nothing() -> None:
+    """All NaN is not a flat line."""
+    drawn = str(charts.draw(chart(np.array([np.nan, np.nan])), [], 5.0))
+    assert "not measured" in drawn
+    assert "<svg" not in drawn
+
+
+def path_of(drawn: str) -> str:
+    """The drawing commands of the first series."""
+    found = re.search(r'<g id="series-[^"]+">\s*<path d="([^"]*)"', drawn)
+    assert found
+    return found[1]
+
+
+def test_no_line_over_a_hole() -> None:
+    """Two samples further apart than 2 s are not joined; closer ones are."""
+    times = np.array([0.0, 1.0, 2.0, 5.0, 6.0])
+    x, y = timeline._with_gaps(times, np.ones(5))
+    broken = str(charts.draw(Chart("c", "Title", "n", [Series("a", x, y)]), [], 10.0))
+    whole = str(charts.draw(chart(np.ones(7)), [], 10.0))
+    assert path_of(whole).count("M") == 1
+    assert path_of(broken).count("M") == 2
+    points = json.loads(re.search(r"<script[^>]*>(.*?)</script>", broken, re.DOTALL)[1])["series"][0]["points"]  # type: ignore[index]
+    assert [t for t, value in points if value is None] == [pytest.approx(2.01)]
+
+
+def test_hole_survives_in_a_long_run(tmp_path: Path) -> None:
+    """A replica that was not sampled for 30 s has a hole in its curve even when there are too many points to draw."""
+    run = runs.healthy()
+    begin, end = run.span("recovery-one")
+    run.metrics = run.metrics[
+        ~(run.metrics["component"].eq("replica-1") & run.metrics["t_s"].between(begin + 5, end - 5))
+    ]
+    page = rendered(run.write(tmp_path / "run"))
+    body = next(body for tag, body in figures(page) if 'id="running"' in tag)
+    assert path_of(body).count("M") >= 2
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
+    inside = [value for t, value in data["series"][0]["points"] if begin + 6 < t < end - 6]
+    assert all(value is None for value in inside)
+
+
+def test_thinning_keeps_spikes() -> None:
+    """Of 100,000 points some hundred are drawn, and the one spike among them is."""
+    y = np.ones(100_000)
+    y[54_321] = 99.0
+    _, kept = charts._thinned(Series("a", np.arange(100_000) / 10, y))
+    assert len(kept) <= charts.POINTS_MAX
+    assert kept.max() == 99.0
+
+
+def suite(folder: RunFolder) -> ElementTree.Element:
+    """The parsed junit.xml."""
+    return ElementTree.fromstring((folder.path / "junit.xml").read_text())
+
+
+def test_junit_agrees_with_the_verdict(failed: RunFolder) -> None:
+    """Counts, names and texts of junit.xml are those of verdict.json: FAIL is a failure, INCONCLUSIVE an error."""
+    verdict, found = judge.read(failed), suite(failed)
+    every = (*verdict.validity, *verdict.checks)
+    for attribute, status in (("failures", Status.FAIL), ("errors", Status.INCONCLUSIVE)):
+        assert int(found.attrib[attribute]) == sum(r.status is status for r in every)
+    assert int(found.attrib["tests"]) == len(every) == len(found.findall("testcase"))
+    assert int(found.attrib["failures"]) > 0
+    assert [case.attrib["name"] for case in found] == [r.name for r in every]
+    red = {c.attrib["name"]: e.attrib["message"] for c in found for e in c.findall("failure")}
+    assert red == {r.name: r.why for r in every if r.status is Status.FAIL}
+
+
+def test_junit_of_an_inconclusive_run_is_not_green(tmp_path: Path) -> None:
+    """A run that proves nothing has errors in CI."""
+    run = runs.healthy()
+    run.drop_events("steady_state")
+    folder = run.write(tmp_path / "run")
+    rendered(folder)
+    assert int(suite(folder).attrib["errors"]) > 0
+    assert suite(folder).findall("testcase/error")
+
+
+def test_junit_survives_text_that_xml_cannot_hold(tmp_path: Path) -> None:
+    """Control characters of a broken answer do not make the file unreadable."""
+    folder = runs.healthy_run(tmp_path / "run")
+    verdict = judge.judge(folder, DRILL)
+    odd = CheckResult("odd", Status.FAIL, "it said \x00\x1b[31m <&>", examples=("r\x07",))
+    judge.write(folder, dataclasses.replace(verdict, checks=(odd,)))
+    render.render(folder)
+    assert suite(folder).find("testcase/failure") is not None
+
+
+@pytest.mark.parametrize("change", [lambda v: v, lambda v: dataclasses.replace(v, checks=())])
+def test_rendering_twice_gives_the_same_bytes(change: Callable[[Verdict], Verdict], tmp_path: Path) -> None:
+    """The page is a function of the run folder."""
+    folder = runs.healthy_run(tmp_path / "run")
+    judge.write(folder, change(judge.judge(folder, DRILL)))
+    first = render.render(folder).read_bytes()
+    assert render.render(folder).read_bytes() == first
+
+
+def test_numbers_as_people_write_them() -> None:
+    """Three digits, thousands with commas, None is «not measured»."""
+    assert panel.number(0.98765, "%") == "0.988 %"
+    assert panel.number(12345.6, "ms") == "12,346 ms"
+    assert "not measured" in panel.cell(None)
