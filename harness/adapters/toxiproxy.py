@@ -66,7 +66,8 @@ class Toxiproxy:
         """Remove a toxic; harmless when it is not there. AdapterError when toxiproxy does not do it in time.
 
         Removal deadlocks inside toxiproxy 2.12 when a connection has two chunks or more waiting in the toxic and its
-        client has gone (#412, #558); every later question about that proxy's toxics hangs as well. ``recreate`` helps.
+        client has gone (#412, #558); every later question about that proxy's toxics hangs as well. ``recreate``
+        helps as long as nobody has connected to the proxy since; after that only a restart of toxiproxy does.
         """
         if toxic in {t.name for t in self.toxics(proxy)}:
             self._call("delete", f"/proxies/{proxy}/toxics/{toxic}")
@@ -74,7 +75,7 @@ class Toxiproxy:
             raise AdapterError(f"toxiproxy says that it removed {toxic!r} from {proxy!r}, but still lists it")
 
     def recreate(self, proxy: str, listen: str, upstream: str) -> None:
-        """Drop the proxy with its connections and toxics, and make it again. Works where ``remove`` hangs."""
+        """Drop the proxy with its connections and toxics, and make it again. Never waits for what the toxics hold."""
         try:
             self._consumer.delete(f"/proxies/{proxy}", timeout=self.deadline_s)
         except NotFound:

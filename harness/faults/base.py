@@ -85,14 +85,22 @@ def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
         for toxic in args["toxics"]:
             world.toxiproxy.remove(args["proxy"], toxic)
     except AdapterError:
-        try:
-            world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
-        except AdapterError:
-            world.runtime.kill("toxiproxy")
+        _renew_proxy(world, args)
+
+
+def _renew_proxy(world: World, args: Mapping[str, Any]) -> None:
+    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy."""
+    try:
+        world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
+    except AdapterError:
+        world.runtime.kill("toxiproxy")
 
 
 #: What undo records may ask for. Each is idempotent and blocks for a bounded time.
-UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {"remove_toxics": _remove_toxics}
+UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {
+    "remove_toxics": _remove_toxics,
+    "renew_proxy": _renew_proxy,
+}
 
 
 def take_back(world: World, undo: Undo) -> None:

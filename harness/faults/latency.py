@@ -7,6 +7,11 @@ from harness.faults.link import LOOK_S, LinkFault
 from harness.probes.path import PathSample
 from harness.scenario import Seconds, Strict
 
+#: The longest delay that is taken back by removing the toxic. Removal deadlocks toxiproxy when a client has gone while
+#: two chunks were waiting for it, and then the next connection blocks everything else (2.12: its accept loop waits for
+#: the same lock, and dropping the proxy waits for the accept loop). The longer chunks wait, the likelier.
+REMOVABLE_S = 1.0
+
 
 class Options(Strict):
     """``latency`` is added to each chunk, give or take ``jitter``."""
@@ -25,6 +30,11 @@ class Latency(LinkFault[Options]):
         """Milliseconds, as toxiproxy wants them."""
         delay, jitter = int(self.options.latency * 1000), int(self.options.jitter * 1000)
         return (Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter}),)
+
+    def heals_by(self) -> str:
+        """A long delay goes with its proxy: see ``REMOVABLE_S``. What the link still held is lost."""
+        longest_s = self.options.latency + self.options.jitter
+        return "renew_proxy" if longest_s > REMOVABLE_S else super().heals_by()
 
     def extra_ms(self, before: PathSample) -> float:
         """Four fifths of the smallest delay; more than the look itself lasts shows as a time-out."""

@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxic
-from harness.errors import FaultError
+from harness.errors import AdapterError, FaultError
 from harness.faults.base import Proof, World
 from harness.probes.path import PathSample, synthetic
 from harness.undo import Undo
@@ -49,12 +49,15 @@ class LinkFault(Generic[OptionsT]):
         return [link.name for link in topology.links]
 
     def undo(self) -> Undo:
-        """Remove the toxics; the addresses are what it takes to make the proxy anew."""
+        """What ``heals_by`` needs; the addresses are what it takes to make the proxy anew."""
         listen, upstream = self.addresses
         names = [toxic.name for toxic in self.toxics()]
-        return Undo(
-            self.id, "remove_toxics", {"proxy": self.on, "toxics": names, "listen": listen, "upstream": upstream}
-        )
+        args = {"proxy": self.on, "toxics": names, "listen": listen, "upstream": upstream}
+        return Undo(self.id, self.heals_by(), args)
+
+    def heals_by(self) -> str:
+        """The undo action: the toxics are removed, and connections go on."""
+        return "remove_toxics"
 
     async def measure(self, world: World) -> None:
         """Cross the healthy link once, for comparison; a second try forgives a hiccup."""
@@ -93,14 +96,21 @@ class LinkFault(Generic[OptionsT]):
         deadline = time.monotonic() + HEALED_WITHIN_S
         while True:
             after = await self._cross(world)
-            listed = await asyncio.to_thread(world.toxiproxy.toxics, self.on)
-            gone = not {toxic.name for toxic in listed} & {toxic.name for toxic in self.toxics()}
+            gone = await asyncio.to_thread(self._toxics_gone, world)
             if gone and after.outcome == "ok" and (after.e2e_ms or 0) <= limit_ms:
                 return Proof(True, f"{self.on} works as before", before.describe(), after.describe())
             if time.monotonic() > deadline:
                 why = f"{self.on} is not as before {HEALED_WITHIN_S:.0f} s after the heal (limit {limit_ms:.0f} ms)"
                 return Proof(False, why, before.describe(), after.describe())
             await asyncio.sleep(0.2)
+
+    def _toxics_gone(self, world: World) -> bool:
+        """Whether toxiproxy lists none of ours; one that does not answer, because it starts anew, says nothing yet."""
+        try:
+            listed = {toxic.name for toxic in world.toxiproxy.toxics(self.on)}
+        except AdapterError:
+            return False
+        return not listed & {toxic.name for toxic in self.toxics()}
 
     async def _cross(self, world: World) -> PathSample:
         return await world.path.measure(world.topology.link(self.on), LOOK_S)

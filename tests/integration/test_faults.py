@@ -1,0 +1,326 @@
+"""Each fault on real toxiproxy and HAProxy in front of the simulator: its effect and its healing are measured."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.adapters.toxiproxy import Toxic, Toxiproxy
+from harness.errors import AdapterError, FaultError
+from harness.faults.base import Fault, World, fault_class, matching, take_back, types
+from harness.probes.path import PathProbe
+from harness.undo import Undo
+from stack import keys, state
+from stack.engines import DEPLOYMENT
+from stack.runtimes.process import ProcessRuntime
+
+LINK = "gateway-a-to-replica-2"
+#: Small enough for a quick test, far above what a healthy crossing needs.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "latency": {"latency": "600ms"},
+    "timeout": {},
+    "bandwidth": {"rate_kb": 4},
+    "slicer": {"size": 100, "delay": "40ms"},
+    "reset": {},
+}
+HANG_S = 20.0
+
+
+def fault(type_name: str, on: str = LINK, **options: Any) -> Fault:
+    """A fault as ``conduct`` makes it."""
+    cls = fault_class(type_name)
+    return cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options or OPTIONS[type_name]))
+
+
+@pytest.fixture(scope="module")
+def world(sim_stack: ProcessRuntime) -> World:
+    """What faults act on: the session's simulated stack."""
+    topology = sim_stack.topology
+    operator = keys.load_or_create(state.instance_folder(topology)).operator
+    api = topology.component("toxiproxy")
+    return World(sim_stack, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, operator, DEPLOYMENT))
+
+
+@pytest.fixture(autouse=True)
+def _clean(world: World) -> Iterator[None]:
+    """No test leaves a toxic behind, whatever becomes of it."""
+    yield
+    for link in world.topology.links:
+        if world.toxiproxy.toxics(link.name):
+            world.toxiproxy.recreate(link.name, *world.toxiproxy.addresses(link.name))
+
+
+def toxics(world: World, link: str = LINK) -> list[str]:
+    """Names of the toxics that are on the link now."""
+    return [toxic.name for toxic in world.toxiproxy.toxics(link)]
+
+
+def test_every_fault_is_tested_here() -> None:
+    """A new file in harness/faults needs a line above."""
+    assert set(OPTIONS) == set(types())
+
+
+@pytest.mark.parametrize("type_name", types())
+def test_fault_is_proven_and_healed(world: World, type_name: str) -> None:
+    """Measure, inject, prove, take back, prove the healing: all on the data path, and nothing is left."""
+
+    async def drill() -> None:
+        one = fault(type_name)
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        assert "answered in" in effect.before
+        assert effect.seen != effect.before
+        await asyncio.to_thread(take_back, world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+        assert toxics(world) == []
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("type_name", types())
+def test_fault_that_was_not_injected_is_not_proven(world: World, type_name: str) -> None:
+    """The mutant of every proof: without the toxic, verify must say that there was no effect."""
+
+    async def drill() -> None:
+        one = fault(type_name)
+        await one.measure(world)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "the fault had no effect" in effect.why
+        assert LINK in effect.why
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("other", ["gateway-a-to-replica-1", "gateway-b-to-replica-2"])
+def test_toxic_on_another_link_is_no_proof(world: World, other: str) -> None:
+    """The proof crosses the very link that the fault is on: a toxic that sits elsewhere proves nothing."""
+
+    async def drill() -> None:
+        one, elsewhere = fault("latency"), fault("latency", other)
+        await one.measure(world)
+        await elsewhere.measure(world)
+        await elsewhere.inject(world)
+        effect = await one.verify(world)
+        assert not effect.proven
+        await asyncio.to_thread(take_back, world, elsewhere.undo())
+
+    asyncio.run(drill())
+
+
+def test_fault_on_a_clients_link(world: World) -> None:
+    """Links between clients and gateways are crossed at the address that DNS gives to clients."""
+
+    async def drill() -> None:
+        one = fault("latency", "client-to-gateway-b")
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        await asyncio.to_thread(take_back, world, one.undo())
+        assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+
+
+def test_a_toxic_that_stays_is_not_healed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """verify_healed waits, bounded, and then says what it saw; a listed toxic alone is enough to say no."""
+    monkeypatch.setattr("harness.faults.link.HEALED_WITHIN_S", 0.5)
+
+    async def drill() -> None:
+        one = fault("latency")
+        await one.measure(world)
+        await one.inject(world)
+        healed = await one.verify_healed(world)
+        assert not healed.proven
+        assert "not as before" in healed.why
+        await asyncio.to_thread(take_back, world, one.undo())
+
+    asyncio.run(drill())
+
+
+def test_fault_on_a_dead_link_is_refused(world: World) -> None:
+    """What does not work before the fault cannot show its effect: FaultError, and nothing is injected."""
+
+    async def drill() -> None:
+        dead = fault("timeout")
+        await dead.measure(world)
+        await dead.inject(world)
+        with pytest.raises(FaultError, match="does not work before the fault"):
+            await fault("reset").measure(world)
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("type_name", ["latency", "timeout"])
+def test_taking_back_twice_is_harmless(world: World, type_name: str) -> None:
+    """Undo is idempotent: it works when nothing was injected, and again after it was done."""
+
+    async def drill() -> None:
+        one = fault(type_name)
+        await one.measure(world)
+        take_back(world, one.undo())
+        await one.inject(world)
+        for _ in range(2):
+            await asyncio.to_thread(take_back, world, one.undo())
+            assert toxics(world) == []
+        assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+
+
+def test_unknown_undo_is_said() -> None:
+    """A journal of another version names an action that nobody knows: an error, not silence."""
+    with pytest.raises(FaultError, match="make_tea"):
+        take_back(None, Undo("x", "make_tea", {}))  # type: ignore[arg-type]
+
+
+def test_globs_match_links(world: World) -> None:
+    """``gateway-*-to-replica-2`` are two links, in the topology's order; a typing error matches none."""
+    assert matching("timeout", "gateway-*-to-replica-2", world.topology) == [
+        "gateway-a-to-replica-2",
+        "gateway-b-to-replica-2",
+    ]
+    assert matching("timeout", "gateway-c-*", world.topology) == []
+
+
+@dataclass
+class Abandoned:
+    """Clients of a link that hang up while the toxic still holds several chunks for them."""
+
+    world: World
+
+    def begin(self, count: int = 3) -> None:
+        """Ask the replica over the link, wait until its answer waits in the toxic, and go away."""
+        link = self.world.topology.link(LINK)
+        body = (
+            '{"model": "drillyard", "messages": [{"role": "user", "content": "Say something."}],'
+            ' "max_tokens": 24, "ignore_eos": true, "stream": true}'
+        )
+        request = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+        clients = [socket.create_connection((link.listen_address, link.listen_port), timeout=5) for _ in range(count)]
+        for client in clients:
+            client.sendall(request.encode())
+        self._wait_for_tokens(count * 24)
+        for client in clients:
+            client.close()
+
+    def _wait_for_tokens(self, more: int) -> None:
+        deadline, before = time.monotonic() + 10, None
+        while time.monotonic() < deadline:
+            total = _generated(self.world)
+            before = total if before is None else before
+            if total >= before + more or (total > 0 and _running(self.world) == 0 and total > before):
+                return
+            time.sleep(0.1)
+
+
+def _metric(world: World, name: str) -> float:
+    import httpx
+
+    text = httpx.get(world.topology.component("replica-2").url(path="/metrics"), timeout=5).text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
+
+
+def _generated(world: World) -> float:
+    return _metric(world, "generation_tokens_total")
+
+
+def _running(world: World) -> float:
+    return _metric(world, "num_requests_running")
+
+
+def test_long_delay_is_taken_back_though_its_clients_have_gone(world: World) -> None:
+    """Removing such a toxic would hang toxiproxy: the link is back within seconds, and toxiproxy was not restarted."""
+
+    async def drill() -> None:
+        one = fault("latency", latency=f"{HANG_S:.0f}s")
+        await one.measure(world)
+        restarts = _restarts(world)
+        await one.inject(world)
+        await asyncio.to_thread(Abandoned(world).begin)
+        began = time.monotonic()
+        await asyncio.to_thread(take_back, world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+        assert time.monotonic() - began < HANG_S / 4
+        assert _restarts(world) == restarts
+
+    asyncio.run(drill())
+
+
+def test_removal_that_hangs_is_noticed_and_helped(world: World) -> None:
+    """When removing a toxic deadlocks toxiproxy, undo notices it, makes the proxy anew or restarts toxiproxy."""
+
+    async def drill() -> None:
+        one = fault("latency", latency=f"{HANG_S:.0f}s")
+        await one.measure(world)
+        await one.inject(world)
+        await asyncio.to_thread(Abandoned(world).begin)
+        undo = one.undo()
+        await asyncio.to_thread(take_back, world, Undo(undo.id, "remove_toxics", undo.args))
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+        await asyncio.to_thread(world.runtime.up, print)
+        assert {link.name for link in world.topology.links} == set(world.toxiproxy.proxies())
+
+    asyncio.run(drill())
+
+
+def _restarts(world: World) -> int:
+    return next(s.restarts for s in world.runtime.states() if s.name == "toxiproxy")
+
+
+CALLS: list[Callable[[Toxiproxy], object]] = [
+    lambda t: t.proxies(),
+    lambda t: t.add("x", Toxic("a", "latency", "downstream", {})),
+    lambda t: t.remove("x", "a"),
+    lambda t: t.recreate("x", "127.0.0.1:1", "127.0.0.1:2"),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_absent_toxiproxy_is_named(call: Callable[[Toxiproxy], object]) -> None:
+    """Where nobody listens, every call is an AdapterError that says which toxiproxy, not a traceback of a library."""
+    with closing(socket.socket()) as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        with pytest.raises(AdapterError, match=f"toxiproxy at 127.0.0.1:{port}"):
+            call(Toxiproxy("127.0.0.1", port))
+
+
+def test_silent_toxiproxy_is_given_up() -> None:
+    """One that takes the connection and never answers costs the deadline, not for ever."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
+        began = time.monotonic()
+        with pytest.raises(AdapterError, match="timed out"):
+            Toxiproxy("127.0.0.1", deaf.getsockname()[1], deadline_s=0.3).proxies()
+        assert time.monotonic() - began < 3
+
+
+def test_wrong_toxics_are_refused(world: World) -> None:
+    """An unknown proxy, an unknown type and a name that is taken are errors with toxiproxy's own words."""
+    toxic = Toxic("drillyard_test", "latency", "downstream", {"latency": 1})
+    with pytest.raises(AdapterError, match="proxy not found"):
+        world.toxiproxy.add("no-such-link", toxic)
+    with pytest.raises(AdapterError, match="toxic type"):
+        world.toxiproxy.add(LINK, Toxic("x", "no-such-type", "downstream", {}))
+    world.toxiproxy.add(LINK, toxic)
+    with pytest.raises(AdapterError, match="already exists"):
+        world.toxiproxy.add(LINK, toxic)
+    world.toxiproxy.remove(LINK, toxic.name)
+    world.toxiproxy.remove(LINK, toxic.name)
+    assert toxics(world) == []
