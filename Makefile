@@ -21,7 +21,7 @@ FAST      := tests/unit tests/test_tidy.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-drills clean
+.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-docker test-drills clean
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -75,7 +75,11 @@ check: lint types test-fast ## what to run before every commit
 
 test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy and DNS around the simulator
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -m 'not realstack' $(ARGS)
+	@$(PY) -m pytest -m 'not realstack and not docker' $(ARGS)
+
+test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m pytest -m docker $(ARGS)
 
 test-drills: ## the tests on real vLLM
 	@$(MAKE) --no-print-directory setup ENGINE=vllm RUNTIME=process

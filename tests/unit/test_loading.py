@@ -34,7 +34,8 @@ MISTAKES = [
     ("units that do not compare", '">= 99 %"', '">= 99 ms"', "is measured in %"),
     ("two phases of one name", "name: recovery-one", "name: baseline", "two phases are called 'baseline'"),
     ("a fault before any baseline", "kind: baseline", "kind: warmup", "no baseline phase before the first fault"),
-    ("a fault in a phase that is none", "kind: fault\n    duration: 30s", "kind: quiet\n    duration: 30s", "must be fault"),
+    ("a fault in a phase that is none", "kind: fault\n    duration: 30s", "kind: quiet\n    duration: 30s",
+     "must be fault"),
     ("broken YAML", "phases:", "phases: [", "not valid YAML"),
     ("a key twice", "name: timeout-spike", "name: x\nname: timeout-spike", "stands here twice"),
 ]  # fmt: skip
