@@ -89,6 +89,7 @@ def plan(job: Job) -> None:
     seed = job.options.seed if job.options.seed is not None else random.SystemRandom().randrange(2**31)
     run_id = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{job.drill.name}-{seed % 0x10000:04x}"
     job.folder = RunFolder.create(ROOT / "runs", run_id)
+    run_id = job.folder.path.name
     topology = job.runtime.topology
     job.plan = {
         "schema": record.SCHEMA_VERSION,

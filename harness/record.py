@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import time
 from dataclasses import dataclass, field
@@ -128,14 +129,22 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, run_id: str) -> RunFolder:
-        """Make ``root/run_id`` with its ``logs/`` and point ``root/latest`` at it."""
-        folder = cls(root / run_id)
-        (folder.path / "logs").mkdir(parents=True)
-        latest = root / "latest"
-        if latest.is_symlink() or latest.exists():
-            latest.unlink()
-        latest.symlink_to(run_id)
-        return folder
+        """Make ``root/run_id`` with its ``logs/`` and point ``root/latest`` at it.
+
+        Runs of two stacks may begin in the same second: the later one's folder gets a number.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        for name in itertools.chain([run_id], (f"{run_id}-{n}" for n in itertools.count(2))):
+            try:
+                (root / name).mkdir()
+                break
+            except FileExistsError:
+                continue
+        (root / name / "logs").mkdir()
+        pointer = root / f".latest-{name}"
+        pointer.symlink_to(name)
+        pointer.replace(root / "latest")  # at once: another run may be doing the same
+        return cls(root / name)
 
     def plan(self) -> dict[str, Any]:
         """plan.json. RunFolderError when missing, broken or of another schema version."""

@@ -86,12 +86,17 @@ def healthy_run(path: Path) -> RunFolder:
     return healthy().write(path)
 
 
+def scenario() -> Scenario:
+    """The scenario that all these runs have practised."""
+    return loading.load(ROOT / "scenarios" / "timeout-spike.yaml")
+
+
 @functools.cache
 def _healthy() -> Run:
-    scenario = loading.load(ROOT / "scenarios" / "timeout-spike.yaml")
-    events = list(_events(scenario))
-    kinds = {p.name: p.kind for p in scenario.phases}
-    run = Run(_plan(scenario), events, pd.DataFrame(), pd.DataFrame(), {})
+    practised = scenario()
+    events = list(_events(practised))
+    kinds = {p.name: p.kind for p in practised.phases}
+    run = Run(_plan(practised), events, pd.DataFrame(), pd.DataFrame(), {})
     spans = {p: run.span(p) for p in kinds}
     rows = [row for request in _requests(spans) for row in request]
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)

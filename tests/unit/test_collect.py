@@ -1,0 +1,186 @@
+"""What is gathered after the load: logs of the run's own time, queue times by request id, phases of the requests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import collect
+from harness.errors import StackError
+from harness.record import REQUEST_COLUMNS, RunFolder
+from tests import runs
+
+
+def line(request_id: str, t: float, queue_ms: float, **more: Any) -> str:
+    """An access log line as the gateways write it."""
+    return json.dumps({"request_id": request_id, "t_ms": t, "queue_ms": queue_ms, "status": 200, **more})
+
+
+def attempts(*ids: str) -> pd.DataFrame:
+    """One attempt per given id; an id that stands twice has two attempts."""
+    numbers = [ids[: i + 1].count(one) for i, one in enumerate(ids)]
+    return pd.DataFrame({"request_id": list(ids), "attempt": numbers})
+
+
+def logs(folder: Path, **lines: list[str]) -> Path:
+    """A folder of gateway logs."""
+    for name, text in lines.items():
+        (folder / f"{name.replace('_', '-')}.log").write_text("\n".join(text) + "\n")
+    return folder
+
+
+def test_queue_time_comes_by_request_id(tmp_path: Path) -> None:
+    """Each attempt gets the queue time of its own line, from whichever gateway wrote it."""
+    folder = logs(tmp_path, gateway_a=[line("r2", 20.0, 5.0)], gateway_b=[line("r1", 10.0, 7.5)])
+    assert collect.queue_times(attempts("r1", "r2"), folder).tolist() == [7.5, 5.0]
+
+
+def test_retries_share_an_id_and_are_told_apart_by_time(tmp_path: Path) -> None:
+    """The n-th line of an id, by time, belongs to its n-th attempt, in whatever order rows and lines stand."""
+    folder = logs(
+        tmp_path, gateway_a=[line("r1", 300.0, 3.0), line("r1", 100.0, 1.0)], gateway_b=[line("r1", 200.0, 2.0)]
+    )
+    frame = attempts("r1", "r1", "r1")
+    assert collect.queue_times(frame, folder).tolist() == [1.0, 2.0, 3.0]
+    shuffled = frame.iloc[[2, 0, 1]]
+    assert collect.queue_times(shuffled, folder).tolist() == [3.0, 1.0, 2.0]
+    assert collect.queue_times(shuffled, folder).index.tolist() == [2, 0, 1]
+
+
+def test_what_cannot_be_told_is_null(tmp_path: Path) -> None:
+    """Fewer or more lines than attempts, or none: null, never 0 and never another attempt's time."""
+    folder = logs(tmp_path, gateway_a=[line("few", 1.0, 9.0), line("many", 1.0, 9.0), line("many", 2.0, 9.0)])
+    found = collect.queue_times(attempts("few", "few", "many", "none"), folder)
+    assert found.isna().all()
+    assert found.dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[NOTICE]   (1234) : New worker forked",
+        '{"request_id": "r1", "t_ms": 1.0}',
+        '{"request_id": "r1", "t_ms": "soon", "queue_ms": 1}',
+        '{"request_id": "r1", "t_ms": 1.0, "queue_ms": ',
+        "null",
+        "{}",
+    ],
+)
+def test_other_lines_are_passed_over(text: str, tmp_path: Path) -> None:
+    """HAProxy's own messages, torn lines and lines without a queue time count as no line."""
+    folder = logs(tmp_path, gateway_a=[text, f"haproxy[7]: {line('r1', 1.0, 4.0)}"])
+    assert collect.queue_times(attempts("r1"), folder).tolist() == [4.0]
+
+
+def test_aborted_in_the_queue_is_not_negative(tmp_path: Path) -> None:
+    """HAProxy writes -1 for a request that never left the queue: that is no time below zero."""
+    folder = logs(tmp_path, gateway_a=[line("r1", 1.0, -1)])
+    assert collect.queue_times(attempts("r1"), folder).tolist() == [0.0]
+
+
+def test_no_logs_no_queue_times(tmp_path: Path) -> None:
+    """A run whose logs could not be had still gets its table."""
+    assert collect.queue_times(attempts("r1"), tmp_path).isna().all()
+
+
+@dataclass
+class Stack:
+    """A runtime with nothing but logs: files, text (Docker), or none at all."""
+
+    found: dict[str, Path | str | None] = field(default_factory=dict)
+
+    @property
+    def topology(self) -> SimpleNamespace:
+        """The components that have a log."""
+        return SimpleNamespace(components=[SimpleNamespace(name=name) for name in self.found])
+
+    def logs(self, name: str) -> Path | str:
+        """As the runtimes answer."""
+        log = self.found[name]
+        if log is None:
+            raise StackError(f"{name} has no log")
+        return log
+
+
+def collected(folder: RunFolder, name: str) -> str:
+    """What the run kept of a component's log."""
+    return (folder.path / "logs" / f"{name}.log").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """An empty run folder."""
+    return RunFolder.create(tmp_path / "runs", "one")
+
+
+def test_only_what_was_logged_during_the_run_is_kept(tmp_path: Path, folder: RunFolder) -> None:
+    """A warm stack's log holds earlier runs: the copy begins where the log ended when the run began."""
+    log = tmp_path / "gateway-a.log"
+    log.write_text("earlier run\n")
+    stack = Stack({"gateway-a": log})
+    marks = collect.LogMarks.take(stack)  # type: ignore[arg-type]
+    with log.open("a") as file:
+        file.write("this run\n")
+    marks.collect(stack, folder)  # type: ignore[arg-type]
+    assert collected(folder, "gateway-a") == "this run\n"
+    assert log.read_text() == "earlier run\nthis run\n"
+
+
+def test_rotated_log_is_kept_whole(tmp_path: Path, folder: RunFolder) -> None:
+    """A log that is shorter than before was begun anew: all of it is of this run."""
+    log = tmp_path / "replica-1.log"
+    log.write_text("a very long earlier log\n" * 10)
+    stack = Stack({"replica-1": log})
+    marks = collect.LogMarks.take(stack)  # type: ignore[arg-type]
+    log.write_text("after rotation\n")
+    marks.collect(stack, folder)  # type: ignore[arg-type]
+    assert collected(folder, "replica-1") == "after rotation\n"
+
+
+def test_text_logs_are_cut_by_bytes(folder: RunFolder) -> None:
+    """Docker gives text; characters of several bytes do not shift the cut."""
+    stack = Stack({"gateway-a": "früher «é»\n"})
+    marks = collect.LogMarks.take(stack)  # type: ignore[arg-type]
+    stack.found["gateway-a"] = "früher «é»\njetzt\n"
+    marks.collect(stack, folder)  # type: ignore[arg-type]
+    assert collected(folder, "gateway-a") == "jetzt\n"
+
+
+def test_missing_log_does_not_lose_the_others(tmp_path: Path, folder: RunFolder) -> None:
+    """A component without a log gives an empty file; the others are collected."""
+    stack = Stack({"dns": None, "exporter": tmp_path / "nowhere.log", "gateway-a": ""})
+    marks = collect.LogMarks.take(stack)  # type: ignore[arg-type]
+    stack.found["gateway-a"] = "here\n"
+    marks.collect(stack, folder)  # type: ignore[arg-type]
+    assert [collected(folder, name) for name in ("dns", "exporter", "gateway-a")] == ["", "", "here\n"]
+
+
+def test_requests_get_phase_and_queue_time(tmp_path: Path) -> None:
+    """finish_requests fills the columns that only now are known, keeps all rows and the schema of the file."""
+    run = runs.healthy()
+    told = run.requests.copy()
+    run.requests[["phase", "straddles", "queue_gateway_ms"]] = None
+    written = run.write(tmp_path / "run")
+    first = str(told["request_id"].iloc[0])
+    logs_folder = tmp_path / "run" / "logs"
+    logs_folder.mkdir()
+    logs(logs_folder, gateway_a=[line(first, 1.0, 12.0)])
+    collect.finish_requests(written, runs.scenario())
+    found = written.requests()
+    assert list(found.columns) == REQUEST_COLUMNS.names
+    assert len(found) == len(told)
+    assert found["phase"].fillna("none").tolist() == told["phase"].fillna("none").tolist()
+    assert found["straddles"].fillna("none").tolist() == told["straddles"].fillna("none").tolist()
+    assert found.set_index("request_id")["queue_gateway_ms"].dropna().to_dict() == {first: 12.0}
+
+
+def test_run_without_requests_is_left_alone(folder: RunFolder) -> None:
+    """A run that ended before its load has no table to finish."""
+    collect.finish_requests(folder, runs.scenario())
+    assert not (folder.path / "requests.parquet").exists()
