@@ -66,7 +66,7 @@ class DockerRuntime:
 
     def preflight(self) -> None:
         """Raise RuntimeUnavailable, MissingTool, PortTaken or UsageError for what would make ``up`` fail."""
-        _compose_program()
+        compose_program()
         with _daemon("answer") as client:
             client.ping()
             self._check_models()
@@ -75,7 +75,7 @@ class DockerRuntime:
 
     def up(self, say: Say) -> bool:
         """Start what is not running; wait until all is ready. True if the whole stack was warm already."""
-        program = _compose_program()
+        program = compose_program()
         self._check_models()
         with state.locked(self.folder, say), _daemon("come up") as client:
             found, wanted = self._state(), images.ensure(client, self._targets(), say)
@@ -96,7 +96,7 @@ class DockerRuntime:
 
     def down(self, say: Say) -> None:
         """Stop everything that this checkout started for this instance and remove its state."""
-        program = _compose_program()
+        program = compose_program()
         with state.locked(self.folder, say), _daemon("go down") as client:
             if self._state() is None and not self._leftovers(client):
                 say(f"instance {self.topology.instance}: nothing runs")
@@ -392,7 +392,7 @@ class DockerRuntime:
         )
 
 
-def _compose_program() -> list[str]:
+def compose_program() -> list[str]:
     """`docker compose` where the plug-in is there, else docker-compose. RuntimeUnavailable with neither."""
     if shutil.which("docker"):
         asked = subprocess.run(["docker", "compose", "version"], capture_output=True, stdin=subprocess.DEVNULL)
@@ -401,8 +401,8 @@ def _compose_program() -> list[str]:
     if found := shutil.which("docker-compose"):
         return [found]
     raise RuntimeUnavailable(
-        "neither `docker compose` nor docker-compose is there: install Docker's Compose plug-in or Debian's "
-        "docker-compose, or use RUNTIME=process"
+        "neither `docker compose` nor docker-compose is there: Docker's Compose plug-in or Debian's docker-compose "
+        "is what is missing"
     )
 
 

@@ -34,14 +34,14 @@ def select(name: str, topology: Topology) -> tuple[Runtime, str]:
         return _docker(topology), "RUNTIME=docker" if name == "docker" else "the Docker daemon answers"
     if name == "docker":
         raise RuntimeUnavailable(
-            f"RUNTIME=docker, but {trouble}. Start the daemon (or set DOCKER_HOST, or join the group docker), "
-            f"or use RUNTIME=process, which needs no daemon"
+            f"RUNTIME=docker, but {trouble}. Start the daemon (or set DOCKER_HOST, or join the group docker) and "
+            f"install Compose, or use RUNTIME=process, which needs neither"
         )
     return _process(topology), trouble
 
 
 def docker_trouble() -> str | None:
-    """Why Docker cannot be used, naming what was tried; None when its daemon answers."""
+    """Why Docker cannot be used, naming what was tried; None when its daemon answers and Compose is there."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
         _knock(address)
@@ -52,6 +52,10 @@ def docker_trouble() -> str | None:
             client.close()
     except (docker.errors.DockerException, requests.RequestException, OSError, ValueError) as error:
         return f"no Docker daemon answers on {address} ({_first_line(error)})"
+    try:
+        importlib.import_module("stack.runtimes.docker").compose_program()
+    except RuntimeUnavailable as error:
+        return str(error)
     return None
 
 

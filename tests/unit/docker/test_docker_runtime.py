@@ -209,12 +209,12 @@ def test_compose_is_found_in_either_form(tmp_path: Path, monkeypatch: pytest.Mon
     """The plug-in first, docker-compose else, and with neither a line that says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeUnavailable, match="docker-compose"):
-        docker_runtime._compose_program()
+        docker_runtime.compose_program()
     with program(tmp_path, "") as found:
-        assert docker_runtime._compose_program() == found
+        assert docker_runtime.compose_program() == found
         monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
         (tmp_path / "docker").symlink_to(found[0])
-        assert docker_runtime._compose_program() == ["docker", "compose"]
+        assert docker_runtime.compose_program() == ["docker", "compose"]
 
 
 def test_a_foreign_model_is_mounted_where_the_engine_looks(
