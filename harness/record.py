@@ -36,6 +36,8 @@ import pyarrow.parquet as pq
 from harness.errors import RunFolderError
 
 SCHEMA_VERSION = 1
+#: Without these a run can be neither judged nor shown.
+PLAN_KEYS = ("run_id", "drill", "scenario", "anchor")
 
 #: Outcome of an attempt: exactly one of these (METRICS.md).
 OUTCOMES = (
@@ -153,6 +155,8 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path / 'plan.json'}: found schema {plan.get('schema')!r}, this version reads {SCHEMA_VERSION}"
             )
+        if missing := [key for key in PLAN_KEYS if key not in plan]:
+            raise RunFolderError(f"{self.path / 'plan.json'}: {', '.join(missing)} is missing")
         return plan
 
     def read_json(self, name: str) -> dict[str, Any]:

@@ -1,0 +1,267 @@
+"""The command line without a stack: exit codes, one clear line for bad input, and judging stored runs offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import cli, drill, judge, pipeline
+from harness.commands.options import StackOptions
+from harness.errors import StackError
+from harness.pipeline import Job, Options
+from harness.progress import Progress
+from harness.record import RunFolder
+from harness.verdict import CheckResult, Status, Verdict
+from stack.runtimes.process import ProcessRuntime
+from tests import runs
+
+STACK = ("--runtime", "process", "--engine", "sim", "--instance", "69")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any attempt to make a run folder or to start something is a failure (exit 70 with a traceback)."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr(RunFolder, "create", refuse)
+    monkeypatch.setattr(ProcessRuntime, "up", refuse)
+    for variable in ("RUNTIME", "ENGINE", "INSTANCE", "MODEL", "WORKERS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line with which the program refuses these arguments; it ends with 64."""
+    assert cli.main(arguments) == 64
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("drillyard: ")
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def scenario(tmp_path: Path, find: str = "", put: str = "") -> str:
+    """A copy of the shipped scenario with one change."""
+    good = (drill.ROOT / "scenarios" / "timeout-spike.yaml").read_text()
+    assert find in good
+    path = tmp_path / "mine.yaml"
+    path.write_text(good.replace(find, put, 1) if find else good)
+    return str(path)
+
+
+def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """A typing error in the drill's name."""
+    assert "Did you mean 'timeout-spike'?" in refused(capsys, "run", "timeout-spkie", *STACK)
+    assert "Known drills: " in refused(capsys, "run", "zzz", *STACK)
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "says"),
+    [
+        ("rate: ", "rte: ", "did you mean 'rate'?"),
+        ("duration: 30s", "duration: -30s", "expected a duration"),
+        ("gateway-*-to-replica-2", "gateway-*-to-replica-9", "nothing is called 'gateway-*-to-replica-9'"),
+        ("phases:", "phases: [", "not valid YAML"),
+    ],
+)
+def test_broken_scenario_is_refused(
+    find: str, put: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong in a scenario is said with file and line before anything is started."""
+    path = scenario(tmp_path, find, put)
+    line = refused(capsys, "run", "timeout-spike", "--scenario", path, *STACK)
+    assert says in line
+    assert line.removeprefix(f"drillyard: {path}:").partition(":")[0].isdigit()
+
+
+def test_missing_scenario_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there is named."""
+    path = tmp_path / "nowhere.yaml"
+    assert f"{path}: there is no such file" in refused(capsys, "run", "timeout-spike", "--scenario", str(path), *STACK)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("load.rate", "expected key=value"),
+        ("load.rate=8", "expected a rate"),
+        ("load.rte=8/s", "did you mean 'rate'?"),
+        ("phases.basline.duration=60s", "nothing called 'basline'"),
+        ("phases.baseline.duration=1s", "ttft_p95_ms needs"),
+        ("phases.baseline=60s", "name a key of 'baseline'"),
+        ("load.rate=[", "is no YAML value"),
+    ],
+)
+def test_wrong_override_is_refused(override: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--set`` is as strict as the file."""
+    assert says in refused(capsys, "run", "timeout-spike", "--set", override, *STACK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "COMMAND"),
+        (("rnu",), "rnu"),
+        (("run",), "DRILL"),
+        (("run", "timeout-spike", "--seed", "x"), "--seed"),
+        (("run", "timeout-spike", "--nonsense"), "--nonsense"),
+        (("run", "timeout-spike", "--runtime", "podman"), "podman"),
+        (("run", "timeout-spike", "--defect", "none_such"), "none_such"),
+        (("run", "timeout-spike", "--engine", "sim", "--runtime", "process", "--instance", "256"), "INSTANCE=256"),
+        (("up", "--instance", "-1"), "INSTANCE=-1"),
+        (("logs", "--instance", "69", "gateway-a", "more"), "more"),
+    ],
+)
+def test_wrong_usage_is_refused(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse's exit 2 would be INCONCLUSIVE here: wrong usage is 64 and one line."""
+    assert says in refused(capsys, *arguments)
+
+
+def test_wrong_environment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """INSTANCE and its like come from make, so they are checked as well."""
+    monkeypatch.setenv("INSTANCE", "seven")
+    assert "INSTANCE is 'seven', expected a number" in refused(capsys, "list")
+
+
+def test_list_names_every_drill(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line per file in drills/, the bare names for scripts."""
+    assert cli.main(["list", "--names"]) == 0
+    assert capsys.readouterr().out.split() == drill.names()
+    assert cli.main(["list"]) == 0
+    assert drill.load("timeout-spike").title in capsys.readouterr().out
+
+
+def test_judge_again_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stored run is judged and rendered from its folder alone; twice gives the same bytes."""
+    folder = runs.healthy_run(tmp_path / "run")
+    assert cli.main(["judge", str(folder.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re_last(lines) == f"verdict: PASS  report: {folder.path / 'report.html'}"
+    first = (folder.path / "verdict.json").read_bytes()
+    assert cli.main(["judge", str(folder.path)]) == 0
+    assert (folder.path / "verdict.json").read_bytes() == first
+    assert json.loads(first)["exit_code"] == 0
+    assert (folder.path / "junit.xml").exists()
+
+
+def re_last(lines: list[str]) -> str:
+    """The last line; the one before it is the reason."""
+    assert len(lines) == 2
+    return lines[-1]
+
+
+@pytest.mark.parametrize(("status", "code"), [(Status.FAIL, 1), (Status.INCONCLUSIVE, 2)])
+def test_judge_ends_with_the_verdict(
+    status: Status, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FAIL is 1, INCONCLUSIVE is 2, and the reason stands before the verdict."""
+    folder = runs.healthy_run(tmp_path / "run")
+    found = Verdict(status, "the reason", (), (CheckResult("a check", status, "why"),))
+    monkeypatch.setattr(judge, "judge", lambda *_: found)
+    assert cli.main(["judge", str(folder.path)]) == code
+    assert capsys.readouterr().out.splitlines() == [
+        "the reason",
+        f"verdict: {status.value}  report: {folder.path / 'report.html'}",
+    ]
+
+
+def test_report_again_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``report`` draws the page again from the stored verdict and says where it is."""
+    folder = runs.healthy_run(tmp_path / "run")
+    judge.write(folder, judge.judge(folder, drill.load("timeout-spike")))
+    assert cli.main(["report", str(folder.path)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder.path / "report.html")
+
+
+@pytest.mark.parametrize("command", ["judge", "report"])
+def test_missing_run_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not there, or is no run, is named."""
+    assert "nowhere" in refused(capsys, command, str(tmp_path / "nowhere"))
+    assert str(tmp_path) in refused(capsys, command, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("plan.json", "{", "cannot be read as JSON"),
+        ("plan.json", "[]", "expected a JSON object"),
+        ("plan.json", '{"schema": 99}', "found schema 99"),
+        ("plan.json", '{"schema": 1}', "plan.json: run_id, drill, scenario, anchor is missing"),
+    ],
+)
+def test_broken_run_is_refused(
+    name: str, content: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run folder that is damaged or of another version gets one line that names the file."""
+    folder = runs.healthy_run(tmp_path / "run")
+    (folder.path / name).write_text(content)
+    assert says in refused(capsys, "judge", str(folder.path))
+
+
+@pytest.mark.parametrize("name", ["requests.parquet", "metrics.parquet"])
+def test_damaged_table_is_inconclusive(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the other files still tell is shown; the reason names the file that cannot be read."""
+    folder = runs.healthy_run(tmp_path / "run")
+    (folder.path / name).write_text("no parquet")
+    assert cli.main(["judge", str(folder.path)]) == 2
+    captured = capsys.readouterr()
+    assert name in captured.out.splitlines()[0]
+    assert captured.err == ""
+    assert "INCONCLUSIVE" in (folder.path / "report.html").read_text()
+
+
+def test_report_needs_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was never judged has no page to draw: the message names verdict.json."""
+    folder = runs.healthy_run(tmp_path / "run")
+    assert "verdict.json" in refused(capsys, "report", str(folder.path))
+
+
+def options() -> Options:
+    """A run that nobody starts."""
+    return Options("timeout-spike", StackOptions("process", "sim", 69), "python -m harness run timeout-spike")
+
+
+def test_steps_are_done_in_order_and_clean_up_is_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline folds its steps; what they leave to be cleaned up is, also when one of them fails."""
+    done: list[str] = []
+
+    def first(job: Job) -> None:
+        done.append("first")
+        job.cleanup.callback(done.append, "cleaned")
+
+    def second(job: Job) -> None:
+        done.append("second")
+        raise StackError("it fell over")
+
+    monkeypatch.setattr(pipeline, "STEPS", (first, second, first))
+    with pytest.raises(StackError):
+        pipeline.run(options(), Progress())
+    assert done == ["first", "second", "cleaned"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(StackError("a"), 2), (RuntimeError("b"), 70), (KeyboardInterrupt(), 130)])
+def test_errors_have_their_exit_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stack that misbehaves is 2, a bug is 70 and asks for a report with its traceback, Ctrl-C is 130."""
+
+    def step(job: Job) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "STEPS", (step,))
+    assert cli.main(["run", "timeout-spike", *STACK]) == code
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) == (code == 70)
+    assert ("this is a bug in the harness" in err) == (code == 70)
+
+
+def test_replay_command_carries_the_seed() -> None:
+    """What the page offers for running it again repeats the draws: versions and git state are known, too."""
+    versions = pipeline.versions()
+    assert {"python", *pipeline.VERSIONED} == set(versions)
+    assert all(versions.values())
+    assert set(pipeline.git_state()) == {"commit", "dirty"}
