@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from typing import Any
 
+import httpx
 import pytest
 
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.errors import AdapterError, FaultError
+from harness.faults import bandwidth, latency, reset, slicer, timeout
 from harness.faults.base import Fault, World, fault_class, matching, take_back, types
 from harness.probes.path import PathProbe
 from harness.undo import Undo
@@ -24,11 +26,11 @@ from stack.runtimes.process import ProcessRuntime
 LINK = "gateway-a-to-replica-2"
 #: Small enough for a quick test, far above what a healthy crossing needs.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "latency": {"latency": "600ms"},
-    "timeout": {},
-    "bandwidth": {"rate_kb": 4},
-    "slicer": {"size": 100, "delay": "40ms"},
-    "reset": {},
+    latency.FAULT.type: {"latency": "600ms"},
+    timeout.FAULT.type: {},
+    bandwidth.FAULT.type: {"rate_kb": 4},
+    slicer.FAULT.type: {"size": 100, "delay": "40ms"},
+    reset.FAULT.type: {},
 }
 HANG_S = 20.0
 
@@ -194,43 +196,31 @@ def test_globs_match_links(world: World) -> None:
     assert matching("timeout", "gateway-c-*", world.topology) == []
 
 
-@dataclass
-class Abandoned:
-    """Clients of a link that hang up while the toxic still holds several chunks for them."""
-
-    world: World
-
-    def begin(self, count: int = 3) -> None:
-        """Ask the replica over the link, wait until its answer waits in the toxic, and go away."""
-        link = self.world.topology.link(LINK)
-        body = (
-            '{"model": "drillyard", "messages": [{"role": "user", "content": "Say something."}],'
-            ' "max_tokens": 24, "ignore_eos": true, "stream": true}'
-        )
-        request = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        )
-        clients = [socket.create_connection((link.listen_address, link.listen_port), timeout=5) for _ in range(count)]
-        for client in clients:
-            client.sendall(request.encode())
-        self._wait_for_tokens(count * 24)
-        for client in clients:
-            client.close()
-
-    def _wait_for_tokens(self, more: int) -> None:
-        deadline, before = time.monotonic() + 10, None
-        while time.monotonic() < deadline:
-            total = _generated(self.world)
-            before = total if before is None else before
-            if total >= before + more or (total > 0 and _running(self.world) == 0 and total > before):
-                return
-            time.sleep(0.1)
+def abandon(world: World, clients: int = 3, tokens: int = 24) -> None:
+    """Ask the replica over the link, wait until its answers wait in the toxic, and hang up."""
+    link = world.topology.link(LINK)
+    body = json.dumps(
+        {
+            "model": DEPLOYMENT,
+            "messages": [{"role": "user", "content": "Say something."}],
+            "max_tokens": tokens,
+            "ignore_eos": True,
+            "stream": True,
+        }
+    )
+    lines = ("POST /v1/chat/completions HTTP/1.1", "Host: x", "Content-Type: application/json")
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}"])
+    before, deadline = _generated(world), time.monotonic() + 10
+    with ExitStack() as connections:
+        for _ in range(clients):
+            client = socket.create_connection((link.listen_address, link.listen_port), timeout=5)
+            connections.enter_context(closing(client)).sendall(f"{head}\r\n\r\n{body}".encode())
+        while _generated(world) < before + clients * tokens or _running(world) > 0:
+            assert time.monotonic() < deadline, "the replica did not answer over the link"
+            time.sleep(0.05)
 
 
 def _metric(world: World, name: str) -> float:
-    import httpx
-
     text = httpx.get(world.topology.component("replica-2").url(path="/metrics"), timeout=5).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
 
@@ -251,7 +241,7 @@ def test_long_delay_is_taken_back_though_its_clients_have_gone(world: World) -> 
         await one.measure(world)
         restarts = _restarts(world)
         await one.inject(world)
-        await asyncio.to_thread(Abandoned(world).begin)
+        await asyncio.to_thread(abandon, world)
         began = time.monotonic()
         await asyncio.to_thread(take_back, world, one.undo())
         healed = await one.verify_healed(world)
@@ -269,7 +259,7 @@ def test_removal_that_hangs_is_noticed_and_helped(world: World) -> None:
         one = fault("latency", latency=f"{HANG_S:.0f}s")
         await one.measure(world)
         await one.inject(world)
-        await asyncio.to_thread(Abandoned(world).begin)
+        await asyncio.to_thread(abandon, world)
         undo = one.undo()
         await asyncio.to_thread(take_back, world, Undo(undo.id, "remove_toxics", undo.args))
         healed = await one.verify_healed(world)
