@@ -28,6 +28,8 @@ from harness.scenario import Scenario
 from harness.verdict import Verdict
 from reports import render
 from stack import state
+from stack.commands import ENGINE_NICENESS
+from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 
 ROOT = drill.ROOT
@@ -109,6 +111,7 @@ def plan(job: Job) -> None:
         "gateway_policy": vars(topology.gateway_policy),
         "versions": versions(),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "niceness": {"engines": ENGINE_NICENESS, "stack": priority.STACK, "load generator": priority.GENERATOR},
         "git": git_state(),
         "anchor": record.anchor(),
     }

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.errors import StackError
 from harness.record import RunFolder
+from stack.runtimes import priority
 
 #: How many half-second windows are kept: ten minutes.
 WINDOWS_KEPT = 1200
@@ -69,6 +70,7 @@ class LoadProcess:
                 sys.executable, "-m", "harness.load", str(folder.path),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
+        priority.set_session(process.pid, priority.GENERATOR)
         return cls(process, folder)
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ class Recorder:
         if self._rows:
             rows, self._rows = self._rows, []
             columns = [
-                pa.array([get(row) for row in rows], type=field.type)
+                _column([get(row) for row in rows], field.type)
                 for get, field in zip(_GETTERS, REQUEST_COLUMNS, strict=True)
             ]
             self._writer.write_batch(pa.record_batch(columns, schema=REQUEST_COLUMNS))
@@ -60,6 +61,13 @@ class Recorder:
         self.flush()
         self._writer.close()
         self._file.close()
+
+
+def _column(values: list[Any], type: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type=type)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON of a server can hold and UTF-8 cannot
+        return pa.array([v if v is None else v.encode("utf-8", "replace").decode() for v in values], type=type)
 
 
 @dataclass

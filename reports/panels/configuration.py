@@ -27,6 +27,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         ("commit", commit),
         *((name, version) for name, version in sorted(plan.get("versions", {}).items())),
         *(("engine version", event.data.get("text", "")) for event in view.events("engine_version")),
+        *((f"niceness of the {name}", value) for name, value in plan.get("niceness", {}).items()),
         *((f"machine {name}", value) for name, value in sorted(plan.get("machine", {}).items())),
     ]
     policy = sorted(plan.get("gateway_policy", {}).items())

@@ -23,7 +23,7 @@ import psutil
 from harness.errors import AdapterError, StackError, UsageError
 from stack import config, keys, state
 from stack.commands import HUB_VARIABLES, Command, command, data_folder
-from stack.runtimes import family, ports, readiness, supervisor
+from stack.runtimes import family, ports, priority, readiness, supervisor
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
 from stack.topology import Topology
@@ -282,7 +282,9 @@ class ProcessRuntime:
         )
         if started.returncode != 0:
             raise StackError(f"supervisord did not start: {(started.stderr or started.stdout).strip()}")
-        return self._await_supervisor(supervisor.Supervisor(sockets))
+        mark = self._await_supervisor(supervisor.Supervisor(sockets))
+        priority.set_session(mark.pid, priority.STACK)
+        return mark
 
     def _await_supervisor(self, control: supervisor.Supervisor) -> state.ProcessMark:
         deadline = time.monotonic() + _SUPERVISOR_TIMEOUT_S

@@ -20,7 +20,7 @@ from harness.commands import logs, status
 from harness.commands.options import StackOptions
 from harness.errors import PortTaken, StackError, UsageError
 from stack import state
-from stack.runtimes import family, process
+from stack.runtimes import family, priority, process
 from stack.runtimes.base import ComponentState
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
@@ -222,3 +222,12 @@ def _on_addresses_of(topology: Topology) -> list[str]:
     connections = psutil.net_connections("tcp4")
     listening = [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
     return [address for address in listening if address.startswith(f"127.0.{topology.instance}.")]
+
+
+def test_the_stack_gives_way_to_the_load_generator(sim_stack: ProcessRuntime) -> None:
+    """Linux shares the processor between sessions first: the stack's has to be nice as a whole."""
+    pid = next(state.pid for state in sim_stack.states() if state.name == "gateway-a")
+    group = Path(f"/proc/{pid}/autogroup")
+    if not group.exists():
+        pytest.skip("this kernel groups no sessions")
+    assert group.read_text().split()[-1] == str(priority.STACK)
