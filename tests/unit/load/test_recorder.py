@@ -73,3 +73,13 @@ def test_nothing_recorded_is_an_empty_file(tmp_path: Path) -> None:
     counts = merge(tmp_path)
     assert (counts.attempts, counts.lag_p99_ms()) == (0, None)
     assert pq.read_table(tmp_path / "requests.parquet").num_rows == 0
+
+
+def test_text_that_utf8_cannot_hold_loses_no_row(tmp_path: Path) -> None:
+    """A server's JSON may carry half a surrogate pair: the row is kept, the character replaced."""
+    recorder = Recorder(tmp_path, 0)
+    recorder.add(dataclasses.replace(attempt(1, "http_5xx"), error_message="so \ud800 so"))
+    recorder.add(attempt(2))
+    recorder.close()
+    assert merge(tmp_path).attempts == 2
+    assert pq.read_table(tmp_path / "requests.parquet")["error_message"].to_pylist() == ["so ? so", None]
