@@ -1,0 +1,146 @@
+"""A drill as people run it: ``python -m harness run`` as a process, on the simulator, watched from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from harness.adapters.toxiproxy import Toxiproxy
+from harness.record import RunFolder
+from stack.topology import Topology
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHORT = CHECKOUT / "tests" / "drills" / "short.yaml"
+#: What make and the shell may have said about the stack.
+VARIABLES = ("RUNTIME", "ENGINE", "INSTANCE", "MODEL", "WORKERS", "MAKEFLAGS")
+RUN_S_MAX = 150.0
+
+
+def run_name(said: str) -> str | None:
+    """The run's name, which the program tells first; None when it began none."""
+    found = re.search(r"run (\d{8}-\S+)", said)
+    return found[1] if found else None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One ended run of the program."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder that the program said it writes to."""
+        name = run_name(self.err)
+        assert name, f"no run was begun:\n{self.err}"
+        return RunFolder(CHECKOUT / "runs" / name)
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """verdict.json."""
+        return self.folder.read_json("verdict.json")
+
+    def results(self, part: str = "checks") -> dict[str, dict[str, Any]]:
+        """Checks (or ``validity`` findings) by name."""
+        return {result["name"]: result for result in self.verdict[part]}
+
+    def __str__(self) -> str:
+        """All that the program said: what a failed assertion should show."""
+        return f"exit {self.code}\n{self.out}\n{self.err[-6000:]}"
+
+
+class Running:
+    """One run in progress; what it says is in files, so that it never waits for a reader."""
+
+    def __init__(self, topology: Topology, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
+        self.topology = topology
+        self._out, self._err = folder / "out", folder / "err"
+        stack = ("--runtime", "process", "--engine", "sim", "--instance", str(topology.instance))
+        clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "harness", "run", "timeout-spike", *stack, *arguments],
+                cwd=CHECKOUT, env=clean | (environment or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """stderr so far."""
+        return self._err.read_text(errors="replace")
+
+    def wait_for(self, what: Callable[[], bool], limit_s: float = 60.0) -> None:
+        """Poll until ``what``. AssertionError when the run ends or the time is over before."""
+        deadline = time.monotonic() + limit_s
+        while not what():
+            assert self.process.poll() is None, f"the run ended too early:\n{self.said}"
+            assert time.monotonic() < deadline, f"it did not come to that in {limit_s:.0f} s:\n{self.said}"
+            time.sleep(0.05)
+
+    def end(self) -> Ended:
+        """Wait for its end; one that takes too long is ended."""
+        try:
+            code = self.process.wait(timeout=RUN_S_MAX)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+        return Ended(code, self._out.read_text(), self.said)
+
+
+def scenario(folder: Path, *phases: str) -> Path:
+    """The short scenario with only these phases, and the objectives about them."""
+    data = yaml.load(SHORT.read_text(), Loader=yaml.BaseLoader)  # text only: YAML 1.1 reads the key `on` as true
+    data["phases"] = [phase for phase in data["phases"] if phase["name"] in phases]
+    data["slos"] = [slo for slo in data["slos"] if set(slo["phases"]) <= set(phases)]
+    path = folder / "some-phases.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def toxics(topology: Topology) -> dict[str, list[str]]:
+    """What toxiproxy itself says is injected, by link."""
+    api = topology.component("toxiproxy")
+    proxies = Toxiproxy(api.address, api.ports["api"]).proxies()
+    return {name: [toxic["name"] for toxic in proxy["toxics"]] for name, proxy in proxies.items() if proxy["toxics"]}
+
+
+def load_processes(run: str) -> list[psutil.Process]:
+    """Processes of the load generator of that run."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        if "harness.load" in line and any(run in part for part in line):
+            found.append(process)
+    return found
+
+
+def starve(running: Running) -> None:
+    """Give the load generator the processor for 0.2 s of every 0.6 s only, as a tight CPU quota does."""
+    running.wait_for(lambda: "phase baseline" in running.said)
+    generator = load_processes(str(run_name(running.said)))
+    assert generator
+    group = os.getpgid(generator[0].pid)
+    with suppress(ProcessLookupError):  # it ends in its own time
+        while "load off" not in running.said:
+            os.killpg(group, signal.SIGSTOP)
+            time.sleep(0.4)
+            os.killpg(group, signal.SIGCONT)
+            time.sleep(0.2)

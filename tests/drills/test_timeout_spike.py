@@ -1,0 +1,247 @@
+"""The timeout-spike drill itself, as people run it, on the simulator: green when all is well, red for each defect.
+
+Two lanes, each with a stack of its own, run the drills side by side; the tests look at how they ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from stack.runtimes.process import ProcessRuntime
+from stack.topology import Topology
+from tests.drills.drill_process import (
+    CHECKOUT,
+    SHORT,
+    Ended,
+    Running,
+    load_processes,
+    run_name,
+    scenario,
+    starve,
+    toxics,
+)
+from tests.integration.simulated_stack import free_topology
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the slowest lane
+
+ONE = ("warm-up", "baseline", "one-replica", "recovery-one")
+#: Enough of the drill for a defect that shows while one replica is bad, and enough load for many to meet that replica.
+BRIEF = (
+    *("--set", "load.rate=40/s", "--set", "phases.one-replica.duration=6s", "--set", "phases.recovery-one.duration=2s"),
+    *("--seed", "1"),
+)
+
+
+class Lane:
+    """One stack and the drills that run on it, one after the other."""
+
+    def __init__(self, topology: Topology, folder: Path) -> None:
+        self.topology, self.folder = topology, folder
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self.ended: dict[str, Future[Ended]] = {}
+
+    def then(self, name: str, *arguments: str, phases: tuple[str, ...] = (), during: During | None = None) -> None:
+        """Queue one drill."""
+        self.ended[name] = self._pool.submit(self._drill, name, arguments, phases, during)
+
+    def _drill(self, name: str, arguments: tuple[str, ...], phases: tuple[str, ...], during: During | None) -> Ended:
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        path = scenario(folder, *phases) if phases else SHORT
+        running = Running(self.topology, folder, "--scenario", str(path), *arguments)
+        try:
+            if during is not None:
+                during(running)
+        except BaseException:
+            running.process.send_signal(signal.SIGINT)
+            running.end()
+            raise
+        return running.end()
+
+    def close(self) -> None:
+        """Wait for what runs, forget what does not, take the stack down."""
+        self._pool.shutdown(cancel_futures=True)
+        ProcessRuntime(self.topology).down(print)
+
+
+During = Callable[[Running], None]
+
+
+def interrupt_in_baseline(running: Running) -> None:
+    """Ctrl-C while nothing is injected."""
+    running.wait_for(lambda: "phase baseline" in running.said)
+    running.process.send_signal(signal.SIGINT)
+
+
+def interrupt_in_fault(running: Running) -> None:
+    """Ctrl-C, twice as impatient people do, while toxics are on."""
+    running.wait_for(lambda: "phase one-replica" in running.said and len(toxics(running.topology)) == 2)
+    running.process.send_signal(signal.SIGINT)
+    running.wait_for(lambda: "SIGINT: stopping" in running.said)
+    running.process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lane, Lane]]:
+    """Both lanes, all drills queued. Their folders go afterwards, and ``runs/latest`` is as before."""
+    latest = CHECKOUT / "runs" / "latest"
+    before = latest.readlink() if latest.is_symlink() else None
+    folder = tmp_path_factory.mktemp("drills")
+    with ExitStack() as cleanup:
+        first, second = (Lane(cleanup.enter_context(free_topology()), folder) for _ in range(2))
+        cleanup.callback(_forget, first.ended, second.ended, latest=latest, before=before)
+        cleanup.callback(first.close)
+        cleanup.callback(second.close)
+        first.then("healthy", "--seed", "1")
+        first.then("starved", phases=("warm-up", "baseline"), during=starve)
+        first.then("interrupted in fault", phases=ONE, during=interrupt_in_fault)
+        second.then("no_gateway_retries", "--defect", "no_gateway_retries", *BRIEF, phases=ONE)
+        second.then("no_readiness_checks", "--defect", "no_readiness_checks", *BRIEF, phases=ONE)
+        second.then("bypass_toxiproxy", "--defect", "bypass_toxiproxy", *BRIEF, phases=ONE)
+        second.then("interrupted in baseline", "--defect", "bypass_toxiproxy", phases=ONE, during=interrupt_in_baseline)
+        yield first, second
+
+
+@pytest.fixture(scope="module")
+def drills(lanes: tuple[Lane, Lane]) -> dict[str, Future[Ended]]:
+    """How each drill ends, by name."""
+    return lanes[0].ended | lanes[1].ended
+
+
+def _forget(*lanes: dict[str, Future[Ended]], latest: Path, before: Path | None) -> None:
+    """Remove the folders of these runs: a test leaves nothing that looks like a user's own run."""
+    for future in (future for lane in lanes for future in lane.values()):
+        if future.cancelled() or future.exception() is not None or not run_name(future.result().err):
+            continue
+        shutil.rmtree(future.result().folder.path, ignore_errors=True)
+    if latest.is_symlink() and not latest.exists():
+        latest.unlink()
+        if before is not None:
+            latest.symlink_to(before)
+
+
+def test_healthy_stack_passes(drills: dict[str, Future[Ended]]) -> None:
+    """Exit 0, every check green and judged, a clear last line, the page and the JUnit file where it says."""
+    ended = drills["healthy"].result()
+    assert ended.code == 0, ended
+    statuses = {r["name"]: r["status"] for part in ("validity", "checks") for r in ended.results(part).values()}
+    assert {name: status for name, status in statuses.items() if status != "PASS"} == {}
+    assert len(statuses) > 25
+    folder = ended.folder.path.relative_to(CHECKOUT)
+    assert ended.out.splitlines()[-1] == f"verdict: PASS  report: {folder / 'report.html'}"
+    for name in ("report.html", "junit.xml", "requests.parquet", "metrics.parquet", "undo.jsonl"):
+        assert (ended.folder.path / name).stat().st_size > 0
+    assert "\x1b" not in ended.err, "no terminal, no colours"
+
+
+def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
+    """Every fault was taken back, every proof recorded, and no process of the load is left."""
+    ended = drills["healthy"].result()
+    kinds = [event.kind for event in ended.folder.events()]
+    assert kinds.count("fault_injected") == kinds.count("fault_healed") == kinds.count("heal_proven") == 6
+    assert kinds.count("fault_proven") == 6
+    assert "cleanup_problem" not in kinds
+    assert load_processes(ended.folder.path.name) == []
+
+
+@pytest.mark.parametrize(
+    ("defect", "check"),
+    [
+        ("no_gateway_retries", "failures hidden in one-replica"),
+        ("no_readiness_checks", "gateways take replica-2 out"),
+    ],
+)
+def test_defect_fails_the_drill(drills: dict[str, Future[Ended]], defect: str, check: str) -> None:
+    """Each defect of the gateways ends FAIL, exit 1, with the check that exists for it named first."""
+    ended = drills[defect].result()
+    assert ended.code == 1, ended
+    assert ended.verdict["status"] == "FAIL"
+    assert ended.results()[check]["status"] == "FAIL", ended.verdict["reason"]
+    reason = ended.verdict["reason"]
+    assert reason.startswith(f"{check}: ")
+    assert ended.out.splitlines()[0] == reason
+
+
+def test_fault_without_effect_is_inconclusive(drills: dict[str, Future[Ended]]) -> None:
+    """Toxiproxy takes every toxic, but the gateways go past it: exit 2, «the fault had no effect», and no check passes
+    that rests on the fault.
+    """
+    ended = drills["bypass_toxiproxy"].result()
+    assert ended.code == 2, ended
+    assert "the fault had no effect" in ended.verdict["reason"]
+    assert ended.results("validity")["fault in one-replica"]["status"] == "INCONCLUSIVE"
+    assert ended.results()["failures hidden in one-replica"]["status"] == "INCONCLUSIVE"
+    assert "NOT PROVEN" in (ended.folder.path / "report.html").read_text()
+
+
+def test_starved_generator_is_inconclusive(drills: dict[str, Future[Ended]]) -> None:
+    """A load generator that cannot keep its schedule proves nothing about the service: exit 2, and it is named."""
+    ended = drills["starved"].result()
+    assert ended.code == 2, ended
+    assert "the load generator was the bottleneck" in ended.verdict["reason"]
+    assert ended.results("validity")["load generator on schedule"]["status"] == "INCONCLUSIVE"
+    assert ended.results()["TTFT before"]["status"] == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("phase", ["baseline", "fault"])
+def test_interrupted_run_cleans_up(drills: dict[str, Future[Ended]], phase: str) -> None:
+    """After Ctrl-C: exit 130, everything taken back, no process left, and the folder is judged as interrupted."""
+    ended = drills[f"interrupted in {phase}"].result()
+    assert ended.code == 130, ended
+    assert ended.verdict["status"] == "INCONCLUSIVE"
+    assert "the run was interrupted (SIGINT)" in ended.verdict["reason"]
+    kinds = [event.kind for event in ended.folder.events()]
+    assert kinds.count("fault_healed") == kinds.count("fault_injecting") == (2 if phase == "fault" else 0)
+    assert "cleanup_problem" not in kinds
+    assert load_processes(ended.folder.path.name) == []
+    assert (ended.folder.path / "requests.parquet").exists()
+    assert "interrupted" in (ended.folder.path / "report.html").read_text()
+    assert "Traceback" not in ended.err
+
+
+def test_no_toxic_is_left(drills: dict[str, Future[Ended]], lanes: tuple[Lane, Lane]) -> None:
+    """When all drills have ended, however they did, toxiproxy itself lists no toxic on any link."""
+    for future in drills.values():
+        future.result()
+    assert [toxics(lane.topology) for lane in lanes] == [{}, {}]
+
+
+@pytest.fixture
+def spare() -> Iterator[Topology]:
+    """An instance on which nothing runs."""
+    with free_topology() as topology:
+        yield topology
+
+
+def refusal(ended: Ended) -> str:
+    """The one line of a run that was refused before anything was started."""
+    assert ended.code == 64, ended
+    assert ended.out == ""
+    assert ended.err.startswith("drillyard: ")
+    assert ended.err.count("\n") == 1, ended
+    return ended.err
+
+
+def test_taken_port_is_refused(spare: Topology, tmp_path: Path) -> None:
+    """Somebody else on a gateway's address: exit 64, one line with the address and the process that has it."""
+    gateway = spare.component("gateway-a")
+    with closing(socket.create_server((gateway.address, gateway.ports["http"]))):
+        line = refusal(Running(spare, tmp_path).end())
+    assert f"{gateway.address}:{gateway.ports['http']}" in line
+    assert f"process {os.getpid()}" in line
+
+
+def test_dead_docker_is_refused(spare: Topology, tmp_path: Path) -> None:
+    """RUNTIME=docker without a daemon: exit 64 and one line that says so."""
+    silent = {"DOCKER_HOST": f"unix://{tmp_path}/no-such.sock"}
+    line = refusal(Running(spare, tmp_path, "--runtime", "docker", environment=silent).end())
+    assert "Docker" in line
