@@ -17,7 +17,7 @@ from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import LogMarks, finish_requests
 from harness.errors import AdapterError, DrillyardError, FaultError, StackError
-from harness.faults.base import Fault, World, fault_class, matching, take_back
+from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
@@ -266,7 +266,7 @@ class Conductor:
 
     async def _heal(self, fault: Fault, phase: Phase) -> None:
         self._evidence("fault_healing", fault, phase)
-        await asyncio.to_thread(take_back, self._world(), fault.undo())
+        await to_the_end(take_back, self._world(), fault.undo())
         self.journal.done(fault.undo())
         self._evidence("fault_healed", fault, phase)
 

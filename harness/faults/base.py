@@ -7,6 +7,7 @@ than running that data, so that another process can do it as well.
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import importlib
 import pkgutil
@@ -77,6 +78,19 @@ class Fault(Protocol):
 
     async def verify_healed(self, world: World) -> Proof:
         """Measure that the effect is gone; waits for it, bounded."""
+
+
+async def to_the_end(function: Callable[..., None], *args: object) -> None:
+    """Run a blocking call in a thread and wait for its end, even when cancelled meanwhile.
+
+    An order that is on its way cannot be called back: what is done next, healing above all, has to come after it.
+    """
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.gather(call, return_exceptions=True)
+        raise
 
 
 def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxic
 from harness.errors import AdapterError, FaultError
-from harness.faults.base import Proof, World
+from harness.faults.base import Proof, World, to_the_end
 from harness.probes.path import PathSample, synthetic
 from harness.undo import Undo
 from stack.topology import Topology
@@ -72,7 +72,7 @@ class LinkFault(Generic[OptionsT]):
     async def inject(self, world: World) -> None:
         """Add the toxics."""
         for toxic in self.toxics():
-            await asyncio.to_thread(world.toxiproxy.add, self.on, toxic)
+            await to_the_end(world.toxiproxy.add, self.on, toxic)
 
     async def verify(self, world: World) -> Proof:
         """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers."""

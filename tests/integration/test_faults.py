@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -177,6 +179,34 @@ def test_taking_back_twice_is_harmless(world: World, type_name: str) -> None:
             await asyncio.to_thread(take_back, world, one.undo())
             assert toxics(world) == []
         assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+
+
+def test_injection_cut_off_by_ctrl_c_is_taken_back(world: World) -> None:
+    """A run that is cancelled while a toxic is on its way waits for it: else the heal would come first, and it stay."""
+    slow = Toxiproxy(world.toxiproxy.host, world.toxiproxy.port)
+    ordered, go_on, add = threading.Event(), threading.Event(), slow.add
+
+    def dawdle(proxy: str, toxic: Toxic) -> None:
+        ordered.set()
+        go_on.wait(5)
+        add(proxy, toxic)
+
+    slow.add = dawdle  # type: ignore[method-assign]
+
+    async def drill() -> None:
+        one = fault("latency")
+        await one.measure(world)
+        injection = asyncio.create_task(one.inject(replace(world, toxiproxy=slow)))
+        await asyncio.to_thread(ordered.wait, 5)
+        injection.cancel()
+        asyncio.get_running_loop().call_later(0.2, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await injection
+        assert toxics(world) != [], "the toxic came after the cancelled injection had returned"
+        await asyncio.to_thread(take_back, world, one.undo())
+        assert toxics(world) == []
 
     asyncio.run(drill())
 
