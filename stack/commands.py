@@ -44,7 +44,7 @@ def command(topology: Topology, component: Component, config_folder: Path) -> Co
         case "gateway":
             return _tool("haproxy", component, ["-db", "-f", str(config / "haproxy.cfg")], data)
         case "toxiproxy":
-            api = ["-host", component.address, "-port", str(component.ports["api"])]
+            api = ["-proxy-metrics", "-host", component.address, "-port", str(component.ports["api"])]
             started = _tool("toxiproxy-server", component, [*api, "-config", str(config / "toxiproxy.json")], data)
             return replace(started, env={**started.env, "LOG_LEVEL": "warn"})  # by default several lines a connection
         case "dns":

@@ -26,7 +26,7 @@ def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, st
         "scrape_configs": [
             _job(topology, "replica", REPLICAS, "http"),
             _job(topology, "gateway", GATEWAYS, "metrics"),
-            # Not toxiproxy: it serves metrics only when started with -proxy-metrics, and it is no part of the service.
+            _job(topology, "toxiproxy", ("toxiproxy",), "api"),
             _job(topology, "exporter", ("exporter",), "http"),
             _job(topology, "prometheus", ("prometheus",), "http"),
         ],
