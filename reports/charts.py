@@ -26,6 +26,10 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 OUTCOME_COLOURS = {"ok": "#7FB8D8", "cancelled_intended": "#BBBBBB", "cancelled_drain": "#DDDDDD"}
 POINTS_MAX = 600
 SIZE_INCHES = (9.6, 2.3)
+#: The same for every chart, so that a moment stands at the same place in all of them.
+MARGINS = {"left": 0.05, "right": 0.87, "top": 0.93, "bottom": 0.1}
+#: Shown before the first phase; what lies before that is the stack coming up.
+LEAD_IN_S = 1.0
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "drillyard",
@@ -70,20 +74,23 @@ def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float) -> Markup:
     head += f"<small>{_escape(chart.note)}</small></figcaption>" if chart.note else "</figcaption>"
     if not measured:
         return Markup(f'<figure class="chart" id="{chart.id}">{head}<p class="nodata">not measured</p></figure>')
+    begin_s = max(0.0, min((phase.start_s for phase in phases), default=0.0) - LEAD_IN_S)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        figure = Figure(figsize=SIZE_INCHES)
+        figure.subplots_adjust(**MARGINS)
         axes = figure.add_subplot()
         _shade(axes, phases, end_s)
         _plot(axes, chart, measured)
-        axes.set_xlim(0, end_s)
-        axes.set_ylim(bottom=0)
+        axes.set_xlim(begin_s, end_s)
+        axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))  # all zeros are a flat line, not a scale of 0.05
+        axes.annotate(" s", (1, 0), xycoords="axes fraction", color="#5A6472", va="center")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
         svg = _svg(figure, chart.id)
         box = axes.get_position()
     data = {
         "x": [box.x0, box.x1],
         "y": [box.y0, box.y1],
-        "span": [0, round(end_s, 2)],
+        "span": [round(begin_s, 2), round(end_s, 2)],
         "unit": chart.unit,
         "series": [{"name": s.name, "points": _points(s)} for s in measured],
     }

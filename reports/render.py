@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def render(folder: RunFolder) -> Path:
         panels=[
             (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict)) for module in panel.every()
         ],
-        runbook=view.plan.get("runbook", ""),
+        runbook=_prose(view.plan.get("runbook", "")),
         style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
     )
@@ -39,6 +40,12 @@ def render(folder: RunFolder) -> Path:
     path.write_text(page, encoding="utf-8")
     (folder.path / "junit.xml").write_text(junit.render(view, verdict), encoding="utf-8")
     return path
+
+
+def _prose(text: str) -> Markup:
+    """The two marks that runbooks use, bold and code; everything else stays text."""
+    marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(Markup.escape(text)))
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", marked))
 
 
 def _body(module: object, view: RunView, verdict: Verdict) -> Markup:

@@ -129,7 +129,10 @@ def test_failed_run_names_its_failures_first(failed: RunFolder) -> None:
     assert shown == sorted(shown, key=lambda status: rank[status])
     assert shown[0] == "fail"
     assert len(shown) == len(verdict.checks)
-    assert DRILL.runbook.splitlines()[0] in section(page, "runbook")
+    shown = section(page, "runbook")
+    assert DRILL.runbook.splitlines()[0] in shown
+    assert "<strong>failures hidden</strong>" in shown
+    assert "<code>make status</code>" in shown
 
 
 def test_passed_run_shows_no_runbook(healthy_page: str) -> None:
@@ -232,7 +235,13 @@ def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
     bad = run.requests["error_type"].notna()
     run.requests.loc[bad, ["error_message", "error_code", "subtype"]] = HOSTILE
     run.requests.loc[bad, "request_id"] = HOSTILE
-    run.plan |= {"title": HOSTILE, "hypothesis": HOSTILE, "command": HOSTILE, "runtime_why": HOSTILE}
+    run.plan |= {
+        "title": HOSTILE,
+        "hypothesis": HOSTILE,
+        "command": HOSTILE,
+        "runtime_why": HOSTILE,
+        "runbook": HOSTILE,
+    }
     for event in run.events:
         event["why"] = event["before"] = event["during"] = HOSTILE
     page = rendered(run.write(tmp_path / "run"))
@@ -306,6 +315,18 @@ def test_every_series_is_drawn(healthy_page: str) -> None:
         assert all(any(y is not None for _, y in s["points"]) for s in data["series"])
         total += said
     assert total > 8
+
+
+def test_charts_share_one_time_axis(healthy_page: str) -> None:
+    """The same moment stands at the same place in every chart, and the axis begins with the phases."""
+    axes = []
+    for _, body in figures(healthy_page):
+        data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
+        axes.append((data["x"], data["span"]))
+    assert len(axes) == 6
+    assert all(axis == axes[0] for axis in axes)
+    begin, _ = runs.healthy().span("warm-up")
+    assert begin - 1.5 < axes[0][1][0] <= begin
 
 
 def test_ids_are_unique_on_the_page(healthy_page: str) -> None:
