@@ -26,6 +26,7 @@ from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario
 from harness.verdict import Verdict
+from harness.watchdog import Watchdog
 from reports import render
 from stack import state
 from stack.commands import ENGINE_NICENESS
@@ -125,10 +126,12 @@ def perform(job: Job) -> None:
     zero = float(job.plan["anchor"]["mono_s"])
     log = EventLog(job.folder, zero)
     run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, int(job.plan["seed"]), zero)
+    watchdog = Watchdog(job.folder)
     try:
         asyncio.run(conduct.conduct(run_))
     finally:
         log.close()
+        watchdog.run_ended()
 
 
 def verdict(job: Job) -> None:

@@ -23,6 +23,7 @@ LAYERS = {
     "harness.cli": 5,
     "harness.commands": 4,
     "harness.pipeline": 4,
+    "harness.watchdog": 4,
     "harness.conduct": 3,
     "harness.collect": 3,
     "harness.faults": 2,
