@@ -34,11 +34,10 @@ from tests.integration.simulated_stack import free_topology
 pytestmark = pytest.mark.timeout(300)  # the first test waits for the slowest lane
 
 ONE = ("warm-up", "baseline", "one-replica", "recovery-one")
-#: Enough of the drill for a defect that shows while one replica is bad, and enough load for many to meet that replica.
-BRIEF = (
-    *("--set", "load.rate=40/s", "--set", "phases.one-replica.duration=6s", "--set", "phases.recovery-one.duration=2s"),
-    *("--seed", "1"),
-)
+#: Enough of the drill for a defect that shows while one replica is bad.
+BRIEF = ("--set", "phases.one-replica.duration=8s", "--set", "phases.recovery-one.duration=2s", "--seed", "1")
+#: Enough load for many requests to meet that replica before it is out.
+BUSY = ("--set", "load.rate=40/s")
 
 
 class Lane:
@@ -104,7 +103,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lane, Lane
         first.then("healthy", "--seed", "1")
         first.then("starved", phases=("warm-up", "baseline"), during=starve)
         first.then("interrupted in fault", phases=ONE, during=interrupt_in_fault)
-        second.then("no_gateway_retries", "--defect", "no_gateway_retries", *BRIEF, phases=ONE)
+        second.then("no_gateway_retries", "--defect", "no_gateway_retries", *BRIEF, *BUSY, phases=ONE)
         second.then("no_readiness_checks", "--defect", "no_readiness_checks", *BRIEF, phases=ONE)
         second.then("bypass_toxiproxy", "--defect", "bypass_toxiproxy", *BRIEF, phases=ONE)
         second.then("interrupted in baseline", "--defect", "bypass_toxiproxy", phases=ONE, during=interrupt_in_baseline)
