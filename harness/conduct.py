@@ -33,6 +33,7 @@ from stack import keys as stack_keys
 from stack import state
 from stack.engines import DEPLOYMENT
 from stack.models.catalogue import QUESTIONS_FILE
+from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 from stack.topology import SERVICE_NAME, SERVICE_PORT
 
@@ -227,6 +228,7 @@ class Conductor:
             },
         )
         self.load = await LoadProcess.start(self.run.folder)
+        priority.set_session(self.load.pid, priority.GENERATOR)
         await self.load.first_window()
         self.run.log.add("load_started", rate_per_s=scenario.load.rate)
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from harness.errors import StackError
 from harness.record import RunFolder
-from stack.runtimes import priority
 
 #: How many half-second windows are kept: ten minutes.
 WINDOWS_KEPT = 1200
@@ -70,8 +69,12 @@ class LoadProcess:
                 sys.executable, "-m", "harness.load", str(folder.path),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
-        priority.set_session(process.pid, priority.GENERATOR)
         return cls(process, folder)
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is that of its session too."""
+        return self._process.pid
 
     @property
     def ended(self) -> int | None:

@@ -29,6 +29,8 @@ class LinkFault(Generic[OptionsT]):
 
     Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
+    #: Whether a crossing that fails at once is an effect of this fault. Where not, a quick refusal has another reason.
+    fails_at_once: ClassVar[bool] = False
 
     def __init__(self, id: str, on: str, options: OptionsT) -> None:
         self.id, self.on, self.options = id, on, options
@@ -85,6 +87,10 @@ class LinkFault(Generic[OptionsT]):
             needed = self.extra_ms(before)
             why = f"crossing {self.on} took {grown:+.0f} ms compared with before, at least {needed:.0f} needed"
             return Proof(proven, why if proven else f"the fault had no effect: {why}", before.describe(), seen)
+        waited_s = min(LOOK_S, world.topology.gateway_policy.first_byte_timeout_s)
+        if not self.fails_at_once and (during.e2e_ms or 0) < 900 * waited_s:
+            why = f"the fault had no effect: {self.on} failed, but at once, which a slow or silent link does not"
+            return Proof(False, why, before.describe(), seen)
         if not await self._far_side_answers(world):
             return Proof(False, f"{self.on}: its far side does not answer either", before.describe(), seen)
         return Proof(True, f"nothing usable crossed {self.on} ({seen})", before.describe(), seen)

@@ -19,6 +19,7 @@ class Reset(LinkFault[Options]):
 
     Options = Options
     type = "reset"
+    fails_at_once = True
 
     def toxics(self) -> tuple[Toxic, ...]:
         """Milliseconds until the reset."""

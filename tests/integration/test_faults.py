@@ -122,6 +122,23 @@ def test_toxic_on_another_link_is_no_proof(world: World, other: str) -> None:
     asyncio.run(drill())
 
 
+@pytest.mark.parametrize("type_name", sorted(set(types()) - {"reset"}))
+def test_quick_failure_is_no_proof_of_a_slow_link(world: World, type_name: str) -> None:
+    """An overloaded gateway refuses at once: that must not count as the silence or the delay that was meant."""
+
+    async def drill() -> None:
+        one, resetting = fault(type_name), fault("reset")
+        await one.measure(world)
+        await resetting.measure(world)
+        await resetting.inject(world)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "at once" in effect.why
+        await asyncio.to_thread(take_back, world, resetting.undo())
+
+    asyncio.run(drill())
+
+
 def test_fault_on_a_clients_link(world: World) -> None:
     """Links between clients and gateways are crossed at the address that DNS gives to clients."""
 
