@@ -53,7 +53,8 @@ def crashed(topology: Topology, folder: Path, moment: Callable[[Running], bool],
     path.write_text(SCENARIO)
     running = Running(topology, folder, "--scenario", str(path))
     running.wait_for(lambda: moment(running))
-    time.sleep(later_s)  # tidy: the moment of the crash is what is tested
+    crash_at = time.monotonic() + later_s
+    running.wait_for(lambda: time.monotonic() >= crash_at)
     running.process.send_signal(signal.SIGKILL)
     running.process.wait()
     name = run_name(running.said)
