@@ -18,10 +18,13 @@ STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
 RUN       := $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
+QUICK     := 'not realstack and not docker and not trust'
+# Most tests wait more than they compute. The drills run alone: they judge how late the load generator was.
+TEST_WORKERS := 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-docker test-drills clean
+.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-trust test-docker test-drills clean
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -75,7 +78,12 @@ check: lint types test-fast ## what to run before every commit
 
 test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy and DNS around the simulator
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -m 'not realstack and not docker' $(ARGS)
+	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m $(QUICK) --ignore tests/drills $(ARGS)
+	@$(PY) -m pytest -q -m $(QUICK) $(ARGS) tests/drills
+
+test-trust: .venv/.ready ## the long tests of what a verdict and a heal are worth: the harness is killed on purpose
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m pytest -q -m trust $(ARGS)
 
 test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
 	@$(SET_UP) --runtime process --engine sim

@@ -17,7 +17,7 @@ from stack.topology import Topology
 from tests.drills.drill_process import CHECKOUT, Running, load_processes, run_name, toxics
 from tests.integration.simulated_stack import free_topology
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(180)]
 
 HEALED_WITHIN_S = 5.0
 SCENARIO = """

@@ -18,8 +18,9 @@ from stack import config, state, tools
 from stack.keys import Keys
 from stack.topology import REPLICAS, GatewayPolicy, Topology
 from tests.integration.fake_replica import FakeReplica, until
+from tests.workers import worker
 
-INSTANCE = 11
+INSTANCE = 220 + worker()
 KEYS = Keys("operator-0123456789", {"user-001": "first-user-0123456789", "user-002": "second-user-0123456789"})
 #: Short times, in the proportions of the real policy.
 QUICK = GatewayPolicy(

@@ -22,11 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
 from stack.tools import require
 from stack.topology import Topology
+from tests.workers import worker
 
 #: Both engines get these after their usual options: a small batch and queue, so that tests can fill them.
 BATCH, QUEUE = 4, 8
 FLAGS = ("--max-num-seqs", str(BATCH), "--max-num-queued-reqs", str(QUEUE), "--enable-request-id-headers")
-INSTANCE = 14
+INSTANCE = 230 + worker()
 START_S_MAX = {"sim": 20.0, "vllm": 180.0}
 
 Event = dict[str, Any]
