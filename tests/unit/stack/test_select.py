@@ -40,9 +40,26 @@ def test_docker_without_a_daemon_is_refused_with_the_remedy() -> None:
     assert "unix:///nonexistent/docker.sock" in str(caught.value)
 
 
+@pytest.fixture
+def _daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that answers, on machines without one too."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")  # no socket file to knock at
+    monkeypatch.setattr(docker, "from_env", lambda **kwargs: _Daemon())
+
+
+@pytest.mark.usefixtures("_daemon")
+def test_auto_takes_processes_where_compose_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon alone does not bring the stack up."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    runtime, why = select("auto", Topology())
+    assert runtime.name == "process"
+    assert "compose" in why
+
+
+@pytest.mark.usefixtures("_daemon")
 def test_auto_takes_docker_where_its_daemon_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The topology becomes one of the docker runtime."""
-    monkeypatch.setattr(docker, "from_env", lambda **kwargs: _Daemon())
+    monkeypatch.setattr("stack.runtimes.docker.compose_program", lambda: ["docker-compose"])
     runtime, why = select("auto", Topology())
     assert (runtime.name, runtime.topology.runtime) == ("docker", "docker")
     assert "answers" in why
