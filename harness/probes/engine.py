@@ -20,11 +20,14 @@ WANTED: Mapping[str, str] = {
     "vllm:request_success_total": "request_success_total",
     "vllm:num_preemptions_total": "preemptions_total",
     "vllm:admission_rejections_total": "admission_rejections_total",
+    "vllm:request_queue_time_seconds_bucket": "request_queue_time_seconds_bucket",
 }
+#: The label that is kept, where there is one: a histogram's bucket edges. All others are summed over.
+KEPT = "le"
 
 
 class EngineProbe:
-    """One replica; sums a metric's series over their labels."""
+    """One replica; sums a metric's series over their labels, except a histogram's ``le``."""
 
     period_s = 0.2
 
@@ -41,17 +44,21 @@ class EngineProbe:
             return [Row(self._replica, "up", "", 0.0)]
         if response.status_code != 200:
             return [Row(self._replica, "up", "", 0.0)]
-        values = parse(response.text)
-        return [Row(self._replica, "up", "", 1.0), *(Row(self._replica, k, "", v) for k, v in values.items())]
+        values = parse(response.text).items()
+        return [Row(self._replica, "up", "", 1.0), *(Row(self._replica, *key, value) for key, value in values)]
 
 
-def parse(text: str) -> dict[str, float]:
-    """The wanted values of a metrics page, by our names. Only wanted lines are parsed: pages are 60 kB long."""
+def parse(text: str) -> dict[tuple[str, str], float]:
+    """The wanted values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``).
+
+    Only wanted lines are parsed: pages are 60 kB long.
+    """
     lines = [line for line in text.splitlines() if line.startswith(tuple(WANTED))]
-    values: dict[str, float] = {}
+    values: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
-            name = WANTED.get(sample.name)
-            if name is not None:
-                values[name] = values.get(name, 0.0) + sample.value
+            if sample.name in WANTED:
+                labels = f"{KEPT}={sample.labels[KEPT]}" if KEPT in sample.labels else ""
+                key = WANTED[sample.name], labels
+                values[key] = values.get(key, 0.0) + sample.value
     return values

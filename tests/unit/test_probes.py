@@ -19,6 +19,8 @@ vllm:kv_cache_usage_perc{engine="0",model_name="v1@x"} 0.25
 vllm:generation_tokens_total{engine="0",model_name="v1@x"} 1200.0
 vllm:request_success_total{engine="0",finished_reason="stop",model_name="v1@x"} 5.0
 vllm:request_success_total{engine="0",finished_reason="length",model_name="v1@x"} 2.0
+vllm:request_queue_time_seconds_bucket{engine="0",le="0.3",model_name="v1@x"} 4.0
+vllm:request_queue_time_seconds_bucket{engine="0",le="+Inf",model_name="v1@x"} 7.0
 process_cpu_seconds_total 17.0
 """
 
@@ -35,10 +37,17 @@ link-replica-2-stream,replica-2,0,0,70,no check,1,0,0,
 def test_engine_page_is_summed_over_labels() -> None:
     """Counters that vLLM splits by reason are added; what is not wanted is left out."""
     values = engine.parse(PAGE)
-    assert values["running"] == 3.0
-    assert values["kv_usage_ratio"] == 0.25
-    assert values["request_success_total"] == 7.0
-    assert "preemptions_total" not in values
+    assert values["running", ""] == 3.0
+    assert values["kv_usage_ratio", ""] == 0.25
+    assert values["request_success_total", ""] == 7.0
+    assert ("preemptions_total", "") not in values
+
+
+def test_engine_histogram_keeps_its_edges() -> None:
+    """The queue time of the engines is only known per bucket."""
+    values = engine.parse(PAGE)
+    assert values["request_queue_time_seconds_bucket", "le=0.3"] == 4.0
+    assert values["request_queue_time_seconds_bucket", "le=+Inf"] == 7.0
 
 
 def test_gateway_statistics_leave_pinned_servers_out() -> None:
