@@ -86,11 +86,25 @@ async def conduct(run: Run) -> None:
 
 
 def _record_end(run: Run, result: BaseException | None) -> None:
-    if isinstance(result, DrillyardError):
-        run.log.add("aborted", why=str(result))
-        run.progress.say(f"the run ends early: {result}")
-    elif isinstance(result, Exception):
+    """What ended the run early, if anything did, as an event; what nobody foresaw goes on as an exception."""
+    if not isinstance(result, Exception):
+        return
+    known = _first_known(result)
+    why = str(known) if known is not None else f"a bug in the harness: {type(result).__name__}: {result}"
+    run.log.add("aborted", why=why)
+    run.progress.say(f"the run ends early: {why}")
+    if known is None:
         raise result
+
+
+def _first_known(error: Exception) -> DrillyardError | None:
+    """The error for people in ``error`` (task groups wrap theirs); None when there is any other in it."""
+    if isinstance(error, DrillyardError):
+        return error
+    if isinstance(error, ExceptionGroup):
+        found = [_first_known(one) for one in error.exceptions]
+        return None if None in found else found[0]
+    return None
 
 
 class _signals_set:

@@ -64,6 +64,7 @@ class Job:
     folder: RunFolder | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
+    bug: Exception | None = None  # what the harness itself stumbled over while conducting
 
 
 def run(options: Options, progress: Progress) -> int:
@@ -129,6 +130,8 @@ def perform(job: Job) -> None:
     watchdog = Watchdog(job.folder)
     try:
         asyncio.run(conduct.conduct(run_))
+    except Exception as error:
+        job.bug = error  # told at the end: what was recorded until then is judged and shown first
     finally:
         log.close()
         watchdog.run_ended()
@@ -153,6 +156,8 @@ STEPS: Sequence[Callable[[Job], None]] = (resolve, plan, perform, verdict, page)
 def _conclude(job: Job) -> int:
     assert job.folder and job.verdict
     print_last_lines(job.folder, job.verdict)
+    if job.bug is not None:
+        raise job.bug
     if any(event.kind == "interrupted" for event in job.folder.events()):
         return 130
     return job.verdict.status.exit_code

@@ -121,7 +121,7 @@ def _ensure_base(client: docker.DockerClient, say: Say) -> None:
         return
     say(f"images: pulling {image}")
     repository, _, version = image.partition(":")
-    puller = docker.DockerClient(base_url=client.api.base_url, timeout=PULL_MAX_S)
+    puller = docker.from_env(timeout=PULL_MAX_S)  # a client of its own: the other gives up much sooner
     try:
         puller.images.pull(repository, version or "latest")
     except DockerException as error:

@@ -128,3 +128,18 @@ def test_a_run_that_ends_takes_its_watchdog_along(topology: Topology, tmp_path: 
     assert ended.code == 130, str(ended)
     assert not watchdogs(ended.folder)
     assert not toxics(topology)
+
+
+def test_a_dead_load_generator_ends_the_run(topology: Topology, tmp_path: Path) -> None:
+    """Without load nothing can be said: the run ends early, healed, INCONCLUSIVE, in one sentence and no traceback."""
+    path = tmp_path / "crash.yaml"
+    path.write_text(SCENARIO)
+    running = Running(topology, tmp_path, "--scenario", str(path))
+    running.wait_for(lambda: "phase broken" in running.said)
+    for process in load_processes(str(run_name(running.said))):
+        process.kill()
+    ended = running.end()
+    assert ended.code == 2, str(ended)
+    assert "the load generator died" in ended.verdict["reason"]
+    assert "Traceback" not in ended.err
+    assert not toxics(topology)
