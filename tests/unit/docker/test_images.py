@@ -159,3 +159,22 @@ def test_the_image_has_all_that_its_code_imports() -> None:
     locked = {name.lower().replace("-", "_") for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE)} | {"yaml"}
     tops = {name.split(".")[0] for names in seen.values() for name in names}
     assert tops - locked - set(sys.stdlib_module_names) - {"harness", "stack"} == set()
+
+
+def test_a_base_that_no_registry_gives_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that reaches no registry makes the base itself; the pull that failed is said."""
+    asked: list[str] = []
+    said: list[str] = []
+
+    def pull(repository: str, tag: str) -> None:
+        asked.append(f"{repository}:{tag}")
+        raise DockerException("no route to the registry")
+
+    puller = SimpleNamespace(images=SimpleNamespace(pull=pull), close=lambda: asked.append("closed"))
+    monkeypatch.setattr(images.docker, "from_env", lambda **_: puller)
+    monkeypatch.setattr(images, "_make_base", lambda image, say: asked.append(f"made {image}"))
+    monkeypatch.setattr(images, "_is_there", lambda client, image: False)
+    images._ensure_base(SimpleNamespace(), said.append)
+    base = images.base_image()
+    assert asked == [base, f"made {base}", "closed"]
+    assert any("no route to the registry" in line for line in said)
