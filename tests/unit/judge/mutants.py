@@ -363,6 +363,19 @@ def slow_from_the_start(run: Run) -> None:
     run.requests[["ttft_ms", "ttft_from_schedule_ms"]] += 900.0
 
 
+@mutant("end to end before")
+def a_slow_tail(run: Run) -> None:
+    """One request in eight takes nine seconds longer."""
+    tail = pd.Series(range(len(run.requests)), index=run.requests.index) % 8 == 0
+    run.requests.loc[tail, ["e2e_ms", "e2e_from_schedule_ms"]] += 9000.0
+
+
+@mutant("end to end before (median)")
+def slow_answers(run: Run) -> None:
+    """Every answer takes six seconds longer."""
+    run.requests[["e2e_ms", "e2e_from_schedule_ms"]] += 6000.0
+
+
 @mutant("availability with one bad replica")
 def no_gateway_retries(run: Run) -> None:
     """What meets the bad replica fails."""
