@@ -251,7 +251,7 @@ def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator
 
 
 def _sli_problems(name: str, expected: float, where: str) -> Iterator[str]:
-    """An SLI that does not exist, or a percentile of a phase with too few requests to be an answer (METRICS.md)."""
+    """An SLI that does not exist, or a percentile with too few requests to be an answer (docs/metrics.md)."""
     try:
         needed = sli.find(name).samples_needed
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Phases of a run, and which requests belong to which (METRICS.md, «What every number means»)."""
+"""Phases of a run, and which requests belong to which (docs/metrics.md)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = ("run_id", "drill", "scenario", "anchor")
 
-#: Outcome of an attempt: exactly one of these (METRICS.md).
+#: Outcome of an attempt: exactly one of these (docs/metrics.md).
 OUTCOMES = (
     "ok", "shed_429", "shed_503", "http_4xx", "http_5xx", "dns_error", "connect_error", "tls_error",
     "protocol_error", "timeout_ttft", "timeout_stall", "timeout_total", "broken_stream", "inband_error",

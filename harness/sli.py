@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent / "slis"
 _PERCENTILE = re.compile(r"(?P<base>[a-z0-9_]+?)_p(?P<p>\d{1,2})(?P<unit>_ms)?(?P<all>_all)?")
-_TAIL_SAMPLES = 5  # METRICS.md: n·(1−p) below this is no answer
+_TAIL_SAMPLES = 5  # docs/metrics.md: n·(1−p) below this is no answer
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""What a run could not measure, found before any value is compared (METRICS.md, «Verdict»)."""
+"""What a run could not measure, found before any value is compared (docs/metrics.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How a replica's engine is started: vLLM, or the simulator that looks like it.
 
-Every flag and variable is one that vLLM 0.32 has; FACTS and the comments say what each is for.
+Every flag and variable is one that vLLM 0.32 has; the comments say what each is for.
 """
 
 from __future__ import annotations

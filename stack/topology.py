@@ -22,7 +22,7 @@ SERVICE_PORT = 8080
 GATEWAYS = ("gateway-a", "gateway-b")
 REPLICAS = ("replica-1", "replica-2")
 
-#: Stack defects that can be switched on to prove that a drill notices them (DESIGN §6): name -> what is wrong.
+#: Stack defects that can be switched on to prove that a drill notices them: name -> what is wrong.
 DEFECTS: Mapping[str, str] = {
     "no_gateway_retries": "the gateways do not retry a failed request on another replica",
     "no_readiness_checks": "the gateways neither check replicas actively nor take them out passively",

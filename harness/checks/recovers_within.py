@@ -1,4 +1,4 @@
-"""Users are served again soon after a heal (METRICS.md, «time to recover»)."""
+"""Users are served again soon after a heal (docs/metrics.md)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Answer:
         return content
 
     def verdict(self, expect_versions: frozenset[str] | None) -> tuple[str, str | None]:
-        """Outcome and subtype of an answer whose connection has nothing more to say (METRICS.md)."""
+        """Outcome and subtype of an answer whose connection has nothing more to say (docs/metrics.md)."""
         if self.error is not None:
             return "inband_error", str(self.error.get("type") or "error_event")
         if self.finish_reason not in (None, "stop", "length"):

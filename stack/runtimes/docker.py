@@ -119,7 +119,7 @@ class DockerRuntime:
     def kill(self, name: str) -> None:
         """SIGKILL the container's first process from outside, and with it all others; Docker starts it again.
 
-        Not `docker kill`: that counts as a stop by hand and switches the restart policy off (FACTS).
+        Not `docker kill`: that counts as a stop by hand and switches the restart policy off.
         """
         with self._container(name) as container:
             now = container.attrs["State"]

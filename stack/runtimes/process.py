@@ -28,7 +28,7 @@ from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
 from stack.topology import Topology
 
-#: What two vLLM replicas with small models were measured to need together, with some air (FACTS).
+#: What two vLLM replicas with small models were measured to need together, with some air.
 VLLM_MEMORY_BYTES = 5 * 1024**3
 DOWN_GRACE_S = 10.0
 LOG_TAIL_LINES = 15

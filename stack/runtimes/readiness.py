@@ -1,7 +1,7 @@
 """When a stack is ready, in both runtimes: seen from the host, through the addresses that everybody uses.
 
 Ready means: every health and readiness URL answers 200; each replica has generated a token (vLLM answers /health
-long before that means anything, FACTS); toxiproxy has a proxy for every link; each gateway calls itself ready; and
+long before that means anything); toxiproxy has a proxy for every link; each gateway calls itself ready; and
 DNS has given clients the same link for three seconds.
 """
 

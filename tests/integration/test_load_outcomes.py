@@ -1,4 +1,4 @@
-"""One load against a service that misbehaves on demand: every outcome class as METRICS.md defines it."""
+"""One load against a service that misbehaves on demand: every outcome class as docs/metrics.md defines it."""
 
 from __future__ import annotations
 

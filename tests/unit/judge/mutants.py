@@ -86,7 +86,7 @@ def two_finals(run: Run) -> None:
 
 @mutant("conservation")
 def unheard_of_outcome(run: Run) -> None:
-    """An attempt ends in a way that METRICS.md does not know."""
+    """An attempt ends in a way that docs/metrics.md does not know."""
     run.requests.loc[run.requests.index[5], "outcome"] = "fine"
 
 
