@@ -19,6 +19,8 @@ from harness.record import RunFolder
 
 #: How many half-second windows are kept: ten minutes.
 WINDOWS_KEPT = 1200
+#: How long the rest of its stdout is waited for once it has ended.
+READER_ENDS_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,10 @@ class LoadProcess:
             except TimeoutError:
                 self._signal(signal.SIGKILL)
                 await self._process.wait()
-        await self._reader
-
-    def kill(self) -> None:
-        """End it at once, without its files: for exit paths that cannot wait."""
-        if self.ended is None:
-            self._signal(signal.SIGKILL)
+        # Bounded: a worker that outlived its master would hold the pipe open.
+        ended, _ = await asyncio.wait({self._reader}, timeout=READER_ENDS_WITHIN_S)
+        for reader in ended:
+            reader.result()
 
     def _signal(self, number: signal.Signals) -> None:
         try:
