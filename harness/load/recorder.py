@@ -7,7 +7,6 @@ process is killed. ``merge`` streams those files into requests.parquet, a row gr
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,7 +36,6 @@ class Recorder:
         self._file = pa.OSFile(str(folder / f"requests-{worker}.arrows"), "wb")
         self._writer = pa.ipc.new_stream(self._file, REQUEST_COLUMNS)
         self._rows: list[Attempt] = []
-        self._flushed_s = time.monotonic()
 
     def add(self, row: Attempt) -> None:
         """Record a finished attempt."""
@@ -54,7 +52,6 @@ class Recorder:
                 for get, field in zip(_GETTERS, REQUEST_COLUMNS, strict=True)
             ]
             self._writer.write_batch(pa.record_batch(columns, schema=REQUEST_COLUMNS))
-        self._flushed_s = time.monotonic()
 
     def close(self) -> None:
         """Write the rest and close the file."""

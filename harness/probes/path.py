@@ -47,8 +47,8 @@ class PathProbe:
     def __init__(self, topology: Topology, operator_key: str, deployment: str) -> None:
         self.topology, self.operator_key, self.deployment = topology, operator_key, deployment
 
-    async def measure(self, link: Link, deadline_s: float, prompt_chars: int = 0) -> PathSample:
-        """Cross ``link`` once; ``prompt_chars`` makes the request itself bigger. Never raises for network trouble."""
+    async def measure(self, link: Link, deadline_s: float) -> PathSample:
+        """Cross ``link`` once, for ``deadline_s`` at most. Never raises for network trouble."""
         headers = {"Authorization": f"Bearer {self.operator_key}"}
         if link.source == "client":
             url = f"http://{link.listen_address}:{link.listen_port}"
@@ -63,7 +63,7 @@ class PathProbe:
             async with (
                 asyncio.timeout(deadline_s),
                 httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-                client.stream("POST", f"{url}{CHAT}", json=self._body(prompt_chars), headers=headers) as response,
+                client.stream("POST", f"{url}{CHAT}", json=self._body(), headers=headers) as response,
             ):
                 headers_ms = _ms_since(started)
                 last = b""
@@ -79,11 +79,10 @@ class PathProbe:
             outcome = "broken"
         return _sample(outcome, headers_ms, _ms_since(started), reads)
 
-    def _body(self, prompt_chars: int) -> dict[str, object]:
-        content = "Say something." + " word" * (prompt_chars // 5)
+    def _body(self) -> dict[str, object]:
         return {
             "model": self.deployment,
-            "messages": [{"role": "user", "content": content}],
+            "messages": [{"role": "user", "content": "Say something."}],
             "max_tokens": PROBE_TOKENS,
             "ignore_eos": True,
             "temperature": 0,
