@@ -34,10 +34,14 @@ class UsageError(DrillyardError):
 class ScenarioError(UsageError):
     """A scenario file is wrong. ``line`` is 1-based, or None when no single line is to blame."""
 
+    LONGEST = 1000  # characters
+
     def __init__(self, path: Path | str, line: int | None, problem: str) -> None:
         self.path, self.line, self.problem = Path(path), line, problem
         where = f"{path}:{line}" if line is not None else str(path)
-        super().__init__(f"{where}: {problem}")
+        # Names in it come from the file: whatever they hold, the message stays one line.
+        words = "".join(c if c.isprintable() else " " for c in problem)
+        super().__init__(f"{where}: {words if len(words) <= self.LONGEST else words[: self.LONGEST] + '…'}")
 
 
 class PortTaken(UsageError):

@@ -10,7 +10,9 @@ checked when an objective is parsed, so that nobody compares percent with second
 from __future__ import annotations
 
 import ast
+import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +21,8 @@ from harness import sli
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)")
 _WITH_UNIT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(\s*)(%|ms\b|s\b|tokens/s)")
 _SCALES = {"%": ("%", 1.0), "ms": ("ms", 1.0), "s": ("ms", 1000.0), "tokens/s": ("tokens/s", 1.0)}
+_CHARACTERS_MAX = 500
+_NUMBERS_BELOW = 1e15
 _OPERATORS: dict[type[ast.operator], tuple[str, Callable[[float, float], float]]] = {
     ast.Add: ("+", lambda a, b: a + b),
     ast.Sub: ("−", lambda a, b: a - b),
@@ -67,6 +71,9 @@ class Limit:
 
 def parse(text: str) -> Objective:
     """An objective from its text. ValueError with the position (1-based column) of what is wrong."""
+    if len(text) > _CHARACTERS_MAX:
+        raise ValueError(f"column {_CHARACTERS_MAX}: found {len(text)} characters, expected {_CHARACTERS_MAX} at most")
+    text = " ".join(text.split())  # columns are those of one line
     comparison = _COMPARISON.match(text)
     if comparison is None:
         raise ValueError(f"column 1: {text!r} must begin with one of <=, >=, <, >, such as '<= 800 ms'")
@@ -81,8 +88,9 @@ def parse(text: str) -> Objective:
     # The comparison becomes an opening bracket, so that columns stay those of the text.
     source = " " * (comparison.end() - 1) + "(" + body[comparison.end() :] + ")"
     try:
-        tree = ast.parse(source.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
+        with warnings.catch_warnings(action="error"):
+            tree = ast.parse(source.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         column = getattr(error, "offset", None) or 1
         raise ValueError(f"column {column + comparison.end() - 1}: {text!r} cannot be read as an expression") from error
     shift = len(source) - len(source.lstrip())
@@ -104,6 +112,8 @@ def evaluate(objective: Objective, value_of: Callable[[str], float]) -> Limit:
         value, shown = _evaluate(objective.tree, objective, value_of)
     except ZeroDivisionError as error:
         raise ValueError(f"{objective.text!r} divides by zero") from error
+    if not math.isfinite(value):
+        raise ValueError(f"{objective.text!r} is no finite limit")
     unit = f" {objective.unit}" if objective.unit else ""
     text = f"{_SIGNS[objective.comparison]} {value:.6g}{unit}"
     if not isinstance(objective.tree, ast.Constant):
@@ -142,7 +152,7 @@ def _bracketed(parent: ast.BinOp, child: ast.expr, text: str) -> str:
 
 def _unit(node: ast.expr, units: dict[int, str], text: str) -> str:
     """The unit of an expression; ValueError for anything that is not whitelisted or does not add up."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and _sane(node.value):
         return units.get(node.col_offset, "")
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         return _unit_of_name(node, text)
@@ -153,6 +163,10 @@ def _unit(node: ast.expr, units: dict[int, str], text: str) -> str:
         if len(found) == 1 and not node.keywords:
             return found.pop()
     raise _error(node, text, "expected numbers with a unit, names such as baseline.ttft_p95_ms, + − * / min() max()")
+
+
+def _sane(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < _NUMBERS_BELOW
 
 
 def _unit_of_operation(node: ast.BinOp, units: dict[int, str], text: str) -> str:

@@ -18,18 +18,23 @@ from pydantic import ValidationError
 from harness import expressions, sli
 from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
-from harness.scenario import SLO, Phase, Scenario
+from harness.scenario import SLO, Phase, Scenario, short
 from harness.slo import unit_problem
 from stack.topology import GatewayPolicy, Topology
 
 #: How many standard deviations of random arrivals a phase must have to spare: about 1 run in 500 has fewer.
 SPREAD = 2.9
+#: No scenario is larger; what is would keep the YAML parser busy for minutes.
+CHARACTERS_MAX = 200_000
+#: Values after aliases are written out: some lines of aliases of aliases would else fill the memory.
+VALUES_MAX = 20_000
+NUMBERS_BELOW = 2.0**63
 
 
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
     """The scenario in ``path`` with ``key.sub=value`` overrides. ScenarioError for anything wrong with it."""
     node = _parse(path)
-    data = _with_overrides(path, _plain(path, node), overrides)
+    data = _with_overrides(_Plain(path).value(node), overrides)
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
@@ -42,64 +47,107 @@ def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = 
 
 def _parse(path: Path) -> yaml.MappingNode:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(CHARACTERS_MAX + 1)
     except FileNotFoundError:
         raise ScenarioError(path, None, "there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(path, None, f"cannot be read ({error})") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ScenarioError(path, line, f"not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ScenarioError(path, None, f"not valid YAML: {str(error).splitlines()[0]}") from None
+    if len(text) > CHARACTERS_MAX:
+        raise ScenarioError(path, None, f"has more than {CHARACTERS_MAX} characters, which no scenario needs")
+    node = _compose(path, text)
     if not isinstance(node, yaml.MappingNode):
         raise ScenarioError(path, 1, "found no mapping, expected keys such as name, load and phases")
     return node
 
 
-def _plain(path: Path, node: yaml.Node, inside: frozenset[int] = frozenset()) -> Any:
-    """The tree as plain data. Written out by hand so that a key that stands twice is an error, not the last one."""
-    if id(node) in inside:
-        raise ScenarioError(path, node.start_mark.line + 1, "an alias that contains itself")
-    if isinstance(node, yaml.MappingNode):
+def _compose(path: Path, text: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ScenarioError(path, line, f"not valid YAML: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ScenarioError(path, None, "not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ScenarioError(path, None, f"not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+class _Plain:
+    """A YAML tree as plain data. Written out by hand so that a key that stands twice is an error, not the last one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._values = path, 0
+
+    def value(self, node: yaml.Node, inside: frozenset[int] = frozenset()) -> Any:
+        """The data of ``node``; ScenarioError for what no scenario may hold."""
+        self._values += 1
+        if id(node) in inside:
+            raise self._error(node, "an alias that contains itself")
+        if self._values > VALUES_MAX:
+            raise self._error(node, f"more than {VALUES_MAX} values (aliases count as what they stand for)")
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, inside | {id(node)})
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, inside | {id(node)}) for item in node.value]
+        return self._scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, inside: frozenset[int]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise ScenarioError(path, key.start_mark.line + 1, "found a list or mapping as a key, expected a word")
+                raise self._error(key, "found a list or mapping as a key, expected a word")
             if key.value in mapping:
-                raise ScenarioError(path, key.start_mark.line + 1, f"the key {key.value!r} stands here twice")
-            mapping[key.value] = _plain(path, value, inside | {id(node)})
+                raise self._error(key, f"the key {key.value!r} stands here twice")
+            mapping[key.value] = self.value(value, inside)
         return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(path, item, inside | {id(node)}) for item in node.value]
-    try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
-        problem = str(error).splitlines()[0]
-        raise ScenarioError(path, node.start_mark.line + 1, f"not a value we can use: {problem}") from None
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            value = yaml.SafeLoader("").construct_object(node)
+        except Exception as error:  # PyYAML's constructors index, look up and convert without looking first
+            problem = str(error).splitlines()[0] if isinstance(error, yaml.YAMLError | ValueError) else node.tag
+            raise self._error(node, f"not a value we can use: {problem}") from None
+        if not isinstance(value, str | int | float | None) or (
+            isinstance(value, int | float) and not abs(value) < NUMBERS_BELOW
+        ):
+            found = f"{short(node.value)} as {node.tag.rpartition(':')[2]}"
+            raise self._error(
+                node, f"not a value we can use: found {found}, expected text, a number, true, false or null"
+            )
+        return value
+
+    def _error(self, node: yaml.Node, problem: str) -> ScenarioError:
+        return ScenarioError(self._path, node.start_mark.line + 1, problem)
 
 
-def _with_overrides(path: Path, data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _with_overrides(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set {override!r}: expected key=value, such as load.rate=8/s or phases.1.duration=60s")
+            raise UsageError(
+                f"--set {short(override)}: expected key=value, such as load.rate=8/s or phases.1.duration=60s"
+            )
         target: Any = data
         *parents, last = key.split(".")
         for part in parents:
             target = _child(override, target, part)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {override!r}: {text!r} is no YAML value") from None
+        value = _override_value(override, text)
         if isinstance(target, dict):
             target[last] = value
         else:
             _child(override, target, last)
-            raise UsageError(f"--set {override!r}: name a key of {last!r}, not the whole of it")
+            raise UsageError(f"--set {short(override)}: name a key of {short(last)}, not the whole of it")
     return data
+
+
+def _override_value(override: str, text: str) -> Any:
+    """What the text would be in a file."""
+    try:
+        node = _compose(Path(), text)
+        return None if node is None else _Plain(Path()).value(node)
+    except ScenarioError as error:
+        raise UsageError(f"--set {short(override)}: {error.problem}") from None
 
 
 def _child(override: str, target: Any, part: str) -> Any:
@@ -109,9 +157,9 @@ def _child(override: str, target: Any, part: str) -> Any:
         names = [item.get("name") if isinstance(item, dict) else None for item in target]
         if part in names:
             return target[names.index(part)]
-        if part.isdigit() and int(part) < len(target):
+        if part in map(str, range(len(target))):
             return target[int(part)]
-    raise UsageError(f"--set {override!r}: there is nothing called {part!r} there")
+    raise UsageError(f"--set {short(override)}: there is nothing called {short(part)} there")
 
 
 def _line(node: yaml.Node, location: Sequence[Any]) -> int | None:
@@ -145,7 +193,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    found = "" if message.startswith("found ") else f" (found {error['input']!r})"
+    found = "" if message.startswith("found ") else f" (found {short(error['input'])})"
     return f"{where}: {message}{found}"
 
 

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 _DURATION = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+#: Longer than any drill; without a bound a typing error would make a run that never ends.
+LONGEST_S = 7 * 86400.0
+FASTEST_PER_S = 1e6
+
+#: Validation context for what a run folder stores: durations and rates as plain numbers, in seconds and per second.
+STORED = {"stored": True}
 
 
 def parse_duration(text: Any) -> float:
     """``"250ms"``, ``"30s"``, ``"2m"`` → seconds. ValueError for anything else, bare and negative numbers too."""
     match = _DURATION.fullmatch(str(text).strip())
     if match is None:
-        raise ValueError(f"found {text!r}, expected a duration with its unit, such as 250ms, 30s or 2m")
-    return float(match["n"]) * _SECONDS[match["unit"]]
+        raise ValueError(f"found {short(text)}, expected a duration with its unit, such as 250ms, 30s or 2m")
+    seconds = float(match["n"]) * _SECONDS[match["unit"]]
+    if seconds > LONGEST_S:
+        raise ValueError(f"found {short(text)}, expected a week at most")
+    return seconds
 
 
 def parse_rate(text: Any) -> float:
     """``"4/s"``, ``"120/m"`` → requests per second."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*(s|m)", str(text).strip())
     if match is None or float(match[1]) == 0:
-        raise ValueError(f"found {text!r}, expected a rate above zero, such as 4/s or 120/m")
-    return float(match[1]) / _SECONDS[match[2]]
+        raise ValueError(f"found {short(text)}, expected a rate above zero, such as 4/s or 120/m")
+    rate = float(match[1]) / _SECONDS[match[2]]
+    if rate > FASTEST_PER_S:
+        raise ValueError(f"found {short(text)}, expected {FASTEST_PER_S:,.0f}/s at most")
+    return rate
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration)]
-PerSecond = Annotated[float, BeforeValidator(parse_rate)]
+def short(value: Any) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _text_or_stored(parse: Callable[[Any], float]) -> BeforeValidator:
+    """Text with its unit; a plain number only where a run folder is read (``STORED``)."""
+
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if number and info.context == STORED else parse(value)
+
+    return BeforeValidator(validate)
+
+
+Seconds = Annotated[float, _text_or_stored(parse_duration), Field(ge=0, le=LONGEST_S)]
+PerSecond = Annotated[float, _text_or_stored(parse_rate), Field(gt=0, le=FASTEST_PER_S)]
 
 
 class Strict(BaseModel):
@@ -41,10 +70,10 @@ class Cohort(Strict):
     """One kind of user. ``share`` is its part of all arrivals; shares need not add up to 1."""
 
     name: str
-    share: float = Field(default=1.0, gt=0)
-    users: int = Field(default=20, ge=1)
+    share: float = Field(default=1.0, gt=0, le=1e6)
+    users: int = Field(default=20, ge=1, le=1_000_000)
     prompts: Literal["eval", "long"] = "eval"
-    max_tokens: int = Field(default=48, ge=1)
+    max_tokens: int = Field(default=48, ge=1, le=1_000_000)
     stream: bool = True
     cancel_after: Seconds | None = None  # these users hang up so long after the start of each attempt
 
@@ -117,3 +146,8 @@ class Scenario(Strict):
     load: LoadSpec
     phases: tuple[Phase, ...] = Field(min_length=1)
     slos: tuple[SLO, ...] = ()
+
+    @classmethod
+    def stored(cls, data: Any) -> Scenario:
+        """The scenario of a plan, as ``model_dump(mode="json")`` has stored it. ValidationError when it is none."""
+        return cls.model_validate(data, context=STORED)

@@ -11,9 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import UsageError
-from harness.scenario import LoadSpec
-
-_DURATIONS = {"limits": ("connect", "first_token", "idle", "total"), "retries": ("base", "cap")}
+from harness.scenario import STORED, LoadSpec
 
 
 class Service(BaseModel):
@@ -73,7 +71,7 @@ def read_job(folder: Path) -> Job:
     raw = _json(path)
     try:
         file = _File.model_validate(raw)
-        load = LoadSpec.model_validate(with_units(file.load))
+        load = LoadSpec.model_validate(file.load, context=STORED)
     except ValidationError as error:
         raise UsageError(f"{path}: {error}") from error
     keys = _json(file.keys_file)
@@ -94,22 +92,6 @@ def read_job(folder: Path) -> Job:
         expect_versions=file.expect_versions,
         drain_s=file.drain_s,
     )
-
-
-def with_units(load: Mapping[str, Any]) -> dict[str, Any]:
-    """A dumped LoadSpec (numbers: seconds, per second) as scenario text (``"2.0s"``, ``"4.0/s"``)."""
-    text = dict(load)
-    if isinstance(text.get("rate"), int | float):
-        text["rate"] = f"{text['rate']:.9f}/s"
-    for part, keys in _DURATIONS.items():
-        if part in text:
-            text[part] = _seconds(text[part], keys)
-    text["cohorts"] = [_seconds(cohort, ("cancel_after",)) for cohort in text.get("cohorts", ())]
-    return text
-
-
-def _seconds(values: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {k: f"{v:.9f}s" if k in keys and isinstance(v, int | float) else v for k, v in values.items()}
 
 
 def _questions(path: Path | None) -> tuple[Question, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,11 @@ def test_every_shipped_scenario_loads(path: Path) -> None:
     """What we ship is valid, and is called like its file."""
     assert loading.load(path).name == path.stem
 
+
+#: Ten lines that stand for a thousand million values.
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in itertools.pairwise("abcdefghij")
+)
 
 MISTAKES = [
     ("an unknown key", "rate: 5/s", "rte: 4/s", "unknown key 'load.rte'; did you mean 'rate'?"),
@@ -37,6 +43,17 @@ MISTAKES = [
     ("a fault in a phase that is none", "kind: fault\n    duration: 30s", "kind: quiet\n    duration: 30s",
      "must be fault"),
     ("broken YAML", "phases:", "phases: [", "not valid YAML"),
+    ("a date that there is none", "rate: 5/s", "rate: 2001-99-99", "not a value we can use"),
+    ("a date", "name: timeout-spike", "name: 2001-01-01", "found '2001-01-01' as timestamp, expected text"),
+    ("a tag that does not fit", "users: 20", "users: !!int ''", "not a value we can use: tag:yaml.org,2002:int"),
+    ("a number beyond all", "users: 20", "users: .inf", "found '.inf' as float"),
+    ("a phase without end", "duration: 30s}", "duration: 99999999m}", "expected a week at most"),
+    ("more load than any", "rate: 5/s", "rate: 99999999/s", "expected 1,000,000/s at most"),
+    ("an objective that is always kept", '">= 99 %"', '">= 99 % - 9e999 %"', "cannot be read as an expression"),
+    ("an objective without end", "<= gateway", "<= " + "1 ms + " * 100 + "gateway", "characters, expected 500 at most"),
+    ("an objective nested too deeply", '">= 99 %"', '">= ' + "-" * 300 + '99 %"', "expected numbers with a unit"),
+    ("nested too deeply", "retries: {max", "retries: " + "[" * 2000 + "{max", "nested too deeply"),
+    ("aliases that grow without end", "load:", BOMB + "load:", "more than 20000 values"),
     ("a key twice", "name: timeout-spike", "name: x\nname: timeout-spike", "stands here twice"),
 ]  # fmt: skip
 
@@ -84,7 +101,11 @@ def test_set_reaches_into_phases_by_name() -> None:
     assert scenario.load.rate == 8.0
 
 
-@pytest.mark.parametrize("override", ["load.rate", "=3", "phases.nowhere.duration=3s", "load.rate.x=3"])
+@pytest.mark.parametrize(
+    "override",
+    ["load.rate", "=3", "phases.nowhere.duration=3s", "load.rate.x=3", "phases.².duration=3s", "load.rate=2001-99-99",
+     "load.rate=[" + "[" * 2000],
+)  # fmt: skip
 def test_set_that_fits_nowhere_is_refused(override: str) -> None:
     """An override that would change nothing, or something else, is an error."""
     with pytest.raises(UsageError):

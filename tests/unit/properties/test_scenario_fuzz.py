@@ -1,0 +1,125 @@
+"""Damaged scenario files and ``--set``: a Scenario or one line for people, never a traceback, nothing started."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import cli, drill, loading, pipeline
+from harness.errors import UsageError
+from harness.scenario import Scenario
+from tests.unit.properties import mutations
+from tests.unit.properties.depth import SEED, depth
+from tests.unit.properties.guards import nothing_started, within
+
+SHIPPED = [*sorted((drill.ROOT / "scenarios").glob("*.yaml")), drill.ROOT / "tests" / "drills" / "short.yaml"]
+#: Far above what the largest file that is read takes.
+SECONDS_MAX = 10.0
+MESSAGE_MAX = 1500
+
+
+LOADED, REFUSED = "loaded", "refused in one line"
+
+
+def outcome(load: Callable[[], object]) -> str:
+    """How ``load`` ended: ``LOADED``, ``REFUSED``, or what is wrong with it."""
+    try:
+        with within(SECONDS_MAX), nothing_started():
+            found = load()
+    except UsageError as error:
+        message = str(error)
+        if not message.isprintable():
+            return f"not one line: {message!r}"
+        return REFUSED if len(message) <= MESSAGE_MAX else f"{len(message)} characters: {message[:200]}"
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"{type(error).__name__}: {error}"[:300]
+    return LOADED if isinstance(found, Scenario) else f"found {found!r}"
+
+
+def fuzzed(path: Path, number: int) -> bytes:
+    """Mutation ``number`` of the file."""
+    return mutations.mutated(path.read_text(), random.Random(f"{SEED}/{path.name}/{number}"))
+
+
+def warm_up() -> None:
+    """Load what is loaded once, so that nobody opens a file to write byte code to it later."""
+    for path in SHIPPED:
+        loading.load(path)
+
+
+@depth(quick=60, deep=5200)
+def test_a_damaged_file_is_loaded_or_refused_in_one_line(examples: int, tmp_path: Path) -> None:
+    """Every mutation of every shipped scenario: quickly, in words, and without touching anything."""
+    warm_up()
+    found, ends, begun = [], collections.Counter[str](), time.monotonic()
+    for path in SHIPPED:
+        for number in range(-(-examples // len(SHIPPED))):
+            content = fuzzed(path, number)
+            mutant = tmp_path / "mutant.yaml"
+            mutant.write_bytes(content)
+            ended = outcome(functools.partial(loading.load, mutant))
+            ends[ended] += 1
+            if ended not in (LOADED, REFUSED):
+                found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{content[:3000]!r}")
+    print(f"{ends.total()} mutations in {time.monotonic() - begun:.0f} s: {dict(ends)}")
+    assert not found, f"{len(found)} of {examples}:\n" + "\n\n".join(found[:20])
+    assert min(ends[LOADED], ends[REFUSED]) > 0.05 * ends.total(), f"one-sided mutations: {ends}"
+
+
+@depth(quick=30, deep=600)
+def test_a_damaged_override_is_used_or_refused_in_one_line(examples: int) -> None:
+    """The same for ``--set``."""
+    warm_up()
+    found = []
+    for number in range(examples):
+        rng = random.Random(f"{SEED}/set/{number}")
+        given = [mutations.override(rng) for _ in range(rng.choice((1, 1, 2)))]
+        path = SHIPPED[number % len(SHIPPED)]
+        ended = outcome(functools.partial(loading.load, path, given))
+        if ended not in (LOADED, REFUSED):
+            found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{str(given)[:3000]}")
+    assert not found, f"{len(found)} of {examples}:\n" + "\n\n".join(found[:20])
+
+
+class Loaded(BaseException):
+    """The scenario was valid: from here on a run would touch the machine."""
+
+
+@depth(quick=10, deep=300)
+def test_the_command_refuses_a_damaged_file(
+    examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run --scenario FILE` ends with 64 and one line on stderr, before anything is started."""
+    load = loading.load
+
+    def loaded(*arguments: object) -> Scenario:
+        load(*arguments)  # type: ignore[arg-type]
+        raise Loaded
+
+    monkeypatch.setattr(pipeline.loading, "load", loaded)
+    warm = ["run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--instance", "74", "--scenario"]
+    with pytest.raises(Loaded):
+        cli.main([*warm, str(SHIPPED[0])])
+    mutant, refused = tmp_path / "mutant.yaml", 0
+    for number in range(examples):
+        path = SHIPPED[number % len(SHIPPED)]
+        mutant.write_bytes(fuzzed(path, number))
+        try:
+            with within(SECONDS_MAX), nothing_started():
+                code = cli.main([*warm, str(mutant)])
+        except Loaded:
+            continue
+        err = capsys.readouterr().err
+        assert code == 64, f"FUZZ_SEED={SEED}, {path.name} number {number}: exit code {code}\n{err}"
+        assert err.startswith(f"drillyard: {mutant}")
+        assert err.count("\n") == 1
+        refused += 1
+    assert refused > examples // 2
