@@ -231,7 +231,8 @@ def text_files() -> Iterator[Path]:
     """The texts of the checkout: what git may hold, without what set-up and runs make."""
     for folder, below, names in os.walk(CHECKOUT):
         below[:] = sorted(name for name in below if name not in MADE and not name.endswith("_cache"))
-        yield from (Path(folder) / name for name in sorted(names) if Path(name).suffix in TEXT_SUFFIXES)
+        texts = sorted(name for name in names if name not in MADE and Path(name).suffix in TEXT_SUFFIXES)
+        yield from (Path(folder) / name for name in texts)
 
 
 def test_nothing_is_tied_to_one_machine_or_mirror() -> None:
