@@ -270,9 +270,9 @@ class Conductor:
 
     async def _inject(self, fault: Fault, phase: Phase) -> None:
         self.journal.will_need(fault.undo())
-        self.run.log.add("fault_injecting", fault=fault.id, phase=phase.name, on=fault.on, type=fault.type)
+        self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
         await fault.inject(self._world())
-        self.run.log.add("fault_injected", fault=fault.id, phase=phase.name, on=fault.on, type=fault.type)
+        self._evidence("fault_injected", fault, phase)
 
     async def _prove(self, fault: Fault, phase: Phase) -> None:
         proof = await fault.verify(self._world())
@@ -305,6 +305,7 @@ class Conductor:
         """Ask for the steady state when ``phase`` is followed by a fault or is the last; FaultError without it."""
         if phase.kind == "warmup" or not (following is None or following.kind == "fault"):
             return
+        await self._await_heals(phase)
         give_up = self._now() + STEADY_EXTRA_S
         while True:
             found = steady.judge(self._windows_since(self._now() - STEADY_STRETCH_S), self._latest())
@@ -315,6 +316,15 @@ class Conductor:
         self.run.log.add("steady_state", phase=phase.name, reached=found.reached, why=found.why)
         if not found.reached and following is not None:
             raise FaultError(f"no steady state after {phase.name}: {found.why}; nothing more is broken")
+
+    async def _await_heals(self, phase: Phase) -> None:
+        """Wait until every heal so far is proven, or found not to be: an engine may start for longer than a phase."""
+        while pending := [proof for proof in self.heal_proofs if not proof.done()]:
+            self._check_load_alive()
+            waiting = f"{phase.name}: {len(pending)} heals are not proven yet"
+            self.run.progress.tick(waiting, 0.0, self._windows_since(self._now() - 2.0))
+            await asyncio.wait(pending, timeout=0.5)
+        await asyncio.gather(*self.heal_proofs)
 
     # ── the way out ──
 

@@ -113,9 +113,9 @@ class Event:
 
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven``
     / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
-    {fault, phase, on, before, during, after, why}, ``steady_state`` {phase, reached, why}, ``load_started`` /
-    ``load_stopped``, ``probe_error`` {probe, why}, ``component_restarted`` {component}, ``interrupted`` {signal},
-    ``note`` {text}.
+    {fault, phase, on, type, excuses, before, during, after, why}, ``steady_state`` {phase, reached, why},
+    ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``component_restarted`` {component},
+    ``interrupted`` {signal}, ``note`` {text}.
     """
 
     t_s: float

@@ -19,7 +19,7 @@ from harness.errors import DrillyardError, FaultError
 
 @dataclass(frozen=True)
 class Undo:
-    """One thing to take back: ``action`` names an entry of ``harness.faults.base.UNDO_ACTIONS``."""
+    """One thing to take back: ``action`` is one of ``harness.faults.base.undo_actions()``."""
 
     id: str
     action: str

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness import expressions
-from harness.phases import PhaseSpan
 from harness.record import Event
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
@@ -23,6 +22,8 @@ _LAG_DEFAULT_MS = 40.0
 _RATE_TOLERANCE = 0.01
 _GAP_MAX_S = 2.0
 _NOT_SENT_MAX = 0.01
+#: What happened before a heal was proven is in the samples so much later: a period of the slowest probe, and a bit.
+_SAMPLED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def nobody_restarted(view: RunView) -> Iterator[Finding]:
     """Did components restart that nobody had told to?"""
     name = "no unordered restarts"
     for component, t_s in sorted(_restarts(view), key=lambda restart: restart[1]):
-        if not any(_covers(span, component, t_s, view) for span in view.phases):
+        if not any(begin < t_s < end for begin, end in _excused(view, component, "restarts")):
             yield _bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
             return
     yield _good(name, "no component restarted unless a fault had told it to")
@@ -205,27 +206,21 @@ def _largest_gap(view: RunView, component: str, begin: float, end: float) -> tup
     times = samples["t_s"][samples["value"].gt(0)].to_numpy(dtype=float)
     edges = np.concatenate([[begin], times[(times > begin) & (times < end)], [end]])
     worst, at = 0.0, begin
-    excused = [s for s in view.phases if s.fault_start_s is not None and _hit(s, component, view)]
+    excused = list(_excused(view, component, "gaps"))
     for left, right in itertools.pairwise(edges):
         gap = float(right - left)
-        if gap > worst and not any(_overlaps(span, float(left), float(right)) for span in excused):
+        if gap > worst and not any(left < end and right > begin for begin, end in excused):
             worst, at = gap, float(left)
     return worst, at
 
 
-def _hit(span: PhaseSpan, component: str, view: RunView) -> bool:
-    """Whether a fault of this phase was on the component itself (not on a link to it)."""
-    return any(e.data.get("on") == component for e in view.events(phase=span.name) if e.kind.startswith("fault_"))
-
-
-def _overlaps(span: PhaseSpan, left: float, right: float) -> bool:
-    assert span.fault_start_s is not None
-    return left < (span.fault_end_s if span.fault_end_s is not None else np.inf) and right > span.fault_start_s
-
-
-def _covers(span: PhaseSpan, component: str, t_s: float, view: RunView) -> bool:
-    """Whether a restart lies in the time of a fault on that component."""
-    return span.fault_start_s is not None and _hit(span, component, view) and _overlaps(span, t_s, t_s)
+def _excused(view: RunView, component: str, what: str) -> Iterator[tuple[float, float]]:
+    """When a fault on the component itself excuses gaps or restarts: until its heal was proven, or found not to be."""
+    for order in view.events("fault_injecting"):
+        if order.data.get("on") == component and what in order.data.get("excuses", ()):
+            proofs = (e for kind in ("heal_proven", "heal_unproven") for e in view.events(kind))
+            ends = [e.t_s for e in proofs if e.data.get("fault") == order.data.get("fault")]
+            yield order.t_s, max(ends, default=np.inf) + _SAMPLED_WITHIN_S
 
 
 def _good(name: str, why: str, **extra: object) -> Finding:

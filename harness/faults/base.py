@@ -2,7 +2,8 @@
 
 A fault proves its effect and its healing on the data path; the proof is evidence for the report. Undo is data
 (harness/undo.py): what it takes to heal is written down before anything is injected, and healing is nothing else
-than running that data, so that another process can do it as well.
+than running that data, so that another process can do it as well: a module that needs an action of its own lists it
+in ``UNDO``.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cache
+from types import ModuleType
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import AdapterError, FaultError
+from harness.errors import FaultError
 from harness.probes.path import PathProbe
 from harness.undo import Undo
 from stack.runtimes.base import Runtime
@@ -56,6 +59,9 @@ class Fault(Protocol):
     id: str  # unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"
     type: str
     on: str  # the link or component
+    #: What must be forgiven the component ``on`` while this lasts and until its heal is proven: it cannot be measured
+    #: (``gaps``), it starts again (``restarts``).
+    excuses: ClassVar[tuple[str, ...]]
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         """Make the fault for one target; ``options`` is an instance of ``Options``."""
@@ -93,44 +99,33 @@ async def to_the_end(function: Callable[..., None], *args: object) -> None:
         raise
 
 
-def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
-    """Remove the toxics; when that hangs make the proxy anew; when that hangs restart toxiproxy, which starts clean."""
-    try:
-        for toxic in args["toxics"]:
-            world.toxiproxy.remove(args["proxy"], toxic)
-    except AdapterError:
-        _renew_proxy(world, args)
+#: Runs what one undo record asks for: with the record's arguments, idempotent, blocking for a bounded time.
+UndoAction = Callable[[World, Mapping[str, Any]], None]
 
 
-def _renew_proxy(world: World, args: Mapping[str, Any]) -> None:
-    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy."""
-    try:
-        world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
-    except AdapterError:
-        world.runtime.kill("toxiproxy")
-
-
-#: What undo records may ask for. Each is idempotent and blocks for a bounded time.
-UNDO_ACTIONS: Mapping[str, Callable[[World, Mapping[str, Any]], None]] = {
-    "remove_toxics": _remove_toxics,
-    "renew_proxy": _renew_proxy,
-}
+@cache
+def undo_actions() -> Mapping[str, UndoAction]:
+    """What undo records may ask for: the ``UNDO`` of every module beside this one."""
+    return {action: run for module in _modules() for action, run in getattr(module, "UNDO", {}).items()}
 
 
 def take_back(world: World, undo: Undo) -> None:
     """Run one undo record. FaultError when its action is unknown; AdapterError when it fails."""
     try:
-        action = UNDO_ACTIONS[undo.action]
+        action = undo_actions()[undo.action]
     except KeyError:
         raise FaultError(f"undo record {undo.id!r} asks for {undo.action!r}, which nobody knows how to do") from None
     action(world, undo.args)
 
 
 def types() -> list[str]:
-    """All fault types, sorted: one per file in harness/faults."""
+    """All fault types, sorted: the modules beside this one that have a ``FAULT``."""
+    return sorted(module.__name__.rpartition(".")[2] for module in _modules() if hasattr(module, "FAULT"))
+
+
+def _modules() -> list[ModuleType]:
     package = importlib.import_module("harness.faults")
-    found = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    return sorted(found - {"base", "link"})
+    return [importlib.import_module(f"harness.faults.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
 
 
 def fault_class(type_name: str) -> type[Fault]:

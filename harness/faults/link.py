@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -29,6 +30,7 @@ class LinkFault(Generic[OptionsT]):
 
     Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
+    excuses: ClassVar[tuple[str, ...]] = ()
     #: Whether a crossing that fails at once is an effect of this fault. Where not, a quick refusal has another reason.
     fails_at_once: ClassVar[bool] = False
 
@@ -131,3 +133,23 @@ class LinkFault(Generic[OptionsT]):
         if self.before is None:
             raise FaultError(f"{self.id}: verify was called before measure")
         return self.before
+
+
+def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
+    """Remove the toxics; when that hangs make the proxy anew; when that hangs restart toxiproxy, which starts clean."""
+    try:
+        for toxic in args["toxics"]:
+            world.toxiproxy.remove(args["proxy"], toxic)
+    except AdapterError:
+        _renew_proxy(world, args)
+
+
+def _renew_proxy(world: World, args: Mapping[str, Any]) -> None:
+    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy."""
+    try:
+        world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
+    except AdapterError:
+        world.runtime.kill("toxiproxy")
+
+
+UNDO = {"remove_toxics": _remove_toxics, "renew_proxy": _renew_proxy}

@@ -11,7 +11,9 @@ import asyncio
 import itertools
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import httpx
 
@@ -33,6 +35,7 @@ class PathSample:
     max_gap_ms: float | None = None  # longest silence between two reads of the body
     body_bytes: int = 0
     reads: int = 0  # how many pieces the body came in
+    replica: str | None = None  # who answered, as the gateway says
 
     def describe(self) -> str:
         """One phrase for evidence tables."""
@@ -49,15 +52,21 @@ class PathProbe:
 
     async def measure(self, link: Link, deadline_s: float) -> PathSample:
         """Cross ``link`` once, for ``deadline_s`` at most. Never raises for network trouble."""
-        headers = {"Authorization": f"Bearer {self.operator_key}"}
         if link.source == "client":
-            url = f"http://{link.listen_address}:{link.listen_port}"
-        else:
-            url = self.topology.component(link.source).url()
-            headers["X-Drillyard-Pin"] = link.target
+            return await self._ask(f"http://{link.listen_address}:{link.listen_port}", deadline_s)
+        pin = {"X-Drillyard-Pin": link.target}
+        return await self._ask(self.topology.component(link.source).url(), deadline_s, pin)
+
+    async def through(self, gateway: str, deadline_s: float) -> PathSample:
+        """Ask ``gateway`` itself, which chooses the replica. Never raises for network trouble."""
+        return await self._ask(self.topology.component(gateway).url(), deadline_s)
+
+    async def _ask(self, url: str, deadline_s: float, more: Mapping[str, str] = MappingProxyType({})) -> PathSample:
+        headers = {"Authorization": f"Bearer {self.operator_key}", **more}
         started = time.monotonic()
         reads: list[tuple[float, int]] = []
         headers_ms: float | None = None
+        replica: str | None = None
         outcome = "timeout"
         try:
             async with (
@@ -65,7 +74,7 @@ class PathProbe:
                 httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
                 client.stream("POST", f"{url}{CHAT}", json=self._body(), headers=headers) as response,
             ):
-                headers_ms = _ms_since(started)
+                headers_ms, replica = _ms_since(started), response.headers.get("X-Drillyard-Replica")
                 last = b""
                 async for piece in response.aiter_raw():
                     reads.append((_ms_since(started), len(piece)))
@@ -77,7 +86,7 @@ class PathProbe:
             outcome = "refused"
         except httpx.HTTPError:
             outcome = "broken"
-        return _sample(outcome, headers_ms, _ms_since(started), reads)
+        return replace(_sample(outcome, headers_ms, _ms_since(started), reads), replica=replica)
 
     def _body(self) -> dict[str, object]:
         return {

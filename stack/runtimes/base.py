@@ -53,7 +53,7 @@ class Runtime(Protocol):
         """Stop everything that this checkout started for this instance and remove its state."""
 
     def start(self, name: str) -> None:
-        """Start one stopped component; does not wait for readiness."""
+        """Start one component that does not run, whatever became of it; does not wait for readiness."""
 
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""

@@ -104,8 +104,11 @@ class ProcessRuntime:
     # One component
 
     def start(self, name: str) -> None:
-        """Start one stopped component; does not wait for readiness."""
-        self._supervisor().start(name)
+        """Start one component that does not run, whatever became of it; does not wait for readiness."""
+        control = self._supervisor()
+        if control.program(name).state in ("STOPPING", "BACKOFF"):  # supervisord says it is started and does nothing
+            self.stop(name, grace_s=0)
+        control.start(name)
 
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
@@ -115,7 +118,7 @@ class ProcessRuntime:
         processes = family.component_processes(pid) if pid else []
         deadline = time.monotonic() + _SUPERVISOR_TIMEOUT_S
         while not control.stop(name):  # it may just have exited: then it is stopped after its restart
-            if control.program(name).state in ("STOPPED", "FATAL"):
+            if control.program(name).state in ("STOPPING", "STOPPED", "FATAL"):
                 break
             if time.monotonic() > deadline:
                 raise StackError(f"{name} could not be stopped: supervisord says {control.program(name).state}")

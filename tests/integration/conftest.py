@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from harness.adapters.toxiproxy import Toxiproxy
+from harness.faults.base import World
+from harness.probes.path import PathProbe
+from stack import keys, state
+from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
 from tests.integration import simulated_stack
 from tests.integration.gateway_stack import GatewayStack, started
@@ -37,3 +42,12 @@ def sim_stack() -> Iterator[ProcessRuntime]:
     """A whole stack on the simulator in the process runtime, warm for the session; tests leave it as it was."""
     with simulated_stack.free_topology() as topology, simulated_stack.started(topology) as runtime:
         yield runtime
+
+
+@pytest.fixture(scope="session")
+def world(sim_stack: ProcessRuntime) -> World:
+    """What faults act on: the session's simulated stack."""
+    topology = sim_stack.topology
+    operator = keys.load_or_create(state.instance_folder(topology)).operator
+    api = topology.component("toxiproxy")
+    return World(sim_stack, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, operator, DEPLOYMENT))

@@ -163,15 +163,41 @@ def test_independent_fail_outranks_inconclusive(tmp_path: Path) -> None:
     assert verdict.reason.startswith("availability before: ")
 
 
-def test_ordered_restart_is_fine(tmp_path: Path) -> None:
-    """A component that a fault killed may restart."""
-    run = runs.healthy()
+def _on_component(run: Run, *excuses: str) -> float:
+    """Makes the first fault one of replica-2 itself; returns when its heal is proven."""
     for event in run.events:
         if str(event.get("fault", "")).startswith("one-replica/"):
-            event["on"] = "replica-2"
-    run.events.append({"t_s": run.span("one-replica")[0] + 5, "kind": "component_restarted", "component": "replica-2"})
+            event |= {"on": "replica-2", "excuses": list(excuses)}
+    return max(float(e["t_s"]) for e in run.events if e["kind"] == "heal_proven" and e["phase"] == "one-replica")
+
+
+@pytest.mark.parametrize(
+    ("excuses", "after_s", "status"),
+    [
+        (("gaps", "restarts"), -20.0, Status.PASS),
+        (("gaps", "restarts"), -0.1, Status.PASS),  # an engine that is ready only after the phase's heal
+        (("gaps", "restarts"), 3.0, Status.INCONCLUSIVE),
+        (("gaps",), -20.0, Status.INCONCLUSIVE),  # nobody orders a restart by freezing or draining
+    ],
+)
+def test_ordered_restart_is_fine(tmp_path: Path, excuses: tuple[str, ...], after_s: float, status: Status) -> None:
+    """A component that a fault killed may restart until its heal is proven, and no other."""
+    run = runs.healthy()
+    healed_s = _on_component(run, *excuses)
+    run.events.append({"t_s": healed_s + after_s, "kind": "component_restarted", "component": "replica-2"})
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    assert next(r for r in verdict.validity if r.name == "no unordered restarts").status is Status.PASS
+    assert next(r for r in verdict.validity if r.name == "no unordered restarts").status is status
+
+
+@pytest.mark.parametrize(("excuses", "status"), [(("gaps",), Status.PASS), ((), Status.INCONCLUSIVE)])
+def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: Status) -> None:
+    """A frozen component cannot be sampled; one whose link is slow, or that is drained, can."""
+    run = runs.healthy()
+    healed_s = _on_component(run, *excuses)
+    silent = run.metrics["component"].eq("replica-2") & run.metrics["t_s"].between(healed_s - 10, healed_s)
+    run.metrics = run.metrics[~silent]
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.validity if r.name == "metrics of replica-2").status is status
 
 
 def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:

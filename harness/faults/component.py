@@ -1,0 +1,109 @@
+"""What all faults of a whole component share: proof by its signs of life (harness/probes/life.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from harness.errors import FaultError
+from harness.faults.base import Proof, World
+from harness.probes.life import Life, look
+from harness.undo import Undo
+from stack.runtimes.base import ComponentState
+from stack.topology import Topology
+
+#: How long a sign of life is waited for while we look for an effect.
+LOOK_S = 4.0
+#: How long healing may take to show: an engine starts for most of that time, and others may wait for one behind them.
+HEALED_WITHIN_S = 120.0
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+
+class ComponentFault(Generic[OptionsT]):
+    """A fault of one component with all its processes. Subclasses give ``Options``, ``heals_by`` and ``inject``."""
+
+    Options: ClassVar[type[BaseModel]]
+    type: ClassVar[str]
+    heals_by: ClassVar[str]  # the undo action
+    excuses: ClassVar[tuple[str, ...]] = ("gaps", "restarts")
+
+    def __init__(self, id: str, on: str, options: OptionsT) -> None:
+        self.id, self.on, self.options = id, on, options
+        self.before: Life | None = None
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All components."""
+        return [component.name for component in topology.components]
+
+    def undo(self) -> Undo:
+        """The component's name is all it takes."""
+        return Undo(self.id, self.heals_by, {"component": self.on})
+
+    async def measure(self, world: World) -> None:
+        """Look at the healthy component once, for comparison; a second try forgives a hiccup."""
+        for _ in range(2):
+            life = await self.look(world)
+            if life.works and life.answers:
+                self.before = life
+                return
+        raise FaultError(f"{self.on} does not work before the fault ({life.seen}): nothing to compare with")
+
+    async def inject(self, world: World) -> None:
+        """Break it."""
+        raise NotImplementedError
+
+    async def verify(self, world: World) -> Proof:
+        """Look again: it neither works nor answers anything. One that only fails to work has another trouble."""
+        during, now = await asyncio.gather(self.look(world), self.state(world))
+        seen = f"{during.seen}; the runtime says {now.state}"
+        if during.works or during.answers:
+            return Proof(False, f"the fault had no effect: {self.on} still answers", self.seen_before(), seen)
+        return Proof(True, f"{self.on} is silent", self.seen_before(), seen)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Look until it works again, for at most two minutes."""
+        began = time.monotonic()
+        while True:
+            after = await self.look(world)
+            waited_s = time.monotonic() - began
+            if after.works and after.answers:
+                why = f"{self.on} works again, {waited_s:.1f} s after the heal"
+                return Proof(True, why, self.seen_before(), after.seen)
+            if waited_s > HEALED_WITHIN_S:
+                why = f"{self.on} does not work {waited_s:.0f} s after the heal"
+                return Proof(False, why, self.seen_before(), after.seen)
+            await asyncio.sleep(0.2)
+
+    async def look(self, world: World) -> Life:
+        """Its signs of life now."""
+        return await look(world.path, world.topology.component(self.on), LOOK_S)
+
+    async def state(self, world: World) -> ComponentState:
+        """What the runtime says about it now."""
+        states = await asyncio.to_thread(world.runtime.states)
+        return next(state for state in states if state.name == self.on)
+
+    def seen_before(self) -> str:
+        """What the healthy component showed."""
+        if self.before is None:
+            raise FaultError(f"{self.id}: verify was called before measure")
+        return self.before.seen
+
+
+def _unpause(world: World, args: Mapping[str, Any]) -> None:
+    """Thaw the component; harmless when it is not frozen."""
+    world.runtime.unpause(args["component"])
+
+
+def _start(world: World, args: Mapping[str, Any]) -> None:
+    """Start the component, whatever became of it; harmless when it runs."""
+    world.runtime.start(args["component"])
+
+
+UNDO = {"unpause": _unpause, "start": _start}

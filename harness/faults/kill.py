@@ -1,0 +1,108 @@
+"""All processes of a component are killed from outside; the restart policy brings it back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from harness.errors import FaultError
+from harness.faults.base import Proof, World, to_the_end
+from harness.faults.component import ComponentFault
+from harness.scenario import Strict
+from stack.runtimes.base import ComponentState
+from stack.topology import Component
+
+#: How soon after the kill an open connection must break, and how long the runtime may take to notice.
+BREAKS_WITHIN_S = 1.0
+NOTICED_WITHIN_S = 5.0
+
+
+class Options(Strict):
+    """No options: SIGKILL knows none."""
+
+
+class Kill(ComponentFault[Options]):
+    """SIGKILL, as the kernel or a crash would end it. The heal only makes sure that it was started again.
+
+    It may be back before anybody looks. So a connection is held open over the kill: that it breaks, and that another
+    process answers afterwards, is the proof.
+    """
+
+    Options = Options
+    type = "kill"
+    heals_by = "start"
+    first: ComponentState | None = None
+    broke: bool = False
+
+    async def measure(self, world: World) -> None:
+        """Its signs of life, and which process it is."""
+        await super().measure(world)
+        self.first = await self.state(world)
+
+    async def inject(self, world: World) -> None:
+        """Kill it while a connection to it is open, and see that break."""
+        async with _Held(world.topology.component(self.on)) as held:
+            await to_the_end(world.runtime.kill, self.on)
+            self.broke = await held.breaks()
+
+    async def verify(self, world: World) -> Proof:
+        """Another process, and a connection that broke or a component that is silent."""
+        during, (first, now) = await asyncio.gather(self.look(world), self._another(world))
+        connection = "broke" if self.broke else "stayed open"
+        process = f"process {first.pid} → {now.pid or 'none'}, restarts {first.restarts} → {now.restarts}"
+        seen = f"{process}; an open connection {connection}; then {during.seen}"
+        if not _is_another(first, now):
+            why = f"the fault had no effect: {self.on} is the same process as before"
+            return Proof(False, why, self.seen_before(), seen)
+        if not self.broke and (during.works or during.answers):
+            why = f"the fault had no effect: nobody saw {self.on} away"
+            return Proof(False, why, self.seen_before(), seen)
+        return Proof(
+            True, f"{self.on} was killed ({process}), an open connection {connection}", self.seen_before(), seen
+        )
+
+    async def _another(self, world: World) -> tuple[ComponentState, ComponentState]:
+        """The process before and now; waits some seconds for the runtime to notice."""
+        assert self.first is not None, "measure comes first"
+        deadline = time.monotonic() + NOTICED_WITHIN_S
+        while True:
+            now = await self.state(world)
+            if _is_another(self.first, now) or time.monotonic() > deadline:
+                return self.first, now
+            await asyncio.sleep(0.1)
+
+
+def _is_another(first: ComponentState, now: ComponentState) -> bool:
+    return now.pid != first.pid or now.restarts > first.restarts
+
+
+class _Held:
+    """A TCP connection to a component that is open, and silent, while the block lasts."""
+
+    def __init__(self, component: Component) -> None:
+        self._name = component.name
+        self._address = component.address, next(iter(component.ports.values()))
+
+    async def __aenter__(self) -> _Held:
+        try:
+            self._reader, self._writer = await asyncio.open_connection(*self._address)
+        except OSError as error:
+            raise FaultError(f"{self._name} took no connection just before it was to be killed: {error}") from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+
+    async def breaks(self) -> bool:
+        """Whether it breaks within a second from now."""
+        try:
+            async with asyncio.timeout(BREAKS_WITHIN_S):
+                await self._reader.read()
+        except TimeoutError:
+            return False
+        except OSError:
+            pass  # reset: as good as closed
+        return True
+
+
+FAULT = Kill

@@ -1,0 +1,33 @@
+"""All processes of a component are frozen: connections to it are accepted by the kernel and stay silent."""
+
+from __future__ import annotations
+
+from harness.faults.base import World, to_the_end
+from harness.faults.component import ComponentFault
+from harness.scenario import Strict
+from stack.topology import Topology
+
+
+class Options(Strict):
+    """No options: it is frozen until the heal."""
+
+
+class Pause(ComponentFault[Options]):
+    """SIGSTOP, or the container runtime's freezer."""
+
+    Options = Options
+    type = "pause"
+    heals_by = "unpause"
+    excuses = ("gaps",)
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All but toxiproxy: frozen, it could take nothing back that other faults have put on links."""
+        return [component.name for component in topology.components if component.role != "toxiproxy"]
+
+    async def inject(self, world: World) -> None:
+        """Freeze it."""
+        await to_the_end(world.runtime.pause, self.on)
+
+
+FAULT = Pause

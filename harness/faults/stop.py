@@ -1,0 +1,28 @@
+"""A component is ended in order and stays down: SIGTERM, SIGKILL after a grace, no restart."""
+
+from __future__ import annotations
+
+from harness.faults.base import World, to_the_end
+from harness.faults.component import ComponentFault
+from harness.scenario import Seconds, Strict
+
+
+class Options(Strict):
+    """``grace`` is how long it may take to end by itself."""
+
+    grace: Seconds = 5.0
+
+
+class Stop(ComponentFault[Options]):
+    """As an operator stops it, or a deployment."""
+
+    Options = Options
+    type = "stop"
+    heals_by = "start"
+
+    async def inject(self, world: World) -> None:
+        """Stop it and see it end."""
+        await to_the_end(world.runtime.stop, self.on, self.options.grace)
+
+
+FAULT = Stop

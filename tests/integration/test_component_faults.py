@@ -1,0 +1,196 @@
+"""Faults of whole components on a simulated stack: proven by their signs of life, and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.errors import FaultError, StackError
+from harness.faults import component, kill, pause, stop
+from harness.faults.base import Fault, World, fault_class, take_back, types
+from harness.probes.life import look
+from harness.undo import Undo
+from stack.runtimes import readiness, supervisor
+from stack.runtimes.process import ProcessRuntime
+from stack.topology import Topology
+
+PAUSE, STOP, KILL = pause.FAULT.type, stop.FAULT.type, kill.FAULT.type
+#: Every role is met once at least, and every fault on a replica and a gateway.
+CASES = [
+    (PAUSE, "replica-2"),
+    (PAUSE, "gateway-a"),
+    (PAUSE, "dns"),
+    (STOP, "replica-2"),
+    (STOP, "gateway-b"),
+    (STOP, "toxiproxy"),
+    (STOP, "exporter"),
+    (KILL, "replica-1"),
+    (KILL, "gateway-a"),
+    (KILL, "toxiproxy"),
+    (KILL, "dns"),
+    (KILL, "prometheus"),
+    (KILL, "alertmanager"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _brief_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator answers within milliseconds, and supervisord notices within a second."""
+    monkeypatch.setattr(component, "LOOK_S", 1.0)
+    monkeypatch.setattr(kill, "NOTICED_WITHIN_S", 1.0)
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(world: World) -> Iterator[None]:
+    """No test leaves anything down, whatever becomes of it."""
+    yield
+    for state in world.runtime.states():
+        world.runtime.unpause(state.name)
+        world.runtime.start(state.name)
+    _until(lambda: not readiness.unready(world.topology), 60)
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "not within its time"
+        time.sleep(0.05)
+
+
+def make(type_name: str, on: str, **options: Any) -> Fault:
+    """A fault as ``conduct`` makes it."""
+    cls = fault_class(type_name)
+    return cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options))
+
+
+class Lame:
+    """A runtime that says nothing and does not do what is listed in ``ignored``."""
+
+    def __init__(self, runtime: Any, *ignored: str) -> None:
+        self._runtime, self._ignored = runtime, ignored
+
+    def __getattr__(self, name: str) -> Any:
+        """What the real one has, or nothing at all."""
+        return (lambda *_: None) if name in self._ignored else getattr(self._runtime, name)
+
+
+def lame(world: World, *ignored: str) -> World:
+    """The world with such a runtime."""
+    return replace(world, runtime=Lame(world.runtime, *ignored))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("type_name", "on"), CASES)
+def test_fault_is_proven_and_healed(world: World, type_name: str, on: str) -> None:
+    """Measure, inject, prove, take back, prove the healing; taking back twice is harmless."""
+
+    async def drill() -> None:
+        one = make(type_name, on)
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        assert effect.seen != effect.before
+        for _ in range(2):
+            await asyncio.to_thread(take_back, world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+        assert (await look(world.path, world.topology.component(on), 5.0)).works
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("type_name", [PAUSE, STOP, KILL])
+@pytest.mark.parametrize("on", ["replica-2", "gateway-a", "dns"])
+def test_fault_that_the_runtime_did_not_inject_is_not_proven(world: World, type_name: str, on: str) -> None:
+    """The mutant of every proof: an order that is taken and not carried out has no effect."""
+
+    async def drill() -> None:
+        one = make(type_name, on)
+        await one.measure(world)
+        await one.inject(lame(world, type_name))
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert f"the fault had no effect: {on}" in effect.why
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize(("type_name", "heal"), [(PAUSE, "unpause"), (STOP, "start")])
+def test_heal_that_the_runtime_did_not_do_is_not_proven(
+    world: World, monkeypatch: pytest.MonkeyPatch, type_name: str, heal: str
+) -> None:
+    """The mutant of every heal: verify_healed waits, bounded, and says that it does not work."""
+    monkeypatch.setattr(component, "HEALED_WITHIN_S", 0.5)
+
+    async def drill() -> None:
+        one = make(type_name, "replica-2")
+        await one.measure(world)
+        await one.inject(world)
+        await asyncio.to_thread(take_back, lame(world, heal), one.undo())
+        healed = await one.verify_healed(world)
+        assert not healed.proven
+        assert "does not work" in healed.why
+
+    asyncio.run(drill())
+
+
+def test_a_deaf_replica_is_not_a_stopped_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token in time but an answer on /health: something else is wrong with it, and that proves no pause."""
+
+    async def never(*_: object) -> None:
+        return None
+
+    async def drill() -> None:
+        one = make(PAUSE, "replica-2")
+        await one.measure(world)
+        monkeypatch.setattr("harness.probes.life.synthetic", never)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "/health: 200" in effect.seen
+
+    asyncio.run(drill())
+
+
+def test_fault_on_a_dead_component_is_refused(world: World) -> None:
+    """What does not work before the fault cannot show its effect."""
+    world.runtime.stop("exporter", 5)
+    with pytest.raises(FaultError, match="exporter does not work before the fault"):
+        asyncio.run(make(KILL, "exporter").measure(world))
+
+
+def test_start_ends_what_hangs_in_its_stop(world: World, sim_stack: ProcessRuntime) -> None:
+    """A harness that died in the middle of a stop leaves a process that supervisord waits an hour for."""
+    control = supervisor.Supervisor(sim_stack._supervisor()._socket.parent)
+    sim_stack.pause("alertmanager")
+    control.stop("alertmanager")
+    assert control.program("alertmanager").state == "STOPPING"
+    take_back(world, Undo("x", "start", {"component": "alertmanager"}))
+    assert control.program("alertmanager").state in ("STARTING", "RUNNING")
+
+
+def test_start_does_not_wait_for_the_next_try(world: World, sim_stack: ProcessRuntime) -> None:
+    """What died while it was starting is started now, not after supervisord's growing pauses."""
+
+    def back_off() -> bool:
+        with suppress(StackError):  # it is not there at this instant
+            sim_stack.kill("alertmanager")
+        return state() == "BACKOFF"
+
+    def state() -> str:
+        return sim_stack._supervisor().program("alertmanager").state
+
+    _until(back_off)
+    take_back(world, Undo("x", "start", {"component": "alertmanager"}))
+    assert state() in ("STARTING", "RUNNING")
+
+
+def test_toxiproxy_is_never_frozen() -> None:
+    """The faults of links are taken back through it."""
+    assert "toxiproxy" not in fault_class(PAUSE).targets(Topology())
+    assert {PAUSE, STOP, KILL} <= set(types())
