@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.errors import DrillyardError, FaultError
 
@@ -41,40 +41,59 @@ class Journal:
         self._append({"done": undo.id})
 
     def open_entries(self) -> list[Undo]:
-        """What has still to be taken back, newest first. A torn last line was never acted on and is left out."""
+        """What has still to be taken back, newest first. An id that was written down again counts as written last.
+
+        A torn line was never acted on and is left out, and so is any other line that is no record.
+        """
         if not self.path.exists():
             return []
         entries: dict[str, Undo] = {}
-        for line in self.path.read_text().splitlines():
-            try:
-                data = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if "done" in data:
-                entries.pop(data["done"], None)
-            else:
-                entries[data["id"]] = Undo(data["id"], data["action"], data["args"])
+        for line in self.path.read_bytes().splitlines():
+            match _record(line):
+                case {"done": str(id)}:
+                    entries.pop(id, None)
+                case {"id": str(id), "action": str(action), "args": dict(args)}:
+                    entries.pop(id, None)
+                    entries[id] = Undo(id, action, args)
         return list(reversed(entries.values()))
 
     def replay(self, run: Callable[[Undo], None]) -> list[str]:
-        """Run every open entry, newest first; returns what could not be taken back, one sentence each."""
+        """Run every open entry, newest first; returns what could not be taken back, one sentence each.
+
+        Whatever one entry stumbles over, the others are run.
+        """
         problems = []
         for undo in self.open_entries():
             try:
                 run(undo)
+                self.done(undo)
             except DrillyardError as error:
                 problems.append(f"{undo.id}: {error}")
-            else:
-                self.done(undo)
+            except Exception as error:  # a defect, or a record that was damaged
+                problems.append(f"{undo.id}: {type(error).__name__}: {error}")
         return problems
 
     def _append(self, data: dict[str, Any]) -> None:
         try:
-            with self.path.open("a") as file:
-                file.write(json.dumps(data) + "\n")
+            with self.path.open("a+b") as file:
+                if file.seek(0, os.SEEK_END) and not _ends_line(file):
+                    file.write(b"\n")  # a torn line must not swallow this one
+                file.write(json.dumps(data).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise FaultError(
                 f"{self.path}: the undo journal cannot be written ({error}); nothing is injected"
             ) from error
+
+
+def _record(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _ends_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
