@@ -279,6 +279,7 @@ class ProcessRuntime:
         path = self.folder / "supervisord.conf"
         path.touch(mode=0o600)
         path.write_text(supervisor.configuration(owned, found.instance_id, sockets, logs, self.folder))
+        supervisor.write_environments(owned, self.folder)
         environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **identity}
         started = subprocess.run(
             supervisor.arguments(path), env=environment, capture_output=True, text=True, timeout=_SUPERVISOR_TIMEOUT_S

@@ -40,9 +40,10 @@ class Program:
 
 
 def configuration(commands: Mapping[str, Command], instance_id: str, sockets: Path, logs: Path, state: Path) -> str:
-    """supervisord.conf for these components; none is started by itself. Holds secrets: keep it private.
+    """supervisord.conf for these components; none is started by itself.
 
-    ``sockets``, ``logs`` and ``state`` are folders. UsageError for a value that its syntax cannot carry.
+    ``sockets``, ``logs`` and ``state`` are folders; ``write_environments`` completes the last. UsageError for a
+    value that supervisord's syntax cannot carry.
     """
     socket_path = control_socket(sockets)
     head = f"""[supervisord]
@@ -62,7 +63,7 @@ chmod = 0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
-    return head + "".join(_program(name, command, instance_id, logs) for name, command in commands.items())
+    return head + "".join(_program(name, command, logs, state) for name, command in commands.items())
 
 
 def control_socket(sockets: Path) -> Path:
@@ -75,10 +76,25 @@ def arguments(configuration_file: Path) -> list[str]:
     return [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration_file)]
 
 
-def _program(name: str, command: Command, instance_id: str, logs: Path) -> str:
-    # `env -i` rather than supervisord's own `environment`: that one adds to supervisord's environment and cannot
-    # carry quotes. Both env and nice replace themselves by the component, so its pid is the one supervisord knows.
-    argv = ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in sorted(command.env.items()))]
+def environment_file(state: Path, name: str) -> Path:
+    """The file that holds the environment of the component ``name``."""
+    return state / "environment" / f"{name}.sh"
+
+
+def write_environments(commands: Mapping[str, Command], state: Path) -> None:
+    """Write what ``configuration`` refers to, for this user only: tokens and passwords of proxies stand there."""
+    for name, command in commands.items():
+        file = environment_file(state, name)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text("".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(command.env.items())))
+
+
+def _program(name: str, command: Command, logs: Path, state: Path) -> str:
+    # Not supervisord's own `environment`: that one adds to supervisord's environment and cannot carry quotes. Not
+    # arguments of env: everybody may read those. env, sh and nice replace themselves by the component, so its pid is
+    # the one supervisord knows.
+    argv = ["/usr/bin/env", "-i", "/bin/sh", "-c", '. "$0" && exec "$@"', str(environment_file(state, name))]
     argv += ["nice", "-n", str(command.nice), *command.argv] if command.nice else command.argv
     return f"""
 [program:{name}]

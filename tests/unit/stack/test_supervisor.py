@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,27 @@ def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
     """Quotes, commas, braces and percent signs go through supervisord's own parser unharmed."""
     program = _configured(tmp_path, Command(["/bin/engine", AWKWARD], {"KEY": AWKWARD}, nice=10, cwd=tmp_path))
     words = shlex.split(program.command)  # type: ignore[attr-defined]
-    assert words == ["/usr/bin/env", "-i", f"KEY={AWKWARD}", "nice", "-n", "10", "/bin/engine", AWKWARD]
+    assert words[:5] == ["/usr/bin/env", "-i", "/bin/sh", "-c", '. "$0" && exec "$@"']
+    assert words[6:] == ["nice", "-n", "10", "/bin/engine", AWKWARD]
+
+
+def test_environment_is_complete_and_no_argument(tmp_path: Path) -> None:
+    """A component gets exactly its environment, and its values stand in no command line: everybody may read those."""
+    command = Command(["/usr/bin/env"], {"KEY": AWKWARD, "LINES": "a\nb"}, cwd=tmp_path)
+    program = _configured(tmp_path, command)
+    supervisor.write_environments({"replica-1": command}, tmp_path)
+    assert "50%" not in program.command  # type: ignore[attr-defined]
+    assert (supervisor.environment_file(tmp_path, "replica-1").stat().st_mode & 0o777) == 0o600
+    done = subprocess.run(
+        shlex.split(program.command),
+        capture_output=True,
+        text=True,
+        check=True,  # type: ignore[attr-defined]
+    )
+    seen = set(done.stdout.splitlines()) - {
+        line for line in done.stdout.splitlines() if re.match("PWD=|SHLVL=|_=", line)
+    }
+    assert seen == {f"KEY={AWKWARD}", "LINES=a", "b"}
 
 
 def test_whatever_exits_is_started_again_but_nothing_by_itself(tmp_path: Path) -> None:
