@@ -33,6 +33,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import redact
 from harness.errors import RunFolderError
 
 SCHEMA_VERSION = 1
@@ -82,7 +83,7 @@ REQUEST_COLUMNS = pa.schema(
         ("finish_reason", pa.string()),
         ("error_type", pa.string()),  # error.type, error.code, error.message of a JSON error body
         ("error_code", pa.string()),
-        ("error_message", pa.string()),
+        ("error_message", pa.string()),  # what it quotes of the prompt or the answer is left out: […]
         ("error_request_id", pa.string()),
         ("retry_after_s", pa.float64()),  # Retry-After header of the answer
         ("retry_delay_ms", pa.float64()),  # how long the client waited before this attempt; null on the first
@@ -92,6 +93,8 @@ REQUEST_COLUMNS = pa.schema(
         ("answer_chars", pa.int32()),
         ("answer_hash", pa.string()),
         ("answer_correct", pa.bool_()),  # eval prompts: the answer is the expected one; else null
+        ("prompt_text", pa.string()),  # this and the next: null unless the scenario says load.store_text
+        ("answer_text", pa.string()),
     ]
 )
 
@@ -170,9 +173,10 @@ class RunFolder:
         return data
 
     def write_json(self, name: str, data: dict[str, Any]) -> None:
-        """Write atomically: readers see the old file or the whole new one."""
+        """Write atomically, without secrets: readers see the old file or the whole new one."""
         temporary = self.path / f".{name}.tmp"
-        temporary.write_text(json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+        temporary.write_text(redact.text(text) + "\n")
         temporary.replace(self.path / name)
 
     def events(self) -> list[Event]:
@@ -216,10 +220,10 @@ class EventLog:
         return time.monotonic() - self.zero_mono_s
 
     def add(self, kind: str, **data: Any) -> Event:
-        """Record one event now."""
+        """Record one event now; no secret reaches the file."""
         event = Event(round(self.now_s(), 6), kind, data)
         flat = {"t_s": event.t_s, "kind": kind, **data}
-        self._file.write(json.dumps(flat, ensure_ascii=False, default=_as_json) + "\n")
+        self._file.write(redact.text(json.dumps(flat, ensure_ascii=False, default=_as_json)) + "\n")
         return event
 
     def close(self) -> None:

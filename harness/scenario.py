@@ -105,6 +105,7 @@ class LoadSpec(Strict):
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
     limits: ClientLimits = ClientLimits()
     retries: Retries = Retries()
+    store_text: bool = False  # keep prompts and answers as they are, not only their lengths and keyed hashes
 
 
 class FaultSpec(Strict):

@@ -95,6 +95,7 @@ def _vllm(topology: Topology, replica: str, host: str, port: int) -> tuple[list[
         "--enforce-eager",  # nothing to compile: start-up counts
         *("--distributed-executor-backend", "uni"),  # the worker lives in the engine process: one start-up less
         "--disable-fastapi-docs",
+        "--no-enable-log-requests",  # they would hold the prompts
         *("--disable-access-log-for-endpoints", "/health,/metrics,/v1/models"),  # polled several times a second
     ]
     if name in models.TRAINED:

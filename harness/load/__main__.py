@@ -25,6 +25,7 @@ signal.signal(signal.SIGINT, _note)
 import locust  # noqa: E402, F401, I001 - patches the standard library for gevent: before anything else
 
 import argparse  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -32,6 +33,7 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
+from harness import redact  # noqa: E402
 from harness.errors import DrillyardError  # noqa: E402
 from harness.load.job import read_job  # noqa: E402
 from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
@@ -44,6 +46,8 @@ def main() -> int:
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--master-port", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    redact.learn_environment(os.environ)
+    sys.stderr = redact.Stream(sys.stderr)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)

@@ -52,3 +52,5 @@ class Attempt:
     answer_chars: int | None = None
     answer_hash: str | None = None
     answer_correct: bool | None = None
+    prompt_text: str | None = None
+    answer_text: str | None = None

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness import redact
 from harness.load.attempt import Attempt
+from harness.load.quotes import without_quotes
 
 MESSAGE_CHARS_MAX = 300
-
-_KEY = re.compile(r"(?i)\bbearer\s+\S+|\b(?:sk|dy)-[\w-]{8,}")
+#: Of a message so much is read: quotes are taken out before it is cut to what is recorded.
+READ_CHARS_MAX = 4096
+_PARTS = ("type", "code", "message", "request_id")
 
 
 def fill_error(row: Attempt, body: bytes | Mapping[str, Any]) -> None:
     """Fill the error columns from a response body or from the error of an event; leave them null if it has none."""
     error = _error(body) if isinstance(body, bytes) else body
-    row.error_type = _text(error.get("type"))
-    row.error_code = _text(error.get("code"))
-    row.error_message = _text(error.get("message"))
-    row.error_request_id = _text(error.get("request_id"))
+    for name in _PARTS:
+        setattr(row, f"error_{name}", _text(error.get(name)))
+
+
+def shorten_error(row: Attempt, private: Sequence[str]) -> None:
+    """Make the error columns fit to be recorded: engines like to quote what they were sent, ``private`` texts go."""
+    for name in _PARTS:
+        said = getattr(row, f"error_{name}")
+        if said is not None:
+            setattr(row, f"error_{name}", without_quotes(said, private)[:MESSAGE_CHARS_MAX])
 
 
 def _error(body: bytes) -> Mapping[str, Any]:
@@ -33,5 +41,4 @@ def _error(body: bytes) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Short, and without anything that looks like a key: upstreams like to quote what they were sent."""
-    return None if value is None else _KEY.sub("[redacted]", str(value))[:MESSAGE_CHARS_MAX]
+    return None if value is None else redact.text(str(value)[:READ_CHARS_MAX])

@@ -16,20 +16,23 @@ import errno
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import gevent.socket
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
+from harness import redact
 from harness.load.answer import Answer, Malformed
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
-from harness.load.errorbody import fill_error
+from harness.load.errorbody import fill_error, shorten_error
 from harness.load.resolver import NoAddress, Resolver
 from harness.load.schedule import Arrival
 from harness.scenario import ClientLimits
 
 BODY_BYTES_MAX = 4 << 20  # of an answer that is not streamed, and of errors
+SAID_CHARS_MAX = 300
 END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
 
 _CONNECT_SUBTYPES = {
@@ -78,9 +81,10 @@ class Call:
     """What an attempt sends, and to whom."""
 
     arrival: Arrival
-    request: bytes
+    request: bytes = field(repr=False)
     limits: ClientLimits
     expect_versions: frozenset[str] | None
+    store_text: bool = False
 
 
 class Exchange:
@@ -329,9 +333,14 @@ class Exchange:
         row.max_stall_ms = None if answer.max_stall_s is None else answer.max_stall_s * 1000
         row.content_events = answer.content_events if self._streaming and row.http_status == 200 else None
         row.prompt_tokens, row.output_tokens = answer.prompt_tokens, answer.output_tokens
-        row.served_version, row.finish_reason = answer.model, answer.finish_reason
+        row.served_version, row.finish_reason = _said(answer.model), _said(answer.finish_reason)
         if answer.error is not None:
             fill_error(row, answer.error)
+        if row.error_type or row.error_message:
+            shorten_error(row, () if self._call.store_text else (self._call.arrival.prompt.text, answer.text))
+        if answer.error is not None:
+            row.subtype = row.error_type or row.subtype
+        row.subtype, row.replica = _said(row.subtype), _said(row.replica)
 
     def _release(self) -> None:
         """Keep the connection if the message ended cleanly; close it, and with it the request, otherwise."""
@@ -342,6 +351,12 @@ class Exchange:
         else:
             self._sock.close()
         self._sock = None
+
+
+@lru_cache(maxsize=1024)
+def _said(value: str | None) -> str | None:
+    """A short text of the service as it is recorded."""
+    return None if value is None else redact.text(value)[:SAID_CHARS_MAX]
 
 
 def outcome_of_status(row: Attempt) -> str:

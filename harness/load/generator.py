@@ -12,6 +12,7 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
+from harness import redact
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.exchange import Call, Drained, Exchange, http_request
@@ -205,7 +206,8 @@ class Generator:
         return delay_s(load.retries, row.attempt, row.outcome, row.retry_after_s, load.limits.total, arrival.rng)
 
     def _attempt(self, arrival: Arrival, row: Attempt) -> None:
-        call = Call(arrival, self._http_request(arrival), self._job.load.limits, self._job.expect_versions)
+        load = self._job.load
+        call = Call(arrival, self._http_request(arrival), load.limits, self._job.expect_versions, load.store_text)
         exchange = Exchange(call, row, self._resolver, self._connections, row.start_s)
         text = ""
         try:
@@ -215,6 +217,7 @@ class Generator:
             if row.http_status == 200:
                 text = exchange.answer.text
                 row.answer_chars, row.answer_hash = len(text), self._hash(text)
+                row.answer_text = redact.text(text) if load.store_text else None
             if row.outcome == "ok" and arrival.prompt.answer is not None:
                 row.answer_correct = text.strip() == arrival.prompt.answer.strip()
             failure = None if row.outcome == "ok" else row.outcome
@@ -233,6 +236,7 @@ class Generator:
             max_tokens=arrival.cohort.max_tokens,
             prompt_chars=len(prompt),
             prompt_hash=self._hash(prompt),
+            prompt_text=redact.text(prompt) if self._job.load.store_text else None,
         )
 
     def _http_request(self, arrival: Arrival) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness import redact
 from harness.errors import UsageError
 from harness.scenario import STORED, LoadSpec
 
@@ -59,8 +60,8 @@ class Job:
     load: LoadSpec
     service: Service
     deployment: str
-    users: Mapping[str, str]
-    questions: tuple[Question, ...]
+    users: Mapping[str, str] = field(repr=False)
+    questions: tuple[Question, ...] = field(repr=False)
     expect_versions: frozenset[str] | None
     drain_s: float
 
@@ -77,6 +78,7 @@ def read_job(folder: Path) -> Job:
     keys = _json(file.keys_file)
     if not isinstance(keys, dict) or not keys.get("users"):
         raise UsageError(f'{file.keys_file}: found no users, expected {{"users": {{"user-001": key, …}}}}')
+    redact.learn(str(keys.get("operator", "")), *map(str, keys["users"].values()))
     questions = _questions(file.questions)
     if not questions and any(cohort.prompts == "eval" for cohort in load.cohorts):
         raise UsageError(f'{path}: a cohort asks eval prompts, but "questions" names no file with any')

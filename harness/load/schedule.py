@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.load.job import Job
 from harness.load.prompts import Prompt, Prompts
@@ -25,7 +25,7 @@ class Arrival:
     offset_s: float
     cohort: Cohort
     user_id: str
-    prompt: Prompt
+    prompt: Prompt = field(repr=False)  # tracebacks and stack dumps are no place for it
     rng: random.Random
 
 

@@ -232,6 +232,20 @@ async def http_400(r: Reply, request: dict[str, Any]) -> None:
     await r.json(400, {"error": {"type": "BadRequestError", "code": 400, "message": "too long"}})
 
 
+async def quoting(r: Reply, request: dict[str, Any]) -> None:
+    """A refusal that quotes all that was sent, as validation errors do."""
+    message = f"1 validation error:\n  {{'input': {request['body']}, 'headers': {request['headers']}}}"
+    await r.json(400, {"error": {"type": "Bad Request", "code": 400, "message": message}})
+
+
+async def quoting_event(r: Reply, request: dict[str, Any]) -> None:
+    """An error event that quotes, as JSON, what was asked and answered."""
+    await first(r)
+    asked = request["body"]["messages"][0]["content"]
+    message = json.dumps([f"asked {asked}", "said right", request["headers"]["authorization"]])
+    await r.event({"error": {"type": f"about {asked}", "code": 500, "message": message}})
+
+
 async def http_504(r: Reply, request: dict[str, Any]) -> None:
     """Too late, and come back in a second."""
     error = {"type": "timeout_error", "code": "upstream_timeout", "message": "late", "request_id": "r3"}
@@ -253,8 +267,8 @@ CASES: dict[str, Callable[[Reply, dict[str, Any]], Awaitable[None]]] = {
     f.__name__: f
     for f in (
         ok, whole, timed, fin, reset, truncated, abort, error_event, stall, silent, headers_only, trickle, empty,
-        wrong_model, garbage, bad_event, eof, shed_429, shed_503, plain_503, http_400, http_504, retry_then_ok,
-        hang_then_ok,
+        wrong_model, garbage, bad_event, eof, shed_429, shed_503, plain_503, http_400, quoting, quoting_event,
+        http_504, retry_then_ok, hang_then_ok,
     )
 }  # fmt: skip
 KEEP_ALIVE = {"ok", "whole", "timed", "shed_429", "shed_503", "http_400", "http_504", "retry_then_ok"}
@@ -274,7 +288,7 @@ async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
             note = {"t": time.monotonic(), "headers": headers, "body": body, "nth_on_connection": served}
             print(json.dumps(note), file=sys.stderr, flush=True)
             case = body["messages"][0]["content"].removeprefix("case:")
-            await CASES[case](Reply(writer), {"body": body, "nth": seen[request_id]})
+            await CASES[case](Reply(writer), {"body": body, "headers": headers, "nth": seen[request_id]})
             if case not in KEEP_ALIVE:
                 break
     except (asyncio.IncompleteReadError, ConnectionError):

@@ -14,8 +14,8 @@ from tests.integration.load_processes import Load, LoadService, start_load
 
 STREAM_CASES = (
     "ok", "timed", "fin", "reset", "truncated", "abort", "error_event", "stall", "silent", "headers_only", "trickle",
-    "empty", "wrong_model", "garbage", "bad_event", "eof", "shed_429", "shed_503", "plain_503", "http_400", "http_504",
-    "retry_then_ok", "hang_then_ok",
+    "empty", "wrong_model", "garbage", "bad_event", "eof", "shed_429", "shed_503", "plain_503", "http_400", "quoting",
+    "quoting_event", "http_504", "retry_then_ok", "hang_then_ok",
 )  # fmt: skip
 LOAD = {
     "rate": "60/s",
@@ -221,7 +221,19 @@ def test_live_lines(outcome: Outcome) -> None:
 
 
 def test_no_secret_in_what_is_written(outcome: Outcome, tmp_path: Path) -> None:
-    """Neither keys nor hash key nor prompts in the summary and the rows."""
+    """Neither keys nor prompts in the summary and the rows, even where the service quotes them."""
     text = json.dumps(outcome.summary) + outcome.rows.drop(columns="case").to_csv()
     assert "secret-key" not in text
     assert "case:" not in text
+    assert "quoting" not in text
+
+
+def test_errors_that_quote_lose_their_quotes(outcome: Outcome) -> None:
+    """What an engine quotes of prompt, answer and key is left out; what it says otherwise stays."""
+    refusal = outcome.of("quoting").iloc[0]
+    assert (refusal.outcome, refusal.error_type) == ("http_4xx", "Bad Request")
+    assert refusal.error_message.startswith("1 validation error:\n  {'input': {'model': 'drillyard'")
+    assert "[…]" in refusal.error_message
+    event = outcome.of("quoting_event").iloc[0]
+    assert (event.outcome, event.subtype) == ("inband_error", "about […]")
+    assert event.error_message == '["asked […]", "said […]", "Bearer [redacted]"]'

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from pathlib import Path
 
 import gevent
 import pandas as pd
+import pytest
+from gevent.util import print_run_info
 
 from harness.load.generator import BEHIND_S, Generator, Tally
 from harness.load.recorder import Recorder, merge
@@ -42,8 +46,11 @@ def test_late_arrivals_are_sent_very_late_ones_are_not(tmp_path: Path) -> None:
     assert tally.scheduled - tally.started == len(late)
 
 
-def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path) -> None:
-    """A bug in the harness stops arrivals, is remembered, and the request is accounted for as not_sent."""
+def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A bug in the harness stops arrivals, is remembered, and the request is accounted for as not_sent.
+
+    What is printed about it quotes neither prompts nor keys.
+    """
     job = make_job(tmp_path / "run", LOAD)
 
     def report(*_: object) -> None:
@@ -55,6 +62,19 @@ def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path) -> No
     assert tally.duration_s < 4
     assert set(rows.outcome) == {"not_sent"}
     assert tally.scheduled == rows.final.sum()
+    print_run_info(file=sys.stderr)
+    said = capfd.readouterr().err
+    assert "test_generator" in said
+    assert not re.search("case:|secret-key", said + repr(job))
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_texts_are_kept_only_when_asked_for(store: bool, tmp_path: Path) -> None:
+    """The scenario's load.store_text, off by default."""
+    job = make_job(tmp_path / "run", {**LOAD, "store_text": True} if store else LOAD)
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    _, rows = run(job.folder, generator, behind_s=0.0, during_s=0.3)
+    assert set(rows.prompt_text.dropna()) == ({"case:ok"} if store else set())
 
 
 def test_closed_model_waits_for_its_users(tmp_path: Path) -> None:
