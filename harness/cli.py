@@ -7,6 +7,7 @@ interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import drill, judge, pipeline
+from harness import drill, judge, pipeline, redact
 from harness.commands import down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
@@ -25,8 +26,14 @@ from stack.topology import DEFECTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Errors for people are one line on stderr, never a traceback."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command; its exit code. Errors for people are one line on stderr, never a traceback, nothing a secret."""
+    redact.learn_environment(os.environ)
+    out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(given: list[str]) -> int:
     try:
         options = _parser().parse_args(given)
         return int(options.do(options, given))
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
     one.add_argument("component", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
-    one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, follow=options.follow))
+    one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
     return parser
 
 

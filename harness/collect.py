@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import phases
+from harness import phases, redact
 from harness.errors import DrillyardError
 from harness.record import REQUEST_COLUMNS, RunFolder
 from harness.scenario import Scenario
@@ -30,11 +30,11 @@ class LogMarks:
         return cls({c.name: len(_log_bytes(runtime, c.name)) for c in runtime.topology.components})
 
     def collect(self, runtime: Runtime, folder: RunFolder) -> None:
-        """Copy what was logged since into ``logs/<component>.log``; a log rotated meanwhile is copied whole."""
+        """Copy what was logged since into ``logs/<component>.log``, without secrets; a rotated log is copied whole."""
         for name, length in self.lengths.items():
             data = _log_bytes(runtime, name)
             fresh = data[length:] if len(data) >= length else data
-            (folder.path / "logs" / f"{name}.log").write_bytes(fresh)
+            (folder.path / "logs" / f"{name}.log").write_bytes(redact.raw(fresh))
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:

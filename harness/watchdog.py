@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import drill, judge
+from harness import drill, judge, redact
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.commands.runtime import as_topology
 from harness.errors import DrillyardError
@@ -129,6 +129,8 @@ def _await_load(folder: RunFolder) -> None:
 
 
 if __name__ == "__main__":
+    redact.learn_environment(os.environ)
+    sys.stderr = redact.Stream(sys.stderr)
     try:
         status = main(Path(sys.argv[1]))
     except DrillyardError as error:

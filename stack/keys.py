@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from harness import redact
 from harness.errors import UsageError
 
 #: Takes the keys from this file instead of making them.
@@ -29,6 +30,10 @@ class Keys:
 
     operator: str = field(repr=False)
     users: dict[str, str] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Whoever has keys does not write them."""
+        redact.learn(self.operator, *self.users.values())
 
     def by_key(self) -> Iterator[tuple[str, str]]:
         """(key, key id) of every key, the operator's first."""

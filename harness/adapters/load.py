@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness import redact
 from harness.errors import StackError
 from harness.record import RunFolder
 
@@ -122,4 +123,4 @@ class LoadProcess:
                 self.windows.append(parse_window(line.decode()))
             except (ValueError, KeyError):
                 with (self._folder.path / "logs" / "load.log").open("ab") as log:
-                    log.write(b"not understood on stdout: " + line)
+                    log.write(b"not understood on stdout: " + redact.raw(line))

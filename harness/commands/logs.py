@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 import time
 from pathlib import Path
 from typing import TextIO
@@ -16,7 +15,7 @@ from stack.runtimes.process import ProcessRuntime
 _POLL_S = 0.25
 
 
-def logs(options: StackOptions, component: str, follow: bool = False, out: TextIO = sys.stdout) -> int:
+def logs(options: StackOptions, component: str, out: TextIO, follow: bool = False) -> int:
     """Print a component's log; with ``follow`` go on until interrupted. Logs of a process stack outlive it.
 
     Raises UsageError for a component that does not exist (with the nearest name) or has no log.

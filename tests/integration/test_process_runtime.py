@@ -161,7 +161,7 @@ def test_status_and_logs_find_the_stack_by_its_instance(sim_stack: ProcessRuntim
     assert logs.logs(options, "gateway-a", out=text) == 0
     assert "replica-1" in text.getvalue()
     with pytest.raises(UsageError, match="gateway-a"):
-        logs.logs(options, "gatway-a")
+        logs.logs(options, "gatway-a", text)
 
 
 def test_a_taken_port_stops_everything_before_it_starts(topology: Topology) -> None:

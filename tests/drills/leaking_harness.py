@@ -1,0 +1,44 @@
+"""``python -m tests.drills.leaking_harness run …``: the harness, made to spill what it must not.
+
+Its questions are those of ``CANARY_QUESTIONS``. A probe dies of an error that holds a key, a component logs a key, and
+the first phase ends with an error that holds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import cli, conduct
+from harness.errors import StackError
+from harness.probes.dns import DnsProbe
+from stack import keys, state
+
+
+def spill() -> None:
+    """Have keys turn up where errors and logs carry them."""
+    conduct.QUESTIONS_FILE = Path(os.environ["CANARY_QUESTIONS"])
+    key = keys.load(Path(os.environ[keys.FILE_VARIABLE])).users["user-001"]
+
+    async def sample(self: DnsProbe) -> list[Any]:
+        raise RuntimeError(f"headers {{'Authorization': 'Bearer {key}'}} were not understood")
+
+    async def hold(self: conduct.Conductor, name: str, until_s: float) -> None:
+        logs = state.instance_folder(self.run.runtime.topology) / "logs"
+        with (logs / "exporter.log").open("a") as log:
+            log.write(f"GET /?key={key}\n")
+        while self._now() < until_s:
+            self._check_load_alive()
+            await asyncio.sleep(0.1)
+        raise StackError(f"phase {name}: no answer to Bearer {key}")
+
+    DnsProbe.sample = sample  # type: ignore[method-assign]
+    conduct.Conductor._hold = hold  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    spill()
+    sys.exit(cli.main())
