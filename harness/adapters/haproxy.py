@@ -1,0 +1,71 @@
+"""HAProxy's runtime API of one gateway: which state and weight its replicas have, read back after every change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from harness.errors import AdapterError
+
+State = Literal["ready", "drain", "maint"]
+
+BACKEND = "replicas"
+#: Bits of HAProxy's srv_admin_state that an operator sets (2.6: FMAINT, FDRAIN).
+_MAINTENANCE, _DRAIN = 0x01, 0x08
+
+
+class Commands(Protocol):
+    """Whoever can send a command to a gateway's admin socket: a runtime."""
+
+    def gateway_command(self, gateway: str, command: str) -> str:
+        """The answer, stripped."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a gateway uses one replica. ``weight`` in per cent of the configured one."""
+
+    state: State
+    weight: int
+
+
+class Haproxy:
+    """One gateway. Every call raises AdapterError when it refuses or does not answer."""
+
+    def __init__(self, runtime: Commands, gateway: str) -> None:
+        self._runtime, self.gateway = runtime, gateway
+
+    def servers(self) -> dict[str, Server]:
+        """The replicas that clients' requests go to, whatever the health checks think of them."""
+        answer = self._runtime.gateway_command(self.gateway, f"show servers state {BACKEND}")
+        version, _, table = answer.partition("\n# ")
+        if version != "1" or not table:
+            raise AdapterError(f"{self.gateway} does not tell its servers: it says {answer[:200]!r}")
+        columns, *lines = (line.split() for line in table.splitlines())
+        rows = [dict(zip(columns, line, strict=False)) for line in lines]
+        try:
+            return {row["srv_name"]: _as_server(row) for row in rows}
+        except (KeyError, ValueError, ZeroDivisionError) as error:
+            raise AdapterError(f"{self.gateway} tells its servers in other words than expected: {error!r}") from error
+
+    def set_state(self, replica: str, state: State) -> None:
+        """``drain``: running requests end, no new ones; ``maint``: not even those; ``ready``: as configured."""
+        self._order(f"set server {BACKEND}/{replica} state {state}")
+        if (found := self.servers()[replica].state) != state:
+            raise AdapterError(f"{self.gateway} was told to set {replica} to {state}, but it is {found}")
+
+    def set_weight(self, replica: str, percent: int) -> None:
+        """0 takes no new requests, 100 is what is configured."""
+        self._order(f"set weight {BACKEND}/{replica} {percent}%")
+        if (found := self.servers()[replica].weight) != percent:
+            raise AdapterError(f"{self.gateway} was told to set {replica}'s weight to {percent} %, but it is {found} %")
+
+    def _order(self, command: str) -> None:
+        if answer := self._runtime.gateway_command(self.gateway, command):  # it obeys without a word
+            raise AdapterError(f"{self.gateway} refused {command!r}: {answer}")
+
+
+def _as_server(row: dict[str, str]) -> Server:
+    admin = int(row["srv_admin_state"])
+    state: State = "maint" if admin & _MAINTENANCE else "drain" if admin & _DRAIN else "ready"
+    return Server(state, round(100 * int(row["srv_uweight"]) / int(row["srv_iweight"])))

@@ -1,0 +1,198 @@
+"""What faults of a replica *at the gateways* share: proof by the gateways' own state and by who answers requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field, field_validator
+
+from harness.adapters.haproxy import Haproxy, Server
+from harness.errors import AdapterError, FaultError, StackError
+from harness.faults.base import Proof, World, to_the_end
+from harness.scenario import Strict
+from harness.undo import Undo
+from stack.topology import GATEWAYS, Topology
+
+#: How long one request may take, and how many are on their way at once through one gateway.
+ANSWER_S = 10.0
+AT_ONCE = 10
+#: Requests through each gateway that tell whether it uses the replica at all.
+GLANCE = 8
+#: How long healing may take to show: the replica itself may be starting.
+HEALED_WITHIN_S = 120.0
+#: A gateway that is being started takes orders within this.
+TAKES_ORDERS_WITHIN_S = 5.0
+
+
+class Options(Strict):
+    """``gateways`` limits the fault to some of them."""
+
+    gateways: tuple[str, ...] = Field(default=GATEWAYS, min_length=1)
+
+    @field_validator("gateways")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in GATEWAYS]:
+            raise ValueError(f"found {unknown[0]!r}, expected some of {', '.join(GATEWAYS)}")
+        return names
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Who answered some requests."""
+
+    sent: int
+    by: Mapping[str, int]  # replica → answers
+
+    @property
+    def total(self) -> int:
+        """How many were answered well."""
+        return sum(self.by.values())
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class ServerFault(Generic[OptionsT]):
+    """A fault of one replica at some gateways. Subclasses give ``Options``, ``apply`` and ``effect``."""
+
+    Options: ClassVar[type[Options]]
+    type: ClassVar[str]
+    excuses: ClassVar[tuple[str, ...]] = ()
+    asked: ClassVar[int]  # requests through each gateway that prove the effect
+
+    def __init__(self, id: str, on: str, options: OptionsT) -> None:
+        self.id, self.on, self.options = id, on, options
+        self.before: dict[str, dict[str, Server]] = {}
+        self.seen_before = ""
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All replicas."""
+        return [component.name for component in topology.components if component.role == "replica"]
+
+    def apply(self, gateway: Haproxy) -> None:
+        """Break it at one gateway."""
+        raise NotImplementedError
+
+    def effect(self, servers: Mapping[str, Mapping[str, Server]], answers: Answers) -> tuple[bool, str]:
+        """Whether the gateways' state and the answers show the effect, and why (not)."""
+        raise NotImplementedError
+
+    def undo(self) -> Undo:
+        """State and weight as they were measured, at each gateway."""
+        servers = [
+            {"gateway": gateway, "replica": self.on, **asdict(found[self.on])} for gateway, found in self.before.items()
+        ]
+        return Undo(self.id, "restore_servers", {"servers": servers})
+
+    async def measure(self, world: World) -> None:
+        """The gateways' state, and that each of them lets the replica answer."""
+        self.before = await self._servers(world)
+        for gateway in self.options.gateways:
+            answers = await ask(world, [gateway], GLANCE)
+            if not answers.by.get(self.on):
+                seen = self._describe(self.before, answers)
+                raise FaultError(f"{gateway} does not use {self.on} before the fault ({seen}): nothing to compare with")
+            self.seen_before = self._describe(self.before, answers)
+
+    async def inject(self, world: World) -> None:
+        """Break it at every gateway that is meant."""
+        for gateway in self.options.gateways:
+            await to_the_end(self.apply, Haproxy(world.runtime, gateway))
+
+    async def verify(self, world: World) -> Proof:
+        """The gateways' own word, and who answers requests through them."""
+        answers = await ask(world, self.options.gateways, self.asked)
+        servers = await self._servers(world)
+        seen = self._describe(servers, answers)
+        if answers.total < 0.9 * answers.sent:
+            why = f"only {answers.total} of {answers.sent} requests were answered: they tell nothing about {self.on}"
+            return Proof(False, why, self.seen_before, seen)
+        proven, why = self.effect(servers, answers)
+        return Proof(proven, why if proven else f"the fault had no effect: {why}", self.seen_before, seen)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Look until the gateways' word is as before and the replica answers through each; for two minutes at most."""
+        began = time.monotonic()
+        while True:
+            proven, seen = await self._is_back(world)
+            waited_s = time.monotonic() - began
+            if proven:
+                why = f"the gateways use {self.on} as before, {waited_s:.1f} s after the heal"
+                return Proof(True, why, self.seen_before, seen)
+            if waited_s > HEALED_WITHIN_S:
+                why = f"the gateways do not use {self.on} as before {waited_s:.0f} s after the heal"
+                return Proof(False, why, self.seen_before, seen)
+            await asyncio.sleep(0.5)
+
+    async def _is_back(self, world: World) -> tuple[bool, str]:
+        try:
+            servers = await self._servers(world)
+        except (AdapterError, StackError) as error:  # it is starting, perhaps
+            return False, str(error)
+        seen = [await ask(world, [gateway], GLANCE) for gateway in self.options.gateways]
+        same = all(servers[gateway][self.on] == found[self.on] for gateway, found in self.before.items())
+        return same and all(answers.by.get(self.on) for answers in seen), self._describe(servers, *seen)
+
+    async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
+        gateways = self.options.gateways
+        found = [await asyncio.to_thread(Haproxy(world.runtime, gateway).servers) for gateway in gateways]
+        if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
+            raise AdapterError(f"{missing[0]} does not know {self.on}")
+        return dict(zip(gateways, found, strict=True))
+
+    def _describe(self, servers: Mapping[str, Mapping[str, Server]], *answers: Answers) -> str:
+        words = [f"{gateway}: {found[self.on].state}, {found[self.on].weight} %" for gateway, found in servers.items()]
+        mine, total = sum(a.by.get(self.on, 0) for a in answers), sum(a.total for a in answers)
+        return "; ".join([*words, f"{self.on} gave {mine} of {total} answers"])
+
+
+async def ask(world: World, gateways: Sequence[str], count: int) -> Answers:
+    """Send ``count`` small requests through each gateway, some at once, and see which replica answers."""
+    by: dict[str, int] = {}
+    for begin in range(0, count, AT_ONCE):
+        some = min(AT_ONCE, count - begin)
+        for sample in await asyncio.gather(
+            *(world.path.through(gateway, ANSWER_S) for gateway in gateways for _ in range(some))
+        ):
+            if sample.outcome == "ok" and sample.replica:
+                by[sample.replica] = by.get(sample.replica, 0) + 1
+    return Answers(count * len(gateways), by)
+
+
+def _restore_server(world: World, args: Mapping[str, Any]) -> None:
+    """Give a replica its state and weight at a gateway; one that does not run has forgotten what it was told."""
+    gateway = Haproxy(world.runtime, args["gateway"])
+    deadline = time.monotonic() + TAKES_ORDERS_WITHIN_S
+    while True:
+        try:
+            gateway.set_weight(args["replica"], args["weight"])
+            gateway.set_state(args["replica"], args["state"])
+            return
+        except (AdapterError, StackError):
+            state = next(state.state for state in world.runtime.states() if state.name == args["gateway"])
+            if state in ("stopped", "failed", "missing"):
+                return
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _restore_servers(world: World, args: Mapping[str, Any]) -> None:
+    """The same at several gateways; each is tried, whatever becomes of the others."""
+    problems = []
+    for server in args["servers"]:
+        try:
+            _restore_server(world, server)
+        except (AdapterError, StackError) as error:
+            problems.append(str(error))
+    if problems:
+        raise AdapterError("; ".join(problems))
+
+
+UNDO = {"restore_server": _restore_server, "restore_servers": _restore_servers}
