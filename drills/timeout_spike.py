@@ -1,15 +1,12 @@
 """The links behind the gateways time out: first those of one replica, then all of them."""
 
 from harness.checks import (
-    conservation,
     failures_hidden,
     gateway_puts_back,
     gateway_takes_out,
     honest_errors,
     no_abandoned_generation,
     no_hang,
-    no_silent_truncation,
-    nothing_left_injected,
     recovers_within,
     retries_bounded,
     steady_state,
@@ -43,6 +40,8 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   connections that are dead, a queue full of requests that nobody waits for.
 - **nothing left injected**: a fault outlived its run. `make down` takes the stack and every
   fault with it: do that before anything else.
+- **replica counters and client records agree**: a replica made tokens that nobody asked for (work for clients that have
+  gone, somebody else on the stack), or clients got some that it never counted. The sentence has both numbers.
 - **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
 """
 
@@ -63,9 +62,6 @@ DRILL = Drill(
     ),
     scenario="timeout-spike",
     checks=(
-        conservation.check(),
-        nothing_left_injected.check(),
-        no_silent_truncation.check(),
         steady_state.check("baseline"),
         gateway_takes_out.check("replica-2", _ONE, within_s=5),
         failures_hidden.check(_ONE),

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,9 @@ from harness.errors import DrillyardError
 from harness.record import REQUEST_COLUMNS, RunFolder
 from harness.scenario import Scenario
 from stack.runtimes.base import Runtime
+
+#: HAProxy's word for «no server was tried».
+NO_SERVER = "<NOSRV>"
 
 
 @dataclass(frozen=True)
@@ -38,47 +42,70 @@ class LogMarks:
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
-    """Fill in ``phase``, ``straddles`` and ``queue_gateway_ms`` of requests.parquet."""
+    """Fill in the columns of requests.parquet that only now are known."""
     path = folder.path / "requests.parquet"
     if not path.exists():
         return
     frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
-    frame["queue_gateway_ms"] = queue_times(frame, folder.path / "logs")
+    frame = frame.assign(**from_gateways(frame, folder.path / "logs"))
     table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
     temporary = path.with_suffix(".tmp")
     pq.write_table(table, temporary, compression="zstd")
     temporary.replace(path)
 
 
-def queue_times(frame: pd.DataFrame, logs: Path) -> pd.Series[float]:
-    """Milliseconds in the gateway's queue per attempt, from the access logs; null where they do not tell.
+class _Line(NamedTuple):
+    """What an access log line says of one attempt."""
+
+    t_ms: float
+    queue_ms: float
+    replica: str  # "" when the gateway tried none
+    retries: int
+
+
+def from_gateways(frame: pd.DataFrame, logs: Path) -> dict[str, pd.Series]:
+    """The columns that only the gateways' access logs know, per attempt; null where they do not tell.
 
     Attempts share their request's id, so the n-th line of an id belongs to its n-th attempt that a gateway saw:
     that is only certain when there are as many lines as attempts.
     """
-    lines: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    lines: dict[str, list[_Line]] = defaultdict(list)
     for path in sorted(logs.glob("gateway-*.log")):
-        for line in path.read_text(errors="replace").splitlines():
-            entry = _access_entry(line)
+        for text in path.read_text(errors="replace").splitlines():
+            entry = _access_entry(text)
             if entry is not None:
-                lines[entry[0]].append(entry[1:])
+                lines[entry[0]].append(entry[1])
     order = frame.sort_values("attempt").groupby("request_id")["attempt"]
     nth, count = order.cumcount().reindex(frame.index), order.transform("size").reindex(frame.index)
-    values = []
+    found: list[_Line | None] = []
     for request_id, position, attempts in zip(frame["request_id"], nth, count, strict=True):
         seen = sorted(lines.get(request_id, ()))
-        values.append(seen[position][1] if len(seen) == attempts else None)
-    return pd.Series(values, index=frame.index, dtype="float64")
+        found.append(seen[position] if len(seen) == attempts else None)
+    columns = (
+        ("queue_gateway_ms", "queue_ms", "float64"), ("gateway_replica", "replica", "object"),
+        ("gateway_retries", "retries", "Int16"),
+    )  # fmt: skip
+    return {
+        name: pd.Series([None if line is None else getattr(line, field) for line in found], frame.index, dtype=dtype)
+        for name, field, dtype in columns
+    }
 
 
-def _access_entry(line: str) -> tuple[str, float, float] | None:
-    """(request id, time of the line in ms, queue time in ms) of an access log line; None for any other line."""
-    start = line.find("{")
+def _access_entry(text: str) -> tuple[str, _Line] | None:
+    """Request id and facts of an access log line; None for any other line."""
+    start = text.find("{")
     if start < 0:
         return None
     try:
-        data = json.loads(line[start:])
-        return str(data["request_id"]), float(data["t_ms"]), max(float(data["queue_ms"]), 0.0)
+        data = json.loads(text[start:])
+        replica = str(data["replica"])
+        line = _Line(
+            float(data["t_ms"]),
+            max(float(data["queue_ms"]), 0.0),
+            "" if replica == NO_SERVER else replica,
+            int(str(data["retries"]).lstrip("+")),  # «+2»: the last one went to another replica
+        )
+        return str(data["request_id"]), line
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 

@@ -21,6 +21,7 @@ from harness.faults.base import Fault, World, fault_class, matching, take_back, 
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
+from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.generation import GenerationProbe
 from harness.probes.path import PathProbe
@@ -41,6 +42,8 @@ DRAIN_S = 5.0
 #: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
 STEADY_STRETCH_S = 10.0
 STEADY_EXTRA_S = 20.0
+#: Probes go on so long after the load: what the replicas counted is read when the last stream has ended.
+QUIET_S = 1.5
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
 HEAL_DEADLINE_S = 20.0
 
@@ -217,10 +220,15 @@ class Conductor:
     def _start_probes(self, world: World) -> None:
         self.writer = MetricWriter(self.run.folder.path / "metrics.parquet")
         components = world.topology.components
-        probes: list[Probe] = [DnsProbe(world.topology.component("dns")), ResourceProbe(self.run.runtime)]
+        probes: list[Probe] = [
+            DnsProbe(world.topology.component("dns")),
+            ExporterProbe(world.topology.component("exporter")),
+            ResourceProbe(self.run.runtime),
+            world.path.own,
+        ]
         for component in components:
             if component.role == "replica":
-                probes += [EngineProbe(component), GenerationProbe(component, DEPLOYMENT)]
+                probes += [EngineProbe(component), GenerationProbe(component, DEPLOYMENT, world.path.own)]
             elif component.role == "gateway":
                 probes.append(GatewayProbe(component))
         self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.run.log)) for probe in probes]
@@ -348,6 +356,7 @@ class Conductor:
             self.run.progress.say("load off; waiting for running streams")
             await self.load.stop(DRAIN_S)
             self.run.log.add("load_stopped", status=self.load.ended)
+            await asyncio.sleep(QUIET_S)
 
     async def _stop_probes(self) -> None:
         await _end(self.probes)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from harness import slo, validity
+from harness.checks import conservation, counters_agree, no_silent_truncation, nothing_left_injected
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
 from harness.record import RunFolder
@@ -24,6 +25,13 @@ from harness.verdict import CheckResult, Status, Verdict, worst
 from harness.view import RunView
 
 VERDICT_SCHEMA = 1
+#: Checks of every drill: they are about the records and the faults, whatever is drilled.
+INVARIANTS = (
+    conservation.check(),
+    nothing_left_injected.check(),
+    no_silent_truncation.check(),
+    counters_agree.check(),
+)
 _DIGITS = 6  # significant digits kept in verdict.json
 
 
@@ -31,9 +39,14 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
     findings = validity.findings(view)
-    results = [_judged(check, view, findings) for check in (*drill.checks, *_slo_checks(view))]
+    results = [_judged(check, view, findings) for check in (*checks(drill), *_slo_checks(view))]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     return Verdict(status, _reason(status, findings, results), tuple(f.result for f in findings), tuple(results))
+
+
+def checks(drill: Drill) -> tuple[Check, ...]:
+    """What every run is asked, and what this drill asks."""
+    return (*INVARIANTS, *drill.checks)
 
 
 def write(folder: RunFolder, verdict: Verdict) -> None:

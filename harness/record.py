@@ -73,6 +73,8 @@ REQUEST_COLUMNS = pa.schema(
         ("e2e_ms", pa.float64()),  # last byte (or the failure) − start
         ("e2e_from_schedule_ms", pa.float64()),
         ("queue_gateway_ms", pa.float64()),  # from the gateway's log, by request id; filled in at save 1
+        ("gateway_replica", pa.string()),  # that it tried last, "" for none; from its log, as the next
+        ("gateway_retries", pa.int16()),
         ("max_stall_ms", pa.float64()),
         ("prompt_tokens", pa.int32()),
         ("output_tokens", pa.int32()),  # the server's usage
@@ -97,6 +99,9 @@ REQUEST_COLUMNS = pa.schema(
         ("answer_text", pa.string()),
     ]
 )
+
+#: In ``component`` of samples: whatever replica a gateway chose.
+ANY_REPLICA = "any-replica"
 
 #: One row per sample, long format. ``labels`` is "k=v,k=v" sorted, or "".
 METRIC_COLUMNS = pa.schema(
@@ -205,7 +210,8 @@ class RunFolder:
         path = self.path / name
         table = pq.read_table(path) if path.exists() else schema.empty_table()
         frame: pd.DataFrame = table.to_pandas()
-        return frame
+        # Runs of earlier versions have fewer columns: what they did not record is not measured.
+        return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])
 
 
 class EventLog:

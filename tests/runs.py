@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import drill, loading, phases
-from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
+from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Scenario
 from stack.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
@@ -231,6 +231,8 @@ def _refused(request_id: str, after_ms: float) -> dict[str, Any]:
     return {
         "outcome": "http_5xx" if timed_out else "shed_503",
         "http_status": 504 if timed_out else 503,
+        "gateway_replica": "replica-1" if timed_out else "",
+        "gateway_retries": int(timed_out),
         "e2e_ms": after_ms,
         "e2e_from_schedule_ms": after_ms,
         "error_type": "upstream_error",
@@ -253,6 +255,8 @@ def _answered(number: int, late_s: float, extra_ms: float) -> dict[str, Any]:
         "e2e_ms": _E2E_MS + extra_ms,
         "e2e_from_schedule_ms": late_s * 1000 + _E2E_MS + extra_ms,
         "queue_gateway_ms": 0.0,
+        "gateway_replica": f"replica-{number % 2 + 1}",
+        "gateway_retries": int(extra_ms > 1000),
         "max_stall_ms": 30.0,
         "prompt_tokens": 12,
         "output_tokens": _TOKENS,
@@ -269,16 +273,18 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
     ok = requests[requests["outcome"] == "ok"]
     end = max(e for _, e in spans.values())
     one, every = spans["one-replica"], spans["all-replicas"]
-    for step in range(int((end + 2) * 5)):
+    for step in range(int((end + 4) * 5)):
         t_s = step / 5
         dead = every[0] + 1 <= t_s < every[1]
         for n, replica in enumerate(REPLICAS, 1):
-            done = int(((ok["start_s"] + 0.5 < t_s) & (ok["replica"] == replica)).sum())
+            done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
             yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
-            yield t_s, replica, "generation_tokens_total", "", float(done * _TOKENS + int(t_s / 2))
+            own = float(int(t_s / 2))
+            yield t_s, replica, "generation_tokens_total", "", done * _TOKENS + own
+            yield from _own_tokens(t_s, replica, own)
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
             for gateway in GATEWAYS:
                 share = int((requests["start_s"] < t_s).sum()) // 4
@@ -286,3 +292,11 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
                 yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
         for gateway in GATEWAYS:
             yield t_s, gateway, "up", "", 1.0
+        yield from _own_tokens(t_s, ANY_REPLICA, 0.0)
+
+
+def _own_tokens(t_s: float, replica: str, tokens: float) -> Iterator[tuple[Any, ...]]:
+    """The harness asked for so many tokens until then and got them at once; the exporter asked for none."""
+    for what in ("asked", "ended", "got"):
+        yield t_s, replica, f"own_tokens_{what}_total", "by=harness", tokens
+        yield t_s, replica, f"own_tokens_{what}_total", "by=exporter", 0.0

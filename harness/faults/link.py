@@ -127,7 +127,7 @@ class LinkFault(Generic[OptionsT]):
         target = world.topology.component(world.topology.link(self.on).target)
         if target.role != "replica":
             return True
-        return await synthetic(target.url(), world.path.deployment, LOOK_S) is not None
+        return await synthetic(target, world.path.deployment, LOOK_S, world.path.own) is not None
 
     def _before(self) -> PathSample:
         if self.before is None:

@@ -37,6 +37,8 @@ class Attempt:
     e2e_ms: float | None = None
     e2e_from_schedule_ms: float | None = None
     queue_gateway_ms: float | None = None
+    gateway_replica: str | None = None
+    gateway_retries: int | None = None
     max_stall_ms: float | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None

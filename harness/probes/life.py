@@ -46,7 +46,7 @@ async def look(path: PathProbe, component: Component, deadline_s: float) -> Life
 
 async def _generates(path: PathProbe, replica: Component, deadline_s: float) -> tuple[bool, str]:
     started = time.monotonic()
-    ttft_ms = await synthetic(replica.url(), path.deployment, deadline_s)
+    ttft_ms = await synthetic(replica, path.deployment, deadline_s, path.own)
     waited_ms = (time.monotonic() - started) * 1000
     return (False, f"no token in {waited_ms:.0f} ms") if ttft_ms is None else (True, f"a token in {ttft_ms:.0f} ms")
 

@@ -11,13 +11,13 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import httpx
 
-from stack.topology import Link, Topology
+from harness.probes.own_tokens import OwnTokens
+from harness.record import ANY_REPLICA
+from stack.topology import Component, Link, Topology
 
 #: Long enough to see gaps and a byte rate, short enough to be cheap: about 6 kB of events.
 PROBE_TOKENS = 24
@@ -45,23 +45,32 @@ class PathSample:
 
 
 class PathProbe:
-    """Sends pinned requests over links of one stack."""
+    """Sends pinned requests over links of one stack; what they cost is counted in ``own``."""
 
     def __init__(self, topology: Topology, operator_key: str, deployment: str) -> None:
         self.topology, self.operator_key, self.deployment = topology, operator_key, deployment
+        self.own = OwnTokens()
 
     async def measure(self, link: Link, deadline_s: float) -> PathSample:
         """Cross ``link`` once, for ``deadline_s`` at most. Never raises for network trouble."""
         if link.source == "client":
             return await self._ask(f"http://{link.listen_address}:{link.listen_port}", deadline_s)
-        pin = {"X-Drillyard-Pin": link.target}
-        return await self._ask(self.topology.component(link.source).url(), deadline_s, pin)
+        return await self._ask(self.topology.component(link.source).url(), deadline_s, pin=link.target)
 
     async def through(self, gateway: str, deadline_s: float) -> PathSample:
         """Ask ``gateway`` itself, which chooses the replica. Never raises for network trouble."""
         return await self._ask(self.topology.component(gateway).url(), deadline_s)
 
-    async def _ask(self, url: str, deadline_s: float, more: Mapping[str, str] = MappingProxyType({})) -> PathSample:
+    async def _ask(self, url: str, deadline_s: float, pin: str | None = None) -> PathSample:
+        """Ask ``url``, or the replica ``pin`` by way of it; without one the gateway chooses, and may try again."""
+        tokens = PROBE_TOKENS if pin else PROBE_TOKENS * (1 + self.topology.gateway_policy.retries)
+        with self.own.asking(pin or ANY_REPLICA, tokens) as ask:
+            sample = await self._send(url, deadline_s, {"X-Drillyard-Pin": pin} if pin else {})
+            if sample.outcome == "ok" and pin:
+                ask.got = tokens
+            return sample
+
+    async def _send(self, url: str, deadline_s: float, more: dict[str, str]) -> PathSample:
         headers = {"Authorization": f"Bearer {self.operator_key}", **more}
         started = time.monotonic()
         reads: list[tuple[float, int]] = []
@@ -99,7 +108,7 @@ class PathProbe:
         }
 
 
-async def synthetic(url: str, deployment: str, deadline_s: float) -> float | None:
+async def synthetic(replica: Component, deployment: str, deadline_s: float, own: OwnTokens) -> float | None:
     """Ask a replica directly for one token; time to the first content event in ms, None when none came in time."""
     body = {
         "model": deployment,
@@ -109,17 +118,19 @@ async def synthetic(url: str, deployment: str, deadline_s: float) -> float | Non
         "stream": True,
     }
     started = time.monotonic()
-    try:
-        async with (
-            asyncio.timeout(deadline_s),
-            httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-            client.stream("POST", f"{url}{CHAT}", json=body) as response,
-        ):
-            async for line in response.aiter_lines():
-                if response.status_code == 200 and _has_choice(line):
-                    return _ms_since(started)
-    except (TimeoutError, httpx.HTTPError):
-        return None
+    with own.asking(replica.name, 1) as ask:
+        try:
+            async with (
+                asyncio.timeout(deadline_s),
+                httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+                client.stream("POST", replica.url(path=CHAT), json=body) as response,
+            ):
+                async for line in response.aiter_lines():
+                    if response.status_code == 200 and _has_choice(line):
+                        ask.got = 1
+                        return _ms_since(started)
+        except (TimeoutError, httpx.HTTPError):
+            return None
     return None
 
 

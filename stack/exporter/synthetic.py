@@ -36,9 +36,19 @@ class Synthetic:
         self._failures = Counter(
             "drillyard_synthetic_failures", "Failed synthetic generations", ["replica", "reason"], registry=registry
         )
+        self._tokens = {
+            what: Counter(f"drillyard_synthetic_tokens_{what}", text, replica, registry=registry)
+            for what, text in (
+                ("asked", "Tokens that synthetic generations asked for"),
+                ("ended", "Tokens asked for by those that have ended, however they did"),
+                ("got", "Tokens that came"),
+            )
+        }
 
     async def watch(self, replica: str, url: str, deployment: str, period_s: float, deadline_s: float) -> None:
         """Ask for ever. A round begins ``period_s`` after the last one began, or at once when that took longer."""
+        for counter in self._tokens.values():
+            counter.labels(replica)  # from 0 on
         async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
             while True:
                 began = time.monotonic()
@@ -54,6 +64,7 @@ class Synthetic:
             "temperature": 0,
         }
         began = time.monotonic()
+        self._tokens["asked"].labels(replica).inc()
         reason = ""
         try:
             async with asyncio.timeout(deadline_s):
@@ -68,11 +79,14 @@ class Synthetic:
             reason = "connection"
         except ValidationError:
             reason = "protocol"
+        finally:
+            self._tokens["ended"].labels(replica).inc()
         self._record(replica, reason, time.monotonic() - began)
 
     def _record(self, replica: str, reason: str, took_s: float) -> None:
         self._ok.labels(replica).set(not reason)
         if not reason:
+            self._tokens["got"].labels(replica).inc()
             self._ttft.labels(replica).set(took_s)
             return
         self._failures.labels(replica, reason).inc()

@@ -19,7 +19,8 @@ from tests import runs
 
 def line(request_id: str, t: float, queue_ms: float, **more: Any) -> str:
     """An access log line as the gateways write it."""
-    return json.dumps({"request_id": request_id, "t_ms": t, "queue_ms": queue_ms, "status": 200, **more})
+    facts = {"replica": "replica-1", "retries": "0", "status": 200, **more}
+    return json.dumps({"request_id": request_id, "t_ms": t, "queue_ms": queue_ms, **facts})
 
 
 def attempts(*ids: str) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def logs(folder: Path, **lines: list[str]) -> Path:
 def test_queue_time_comes_by_request_id(tmp_path: Path) -> None:
     """Each attempt gets the queue time of its own line, from whichever gateway wrote it."""
     folder = logs(tmp_path, gateway_a=[line("r2", 20.0, 5.0)], gateway_b=[line("r1", 10.0, 7.5)])
-    assert collect.queue_times(attempts("r1", "r2"), folder).tolist() == [7.5, 5.0]
+    assert collect.from_gateways(attempts("r1", "r2"), folder)["queue_gateway_ms"].tolist() == [7.5, 5.0]
 
 
 def test_retries_share_an_id_and_are_told_apart_by_time(tmp_path: Path) -> None:
@@ -47,16 +48,16 @@ def test_retries_share_an_id_and_are_told_apart_by_time(tmp_path: Path) -> None:
         tmp_path, gateway_a=[line("r1", 300.0, 3.0), line("r1", 100.0, 1.0)], gateway_b=[line("r1", 200.0, 2.0)]
     )
     frame = attempts("r1", "r1", "r1")
-    assert collect.queue_times(frame, folder).tolist() == [1.0, 2.0, 3.0]
+    assert collect.from_gateways(frame, folder)["queue_gateway_ms"].tolist() == [1.0, 2.0, 3.0]
     shuffled = frame.iloc[[2, 0, 1]]
-    assert collect.queue_times(shuffled, folder).tolist() == [3.0, 1.0, 2.0]
-    assert collect.queue_times(shuffled, folder).index.tolist() == [2, 0, 1]
+    assert collect.from_gateways(shuffled, folder)["queue_gateway_ms"].tolist() == [3.0, 1.0, 2.0]
+    assert collect.from_gateways(shuffled, folder)["queue_gateway_ms"].index.tolist() == [2, 0, 1]
 
 
 def test_what_cannot_be_told_is_null(tmp_path: Path) -> None:
     """Fewer or more lines than attempts, or none: null, never 0 and never another attempt's time."""
     folder = logs(tmp_path, gateway_a=[line("few", 1.0, 9.0), line("many", 1.0, 9.0), line("many", 2.0, 9.0)])
-    found = collect.queue_times(attempts("few", "few", "many", "none"), folder)
+    found = collect.from_gateways(attempts("few", "few", "many", "none"), folder)["queue_gateway_ms"]
     assert found.isna().all()
     assert found.dtype == "float64"
 
@@ -75,18 +76,26 @@ def test_what_cannot_be_told_is_null(tmp_path: Path) -> None:
 def test_other_lines_are_passed_over(text: str, tmp_path: Path) -> None:
     """HAProxy's own messages, torn lines and lines without a queue time count as no line."""
     folder = logs(tmp_path, gateway_a=[text, f"haproxy[7]: {line('r1', 1.0, 4.0)}"])
-    assert collect.queue_times(attempts("r1"), folder).tolist() == [4.0]
+    assert collect.from_gateways(attempts("r1"), folder)["queue_gateway_ms"].tolist() == [4.0]
 
 
 def test_aborted_in_the_queue_is_not_negative(tmp_path: Path) -> None:
     """HAProxy writes -1 for a request that never left the queue: that is no time below zero."""
     folder = logs(tmp_path, gateway_a=[line("r1", 1.0, -1)])
-    assert collect.queue_times(attempts("r1"), folder).tolist() == [0.0]
+    assert collect.from_gateways(attempts("r1"), folder)["queue_gateway_ms"].tolist() == [0.0]
+
+
+def test_the_replica_that_was_tried_and_retries_come_from_the_log(tmp_path: Path) -> None:
+    """A retry on another replica, a refusal without any replica, and an attempt that no gateway saw."""
+    gateway = [line("r1", 1.0, 0.0, replica="replica-2", retries="+1"), line("r2", 2.0, 0.0, replica="<NOSRV>")]
+    found = collect.from_gateways(attempts("r1", "r2", "r3"), logs(tmp_path, gateway_a=gateway))
+    assert found["gateway_replica"].tolist() == ["replica-2", "", None]
+    assert found["gateway_retries"].fillna(-1).tolist() == [1, 0, -1]
 
 
 def test_no_logs_no_queue_times(tmp_path: Path) -> None:
     """A run whose logs could not be had still gets its table."""
-    assert collect.queue_times(attempts("r1"), tmp_path).isna().all()
+    assert collect.from_gateways(attempts("r1"), tmp_path)["queue_gateway_ms"].isna().all()
 
 
 @dataclass

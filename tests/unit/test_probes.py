@@ -6,9 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
-from harness.probes import engine, gateway
+from harness.probes import engine, exporter, gateway
 from harness.probes.base import MetricWriter, Row, run_probe
+from harness.probes.own_tokens import OwnTokens
 from harness.record import EventLog, RunFolder
 
 PAGE = """# HELP vllm:num_requests_running Number of requests running.
@@ -58,6 +60,31 @@ def test_gateway_statistics_leave_pinned_servers_out() -> None:
     assert rows["server_sessions_total", "server=replica-2"] == 40.0
     assert rows["server_retries_total", "server=replica-1"] == 3.0
     assert rows["queue_current", ""] == 1.0
+
+
+def test_the_exporters_tokens_are_read_per_replica() -> None:
+    """Only its token counters, as rows of the replica that they are about."""
+    page = """# TYPE drillyard_synthetic_tokens_asked_total counter
+drillyard_synthetic_tokens_asked_total{replica="replica-1"} 7.0
+drillyard_synthetic_tokens_asked_created{replica="replica-1"} 1.7e9
+drillyard_synthetic_ok{replica="replica-1"} 1.0
+"""
+    assert exporter.parse(page) == [Row("replica-1", "own_tokens_asked_total", "by=exporter", 7.0)]
+
+
+def test_own_tokens_are_asked_ended_and_got() -> None:
+    """In flight, failed and answered requests of the harness can be told apart in its samples."""
+    own = OwnTokens()
+
+    def counts() -> list[float]:
+        return [row.value for row in asyncio.run(own.sample()) if row.component == "replica-1"]
+
+    with own.asking("replica-1", 24) as ask:
+        assert counts() == [24, 0, 0]
+        ask.got = 24
+    with pytest.raises(TimeoutError), own.asking("replica-1", 1):
+        raise TimeoutError
+    assert counts() == [25, 25, 24]
 
 
 def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return registry.get_sample_value(name, {"replica": "replica-1", **labels})
 
 
+def test_tokens_are_counted_for_whoever_checks_the_replicas_counter() -> None:
+    """Two asked for and ended, one of them came."""
+    registry = ask(_answers(200, GOOD), _deaf)
+    counts = {what: value(registry, f"drillyard_synthetic_tokens_{what}_total") for what in ("asked", "ended", "got")}
+    assert counts == {"asked": 2, "ended": 2, "got": 1}
+
+
 def test_token_within_the_deadline_is_ok_and_timed() -> None:
     """The healthy case."""
     registry = ask(_answers(200, GOOD))

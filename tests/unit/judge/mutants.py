@@ -331,6 +331,20 @@ def zombie_generates(run: Run) -> None:
     run.metrics.loc[where, "value"] += 60 * (run.metrics.loc[where, "t_s"].clip(upper=end) - begin)
 
 
+@mutant("replica counters and client records agree")
+def tokens_for_nobody(run: Run) -> None:
+    """One replica makes far more tokens than anybody asked for."""
+    begin, end = run.span("baseline")
+    where = samples(run, "replica-1", "generation_tokens_total", begin, 1e9)
+    run.metrics.loc[where, "value"] += 800 * (run.metrics.loc[where, "t_s"].clip(upper=end) - begin)
+
+
+@mutant("replica counters and client records agree")
+def tokens_from_nowhere(run: Run) -> None:
+    """A client got three tokens that no replica counted."""
+    run.requests.loc[run.requests.index[ok(run)][7], "output_tokens"] += 3
+
+
 # ── recovery ──
 
 
