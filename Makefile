@@ -9,9 +9,10 @@ MODEL    ?=
 WORKERS  ?=
 ARGS     ?=
 C        ?=
+FIX      ?=
 
 # Not the environment's business: an exported variable of the same name would reach every component of the stack.
-unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C PYTHON
+unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C FIX PYTHON
 
 PY        := .venv/bin/python
 STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
@@ -24,7 +25,7 @@ TEST_WORKERS := 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs drills lint types test-fast check test test-trust test-docker test-drills clean
+.PHONY: help setup chromium up down status logs doctor drills lint types test-fast check test test-trust test-docker test-drills clean
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -55,6 +56,9 @@ status: .venv/.ready ## a table of the stack's components
 
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
 	@$(PY) -m harness logs --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS) $(C)
+
+doctor: .venv/.ready ## what earlier runs have left behind, on all instances; FIX=1 repairs it
+	@$(PY) -m harness doctor $(if $(FIX),--fix) $(ARGS)
 
 drill-%: setup
 	@$(PY) -m harness run $* $(RUN)

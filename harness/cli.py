@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness list|run|judge|report|up|down|status|logs``.
+"""The command line: ``python -m harness list|run|judge|report|up|down|status|logs|doctor``.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
 interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import drill, judge, pipeline, redact
-from harness.commands import down, logs, status, up
+from harness.commands import doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("component", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
     one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
+    one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
+    one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
+    one.add_argument("--json", action="store_true", help="as data")
+    one.add_argument("--instance", type=int, metavar="N", help="only this instance, not all of this checkout")
+    one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
 
 

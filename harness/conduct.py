@@ -10,13 +10,13 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from harness import steady
+from harness import doctor, heal, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import LogMarks, finish_requests
-from harness.errors import AdapterError, DrillyardError, FaultError, StackError
+from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
@@ -29,7 +29,7 @@ from harness.probes.resources import ResourceProbe
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase, Scenario
-from harness.undo import Journal, Undo
+from harness.undo import Journal
 from stack import keys as stack_keys
 from stack import state
 from stack.engines import DEPLOYMENT
@@ -48,6 +48,17 @@ QUIET_S = 1.5
 HEAL_DEADLINE_S = 20.0
 
 
+class Watchdog(Protocol):
+    """Who heals when the harness is killed (harness/watchdog.py)."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there."""
+
+    def start(self) -> None:
+        """Start it, or another one when it died."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What a run needs, made by the pipeline before anything is touched."""
@@ -59,14 +70,15 @@ class Run:
     log: EventLog
     seed: int
     zero_mono_s: float
+    watchdog: Watchdog
 
 
 async def conduct(run: Run) -> None:
     """Conduct ``run``, in these steps:
 
     1. signals are caught: from here on every exit passes through step 7
-    2. the stack is brought up, or found warm
-    3. leftovers of earlier runs are taken away
+    2. leftovers of earlier runs are repaired
+    3. the stack is brought up, or found warm
     4. probes and load start
     5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
        for before every fault and at the end
@@ -157,9 +169,9 @@ class Conductor:
 
     async def perform(self) -> None:
         """Steps 2 to 5 of ``conduct``."""
+        await asyncio.to_thread(doctor.repair_for, self.run.folder, self._note)
         await asyncio.to_thread(self._stack_up)
         self.world = self._make_world()
-        await asyncio.to_thread(self._remove_leftovers, self.world)
         self.marks = LogMarks.take(self.run.runtime)
         self._start_probes(self.world)
         await self._start_load()
@@ -197,19 +209,6 @@ class Conductor:
         api = topology.component("toxiproxy")
         path = PathProbe(topology, keys.operator, DEPLOYMENT)
         return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), path)
-
-    def _remove_leftovers(self, world: World) -> None:
-        """Toxics of a run that could not clean up behind itself."""
-        try:
-            for link in world.topology.links:
-                left = [toxic.type for toxic in world.toxiproxy.toxics(link.name)]
-                if left:
-                    world.toxiproxy.recreate(link.name, *world.toxiproxy.addresses(link.name))
-                    self._note(f"removed a left-over fault from {link.name}: {', '.join(left)}")
-        except AdapterError as error:
-            self._note(f"toxiproxy is stuck ({error}): it is restarted, which leaves no toxic")
-            world.runtime.kill("toxiproxy")
-            world.runtime.up(self._say_unless_stopped)
 
     def _note(self, text: str) -> None:
         self.run.log.add("note", text=text)
@@ -277,6 +276,7 @@ class Conductor:
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
 
     async def _inject(self, fault: Fault, phase: Phase) -> None:
+        self._require_watchdog()
         self.journal.will_need(fault.undo())
         self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
         await fault.inject(self._world())
@@ -306,6 +306,7 @@ class Conductor:
     async def _hold(self, name: str, until_s: float) -> None:
         while (left := until_s - self._now()) > 0:
             self._check_load_alive()
+            self._require_watchdog()
             self.run.progress.tick(name, left, self._windows_since(self._now() - 2.0))
             await asyncio.sleep(min(0.5, left))
 
@@ -340,15 +341,8 @@ class Conductor:
         await _end(self.heal_proofs)
         if self.world is None:
             return
-        world = self.world
-
-        def run_undo(undo: Undo) -> None:
-            take_back(world, undo)
-            self.run.log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
-
-        async with asyncio.timeout(HEAL_DEADLINE_S):
-            problems = await asyncio.to_thread(self.journal.replay, run_undo)
-        if problems:
+        everything = (heal.world(self.run.runtime), self.journal, self.run.log, HEAL_DEADLINE_S)
+        if problems := await asyncio.to_thread(heal.take_everything_back, *everything):
             raise FaultError("still injected: " + "; ".join(problems))
 
     async def _stop_load(self) -> None:
@@ -382,6 +376,15 @@ class Conductor:
 
     def _windows_since(self, t_s: float) -> list[Window]:
         return [] if self.load is None else [window for window in self.load.windows if window.t_s > t_s]
+
+    def _require_watchdog(self) -> None:
+        """Whatever is injected must heal when this process is killed. FaultError when nobody would see to that."""
+        if self.run.watchdog.alive:
+            return
+        self.run.watchdog.start()
+        self._note("the watchdog died: another one is started")
+        if not self.run.watchdog.alive:
+            raise FaultError("no watchdog stays alive (logs/watchdog.log of the run says why): nothing is injected")
 
     def _check_load_alive(self) -> None:
         if self.load is not None and self.load.ended is not None:

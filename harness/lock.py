@@ -1,29 +1,95 @@
-"""One run per stack: a lock that names its holder. The kernel drops it when the holder dies, however it dies."""
+"""One run per stack: a lock that names its holder. The kernel drops it when the holder dies, however it dies.
+
+A child that inherits the descriptor holds the lock as well: so the watchdog keeps a stack until it has healed it. The
+file is emptied when the lock is given back, so a name in the file of a free lock is that of a holder that has died.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
 
+#: Somebody who only looks at the lock holds it for an instant.
+_LOOKED_AT_S = 0.3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a lock looks like from outside. A name that does not hold it is that of a holder that has died."""
+
+    name: str
+    held: bool
+
 
 @contextmanager
-def held(path: Path, holder: str) -> Iterator[None]:
-    """Hold ``path`` while the block runs. UsageError naming the holder when somebody else does."""
+def held(path: Path, holder: str, say: Callable[[str], None]) -> Iterator[int]:
+    """Hold ``path`` while the block runs; its file descriptor. ``say`` is told of a dead holder's name in it.
+
+    UsageError naming the holder when somebody else holds it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder_now = file.read().strip() or "somebody"
+        if not _taken(file.fileno()):
             hint = "wait for it, or use another INSTANCE"
-            raise UsageError(f"this stack is in use by {holder_now} ({path}): {hint}") from None
-        file.truncate(0)
-        file.write(f"{holder} (pid {os.getpid()})")
-        file.flush()
-        yield
+            raise UsageError(f"this stack is in use by {_name(file.fileno()) or 'somebody'} ({path}): {hint}")
+        if left := _name(file.fileno()):
+            say(f"the lock of this stack is taken over from {left}, which is gone")
+        rename(file.fileno(), holder)
+        try:
+            yield file.fileno()
+        finally:
+            give_back(file.fileno())
+
+
+def rename(lock: int, holder: str) -> None:
+    """Write down who holds the lock now: ``holder`` in this process."""
+    os.ftruncate(lock, 0)
+    os.write(lock, _entry(holder).encode())
+
+
+def give_back(lock: int) -> None:
+    """Empty the file, unless another process that holds the lock too has written its name there meanwhile."""
+    if _name(lock).endswith(_entry("")):
+        os.ftruncate(lock, 0)
+
+
+def look(path: Path) -> Seen:
+    """The lock as it is now, without taking it."""
+    try:
+        file = path.open()
+    except FileNotFoundError:
+        return Seen("", held=False)
+    with file:
+        name = _name(file.fileno())
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Seen(name, held=True)
+        return Seen(name, held=False)
+
+
+def _taken(lock: int) -> bool:
+    deadline = time.monotonic() + _LOOKED_AT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+
+
+def _name(lock: int) -> str:
+    return os.pread(lock, 4096, 0).decode(errors="replace").strip()
+
+
+def _entry(holder: str) -> str:
+    return f"{holder} (pid {os.getpid()})"

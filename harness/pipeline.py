@@ -22,6 +22,7 @@ from typing import Any
 from harness import conduct, drill, judge, loading, lock, record
 from harness.commands.options import StackOptions
 from harness.commands.runtime import chosen
+from harness.doctor import LOCK
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario
@@ -64,6 +65,8 @@ class Job:
     folder: RunFolder | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
+    lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
+    notes: list[str] = field(default_factory=list)  # what happened before there was a log
     bug: Exception | None = None  # what the harness itself stumbled over while conducting
 
 
@@ -84,7 +87,8 @@ def resolve(job: Job) -> None:
     job.scenario = loading.load(path, job.options.overrides, job.runtime.topology)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
-    job.cleanup.enter_context(lock.held(folder / "run.lock", f"a run of {job.drill.name}"))
+    holder = f"a run of {job.drill.name}"
+    job.lock = job.cleanup.enter_context(lock.held(folder / LOCK, holder, job.notes.append))
 
 
 def plan(job: Job) -> None:
@@ -126,15 +130,17 @@ def perform(job: Job) -> None:
     assert job.folder and job.scenario and job.runtime
     zero = float(job.plan["anchor"]["mono_s"])
     log = EventLog(job.folder, zero)
-    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, int(job.plan["seed"]), zero)
-    watchdog = Watchdog(job.folder)
+    for text in job.notes:
+        log.add("note", text=text)
+        job.progress.say(text)
+    watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
+    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, int(job.plan["seed"]), zero, watchdog)
     try:
         asyncio.run(conduct.conduct(run_))
     except Exception as error:
         job.bug = error  # told at the end: what was recorded until then is judged and shown first
     finally:
         log.close()
-        watchdog.run_ended()
 
 
 def verdict(job: Job) -> None:

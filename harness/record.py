@@ -123,6 +123,7 @@ class Event:
     / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
     {fault, phase, on, type, excuses, before, during, after, why}, ``steady_state`` {phase, reached, why},
     ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``component_restarted`` {component},
+    ``component_ready`` {component, after_s} (it came back after the watchdog's heal), ``cleanup_problem`` {why},
     ``interrupted`` {signal}, ``note`` {text}.
     """
 
@@ -220,6 +221,12 @@ class EventLog:
     def __init__(self, folder: RunFolder, zero_mono_s: float) -> None:
         self.folder, self.zero_mono_s = folder, zero_mono_s
         self._file = (folder.path / "events.jsonl").open("a", buffering=1)
+
+    @classmethod
+    def later(cls, folder: RunFolder) -> EventLog:
+        """For a run of the past. Its wall clock counts: the monotonic one begins anew with the machine."""
+        began = dt.datetime.fromisoformat(folder.plan()["anchor"]["wall"])
+        return cls(folder, time.monotonic() - (dt.datetime.now(dt.UTC) - began).total_seconds())
 
     def now_s(self) -> float:
         """Seconds since the run's zero."""

@@ -2,7 +2,8 @@
 
 ``undo.jsonl`` holds one object per line: ``{"id", "action", "args"}`` when something is about to be injected,
 ``{"done": id}`` when it was taken back. Each line is fsynced before the injection goes on; when that fails the
-injection is refused. Replaying is last-in-first-out and idempotent: every action may be run again.
+injection is refused. Replaying is idempotent: every action may be run again. Entries of one target are taken back
+last-in-first-out; targets do not wait for each other, since one that hangs must not keep the others broken.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import DrillyardError, FaultError
+
+#: A round of replaying waits so long for the slowest target. Actions are bounded; this is for one that is not.
+ROUND_S = 10.0
+#: More targets than any stack has.
+SIDE_BY_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,11 @@ class Undo:
     id: str
     action: str
     args: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        """What it repairs: a link, a gateway or another component."""
+        return str(next((self.args[key] for key in ("proxy", "gateway", "component") if key in self.args), self.id))
 
 
 class Journal:
@@ -57,13 +69,27 @@ class Journal:
                     entries[id] = Undo(id, action, args)
         return list(reversed(entries.values()))
 
-    def replay(self, run: Callable[[Undo], None]) -> list[str]:
-        """Run every open entry, newest first; returns what could not be taken back, one sentence each.
+    def replay(self, run: Callable[[Undo], None], within_s: float = ROUND_S) -> list[str]:
+        """Run every open entry, all targets at once; returns what could not be taken back, one sentence each.
 
         Whatever one entry stumbles over, the others are run.
         """
-        problems = []
+        targets: dict[str, list[Undo]] = {}
         for undo in self.open_entries():
+            targets.setdefault(undo.target, []).append(undo)
+        if not targets:
+            return []
+        pool = ThreadPoolExecutor(min(len(targets), SIDE_BY_SIDE))
+        tasks = {pool.submit(self._replay_target, entries, run): target for target, entries in targets.items()}
+        done, _ = wait(tasks, timeout=within_s)
+        pool.shutdown(wait=False)
+        late = "{}: not taken back within {:g} s"
+        found = (task.result() if task in done else [late.format(target, within_s)] for task, target in tasks.items())
+        return [problem for problems in found for problem in problems]
+
+    def _replay_target(self, entries: list[Undo], run: Callable[[Undo], None]) -> list[str]:
+        problems = []
+        for undo in entries:
             try:
                 run(undo)
                 self.done(undo)

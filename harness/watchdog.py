@@ -1,9 +1,11 @@
 """Heals a run whose harness died without saying so: SIGKILL, out of memory, a machine that stops programs.
 
-``python -m harness.watchdog RUNFOLDER`` is started with every run, in a session of its own, and reads from a pipe that
-only the harness holds. A word on the pipe means that the run has ended well. The end of the pipe without it means that
-the harness is gone: the kernel closes it however the harness ends. Then what is in the undo journal is taken back,
-newest first, and the interrupted run is judged and rendered.
+``python -m harness.watchdog RUNFOLDER LOCK`` is started with every run, in a session of its own, and reads from a pipe
+that only the harness holds. A word on the pipe means that the run has ended. The end of the pipe without it means that
+the harness is gone: the kernel closes it however the harness ends. Then what is in the undo journal is taken back, what
+else is wrong with the stack is repaired as the doctor does it, and the load generator is ended. That takes seconds, and
+nobody else gets the stack meanwhile: the watchdog holds the run's lock too (``LOCK`` is its file descriptor). At last
+it waits until what was started again is ready, and judges and renders the interrupted run.
 """
 
 from __future__ import annotations
@@ -14,125 +16,130 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from harness import drill, judge, redact
-from harness.adapters.toxiproxy import Toxiproxy
-from harness.commands.runtime import as_topology
+from harness import doctor, drill, heal, judge, lock, redact
 from harness.errors import DrillyardError
-from harness.faults.base import World, take_back
-from harness.probes.path import PathProbe
+from harness.faults.base import World, take_back, undo_actions
+from harness.leftovers.base import Processes
 from harness.record import EventLog, RunFolder
-from harness.undo import Journal, Undo
+from harness.undo import Journal
 from reports import render
-from stack.engines import DEPLOYMENT
-from stack.runtimes.select import select
+from stack.runtimes import family
 
 _ENDED = b"ended\n"
-#: The load generator notices by itself that its parent is gone, and writes its files.
-LOAD_ENDS_WITHIN_S = 30.0
-#: Tries to take back what could not be taken back, a second apart.
-TRIES = 20
-#: An order to toxiproxy that the harness had sent before it died is carried out within this.
+#: The load generator notices by itself that its parent is gone, and writes its files; then it is ended.
+LOAD_ENDS_WITHIN_S = 3.0
+#: What could not be taken back at once is tried again for so long.
+HEAL_WITHIN_S = 20.0
+#: An order that the harness had sent before it died is carried out within this.
 STRAGGLERS_S = 0.5
 
 
 class Watchdog:
-    """The watchdog of one run, as the harness holds it."""
+    """The watchdog of one run, as the harness holds it. Leaving the block tells it that the run has ended."""
 
-    def __init__(self, folder: RunFolder) -> None:
-        with (folder.path / "logs" / "watchdog.log").open("ab") as log:
+    def __init__(self, folder: RunFolder, lock_descriptor: int) -> None:
+        self._folder, self._lock = folder, lock_descriptor
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or another one when it died."""
+        with (self._folder.path / "logs" / "watchdog.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.watchdog", str(folder.path)],
+                [sys.executable, "-m", "harness.watchdog", str(self._folder.path), str(self._lock)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=drill.ROOT,
                 start_new_session=True,
+                pass_fds=(self._lock,),
             )
 
     @property
-    def pid(self) -> int:
-        """The watchdog's process id."""
-        return self._process.pid
+    def alive(self) -> bool:
+        """Whether it is there."""
+        return self._process.poll() is None
 
-    def run_ended(self) -> None:
-        """Tell it that the run has ended. It ends too, unless something is still to be healed: then it does that."""
+    def __enter__(self) -> Watchdog:
+        """It was started already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """It ends too, unless something is still to be done: then it does that."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.communicate(_ENDED, timeout=10)
 
 
-def main(path: Path) -> int:
-    """Wait for the harness to end; heal, judge and render when it did not end well."""
+def main(path: Path, lock_descriptor: int) -> int:
+    """Wait for the harness to end; heal, judge and render when it did not do that itself."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    ended_well = sys.stdin.buffer.read() == _ENDED
+    undo_actions()  # imported now: later there is no time for it
+    ended = sys.stdin.buffer.read() == _ENDED
     folder = RunFolder(path)
-    if ended_well and not Journal(path / "undo.jsonl").open_entries():
+    journal = Journal(path / "undo.jsonl")
+    if ended and not journal.open_entries() and (path / "report.html").exists():
         return 0
+    lock.rename(lock_descriptor, f"the watchdog of run {path.name}, which takes back what that run left")
     log = EventLog(folder, float(folder.plan()["anchor"]["mono_s"]))
-    if not ended_well:
+    if not ended:
         log.add("interrupted", signal="the harness died; the watchdog heals")
     try:
-        _heal(folder, log)
+        _recover(folder, journal, log)
+        lock.give_back(lock_descriptor)
+        os.close(lock_descriptor)
+        if (world := doctor.site(folder).world) is not None:
+            heal.watch_start(world.runtime, log)
+    except DrillyardError as error:
+        log.add("cleanup_problem", why=str(error))
     finally:
         log.close()
-    _await_load(folder)
-    found = judge.judge(folder, drill.load(folder.plan()["drill"]))
-    judge.write(folder, found)
+    judge.write(folder, judge.judge(folder, drill.load(folder.plan()["drill"])))
     render.render(folder)
     return 0
 
 
-def _heal(folder: RunFolder, log: EventLog) -> None:
-    """Replay the journal until nothing is open, some seconds at most; then once more what was open.
+def _recover(folder: RunFolder, journal: Journal, log: EventLog) -> None:
+    """What takes the stack from others: it works as before, and nothing of the run is left but its folder."""
+    if (world := doctor.site(folder).world) is not None:
+        _heal(world, journal, log)
+    doctor.repair_for(folder, partial(_note, log))
+    _end_load(folder, log)
 
-    Once more, because an injection that was on its way when the harness died may have come after the first healing.
-    """
-    journal = Journal(folder.path / "undo.jsonl")
-    found = journal.open_entries()
-    if not found:
-        return
-    world = _world(folder)
 
-    def run(undo: Undo) -> None:
-        take_back(world, undo)
-        log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
-
-    for _ in range(TRIES):
-        problems = journal.replay(run)
-        if not problems:
-            time.sleep(STRAGGLERS_S)
-            for undo in found:
+def _heal(world: World, journal: Journal, log: EventLog) -> None:
+    """Take back what the journal says; then once more, for orders that were on their way when the harness died."""
+    entries = journal.open_entries()
+    if problems := heal.take_everything_back(world, journal, log, HEAL_WITHIN_S):
+        log.add("cleanup_problem", why="still injected: " + "; ".join(problems))
+    elif entries:
+        time.sleep(STRAGGLERS_S)
+        for undo in entries:
+            with contextlib.suppress(DrillyardError):  # it has worked once; the doctor looks at what is there now
                 take_back(world, undo)
-            return
-        print("\n".join(problems), file=sys.stderr, flush=True)
-        time.sleep(1.0)
-    log.add("cleanup_problem", why="still injected: " + "; ".join(problems))
 
 
-def _world(folder: RunFolder) -> World:
-    plan = folder.plan()
-    runtime, _ = select(plan["runtime"], as_topology(plan["topology"]))
-    api = runtime.topology.component("toxiproxy")
-    # Healing crosses no link, so the probe needs no key.
-    return World(runtime, Toxiproxy(api.address, api.ports["api"]), PathProbe(runtime.topology, "", DEPLOYMENT))
-
-
-def _await_load(folder: RunFolder) -> None:
-    """Wait until the load generator has written its summary, if it was ever started."""
-    if not (folder.path / "load.json").exists():
-        return
+def _end_load(folder: RunFolder, log: EventLog) -> None:
+    """See the load generator end; it is ended when it does not within seconds."""
     deadline = time.monotonic() + LOAD_ENDS_WITHIN_S
-    while time.monotonic() < deadline and not (folder.path / "load-summary.json").exists():
-        time.sleep(0.2)
+    while (load := Processes.now().of_run("harness.load", folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if load:
+        _note(log, "the load generator does not end by itself: it is ended")
+        family.end(load, 1.0)
+
+
+def _note(log: EventLog, text: str) -> None:
+    log.add("note", text=text)
 
 
 if __name__ == "__main__":
     redact.learn_environment(os.environ)
     sys.stderr = redact.Stream(sys.stderr)
     try:
-        status = main(Path(sys.argv[1]))
+        status = main(Path(sys.argv[1]), int(sys.argv[2]))
     except DrillyardError as error:
         print(f"drillyard watchdog: {error}", file=sys.stderr)
         status = error.exit_code

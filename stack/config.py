@@ -72,7 +72,7 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     files: dict[str, dict[str, str]] = {name: _gateway(topology, keys, name) for name in GATEWAYS}
-    files["toxiproxy"] = {"toxiproxy.json": json.dumps(_proxies(topology), indent=2) + "\n"}
+    files["toxiproxy"] = {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"}
     files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
     files["exporter"] = exporter_files(topology)
     files["prometheus"] = monitoring.prometheus_files(topology)
@@ -187,7 +187,8 @@ def _log_format(gateway: str) -> str:
     return "{" + ",".join(fields) + "}"
 
 
-def _proxies(topology: Topology) -> list[dict[str, Any]]:
+def proxies(topology: Topology) -> list[dict[str, Any]]:
+    """Toxiproxy's proxies, one per link, as its API takes them."""
     docker = topology.runtime == "docker"
     return [
         {

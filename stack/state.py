@@ -10,7 +10,8 @@ lock           held by whoever brings the instance up or down
 ============== =======================================================================================
 
 A loopback address or a name proves nothing (another checkout may use the same); the random instance id does: every
-process of a stack carries it in its environment as ``DRILLYARD_INSTANCE_ID``.
+process of a stack carries it in its environment as ``DRILLYARD_INSTANCE_ID``, and the instance's folder as
+``DRILLYARD_STATE``, which says whose it was when the state file knows nothing of it any more.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StackError, UsageError
-from stack.topology import Topology
+from stack.topology import GatewayPolicy, Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
 SCHEMA_VERSION = 1
 INSTANCE_VARIABLE = "DRILLYARD_INSTANCE_ID"
+FOLDER_VARIABLE = "DRILLYARD_STATE"
 COMPONENT_VARIABLE = "DRILLYARD_COMPONENT"
 
 
@@ -99,6 +101,13 @@ def make_private(folder: Path) -> None:
 def topology_data(topology: Topology) -> dict[str, Any]:
     """The topology as JSON data."""
     return {**dataclasses.asdict(topology), "defects": sorted(topology.defects)}
+
+
+def as_topology(data: dict[str, Any]) -> Topology:
+    """The topology that ``topology_data`` described."""
+    plain = {**data, "defects": frozenset(data["defects"]), "gateway_policy": GatewayPolicy(**data["gateway_policy"])}
+    known = {field.name for field in dataclasses.fields(Topology)}
+    return Topology(**{key: value for key, value in plain.items() if key in known})
 
 
 def load(folder: Path) -> StackState | None:

@@ -274,7 +274,7 @@ class ProcessRuntime:
         logs.mkdir()
         for name in commands:
             data_folder(self.config_folder, name).mkdir(parents=True, exist_ok=True)
-        identity = {state.INSTANCE_VARIABLE: found.instance_id}
+        identity = {state.INSTANCE_VARIABLE: found.instance_id, state.FOLDER_VARIABLE: str(self.folder)}
         owned = {name: replace(process, env={**process.env, **identity}) for name, process in commands.items()}
         path = self.folder / "supervisord.conf"
         path.touch(mode=0o600)
@@ -306,7 +306,8 @@ class ProcessRuntime:
         idle = [s for s in self.states() if s.state not in ("running", "starting")]
         if not idle and not (reasons := readiness.unready(self.topology)):
             return True
-        say("the stack runs but is not ready: " + "; ".join([f"{s.name} is {s.state}" for s in idle] or reasons))
+        words = [f"{s.name} is {s.state}" for s in idle] or [f"{what}: {why}" for what, why in reasons.items()]
+        say("the stack runs but is not ready: " + "; ".join(words))
         for component in idle:
             if component.state == "paused":
                 self.unpause(component.name)

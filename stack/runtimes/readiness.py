@@ -51,13 +51,13 @@ def wait_ready(topology: Topology, say: Say, watch: Callable[[], None]) -> None:
             _wait_stage(stage, say, watch)
 
 
-def unready(topology: Topology) -> list[str]:
-    """What is not ready at this moment, in words; empty when all is. Takes one round of questions."""
+def unready(topology: Topology) -> dict[str, str]:
+    """What is not ready at this moment, and why; empty when all is. Takes one round of questions."""
     with _client() as client:
         conditions = [condition for stage in _stages(topology, client, stable_dns_s=0.0) for condition in stage]
         with ThreadPoolExecutor(len(conditions)) as pool:
             reasons = pool.map(lambda condition: condition.unmet(), conditions)
-            return [f"{c.what}: {why}" for c, why in zip(conditions, reasons, strict=True) if why is not None]
+            return {c.what: why for c, why in zip(conditions, reasons, strict=True) if why is not None}
 
 
 def _client() -> httpx.Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from harness.errors import AdapterError, FaultError
 from harness.undo import Journal, Undo
 
 ONE, TWO = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})
+THREE = Undo("three", "unpause", {"component": "replica-1"})
 
 
 def test_open_entries_are_newest_first(tmp_path: Path) -> None:
@@ -53,3 +55,30 @@ def test_no_journal_no_injection(tmp_path: Path) -> None:
     """A journal that cannot be written refuses the injection."""
     with pytest.raises(FaultError, match="nothing is injected"):
         Journal(tmp_path / "missing" / "undo.jsonl").will_need(ONE)
+
+
+def test_a_target_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
+    """One link whose removal blocks for ever: everything else is taken back at once, and what hangs stays open."""
+    journal, hangs, done = Journal(tmp_path / "undo.jsonl"), threading.Event(), []
+    for undo in (ONE, Undo("one again", "remove_toxics", {"proxy": "a"}), TWO, THREE):
+        journal.will_need(undo)
+
+    def run(undo: Undo) -> None:
+        if undo.target == "a":
+            hangs.wait(30)
+        done.append(undo.id)
+
+    problems = journal.replay(run, within_s=0.3)
+    assert sorted(done) == ["three", "two"]
+    assert problems == ["a: not taken back within 0.3 s"]
+    assert [undo.id for undo in journal.open_entries()] == ["one again", "one"]
+    hangs.set()
+
+
+def test_entries_of_one_target_are_taken_back_newest_first(tmp_path: Path) -> None:
+    """What was broken on top of something else is taken back before it, never beside it."""
+    journal, done = Journal(tmp_path / "undo.jsonl"), []
+    for undo in (ONE, Undo("on top", "remove_toxics", {"proxy": "a"}), TWO):
+        journal.will_need(undo)
+    assert journal.replay(lambda undo: done.append(undo.id)) == []
+    assert [id for id in done if id != "two"] == ["on top", "one"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.commands import runtime, status
+from harness.commands import status
 from harness.commands.options import StackOptions, build_topology
 from harness.errors import UsageError
 from stack import state
@@ -43,7 +43,7 @@ def test_a_stored_topology_comes_back_whole() -> None:
     """What status and down read from the state is what up wrote, through JSON."""
     topology = Topology(instance=9, engine="sim", models={"replica-1": "v2"}, defects=frozenset({"html_errors"}))
     stored = json.loads(json.dumps(state.topology_data(topology)))
-    assert runtime.as_topology(stored) == topology
+    assert state.as_topology(stored) == topology
 
 
 def test_status_of_nothing_is_data_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Takes back what a run has injected. One way for everybody who does it: the harness, the watchdog, the doctor."""
+
+from __future__ import annotations
+
+import time
+
+from harness.adapters.toxiproxy import Toxiproxy
+from harness.faults.base import World, take_back
+from harness.probes.path import PathProbe
+from harness.record import EventLog
+from harness.undo import Journal, Undo
+from stack.engines import DEPLOYMENT
+from stack.runtimes import readiness
+from stack.runtimes.base import Runtime
+
+#: For each order to toxiproxy. A removal that hangs costs two of them before toxiproxy is restarted: well below the
+#: five seconds within which everything is taken back.
+ORDER_WITHIN_S = 1.0
+#: What could not be taken back is tried again so often.
+AGAIN_EVERY_S = 1.0
+#: After a heal every component is ready again within this, or somebody has to look at it.
+READY_WITHIN_S = 300.0
+_POLL_S = 0.5
+
+
+def world(runtime: Runtime) -> World:
+    """What healing acts on. It crosses no link, so there is no key in it."""
+    api = runtime.topology.component("toxiproxy")
+    toxiproxy = Toxiproxy(api.address, api.ports["api"], ORDER_WITHIN_S)
+    return World(runtime, toxiproxy, PathProbe(runtime.topology, "", DEPLOYMENT))
+
+
+def take_everything_back(world: World, journal: Journal, log: EventLog, within_s: float) -> list[str]:
+    """Replay the journal until nothing is open, ``within_s`` at most; what is injected still, one sentence each."""
+
+    def run(undo: Undo) -> None:
+        take_back(world, undo)
+        log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
+
+    deadline = time.monotonic() + within_s
+    while problems := journal.replay(run, min(within_s, max(0.1, deadline - time.monotonic()))):
+        if time.monotonic() + AGAIN_EVERY_S > deadline:
+            break
+        time.sleep(AGAIN_EVERY_S)
+    return problems
+
+
+def watch_start(runtime: Runtime, log: EventLog, within_s: float = READY_WITHIN_S) -> None:
+    """Wait until the stack is ready again, and record what became ready when, or what did not."""
+    began = time.monotonic()
+    waiting: dict[str, str] = {}
+    while True:
+        unready = readiness.unready(runtime.topology)
+        waited_s = round(time.monotonic() - began, 1)
+        for what in sorted(waiting.keys() - unready.keys()):
+            log.add("component_ready", component=what, after_s=waited_s)
+        waiting = unready
+        if not waiting:
+            return
+        if waited_s > within_s:
+            left = "; ".join(f"{what}: {why}" for what, why in waiting.items())
+            log.add("cleanup_problem", why=f"not ready {waited_s:.0f} s after the heal: {left}")
+            return
+        time.sleep(_POLL_S)

@@ -1,0 +1,127 @@
+"""What a leftover is, and where one is looked for. One file per sort beside this one; each has a ``find``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+
+from harness import heal
+from harness.errors import DrillyardError, RunFolderError
+from harness.faults.base import World
+from harness.record import RunFolder
+from stack import state
+from stack.runtimes import family
+from stack.runtimes.base import ComponentState
+from stack.runtimes.select import select
+from stack.state import StackState
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that an earlier run, or a reboot, has left behind: what was found, and what repairs it."""
+
+    instance: int
+    kind: str
+    what: str
+    remedy: str
+    repair: Callable[[], None] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of this machine, listed once: their command lines, and the instance folders they belong to."""
+
+    lines: dict[psutil.Process, list[str]]
+    folders: dict[psutil.Process, Path]
+
+    @classmethod
+    def now(cls) -> Processes:
+        """Those that run at this moment."""
+        lines, folders = {}, {}
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, OSError):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                lines[process] = process.cmdline()
+                if folder := process.environ().get(state.FOLDER_VARIABLE):
+                    folders[process] = Path(folder)
+        return cls(lines, folders)
+
+    def of_run(self, module: str, run: RunFolder) -> list[psutil.Process]:
+        """Processes ``python -m MODULE RUNFOLDER``."""
+        return self.by_run(module).get(run.path, [])
+
+    def by_run(self, module: str) -> dict[Path, list[psutil.Process]]:
+        """Processes ``python -m MODULE RUNFOLDER`` by run folder."""
+        found: dict[Path, list[psutil.Process]] = {}
+        for process, line in self.lines.items():
+            if module in line[:-1]:
+                found.setdefault(Path(line[line.index(module) + 1]), []).append(process)
+        return found
+
+
+@dataclass(frozen=True)
+class Site:
+    """One instance of this checkout, as it is examined. ``asking`` is the run that asks: nothing of it is left over."""
+
+    instance: int
+    folder: Path
+    runs: Path
+    processes: Processes
+    asking: RunFolder | None = None
+
+    @cached_property
+    def stack(self) -> StackState | None:
+        """What runs, by the state file. UsageError when that is broken."""
+        return state.load(self.folder)
+
+    @cached_property
+    def world(self) -> World | None:
+        """What can be acted on; None where no stack runs. RuntimeUnavailable when its runtime cannot be had."""
+        if self.stack is None or self.supervisor_gone:
+            return None
+        runtime, _ = select(self.stack.runtime, state.as_topology(self.stack.topology))
+        return heal.world(runtime)
+
+    @cached_property
+    def states(self) -> dict[str, ComponentState]:
+        """The components that should run, by name; empty where no stack runs."""
+        return {} if self.world is None else {found.name: found for found in self.world.runtime.states()}
+
+    @property
+    def supervisor_gone(self) -> bool:
+        """Whether the stack was started with a supervisor that runs no more: then nothing keeps or restarts it."""
+        stack = self.stack
+        if stack is None or stack.runtime != "process":
+            return False
+        return stack.supervisor is None or family.marked(stack.supervisor) is None
+
+    def dead_runs(self, among: Iterable[Path]) -> Iterator[RunFolder]:
+        """Those run folders that are of this instance. Their harness is gone: only who asks may hold the lock."""
+        for path in sorted(set(among)):
+            if path.parent != self.runs or path.is_symlink() or (self.asking and path == self.asking.path):
+                continue
+            with suppress(RunFolderError):
+                if RunFolder(path).plan().get("instance") == self.instance:
+                    yield RunFolder(path)
+
+    def leftover(self, kind: str, what: str, remedy: str, repair: Callable[[], None]) -> Leftover:
+        """A leftover of this instance."""
+        return Leftover(self.instance, kind, what, remedy, repair)
+
+
+Find = Callable[[Site], Iterable[Leftover]]
+
+
+def cannot(error: DrillyardError) -> Callable[[], None]:
+    """The repair of what only a person can repair: it says why."""
+
+    def refuse() -> None:
+        raise error
+
+    return refuse

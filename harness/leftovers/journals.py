@@ -1,0 +1,49 @@
+"""Undo journals with open entries whose run is dead: its watchdog died too, or the machine was switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from harness import heal
+from harness.errors import FaultError
+from harness.leftovers.base import Leftover, Site
+from harness.record import EventLog, RunFolder
+from harness.undo import Journal
+
+HEAL_WITHIN_S = 15.0
+
+
+def find(site: Site) -> Iterator[Leftover]:
+    """Runs of the instance that have not taken back all they injected."""
+    unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if Journal(path).open_entries()]
+    for run in site.dead_runs(unfinished):
+        if entries := journal(run).open_entries():
+            names = ", ".join(f"{entry.action} of {entry.target}" for entry in entries)
+            what = f"run {run.path.name} died without taking back what it injected: {names}"
+            remedy = "it is taken back" if site.world else "the journal is closed: the stack is gone, and that with it"
+            yield site.leftover("journal", what, remedy, partial(_take_back, site, run))
+
+
+def journal(run: RunFolder) -> Journal:
+    """The undo journal of a run."""
+    return Journal(run.path / "undo.jsonl")
+
+
+def _take_back(site: Site, run: RunFolder) -> None:
+    log = EventLog.later(run)
+    try:
+        if not any(event.kind == "interrupted" for event in run.events()):
+            log.add("interrupted", signal="the harness and its watchdog died; the doctor heals")
+        if site.world is None:
+            _close(run, log)
+        elif problems := heal.take_everything_back(site.world, journal(run), log, HEAL_WITHIN_S):
+            raise FaultError("still injected: " + "; ".join(problems))
+    finally:
+        log.close()
+
+
+def _close(run: RunFolder, log: EventLog) -> None:
+    for entry in journal(run).open_entries():
+        journal(run).done(entry)
+        log.add("note", text=f"{entry.id}: the stack that it was injected into is gone")
