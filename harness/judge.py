@@ -62,12 +62,16 @@ def read(folder: RunFolder) -> Verdict:
         raise RunFolderError(
             f"{folder.path / 'verdict.json'}: found schema {data.get('schema')!r}, this version reads {VERDICT_SCHEMA}"
         )
-    return Verdict(
-        Status(data["status"]),
-        data["reason"],
-        tuple(_result(r) for r in data["validity"]),
-        tuple(_result(r) for r in data["checks"]),
-    )
+    try:
+        return Verdict(
+            Status(data["status"]),
+            str(data["reason"]),
+            tuple(_result(r) for r in data["validity"]),
+            tuple(_result(r) for r in data["checks"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"
+        raise RunFolderError(f"{folder.path / 'verdict.json'}: {why}") from None
 
 
 def _slo_checks(view: RunView) -> list[Check]:

@@ -24,6 +24,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,7 @@ from harness.errors import RunFolderError
 
 SCHEMA_VERSION = 1
 #: Without these a run can be neither judged nor shown.
-PLAN_KEYS = ("run_id", "drill", "scenario", "anchor")
+PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
 #: Outcome of an attempt: exactly one of these (docs/metrics.md).
 OUTCOMES = (
@@ -166,13 +167,18 @@ class RunFolder:
             )
         if missing := [key for key in PLAN_KEYS if key not in plan]:
             raise RunFolderError(f"{self.path / 'plan.json'}: {', '.join(missing)} is missing")
+        for key, kind in PLAN_KEYS.items():
+            if not isinstance(plan[key], kind):
+                raise RunFolderError(
+                    f"{self.path / 'plan.json'}: {key} is {type(plan[key]).__name__}, not {kind.__name__}"
+                )
         return plan
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. RunFolderError when it is missing or broken."""
         try:
-            data = json.loads((self.path / name).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            data = json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.path / name}: cannot be read as JSON ({error})") from error
         if not isinstance(data, dict):
             raise RunFolderError(f"{self.path / name}: found {type(data).__name__}, expected a JSON object")
@@ -186,18 +192,16 @@ class RunFolder:
         temporary.replace(self.path / name)
 
     def events(self) -> list[Event]:
-        """All events in order; a torn last line (the harness died while writing it) is left out."""
+        """All events in order; lines that are none, such as a torn last one (the harness died), are left out."""
+        return [event for event in map(_event, self._event_lines()) if event is not None]
+
+    def unreadable_events(self) -> int:
+        """How many lines are no event."""
+        return sum(_event(line) is None for line in self._event_lines())
+
+    def _event_lines(self) -> list[bytes]:
         path = self.path / "events.jsonl"
-        if not path.exists():
-            return []
-        events = []
-        for line in path.read_text().splitlines():
-            try:
-                raw = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            events.append(Event(raw.pop("t_s"), raw.pop("kind"), raw))
-        return events
+        return path.read_bytes().splitlines() if path.exists() else []
 
     def requests(self) -> pd.DataFrame:
         """All attempts, columns of ``REQUEST_COLUMNS``; empty frame with those columns when there are none."""
@@ -215,12 +219,29 @@ class RunFolder:
         return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])
 
 
+def _event(line: bytes) -> Event | None:
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    t_s, kind = raw.pop("t_s", None), raw.pop("kind", None)
+    if not isinstance(t_s, int | float) or not math.isfinite(t_s) or not isinstance(kind, str):
+        return None
+    return Event(t_s, kind, raw)
+
+
 class EventLog:
     """Appends events to a run folder, stamped with seconds since the run's zero."""
 
     def __init__(self, folder: RunFolder, zero_mono_s: float) -> None:
         self.folder, self.zero_mono_s = folder, zero_mono_s
-        self._file = (folder.path / "events.jsonl").open("a", buffering=1)
+        path = folder.path / "events.jsonl"
+        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        self._file = path.open("a", buffering=1)
+        if torn:  # the harness died while writing: what is told from here on is not part of that line
+            self._file.write("\n")
 
     @classmethod
     def later(cls, folder: RunFolder) -> EventLog:

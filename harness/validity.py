@@ -53,6 +53,15 @@ def run_complete(view: RunView) -> Iterator[Finding]:
     yield _bad("run complete", why, EVERYTHING) if why else _good("run complete", "every planned phase ran to its end")
 
 
+def events_readable(view: RunView) -> Iterator[Finding]:
+    """Is every line of the events an event?"""
+    name, lost = "events readable", view.folder.unreadable_events()
+    if lost:
+        yield _bad(name, f"{lost} lines of events.jsonl cannot be read: nobody knows what they told", EVERYTHING)
+    else:
+        yield _good(name, "every line is an event")
+
+
 def steady_state_first(view: RunView) -> Iterator[Finding]:
     """Was the service in its steady state before the first fault?"""
     name = "steady state before the first fault"
@@ -161,6 +170,7 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
 
 _RULES = (
     run_complete,
+    events_readable,
     steady_state_first,
     load_on_schedule,
     load_at_rate,

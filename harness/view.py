@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from harness import phases
 from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
 from harness.record import Event, RunFolder
-from harness.scenario import SLO, ClientLimits, Retries
+from harness.scenario import SLO, ClientLimits, Retries, Scenario
 
 
 class RunView:
@@ -25,6 +26,12 @@ class RunView:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.plan: dict[str, Any] = folder.plan()
+        try:
+            self.scenario = Scenario.stored(self.plan["scenario"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunFolderError(f"{folder.path / 'plan.json'}: scenario: {where}: {first['msg']}") from None
         self._events = tuple(folder.events())
 
     @cached_property
@@ -35,23 +42,22 @@ class RunView:
     @cached_property
     def planned_phases(self) -> tuple[dict[str, Any], ...]:
         """Phases of the scenario as data: name, kind, duration in seconds, faults."""
-        return tuple(self.plan["scenario"]["phases"])
+        return tuple(self.scenario.model_dump(mode="json")["phases"])
 
     @cached_property
     def slos(self) -> tuple[SLO, ...]:
         """Objectives of the scenario."""
-        return tuple(SLO.model_validate(slo) for slo in self.plan["scenario"].get("slos", ()))
+        return self.scenario.slos
 
     @cached_property
     def limits(self) -> ClientLimits:
         """How long the clients waited, in seconds."""
-        # Stored durations are plain seconds, so the validators for text with units must not run again.
-        return ClientLimits.model_construct(**self.plan["scenario"]["load"]["limits"])
+        return self.scenario.load.limits
 
     @cached_property
     def retries(self) -> Retries:
         """The clients' retry policy, in seconds."""
-        return Retries.model_construct(**self.plan["scenario"]["load"]["retries"])
+        return self.scenario.load.retries
 
     @cached_property
     def gateway_policy(self) -> dict[str, float]:

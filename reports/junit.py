@@ -24,7 +24,7 @@ def render(view: RunView, verdict: Verdict) -> str:
         tests=str(len(cases)),
         failures=str(statuses.count(Status.FAIL)),
         errors=str(statuses.count(Status.INCONCLUSIVE)),
-        timestamp=str(view.plan["anchor"]["wall"]),
+        timestamp=str(view.plan["anchor"].get("wall", "")),
     )
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))

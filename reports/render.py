@@ -32,7 +32,7 @@ def render(folder: RunFolder) -> Path:
         panels=[
             (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict)) for module in panel.every()
         ],
-        runbook=_prose(view.plan.get("runbook", "")),
+        runbook=_prose(str(view.plan.get("runbook", ""))),
         style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
     )

@@ -93,7 +93,7 @@ def test_missing_scenario_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("phases.basline.duration=60s", "nothing called 'basline'"),
         ("phases.baseline.duration=1s", "ttft_p95_ms needs"),
         ("phases.baseline=60s", "name a key of 'baseline'"),
-        ("load.rate=[", "is no YAML value"),
+        ("load.rate=[", "not valid YAML"),
     ],
 )
 def test_wrong_override_is_refused(override: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

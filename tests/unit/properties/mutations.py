@@ -138,16 +138,16 @@ def of_tree(text: str, rng: random.Random) -> bytes:
     """The file's data with some edits, written as valid YAML."""
     data = yaml.safe_load(text)
     for _ in range(rng.choice((1, 1, 2, 3))):
-        rng.choice(EDITS)(rng.choice(_containers(data)), rng)
+        rng.choice(EDITS)(rng.choice(containers(data)), rng)
     return yaml.safe_dump(data, allow_unicode=rng.random() < 0.5, sort_keys=rng.random() < 0.3).encode(errors="replace")
 
 
-def _containers(data: Any) -> list[Any]:
+def containers(data: Any) -> list[Any]:
     """Every mapping and list in ``data`` that is not empty, and ``data`` itself."""
     below = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
     return [
         data,
-        *(found for value in below if isinstance(value, dict | list) for found in _containers(value) if found),
+        *(found for value in below if isinstance(value, dict | list) for found in containers(value) if found),
     ]
 
 
