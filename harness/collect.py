@@ -50,7 +50,7 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
     frame = frame.assign(**from_gateways(frame, folder.path / "logs"))
     table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
     temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary, compression="zstd")
+    pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
     temporary.replace(path)
 
 

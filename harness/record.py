@@ -213,7 +213,7 @@ class RunFolder:
 
     def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
         path = self.path / name
-        table = pq.read_table(path) if path.exists() else schema.empty_table()
+        table = pq.read_table(path, page_checksum_verification=True) if path.exists() else schema.empty_table()
         frame: pd.DataFrame = table.to_pandas()
         # Runs of earlier versions have fewer columns: what they did not record is not measured.
         return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])

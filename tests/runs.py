@@ -50,7 +50,7 @@ class Run:
             ("metrics", self.metrics, METRIC_COLUMNS),
         ):
             table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-            pq.write_table(table, path / f"{name}.parquet")
+            pq.write_table(table, path / f"{name}.parquet", write_page_checksum=True)
         return folder
 
     def span(self, phase: str) -> tuple[float, float]:

@@ -95,7 +95,7 @@ def merge(folder: Path) -> Counts:
     counts = Counts()
     parts = sorted(folder.glob("requests-*.arrows"))
     temporary = folder / ".requests.parquet.tmp"
-    with pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd") as writer:
+    with pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd", write_page_checksum=True) as writer:
         group: list[pa.RecordBatch] = []
         rows = 0
         for part in parts:

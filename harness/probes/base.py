@@ -41,7 +41,7 @@ class MetricWriter:
     """Streams samples into metrics.parquet; ``close`` makes the file readable."""
 
     def __init__(self, path: Path, rows_per_group: int = 20_000) -> None:
-        self._writer = pq.ParquetWriter(path, METRIC_COLUMNS, compression="zstd")
+        self._writer = pq.ParquetWriter(path, METRIC_COLUMNS, compression="zstd", write_page_checksum=True)
         self._rows: list[tuple[float, Row]] = []
         self._rows_per_group = rows_per_group
         self.latest: dict[tuple[str, str, str], float] = {}
