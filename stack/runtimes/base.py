@@ -35,6 +35,8 @@ class ComponentStats:
     rss_bytes: int | None
     cpu_s: float | None
     oom_kills: int | None
+    charged_bytes: int | None = None  # what the kernel counts against a memory limit
+    limit_hits: int | None = None  # times that memory beyond the limit was asked for
 
 
 class Runtime(Protocol):
@@ -66,6 +68,12 @@ class Runtime(Protocol):
 
     def unpause(self, name: str) -> None:
         """Undo ``pause``; harmless when not paused."""
+
+    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+        """Limit what the component may be charged for, or lift the limit (None); UsageError where that cannot be."""
+
+    def memory_limit(self, name: str) -> int | None:
+        """The limit that is in force for the component now; None without one."""
 
     def logs(self, name: str) -> Path | str:
         """The component's log: the file where there is one, else its text."""

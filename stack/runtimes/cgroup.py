@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,23 @@ from stack.runtimes.base import ComponentStats
 PROC = Path("/proc")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 #: Where the daemon's cgroup drivers put a container: version 1 or 2, made by systemd or by the daemon itself.
-_EVENT_FILES = (
-    "system.slice/docker-{}.scope/memory.events",
-    "docker/{}/memory.events",
-    "memory/system.slice/docker-{}.scope/memory.oom_control",
-    "memory/docker/{}/memory.oom_control",
+_CONTAINER_FOLDERS = (
+    "system.slice/docker-{}.scope",
+    "docker/{}",
+    "memory/system.slice/docker-{}.scope",
+    "memory/docker/{}",
 )
 
 
-def stats(raw: Mapping[str, Any], oom_kills: int | None = None) -> ComponentStats:
+@dataclass(frozen=True)
+class Counts:
+    """What the kernel did about a cgroup's memory limit since the group was made. None where it cannot be read."""
+
+    oom_kills: int | None = None  # processes it killed
+    limit_hits: int | None = None  # times that memory beyond the limit was asked for
+
+
+def stats(raw: Mapping[str, Any], counted: Counts = Counts()) -> ComponentStats:
     """``raw`` is one answer of Docker's stats endpoint; a container that does not run has empty parts."""
     used = raw.get("memory_stats", {}).get("stats", {})
     nanoseconds = raw.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
@@ -31,7 +40,9 @@ def stats(raw: Mapping[str, Any], oom_kills: int | None = None) -> ComponentStat
     return ComponentStats(
         rss_bytes=_resident(used) if running else None,
         cpu_s=nanoseconds / 1e9 if running and nanoseconds else None,
-        oom_kills=oom_kills,
+        oom_kills=counted.oom_kills,
+        charged_bytes=raw["memory_stats"].get("usage") if running else None,
+        limit_hits=counted.limit_hits,
     )
 
 
@@ -49,13 +60,21 @@ def belongs_to(pid: int, container_id: str) -> bool:
     return container_id in _read(PROC / str(pid) / "cgroup")
 
 
-def oom_kills(container_id: str) -> int | None:
-    """Processes that the kernel killed for memory in the container since its last start; None where unreadable."""
-    for pattern in _EVENT_FILES:
-        found = re.search(r"^oom_kill (\d+)$", _read(CGROUP_ROOT / pattern.format(container_id)), re.MULTILINE)
-        if found:
-            return int(found[1])
-    return None
+def of_container(container_id: str) -> Counts:
+    """The counts of a container since its last start; None each where this host is not the daemon's."""
+    for pattern in _CONTAINER_FOLDERS:
+        found = counts(CGROUP_ROOT / pattern.format(container_id))
+        if found.oom_kills is not None:
+            return found
+    return Counts()
+
+
+def counts(folder: Path) -> Counts:
+    """The counts of one memory cgroup, of either version."""
+    events = _read(folder / "memory.events") or _read(folder / "memory.oom_control")
+    kills = re.search(r"^oom_kill (\d+)$", events, re.MULTILINE)
+    hits = re.search(r"^max (\d+)$", events, re.MULTILINE) or re.match(r"(\d+)", _read(folder / "memory.failcnt"))
+    return Counts(int(kills[1]) if kills else None, int(hits[1]) if hits else None)
 
 
 def _read(path: Path) -> str:

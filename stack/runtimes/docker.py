@@ -147,6 +147,19 @@ class DockerRuntime:
             if container.attrs["State"]["Paused"]:
                 container.unpause()
 
+    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+        """Limit the container's memory, without swap; None lifts the limit."""
+        with self._container(name) as container, _daemon(f"limit the memory of {name}") as client:
+            # Docker knows no way back to «no limit»: as much as the machine has comes to the same.
+            wanted = int(client.info()["MemTotal"]) if limit_bytes is None else limit_bytes
+            container.update(mem_limit=wanted, memswap_limit=wanted)
+
+    def memory_limit(self, name: str) -> int | None:
+        """The container's memory limit; None without one."""
+        with self._container(name) as container, _daemon("tell how much memory there is") as client:
+            limit = int(container.attrs["HostConfig"]["Memory"])
+            return limit if 0 < limit < int(client.info()["MemTotal"]) else None
+
     # Looking
 
     def logs(self, name: str) -> str:
@@ -163,7 +176,7 @@ class DockerRuntime:
                 self._ids.clear()
                 raw = client.api.stats(self._identity(client, name), stream=False, one_shot=True)
             identity = self._identity(client, name)
-        return cgroup.stats(raw, cgroup.oom_kills(identity))
+        return cgroup.stats(raw, cgroup.of_container(identity))
 
     def states(self) -> tuple[ComponentState, ...]:
         """All components of the topology, in its order; ``missing`` where no stack runs."""

@@ -23,7 +23,7 @@ import psutil
 from harness.errors import AdapterError, StackError, UsageError
 from stack import config, keys, state
 from stack.commands import HUB_VARIABLES, Command, command, data_folder
-from stack.runtimes import family, ports, priority, readiness, supervisor
+from stack.runtimes import family, memory, ports, priority, readiness, supervisor
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
 from stack.topology import Topology
@@ -146,6 +146,20 @@ class ProcessRuntime:
         if pid is not None:
             family.signal_all(family.component_processes(pid), signal.SIGCONT)
 
+    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+        """Limit what the component asks for from now on, in a cgroup of its own; None removes that."""
+        group = self._memory_group(name)
+        if limit_bytes is None:
+            group.release()
+        else:
+            pid = self._pid(name)
+            group.limit(limit_bytes, lambda: [process.pid for process in family.component_processes(pid)])
+
+    def memory_limit(self, name: str) -> int | None:
+        """The limit that is in force for the component now; None without one, and when it was started again since."""
+        group, pid = self._memory_group(name), self._supervisor().program(name).pid
+        return group.in_force() if pid is not None and group.holds(pid) else None
+
     # Looking
 
     def logs(self, name: str) -> Path:
@@ -153,7 +167,7 @@ class ProcessRuntime:
         return self.folder / "logs" / f"{self.topology.component(name).name}.log"
 
     def stats(self, name: str) -> ComponentStats:
-        """Memory and CPU of the component's process tree; OOM kills are not known without a cgroup of its own."""
+        """Memory and CPU of the component's process tree; the kernel counts the rest while its memory is limited."""
         pid = self._supervisor().program(name).pid
         rss_bytes, cpu_s, seen = 0, 0.0, False
         for process in family.tree(pid) if pid else []:
@@ -163,7 +177,15 @@ class ProcessRuntime:
             except psutil.Error:
                 continue  # it ended between the listing and the question
             rss_bytes, cpu_s, seen = rss_bytes + memory.rss, cpu_s + cpu.user + cpu.system, True
-        return ComponentStats(rss_bytes, cpu_s, None) if seen else ComponentStats(None, None, None)
+        group = self._memory_group(name)
+        counted = group.counts()
+        return ComponentStats(
+            rss_bytes if seen else None,
+            cpu_s if seen else None,
+            counted.oom_kills,
+            group.charged_bytes(),
+            counted.limit_hits,
+        )
 
     def states(self) -> tuple[ComponentState, ...]:
         """All components of the topology, in its order; ``missing`` where no stack runs."""
@@ -206,6 +228,12 @@ class ProcessRuntime:
         if found is None or found.sockets is None or not self._supervised(found):
             raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
         return supervisor.Supervisor(Path(found.sockets))
+
+    def _memory_group(self, name: str) -> memory.MemoryGroup:
+        found = self._state()
+        if found is None or found.supervisor is None:
+            raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
+        return memory.MemoryGroup(found.supervisor.pid, memory.group_name(found.instance_id, name))
 
     def _pid(self, name: str) -> int:
         program = self._supervisor().program(name)
@@ -363,6 +391,7 @@ class ProcessRuntime:
         left = family.end(family.of_instance(found.instance_id), 5.0)
         if left:
             raise StackError(f"processes {[p.pid for p in left]} of instance {self.topology.instance} survived SIGKILL")
+        memory.remove_all(found.instance_id)
         if found.sockets is not None:
             shutil.rmtree(found.sockets, ignore_errors=True)
         for folder in (self.folder / "data", self.config_folder):

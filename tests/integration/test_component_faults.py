@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import FaultError, StackError
-from harness.faults import component, kill, pause, stop
+from harness.errors import FaultError, StackError, UsageError
+from harness.faults import component, kill, memory, pause, stop
 from harness.faults.base import Fault, World, fault_class, take_back, types
 from harness.probes.life import look
 from harness.undo import Undo
@@ -51,6 +51,7 @@ def _whole_again(world: World) -> Iterator[None]:
     """No test leaves anything down, whatever becomes of it."""
     yield
     for state in world.runtime.states():
+        world.runtime.limit_memory(state.name, None)
         world.runtime.unpause(state.name)
         world.runtime.start(state.name)
     _until(lambda: not readiness.unready(world.topology), 60)
@@ -194,3 +195,68 @@ def test_toxiproxy_is_never_frozen() -> None:
     """The faults of links are taken back through it."""
     assert "toxiproxy" not in fault_class(PAUSE).targets(Topology())
     assert {PAUSE, STOP, KILL} <= set(types())
+
+
+@pytest.fixture
+def limitable(world: World) -> None:
+    """Skips where this machine lets nobody limit the memory of processes."""
+    try:
+        world.runtime.limit_memory("exporter", 1024**3)
+    except UsageError as error:
+        pytest.skip(str(error))
+    assert world.runtime.memory_limit("exporter") == 1024**3
+    world.runtime.limit_memory("exporter", None)
+    assert world.runtime.memory_limit("exporter") is None
+
+
+def test_a_replica_without_memory_is_killed_and_comes_back(world: World, limitable: None) -> None:
+    """The kernel's own counts are the proof; taking back twice is harmless and leaves no limit."""
+
+    async def drill() -> None:
+        one = make(memory.FAULT.type, "replica-2", headroom_mb=0)
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        for _ in range(2):
+            await asyncio.to_thread(take_back, world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+        assert world.runtime.memory_limit("replica-2") is None
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize("ignored", [(), ("limit_memory",)], ids=["a limit that nothing runs into", "no limit"])
+def test_memory_that_suffices_is_no_effect(
+    world: World, monkeypatch: pytest.MonkeyPatch, limitable: None, ignored: tuple[str, ...]
+) -> None:
+    """The mutant of the proof: a limit alone breaks nothing, and no limit even less."""
+    monkeypatch.setattr(memory, "HIT_WITHIN_S", 0.5)
+
+    async def drill() -> None:
+        one = make(memory.FAULT.type, "replica-2", headroom_mb=512)
+        await one.measure(world)
+        await one.inject(lame(world, *ignored))
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "the fault had no effect: " in effect.why
+        assert "replica-2" in effect.why
+        assert world.runtime.memory_limit("replica-2") == (None if ignored else 512 * 1024**2)
+
+    asyncio.run(drill())
+
+
+def test_a_limit_that_stays_is_not_healed(world: World, limitable: None) -> None:
+    """The replica works, and yet something of the fault is left."""
+
+    async def drill() -> None:
+        one = make(memory.FAULT.type, "replica-2", headroom_mb=512)
+        await one.measure(world)
+        await one.inject(world)
+        await asyncio.to_thread(take_back, lame(world, "limit_memory"), one.undo())
+        healed = await one.verify_healed(world)
+        assert not healed.proven
+        assert "limited to 536870912 bytes" in healed.why
+
+    asyncio.run(drill())

@@ -15,7 +15,7 @@ ID = "4f" * 32
 
 def raw(**used: int) -> dict[str, Any]:
     """One answer of Docker's stats endpoint, what is read of it."""
-    return {"memory_stats": {"stats": used}, "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}}}
+    return {"memory_stats": {"stats": used, "usage": 9999}, "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}}}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def raw(**used: int) -> dict[str, Any]:
 )
 def test_memory_is_the_processes_own(used: dict[str, int]) -> None:
     """Page cache is none of it, in either version; CPU comes in seconds."""
-    assert cgroup.stats(raw(**used), oom_kills=1) == ComponentStats(320, 2.5, 1)
+    assert cgroup.stats(raw(**used), cgroup.Counts(1, 7)) == ComponentStats(320, 2.5, 1, 9999, 7)
 
 
 @pytest.mark.parametrize(
@@ -42,23 +42,29 @@ def test_what_does_not_run_has_no_figures(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
+    ("folder", "files"),
     [
-        (f"memory/docker/{ID}/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
-        (f"system.slice/docker-{ID}.scope/memory.events", "low 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"),
+        (
+            f"memory/docker/{ID}",
+            {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", "memory.failcnt": "9\n"},
+        ),
+        (
+            f"system.slice/docker-{ID}.scope",
+            {"memory.events": "low 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"},
+        ),
     ],
     ids=["v1", "v2"],
 )
-def test_oom_kills_are_counted_by_the_kernel(
-    file: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_oom_kills_and_refusals_are_counted_by_the_kernel(
+    folder: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`oom` or `oom_kill_disable` are other things."""
     monkeypatch.setattr(cgroup, "CGROUP_ROOT", tmp_path)
-    path = tmp_path / file
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    assert cgroup.oom_kills(ID) == 2
-    assert cgroup.oom_kills("0" * 64) is None
+    (tmp_path / folder).mkdir(parents=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text)
+    assert cgroup.of_container(ID) == cgroup.Counts(oom_kills=2, limit_hits=9)
+    assert cgroup.of_container("0" * 64) == cgroup.Counts(None, None)
 
 
 def test_a_pid_of_another_machine_is_not_taken_for_the_containers(

@@ -33,6 +33,7 @@ class FakeContainer:
         usual = {"Status": "running", "Pid": 4242, "Paused": False, "ExitCode": 0}
         moments = {"StartedAt": "2026-01-01T00:00:00.123456789Z", "FinishedAt": "0001-01-01T00:00:00Z"}
         self.attrs = {"State": {**usual, **moments, **now}, "RestartCount": 2, "Image": "sha256:1"}
+        self.attrs["HostConfig"] = {"Memory": 0}
         self.labels, self.id = {docker_runtime.SERVICE_LABEL: service}, ID
         self.done: list[Any] = []
         self.answer = (0, b"up\n\n")
@@ -54,6 +55,11 @@ class FakeContainer:
         """Remembered."""
         self.done.append("unpause")
         self.attrs["State"]["Paused"] = False
+
+    def update(self, mem_limit: int, memswap_limit: int) -> None:
+        """Remembered."""
+        self.done.append((mem_limit, memswap_limit))
+        self.attrs["HostConfig"]["Memory"] = mem_limit
 
     def exec_run(self, command: list[str]) -> tuple[int, bytes]:
         """Remembered, and answered."""
@@ -85,7 +91,7 @@ def containers(monkeypatch: pytest.MonkeyPatch) -> list[FakeContainer]:
         assert image == "sha256:1", "only the container's own image is certain to be there"
         found[0].done.append(("helper", command, options["pid_mode"]))
 
-    client = SimpleNamespace(containers=SimpleNamespace(list=listed, run=run))
+    client = SimpleNamespace(containers=SimpleNamespace(list=listed, run=run), info=lambda: {"MemTotal": 8 * 1024**3})
     monkeypatch.setattr(images, "connect", lambda: client)
     return found
 
@@ -132,6 +138,18 @@ def test_kill_ends_the_pid_only_where_it_is_the_containers(
     runtime.kill("replica-1")
     assert killed == ([4242] if ours else [])
     assert container.done == ([] if ours else [("helper", ["-c", "kill -9 4242"], "host")])
+
+
+def test_memory_is_limited_and_given_back(runtime: DockerRuntime, containers: list[FakeContainer]) -> None:
+    """Without swap, which would hide the limit; Docker cannot be told «none», so the machine's memory stands for it."""
+    container = FakeContainer("replica-1")
+    containers.append(container)
+    assert runtime.memory_limit("replica-1") is None
+    runtime.limit_memory("replica-1", 1024**3)
+    assert runtime.memory_limit("replica-1") == 1024**3
+    runtime.limit_memory("replica-1", None)
+    assert runtime.memory_limit("replica-1") is None
+    assert container.done == [(1024**3, 1024**3), (8 * 1024**3, 8 * 1024**3)]
 
 
 def test_kill_of_what_does_not_run_is_refused(runtime: DockerRuntime, containers: list[FakeContainer]) -> None:

@@ -1,0 +1,101 @@
+"""A component gets no more memory: what it asks for beyond the limit, the kernel refuses, or kills it for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from harness.faults.base import Proof, World, to_the_end
+from harness.faults.component import ComponentFault
+from harness.scenario import Strict
+from harness.undo import Undo
+from stack.runtimes.base import ComponentStats
+from stack.topology import Topology
+
+#: How long the component may take to ask for more than it may have.
+HIT_WITHIN_S = 20.0
+
+
+class Options(Strict):
+    """``headroom_mb`` is what it may still take, in MiB; with 0 the next page that it asks for is one too many."""
+
+    headroom_mb: int = Field(ge=0)
+
+
+class Memory(ComponentFault[Options]):
+    """A memory limit of its container, or of a cgroup made for its processes.
+
+    The proof is the kernel's own count of what it refused. A limit that nothing runs into has no effect.
+    """
+
+    Options = Options
+    type = "memory"
+    limit_before: int | None = None
+    stats_before: ComponentStats | None = None
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All replicas."""
+        return [component.name for component in topology.components if component.role == "replica"]
+
+    def undo(self) -> Undo:
+        """The limit that was there before, or none."""
+        return Undo(self.id, "restore_memory", {"component": self.on, "limit_bytes": self.limit_before})
+
+    async def measure(self, world: World) -> None:
+        """Its signs of life, its limit, and what the kernel has counted so far."""
+        await super().measure(world)
+        self.limit_before = await asyncio.to_thread(world.runtime.memory_limit, self.on)
+        self.stats_before = await asyncio.to_thread(world.runtime.stats, self.on)
+
+    async def inject(self, world: World) -> None:
+        """Limit it to what it is charged for now, and the headroom."""
+        assert self.stats_before is not None, "measure comes first"
+        limit_bytes = (self.stats_before.charged_bytes or 0) + self.options.headroom_mb * 1024**2
+        await to_the_end(world.runtime.limit_memory, self.on, limit_bytes)
+
+    async def verify(self, world: World) -> Proof:
+        """Use it until the kernel has counted a refusal, some seconds at most. Unread counts are not zero."""
+        deadline = time.monotonic() + HIT_WITHIN_S
+        while True:
+            life = await self.look(world)
+            stats = await asyncio.to_thread(world.runtime.stats, self.on)
+            if stats.limit_hits is None and stats.oom_kills is None:
+                why = f"the fault had no effect: the kernel keeps no count of a memory limit for {self.on}"
+                return Proof(False, why, self.seen_before(), life.seen)
+            hits, kills = self._since(stats)
+            seen = f"memory beyond the limit was asked for {hits} times, {kills} processes were killed; {life.seen}"
+            if hits or kills:
+                return Proof(True, f"{self.on} ran into its memory limit", self.seen_before(), seen)
+            if time.monotonic() > deadline:
+                why = f"the fault had no effect: {self.on} never asked for more memory than it may have"
+                return Proof(False, why, self.seen_before(), seen)
+            await asyncio.sleep(0.2)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """It works again, and its limit is the one before."""
+        proof = await super().verify_healed(world)
+        limit = await asyncio.to_thread(world.runtime.memory_limit, self.on)
+        if limit == self.limit_before:
+            return proof
+        why = f"the memory of {self.on} is limited to {limit} bytes, before it was {self.limit_before}"
+        return Proof(False, why, proof.before, proof.seen)
+
+    def _since(self, now: ComponentStats) -> tuple[int, int]:
+        """Refusals and kills since the fault began."""
+        assert self.stats_before is not None, "measure comes first"
+        hits = (now.limit_hits or 0) - (self.stats_before.limit_hits or 0)
+        return max(hits, 0), max((now.oom_kills or 0) - (self.stats_before.oom_kills or 0), 0)
+
+
+def _restore_memory(world: World, args: Mapping[str, Any]) -> None:
+    """Give the component the limit that it had, or none."""
+    world.runtime.limit_memory(args["component"], args["limit_bytes"])
+
+
+UNDO = {"restore_memory": _restore_memory}
+FAULT = Memory
