@@ -24,11 +24,13 @@ from harness.probes.engine import EngineProbe
 from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.generation import GenerationProbe
+from harness.probes.generator import GeneratorProbe
 from harness.probes.path import PathProbe
 from harness.probes.resources import ResourceProbe
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase, Scenario
+from harness.stop_conditions import LOOK_BACK_S, Watch
 from harness.undo import Journal
 from stack import keys as stack_keys
 from stack import state
@@ -82,25 +84,26 @@ async def conduct(run: Run) -> None:
     4. probes and load start
     5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
        for before every fault and at the end
-    6. DrillyardErrors end the run early, as an event ``aborted``
+    6. DrillyardErrors end the run early, as an event ``aborted``; so does a stop condition that is met
     7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
     """
     stop = asyncio.Event()
     with _signals_set(stop, run):
         conductor = Conductor(run, stop)
         phases = asyncio.create_task(conductor.perform())
-        waiter = asyncio.create_task(stop.wait())
+        others = [asyncio.create_task(stop.wait()), asyncio.create_task(conductor.stop_condition())]
         try:
-            await asyncio.wait({phases, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({phases, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            waiter.cancel()
-            phases.cancel()
-            results = await asyncio.gather(phases, waiter, return_exceptions=True)
+            for task in (phases, *others):
+                task.cancel()
+            results = await asyncio.gather(phases, *others, return_exceptions=True)
             await conductor.finish()
-    _record_end(run, results[0])
+    for result in results:
+        _record_end(run, result)
 
 
-def _record_end(run: Run, result: BaseException | None) -> None:
+def _record_end(run: Run, result: object) -> None:
     """What ended the run early, if anything did, as an event; what nobody foresaw goes on as an exception."""
     if not isinstance(result, Exception):
         return
@@ -181,6 +184,18 @@ class Conductor:
             await self._steady_after(phase, following)
         await asyncio.gather(*self.heal_proofs)
 
+    async def stop_condition(self) -> bool:
+        """Return when a stop condition of the scenario is met, recorded; while none is, never."""
+        watches = [Watch(condition) for condition in self.run.scenario.abort_when]
+        while True:
+            for watch in watches:
+                why = watch.look(self._now(), self._windows_since(self._now() - LOOK_BACK_S))
+                if why is not None:
+                    self.run.log.add("stop_condition", condition=str(watch.condition), why=why)
+                    self.run.progress.say(f"stop condition met: {why}; taking everything back")
+                    return True
+            await asyncio.sleep(0.5)
+
     async def finish(self) -> None:
         """Step 7 of ``conduct``. Each part is tried whatever became of the others."""
         problems: list[str] = []
@@ -251,6 +266,9 @@ class Conductor:
         self.load = await LoadProcess.start(self.run.folder)
         priority.set_session(self.load.pid, priority.GENERATOR)
         await self.load.first_window()
+        assert self.writer is not None, "probes are started before the load"
+        probe = run_probe(GeneratorProbe(self.load.pid), self.writer, self.run.log)
+        self.probes.append(asyncio.create_task(probe))
         self.run.log.add("load_started", rate_per_s=scenario.load.rate)
 
     # ── phases ──

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from harness import expressions, sli
+from harness import expressions, sli, stop_conditions
 from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
 from harness.scenario import SLO, Phase, Scenario, short
@@ -200,7 +200,12 @@ def _sentence(error: Any) -> str:
 def _model_fields(location: Sequence[Any]) -> list[str]:
     """Every key of the scenario language: a typo is looked up among all of them."""
     models = [Scenario, *_models_below(Scenario)]
-    return sorted({name for model in models for name in model.model_fields})
+    return sorted({name for model in models for name in _keys(model)})
+
+
+def _keys(model: Any) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
 
 
 def _models_below(model: Any) -> Iterator[Any]:
@@ -216,6 +221,9 @@ def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[An
     yield from _timeline_problems(scenario)
     for i, phase in enumerate(scenario.phases):
         yield from _fault_problems(("phases", i), phase, topology)
+    for i, condition in enumerate(scenario.abort_when):
+        if problem := stop_conditions.problem(condition):
+            yield ("abort_when", i), f"abort_when: {problem}"
     for i, slo in enumerate(scenario.slos):
         for problem in slo_problems(scenario, slo):
             yield ("slos", i), f"SLO {slo.name!r}: {problem}"

@@ -140,6 +140,8 @@ def perform(job: Job) -> None:
     except Exception as error:
         job.bug = error  # told at the end: what was recorded until then is judged and shown first
     finally:
+        if not watchdog.alive:
+            log.add("watchdog_died")
         log.close()
 
 

@@ -123,9 +123,9 @@ class Event:
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven``
     / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
     {fault, phase, on, type, excuses, before, during, after, why}, ``steady_state`` {phase, reached, why},
-    ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``component_restarted`` {component},
-    ``component_ready`` {component, after_s} (it came back after the watchdog's heal), ``cleanup_problem`` {why},
-    ``interrupted`` {signal}, ``note`` {text}.
+    ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition``
+    {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after
+    the watchdog's heal), ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}.
     """
 
     t_s: float

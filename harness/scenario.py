@@ -139,6 +139,18 @@ class SLO(Strict):
     cohort: str | None = None
 
 
+class StopCondition(Strict):
+    """What must not go on: while ``sli`` meets ``objective`` for this long, the run is ended and healed."""
+
+    sli: str
+    objective: str
+    hold: Seconds = Field(alias="for")
+
+    def __str__(self) -> str:
+        """As one reads it."""
+        return f"{self.sli} {self.objective} for {self.hold:g} s"
+
+
 class Scenario(Strict):
     """One scenario file."""
 
@@ -147,6 +159,7 @@ class Scenario(Strict):
     load: LoadSpec
     phases: tuple[Phase, ...] = Field(min_length=1)
     slos: tuple[SLO, ...] = ()
+    abort_when: tuple[StopCondition, ...] = ()
 
     @classmethod
     def stored(cls, data: Any) -> Scenario:

@@ -19,6 +19,8 @@ EVERYTHING = "*"
 
 _LAG_SHARE = 0.05  # of the tightest latency objective
 _LAG_DEFAULT_MS = 40.0
+_CPU_MAX = 0.85  # of a core, by one process
+_CPU_BUSY_S = 3.0  # for longer than this
 _RATE_TOLERANCE = 0.01
 _GAP_MAX_S = 2.0
 _NOT_SENT_MAX = 0.01
@@ -90,6 +92,26 @@ def load_on_schedule(view: RunView) -> Iterator[Finding]:
         yield _good(name, why, **extra)
 
 
+def load_not_saturated(view: RunView) -> Iterator[Finding]:
+    """Did the generator have processor time to spare?"""
+    name = "load generator not saturated"
+    samples = view.metrics("load", "cpu_ratio")
+    if samples.empty:
+        yield _bad(name, "the load generator's use of the processor was not sampled", "load")
+        return
+    times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
+    longest, begun = 0.0, None
+    for t_s, value, before in zip(times[1:], values[1:], times, strict=False):
+        begun = (before if begun is None else begun) if value > _CPU_MAX else None
+        longest = max(longest, 0.0 if begun is None else t_s - begun)
+    extra = {"objective": f"≤ {_CPU_MAX:.0%} of a core", "measured": 100 * float(values.max()), "unit": "%"}
+    if longest > _CPU_BUSY_S:
+        why = f"it used more than {_CPU_MAX:.0%} of a core for {longest:.0f} s, up to {values.max():.0%}"
+        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+    else:
+        yield _good(name, f"it used up to {values.max():.0%} of a core", **extra)
+
+
 def load_at_rate(view: RunView) -> Iterator[Finding]:
     """Did the generator produce the arrivals that its schedule had?"""
     name = "load generator at rate"
@@ -135,6 +157,24 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
             yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
 
 
+def probes_alive(view: RunView) -> Iterator[Finding]:
+    """Did every probe measure whenever it was asked to?"""
+    crashed = [(str(e.data.get("probe")), str(e.data.get("why"))) for e in view.events("probe_error")]
+    if crashed:
+        probe, why = crashed[0]
+        yield _bad("probes", f"the probe {probe!r} crashed, so its samples have gaps: {why}", "metrics")
+    else:
+        yield _good("probes", "no probe crashed")
+
+
+def watchdog_alive(view: RunView) -> Iterator[Finding]:
+    """Was there somebody in the end who would have healed, had the harness been killed?"""
+    if view.events("watchdog_died"):
+        yield _bad("watchdog", "the watchdog died: a killed harness would have left its faults behind")
+    else:
+        yield _good("watchdog", "it watched until the run had ended")
+
+
 def faults_proven(view: RunView) -> Iterator[Finding]:
     """Did every fault have its effect, and was it gone afterwards?"""
     for phase in view.fault_phases:
@@ -173,9 +213,12 @@ _RULES = (
     events_readable,
     steady_state_first,
     load_on_schedule,
+    load_not_saturated,
     load_at_rate,
     all_sent,
     metrics_without_gaps,
+    probes_alive,
+    watchdog_alive,
     faults_proven,
     nobody_restarted,
 )

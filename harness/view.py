@@ -149,6 +149,8 @@ class RunView:
             return f"the run was interrupted ({event.data.get('signal', 'unknown signal')}) after {event.t_s:.1f} s"
         for event in self.events("aborted"):
             return f"the run ended early: {event.data.get('why', 'no reason given')}"
+        for event in self.events("stop_condition"):
+            return f"the run ended early: a stop condition was met after {event.t_s:.1f} s, {event.data.get('why')}"
         open_phases = [p.name for p in self.phases if not p.finished]
         if open_phases:
             return f"the run broke off in phase {open_phases[0]}"

@@ -276,6 +276,7 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
     for step in range(int((end + 4) * 5)):
         t_s = step / 5
         dead = every[0] + 1 <= t_s < every[1]
+        yield t_s, "load", "cpu_ratio", "", 0.2
         for n, replica in enumerate(REPLICAS, 1):
             done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
             yield t_s, replica, "up", "", 1.0

@@ -35,6 +35,7 @@ LAYERS = {
     "harness.loading": 2,  # it knows the parameters of every fault
     "harness.progress": 2,
     "harness.steady": 2,
+    "harness.stop_conditions": 2,
     "stack": 2,
     "harness.adapters": 1,
     "stack.topology": 0,

@@ -34,6 +34,7 @@ from tests.integration.simulated_stack import free_topology
 pytestmark = pytest.mark.timeout(300)  # the first test waits for the slowest lane
 
 ONE = ("warm-up", "baseline", "one-replica", "recovery-one")
+ALL = ("warm-up", "baseline", "all-replicas", "recovery-all")
 #: Enough of the drill for a defect that shows while one replica is bad.
 BRIEF = ("--set", "phases.one-replica.duration=8s", "--set", "phases.recovery-one.duration=2s", "--seed", "1")
 #: Enough load for many requests to meet that replica before it is out.
@@ -107,6 +108,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lane, Lane
         second.then("no_readiness_checks", "--defect", "no_readiness_checks", *BRIEF, phases=ONE)
         second.then("bypass_toxiproxy", "--defect", "bypass_toxiproxy", *BRIEF, phases=ONE)
         second.then("interrupted in baseline", "--defect", "bypass_toxiproxy", phases=ONE, during=interrupt_in_baseline)
+        second.then("stopped", "--set", "abort_when.0.for=2s", "--seed", "1", phases=ALL)
         yield first, second
 
 
@@ -189,6 +191,25 @@ def test_starved_generator_is_inconclusive(drills: dict[str, Future[Ended]]) -> 
     assert "the load generator was the bottleneck" in ended.verdict["reason"]
     assert ended.results("validity")["load generator on schedule"]["status"] == "INCONCLUSIVE"
     assert ended.results()["TTFT before"]["status"] == "INCONCLUSIVE"
+
+
+def test_stop_condition_ends_the_run_early_and_healed(drills: dict[str, Future[Ended]]) -> None:
+    """Most requests fail for longer than the scenario allows: exit 2 long before the fault's time is over, everything is
+    taken back, and the first line names the condition. The healthy drill has the same condition for a longer time.
+    """
+    ended = drills["stopped"].result()
+    assert ended.code == 2, ended
+    assert ended.out.splitlines()[0].startswith("run complete: the run ended early: a stop condition was met")
+    assert "error_ratio > 50 % for 2 s" in ended.verdict["reason"]
+    kinds = [event.kind for event in ended.folder.events()]
+    assert kinds.count("stop_condition") == 1
+    assert kinds.count("fault_healed") == kinds.count("fault_injected") == 4
+    assert "cleanup_problem" not in kinds
+    assert not any(event.data.get("phase") == "recovery-all" for event in ended.folder.events())
+    healthy = drills["healthy"].result().folder
+    assert healthy.plan()["scenario"]["abort_when"]
+    assert healthy.events()
+    assert not any(event.kind == "stop_condition" for event in healthy.events())
 
 
 @pytest.mark.parametrize("phase", ["baseline", "fault"])

@@ -58,6 +58,40 @@ MISTAKES = [
 ]  # fmt: skip
 
 
+#: Stop conditions that nobody could watch, and what is said of them.
+UNWATCHABLE = [
+    ('{sli: e2e_p95_ms, objective: "> 9 s", for: 10s}', "'e2e_p95_ms' is not known while a run goes on"),
+    ('{sli: error_ratio, objective: "> 50 ms", for: 10s}', "error_ratio is measured in %, '> 50 ms' in ms"),
+    ('{sli: error_ratio, objective: "50 %", for: 10s}', "must begin with one of <=, >=, <, >"),
+    ('{sli: ttft_p95_ms, objective: "> 3 * baseline.ttft_p95_ms", for: 10s}', "only numbers are known"),
+    ('{sli: error_ratio, objective: "> 50 %", for: 0s}', "it would be met at once"),
+    ('{sli: error_ratio, objective: "> 50 %"}', "the key 'abort_when.0.for' is missing"),
+    ('{sli: error_ratio, objective: "> 50 %", fr: 10s}', "did you mean 'for'?"),
+    ('{sli: error_ratio, objective: "> 50 %", for: 10}', "expected a duration with its unit"),
+]
+
+
+@pytest.mark.parametrize(("condition", "says"), UNWATCHABLE)
+def test_a_stop_condition_that_cannot_be_watched_is_refused(tmp_path: Path, condition: str, says: str) -> None:
+    """Before anything starts, with the line that it stands on and what could be watched instead."""
+    good = SHIPPED[0].read_text().rstrip() + "\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(good + f"abort_when:\n  - {condition}\n")
+    with pytest.raises(ScenarioError) as caught:
+        loading.load(path)
+    assert says in str(caught.value)
+    assert (caught.value.line or 0) > len(good.splitlines())
+
+
+def test_a_stop_condition_is_data(tmp_path: Path) -> None:
+    """What stands in the file is what is watched."""
+    path = tmp_path / "mine.yaml"
+    condition = '{sli: error_ratio, objective: "> 50 %", for: 10s}'
+    path.write_text(SHIPPED[0].read_text().rstrip() + f"\nabort_when:\n  - {condition}\n")
+    (found,) = loading.load(path).abort_when
+    assert (found.sli, found.objective, found.hold) == ("error_ratio", "> 50 %", 10.0)
+
+
 @pytest.mark.parametrize(("find", "put", "says"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
 def test_a_mistake_gets_one_line_with_its_place(tmp_path: Path, find: str, put: str, says: str) -> None:
     """The message names the file, the line of the mistake, and what was expected."""

@@ -33,6 +33,11 @@ def _abort(run: Run) -> None:
     run.events.append({"t_s": 50.0, "kind": "aborted", "why": "a link does not work before the fault"})
 
 
+def _stop_condition(run: Run) -> None:
+    why = "error_ratio > 50 % for 10 s: error_ratio was 84 %"
+    run.events.append({"t_s": 50.0, "kind": "stop_condition", "condition": "error_ratio > 50 % for 10 s", "why": why})
+
+
 def _never_steady(run: Run) -> None:
     event = next(e for e in run.events if e["kind"] == "steady_state")
     event |= {"reached": False, "why": "3 of 40 requests failed"}
@@ -44,6 +49,22 @@ def _late(run: Run) -> None:
 
 def _slow_generator(run: Run) -> None:
     run.summary["achieved_rate_per_s"] = 3.9
+
+
+def _busy_generator(run: Run) -> None:
+    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
+
+
+def _generator_not_sampled(run: Run) -> None:
+    run.metrics = run.metrics[run.metrics["component"].ne("load")]
+
+
+def _probe_crashes(run: Run) -> None:
+    run.events.append({"t_s": 33.0, "kind": "probe_error", "probe": "dns", "why": "ValueError: no address"})
+
+
+def _watchdog_dies(run: Run) -> None:
+    run.events.append({"t_s": 133.0, "kind": "watchdog_died"})
 
 
 def _unsent(run: Run) -> None:
@@ -89,10 +110,15 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_drop_phase_end, "run complete", "*"),
     (_interrupt, "run complete", "*"),
     (_abort, "run complete", "*"),
+    (_stop_condition, "run complete", "*"),
     (_never_steady, "steady state before the first fault", "*"),
     (_late, "load generator on schedule", "load"),
     (_slow_generator, "load generator at rate", "load"),
+    (_busy_generator, "load generator not saturated", "load"),
+    (_generator_not_sampled, "load generator not saturated", "load"),
     (_unsent, "requests sent", "load"),
+    (_probe_crashes, "probes", "metrics"),
+    (_watchdog_dies, "watchdog", ""),
     (_gap, "metrics of gateway-b", "metrics"),
     (_unanswered, "metrics of replica-1", "metrics"),
     (_no_effect, "fault in one-replica", "fault:one-replica"),
@@ -122,6 +148,21 @@ def test_finding_spoils_what_depends_on_it(
         assert not dependent or got[check.name] is Status.INCONCLUSIVE, check.name
         if not dependent and check.name not in SAFETY:
             assert got[check.name] is Status.PASS, check.name
+
+
+def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
+    """Two seconds on a whole core happen; what counts is that it lasts."""
+    run = runs.healthy()
+    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 42), "value"] = 1.0
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.PASS, verdict.reason
+
+
+def test_every_rule_has_a_defect(tmp_path: Path) -> None:
+    """No question about the run itself lands without the run that is refused for it, each with its own sentence."""
+    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    asked = {result.name.split(" of ")[0].split(" in ")[0] for result in verdict.validity}
+    assert asked == {finding.split(" of ")[0].split(" in ")[0] for _, finding, _ in FINDINGS}
 
 
 def test_bypassed_proxy_says_no_effect(tmp_path: Path) -> None:
