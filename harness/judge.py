@@ -18,7 +18,7 @@ from harness import slo, validity
 from harness.checks import conservation, counters_agree, no_silent_truncation, nothing_left_injected
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
-from harness.record import RunFolder
+from harness.record import RunFolder, schema_problem
 from harness.scenario import SLO
 from harness.validity import EVERYTHING, Finding
 from harness.verdict import CheckResult, Status, Verdict, worst
@@ -51,17 +51,20 @@ def checks(drill: Drill) -> tuple[Check, ...]:
 
 def write(folder: RunFolder, verdict: Verdict) -> None:
     """Write verdict.json."""
-    data = _plain({"schema": VERDICT_SCHEMA, "exit_code": verdict.status.exit_code, **dataclasses.asdict(verdict)})
-    folder.write_json("verdict.json", data)
+    folder.write_json("verdict.json", as_data(verdict))
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as verdict.json holds it (docs/verdict.md, harness/verdict.schema.json)."""
+    whole = {"schema": VERDICT_SCHEMA, "exit_code": verdict.status.exit_code, **dataclasses.asdict(verdict)}
+    return {key: _plain(value) for key, value in whole.items()}
 
 
 def read(folder: RunFolder) -> Verdict:
     """The verdict as stored. RunFolderError when it is missing, broken or of another version."""
     data = folder.read_json("verdict.json")
-    if data.get("schema") != VERDICT_SCHEMA:
-        raise RunFolderError(
-            f"{folder.path / 'verdict.json'}: found schema {data.get('schema')!r}, this version reads {VERDICT_SCHEMA}"
-        )
+    if problem := schema_problem(data, VERDICT_SCHEMA):
+        raise RunFolderError(f"{folder.path / 'verdict.json'}: {problem}")
     try:
         return Verdict(
             Status(data["status"]),

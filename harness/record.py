@@ -161,10 +161,8 @@ class RunFolder:
     def plan(self) -> dict[str, Any]:
         """plan.json. RunFolderError when missing, broken or of another schema version."""
         plan = self.read_json("plan.json")
-        if plan.get("schema") != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{self.path / 'plan.json'}: found schema {plan.get('schema')!r}, this version reads {SCHEMA_VERSION}"
-            )
+        if problem := schema_problem(plan, SCHEMA_VERSION):
+            raise RunFolderError(f"{self.path / 'plan.json'}: {problem}")
         if missing := [key for key in PLAN_KEYS if key not in plan]:
             raise RunFolderError(f"{self.path / 'plan.json'}: {', '.join(missing)} is missing")
         for key, kind in PLAN_KEYS.items():
@@ -230,6 +228,16 @@ def _event(line: bytes) -> Event | None:
     if not isinstance(t_s, int | float) or not math.isfinite(t_s) or not isinstance(kind, str):
         return None
     return Event(t_s, kind, raw)
+
+
+def schema_problem(data: dict[str, Any], known: int) -> str | None:
+    """Why this version cannot read ``data``; None when it can."""
+    found = data.get("schema")
+    if found == known:
+        return None
+    newer = isinstance(found, int) and found > known
+    hint = "; it was written by a newer Drillyard, which can read it" if newer else ""
+    return f"found schema {found!r}, this version reads {known}{hint}"
 
 
 class EventLog:

@@ -164,7 +164,8 @@ def _restarted(view: RunView, replica: str) -> bool:
 
 
 def _ordered(view: RunView, replica: str) -> bool:
-    return any(event.data.get("on") == replica for event in view.events("fault_injected"))
+    orders = [event.data for event in view.events("fault_injecting") if event.data.get("on") == replica]
+    return any("restarts" in order.get("excuses", ()) for order in orders)
 
 
 # ── what the harness and the exporter asked for ──

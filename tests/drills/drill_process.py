@@ -20,6 +20,7 @@ import yaml
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.record import RunFolder
 from stack.topology import Topology
+from tests.unit.judge.verdicts import complaints
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHORT = CHECKOUT / "tests" / "drills" / "short.yaml"
@@ -51,8 +52,10 @@ class Ended:
 
     @property
     def verdict(self) -> dict[str, Any]:
-        """verdict.json."""
-        return self.folder.read_json("verdict.json")
+        """verdict.json, as its schema promises it."""
+        found = self.folder.read_json("verdict.json")
+        assert complaints(found) == []
+        return found
 
     def results(self, part: str = "checks") -> dict[str, dict[str, Any]]:
         """Checks (or ``validity`` findings) by name."""

@@ -194,8 +194,8 @@ def test_starved_generator_is_inconclusive(drills: dict[str, Future[Ended]]) -> 
 
 
 def test_stop_condition_ends_the_run_early_and_healed(drills: dict[str, Future[Ended]]) -> None:
-    """Most requests fail for longer than the scenario allows: exit 2 long before the fault's time is over, everything is
-    taken back, and the first line names the condition. The healthy drill has the same condition for a longer time.
+    """Most requests fail for longer than the scenario allows: exit 2 before the fault's time is over, all is healed,
+    and the first line names the condition. The healthy drill has the same condition for a longer time.
     """
     ended = drills["stopped"].result()
     assert ended.code == 2, ended

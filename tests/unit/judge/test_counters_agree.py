@@ -176,14 +176,15 @@ def test_a_restart_leaves_that_replica_open(restart: Any, run: Run, tmp_path: Pa
 def test_a_restart_that_a_fault_ordered_leaves_the_others_judged(run: Run, tmp_path: Path) -> None:
     """What a drill does on purpose is said, and no reason to judge nothing; without any other replica it is."""
     _restarts(run)
-    run.events.append({"t_s": 39.0, "kind": "fault_injected", "phase": "one-replica", "on": "replica-1", "fault": "x"})
+    order = {"t_s": 39.0, "kind": "fault_injecting", "phase": "one-replica", "excuses": ["restarts"], "fault": "x"}
+    run.events.append({**order, "on": "replica-1"})
     result = judged(run, tmp_path)
     assert result.status is Status.PASS
     assert "replica-1 cannot be compared" in result.why
     assert result.details["replica-1"]["status"] is Status.INCONCLUSIVE
     for name in ("replica-1", "replica-2"):
         run.events.append({"t_s": 39.0, "kind": "component_restarted", "component": name})
-    run.events.append({"t_s": 39.0, "kind": "fault_injected", "phase": "one-replica", "on": "replica-2", "fault": "y"})
+    run.events.append({**order, "on": "replica-2"})
     assert judged(run, tmp_path).status is Status.INCONCLUSIVE
 
 

@@ -1,0 +1,25 @@
+"""Every verdict that these tests make is held against the promise about verdict.json."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness import judge
+from tests.unit.judge.verdicts import complaints
+
+
+@pytest.fixture(autouse=True)
+def promised_format(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many verdicts were made, each of which keeps to harness/verdict.schema.json."""
+    plainly, made = judge.judge, list[int]()
+
+    def checked(*arguments: object) -> object:
+        verdict = plainly(*arguments)  # type: ignore[arg-type]
+        made.append(1)
+        assert complaints(json.loads(json.dumps(judge.as_data(verdict)))) == []
+        return verdict
+
+    monkeypatch.setattr(judge, "judge", checked)
+    return made

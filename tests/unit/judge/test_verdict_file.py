@@ -1,0 +1,128 @@
+"""verdict.json: a pure function of the run folder, in a format that is promised, for old runs as well."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import cli, drill, judge
+from harness.record import RunFolder
+from harness.verdict import Status
+from tests import runs
+from tests.unit.judge import mutants
+from tests.unit.judge.verdicts import complaints
+
+#: A run as version 0.1.0 stored it, with the verdict that it got then.
+OLD = Path(__file__).resolve().parents[2] / "fixtures" / "runs" / "v1"
+
+
+def contents(path: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below ``path``: its bytes, and when it was written."""
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+
+
+def test_judging_reads_and_writes_nothing(tmp_path: Path) -> None:
+    """Not one byte of the run folder changes but by writing the verdict, and that changes verdict.json only."""
+    folder = runs.healthy_run(tmp_path / "run")
+    before = contents(tmp_path)
+    verdict = judge.judge(folder, drill.load("timeout-spike"))
+    assert contents(tmp_path) == before
+    judge.write(folder, verdict)
+    after = contents(tmp_path)
+    assert after.pop("run/verdict.json")
+    assert after == before
+
+
+def test_other_processes_judge_the_same_bytes(tmp_path: Path) -> None:
+    """Whatever Python's hash seed is, and wherever the folder lies."""
+    run = runs.healthy()
+    mutants.html_error(run)
+    mutants.slow_recovery_one(run)
+    run.recount()
+    written = []
+    for seed in ("1", "2"):
+        folder = run.write(tmp_path / seed)
+        program = (
+            "import sys; from pathlib import Path;"
+            "from harness import drill, judge; from harness.record import RunFolder;"
+            "folder = RunFolder(Path(sys.argv[1]));"
+            "judge.write(folder, judge.judge(folder, drill.load('timeout-spike')))"
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", program, folder.path], cwd=drill.ROOT, env=environment, check=True)
+        written.append((folder.path / "verdict.json").read_bytes())
+    assert written[0] == written[1]
+    assert json.loads(written[0])["status"] == "FAIL"
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_of_a_result_is_in_the_schema(status: Status, tmp_path: Path) -> None:
+    """A check can end in no way that the schema does not know."""
+    verdict = judge.as_data(judge.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
+    verdict["checks"][0]["status"] = status.value
+    assert complaints(verdict) == []
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"schema": 2},
+        {"status": "GREEN"},
+        {"status": "FAIL"},  # with the exit code of PASS
+        {"reason": ""},
+        {"checks": [{"name": "x", "status": "PASS"}]},
+        {"surprise": 1},
+    ],
+)
+def test_the_schema_refuses_what_is_no_verdict(broken: dict[str, Any], tmp_path: Path) -> None:
+    """A schema that accepts everything would promise nothing."""
+    verdict = judge.as_data(judge.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
+    assert complaints(verdict) == []
+    assert complaints({**verdict, **broken}) != []
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, but for the last digits of floats."""
+    if isinstance(one, float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def test_an_old_run_is_judged_as_it_was_then(tmp_path: Path) -> None:
+    """The stored run gets the verdict that it got when it was made; what is asked since then may come on top."""
+    shutil.copytree(OLD, tmp_path / "run")
+    then = json.loads((tmp_path / "run" / "verdict.json").read_text())
+    assert complaints(then) == []
+    folder = RunFolder(tmp_path / "run")
+    now = judge.as_data(judge.judge(folder, drill.load(folder.plan()["drill"])))
+    assert (now["status"], now["exit_code"], now["reason"]) == (then["status"], then["exit_code"], then["reason"])
+    for part in ("validity", "checks"):
+        found = {result["name"]: result for result in now[part]}
+        for result in then[part]:
+            assert _same(result, found.get(result["name"])), (result, found.get(result["name"]))
+    assert sum(file.stat().st_size for file in OLD.iterdir()) < 300_000
+
+
+@pytest.mark.parametrize("name", ["plan.json", "verdict.json"])
+def test_a_newer_schema_is_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of a later version is refused with what was found, what can be read, and what to do."""
+    shutil.copytree(OLD, tmp_path / "run")
+    path = tmp_path / "run" / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    assert cli.main(["judge" if name == "plan.json" else "report", str(tmp_path / "run")]) == 64
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{name}: found schema 2, this version reads 1; it was written by a newer Drillyard" in said
