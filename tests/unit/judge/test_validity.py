@@ -38,6 +38,10 @@ def _stop_condition(run: Run) -> None:
     run.events.append({"t_s": 50.0, "kind": "stop_condition", "condition": "error_ratio > 50 % for 10 s", "why": why})
 
 
+def _event_without_time(run: Run) -> None:
+    run.events.insert(3, {"kind": "note", "text": "when?"})
+
+
 def _never_steady(run: Run) -> None:
     event = next(e for e in run.events if e["kind"] == "steady_state")
     event |= {"reached": False, "why": "3 of 40 requests failed"}
@@ -111,6 +115,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_interrupt, "run complete", "*"),
     (_abort, "run complete", "*"),
     (_stop_condition, "run complete", "*"),
+    (_event_without_time, "events readable", "*"),
     (_never_steady, "steady state before the first fault", "*"),
     (_late, "load generator on schedule", "load"),
     (_slow_generator, "load generator at rate", "load"),
