@@ -23,8 +23,9 @@ class Check:
     """An invariant, judged from a stored run.
 
     ``needs`` names what has to be valid before the value may be compared: ``"load"`` (the generator kept its
-    schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven). ``safety`` checks may FAIL even
-    in an invalid run.
+    schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
+    ``"gateways"``, ``"replicas"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where that is not
+    so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
     """
 
     name: str
@@ -33,10 +34,22 @@ class Check:
     needs: frozenset[str] = frozenset()
     safety: bool = False
 
+    def lacks(self, phases: frozenset[str]) -> str | None:
+        """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
+        if roles := sorted(self.needs & {"gateways", "replicas"}):
+            return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
+        named = {need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:"))}
+        missing = sorted(named - phases)
+        return f"it needs the phase {missing[0]}, which this runtime's scenario does not have" if missing else None
+
 
 @dataclass(frozen=True)
 class Drill:
-    """Everything about a drill that is no data. ``scenario`` is a file stem in scenarios/."""
+    """Everything about a drill that is no data.
+
+    ``scenario`` is a file stem in scenarios/; a runtime may have one of its own, ``<scenario>.<runtime>.yaml``, and
+    ``external`` are the checks that speak of the phases of that for external targets.
+    """
 
     name: str
     title: str
@@ -45,6 +58,7 @@ class Drill:
     checks: tuple[Check, ...]
     runbook: str  # what to do when it is red, markdown
     briefing: str  # the symptoms only, for a game day
+    external: tuple[Check, ...] = ()
 
 
 def names() -> list[str]:

@@ -1,9 +1,10 @@
 """The judge: a pure function from a run folder to a verdict. Judging again gives the same bytes.
 
 1. *Validity first*: what could this run not measure? Each finding names what it spoils.
-2. Every check and every SLO. One whose ``needs`` are spoiled is INCONCLUSIVE before its value is compared, unless
-   it is a safety check, which may FAIL even then. One that crashes is INCONCLUSIVE with the exception's text.
-3. The worst wins: FAIL > INCONCLUSIVE > PASS.
+2. Every check and every SLO. One that needs what an external target does not have is SKIPPED. One whose ``needs`` are
+   spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then. One
+   that crashes is INCONCLUSIVE with the exception's text.
+3. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
     findings = validity.findings(view)
-    results = [_judged(check, view, findings) for check in (*checks(drill), *_slo_checks(view))]
+    asked = (*checks(drill, external=view.target is not None), *_slo_checks(view))
+    results = [_judged(check, view, findings) for check in asked]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     return Verdict(status, _reason(status, findings, results), tuple(f.result for f in findings), tuple(results))
 
 
-def checks(drill: Drill) -> tuple[Check, ...]:
-    """What every run is asked, and what this drill asks."""
-    return (*INVARIANTS, *drill.checks)
+def checks(drill: Drill, external: bool = False) -> tuple[Check, ...]:
+    """What every run is asked, and what this drill asks; of an external target something more."""
+    return (*INVARIANTS, *drill.checks, *(drill.external if external else ()))
 
 
 def write(folder: RunFolder, verdict: Verdict) -> None:
@@ -88,6 +90,9 @@ def _slo_checks(view: RunView) -> list[Check]:
 
 
 def _judged(check: Check, view: RunView, findings: tuple[Finding, ...]) -> CheckResult:
+    why = check.lacks(frozenset(p["name"] for p in view.planned_phases)) if view.target else None
+    if why is not None:
+        return CheckResult(check.name, Status.SKIPPED, f"skipped: {why}")
     spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
     if spoiled and not check.safety:
         return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {spoiled[0].result.why}")
@@ -107,11 +112,20 @@ def _reason(status: Status, findings: tuple[Finding, ...], results: list[CheckRe
         return f"all {len(results)} checks passed"
     invalid = [] if status is Status.FAIL else [f.result for f in findings if f.result.status is status]
     red = [*invalid, *(r for r in results if r.status is status)]
+    skipped = _skipped(results)
     if not red:
-        return "nothing was judged"
+        return skipped or "nothing was judged"
     # What made the run invalid is named alone: the checks that it spoiled only repeat it.
     more = "" if invalid or len(red) == 1 else f" (and {len(red) - 1} more)"
-    return f"{red[0].name}: {red[0].why}{more}"
+    return f"{red[0].name}: {red[0].why}{more}" + (f"; {skipped}" if skipped else "")
+
+
+def _skipped(results: list[CheckResult]) -> str:
+    """How many checks passed and how many were skipped, for the reason; "" when none was."""
+    skipped = [r for r in results if r.status is Status.SKIPPED]
+    passed = sum(r.status is Status.PASS for r in results)
+    why = "this run is of an external target, and they need gateways, replicas or links of Drillyard's own"
+    return f"{passed} checks passed, {len(skipped)} were skipped because {why}" if skipped else ""
 
 
 def _result(data: dict[str, Any]) -> CheckResult:

@@ -12,7 +12,6 @@ from harness import expressions
 from harness.record import Event
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
-from stack.topology import GATEWAYS, REPLICAS
 
 #: In ``Finding.spoils``: all checks but those for safety.
 EVERYTHING = "*"
@@ -140,13 +139,13 @@ def all_sent(view: RunView) -> Iterator[Finding]:
 
 
 def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
-    """Was every gateway and replica sampled all the time?"""
+    """Was every gateway and replica sampled all the time? An external target only if it shows its metrics."""
     if not view.phases:
         yield _bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
         return
     begin = view.phases[0].start_s
     end = max(p.end_s if p.end_s is not None else p.start_s for p in view.phases)
-    for component in (*REPLICAS, *GATEWAYS):
+    for component in view.scraped:
         gap, at = _largest_gap(view, component, begin, end)
         name = f"metrics of {component}"
         extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}

@@ -1,4 +1,4 @@
-"""PASS, FAIL, INCONCLUSIVE, and how they are merged: the worst wins, FAIL > INCONCLUSIVE > PASS."""
+"""PASS, FAIL, INCONCLUSIVE, and how they are merged: the worst wins, FAIL > INCONCLUSIVE (SKIPPED) > PASS."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """Outcome of a check or of a whole run."""
+    """Outcome of a check or of a whole run. SKIPPED is a check's only: one that this runtime cannot answer."""
 
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
+    SKIPPED = "SKIPPED"
 
     @property
     def exit_code(self) -> int:
         """What the process ends with."""
-        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}[self.value]
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2, "SKIPPED": 2}[self.value]
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """FAIL if any failed, else INCONCLUSIVE if any is, else PASS. Nothing at all proves nothing: INCONCLUSIVE."""
+    """FAIL if any failed, PASS if all passed, else INCONCLUSIVE: what was skipped or never asked proves nothing."""
     seen = set(statuses)
-    for status in (Status.FAIL, Status.INCONCLUSIVE, Status.PASS):
-        if status in seen:
-            return status
-    return Status.INCONCLUSIVE
+    if Status.FAIL in seen:
+        return Status.FAIL
+    return Status.PASS if seen == {Status.PASS} else Status.INCONCLUSIVE
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
 from harness.record import Event, RunFolder
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
+from stack.topology import GATEWAYS, REPLICAS
 
 
 class RunView:
@@ -43,6 +44,20 @@ class RunView:
     def planned_phases(self) -> tuple[dict[str, Any], ...]:
         """Phases of the scenario as data: name, kind, duration in seconds, faults."""
         return tuple(self.scenario.model_dump(mode="json")["phases"])
+
+    @cached_property
+    def target(self) -> dict[str, Any] | None:
+        """The service that was drilled, as data, when Drillyard had not started it (``stack.topology.Target``)."""
+        topology = self.plan.get("topology")
+        target = topology.get("target") if isinstance(topology, dict) else None
+        return target if isinstance(target, dict) else None
+
+    @cached_property
+    def scraped(self) -> tuple[str, ...]:
+        """Components whose own metrics the run depended on."""
+        if self.target is None:
+            return (*REPLICAS, *GATEWAYS)
+        return ("target",) if self.target.get("metrics") else ()
 
     @cached_property
     def slos(self) -> tuple[SLO, ...]:

@@ -1,4 +1,4 @@
-"""The verdict as JUnit XML: a check is a test case; INCONCLUSIVE is an ``error``, FAIL a ``failure``."""
+"""The verdict as JUnit XML: a check is a case; INCONCLUSIVE an ``error``, FAIL a ``failure``, SKIPPED ``skipped``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.view import RunView
 
 #: Characters that XML 1.0 cannot hold, not even escaped; servers put them into answers all the same.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_TAGS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "error"}
+_TAGS = {Status.FAIL: "failure", Status.INCONCLUSIVE: "error", Status.SKIPPED: "skipped"}
 
 
 def render(view: RunView, verdict: Verdict) -> str:
@@ -24,6 +24,7 @@ def render(view: RunView, verdict: Verdict) -> str:
         tests=str(len(cases)),
         failures=str(statuses.count(Status.FAIL)),
         errors=str(statuses.count(Status.INCONCLUSIVE)),
+        skipped=str(statuses.count(Status.SKIPPED)),
         timestamp=str(view.plan["anchor"].get("wall", "")),
     )
     for kind, check in cases:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from markupsafe import Markup
 
-STATUS_WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE"}
+STATUS_WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE", "SKIPPED": "SKIPPED"}
 
 
 def every() -> list[ModuleType]:
@@ -45,5 +45,5 @@ def number(value: float, unit: str = "") -> str:
 
 
 def badge(status: str) -> Markup:
-    """PASS, FAIL or INCONCLUSIVE as a coloured word (a word, so that colour is not needed)."""
+    """PASS, FAIL, INCONCLUSIVE or SKIPPED as a coloured word (a word, so that colour is not needed)."""
     return Markup(f'<span class="badge {status.lower()}">{STATUS_WORDS[status]}</span>')

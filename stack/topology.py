@@ -7,6 +7,8 @@ reached by its name instead; ``Topology.seen_by_components`` says which of the t
 
 Names: gateways ``gateway-a|b``, replicas ``replica-1|2``, links ``client-to-gateway-a``,
 ``gateway-a-to-replica-1``: a link is one toxiproxy proxy.
+
+With a ``target`` the service is somebody else's: toxiproxy is the only component, ``client-to-target`` the only link.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 SERVICE_NAME = "llm.drillyard.test"
 SERVICE_PORT = 8080
@@ -56,7 +59,7 @@ class Link:
 
     name: str
     source: str  # "client" or a gateway
-    target: str  # a gateway or a replica
+    target: str  # a gateway or a replica; "target" for the service that is not ours
     listen_address: str  # host side
     listen_port: int  # host side
     inside_port: int  # the port on which toxiproxy listens inside its container
@@ -88,17 +91,57 @@ class GatewayPolicy:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """Where a service of somebody else's answers. ``address`` is what ``host`` resolved to, once; "" while unknown."""
+
+    scheme: str  # http | https
+    host: str
+    port: int
+    path: str = ""  # what stands before /v1/…, without a slash at its end
+    address: str = ""
+
+    @property
+    def authority(self) -> str:
+        """The Host header: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def pinned(self) -> str:
+        """Address and port to connect to."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service that Drillyard did not start. ``api_key_env`` names the variable that holds the key; never the key."""
+
+    service: Endpoint
+    api_key_env: str | None = None
+    model: str | None = None  # None: the first that it lists
+    metrics: Endpoint | None = None  # vLLM's metrics page, if it may be read
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Target:
+        """The target that ``dataclasses.asdict`` made this of."""
+        metrics = data["metrics"]
+        endpoints = {"service": Endpoint(**data["service"]), "metrics": Endpoint(**metrics) if metrics else None}
+        return cls(**{**data, **endpoints})
+
+
+@dataclass(frozen=True)
 class Topology:
     """The whole stack of one instance."""
 
     instance: int = 0
-    runtime: str = "process"  # process | docker
-    engine: str = "vllm"  # vllm | sim
+    runtime: str = "process"  # process | docker | external
+    engine: str = "vllm"  # vllm | sim; "external" where the service is not ours
     models: Mapping[str, str] = field(default_factory=dict)  # replica -> model name (v1, …), path or hub id
     gateway_policy: GatewayPolicy = field(default_factory=GatewayPolicy)
     defects: frozenset[str] = frozenset()
     kv_cache_bytes: int = 64 * 1024 * 1024
     max_model_len: int = 2048
+    target: Target | None = None  # the external runtime's
 
     def host(self, last: int) -> str:
         """The loopback address with that last byte in this instance's range."""
@@ -107,6 +150,8 @@ class Topology:
     @property
     def components(self) -> tuple[Component, ...]:
         """All components, dependencies first."""
+        if self.target is not None:
+            return (self._toxiproxy(),)
         replicas = tuple(
             Component(
                 name,
@@ -117,15 +162,6 @@ class Topology:
                 readiness_path="/v1/models",
             )
             for i, name in enumerate(REPLICAS, 1)
-        )
-        links = {link.name: link.listen_port for link in self.links if link.source != "client"}
-        toxiproxy = Component(
-            "toxiproxy",
-            "toxiproxy",
-            self.host(5),
-            {"api": 8474, **links},
-            liveness_path="/version",
-            probe_port="api",
         )
         gateways = tuple(
             Component(
@@ -166,11 +202,24 @@ class Topology:
             liveness_path="/-/healthy",
             readiness_path="/-/ready",
         )
-        return (*replicas, toxiproxy, *gateways, dns, exporter, alertmanager, prometheus)
+        return (*replicas, self._toxiproxy(), *gateways, dns, exporter, alertmanager, prometheus)
+
+    def _toxiproxy(self) -> Component:
+        links = {link.name: link.listen_port for link in self.links if link.source != "client"}
+        return Component(
+            "toxiproxy",
+            "toxiproxy",
+            self.host(5),
+            {"api": 8474, **links},
+            liveness_path="/version",
+            probe_port="api",
+        )
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """One link per edge: client to each gateway, each gateway to each replica."""
+        """One link per edge: client to each gateway, each gateway to each replica; or client to the target."""
+        if self.target is not None:
+            return (Link("client-to-target", "client", "target", self.host(111), SERVICE_PORT, 20001),)
         client = tuple(
             Link(f"client-to-{gw}", "client", gw, self.host(110 + i), SERVICE_PORT, 20000 + i)
             for i, gw in enumerate(GATEWAYS, 1)

@@ -18,7 +18,7 @@ def check(phase: str, at_most_percent: float = 1.0) -> Check:
     done. Streams that had begun are left out: nobody can repeat those for the user.
     """
     question = f"Do the gateways keep the fault in {phase} from their clients by trying elsewhere?"
-    needs = frozenset({"load", f"fault:{phase}"})
+    needs = frozenset({"load", "gateways", f"fault:{phase}"})
     return Check(_name(phase), question, lambda view: _run(view, phase, at_most_percent), needs)
 
 

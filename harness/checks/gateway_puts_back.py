@@ -11,7 +11,7 @@ from stack.topology import GATEWAYS
 def check(replica: str, phase: str, within_s: float) -> Check:
     """Whether every gateway has ``replica`` back in rotation within ``within_s`` of the heal of ``phase``."""
     question = f"Do the gateways use {replica} again within {within_s:g} s of healing {phase}?"
-    needs = frozenset({"metrics", f"fault:{phase}"})
+    needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
     return Check(_name(replica, phase), question, lambda v: _run(v, replica, phase, within_s), needs)
 
 

@@ -15,7 +15,8 @@ AVAILABILITY_MIN = 99.0
 def check(phase: str) -> Check:
     """Whether the steady state was reached at the end of ``phase``."""
     question = f"Was the service in its steady state at the end of {phase}?"
-    return Check(f"steady state in {phase}", question, lambda view: _run(view, phase), frozenset({"load"}))
+    needs = frozenset({"load", f"phase:{phase}"})
+    return Check(f"steady state in {phase}", question, lambda view: _run(view, phase), needs)
 
 
 def _run(view: RunView, phase: str) -> CheckResult:

@@ -13,7 +13,7 @@ from stack.topology import GATEWAYS, REPLICAS
 def check(phase: str) -> Check:
     """Whether upstream sessions per client attempt stay within 1 + the gateways' retries in ``phase``."""
     question = f"Do the gateways keep their own retries bounded in {phase}?"
-    needs = frozenset({"load", "metrics", f"fault:{phase}"})
+    needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
     return Check(f"upstream amplification in {phase}", question, lambda view: _run(view, phase), needs)
 
 

@@ -12,8 +12,8 @@ ORDER, TITLE = 10, "Checks"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """All checks, red ones first, in the order of the drill otherwise."""
-    rank = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
+    """All checks, red ones first, skipped ones last, in the order of the drill otherwise."""
+    rank = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2, "SKIPPED": 3}
     ordered = sorted(verdict.checks, key=lambda check: rank[check.status])
     head = ("verdict", "check", "phase", "objective", "measured", "margin", "n", "why")
     return table(head, [_row(check) for check in ordered], css="checks")

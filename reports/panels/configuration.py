@@ -23,6 +23,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         ("seed", plan["seed"]),
         ("runtime", f"{plan['runtime']} — {plan.get('runtime_why', '')}"),
         ("engine", plan["engine"]),
+        *((("target", plan["guard"]),) if view.target else ()),
         ("instance", plan["instance"]),
         ("commit", commit),
         *((name, version) for name, version in sorted(plan.get("versions", {}).items())),

@@ -1,0 +1,124 @@
+"""Who may be touched: what this checkout started, and besides that only what its owner has named.
+
+The stacks of the process and docker runtimes prove themselves by the instance id in their state file (stack/state.py).
+Anything else, a loopback address or a container with our labels included (a tunnel makes production look local), is a
+target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from harness.errors import UsageError
+from stack.topology import Endpoint, Target
+
+OPTION = "--i-own-this-target"
+#: The address of a host, for a port. UsageError when it has none.
+Resolve = Callable[[str, int], str]
+
+_HOST = re.compile(r"[a-z0-9._:-]+")
+_PATH = re.compile(r"[!-~]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True)
+class External:
+    """What the user said about a service that Drillyard did not start."""
+
+    url: str | None = None
+    owned: tuple[str, ...] = ()
+    api_key_env: str | None = None
+    metrics_url: str | None = None
+    model: str | None = None
+
+
+def address_of(host: str, port: int) -> str:
+    """The address that the system's resolver gives, IPv4 if there is one. UsageError when there is none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"the target {host!r} cannot be resolved: {error}") from None
+    return str(min(found, key=lambda one: one[0] != socket.AF_INET)[4][0])
+
+
+def unresolved(host: str, port: int) -> str:
+    """For a plan that asks nobody: no address yet."""
+    return ""
+
+
+def admit(said: External, resolve: Resolve = address_of) -> Target:
+    """The target that the user has and owns, each host resolved once. UsageError, before anything is asked, if not."""
+    if not said.url:
+        raise UsageError("RUNTIME=external drills an endpoint that you name: TARGET=https://HOST (or --target)")
+    service = _endpoint("TARGET", said.url)
+    metrics = _endpoint("METRICS_URL", said.metrics_url) if said.metrics_url else None
+    _require_owned([e for e in (service, metrics) if e is not None], said.owned)
+    _require_key(said.api_key_env)
+    addresses: dict[str, str] = {}
+    for endpoint in (service, metrics):
+        if endpoint is not None and endpoint.host not in addresses:
+            addresses[endpoint.host] = resolve(endpoint.host, endpoint.port)
+    return Target(
+        service=_pinned(service, addresses, service.path.removesuffix("/v1")),
+        api_key_env=said.api_key_env,
+        model=said.model,
+        metrics=None if metrics is None else _pinned(metrics, addresses, metrics.path or "/metrics"),
+    )
+
+
+def sentence(target: Target | None) -> str:
+    """What the guard has let through, for people."""
+    if target is None:
+        return "touches only what this checkout starts itself, proven by the instance id in its state file"
+    endpoints = [target.service, *([target.metrics] if target.metrics else [])]
+    pins = {e.host: e.address or "resolved once when the run starts" for e in endpoints}
+    return "you own " + ", ".join(f"{host} (pinned: {address})" for host, address in pins.items())
+
+
+def _endpoint(name: str, url: str) -> Endpoint:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise UsageError(
+            f"{name} is no URL with a host and a port from 0 to 65535, such as https://HOST:8443"
+        ) from None
+    if parts.username is not None or parts.query or parts.fragment:
+        raise UsageError(f"{name} holds more than scheme, host, port and path; a key belongs in API_KEY_ENV's variable")
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not _PATH.fullmatch(parts.path):
+        raise UsageError(f"{name}={url}: expected https://HOST[:PORT][/PATH] or the same with http")
+    return Endpoint(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path.rstrip("/"))
+
+
+def _require_owned(endpoints: list[Endpoint], owned: tuple[str, ...]) -> None:
+    wanted = list(dict.fromkeys(endpoint.host for endpoint in endpoints))
+    missing = [host for host in wanted if host not in {one.lower() for one in owned}]
+    stray = [one for one in owned if one.lower() not in wanted]
+    if not missing and not stray:
+        return
+    typed = " ".join(f"{OPTION} {host}" for host in wanted)
+    said = f", and {OPTION} names {', '.join(owned)}" if owned else ""
+    raise UsageError(
+        f"found {' and '.join(wanted)}, which this checkout did not start (no state file holds it){said}: nothing was "
+        f"sent. If it is yours to break, say so by its exact host: {typed}"
+    )
+
+
+def _require_key(variable: str | None) -> None:
+    """Messages never repeat what was given: it may be the key itself."""
+    if variable is None:
+        return
+    if not _VARIABLE.fullmatch(variable):
+        raise UsageError("API_KEY_ENV is not the name of an environment variable (and is not shown: is it the key?)")
+    if not _KEY.fullmatch(os.environ.get(variable, "")):
+        raise UsageError("API_KEY_ENV names a variable that is not set or holds no API key (its name is not shown)")
+
+
+def _pinned(endpoint: Endpoint, addresses: dict[str, str], path: str) -> Endpoint:
+    return Endpoint(endpoint.scheme, endpoint.host, endpoint.port, path, addresses[endpoint.host])
