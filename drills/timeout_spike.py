@@ -15,6 +15,7 @@ from harness.checks import (
 from harness.drill import Drill
 
 _ONE, _ALL = "one-replica", "all-replicas"
+_SLOW, _SILENT = "slow-link", "silent-link"  # of the scenario for external targets
 
 RUNBOOK = """\
 Look at the first red line and work downwards: the upper ones cause the lower ones.
@@ -78,6 +79,13 @@ DRILL = Drill(
         recovers_within.check(_ALL, seconds=10),
         steady_state.check("recovery-all"),
         retries_bounded.check(),
+    ),
+    external=(
+        no_hang.check(_SLOW),
+        recovers_within.check(_SLOW, seconds=10),
+        no_hang.check(_SILENT),
+        recovers_within.check(_SILENT, seconds=10),
+        steady_state.check("recovery-silent"),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

@@ -15,13 +15,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import drill, judge, pipeline, redact
+from harness import drill, guard, judge, pipeline, redact
 from harness.commands import doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
 from harness.record import RunFolder
 from reports import render
+from stack.engines import DEFAULT_MODEL
+from stack.runtimes import select
 from stack.topology import DEFECTS
 
 
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load processes [WORKERS]")
     set_help = "change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s"
     one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=set_help)
+    one.add_argument("--dry-run", action="store_true", help="print the whole plan and touch nothing")
     one.set_defaults(do=_run)
 
     for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
@@ -107,12 +110,19 @@ def _stack_arguments() -> _Parser:
     shared = _Parser(add_help=False)
     add, known = shared.add_argument, ", ".join(sorted(DEFECTS))
     runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
-    add("--runtime", choices=("auto", "process", "docker"), default=_word("RUNTIME", "auto"), help=runtime)
+    add("--runtime", choices=select.NAMES, default=_word("RUNTIME", "auto"), help=runtime)
     add("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
     add("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
-    add("--model", default=_word("MODEL", "v1"), help="v1, v2, bad, slow, a path or a hub id [MODEL]")
+    add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
     defect = f"break the stack's configuration on purpose: {known}"
     add("--defect", action="append", dest="defects", choices=sorted(DEFECTS), metavar="NAME", default=[], help=defect)
+    external = shared.add_argument_group("for --runtime external, a service that Drillyard did not start")
+    add = external.add_argument
+    add("--target", metavar="URL", help="https://HOST[:PORT][/PATH] of an OpenAI API [TARGET]")
+    add("--api-key-env", metavar="NAME", help="the environment variable that holds its key [API_KEY_ENV]")
+    add("--metrics-url", metavar="URL", help="vLLM's metrics page, if it may be read [METRICS_URL]")
+    owned = "the exact host of the target (and of its metrics): nothing that is not named so is touched"
+    add(guard.OPTION, action="append", dest="owned", metavar="HOST", default=[], help=owned)
     return shared
 
 
@@ -134,8 +144,21 @@ def _stack(options: argparse.Namespace) -> StackOptions:
         runtime=options.runtime,
         engine=options.engine,
         instance=options.instance,
-        model=options.model,
+        model=options.model or DEFAULT_MODEL,
         defects=frozenset(options.defects),
+        external=_external(options),
+    )
+
+
+def _external(options: argparse.Namespace) -> guard.External:
+    """What was said about a target; the environment counts only where it was asked for."""
+    word = _word if options.runtime == "external" else lambda _, default: default
+    return guard.External(
+        url=options.target or word("TARGET", "") or None,
+        owned=tuple(options.owned),
+        api_key_env=options.api_key_env or word("API_KEY_ENV", "") or None,
+        metrics_url=options.metrics_url or word("METRICS_URL", "") or None,
+        model=(options.model or None) if options.runtime == "external" else None,
     )
 
 
@@ -149,15 +172,25 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     overrides = list(options.overrides)
     if options.workers is not None:
         overrides.append(f"load.workers={options.workers}")
+    stack = _stack(options)
     wanted = pipeline.Options(
         drill=options.drill,
-        stack=_stack(options),
-        command=shlex.join(["python", "-m", "harness", *given]),
+        stack=stack,
+        command=shlex.join(["python", "-m", "harness", *given, *_of_environment(options, stack.external)]),
         scenario=options.scenario,
         seed=options.seed,
         overrides=tuple(overrides),
     )
+    if options.dry_run:
+        return pipeline.dry_run(wanted)
     return pipeline.run(wanted, Progress())
+
+
+def _of_environment(options: argparse.Namespace, external: guard.External) -> list[str]:
+    """What the environment said about the target, as options: the command has to do without it to be typed again."""
+    said = {"target": external.url, "api_key_env": external.api_key_env, "metrics_url": external.metrics_url}
+    missing = {name: value for name, value in said.items() if value and not getattr(options, name)}
+    return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", value)]
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:

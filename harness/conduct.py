@@ -18,6 +18,7 @@ from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import LogMarks, finish_requests
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
+from harness.probes import endpoint
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
@@ -38,7 +39,7 @@ from stack.engines import DEPLOYMENT
 from stack.models.catalogue import QUESTIONS_FILE
 from stack.runtimes import priority
 from stack.runtimes.base import Runtime
-from stack.topology import SERVICE_NAME, SERVICE_PORT
+from stack.topology import SERVICE_NAME, SERVICE_PORT, Topology
 
 DRAIN_S = 5.0
 #: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
@@ -175,6 +176,7 @@ class Conductor:
         await asyncio.to_thread(doctor.repair_for, self.run.folder, self._note)
         await asyncio.to_thread(self._stack_up)
         self.world = self._make_world()
+        await asyncio.to_thread(self._learn_model, self.world)
         self.marks = LogMarks.take(self.run.runtime)
         self._start_probes(self.world)
         await self._start_load()
@@ -220,10 +222,19 @@ class Conductor:
 
     def _make_world(self) -> World:
         topology = self.run.runtime.topology
-        keys = stack_keys.load_or_create(state.instance_folder(topology))
+        if topology.target is not None:
+            key = endpoint.key_of(topology.target)
+        else:
+            key = stack_keys.load_or_create(state.instance_folder(topology)).operator
         api = topology.component("toxiproxy")
-        path = PathProbe(topology, keys.operator, DEPLOYMENT)
-        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), path)
+        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, key, DEPLOYMENT))
+
+    def _learn_model(self, world: World) -> None:
+        """Our own stack serves one deployment; a target's model is named by its owner or by itself."""
+        topology = world.topology
+        if topology.target is not None:
+            world.path.deployment = endpoint.served_model(topology, topology.target)
+            self._note(f"the target is asked for the model {world.path.deployment}")
 
     def _note(self, text: str) -> None:
         self.run.log.add("note", text=text)
@@ -234,31 +245,36 @@ class Conductor:
     def _start_probes(self, world: World) -> None:
         self.writer = MetricWriter(self.run.folder.path / "metrics.parquet")
         components = world.topology.components
-        probes: list[Probe] = [
-            DnsProbe(world.topology.component("dns")),
-            ExporterProbe(world.topology.component("exporter")),
-            ResourceProbe(self.run.runtime),
-            world.path.own,
-        ]
+        target = world.topology.target
+        probes: list[Probe] = [ResourceProbe(self.run.runtime)]
+        if target is None:
+            probes.append(world.path.own)
+        elif target.metrics is not None:
+            probes.append(EngineProbe.of_target(target.metrics))
         for component in components:
             if component.role == "replica":
-                probes += [EngineProbe(component), GenerationProbe(component, DEPLOYMENT, world.path.own)]
+                probes += [
+                    EngineProbe.of_replica(component),
+                    GenerationProbe(component, DEPLOYMENT, world.path.own),
+                ]
             elif component.role == "gateway":
                 probes.append(GatewayProbe(component))
+            elif component.role == "dns":
+                probes.append(DnsProbe(component))
+            elif component.role == "exporter":
+                probes.append(ExporterProbe(component))
         self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.run.log)) for probe in probes]
 
     async def _start_load(self) -> None:
-        topology, scenario = self.run.runtime.topology, self.run.scenario
-        dns = topology.component("dns")
+        scenario = self.run.scenario
         self.run.folder.write_json(
             "load.json",
             {
                 "zero_mono_s": self.run.zero_mono_s,
                 "seed": self.run.seed,
                 "load": scenario.load.model_dump(mode="json"),
-                "service": {"name": SERVICE_NAME, "port": SERVICE_PORT, "dns": [dns.address, dns.ports["dns"]]},
-                "deployment": DEPLOYMENT,
-                "keys_file": str(stack_keys.path(state.instance_folder(topology))),
+                **_service(self.run.runtime.topology),
+                "deployment": self._world().path.deployment,
                 "questions": str(QUESTIONS_FILE),
                 "drain_s": DRAIN_S,
             },
@@ -335,7 +351,8 @@ class Conductor:
         await self._await_heals(phase)
         give_up = self._now() + STEADY_EXTRA_S
         while True:
-            found = steady.judge(self._windows_since(self._now() - STEADY_STRETCH_S), self._latest())
+            windows = self._windows_since(self._now() - STEADY_STRETCH_S)
+            found = steady.judge(windows, self._latest(), gateways=self._world().topology.target is None)
             if found.reached or self._now() > give_up:
                 break
             self.run.progress.tick(f"{phase.name}: {found.why}", give_up - self._now(), [])
@@ -407,6 +424,24 @@ class Conductor:
     def _check_load_alive(self) -> None:
         if self.load is not None and self.load.ended is not None:
             raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
+
+
+def _service(topology: Topology) -> dict[str, Any]:
+    """Where load.json sends the users, with whose keys: over DNS to our gateways, or over the link to the target."""
+    if topology.target is None:
+        dns = topology.component("dns")
+        service = {"name": SERVICE_NAME, "port": SERVICE_PORT, "dns": [dns.address, dns.ports["dns"]]}
+        return {"service": service, "keys_file": str(stack_keys.path(state.instance_folder(topology)))}
+    link, far = topology.link("client-to-target"), topology.target.service
+    service = {
+        "name": far.host,
+        "address": link.listen_address,
+        "port": link.listen_port,
+        "authority": far.authority,
+        "tls": far.scheme == "https",
+        "path": far.path,
+    }
+    return {"service": service, "key_env": topology.target.api_key_env}
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

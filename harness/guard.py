@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from harness import redact
 from harness.errors import UsageError
 from stack.topology import Endpoint, Target
 
@@ -116,6 +117,7 @@ def _require_key(variable: str | None) -> None:
         return
     if not _VARIABLE.fullmatch(variable):
         raise UsageError("API_KEY_ENV is not the name of an environment variable (and is not shown: is it the key?)")
+    redact.learn(os.environ.get(variable, ""))
     if not _KEY.fullmatch(os.environ.get(variable, "")):
         raise UsageError("API_KEY_ENV names a variable that is not set or holds no API key (its name is not shown)")
 

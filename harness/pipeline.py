@@ -15,13 +15,13 @@ import platform
 import random
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import conduct, drill, judge, loading, lock, record
+from harness import conduct, drill, dryrun, guard, judge, loading, lock, record
 from harness.commands.options import StackOptions
-from harness.commands.runtime import chosen
+from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
@@ -33,6 +33,7 @@ from stack import state
 from stack.commands import ENGINE_NICENESS
 from stack.runtimes import priority
 from stack.runtimes.base import Runtime
+from stack.topology import Topology
 
 ROOT = drill.ROOT
 #: Packages whose versions shape what a run measures.
@@ -82,13 +83,29 @@ def run(options: Options, progress: Progress) -> int:
 def resolve(job: Job) -> None:
     """Drill, scenario, runtime and its preconditions: everything that can be wrong before anything is touched."""
     job.drill = drill.load(job.options.drill)
-    path = job.options.scenario or ROOT / "scenarios" / f"{job.drill.scenario}.yaml"
     job.runtime, job.why_runtime = chosen(job.options.stack)
-    job.scenario = loading.load(path, job.options.overrides, job.runtime.topology)
+    job.scenario = _scenario(job.options, job.drill, job.runtime.topology)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
     holder = f"a run of {job.drill.name}"
     job.lock = job.cleanup.enter_context(lock.held(folder / LOCK, holder, job.notes.append))
+
+
+def _scenario(options: Options, wanted: drill.Drill, topology: Topology) -> Scenario:
+    """The file that the user named, else the drill's own for this runtime, else the drill's own."""
+    folder = ROOT / "scenarios"
+    special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
+    path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
+    return loading.load(path, options.overrides, topology)
+
+
+def dry_run(options: Options) -> int:
+    """Print what a run would do. Nothing is touched: no folder, process, file or connection; no name is resolved."""
+    wanted, runtime = drill.load(options.drill), options.stack.runtime
+    topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
+    where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
+    print(dryrun.text(wanted, _scenario(options, wanted, topology), topology, where))
+    return 0
 
 
 def plan(job: Job) -> None:
@@ -114,7 +131,8 @@ def plan(job: Job) -> None:
         "engine": topology.engine,
         "instance": topology.instance,
         "topology": state.topology_data(topology),
-        "gateway_policy": vars(topology.gateway_policy),
+        "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
+        "guard": guard.sentence(topology.target),
         "versions": versions(),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "niceness": {"engines": ENGINE_NICENESS, "stack": priority.STACK, "load generator": priority.GENERATOR},
@@ -123,6 +141,8 @@ def plan(job: Job) -> None:
     }
     job.folder.write_json("plan.json", dict(job.plan))
     job.progress.say(f"run {run_id}  runtime {topology.runtime} ({job.why_runtime})  engine {topology.engine}")
+    if topology.target is not None:
+        job.progress.say(guard.sentence(topology.target))
 
 
 def perform(job: Job) -> None:

@@ -71,12 +71,13 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    files: dict[str, dict[str, str]] = {name: _gateway(topology, keys, name) for name in GATEWAYS}
-    files["toxiproxy"] = {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"}
-    files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
-    files["exporter"] = exporter_files(topology)
-    files["prometheus"] = monitoring.prometheus_files(topology)
-    files["alertmanager"] = monitoring.alertmanager_files(topology)
+    files = {"toxiproxy": {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"}}
+    if topology.target is None:
+        files |= {name: _gateway(topology, keys, name) for name in GATEWAYS}
+        files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
+        files["exporter"] = exporter_files(topology)
+        files["prometheus"] = monitoring.prometheus_files(topology)
+        files["alertmanager"] = monitoring.alertmanager_files(topology)
     for component, contents in files.items():
         target = folder / component
         if target.exists():
@@ -194,11 +195,17 @@ def proxies(topology: Topology) -> list[dict[str, Any]]:
         {
             "name": link.name,
             "listen": f"0.0.0.0:{link.inside_port}" if docker else f"{link.listen_address}:{link.listen_port}",
-            "upstream": f"{topology.seen_by_components(link.target)}:{topology.component(link.target).ports['http']}",
+            "upstream": _upstream(topology, link.target),
             "enabled": True,
         }
         for link in topology.links
     ]
+
+
+def _upstream(topology: Topology, name: str) -> str:
+    if topology.target is not None:
+        return topology.target.service.pinned
+    return f"{topology.seen_by_components(name)}:{topology.component(name).ports['http']}"
 
 
 def _bind_address(topology: Topology, component: Component) -> str:

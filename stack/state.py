@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StackError, UsageError
-from stack.topology import GatewayPolicy, Topology
+from stack.topology import GatewayPolicy, Target, Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
@@ -106,6 +106,7 @@ def topology_data(topology: Topology) -> dict[str, Any]:
 def as_topology(data: dict[str, Any]) -> Topology:
     """The topology that ``topology_data`` described."""
     plain = {**data, "defects": frozenset(data["defects"]), "gateway_policy": GatewayPolicy(**data["gateway_policy"])}
+    plain["target"] = Target.of(data["target"]) if data.get("target") else None
     known = {field.name for field in dataclasses.fields(Topology)}
     return Topology(**{key: value for key, value in plain.items() if key in known})
 

@@ -25,6 +25,7 @@ LAYERS = {
     "harness.pipeline": 4,
     "harness.watchdog": 4,
     "harness.conduct": 3,
+    "harness.dryrun": 3,
     "harness.collect": 3,
     "harness.doctor": 3,
     "harness.leftovers": 3,

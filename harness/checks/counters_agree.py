@@ -65,7 +65,8 @@ class _Reading:
 
 def check() -> Check:
     """The check, over the whole run."""
-    return Check(NAME, "Did each replica make the tokens that were asked of it, and no others?", _run)
+    question = "Did each replica make the tokens that were asked of it, and no others?"
+    return Check(NAME, question, _run, frozenset({"replicas"}))
 
 
 def _run(view: RunView) -> CheckResult:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.errors import UsageError
+from harness.guard import External
 from stack.runtimes import select
 from stack.topology import DEFECTS, REPLICAS, Topology
 
@@ -14,13 +15,14 @@ INSTANCE_MAX = 255
 
 @dataclass(frozen=True)
 class StackOptions:
-    """RUNTIME, ENGINE, INSTANCE and MODEL of the Makefile, and the stack's defects (for tests)."""
+    """RUNTIME, ENGINE, INSTANCE and MODEL of the Makefile, the stack's defects (for tests), and an external target."""
 
     runtime: str = "auto"
     engine: str = "vllm"
     instance: int = 0
     model: str = "v1"
     defects: frozenset[str] = frozenset()
+    external: External = field(default_factory=External)
 
 
 def build_topology(options: StackOptions) -> Topology:

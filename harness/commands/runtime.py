@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from harness.commands.options import StackOptions, build_topology
+from harness.errors import UsageError
+from harness.guard import External, Resolve, address_of, admit
 from stack import state
 from stack.runtimes.base import Runtime
 from stack.runtimes.select import select
 from stack.state import StackState
+from stack.topology import Topology
 
 
 def chosen(options: StackOptions) -> tuple[Runtime, str]:
-    """The runtime for a stack that is to come up, and why that one."""
-    return select(options.runtime, build_topology(options))
+    """The runtime for a stack that is to come up, and why that one. UsageError for a target that is not the user's."""
+    return select(options.runtime, admitted(options))
+
+
+def admitted(options: StackOptions, resolve: Resolve = address_of) -> Topology:
+    """The topology that may be brought up: with the target that the guard has let through, where there is one."""
+    topology = build_topology(options)
+    if options.runtime == "external":
+        target = admit(options.external, resolve)
+        return dataclasses.replace(topology, runtime="external", engine="external", target=target)
+    if options.external != External():
+        raise UsageError(
+            "--target and what belongs to it are for RUNTIME=external: other runtimes drill their own stack"
+        )
+    return topology
 
 
 def running(options: StackOptions) -> tuple[Runtime, StackState] | None:

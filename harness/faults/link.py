@@ -124,6 +124,8 @@ class LinkFault(Generic[OptionsT]):
         return await world.path.measure(world.topology.link(self.on), LOOK_S)
 
     async def _far_side_answers(self, world: World) -> bool:
+        if world.topology.target is not None:
+            return (await world.path.straight(world.topology.target, LOOK_S)).outcome == "ok"
         target = world.topology.component(world.topology.link(self.on).target)
         if target.role != "replica":
             return True

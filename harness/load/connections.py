@@ -69,7 +69,7 @@ def _is_quiet(sock: gevent.socket.socket) -> bool:
     """An idle connection has nothing to say: readable means closed by the other side, or dirty."""
     try:
         sock.settimeout(0.0)
-        sock.recv(1, socket.MSG_PEEK)
+        gevent.socket.socket.recv(sock, 1, socket.MSG_PEEK)  # below TLS, which knows no peeking
     except BlockingIOError:
         return True
     except OSError:

@@ -27,7 +27,7 @@ from harness.load.answer import Answer, Malformed
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.errorbody import fill_error, shorten_error
-from harness.load.resolver import NoAddress, Resolver
+from harness.load.resolver import NoAddress, Pinned, Resolver
 from harness.load.schedule import Arrival
 from harness.scenario import ClientLimits
 
@@ -90,7 +90,9 @@ class Call:
 class Exchange:
     """Runs one attempt and fills in its row: everything but identity, schedule and retry columns."""
 
-    def __init__(self, call: Call, row: Attempt, resolver: Resolver, connections: Connections, start_s: float) -> None:
+    def __init__(
+        self, call: Call, row: Attempt, resolver: Resolver | Pinned, connections: Connections, start_s: float
+    ) -> None:
         self._call, self._row = call, row
         self._resolver, self._connections = resolver, connections
         self._start_s = start_s

@@ -16,9 +16,9 @@ from harness import redact
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.exchange import Call, Drained, Exchange, http_request
-from harness.load.job import Job
+from harness.load.job import Job, Service
 from harness.load.recorder import FLUSH_S, Recorder
-from harness.load.resolver import Resolver
+from harness.load.resolver import Pinned, Resolver
 from harness.load.retries import delay_s
 from harness.load.schedule import Arrival, Schedule
 from harness.load.window import Window
@@ -49,7 +49,7 @@ class Generator:
         self._job, self._recorder, self._report = job, recorder, report
         self._worker, self._workers = worker, workers
         self._connections = Connections(job.service)
-        self._resolver = Resolver(job.service.name, job.service.dns, self._connections.retain)
+        self._resolver = _resolver(job.service, self._connections)
         self._schedule = Schedule(job)
         self._requests = Group()
         self._in_flight: dict[str, Arrival] = {}
@@ -251,15 +251,16 @@ class Generator:
         if cohort.stream:
             body["stream_options"] = {"include_usage": True}
         headers = {
-            "Host": f"{service.name}:{service.port}",
+            "Host": service.authority or f"{service.name}:{service.port}",
             "User-Agent": "drillyard-load",
             "Accept": "text/event-stream" if cohort.stream else "application/json",
             "Content-Type": "application/json",
-            "Authorization": f"Bearer {self._job.users[arrival.user_id]}",
             "X-Request-Id": arrival.request_id,
             "Idempotency-Key": arrival.request_id,
         }
-        return http_request("/v1/chat/completions", headers, json.dumps(body).encode())
+        if key := self._job.users[arrival.user_id]:
+            headers["Authorization"] = f"Bearer {key}"
+        return http_request(f"{service.path}/v1/chat/completions", headers, json.dumps(body).encode())
 
     # --- accounts --------------------------------------------------------------------------------------------------
 
@@ -292,3 +293,9 @@ class Generator:
         """A bug of the harness: remember the first one and end the load with what there is."""
         self.crash = self.crash or error
         self.stop()
+
+
+def _resolver(service: Service, connections: Connections) -> Resolver | Pinned:
+    if service.dns is None:
+        return Pinned(service.address or "")
+    return Resolver(service.name, service.dns, connections.retain)

@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness import redact
 from harness.errors import UsageError
 from harness.scenario import STORED, LoadSpec
 
+_USERS = 64  # user ids where all share one key
+
 
 class Service(BaseModel):
-    """Where the users go: a name, resolved by the DNS server at ``dns`` (address, port)."""
+    """Where the users go: a name, resolved by the DNS server at ``dns`` (address, port), or always at ``address``.
+
+    ``port`` is where they connect; ``authority`` is the Host that they ask for where that is another. TLS is checked
+    against the name, wherever the connection goes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     port: int
-    dns: tuple[str, int]
+    dns: tuple[str, int] | None = None
+    address: str | None = None
     tls: bool = False
     ca_file: str | None = None
+    authority: str | None = None
+    path: str = ""  # before /v1/…
+
+    @model_validator(mode="after")
+    def _one_way_to_find_it(self) -> Service:
+        if (self.dns is None) == (self.address is None):
+            raise ValueError("expected either dns or address")
+        return self
 
 
 class Question(BaseModel):
@@ -44,7 +60,8 @@ class _File(BaseModel):
     load: dict[str, Any]
     service: Service
     deployment: str
-    keys_file: Path
+    keys_file: Path | None = None
+    key_env: str | None = None  # without keys_file: the variable that holds the one key of all users
     questions: Path | None = None
     expect_versions: frozenset[str] | None = None
     drain_s: float = Field(default=5.0, ge=0)
@@ -52,7 +69,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Job:
-    """A load to produce. Times in seconds; ``users`` maps user id → API key, in order of the ids."""
+    """A load to produce. Times in seconds; ``users`` maps user id → API key ("": none), in order of the ids."""
 
     folder: Path
     zero_mono_s: float
@@ -75,10 +92,7 @@ def read_job(folder: Path) -> Job:
         load = LoadSpec.model_validate(file.load, context=STORED)
     except ValidationError as error:
         raise UsageError(f"{path}: {error}") from error
-    keys = _json(file.keys_file)
-    if not isinstance(keys, dict) or not keys.get("users"):
-        raise UsageError(f'{file.keys_file}: found no users, expected {{"users": {{"user-001": key, …}}}}')
-    redact.learn(str(keys.get("operator", "")), *map(str, keys["users"].values()))
+    users = _one_key(file.key_env) if file.keys_file is None else _keys(file.keys_file)
     questions = _questions(file.questions)
     if not questions and any(cohort.prompts == "eval" for cohort in load.cohorts):
         raise UsageError(f'{path}: a cohort asks eval prompts, but "questions" names no file with any')
@@ -89,11 +103,28 @@ def read_job(folder: Path) -> Job:
         load=load,
         service=file.service,
         deployment=file.deployment,
-        users=dict(sorted(keys["users"].items())),
+        users=users,
         questions=questions,
         expect_versions=file.expect_versions,
         drain_s=file.drain_s,
     )
+
+
+def _keys(path: Path) -> dict[str, str]:
+    keys = _json(path)
+    if not isinstance(keys, dict) or not keys.get("users"):
+        raise UsageError(f'{path}: found no users, expected {{"users": {{"user-001": key, …}}}}')
+    redact.learn(str(keys.get("operator", "")), *map(str, keys["users"].values()))
+    return dict(sorted(keys["users"].items()))
+
+
+def _one_key(variable: str | None) -> dict[str, str]:
+    """Users who share one key, for a service whose keys are not ours to hand out."""
+    key = os.environ.get(variable, "") if variable else ""
+    if variable and not key:
+        raise UsageError(f"the environment variable {variable}, which should hold the API key, is empty")
+    redact.learn(key)
+    return {f"user-{n:03d}": key for n in range(1, _USERS + 1)}
 
 
 def _questions(path: Path | None) -> tuple[Question, ...]:

@@ -43,6 +43,20 @@ class Resolution:
     dns_ms: float | None
 
 
+class Pinned:
+    """Always the same address, without asking anybody."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def resolve(self, rng: random.Random) -> Resolution:
+        """The address."""
+        return Resolution(self._address, None)
+
+    def distrust(self) -> None:
+        """There is nobody to ask again."""
+
+
 class Resolver:
     """Resolves one name. ``on_change`` is called with the new addresses when the answer differs from the last one."""
 

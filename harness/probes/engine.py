@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.probes import endpoint
 from harness.probes.base import Row
-from stack.topology import Component
+from stack.topology import Component, Endpoint
 
 #: vLLM's name → ours. vLLM 0.32; the contract tests pin the names.
 WANTED: Mapping[str, str] = {
@@ -27,19 +30,28 @@ KEPT = "le"
 
 
 class EngineProbe:
-    """One replica; sums a metric's series over their labels, except a histogram's ``le``."""
+    """One engine; sums a metric's series over their labels, except a histogram's ``le``."""
 
     period_s = 0.2
 
-    def __init__(self, replica: Component) -> None:
-        self.name, self._url = f"engine {replica.name}", replica.url(path="/metrics")
-        self._replica = replica.name
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+    def __init__(self, name: str, ask: Mapping[str, Any], verify: ssl.SSLContext | bool = False) -> None:
+        self.name, self._replica, self._ask = f"engine {name}", name, dict(ask)
+        self._client = httpx.AsyncClient(timeout=1.0, verify=verify, trust_env=False)
+
+    @classmethod
+    def of_replica(cls, replica: Component) -> EngineProbe:
+        """One of our own replicas."""
+        return cls(replica.name, {"url": replica.url(path="/metrics")})
+
+    @classmethod
+    def of_target(cls, metrics: Endpoint) -> EngineProbe:
+        """The metrics page of a target that is not ours, recorded as the component ``target``."""
+        return cls("target", endpoint.request(metrics, metrics.pinned), endpoint.verification(metrics))
 
     async def sample(self) -> Sequence[Row]:
         """``up`` = 0 and nothing else when the engine does not answer within a second."""
         try:
-            response = await self._client.get(self._url)
+            response = await self._client.get(**self._ask)
         except httpx.HTTPError:
             return [Row(self._replica, "up", "", 0.0)]
         if response.status_code != 200:

@@ -2,7 +2,8 @@
 
 A link between a gateway and a replica is measured *through that gateway* (operator key and ``X-Drillyard-Pin``), never
 by connecting to toxiproxy directly: if the gateway goes another way than through the link, the fault shows no effect,
-and that is the point. A link between clients and a gateway is measured at the address that DNS hands to clients.
+and that is the point. A link between clients and a gateway is measured at the address that DNS hands to clients, one to
+a target that is not ours where the load connects.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import asyncio
 import itertools
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 
+from harness.probes import endpoint
 from harness.probes.own_tokens import OwnTokens
 from harness.record import ANY_REPLICA
-from stack.topology import Component, Link, Topology
+from stack.topology import Component, Link, Target, Topology
 
 #: Long enough to see gaps and a byte rate, short enough to be cheap: about 6 kB of events.
 PROBE_TOKENS = 24
@@ -45,33 +49,51 @@ class PathSample:
 
 
 class PathProbe:
-    """Sends pinned requests over links of one stack; what they cost is counted in ``own``."""
+    """Sends pinned requests over links of one stack; what they cost is counted in ``own``.
+
+    ``deployment`` is the model that they ask for.
+    """
 
     def __init__(self, topology: Topology, operator_key: str, deployment: str) -> None:
         self.topology, self.operator_key, self.deployment = topology, operator_key, deployment
         self.own = OwnTokens()
+        self._verify = endpoint.verification(topology.target.service) if topology.target else False
 
     async def measure(self, link: Link, deadline_s: float) -> PathSample:
         """Cross ``link`` once, for ``deadline_s`` at most. Never raises for network trouble."""
+        door = f"{link.listen_address}:{link.listen_port}"
+        if self.topology.target is not None:
+            return await self._ask(self._of_target(self.topology.target, door), deadline_s)
         if link.source == "client":
-            return await self._ask(f"http://{link.listen_address}:{link.listen_port}", deadline_s)
-        return await self._ask(self.topology.component(link.source).url(), deadline_s, pin=link.target)
+            return await self._ask(self._of_gateway(f"http://{door}"), deadline_s)
+        gateway = self._of_gateway(self.topology.component(link.source).url(), pin=link.target)
+        return await self._ask(gateway, deadline_s, pin=link.target)
 
     async def through(self, gateway: str, deadline_s: float) -> PathSample:
         """Ask ``gateway`` itself, which chooses the replica. Never raises for network trouble."""
-        return await self._ask(self.topology.component(gateway).url(), deadline_s)
+        return await self._ask(self._of_gateway(self.topology.component(gateway).url()), deadline_s)
 
-    async def _ask(self, url: str, deadline_s: float, pin: str | None = None) -> PathSample:
-        """Ask ``url``, or the replica ``pin`` by way of it; without one the gateway chooses, and may try again."""
+    async def straight(self, target: Target, deadline_s: float) -> PathSample:
+        """Ask a target that is not ours at its own address, past the link. Never raises for network trouble."""
+        return await self._ask(self._of_target(target, target.service.pinned), deadline_s)
+
+    def _of_target(self, target: Target, where: str) -> dict[str, Any]:
+        return endpoint.request(target.service, where, CHAT, self.operator_key)
+
+    def _of_gateway(self, url: str, pin: str | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.operator_key}"} | ({"X-Drillyard-Pin": pin} if pin else {})
+        return {"url": f"{url}{CHAT}", "headers": headers}
+
+    async def _ask(self, request: Mapping[str, Any], deadline_s: float, pin: str | None = None) -> PathSample:
+        """Send ``request``, which goes to the replica ``pin``; without one the far side chooses, and may try again."""
         tokens = PROBE_TOKENS if pin else PROBE_TOKENS * (1 + self.topology.gateway_policy.retries)
         with self.own.asking(pin or ANY_REPLICA, tokens) as ask:
-            sample = await self._send(url, deadline_s, {"X-Drillyard-Pin": pin} if pin else {})
+            sample = await self._send(request, deadline_s)
             if sample.outcome == "ok" and pin:
                 ask.got = tokens
             return sample
 
-    async def _send(self, url: str, deadline_s: float, more: dict[str, str]) -> PathSample:
-        headers = {"Authorization": f"Bearer {self.operator_key}", **more}
+    async def _send(self, request: Mapping[str, Any], deadline_s: float) -> PathSample:
         started = time.monotonic()
         reads: list[tuple[float, int]] = []
         headers_ms: float | None = None
@@ -80,8 +102,8 @@ class PathProbe:
         try:
             async with (
                 asyncio.timeout(deadline_s),
-                httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-                client.stream("POST", f"{url}{CHAT}", json=self._body(), headers=headers) as response,
+                httpx.AsyncClient(timeout=None, verify=self._verify, trust_env=False) as client,
+                client.stream("POST", json=self._body(), **request) as response,
             ):
                 headers_ms, replica = _ms_since(started), response.headers.get("X-Drillyard-Replica")
                 last = b""
@@ -98,14 +120,15 @@ class PathProbe:
         return replace(_sample(outcome, headers_ms, _ms_since(started), reads), replica=replica)
 
     def _body(self) -> dict[str, object]:
-        return {
+        body: dict[str, object] = {
             "model": self.deployment,
             "messages": [{"role": "user", "content": "Say something."}],
             "max_tokens": PROBE_TOKENS,
-            "ignore_eos": True,
             "temperature": 0,
             "stream": True,
         }
+        # vLLM's own; what stands in front of a service that is not ours may refuse what OpenAI's API does not have.
+        return body if self.topology.target else {**body, "ignore_eos": True}
 
 
 async def synthetic(replica: Component, deployment: str, deadline_s: float, own: OwnTokens) -> float | None:

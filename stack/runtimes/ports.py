@@ -30,8 +30,8 @@ def needs(topology: Topology) -> list[Need]:
     """Every address that the stack listens on at the host's side, links included."""
     found = {Need(c.name, c.address, port) for c in topology.components for port in c.ports.values()}
     found |= {Need("toxiproxy", link.listen_address, link.listen_port) for link in topology.links}
-    dns = topology.component("dns")
-    found.add(Need("dns", dns.address, dns.ports["dns"], udp=True))
+    servers = [component for component in topology.components if component.role == "dns"]
+    found |= {Need(c.name, c.address, c.ports["dns"], udp=True) for c in servers}
     return sorted(found, key=str)
 
 

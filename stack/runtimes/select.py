@@ -1,4 +1,7 @@
-"""Which runtime a stack runs in: what the user chose, else Docker where its daemon answers, else host processes."""
+"""Which runtime a stack runs in: what the user chose, else Docker where its daemon answers, else host processes.
+
+A service that is not ours is never chosen by itself.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ import requests
 
 from harness.errors import RuntimeUnavailable
 from stack.runtimes.base import Runtime
+from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
 
-NAMES = ("auto", "docker", "process")
+NAMES = ("auto", "docker", "process", "external")
 DAEMON_TIMEOUT_S = 2
 
 
@@ -29,6 +33,8 @@ def select(name: str, topology: Topology) -> tuple[Runtime, str]:
         raise RuntimeUnavailable(f"runtime {name!r} is not known; RUNTIME is one of {', '.join(NAMES)}")
     if name == "process":
         return _process(topology), "RUNTIME=process"
+    if name == "external":
+        return ExternalRuntime(topology), "RUNTIME=external"
     trouble = docker_trouble()
     if trouble is None:
         return _docker(topology), "RUNTIME=docker" if name == "docker" else "the Docker daemon answers"

@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "what", choices=("install", "chromium"), help="install: what a stack needs; chromium: for tests"
     )
-    parser.add_argument("--runtime", choices=("auto", "process", "docker"), default=os.environ.get("RUNTIME") or "auto")
+    parser.add_argument(
+        "--runtime", choices=("auto", "process", "docker", "external"), default=os.environ.get("RUNTIME") or "auto"
+    )
     parser.add_argument("--engine", choices=("vllm", "sim"), default=os.environ.get("ENGINE") or "vllm")
     parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)

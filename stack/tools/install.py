@@ -11,11 +11,13 @@ from stack.tools.progress import Progress
 
 
 def parts_for(runtime: str, engine: str, model: str) -> tuple[Part, ...]:
-    """The parts that a stack with this runtime (process, docker), engine (vllm, sim) and model needs, in order.
+    """The parts that a stack with this runtime, engine (vllm, sim) and model needs, in order.
 
     Docker brings the programs in its images; our own models are trained on the machine either way and mounted. A
-    model that is a path or a hub id needs no training.
+    model that is a path or a hub id needs no training. An external target needs toxiproxy alone.
     """
+    if runtime == "external":
+        return (toxiproxy.PART,)
     programs = (debian.PART, toxiproxy.PART) if runtime == "process" else ()
     environment = (vllm.PART,) if (runtime, engine) == ("process", "vllm") else ()
     weights = (models.PART,) if engine == "vllm" and model in models.NAMES else ()

@@ -1,0 +1,125 @@
+"""What a run would do, as text: the plan that ``--dry-run`` prints, made without touching anything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from harness import expressions, guard, judge
+from harness.drill import Drill
+from harness.errors import FaultError
+from harness.faults import base as faults
+from harness.scenario import FaultSpec, Phase, Scenario
+from stack.topology import Topology
+
+
+def text(drill: Drill, scenario: Scenario, topology: Topology, where: str) -> str:
+    """The whole plan: where, guard, load, timeline, objectives, checks. ``where`` is the runtime as the user said."""
+    return "\n".join(
+        [
+            f"dry run of {drill.name}: {drill.title}",
+            "nothing is touched: no run folder, no process, no connection",
+            "",
+            f"scenario    {scenario.name}: {' '.join(scenario.description.split())}",
+            f"runtime     {where}, engine {topology.engine}, instance {topology.instance}, on {topology.host(0)}/24",
+            *_target(topology),
+            f"guard       {guard.sentence(topology.target)}",
+            *_load(scenario),
+            "",
+            "timeline (a phase before a fault lasts longer while there is no steady state)",
+            *_timeline(scenario, topology),
+            "",
+            "objectives",
+            *_objectives(scenario, topology),
+            "",
+            "checks",
+            *_checks(drill, scenario, topology),
+        ]
+    )
+
+
+def _target(topology: Topology) -> Iterator[str]:
+    if topology.target is None:
+        return
+    service, metrics = topology.target.service, topology.target.metrics
+    key = f"the key in ${topology.target.api_key_env}" if topology.target.api_key_env else "no key"
+    yield f"target      {service.scheme}://{service.authority}{service.path}, with {key}"
+    yield f"model       {topology.target.model or 'the first that the target lists'}"
+    page = f"{metrics.scheme}://{metrics.authority}{metrics.path}" if metrics else "none: the engine cannot be watched"
+    yield f"metrics     {page}"
+
+
+def _load(scenario: Scenario) -> Iterator[str]:
+    load, seconds = scenario.load, sum(phase.duration for phase in scenario.phases)
+    limits, retries = load.limits, load.retries
+    how = f"{load.model}, {load.arrivals}, {load.rate:g}/s"
+    yield f"load        {how} for {seconds:g} s, {load.workers} worker(s)"
+    for cohort in load.cohorts:
+        how = "streamed" if cohort.stream else "in one piece"
+        cancel = "" if cohort.cancel_after is None else f", cancelled after {cohort.cancel_after:g} s"
+        yield (
+            f"            cohort {cohort.name}: share {cohort.share:g}, {cohort.users} users, "
+            f"{cohort.prompts} prompts, {cohort.max_tokens} tokens, {how}{cancel}"
+        )
+    yield (
+        f"            clients wait: connect {limits.connect:g} s, first token {limits.first_token:g} s, "
+        f"idle {limits.idle:g} s, total {limits.total:g} s"
+    )
+    yield f"            clients retry: {retries.max} times, base {retries.base:g} s, cap {retries.cap:g} s"
+
+
+def _timeline(scenario: Scenario, topology: Topology) -> Iterator[str]:
+    begin = 0.0
+    for phase in scenario.phases:
+        end = begin + phase.duration
+        yield f"  {begin:6.1f} s – {end:6.1f} s  {phase.name} ({phase.kind})"
+        for spec in phase.faults:
+            for on in faults.matching(spec.type, spec.on, topology):
+                yield from _fault(phase, spec, on)
+        begin = end
+
+
+def _fault(phase: Phase, spec: FaultSpec, on: str) -> Iterator[str]:
+    """One fault on one target; how it is proven and undone in the words of the code that does it."""
+    cls = faults.fault_class(spec.type)
+    fault = cls(f"{phase.name}/{spec.type}/{on}", on, cls.Options.model_validate(spec.options))
+    options = ", ".join(f"{name} {value}" for name, value in spec.options.items()) or "no options"
+    yield f"      {spec.type} on {on}: {options}"
+    yield f"          proof  {_first_line(cls.verify)}"
+    try:
+        action = fault.undo().action
+        yield f"          undo   {action}: {_first_line(faults.undo_actions()[action])}"
+    except FaultError:
+        yield "          undo   as the target was found, which is measured before the fault"
+
+
+def _objectives(scenario: Scenario, topology: Topology) -> Iterator[str]:
+    for slo in scenario.slos:
+        known = [_policy(name, topology) for name in expressions.names(expressions.parse(slo.objective))]
+        filled = f"  ({', '.join(known)})" if known else ""
+        cohort = f" of {slo.cohort}" if slo.cohort else ""
+        yield f"  {slo.name}: {slo.sli}{cohort} {slo.objective} in {', '.join(slo.phases)}{filled}"
+
+
+def _policy(name: str, topology: Topology) -> str:
+    """A name in an objective with its number where the gateways' policy has it; the rest only the run can tell."""
+    owner, _, field = name.partition(".")
+    if owner != "gateway":
+        return f"{name} as measured"
+    if field.endswith("_ms"):
+        return f"{name} = {1000 * getattr(topology.gateway_policy, field.removesuffix('_ms') + '_s'):g}"
+    return f"{name} = {getattr(topology.gateway_policy, field)}"
+
+
+def _checks(drill: Drill, scenario: Scenario, topology: Topology) -> Iterator[str]:
+    if topology.target is None:
+        yield from (f"  {check.name}: {check.question}" for check in judge.checks(drill))
+        return
+    phases = frozenset(phase.name for phase in scenario.phases)
+    for check in judge.checks(drill, external=True):
+        why = check.lacks(phases)
+        yield f"  {check.name}: {check.question}" if why is None else f"  {check.name}: will be SKIPPED, {why}"
+
+
+def _first_line(described: object) -> str:
+    return (inspect.getdoc(described) or "nothing is said").splitlines()[0].replace("``", "")

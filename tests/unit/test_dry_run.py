@@ -1,0 +1,117 @@
+"""``--dry-run``: prints everything that a run would do, and touches nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from stack.state import CHECKOUT
+
+#: Ends the program at the first attempt to connect, resolve, start a process or write a file.
+WATCHED = """
+import os, sys
+def watch(event, args):
+    writing = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    listening = event == "socket.bind" and args[1][1]  # on port 0 a library asks only whether there is IPv6
+    touching = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn",
+                "os.fork", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.kill", "shutil.rmtree")
+    if writing or listening or event in touching:
+        os.write(2, f"TOUCHED {event} {args}".encode())
+        os._exit(99)
+sys.addaudithook(watch)
+from harness.cli import main
+for line in sys.argv[1:]:
+    if code := main(line.split()):
+        sys.exit(code)
+"""
+RUN = ("run", "timeout-spike", "--dry-run", "--instance", "54", "--engine", "sim")
+TARGET = ("--target", "https://llm.example.com", "--i-own-this-target", "llm.example.com", "--api-key-env", "SOME_KEY")
+
+
+def tree() -> set[tuple[str, int]]:
+    """What is in the folders that runs and this stack write to, with times of change."""
+    found = [*(CHECKOUT / ".state" / "54").rglob("*"), *(CHECKOUT / "runs").glob("*")]
+    return {(str(path), path.lstat().st_mtime_ns) for path in found}
+
+
+def watched(*lines: str) -> subprocess.CompletedProcess[str]:
+    """These command lines, one after the other in one process that ends with 99 when it touches anything."""
+    return subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED, *lines], capture_output=True, text=True, cwd=CHECKOUT, timeout=60,
+        env={**os.environ, "SOME_KEY": "sk-0123456789"},
+    )  # fmt: skip
+
+
+def test_nothing_is_touched() -> None:
+    """No file is written, no process started, no connection made and no name resolved, whatever the runtime."""
+    before = tree()
+    lines = [" ".join((*RUN, "--runtime", runtime)) for runtime in ("auto", "process", "docker")]
+    done = watched(*lines, " ".join((*RUN, "--runtime", "external", *TARGET)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("dry run of timeout-spike") == 4
+    assert "sk-0123456789" not in done.stdout
+    assert tree() == before
+
+
+def test_the_watch_sees_a_touch() -> None:
+    """The test above can fail: the same watch ends the same command without --dry-run."""
+    done = watched("run timeout-spike --runtime process --instance 54 --engine sim")
+    assert done.returncode == 99
+    assert "TOUCHED" in done.stderr
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the plan says, blanks folded."""
+    assert cli.main([*RUN, *arguments]) == 0
+    return re.sub(r" +", " ", capsys.readouterr().out)
+
+
+def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Times, faults with target, options, proof and undo, load, objectives with their numbers, checks, the guard."""
+    text = said(capsys, "--runtime", "process", "--set", "phases.baseline.duration=40s")
+    for line in (
+        "runtime process, engine sim, instance 54, on 127.0.54.0/24",
+        "guard touches only what this checkout starts itself",
+        "load open, poisson, 5/s for 150 s",
+        " 10.0 s – 50.0 s baseline (baseline)",
+        " 50.0 s – 80.0 s one-replica (fault)",
+        "latency on gateway-b-to-replica-2: latency 20s",
+        "proof Cross the link again",
+        "undo renew_proxy: ",
+        "timeout on gateway-a-to-replica-1: no options",
+        "availability before: availability >= 99 % in baseline",
+        "gateway.first_byte_timeout_ms = 3000",
+        "gateways take replica-2 out: Do the gateways stop using",
+    ):
+        assert line in text, text
+
+
+def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[str]) -> None:
+    """The target, that its name is yet to be resolved, the runtime's own scenario, each check that is skipped."""
+    text = said(capsys, "--runtime", "external", *TARGET[:4], "--metrics-url", "https://llm.example.com:9000")
+    for line in (
+        "target https://llm.example.com, with no key",
+        "metrics https://llm.example.com:9000/metrics",
+        "guard you own llm.example.com (pinned: resolved once when the run starts)",
+        "timeout on client-to-target",
+        "gateways take replica-2 out: will be SKIPPED, it needs the state of the gateways",
+        "steady state in recovery-one: will be SKIPPED, it needs the phase recovery-one",
+        "no hang in silent-link: Does every request",
+    ):
+        assert line in text, text
+
+
+def test_what_is_wrong_is_refused_as_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A scenario whose targets the external runtime does not have ends with 64, names them, and plans nothing."""
+    inner = str(CHECKOUT / "scenarios" / "timeout-spike.yaml")
+    assert cli.main([*RUN, "--runtime", "external", *TARGET[:4], "--scenario", inner]) == 64
+    heard = capsys.readouterr()
+    assert heard.out == ""
+    assert "nothing is called 'gateway-*-to-replica-2'" in heard.err
+    assert "Known: client-to-target" in heard.err

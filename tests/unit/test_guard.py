@@ -1,0 +1,166 @@
+"""The guard: nothing but this checkout's own stack is touched unless its owner has named it; its address is pinned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import cli, guard
+from harness.commands.options import StackOptions
+from harness.commands.runtime import admitted
+from harness.conduct import _service
+from harness.errors import UsageError
+from harness.guard import External
+from harness.probes import endpoint
+from harness.probes.engine import EngineProbe
+from stack import config, keys, state
+
+HOST = "llm.example.com"
+
+
+class Fickle:
+    """A resolver that gives another address each time it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, host: str, port: int) -> str:
+        """The next address."""
+        self.asked.append(host)
+        return f"192.0.2.{len(self.asked)}"
+
+
+def never(host: str, port: int) -> str:
+    """A resolver that must not be asked."""
+    raise AssertionError(f"{host} was resolved")
+
+
+def refusal(said: External) -> str:
+    """The guard's words; nothing was resolved before them."""
+    with pytest.raises(UsageError) as refused:
+        guard.admit(said, never)
+    assert refused.value.exit_code == 64
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("host", [HOST, "127.0.0.1", "localhost", "127.0.50.11", "gateway-a", "[::1]"])
+def test_a_target_that_nobody_owns_is_refused(host: str) -> None:
+    """Loopback and our own names prove nothing: the refusal says what was found and what to type."""
+    bare = host.strip("[]")
+    said = refusal(External(f"http://{host}:8080"))
+    assert f"found {bare}, which this checkout did not start" in said
+    assert said.endswith(f"--i-own-this-target {bare}")
+
+
+@pytest.mark.parametrize("owned", ["example.com", f"{HOST}:443", f"https://{HOST}", f"{HOST}.", "*", "", f"x{HOST}"])
+def test_only_the_exact_host_opens(owned: str) -> None:
+    """A domain above, a port, a pattern: none of them is the host."""
+    assert f"--i-own-this-target names {owned}" in refusal(External(f"https://{HOST}", (owned,)))
+
+
+def test_a_host_that_is_not_meant_is_refused_too() -> None:
+    """Owning more than is touched is a typing error, or a command for another target."""
+    assert "names" in refusal(External(f"https://{HOST}", (HOST, "other.example.com")))
+
+
+def test_metrics_of_another_host_need_its_name() -> None:
+    """Reading a page is touching, too."""
+    said = refusal(External(f"https://{HOST}", (HOST,), metrics_url="http://10.0.0.7:8000/metrics"))
+    assert said.endswith(f"--i-own-this-target {HOST} --i-own-this-target 10.0.0.7")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (None, "TARGET=https://HOST"),
+        ("llm.example.com", "expected https://HOST"),
+        ("ftp://llm.example.com", "expected https://HOST"),
+        ("https://llm.example.com:99999", "a port from 0 to 65535"),
+        ("https://sk-secret@llm.example.com", "a key belongs in"),
+        ("https://llm.example.com/v1?api-key=sk-secret", "a key belongs in"),
+        ("https://llm.example.com/a b\r\nHost: x", "expected https://HOST"),
+    ],
+)
+def test_wrong_targets_are_refused(url: str | None, says: str) -> None:
+    """Each in one sentence, and a secret in the URL is not repeated."""
+    said = refusal(External(url, (HOST,)))
+    assert says in said
+    assert "sk-secret" not in said
+
+
+@pytest.mark.parametrize("given", ["sk-live-0123456789", "sk0123456789abcdef", "EMPTY", "BLANKS"])
+def test_a_key_in_the_wrong_place_is_not_repeated(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API_KEY_ENV names a variable; who puts the key there does not find it in an error message."""
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.setenv("BLANKS", "a key\r\nX-Evil: 1")
+    said = refusal(External(f"https://{HOST}", (HOST,), api_key_env=given))
+    assert "API_KEY_ENV" in said
+    assert given not in said
+
+
+def test_path_and_port() -> None:
+    """OpenAI clients are told …/v1; what stands before it is the base path. Ports default to the scheme's."""
+    target = guard.admit(External(f"https://{HOST}/gpu/v1/", (HOST,)), Fickle())
+    assert (target.service.path, target.service.port, target.service.authority) == ("/gpu", 443, HOST)
+    target = guard.admit(External(f"http://{HOST}:8000", (HOST.upper(),), metrics_url=f"http://{HOST}:9000"), Fickle())
+    assert target.service.authority == f"{HOST}:8000"
+    assert target.metrics is not None
+    assert target.metrics.path == "/metrics"
+
+
+def test_the_address_is_pinned(tmp_path: Path) -> None:
+    """A name whose address changes is resolved once: proxy, load, probes and the plan all keep to the first answer."""
+    fickle = Fickle()
+    said = External(f"https://{HOST}", (HOST,), metrics_url=f"https://{HOST}:9000/metrics", model="m")
+    topology = admitted(StackOptions("external", instance=54, external=said), fickle)
+    assert fickle.asked == [HOST]
+    target = topology.target
+    assert target is not None
+    assert target.metrics is not None
+    config.render(topology, keys.Keys("o" * 16, {}), tmp_path)
+    proxies = json.loads((tmp_path / "toxiproxy" / "toxiproxy.json").read_text())
+    assert [(p["name"], p["upstream"]) for p in proxies] == [("client-to-target", "192.0.2.1:443")]
+    assert endpoint.request(target.service, target.service.pinned)["url"] == "https://192.0.2.1:443"
+    assert EngineProbe.of_target(target.metrics)._ask["url"] == "https://192.0.2.1:9000/metrics"
+    load = _service(topology)["service"]
+    assert (load["address"], load["name"], load["authority"], load["tls"]) == ("127.0.54.111", HOST, HOST, True)
+    planned = json.loads(json.dumps(state.topology_data(topology)))
+    assert (planned["target"]["service"]["host"], planned["target"]["service"]["address"]) == (HOST, "192.0.2.1")
+    assert state.as_topology(planned) == topology
+
+
+def test_own_stacks_take_no_target() -> None:
+    """A target on another runtime would be ignored: it is refused instead, and so is owning one."""
+    for external in (External(f"https://{HOST}"), External(owned=(HOST,))):
+        with pytest.raises(UsageError, match="RUNTIME=external"):
+            admitted(StackOptions("process", external=external), never)
+
+
+def test_environment_counts_only_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TARGET is a common name: it neither disturbs another runtime, nor is it a leave by itself."""
+    monkeypatch.setenv("TARGET", f"https://{HOST}")
+    run = ("run", "timeout-spike", "--dry-run", "--instance", "54", "--engine", "sim", "--runtime")
+    assert cli.main([*run, "process"]) == 0
+    assert HOST not in capsys.readouterr().out
+    assert cli.main([*run, "external"]) == 64
+    assert f"--i-own-this-target {HOST}" in capsys.readouterr().err
+
+
+def test_system_resolver_prefers_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one address that is taken is IPv4 where there is one; a name without any is an error for people."""
+    assert guard.address_of("localhost", 80) == "127.0.0.1"
+    with pytest.raises(UsageError, match="cannot be resolved"):
+        guard.address_of("nowhere.invalid", 80)
+
+
+def test_own_topology_is_as_before() -> None:
+    """Without a target there is no target in the plan, and the stack is whole."""
+    topology = admitted(StackOptions("process", "sim", 54), never)
+    assert topology.target is None
+    assert dataclasses.asdict(topology)["target"] is None
+    assert len(topology.links) == 6
