@@ -97,7 +97,7 @@ class Site:
     def supervisor_gone(self) -> bool:
         """Whether the stack was started with a supervisor that runs no more: then nothing keeps or restarts it."""
         stack = self.stack
-        if stack is None or stack.runtime != "process":
+        if stack is None or stack.runtime == "docker":
             return False
         return stack.supervisor is None or family.marked(stack.supervisor) is None
 
