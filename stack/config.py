@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from stack.topology import GATEWAYS, REPLICAS, Component, GatewayPolicy, Topolog
 _GATEWAY_FILES = Path(__file__).parent / "gateway"
 #: Docker's own resolver, at the same address in every container.
 DOCKER_RESOLVER = "127.0.0.11:53"
-#: How long a gateway with the defect no_gateway_timeout waits.
+#: How long a gateway with the defect no_gateway_timeout or no_queue_limit waits.
 _DEFECT_TIMEOUT_S = 600.0
+_DEFECT_RETRIES, _DEFECT_RISE = 8, 60
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
 _BUFFER_RESERVE_BYTES = 32768
 
@@ -131,7 +133,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "policy": policy,
         **timeouts,
         # Never the first to run out: what the server side waits for, in every retry, comes before it.
-        "client_timeout_s": _client_timeout_s(policy, max(timeouts.values())),
+        "client_timeout_s": _client_timeout_s(policy, _retries(policy, defects), max(timeouts.values())),
         "config_path": "@CONFIG@",
         "admin_socket": admin_socket(topology, gateway),
         "bind_address": _bind_address(topology, component),
@@ -155,13 +157,23 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "resolver": DOCKER_RESOLVER if docker else "",
         "log_format": _log_format(gateway),
         "html_errors": "html_errors" in defects,
-        "retries": "no_gateway_retries" not in defects,
+        "retries": _retries(policy, defects),
         "checks": "no_readiness_checks" not in defects,
+        "check_path": "/version" if "wrong_check_path" in defects else "/health",
+        "check_rise": _DEFECT_RISE if "slow_put_back" in defects else policy.check_rise,
+        "queue_timeout_s": _DEFECT_TIMEOUT_S if "no_queue_limit" in defects else policy.queue_timeout_s,
+        "queue_max": None if "no_queue_limit" in defects else policy.queue_max,
     }
 
 
-def _client_timeout_s(policy: GatewayPolicy, longest_wait_s: float) -> float:
-    return policy.queue_timeout_s + (policy.retries + 1) * (policy.connect_timeout_s + longest_wait_s)
+def _retries(policy: GatewayPolicy, defects: Set[str]) -> int:
+    if "no_gateway_retries" in defects:
+        return 0
+    return _DEFECT_RETRIES if "many_gateway_retries" in defects else policy.retries
+
+
+def _client_timeout_s(policy: GatewayPolicy, retries: int, longest_wait_s: float) -> float:
+    return policy.queue_timeout_s + (retries + 1) * (policy.connect_timeout_s + longest_wait_s)
 
 
 def _server(topology: Topology, gateway: str, replica: str) -> dict[str, str]:

@@ -26,14 +26,16 @@ def _zone(topology: Topology, label: str, zone_name: str) -> str:
         for gateway in GATEWAYS
     )
     # The first group with a ready gateway wins. Before the first check and with none ready the answer is any of them.
-    record = f"ifurlextup({{{groups}}}, {{interval={CHECK_INTERVAL_S},timeout={CHECK_TIMEOUT_S}}})"
+    record = f'LUA A "ifurlextup({{{groups}}}, {{interval={CHECK_INTERVAL_S},timeout={CHECK_TIMEOUT_S}}})"'
+    if "dns_health_checks_off" in topology.defects:
+        record = f"A {topology.link(f'client-to-{GATEWAYS[0]}').listen_address}"
     return (
         f"$ORIGIN {zone_name}.\n"
         f"$TTL {TTL_S}\n"
         f"@ IN SOA ns.{zone_name}. hostmaster.{zone_name}. 1 60 60 3600 {TTL_S}\n"
         f"@ IN NS ns.{zone_name}.\n"
         f"ns IN A {topology.component('dns').address}\n"
-        f'{label} {TTL_S} IN LUA A "{record}"\n'
+        f"{label} {TTL_S} IN {record}\n"
     )
 
 

@@ -31,7 +31,8 @@ def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, st
             _job(topology, "prometheus", ("prometheus",), "http"),
         ],
     }
-    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale))}
+    missing = {"ReplicaDown"} if "alert_rule_missing" in topology.defects else set()
+    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale, missing))}
 
 
 def alertmanager_files(topology: Topology) -> dict[str, str]:

@@ -96,9 +96,9 @@ class Server:
     ) -> Sequence:
         endless = body.ignore_eos or body.min_tokens > 0
         answer = self._answers.to(body.question, endless=endless, wrong=behaviour.wrong_answers)
-        if behaviour.silent_truncation:
+        if behaviour.silent_truncation or behaviour.short_answers:
             all_of_it = list(islice(answer, max_tokens))
-            answer = iter(all_of_it[: len(all_of_it) // 2])
+            answer = iter(all_of_it[: (len(all_of_it) + 1) // 2])
         return self._engine.submit(answer, form.prompt_tokens, max_tokens)
 
     async def _whole(
@@ -191,6 +191,7 @@ class Server:
             raise Refusal(403, "Forbidden", "the switches can only be reached over loopback")
         if request.method == "DELETE":
             self._engine.behave(Behaviour())
+            self._loaded_at_s = 0.0
         elif request.method == "POST":
             fields = await _json(request)
             if not isinstance(fields, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dns.flags
@@ -22,11 +23,31 @@ from tests.integration.gateway_stack import GatewayStack, running, started
 @pytest.fixture
 def named_stack(tmp_path: Path) -> Iterator[GatewayStack]:
     """Both gateways with DNS in front."""
-    with started(tmp_path, gateways=GATEWAYS) as stack:
-        folder = tmp_path / "config/dns"
-        arguments = [f"--config-dir={folder}", f"--socket-dir={state.socket_folder(stack.topology)}"]
-        with running(arguments, "pdns_server", tmp_path / "dns.log"):
-            yield stack
+    with started(tmp_path, gateways=GATEWAYS) as stack, name_server(tmp_path, stack):
+        yield stack
+
+
+@contextmanager
+def name_server(folder: Path, stack: GatewayStack) -> Iterator[None]:
+    """PowerDNS as the stack has it."""
+    arguments = [f"--config-dir={folder / 'config/dns'}", f"--socket-dir={state.socket_folder(stack.topology)}"]
+    with running(arguments, "pdns_server", folder / "dns.log"):
+        yield
+
+
+def test_defect_dns_health_checks_off(tmp_path: Path) -> None:
+    """The defect shows: the name goes on leading to a gateway that is not ready."""
+    with (
+        started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_health_checks_off"})) as stack,
+        name_server(tmp_path, stack),
+    ):
+        until(lambda: leads_to(stack, "gateway-a"), 8, "gateway-a at first")
+        for replica in stack.replicas:
+            stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
+        until(lambda: stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
+        limit_s = CHECK_INTERVAL_S + CHECK_TIMEOUT_S + 1.5
+        with pytest.raises(AssertionError, match="somewhere else"):
+            until(lambda: not leads_to(stack, "gateway-a"), limit_s, "somewhere else")
 
 
 def ask(stack: GatewayStack, name: str = SERVICE_NAME) -> dns.message.Message | None:

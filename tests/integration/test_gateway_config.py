@@ -117,3 +117,12 @@ def test_keys_are_made_once_and_kept_private(tmp_path: Path, monkeypatch: pytest
         other.write_text(json.dumps(wrong))
         with pytest.raises(UsageError):
             keys.load_or_create(tmp_path)
+
+
+def test_defect_alert_rule_missing(tmp_path: Path) -> None:
+    """Without the rule for a dead replica the file is still one that Prometheus takes: nobody would notice."""
+    rendered(tmp_path / "healthy", "process")
+    rendered(tmp_path / "defect", "process", "alert_rule_missing")
+    assert "ReplicaDown" in (tmp_path / "healthy/prometheus/rules.yml").read_text()
+    assert "ReplicaDown" not in (tmp_path / "defect/prometheus/rules.yml").read_text()
+    accepted("promtool", "check", "config", str(tmp_path / "defect/prometheus/prometheus.yml"))

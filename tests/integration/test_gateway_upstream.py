@@ -338,3 +338,54 @@ def test_defect_no_gateway_timeout(gateway_stack: Start) -> None:
         stack.client.post("/v1/chat/completions", json=STREAM, timeout=longest_s + 1,
                           headers={"Authorization": f"Bearer {KEYS.operator}"})  # fmt: skip
     assert stack.seen() == 1
+
+
+def test_defect_many_gateway_retries(gateway_stack: Start) -> None:
+    """The defect shows: one request becomes more upstream ones than the policy allows."""
+    stack = gateway_stack(defects=frozenset({"many_gateway_retries", "no_readiness_checks"}))
+    for replica in stack.replicas.values():
+        replica.mode = "drop"
+    assert stack.post(STREAM).status_code == 502
+    assert stack.seen() > 2 * (1 + QUICK.retries)
+
+
+def test_defect_slow_put_back(gateway_stack: Start) -> None:
+    """The defect shows: a replica that is well again stays out for many times what the policy says."""
+    stack = gateway_stack(defects=frozenset({"slow_put_back"}))
+    replica = stack.replicas["replica-1"]
+    replica.healthy = False
+    until(lambda: stack.statistics("replica-1")["status"] == "DOWN", 5, "out")
+    replica.healthy = True
+    back_s = 3 * QUICK.check_rise * QUICK.check_interval_s + 0.5
+    with pytest.raises(AssertionError, match="back in use"):
+        until(lambda: stack.statistics("replica-1")["status"] == "UP", back_s, "back in use")
+
+
+def test_defect_wrong_check_path(gateway_stack: Start) -> None:
+    """The defect shows: a replica that says of itself that it is ill stays in use."""
+    stack = gateway_stack(defects=frozenset({"wrong_check_path"}))
+    stack.replicas["replica-1"].healthy = False
+    out_s = 3 * QUICK.check_fall * (QUICK.check_interval_s + QUICK.check_timeout_s)
+    with pytest.raises(AssertionError, match="taken out"):
+        until(lambda: stack.statistics("replica-1")["status"].startswith("DOWN"), out_s, "taken out")
+
+
+def test_defect_no_queue_limit(gateway_stack: Start) -> None:
+    """The defect shows: a request that finds no place waits for longer than the policy says."""
+    stack = gateway_stack(
+        defects=frozenset({"no_queue_limit", "no_gateway_timeout", "no_readiness_checks"}), replica_max_connections=1
+    )
+    for replica in stack.replicas.values():
+        replica.mode = "hang"
+    with ThreadPoolExecutor(3) as pool:
+        for waiting in [pool.submit(_impatient, stack, QUICK.queue_timeout_s + 2) for _ in range(3)]:
+            assert waiting.result() is None
+
+
+def _impatient(stack: GatewayStack, for_s: float) -> int | None:
+    """The status of the answer; None when there is none in that time."""
+    headers = {"Authorization": f"Bearer {KEYS.operator}"}
+    try:
+        return stack.client.post("/v1/chat/completions", json=STREAM, timeout=for_s, headers=headers).status_code
+    except httpx.ReadTimeout:
+        return None

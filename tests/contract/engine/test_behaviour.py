@@ -112,6 +112,9 @@ def test_startup_delay(simulator: RunningEngine) -> None:
     simulator.behave(startup_delay_s=0.3)
     assert simulator.client.get("/health").status_code == 503
     assert eventually(lambda: simulator.client.get("/health").status_code == 200)
+    simulator.behave(startup_delay_s=60)
+    simulator.client.delete("/simulator/behaviour").raise_for_status()
+    assert simulator.client.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -158,6 +161,19 @@ def test_silent_truncation(simulator: RunningEngine) -> None:
     assert 0 < len(texts(events)) < len(whole)
     assert finish_reasons(events) == []
     assert "[DONE]" not in events
+
+
+def test_short_answers(simulator: RunningEngine) -> None:
+    """Half of the answer, finished as a whole one is: stop, usage, [DONE]. Nothing but the text tells."""
+    item = max(questions(), key=lambda item: len(item.answer))
+    body = simulator.chat(item.question, max_tokens=60)
+    whole = texts(simulator.events(body))
+    simulator.behave(short_answers=True)
+    events = simulator.events(body)
+    assert whole.startswith(texts(events))
+    assert 0 < len(texts(events)) < len(whole)
+    assert finish_reasons(events) == ["stop"]
+    assert events[-1] == "[DONE]"
 
 
 def test_empty_answers(simulator: RunningEngine) -> None:
