@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import drill, guard, judge, pipeline, redact
+from harness import defects, drill, guard, judge, pipeline, redact
 from harness.commands import doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
@@ -24,7 +24,6 @@ from harness.record import RunFolder
 from reports import render
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import select
-from stack.topology import DEFECTS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("list", help="the drills there are")
     one.add_argument("--names", action="store_true", help="names only, one a line")
+    one.add_argument("--defects", action="store_true", help="what --defect can switch on, and what it means")
     one.set_defaults(do=_list)
 
     one = commands.add_parser("run", help="run one drill", parents=[_stack_arguments()])
@@ -108,14 +108,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stack_arguments() -> _Parser:
     shared = _Parser(add_help=False)
-    add, known = shared.add_argument, ", ".join(sorted(DEFECTS))
+    add = shared.add_argument
     runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
     add("--runtime", choices=select.NAMES, default=_word("RUNTIME", "auto"), help=runtime)
     add("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
     add("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
     add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
-    defect = f"break the stack's configuration on purpose: {known}"
-    add("--defect", action="append", dest="defects", choices=sorted(DEFECTS), metavar="NAME", default=[], help=defect)
+    defect = "break the stack on purpose, or for one run the simulator (sim.…); `list --defects` tells them all"
+    add("--defect", action="append", dest="defects", metavar="NAME", default=[], help=defect)
     external = shared.add_argument_group("for --runtime external, a service that Drillyard did not start")
     add = external.add_argument
     add("--target", metavar="URL", help="https://HOST[:PORT][/PATH] of an OpenAI API [TARGET]")
@@ -140,12 +140,17 @@ def _number(variable: str) -> int | None:
 
 
 def _stack(options: argparse.Namespace) -> StackOptions:
+    of_stack, switches = defects.sorted_out(options.defects)
+    if switches and options.do is not _run:
+        raise UsageError(f"--defect {switches[0].text} lasts as long as a run: only `run` takes it")
+    if switches and options.engine != "sim":
+        raise UsageError(f"--defect {switches[0].text} is a switch of the simulator, but ENGINE={options.engine}")
     return StackOptions(
         runtime=options.runtime,
         engine=options.engine,
         instance=options.instance,
         model=options.model or DEFAULT_MODEL,
-        defects=frozenset(options.defects),
+        defects=of_stack,
         external=_external(options),
     )
 
@@ -163,6 +168,10 @@ def _external(options: argparse.Namespace) -> guard.External:
 
 
 def _list(options: argparse.Namespace, _: Sequence[str]) -> int:
+    if options.defects:
+        for name, text in defects.known().items():
+            print(name if options.names else f"{name:<30} {text}")
+        return 0
     for name in drill.names():
         print(name if options.names else f"{name:<20} {drill.load(name).title}")
     return 0
@@ -180,6 +189,7 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
         scenario=options.scenario,
         seed=options.seed,
         overrides=tuple(overrides),
+        defects=tuple(options.defects),
     )
     if options.dry_run:
         return pipeline.dry_run(wanted)

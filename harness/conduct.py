@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness import doctor, heal, steady
+from harness import defects, doctor, heal, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import LogMarks, finish_requests
+from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
+from harness.faults import simulator
 from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
 from harness.probes import endpoint
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -74,6 +76,7 @@ class Run:
     seed: int
     zero_mono_s: float
     watchdog: Watchdog
+    switches: tuple[Switch, ...] = ()  # of the simulator, on for this run
 
 
 async def conduct(run: Run) -> None:
@@ -81,7 +84,7 @@ async def conduct(run: Run) -> None:
 
     1. signals are caught: from here on every exit passes through step 7
     2. leftovers of earlier runs are repaired
-    3. the stack is brought up, or found warm
+    3. the stack is brought up, or found warm; what the simulator is to do wrong is switched on
     4. probes and load start
     5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
        for before every fault and at the end
@@ -177,6 +180,7 @@ class Conductor:
         await asyncio.to_thread(self._stack_up)
         self.world = self._make_world()
         await asyncio.to_thread(self._learn_model, self.world)
+        await to_the_end(self._switch_on, self.world)
         self.marks = LogMarks.take(self.run.runtime)
         self._start_probes(self.world)
         await self._start_load()
@@ -235,6 +239,13 @@ class Conductor:
         if topology.target is not None:
             world.path.deployment = endpoint.served_model(topology, topology.target)
             self._note(f"the target is asked for the model {world.path.deployment}")
+
+    def _switch_on(self, world: World) -> None:
+        """The run's switches of the simulator. They end with the run, whatever ends it: the undo comes first."""
+        for replica, switches in defects.by_replica(self.run.switches).items():
+            self.journal.will_need(simulator.undo(replica))
+            simulator.switch_on(world, replica, switches)
+            self._note(f"defect of {replica}: {', '.join(f'{name} = {value}' for name, value in switches.items())}")
 
     def _note(self, text: str) -> None:
         self.run.log.add("note", text=text)

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from harness import drill, lock
 from harness.errors import DrillyardError, UsageError
-from harness.leftovers import components, journals, links, orphans, stacks
+from harness.leftovers import components, journals, links, orphans, stacks, switches
 from harness.leftovers.base import Find, Leftover, Processes, Site, cannot
 from harness.record import RunFolder
 from stack import state
 
 RUNS = drill.ROOT / "runs"
 #: In the order in which they are repaired: who could break it again, what a run says itself, what is seen.
-SORTS: Sequence[Find] = (orphans.find, stacks.find, journals.find, components.find, links.find)
+SORTS: Sequence[Find] = (orphans.find, stacks.find, journals.find, components.find, links.find, switches.find)
 #: Held by a run, and by its watchdog until it has healed.
 LOCK = "run.lock"
 #: A repair shows within this: toxiproxy restarts, a component comes back.

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import conduct, drill, dryrun, guard, judge, loading, lock, record
+from harness import conduct, defects, drill, dryrun, guard, judge, loading, lock, record
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
+from harness.errors import UsageError
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario
@@ -50,6 +51,7 @@ class Options:
     scenario: Path | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
+    defects: tuple[str, ...] = ()  # as the user wrote them; those of the stack are in ``stack``, too
 
 
 @dataclass
@@ -84,6 +86,7 @@ def resolve(job: Job) -> None:
     """Drill, scenario, runtime and its preconditions: everything that can be wrong before anything is touched."""
     job.drill = drill.load(job.options.drill)
     job.runtime, job.why_runtime = chosen(job.options.stack)
+    _check_defects(job.options.defects, job.runtime.topology)
     job.scenario = _scenario(job.options, job.drill, job.runtime.topology)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
@@ -103,9 +106,19 @@ def dry_run(options: Options) -> int:
     """Print what a run would do. Nothing is touched: no folder, process, file or connection; no name is resolved."""
     wanted, runtime = drill.load(options.drill), options.stack.runtime
     topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
+    _check_defects(options.defects, topology)
     where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
     print(dryrun.text(wanted, _scenario(options, wanted, topology), topology, where))
     return 0
+
+
+def _check_defects(given: Sequence[str], topology: Topology) -> None:
+    """UsageError for what cannot be switched on there: a defect that is not would be one that nobody noticed."""
+    _, switches = defects.sorted_out(given)
+    if given and topology.target is not None:
+        raise UsageError(f"--defect {given[0]}: only what Drillyard started can be broken so, not a target")
+    if switches and topology.runtime != "process":
+        raise UsageError(f"--defect {switches[0].text}: switches are taken over loopback only, so RUNTIME=process")
 
 
 def plan(job: Job) -> None:
@@ -133,6 +146,7 @@ def plan(job: Job) -> None:
         "topology": state.topology_data(topology),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "guard": guard.sentence(topology.target),
+        "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "niceness": {"engines": ENGINE_NICENESS, "stack": priority.STACK, "load generator": priority.GENERATOR},
@@ -154,7 +168,8 @@ def perform(job: Job) -> None:
         log.add("note", text=text)
         job.progress.say(text)
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
-    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, int(job.plan["seed"]), zero, watchdog)
+    seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
+    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, switches)
     try:
         asyncio.run(conduct.conduct(run_))
     except Exception as error:

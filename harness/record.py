@@ -3,7 +3,8 @@
 ``runs/<id>/`` holds
 
 =================== ========================================================================================
-plan.json           what will be done: drill, scenario, seed, versions, topology, phases, time anchor (save 0)
+plan.json           what will be done: drill, scenario, seed, versions, topology, phases, time anchor (save 0);
+                    ``defects`` names what was switched on on purpose, with its meaning
 events.jsonl        one JSON object per line, see ``Event``
 undo.jsonl          the undo journal (harness/undo.py)
 requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``

@@ -37,6 +37,7 @@ LAYERS = {
     "harness.progress": 2,
     "harness.steady": 2,
     "harness.stop_conditions": 2,
+    "harness.defects": 2,  # it knows the simulator's switches
     "stack": 2,
     "harness.adapters": 1,
     "stack.topology": 0,

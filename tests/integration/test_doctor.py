@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from harness import doctor, lock
+from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.commands import doctor as command
 from harness.record import RunFolder
@@ -103,6 +104,14 @@ def paused(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     assert {s.name: s.state for s in stack.states()}["replica-2"] == "running"
 
 
+def switch(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
+    """A defect of the simulator that nobody switched off."""
+    replica = Simulator(stack.topology.component("replica-1").url())
+    replica.behave({"wrong_model": "v9"})
+    yield "replica-1 still has defects switched on: wrong_model = v9"
+    assert replica.behaviour()["wrong_model"] is None
+
+
 def component(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     """A component that was stopped and never started again."""
     stack.stop("exporter", grace_s=5)
@@ -133,6 +142,7 @@ def stale(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
 
 MESSES: dict[str, Mess] = {
     "toxic": toxic, "proxy": proxy, "paused": paused, "component": component, "journal": journal, "lock": stale,
+    "defect": switch,
 }  # fmt: skip
 PROCESSES: dict[str, Mess] = {"load": orphan, "stray": stray}
 
