@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.contract.engine.running import RunningEngine, eventually
+from stack.models.catalogue import QUESTIONS_FILE
+from tests.contract.engine.running import RunningEngine, eventually, finish_reasons
 
 ENGINE = {"model_name", "engine"}
 #: Family (as the parser names it) -> (type, labels of its main sample).
@@ -87,6 +90,22 @@ def test_tokens_are_counted_as_usage_says(engine: RunningEngine) -> None:
     expected = [before[0] + usage["prompt_tokens"], before[1] + usage["completion_tokens"]]
     assert eventually(lambda: [engine.metric(name) for name in names] == expected)
     assert engine.metric("vllm:request_success_total", finished_reason="length") == finished + 1
+
+
+@pytest.mark.parametrize(("max_tokens", "reason"), [(200, "stop"), (1, "length")])
+def test_the_end_of_a_stream_is_a_token_on_both_sides(engine: RunningEngine, max_tokens: int, reason: str) -> None:
+    """An answer that ends by itself: its end-of-sequence token is in the stream's usage and in the counter, and nowhere
+    in the text. One that is cut by max_tokens has none. So records and counters can be compared to the token.
+    """
+    question = json.loads(QUESTIONS_FILE.read_text())[0]["question"]
+    before = engine.metric("vllm:generation_tokens_total")
+    body = engine.chat(question, max_tokens=max_tokens, stream_options={"include_usage": True})
+    events = [event for event in engine.events(body) if isinstance(event, dict)]
+    assert finish_reasons(events) == [reason]
+    used = events[-1]["usage"]["completion_tokens"]
+    assert eventually(lambda: engine.metric("vllm:generation_tokens_total") == before + used)
+    said = [event for event in events if event["choices"] and event["choices"][0]["delta"].get("content")]
+    assert 0 < len(said) <= used - (reason == "stop")
 
 
 def test_kv_usage_grows_with_a_stream(engine: RunningEngine) -> None:
