@@ -15,6 +15,7 @@ from stack.exporter.access import AccessLogs
 from stack.exporter.alerts import Alerts
 from stack.exporter.app import app
 from stack.exporter.config import Config
+from stack.exporter.memory import MemoryCollector
 from stack.exporter.synthetic import Synthetic
 
 
@@ -22,6 +23,7 @@ async def serve(config: Config) -> None:
     """Run until a signal ends the server; a watcher that fails takes the process with it: no silent gaps."""
     registry = CollectorRegistry()
     synthetic, logs = Synthetic(registry), AccessLogs(registry)
+    registry.register(MemoryCollector(config.own_groups))
     server = uvicorn.Server(
         uvicorn.Config(
             app(registry, Alerts()),

@@ -79,6 +79,13 @@ class AccessLogs:
             buckets=SECONDS,
             registry=registry,
         )
+        self._execution = Histogram(
+            "drillyard_gateway_execution_seconds",
+            "As drillyard_gateway_e2e_seconds, without the time in the gateway's queue",
+            gateway,
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._queue = Histogram(
             "drillyard_gateway_queue_seconds",
             "Time in the gateway's queue",
@@ -117,6 +124,7 @@ class AccessLogs:
             self._queue.labels(gateway).observe(access.queue_ms / 1000)
         if access.replica != "<NOSRV>" and access.total_ms >= 0:
             self._e2e.labels(gateway).observe(access.total_ms / 1000)
+            self._execution.labels(gateway).observe((access.total_ms - max(access.queue_ms, 0)) / 1000)
 
 
 class Tail:

@@ -21,6 +21,7 @@ class Config:
     deployment: str = DEPLOYMENT
     synthetic_period_s: float = 2.0
     synthetic_deadline_s: float = 2.0
+    own_groups: bool = False  # the exporter's cgroups hold the whole stack: their limits are the stack's
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -44,5 +45,6 @@ def exporter_files(topology: Topology) -> dict[str, str]:
             for name in REPLICAS
         },
         gateway_logs={name: f"{logs}/{name}.log" for name in GATEWAYS},
+        own_groups=not docker,
     )
     return {"exporter.json": json.dumps(asdict(config), indent=2) + "\n"}

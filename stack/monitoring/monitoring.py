@@ -32,7 +32,7 @@ def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, st
         ],
     }
     missing = {"ReplicaDown"} if "alert_rule_missing" in topology.defects else set()
-    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale, missing))}
+    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale, topology.gateway_policy, missing))}
 
 
 def alertmanager_files(topology: Topology) -> dict[str, str]:

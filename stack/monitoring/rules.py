@@ -1,4 +1,9 @@
-"""The alert rules, one source for two time scales."""
+"""The alert rules, one source for two time scales.
+
+Latency and failures are taken from the gateways' access logs, as the exporter counts them: the engines' own histograms
+leave aborted requests out. Only what no gateway knows comes from the engines: the time to the first token (their
+headers come before it), their queue, their KV cache, their tokens.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,19 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stack.topology import GatewayPolicy
+
 Scale = Literal["production", "drill"]
+SCALES: tuple[Scale, ...] = ("production", "drill")
+
+#: What a day may cost: prompt and output tokens of all replicas. In the drill's scale the window's share of it.
+DAILY_TOKENS = 500_000_000
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
 class Window:
-    """A time span in both scales, in Prometheus' notation."""
+    """A time span in both scales, in Prometheus' notation: one number, one unit."""
 
     production: str
     drill: str
@@ -20,10 +32,19 @@ class Window:
         """The span on that scale."""
         return self.production if scale == "production" else self.drill
 
+    def seconds(self, scale: Scale) -> int:
+        """The span on that scale."""
+        text = self.on(scale)
+        return int(text[:-1]) * _SECONDS[text[-1]]
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One alert. ``expression`` may hold ``$window``; ``series`` names what feeds it."""
+    """One alert. ``series`` names what feeds it.
+
+    ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` (of the
+    gateways' policy) and ``$budget`` (tokens in a window).
+    """
 
     name: str
     expression: str
@@ -31,12 +52,44 @@ class Rule:
     hold: Window
     severity: Literal["page", "ticket"]
     summary: str
-    series: str
+    series: tuple[str, ...]
+    before: Window = Window("1h", "60s")
+
+    def data(self, scale: Scale, policy: GatewayPolicy) -> dict[str, Any]:
+        """The rule as it stands in a rule file."""
+        budget = DAILY_TOKENS * self.window.seconds(scale) // _SECONDS["d"]
+        expression = self.expression
+        for name, value in (
+            ("$window", self.window.on(scale)),
+            ("$before", self.before.on(scale)),
+            ("$queue_max", str(policy.queue_max)),
+            ("$budget", str(budget)),
+        ):
+            expression = expression.replace(name, value)
+        return {
+            "alert": self.name,
+            "expr": expression,
+            "for": self.hold.on(scale),
+            "labels": {"severity": self.severity, "scale": scale},
+            "annotations": {"summary": self.summary, "series": ", ".join(self.series)},
+        }
 
 
-#: Answers of the gateways themselves, engine errors included: vLLM's own counters leave aborted requests out.
-_FAILED = 'sum(rate(haproxy_frontend_http_responses_total{proxy="service",code="5xx"}[$window]))'
-_ALL = 'sum(rate(haproxy_frontend_http_responses_total{proxy="service"}[$window]))'
+def _quantile(quantile: float, histogram: str) -> str:
+    return f"histogram_quantile({quantile}, sum by (le) (rate({histogram}_bucket[$window])))"
+
+
+_E2E = "drillyard_gateway_e2e_seconds"
+_EXECUTION = "drillyard_gateway_execution_seconds"
+_GATEWAY_QUEUE = "drillyard_gateway_queue_seconds"
+_ENGINE_QUEUE = "vllm:request_queue_time_seconds"
+_TTFT = "vllm:time_to_first_token_seconds"
+_GAP = "vllm:inter_token_latency_seconds"
+_FAILURES, _REQUESTS = "drillyard_gateway_failures_total", "drillyard_gateway_requests_total"
+_FAILURE_RATIO = f"sum(rate({_FAILURES}[$window])) / sum(rate({_REQUESTS}[$window]))"
+#: Tokens per second of one stream, while it streams: falls when engines slow down, not when users stay away.
+_TPS = f"sum(rate({_GAP}_count[$window])) / sum(rate({_GAP}_sum[$window]))"
+_USUAL_TPS = _TPS.replace("[$window]", "[$before] offset $window")
 
 RULES = (
     Rule(
@@ -46,16 +99,17 @@ RULES = (
         Window("1m", "2s"),
         "page",
         "A replica does not answer its scrape, or a gateway has taken it out.",
-        "up, haproxy_server_status",
+        ("up", "haproxy_server_status"),
     ),
     Rule(
-        "GatewayFailures",
-        f"{_FAILED} / {_ALL} > 0.01",
-        Window("2m", "10s"),
-        Window("2m", "3s"),
+        "ReplicaDeaf",
+        'label_replace(drillyard_synthetic_ok == 0, "component", "$1", "replica", "(.*)")'
+        ' and on (component) up{job="replica"} == 1',
+        Window("1m", "5s"),
+        Window("1m", "3s"),
         "page",
-        "More than 1 % of the gateways' answers are failures (5xx).",
-        "haproxy_frontend_http_responses_total",
+        "A replica answers its scrape but generates nothing: its engine hangs.",
+        ("drillyard_synthetic_ok", "up"),
     ),
     Rule(
         "GatewayDown",
@@ -64,22 +118,141 @@ RULES = (
         Window("1m", "2s"),
         "page",
         "A gateway does not answer its scrape.",
-        "up",
+        ("up",),
     ),
-)
+    Rule(
+        "ExporterDown",
+        'up{job="exporter"} == 0 or drillyard_gateway_log_readable == 0',
+        Window("1m", "5s"),
+        Window("1m", "2s"),
+        "page",
+        "Latency and failures are not measured: the exporter is down or cannot read a gateway's log.",
+        ("up", "drillyard_gateway_log_readable"),
+    ),
+    Rule(
+        "FailuresHigh",
+        f"{_FAILURE_RATIO} > 0.01",
+        Window("1m", "10s"),
+        Window("2m", "3s"),
+        "page",
+        "More than 1 % of the requests fail, just now.",
+        (_FAILURES, _REQUESTS),
+    ),
+    Rule(
+        "FailuresHighSlow",
+        f"{_FAILURE_RATIO} > 0.01",
+        Window("5m", "30s"),
+        Window("0s", "0s"),
+        "page",
+        "More than 1 % of the requests failed, over the longer window: failures that come and go.",
+        (_FAILURES, _REQUESTS),
+    ),
+    Rule(
+        "E2eP95High",
+        f"{_quantile(0.95, _E2E)} > 8",
+        Window("1m", "10s"),
+        Window("2m", "3s"),
+        "page",
+        "End to end, p95 is above 8 s.",
+        (f"{_E2E}_bucket",),
+    ),
+    Rule(
+        "E2eP50High",
+        f"{_quantile(0.5, _E2E)} > 5",
+        Window("2m", "10s"),
+        Window("5m", "5s"),
+        "ticket",
+        "End to end, p50 is above 5 s.",
+        (f"{_E2E}_bucket",),
+    ),
+    Rule(
+        "ExecutionP95High",
+        f"{_quantile(0.95, _EXECUTION)} > 5",
+        Window("2m", "10s"),
+        Window("5m", "5s"),
+        "page",
+        "Without the gateways' queues, p95 is above 5 s.",
+        (f"{_EXECUTION}_bucket",),
+    ),
+    Rule(
+        "TtftP95High",
+        f"{_quantile(0.95, _TTFT)} > 0.8",
+        Window("1m", "10s"),
+        Window("2m", "3s"),
+        "page",
+        "The first token comes later than 800 ms (p95, from the engine's door).",
+        (f"{_TTFT}_bucket",),
+    ),
+    Rule(
+        "QueueP50High",
+        f"{_quantile(0.5, _GATEWAY_QUEUE)} > 2 or {_quantile(0.5, _ENGINE_QUEUE)} > 2"
+        f" or {_quantile(0.5, _GATEWAY_QUEUE)} + {_quantile(0.5, _ENGINE_QUEUE)} > 2",
+        Window("2m", "10s"),
+        Window("5m", "5s"),
+        "ticket",
+        "Half of the requests wait more than 2 s in the queues of gateways and engines.",
+        (f"{_GATEWAY_QUEUE}_bucket", f"{_ENGINE_QUEUE}_bucket"),
+    ),
+    Rule(
+        "QueueSaturated",
+        'haproxy_backend_current_queue{proxy="replicas"} >= 0.9 * $queue_max'
+        " or sum by (component) (rate(vllm:admission_rejections_total[$window])) > 0",
+        Window("1m", "10s"),
+        Window("1m", "3s"),
+        "page",
+        "A queue is full: a gateway's, or a replica that refuses requests.",
+        ("haproxy_backend_current_queue", "vllm:admission_rejections_total"),
+    ),
+    Rule(
+        "KvCacheNearlyFull",
+        "vllm:kv_cache_usage_perc > 0.9",
+        Window("1m", "5s"),
+        Window("2m", "5s"),
+        "ticket",
+        "The KV cache is more than 90 % full: requests are about to be preempted.",
+        ("vllm:kv_cache_usage_perc",),
+    ),
+    Rule(
+        "MemoryLow",
+        "drillyard_memory_available_bytes / drillyard_memory_total_bytes < 0.1",
+        Window("1m", "5s"),
+        Window("1m", "3s"),
+        "page",
+        "Less than 10 % of the memory is available.",
+        ("drillyard_memory_available_bytes", "drillyard_memory_total_bytes"),
+    ),
+    Rule(
+        "OutOfMemoryKill",
+        "increase(drillyard_oom_kills_total[$window]) > 0",
+        Window("5m", "30s"),
+        Window("0s", "0s"),
+        "page",
+        "The kernel killed a process for memory.",
+        ("drillyard_oom_kills_total",),
+    ),
+    Rule(
+        "TpsDrop",
+        f"{_TPS} < 0.5 * {_USUAL_TPS}",
+        Window("5m", "10s"),
+        Window("5m", "5s"),
+        "ticket",
+        "A stream gets less than half of the tokens per second that were usual before.",
+        (f"{_GAP}_count", f"{_GAP}_sum"),
+    ),
+    Rule(
+        "DailyTokenSpend",
+        "sum(increase(vllm:prompt_tokens_total[$window])) + sum(increase(vllm:generation_tokens_total[$window]))"
+        " > $budget",
+        Window("1d", "60s"),
+        Window("0s", "0s"),
+        "ticket",
+        "More tokens than a day's budget (in the drill's scale: than its window's share of it).",
+        ("vllm:prompt_tokens_total", "vllm:generation_tokens_total"),
+    ),
+)  # fmt: skip
 
 
-def rule_file(scale: Scale, missing: Set[str] = frozenset()) -> dict[str, Any]:
+def rule_file(scale: Scale, policy: GatewayPolicy, missing: Set[str] = frozenset()) -> dict[str, Any]:
     """The rule file's content as data, without the rules called ``missing``: a defect."""
-    rules = [
-        {
-            "alert": rule.name,
-            "expr": rule.expression.replace("$window", rule.window.on(scale)),
-            "for": rule.hold.on(scale),
-            "labels": {"severity": rule.severity, "scale": scale},
-            "annotations": {"summary": rule.summary, "series": rule.series},
-        }
-        for rule in RULES
-        if rule.name not in missing
-    ]
+    rules = [rule.data(scale, policy) for rule in RULES if rule.name not in missing]
     return {"groups": [{"name": f"drillyard-{scale}", "interval": "1s" if scale == "drill" else "15s", "rules": rules}]}

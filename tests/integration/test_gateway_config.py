@@ -14,7 +14,7 @@ import pytest
 from harness.errors import UsageError
 from stack import config, keys, tools
 from stack.monitoring.rules import rule_file
-from stack.topology import DEFECTS, GATEWAYS, Topology
+from stack.topology import DEFECTS, GATEWAYS, GatewayPolicy, Topology
 from tests.integration.gateway_stack import INSTANCE, KEYS
 
 RUNTIMES = ("process", "docker")
@@ -66,7 +66,7 @@ def test_prometheus_accepts_it(tmp_path: Path, runtime: str) -> None:
     assert "rules found" in accepted("promtool", "check", "config", str(tmp_path / "prometheus/prometheus.yml"))
     for scale in ("production", "drill"):
         path = tmp_path / f"{scale}.json"
-        path.write_text(json.dumps(rule_file(scale)))
+        path.write_text(json.dumps(rule_file(scale, GatewayPolicy())))
         accepted("promtool", "check", "rules", str(path))
 
 
