@@ -25,6 +25,7 @@ def text(drill: Drill, scenario: Scenario, topology: Topology, where: str) -> st
             *_target(topology),
             f"guard       {guard.sentence(topology.target)}",
             *_load(scenario),
+            f"stops when  {'; '.join(map(str, scenario.abort_when)) or 'nothing: it goes on to its end'}",
             "",
             "timeline (a phase before a fault lasts longer while there is no steady state)",
             *_timeline(scenario, topology),

@@ -227,6 +227,8 @@ def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[An
     for i, slo in enumerate(scenario.slos):
         for problem in slo_problems(scenario, slo):
             yield ("slos", i), f"SLO {slo.name!r}: {problem}"
+        if topology.target is not None and "gateway." in slo.objective:
+            yield ("slos", i), f"SLO {slo.name!r}: nobody knows the policy of an external target's gateways"
 
 
 def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], str]]:

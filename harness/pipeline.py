@@ -27,6 +27,7 @@ from harness.errors import UsageError
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario
+from harness.stop_conditions import EXTERNAL_DEFAULT
 from harness.verdict import Verdict
 from harness.watchdog import Watchdog
 from reports import render
@@ -87,19 +88,26 @@ def resolve(job: Job) -> None:
     job.drill = drill.load(job.options.drill)
     job.runtime, job.why_runtime = chosen(job.options.stack)
     _check_defects(job.options.defects, job.runtime.topology)
-    job.scenario = _scenario(job.options, job.drill, job.runtime.topology)
+    job.scenario = _scenario(job.options, job.drill, job.runtime.topology, job.notes.append)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
     holder = f"a run of {job.drill.name}"
     job.lock = job.cleanup.enter_context(lock.held(folder / LOCK, holder, job.notes.append))
 
 
-def _scenario(options: Options, wanted: drill.Drill, topology: Topology) -> Scenario:
-    """The file that the user named, else the drill's own for this runtime, else the drill's own."""
+def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Callable[[str], object]) -> Scenario:
+    """The file that the user named, else the drill's own for this runtime, else the drill's own.
+
+    On an external target it has a stop condition: one is put in where there is none, and said.
+    """
     folder = ROOT / "scenarios"
     special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
     path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
-    return loading.load(path, options.overrides, topology)
+    scenario = loading.load(path, options.overrides, topology)
+    if topology.target is None or scenario.abort_when:
+        return scenario
+    say(f"the scenario has no stop condition, which an external target needs: {EXTERNAL_DEFAULT} is put in")
+    return scenario.model_copy(update={"abort_when": (EXTERNAL_DEFAULT,)})
 
 
 def dry_run(options: Options) -> int:
@@ -108,7 +116,7 @@ def dry_run(options: Options) -> int:
     topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
     _check_defects(options.defects, topology)
     where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
-    print(dryrun.text(wanted, _scenario(options, wanted, topology), topology, where))
+    print(dryrun.text(wanted, _scenario(options, wanted, topology, print), topology, where))
     return 0
 
 

@@ -14,6 +14,8 @@ from harness.adapters.load import Window
 from harness.scenario import StopCondition
 
 LOOK_BACK_S = 2.0
+#: Put into a scenario that has none when the target is not ours: nobody breaks somebody else's service unwatched.
+EXTERNAL_DEFAULT = StopCondition(sli="error_ratio", objective="> 50 %", **{"for": "10s"})
 #: Outcomes that are neither a success nor a failure of the service.
 _NEUTRAL = ("cancelled_intended", "cancelled_drain", "not_sent")
 

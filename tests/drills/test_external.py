@@ -132,6 +132,9 @@ def test_the_fault_was_proven_and_healed(drilled: Drilled) -> None:
     for kind in ("fault_injected", "fault_proven", "fault_healed", "heal_proven"):
         assert kinds.count(kind) == 1, kinds
     assert "cleanup_problem" not in kinds
+    assert "stop_condition" not in kinds
+    assert [c["objective"] for c in drilled.ended.folder.plan()["scenario"]["abort_when"]] == ["> 50 %"]
+    assert "is put in" in drilled.ended.err
     assert drilled.toxics == 0
 
 

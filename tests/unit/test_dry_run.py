@@ -79,6 +79,7 @@ def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> No
         "runtime process, engine sim, instance 54, on 127.0.54.0/24",
         "guard touches only what this checkout starts itself",
         "load open, poisson, 5/s for 150 s",
+        "stops when nothing: it goes on to its end",
         " 10.0 s – 50.0 s baseline (baseline)",
         " 50.0 s – 80.0 s one-replica (fault)",
         "latency on gateway-b-to-replica-2: latency 20s",
@@ -100,11 +101,23 @@ def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[s
         "metrics https://llm.example.com:9000/metrics",
         "guard you own llm.example.com (pinned: resolved once when the run starts)",
         "timeout on client-to-target",
+        "stops when error_ratio > 50 % for 10 s",
         "gateways take replica-2 out: will be SKIPPED, it needs the state of the gateways",
         "steady state in recovery-one: will be SKIPPED, it needs the phase recovery-one",
         "no hang in silent-link: Does every request",
     ):
         assert line in text, text
+
+
+def test_an_external_run_has_a_stop_condition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that the scenario lacks, or that somebody has emptied, is put in, and said; its own is left alone."""
+    external = ("--runtime", "external", *TARGET[:4])
+    text = said(capsys, *external, "--set", "abort_when=[]")
+    assert "no stop condition, which an external target needs: error_ratio > 50 % for 10 s is put in" in text
+    assert "stops when error_ratio > 50 % for 10 s" in text
+    text = said(capsys, *external, "--set", "abort_when=[{sli: error_ratio, objective: '> 20 %', for: 5s}]")
+    assert "is put in" not in text
+    assert "stops when error_ratio > 20 % for 5 s" in text
 
 
 def test_what_is_wrong_is_refused_as_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,3 +128,11 @@ def test_what_is_wrong_is_refused_as_in_a_run(tmp_path: Path, capsys: pytest.Cap
     assert heard.out == ""
     assert "nothing is called 'gateway-*-to-replica-2'" in heard.err
     assert "Known: client-to-target" in heard.err
+
+
+def test_an_objective_of_unknown_gateways_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The policy of our gateways says nothing about somebody else's."""
+    name, late = "slos.availability before", "<= gateway.first_byte_timeout_ms"
+    change = ("--set", f"{name}.sli=ttft_p95_ms", "--set", f"{name}.objective={late}")
+    assert cli.main([*RUN, "--runtime", "external", *TARGET[:4], *change]) == 64
+    assert "nobody knows the policy of an external target's gateways" in capsys.readouterr().err
