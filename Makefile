@@ -32,7 +32,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf 'make %-12s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker)  ENGINE=$(ENGINE) (vllm|sim)'
+	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker|external, see docs/external.md)  ENGINE=$(ENGINE) (vllm|sim)'
 	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  ARGS=$(ARGS) (e.g. "--set key=value")'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
