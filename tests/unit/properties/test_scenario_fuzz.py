@@ -14,11 +14,14 @@ import pytest
 from harness import cli, drill, loading, pipeline
 from harness.errors import UsageError
 from harness.scenario import Scenario
+from stack.topology import Endpoint, Target, Topology
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
 from tests.unit.properties.guards import nothing_started, within
 
 SHIPPED = [*sorted((drill.ROOT / "scenarios").glob("*.yaml")), drill.ROOT / "tests" / "drills" / "short.yaml"]
+#: Those that the command is given without a target.
+OWN_STACK = [path for path in SHIPPED if not path.stem.endswith(".external")]
 #: Far above what the largest file that is read takes.
 SECONDS_MAX = 10.0
 MESSAGE_MAX = 1500
@@ -49,10 +52,15 @@ def fuzzed(path: Path, number: int) -> bytes:
     return mutations.mutated(path.read_text(), random.Random(f"{SEED}/{path.name}/{number}"))
 
 
+def topology(path: Path) -> Topology:
+    """What that scenario is for."""
+    return Topology() if path in OWN_STACK else Topology(target=Target(Endpoint("https", "llm.example.com", 443)))
+
+
 def warm_up() -> None:
     """Load what is loaded once, so that nobody opens a file to write byte code to it later."""
     for path in SHIPPED:
-        loading.load(path)
+        loading.load(path, (), topology(path))
 
 
 @depth(quick=60, deep=5200)
@@ -65,7 +73,7 @@ def test_a_damaged_file_is_loaded_or_refused_in_one_line(examples: int, tmp_path
             content = fuzzed(path, number)
             mutant = tmp_path / "mutant.yaml"
             mutant.write_bytes(content)
-            ended = outcome(functools.partial(loading.load, mutant))
+            ended = outcome(functools.partial(loading.load, mutant, (), topology(path)))
             ends[ended] += 1
             if ended not in (LOADED, REFUSED):
                 found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{content[:3000]!r}")
@@ -83,7 +91,7 @@ def test_a_damaged_override_is_used_or_refused_in_one_line(examples: int) -> Non
         rng = random.Random(f"{SEED}/set/{number}")
         given = [mutations.override(rng) for _ in range(rng.choice((1, 1, 2)))]
         path = SHIPPED[number % len(SHIPPED)]
-        ended = outcome(functools.partial(loading.load, path, given))
+        ended = outcome(functools.partial(loading.load, path, given, topology(path)))
         if ended not in (LOADED, REFUSED):
             found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{str(given)[:3000]}")
     assert not found, f"{len(found)} of {examples}:\n" + "\n\n".join(found[:20])
@@ -107,10 +115,10 @@ def test_the_command_refuses_a_damaged_file(
     monkeypatch.setattr(pipeline.loading, "load", loaded)
     warm = ["run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--instance", "74", "--scenario"]
     with pytest.raises(Loaded):
-        cli.main([*warm, str(SHIPPED[0])])
+        cli.main([*warm, str(OWN_STACK[0])])
     mutant, refused = tmp_path / "mutant.yaml", 0
     for number in range(examples):
-        path = SHIPPED[number % len(SHIPPED)]
+        path = OWN_STACK[number % len(OWN_STACK)]
         mutant.write_bytes(fuzzed(path, number))
         try:
             with within(SECONDS_MAX), nothing_started():
