@@ -142,6 +142,8 @@ class SLO(Strict):
 class StopCondition(Strict):
     """What must not go on: while ``sli`` meets ``objective`` for this long, the run is ended and healed."""
 
+    model_config = ConfigDict(serialize_by_alias=True)  # stored under the name under which it is read
+
     sli: str
     objective: str
     hold: Seconds = Field(alias="for")

@@ -9,9 +9,11 @@ import pytest
 
 from harness import drill, loading
 from harness.errors import ScenarioError, UsageError
+from harness.scenario import Scenario
 from stack.topology import Endpoint, Target, Topology
 
 SHIPPED = sorted((drill.ROOT / "scenarios").glob("*.yaml"))
+OWN_STACK = drill.ROOT / "scenarios" / "timeout-spike.yaml"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
@@ -76,7 +78,7 @@ UNWATCHABLE = [
 @pytest.mark.parametrize(("condition", "says"), UNWATCHABLE)
 def test_a_stop_condition_that_cannot_be_watched_is_refused(tmp_path: Path, condition: str, says: str) -> None:
     """Before anything starts, with the line that it stands on and what could be watched instead."""
-    good = SHIPPED[0].read_text().rstrip() + "\n"
+    good = OWN_STACK.read_text().rstrip() + "\n"
     path = tmp_path / "mine.yaml"
     path.write_text(good + f"abort_when:\n  - {condition}\n")
     with pytest.raises(ScenarioError) as caught:
@@ -86,12 +88,14 @@ def test_a_stop_condition_that_cannot_be_watched_is_refused(tmp_path: Path, cond
 
 
 def test_a_stop_condition_is_data(tmp_path: Path) -> None:
-    """What stands in the file is what is watched."""
+    """What stands in the file is what is watched, and what a plan has stored is read back."""
     path = tmp_path / "mine.yaml"
     condition = '{sli: error_ratio, objective: "> 50 %", for: 10s}'
-    path.write_text(SHIPPED[0].read_text().rstrip() + f"\nabort_when:\n  - {condition}\n")
-    (found,) = loading.load(path).abort_when
+    path.write_text(OWN_STACK.read_text().rstrip() + f"\nabort_when:\n  - {condition}\n")
+    scenario = loading.load(path)
+    (found,) = scenario.abort_when
     assert (found.sli, found.objective, found.hold) == ("error_ratio", "> 50 %", 10.0)
+    assert Scenario.stored(scenario.model_dump(mode="json")) == scenario
 
 
 @pytest.mark.parametrize(("find", "put", "says"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
@@ -130,9 +134,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_set_reaches_into_phases_by_name() -> None:
     """``--set phases.baseline.duration=60s`` changes that phase only."""
-    scenario = loading.load(
-        drill.ROOT / "scenarios" / "timeout-spike.yaml", ["phases.baseline.duration=60s", "load.rate=8/s"]
-    )
+    scenario = loading.load(OWN_STACK, ["phases.baseline.duration=60s", "load.rate=8/s"])
     durations = {phase.name: phase.duration for phase in scenario.phases}
     assert durations["baseline"] == 60.0
     assert durations["warm-up"] != 60.0
@@ -147,4 +149,4 @@ def test_set_reaches_into_phases_by_name() -> None:
 def test_set_that_fits_nowhere_is_refused(override: str) -> None:
     """An override that would change nothing, or something else, is an error."""
     with pytest.raises(UsageError):
-        loading.load(SHIPPED[0], [override])
+        loading.load(OWN_STACK, [override])
