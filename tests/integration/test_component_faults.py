@@ -44,6 +44,7 @@ def _brief_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator answers within milliseconds, and supervisord notices within a second."""
     monkeypatch.setattr(component, "LOOK_S", 1.0)
     monkeypatch.setattr(kill, "NOTICED_WITHIN_S", 1.0)
+    monkeypatch.setattr(kill, "BREAKS_WITHIN_S", 0.5)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ import pytest
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.errors import AdapterError, FaultError
 from harness.faults import bandwidth, latency, reset, slicer, timeout
-from harness.faults.base import Fault, World, fault_class, matching, take_back, types
+from harness.faults.base import Fault, World, _modules, fault_class, matching, take_back, types, undo_actions
 from harness.undo import Undo
 from stack.engines import DEPLOYMENT
 from stack.topology import Topology
@@ -221,6 +221,12 @@ def test_unknown_undo_is_said() -> None:
     """A journal of another version names an action that nobody knows: an error, not silence."""
     with pytest.raises(FaultError, match="make_tea"):
         take_back(None, Undo("x", "make_tea", {}))  # type: ignore[arg-type]
+
+
+def test_every_undo_action_belongs_to_one_module() -> None:
+    """Two modules that call different actions by one name would take each other's faults back."""
+    listed = [action for module in _modules() for action in getattr(module, "UNDO", {})]
+    assert sorted(listed) == sorted(undo_actions())
 
 
 def test_globs_match_links(world: World) -> None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from harness.conduct import _first_known
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from harness.conduct import Conductor, _first_known
 from harness.errors import FaultError, StackError
+from harness.scenario import Phase
+
+RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
 
 
 def test_errors_for_people_are_found_inside_task_groups() -> None:
@@ -16,3 +24,59 @@ def test_a_bug_beside_an_error_for_people_stays_a_bug() -> None:
     """One unforeseen exception in the group must not be hidden behind an expected one."""
     assert _first_known(ExceptionGroup("tasks", [StackError("load died"), KeyError("x")])) is None
     assert _first_known(KeyError("x")) is None
+
+
+class _Quiet:
+    """Stands for the run's log and progress."""
+
+    def now_s(self) -> float:
+        """The run's clock."""
+        return 0.0
+
+    def tick(self, *_: object) -> None:
+        """Nobody looks."""
+
+
+def _waiting(load: object = None) -> Conductor:
+    run = SimpleNamespace(log=_Quiet(), progress=_Quiet())
+    return Conductor(run, asyncio.Event(), load=load)  # type: ignore[arg-type]
+
+
+def test_the_next_fault_waits_for_heals_that_take_long() -> None:
+    """An engine may start for longer than a recovery phase: what is not proven healed yet is waited for."""
+
+    async def drill() -> None:
+        conductor, engine_is_ready = _waiting(), asyncio.Event()
+
+        async def proof() -> None:
+            await engine_is_ready.wait()
+
+        conductor.heal_proofs = [asyncio.create_task(proof())]
+        waiting = asyncio.create_task(conductor._await_heals(RECOVERY))
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+        engine_is_ready.set()
+        await waiting
+
+    asyncio.run(drill())
+
+
+def test_waiting_for_a_heal_ends_with_the_load() -> None:
+    """Without load nothing can be judged any more; and what a proof died of is not lost."""
+
+    async def drill() -> None:
+        conductor = _waiting(load=SimpleNamespace(ended=1, windows=[]))
+        conductor.heal_proofs = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
+        with pytest.raises(StackError, match="load generator died"):
+            await conductor._await_heals(RECOVERY)
+        conductor.heal_proofs[0].cancel()
+
+        async def crash() -> None:
+            raise FaultError("no container of replica-1")
+
+        conductor = _waiting()
+        conductor.heal_proofs = [asyncio.create_task(crash())]
+        with pytest.raises(FaultError, match="no container"):
+            await conductor._await_heals(RECOVERY)
+
+    asyncio.run(drill())
