@@ -14,14 +14,16 @@ from pathlib import Path
 
 from harness import drill, lock
 from harness.errors import DrillyardError, UsageError
-from harness.leftovers import components, journals, links, orphans, stacks, switches
+from harness.leftovers import components, gateways, journals, links, memory, orphans, stacks, switches, verdicts
 from harness.leftovers.base import Find, Leftover, Processes, Site, cannot
 from harness.record import RunFolder
 from stack import state
 
 RUNS = drill.ROOT / "runs"
 #: In the order in which they are repaired: who could break it again, what a run says itself, what is seen.
-SORTS: Sequence[Find] = (orphans.find, stacks.find, journals.find, components.find, links.find, switches.find)
+SORTS: Sequence[Find] = (
+    orphans.find, stacks.find, journals.find, components.find, memory.find, links.find, gateways.find, switches.find,
+)  # fmt: skip
 #: Held by a run, and by its watchdog until it has healed.
 LOCK = "run.lock"
 #: A repair shows within this: toxiproxy restarts, a component comes back.
@@ -53,7 +55,7 @@ def examine(instance: int) -> Findings:
     site = _site(instance)
     if who := _busy(site.folder):
         return Findings(busy={instance: who})
-    return Findings(left=[*_stale_lock(site), *_look(site)])
+    return Findings(left=[*_stale_lock(site), *_look(site), *verdicts.find(site)])
 
 
 def repair(instance: int) -> Findings:
@@ -63,11 +65,12 @@ def repair(instance: int) -> Findings:
         return first
     try:
         with lock.held(_site(instance).folder / LOCK, "the doctor", lambda text: None):
-            problems = {leftover: problem for leftover in first.left if (problem := _try(leftover))}
+            problems = {leftover: _try(leftover) for leftover in first.left}
             left = _look_until_gone(instance, problems)
     except UsageError as error:
         return Findings(busy={instance: str(error)})
-    return Findings(left, [leftover for leftover in first.left if leftover not in left])
+    told = [replace(one, remedy=f"NOT repaired: {problems[one]}") if problems[one] else one for one in left]
+    return Findings(told, [leftover for leftover in problems if leftover not in left])
 
 
 def repair_for(run: RunFolder, note: Callable[[str], None]) -> None:
@@ -115,13 +118,15 @@ def _look(site: Site) -> list[Leftover]:
 
 
 def _look_until_gone(instance: int, problems: dict[Leftover, str]) -> list[Leftover]:
-    """What is still left over a while after the repair, with the reason where there is one."""
+    """What is still left over a while after the repair. What a repair has brought to light is repaired as well."""
     deadline = time.monotonic() + REPAIRED_WITHIN_S
-    while left := _look(_site(instance)):
-        if time.monotonic() > deadline or all(leftover in problems for leftover in left):
-            break
+    while True:
+        site = _site(instance)
+        left = [*_look(site), *verdicts.find(site)]
+        problems.update((leftover, _try(leftover)) for leftover in left if leftover not in problems)
+        if time.monotonic() > deadline or all(problems[leftover] for leftover in left):
+            return left
         time.sleep(0.2)
-    return [replace(one, remedy=f"NOT repaired: {problems[one]}") if one in problems else one for one in left]
 
 
 def _try(leftover: Leftover) -> str:
@@ -130,4 +135,6 @@ def _try(leftover: Leftover) -> str:
         leftover.repair()
     except DrillyardError as error:
         return str(error)
+    except Exception as error:  # a defect in one repair must not keep the others from being done
+        return f"{type(error).__name__}: {error}"
     return ""

@@ -218,8 +218,9 @@ def print_last_lines(folder: RunFolder, found: Verdict) -> None:
     """The reason, then the verdict and where the report is."""
     path = folder.path / "report.html"
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    print(found.reason)
-    print(f"verdict: {found.status}  report: {shown}", flush=True)
+    with contextlib.suppress(OSError):  # nobody may be there to read it: the exit code tells the same
+        print(found.reason)
+        print(f"verdict: {found.status}  report: {shown}", flush=True)
 
 
 def versions() -> dict[str, str]:

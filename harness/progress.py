@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,16 +28,14 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line, with the seconds since the start."""
-        self.console.print(f"[dim]{time.monotonic() - self._started:6.1f}s[/dim] {escape(text)}", soft_wrap=True)
+        line = f"[dim]{time.monotonic() - self._started:6.1f}s[/dim] {escape(text)}"
+        self._show(lambda: self.console.print(line, soft_wrap=True))
 
     def tick(self, phase: str, left_s: float, windows: list[Window]) -> None:
         """Phase, time left, and the load of the last two seconds."""
         text = f"{phase:<14} {max(left_s, 0):4.0f} s left   {load_line(windows)}"
         if self.console.is_terminal:
-            if self._status is None:
-                self._status = self.console.status(escape(text))
-                self._status.start()
-            self._status.update(escape(text))
+            self._show(lambda: self._live(escape(text)))
         elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain = time.monotonic()
             self.say(text)
@@ -43,8 +43,21 @@ class Progress:
     def end(self) -> None:
         """Take the live line away. Idempotent."""
         if self._status is not None:
-            self._status.stop()
+            self._show(self._status.stop)
             self._status = None
+
+    def _live(self, text: str) -> None:
+        if self._status is None:
+            self._status = self.console.status(text)
+            self._status.start()
+        self._status.update(text)
+
+    def _show(self, show: Callable[[], None]) -> None:
+        """Whoever watched may have closed the terminal: the drill goes on all the same, up to its last heal."""
+        try:
+            show()
+        except (OSError, SystemExit):  # rich ends the program when a pipe breaks
+            self.console, self._status = Console(file=io.StringIO(), quiet=True), None
 
 
 def load_line(windows: list[Window]) -> str:

@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from harness import doctor, lock
+from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.commands import doctor as command
@@ -47,6 +48,7 @@ def dead_run(runs: Path, stack: ProcessRuntime) -> RunFolder:
     anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
     plan = {"schema": 1, "run_id": "dead", "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
     run.write_json("plan.json", {**plan, "instance": stack.topology.instance})
+    run.write_json("verdict.json", {})
     return run
 
 
@@ -119,6 +121,15 @@ def component(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     assert {s.name: s.state for s in stack.states()}["exporter"] in ("starting", "running")
 
 
+def server(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
+    """A replica that was drained for a deployment that never came."""
+    gateway = Haproxy(stack, "gateway-a")
+    gateway.set_state("replica-1", "drain")
+    gateway.set_weight("replica-1", 20)
+    yield "gateway-a has replica-1 in state drain with weight 20 %"
+    assert gateway.servers()["replica-1"] == Server("ready", 100)
+
+
 def orphan(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     """A load generator whose harness is gone."""
     with idle("-m", "harness.load", str(runs / "dead")) as process:
@@ -143,12 +154,14 @@ def stale(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
 MESSES: dict[str, Mess] = {
     "toxic": toxic, "proxy": proxy, "paused": paused, "component": component, "journal": journal, "lock": stale,
     "defect": switch,
+    "server": server,
 }  # fmt: skip
 PROCESSES: dict[str, Mess] = {"load": orphan, "stray": stray}
 
 
 def test_every_leftover_is_found_repaired_and_gone(sim_stack: ProcessRuntime, runs: Path) -> None:
     """Each sort of mess is named, none is touched without --fix, all are gone with it; the exit codes say so."""
+    doctored(sim_stack, fix=True)  # what a test that was killed has left
     assert doctored(sim_stack) == (0, {"leftovers": [], "repaired": [], "busy": {}})
     messes = [mess(sim_stack, runs) for mess in (*MESSES.values(), *PROCESSES.values())]
     expected = [next(mess) for mess in messes]
