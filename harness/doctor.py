@@ -112,7 +112,8 @@ def _look(site: Site) -> list[Leftover]:
         try:
             found += find(site)
         except DrillyardError as error:
-            found.append(site.leftover("unknown", f"could not be examined: {error}", "by hand", cannot(error)))
+            if not any(leftover.kind == "stack" for leftover in found):  # else that is why, and it has been said
+                found.append(site.leftover("unknown", f"could not be examined: {error}", "by hand", cannot(error)))
             break
     return found
 
