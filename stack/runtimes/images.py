@@ -34,14 +34,20 @@ from stack.state import CHECKOUT, STATE_ROOT
 DEFAULT_BASE = "debian:bookworm-slim"
 DOCKERFILE = "stack/images/Dockerfile"
 
+#: What .dockerignore lets through of the harness, and the stack.
+OUR_CODE = (
+    "stack/images/requirements.lock",
+    *(f"harness/{name}.py" for name in ("__init__", "errors", "redact")),
+    "stack",
+)
 #: Target -> the files and folders that its stages copy.
 TARGETS: Mapping[str, tuple[str, ...]] = {
     "gateway": (),
     "dns": (),
     "monitoring": (),
     "toxiproxy": ("stack/images/install-toxiproxy",),
-    "drillyard": ("stack/images/requirements.lock", "harness/__init__.py", "harness/errors.py", "stack"),
-    "sim": ("stack/images/requirements.lock", "harness/__init__.py", "harness/errors.py", "stack"),
+    "drillyard": OUR_CODE,
+    "sim": OUR_CODE,
     "vllm": ("stack/images/install-vllm", "stack/tools/vllm.lock"),
 }
 COMMON_FILES = (DOCKERFILE, "stack/images/with-extra-ca")
