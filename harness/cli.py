@@ -193,6 +193,8 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     )
     if options.dry_run:
         return pipeline.dry_run(wanted)
+    if stack.external.api_key_env:  # what is started from here on learns from it which secret to redact
+        os.environ[redact.KEY_VARIABLE] = stack.external.api_key_env
     return pipeline.run(wanted, Progress())
 
 

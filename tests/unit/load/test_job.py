@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.load.job import read_job
+from harness.load.resolver import Pinned, Resolution
 from tests.unit.load.jobs import make_job, write_job
 
 
@@ -57,3 +59,34 @@ def without_questions(folder: Path) -> Path:
     path = folder / "load.json"
     path.write_text(path.read_text().replace('"questions"', '"other"'))
     return folder
+
+
+TARGET = {"name": "llm.example.com", "address": "127.0.16.1", "port": 8080, "authority": "llm.example.com", "tls": True}
+
+
+def test_users_of_a_target_share_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is not ours gives out one key: it is in the environment, not in a file, and none is fine."""
+    monkeypatch.setenv("TARGET_KEY", "foreign-0123456789")
+    job = make_job(tmp_path / "key", service=TARGET, keys_file=None, key_env="TARGET_KEY")
+    assert set(job.users.values()) == {"foreign-0123456789"}
+    assert len(job.users) > 20
+    assert "foreign-0123456789" not in (tmp_path / "key" / "load.json").read_text()
+    assert set(make_job(tmp_path / "none", service=TARGET, keys_file=None).users.values()) == {""}
+    monkeypatch.delenv("TARGET_KEY")
+    with pytest.raises(UsageError, match="TARGET_KEY"):
+        make_job(tmp_path / "unset", service=TARGET, keys_file=None, key_env="TARGET_KEY")
+
+
+@pytest.mark.parametrize("where", [{}, {"address": "127.0.16.1", "dns": ["127.0.16.1", 53]}])
+def test_a_service_is_found_in_one_way(where: dict[str, object], tmp_path: Path) -> None:
+    """By DNS or at an address: without either nobody gets there, with both nobody knows which counts."""
+    with pytest.raises(UsageError, match="either dns or address"):
+        make_job(tmp_path, service={"name": "llm.example.com", "port": 8080, **where})
+
+
+def test_a_pinned_address_is_never_asked_for() -> None:
+    """The load of a target goes to the one address, also after a failed connection, and no query is counted."""
+    pinned = Pinned("127.0.16.1")
+    for _ in range(3):
+        assert pinned.resolve(random.Random(1)) == Resolution("127.0.16.1", None)
+        pinned.distrust()
