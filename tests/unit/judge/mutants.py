@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from harness import guard
+from harness.guard import External
 from tests.runs import Run
 
 ONE, ALL = "one-replica", "all-replicas"
@@ -20,6 +25,7 @@ class Mutant:
     check: str
     defect: Callable[[Run], None]
     recount: bool = True
+    drill: str = "timeout-spike"
 
 
 MUTANTS: list[Mutant] = []
@@ -401,3 +407,44 @@ def no_gateway_retries(run: Run) -> None:
 def waits_twice(run: Run) -> None:
     """Every retry goes to the bad replica again."""
     run.requests.loc[run.in_phase(ONE), ["ttft_ms", "ttft_from_schedule_ms"]] += 3000.0
+
+
+# ── what only an external target is asked: the same defects, in a run whose phases are called as there ──
+
+_CALLED = {
+    "one-replica": "slow-link",
+    "recovery-one": "recovery-slow",
+    "all-replicas": "silent-link",
+    "recovery-all": "recovery-silent",
+}
+EXTERNAL: dict[str, Callable[[Run], None]] = {
+    "no hang in slow-link": total_limit_hit,
+    "no hang in silent-link": limit_not_enforced,
+    "recovery after slow-link": slow_recovery_one,
+    "recovery after silent-link": no_recovery_all,
+    "steady state in recovery-silent": not_steady_after,
+    "availability with a slow link": no_gateway_retries,
+}
+
+
+def as_external(run: Run) -> None:
+    """Make it the run of a target that Drillyard had not started."""
+    run.plan["scenario"], run.events = (_renamed(part) for part in (run.plan["scenario"], run.events))
+    run.plan["scenario"]["slos"] = [
+        {
+            "name": "availability with a slow link",
+            "sli": "availability",
+            "phases": ["slow-link"],
+            "objective": ">= 99 %",
+        }
+    ]
+    said = External("https://h", ("h",))
+    run.plan["topology"]["target"] = dataclasses.asdict(guard.admit(said, lambda host, port: "192.0.2.1"))
+    run.requests = run.requests.replace({"phase": _CALLED, "straddles": _CALLED})
+
+
+def _renamed(part: Any) -> Any:
+    text = json.dumps(part)
+    for ours, theirs in _CALLED.items():
+        text = text.replace(ours, theirs)
+    return json.loads(text)
