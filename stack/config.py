@@ -35,7 +35,7 @@ _GATEWAY_FILES = Path(__file__).parent / "gateway"
 DOCKER_RESOLVER = "127.0.0.11:53"
 #: How long a gateway with the defect no_gateway_timeout or no_queue_limit waits.
 _DEFECT_TIMEOUT_S = 600.0
-_DEFECT_RETRIES, _DEFECT_RISE = 8, 60
+_DEFECT_RETRIES, _DEFECT_RISE = 8, 20
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
 _BUFFER_RESERVE_BYTES = 32768
 

@@ -33,7 +33,7 @@ DEFECTS: Mapping[str, str] = {
     "html_errors": "the gateways answer errors with their built-in HTML pages",
     "no_gateway_timeout": "the gateways wait for an answer for ten minutes",
     "many_gateway_retries": "the gateways try a failed request up to eight times more, whatever the policy says",
-    "slow_put_back": "the gateways use a replica again only after a minute of good checks",
+    "slow_put_back": "the gateways use a replica again only after twenty good checks in a row",
     "wrong_check_path": "the gateways check /version, which a replica that cannot generate answers as well",
     "no_queue_limit": "the gateways queue without a limit, in number and in time",
     "dns_health_checks_off": "DNS hands out the first gateway, dead or alive",

@@ -105,11 +105,11 @@ class Running:
         return Ended(code, self._out.read_text(), self.said)
 
 
-def scenario(folder: Path, *phases: str) -> Path:
-    """The short scenario with only these phases, and the objectives about them."""
-    data = yaml.load(SHORT.read_text(), Loader=yaml.BaseLoader)  # text only: YAML 1.1 reads the key `on` as true
+def scenario(folder: Path, *phases: str, of: Path = SHORT) -> Path:
+    """That scenario with only these phases, and the objectives about them."""
+    data = yaml.load(of.read_text(), Loader=yaml.BaseLoader)  # text only: YAML 1.1 reads the key `on` as true
     data["phases"] = [phase for phase in data["phases"] if phase["name"] in phases]
-    data["slos"] = [slo for slo in data["slos"] if set(slo["phases"]) <= set(phases)]
+    data["slos"] = [slo for slo in data.get("slos", []) if set(slo["phases"]) <= set(phases)]
     path = folder / "some-phases.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path

@@ -6,29 +6,25 @@ Two lanes, each with a stack of its own, run the drills side by side; the tests 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
 from tests.drills.drill_process import (
     CHECKOUT,
-    SHORT,
     Ended,
     Running,
     load_processes,
-    run_name,
-    scenario,
     starve,
     toxics,
 )
+from tests.drills.lanes import Lane, two_lanes
 from tests.integration.simulated_stack import free_topology
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for the slowest lane
@@ -39,41 +35,6 @@ ALL = ("warm-up", "baseline", "all-replicas", "recovery-all")
 BRIEF = ("--set", "phases.one-replica.duration=8s", "--set", "phases.recovery-one.duration=2s", "--seed", "1")
 #: Enough load for many requests to meet that replica before it is out.
 BUSY = ("--set", "load.rate=40/s")
-
-
-class Lane:
-    """One stack and the drills that run on it, one after the other."""
-
-    def __init__(self, topology: Topology, folder: Path) -> None:
-        self.topology, self.folder = topology, folder
-        self._pool = ThreadPoolExecutor(max_workers=1)
-        self.ended: dict[str, Future[Ended]] = {}
-
-    def then(self, name: str, *arguments: str, phases: tuple[str, ...] = (), during: During | None = None) -> None:
-        """Queue one drill."""
-        self.ended[name] = self._pool.submit(self._drill, name, arguments, phases, during)
-
-    def _drill(self, name: str, arguments: tuple[str, ...], phases: tuple[str, ...], during: During | None) -> Ended:
-        folder = self.folder / name
-        folder.mkdir(parents=True)
-        path = scenario(folder, *phases) if phases else SHORT
-        running = Running(self.topology, folder, "--scenario", str(path), *arguments)
-        try:
-            if during is not None:
-                during(running)
-        except BaseException:
-            running.process.send_signal(signal.SIGINT)
-            running.end()
-            raise
-        return running.end()
-
-    def close(self) -> None:
-        """Wait for what runs, forget what does not, take the stack down."""
-        self._pool.shutdown(cancel_futures=True)
-        ProcessRuntime(self.topology).down(print)
-
-
-During = Callable[[Running], None]
 
 
 def interrupt_in_baseline(running: Running) -> None:
@@ -92,15 +53,8 @@ def interrupt_in_fault(running: Running) -> None:
 
 @pytest.fixture(scope="module")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lane, Lane]]:
-    """Both lanes, all drills queued. Their folders go afterwards, and ``runs/latest`` is as before."""
-    latest = CHECKOUT / "runs" / "latest"
-    before = latest.readlink() if latest.is_symlink() else None
-    folder = tmp_path_factory.mktemp("drills")
-    with ExitStack() as cleanup:
-        first, second = (Lane(cleanup.enter_context(free_topology()), folder) for _ in range(2))
-        cleanup.callback(_forget, first.ended, second.ended, latest=latest, before=before)
-        cleanup.callback(first.close)
-        cleanup.callback(second.close)
+    """Both lanes, all drills queued."""
+    with two_lanes(tmp_path_factory.mktemp("drills")) as (first, second):
         first.then("healthy", "--seed", "1")
         first.then("starved", phases=("warm-up", "baseline"), during=starve)
         first.then("interrupted in fault", phases=ONE, during=interrupt_in_fault)
@@ -116,18 +70,6 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lane, Lane
 def drills(lanes: tuple[Lane, Lane]) -> dict[str, Future[Ended]]:
     """How each drill ends, by name."""
     return lanes[0].ended | lanes[1].ended
-
-
-def _forget(*lanes: dict[str, Future[Ended]], latest: Path, before: Path | None) -> None:
-    """Remove the folders of these runs: a test leaves nothing that looks like a user's own run."""
-    for future in (future for lane in lanes for future in lane.values()):
-        if future.cancelled() or future.exception() is not None or not run_name(future.result().err):
-            continue
-        shutil.rmtree(future.result().folder.path, ignore_errors=True)
-    if latest.is_symlink() and not latest.exists():
-        latest.unlink()
-        if before is not None:
-            latest.symlink_to(before)
 
 
 def test_healthy_stack_passes(drills: dict[str, Future[Ended]]) -> None:

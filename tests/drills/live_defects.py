@@ -1,0 +1,97 @@
+"""Defects that are switched on for a real drill on the simulator, and the checks that have to notice them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.drills.drill_process import CHECKOUT
+
+_FOLDER = CHECKOUT / "tests" / "drills"
+DEFECTS, OUTAGE = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml"
+SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
+_START = ("warm-up", "baseline")
+ONE = (*_START, "one-replica", "recovery-one")
+ALL = (*_START, "all-replicas", "recovery-all")
+
+
+@dataclass(frozen=True)
+class LiveDefect:
+    """One drill: ``phases`` of ``scenario`` with ``defects`` on. Every check in ``red`` must FAIL, and pass without."""
+
+    name: str
+    defects: tuple[str, ...]
+    scenario: Path
+    phases: tuple[str, ...]
+    red: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # of the scenario, in the run without the defects too
+    drill: str = "timeout-spike"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of the program, but for the scenario. The seed is the same always: what a run draws is not its subject."""
+        defects = (word for defect in self.defects for word in ("--defect", defect))
+        return (*self.healthy_arguments, *defects)
+
+    @property
+    def healthy_arguments(self) -> tuple[str, ...]:
+        """The same without the defects."""
+        return ("--seed", "1", *(word for setting in self.settings for word in ("--set", setting)))
+
+
+LIVE = (
+    LiveDefect(
+        "failures reach the clients",
+        ("no_gateway_retries", "sim.slow_factor=3"),
+        DEFECTS,
+        ONE,
+        ("failures hidden in one-replica", "availability with one bad replica"),
+    ),
+    LiveDefect(
+        "a bad replica stays in use",
+        # The engines are slow, so that both replicas have many requests at a time, and the bad one its share of them.
+        ("no_readiness_checks", "no_gateway_timeout", "sim.slow_factor=4", "sim.short_answers@replica-1"),
+        DEFECTS,
+        ONE,
+        ("gateways take replica-2 out", "TTFT with one bad replica", "no silent truncation"),
+    ),
+    LiveDefect(
+        "requests wait for ever",
+        ("no_readiness_checks", "no_gateway_timeout"),
+        DEFECTS,
+        ALL,
+        ("no hang in all-replicas", "no abandoned generation in all-replicas"),
+    ),
+    LiveDefect(
+        "a storm of the gateways",
+        ("no_readiness_checks", "many_gateway_retries", "html_errors"),
+        OUTAGE,
+        ALL,
+        ("upstream amplification in all-replicas", "honest errors in all-replicas"),
+    ),
+    LiveDefect(
+        "slow to come back",
+        ("slow_put_back",),
+        OUTAGE,
+        ONE,
+        (
+            "gateways put replica-2 back after one-replica",
+            "recovery after one-replica",
+        ),
+    ),
+    LiveDefect(
+        "slow engines",
+        ("sim.slow_factor=15",),
+        SHIPPED,
+        _START,
+        ("TTFT before", "end to end before", "end to end before (median)"),
+        (
+            "load.rate=12/s",
+            "phases.warm-up.duration=1s",
+            "phases.baseline.duration=13s",
+            # The engine cannot be so slow that it breaks the shipped objectives while it keeps up with this load.
+            "slos.end to end before.objective=<= 3 s",
+            "slos.end to end before (median).objective=<= 2 s",
+        ),
+    ),
+)
