@@ -64,6 +64,7 @@ SCENARIOS = st.builds(
             {"name": "after", "kind": "recovery", "duration": durations[2]},
         ],
         "slos": [{"name": n, "sli": "availability", "phases": ["bad"], "objective": f">= {p} %"} for n, p in slos],
+        "abort_when": [{"sli": "error_ratio", "objective": f"> {p} %", "for": durations[0]} for _, p in slos],
     },
     TEXTS, TEXTS, LOADS, st.tuples(DURATIONS, DURATIONS, DURATIONS), st.lists(FAULTS, min_size=1, max_size=2),
     st.lists(st.tuples(TEXTS, st.decimals("0", "100", places=2)), max_size=2),
@@ -101,7 +102,7 @@ def test_a_plan_gives_back_the_scenario_that_was_loaded(examples: int) -> None:
 
 def in_units(scenario: Scenario) -> Any:
     """The stored form with units put back, as a person would who copies it from a plan into a file."""
-    durations = ("duration", "connect", "first_token", "idle", "total", "base", "cap", "cancel_after")
+    durations = ("duration", "connect", "first_token", "idle", "total", "base", "cap", "cancel_after", "for")
 
     def told(key: str, value: Any) -> Any:
         if isinstance(value, dict):
