@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -311,12 +311,12 @@ class Conductor:
         self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s)")
         started = self._now()
-        await asyncio.gather(*(self._inject(fault, phase) for fault in faults))
+        await _all_ended(self._inject(fault, phase) for fault in faults)
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 group.create_task(self._prove(fault, phase))
             group.create_task(self._hold(phase.name, started + phase.duration))
-        await asyncio.gather(*(self._heal(fault, phase) for fault in reversed(faults)))
+        await _all_ended(self._heal(fault, phase) for fault in reversed(faults))
         self.run.log.add("phase_ended", phase=phase.name)
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
 
@@ -453,6 +453,17 @@ def _service(topology: Topology) -> dict[str, Any]:
         "path": far.path,
     }
     return {"service": service, "key_env": topology.target.api_key_env}
+
+
+async def _all_ended(orders: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them side by side; return when all have ended, also when one fails or the caller is cancelled.
+
+    ``asyncio.gather`` returns with the first that ends badly: the way out would then heal what another one is about to
+    break.
+    """
+    async with asyncio.TaskGroup() as group:
+        for order in orders:
+            group.create_task(order)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from harness.conduct import Conductor, _first_known
+from harness.conduct import Conductor, _all_ended, _first_known
 from harness.errors import FaultError, StackError
+from harness.faults.base import to_the_end
 from harness.scenario import Phase
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
@@ -80,3 +82,32 @@ def test_waiting_for_a_heal_ends_with_the_load() -> None:
             await conductor._await_heals(RECOVERY)
 
     asyncio.run(drill())
+
+
+async def _quick(error: Exception | None = None) -> None:
+    if error is not None:
+        raise error
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("error", [None, FaultError("refused")], ids=["interrupted", "one of them fails"])
+def test_an_order_on_its_way_is_waited_for(error: Exception | None) -> None:
+    """The run goes on to its healing only when no injection can come any more, however quickly the others ended."""
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def order() -> None:
+        begun.set()
+        may_end.wait(20)
+        ended.set()
+
+    async def interrupted() -> bool:
+        orders = asyncio.create_task(_all_ended([_quick(error), to_the_end(order)]))
+        await asyncio.to_thread(begun.wait, 20)
+        if error is None:
+            orders.cancel()
+        went_on, _ = await asyncio.wait({orders}, timeout=0.2)
+        may_end.set()
+        await asyncio.gather(orders, return_exceptions=True)
+        return bool(went_on) or not ended.is_set()
+
+    assert not asyncio.run(interrupted()), "healing would have overtaken the order"
