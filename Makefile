@@ -9,14 +9,18 @@ MODEL    ?=
 WORKERS  ?=
 ARGS     ?=
 C        ?=
+N        ?=
+SEED     ?=
+LANES    ?=
 FIX      ?=
 
 # Not the environment's business: an exported variable of the same name would reach every component of the stack.
-unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C FIX PYTHON
+unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX PYTHON
 
 PY        := .venv/bin/python
 STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
 RUN       := $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+TIMES     := $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust'
@@ -25,7 +29,8 @@ TEST_WORKERS := 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills lint types test-fast check test test-trust test-docker test-drills clean
+.PHONY: help setup chromium up down status logs doctor drills lint types test-fast check test test-trust storm stability \
+	test-docker test-drills clean
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -88,6 +93,14 @@ test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy
 test-trust: .venv/.ready ## the long tests of what a verdict and a heal are worth: the harness is killed on purpose
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m pytest -q -m trust $(ARGS)
+
+storm: .venv/.ready ## kill the harness N times, from SEED on, on LANES stacks side by side, and count what is left
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m tests.trust.storm $(TIMES)
+
+stability: .venv/.ready ## drill a healthy simulated stack N times, from SEED on, and count what does not pass
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m tests.trust.stability $(TIMES)
 
 test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
 	@$(SET_UP) --runtime process --engine sim

@@ -69,14 +69,21 @@ class Ended:
 class Running:
     """One run in progress; what it says is in files, so that it never waits for a reader."""
 
-    def __init__(self, topology: Topology, folder: Path, *arguments: str, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        topology: Topology,
+        folder: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        program: str = "harness",
+    ):
         self.topology = topology
         self._out, self._err = folder / "out", folder / "err"
         stack = ("--runtime", "process", "--engine", "sim", "--instance", str(topology.instance))
         clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness", "run", "timeout-spike", *stack, *arguments],
+                [sys.executable, "-m", program, "run", "timeout-spike", *stack, *arguments],
                 cwd=CHECKOUT, env=clean | (environment or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip

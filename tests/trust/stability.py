@@ -1,0 +1,119 @@
+"""``python -m tests.trust.stability``: a healthy stack is drilled again and again, and has to pass every time.
+
+What does not pass is a flake, whatever the reason: it is counted, with the reason and the seed (``make stability``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from stack.topology import Topology
+from tests.drills.drill_process import Running, run_name
+from tests.trust.lanes import latest_kept, warm_stack
+
+SCENARIO = Path(__file__).with_name("stability.yaml")
+LANES = 2
+
+
+@dataclass(frozen=True)
+class Drilled:
+    """How one drill of the healthy stack ended. ``reason`` is the verdict's first line, or what was said instead."""
+
+    seed: int
+    status: str
+    reason: str
+    took_s: float
+
+    @property
+    def flake(self) -> bool:
+        """Whether it did not pass."""
+        return self.status != "PASS"
+
+
+def drill_once(topology: Topology, seed: int) -> Drilled:
+    """One drill; the folder of a run that passed goes."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ("--scenario", str(SCENARIO), "--seed", str(seed))
+        running = Running(topology, Path(folder), *arguments, program="tests.trust.one_fault")
+        ended = running.end()
+    took_s = time.monotonic() - began
+    if run_name(ended.err) is None or not (ended.folder.path / "verdict.json").exists():
+        return Drilled(seed, f"exit {ended.code}", ended.err[-2000:], took_s)
+    status, reason = ended.verdict["status"], ended.verdict["reason"]
+    if status == "PASS":
+        shutil.rmtree(ended.folder.path, ignore_errors=True)
+    return Drilled(seed, status, f"{reason} ({ended.folder.path})", took_s)
+
+
+def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None]) -> list[Drilled]:
+    """A drill for every seed, on ``lanes`` warm stacks side by side; ``tell`` hears of each as it ends."""
+    drilled: list[Drilled] = []
+
+    def one_after_the_other(topology: Topology, mine: Sequence[int]) -> None:
+        for seed in mine:
+            drilled.append(drill_once(topology, seed))
+            tell(drilled[-1])
+
+    with ExitStack() as cleanup:
+        cleanup.enter_context(latest_kept())
+        topologies = [cleanup.enter_context(warm_stack()) for _ in range(lanes)]
+        with ThreadPoolExecutor(lanes) as pool:
+            shares = [seeds[lane::lanes] for lane in range(lanes)]
+            for future in [pool.submit(one_after_the_other, *pair) for pair in zip(topologies, shares, strict=True)]:
+                future.result()
+    return drilled
+
+
+def summary(drilled: Sequence[Drilled]) -> str:
+    """The flake count, and what each flake was."""
+    flakes = [one for one in drilled if one.flake]
+    slowest = max((one.took_s for one in drilled), default=0.0)
+    lines = [f"{len(drilled)} drills of a healthy stack: {len(flakes)} flakes (slowest drill {slowest:.0f} s)"]
+    return "\n".join(lines + [describe(one) for one in flakes])
+
+
+def describe(one: Drilled) -> str:
+    """One line; the reason when it did not pass."""
+    return f"seed {one.seed}: {one.status}, {one.took_s:.0f} s" + f": {one.reason}" * one.flake
+
+
+def main() -> int:
+    """Drill as often as wished; 1 when anything did not pass."""
+    parser = argparse.ArgumentParser(prog="python -m tests.trust.stability", description=__doc__)
+    parser.add_argument("-n", type=int, default=20, help="how many drills [20]")
+    parser.add_argument("--seed", type=int, default=1, help="of the first drill; the others follow [1]")
+    parser.add_argument("--lanes", type=int, default=LANES, help=f"stacks side by side [{LANES}]")
+    options = parser.parse_args()
+    console = Console(highlight=False)
+    drilled: list[Drilled] = []
+    with console.status("bringing the stacks up") as status:
+
+        def tell(one: Drilled) -> None:
+            drilled.append(one)
+            console.print(escape(describe(one)), soft_wrap=True)
+            status.update(f"{len(drilled)} of {options.n}, {sum(one.flake for one in drilled)} flakes")
+
+        try:
+            seeds = range(options.seed, options.seed + options.n)
+            stability(seeds, min(options.lanes, options.n), tell)
+        except KeyboardInterrupt:
+            console.print("interrupted: this is the tally so far")
+    console.print(escape(summary(drilled)), soft_wrap=True)
+    return 1 if any(one.flake for one in drilled) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
