@@ -343,6 +343,7 @@ def _doctor_process(runtime: ProcessRuntime, argument: str) -> subprocess.Popen[
     return subprocess.Popen(
         [sys.executable, "-m", "harness", "doctor", "--instance", str(runtime.topology.instance), argument],
         cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,  # Ctrl-C is for the storm, which looks at what is under way to its end
     )  # fmt: skip
 
 
