@@ -1,0 +1,39 @@
+"""A run is never without a watchdog."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness.leftovers.base import Processes
+from harness.record import RunFolder
+from stack.runtimes import family
+from stack.runtimes.process import ProcessRuntime
+from tests.contract.engine.running import eventually
+from tests.drills.drill_process import CHECKOUT, Running, load_processes, run_name
+from tests.trust import aftermath
+from tests.trust.crash import SCENARIO
+from tests.trust.lanes import latest_kept, warm_stack
+
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(180)]
+
+
+def test_a_dead_watchdog_is_replaced(tmp_path: Path) -> None:
+    """The watchdog is killed first, then the harness: the next watchdog heals, judges and renders."""
+    with latest_kept(), warm_stack() as topology:
+        running = Running(topology, tmp_path, "--scenario", str(SCENARIO))
+        running.wait_for(lambda: "phase broken" in running.said)
+        run = RunFolder(CHECKOUT / "runs" / str(run_name(running.said)))
+        family.signal_all(Processes.now().of_run("harness.watchdog", run), signal.SIGKILL)
+        running.wait_for(lambda: "the watchdog died: another one is started" in running.said)
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        assert eventually(lambda: not Processes.now().of_run("harness.watchdog", run), 60)
+        assert not aftermath.faults(ProcessRuntime(topology))
+        assert not load_processes(run.path.name)
+        assert "interrupted" in [event.kind for event in run.events()]
+        assert (run.path / "report.html").exists()
+        shutil.rmtree(run.path)
