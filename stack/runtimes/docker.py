@@ -78,12 +78,13 @@ class DockerRuntime:
         program = compose_program()
         self._check_models()
         with state.locked(self.folder, say), _daemon("come up") as client:
+            self._require_own(client)
             found, wanted = self._state(), images.ensure(client, self._targets(), say)
             fingerprint = self._fingerprint(wanted)
             if found is not None and found.fingerprint == fingerprint:
                 if self._is_warm(client):
                     return True
-            elif found is not None or self._leftovers(client):
+            elif found is not None:
                 say(f"instance {self.topology.instance} runs something else: taking it down first")
                 self._take_down(program, say)
                 found = None
@@ -98,7 +99,8 @@ class DockerRuntime:
         """Stop everything that this checkout started for this instance and remove its state."""
         program = compose_program()
         with state.locked(self.folder, say), _daemon("go down") as client:
-            if self._state() is None and not self._leftovers(client):
+            self._require_own(client)
+            if self._state() is None:
                 say(f"instance {self.topology.instance}: nothing runs")
                 return
             self._take_down(program, say)
@@ -219,10 +221,18 @@ class DockerRuntime:
         listed = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return {container.labels.get(SERVICE_LABEL, ""): container for container in listed}
 
-    def _leftovers(self, client: docker.DockerClient) -> bool:
-        """Whether containers of this checkout's instance are there, whatever the state file says."""
+    def _require_own(self, client: docker.DockerClient) -> None:
+        """UsageError when containers use our project's name without our instance id: Compose would remove them."""
         label = f"com.docker.compose.project={self.project}"
-        return bool(client.containers.list(all=True, filters={"label": label}, sparse=True))
+        own = {container.id for container in self._containers(client).values()}
+        listed = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        foreign = sorted(str(container.name) for container in listed if container.id not in own)
+        if foreign:
+            raise UsageError(
+                f"found containers of the project {self.project} that {self.folder / 'stack.json'} does not prove to be "
+                f"started by this checkout: {', '.join(foreign)}. A label proves nothing; if they are yours, "
+                f"`docker rm --force {' '.join(foreign)}`, then try again"
+            )
 
     @contextmanager
     def _container(self, name: str) -> Iterator[Container]:
