@@ -13,11 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.adapters.haproxy import Haproxy
+from harness.errors import UsageError
+from harness.record import RunFolder
 from stack.runtimes import cgroup, images
 from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
 from stack.topology import Topology
+from tests.drills.drill_process import CHECKOUT, Running, run_name, toxics
 
 _TROUBLE = docker_trouble()
 pytestmark = [
@@ -212,3 +216,62 @@ def test_nothing_is_left_after_down() -> None:
     lines.clear()
     runtime.down(lines.append)
     assert lines == [f"instance {INSTANCE + 1}: nothing runs"]
+
+
+def test_a_label_proves_nothing(runtime: DockerRuntime) -> None:
+    """A container that carries our project's name, but not our instance id, is named and left alone."""
+    client = images.connect()
+    image = images.ensure(client, ["gateway"], print)["gateway"]
+    labels = {"com.docker.compose.project": runtime.project, "com.docker.compose.service": "somebody"}
+    foreign = client.containers.create(image, ["true"], labels=labels)
+    try:
+        for refused in (runtime.up, runtime.down):
+            with pytest.raises(UsageError, match=str(foreign.name)):
+                refused(print)
+        assert client.containers.get(foreign.id).status == "created"
+    finally:
+        foreign.remove(force=True)
+    assert runtime.up(print) is True
+
+
+CRASH = """
+name: crash
+description: A toxic, a frozen replica, a stopped gateway, another weight.
+load: {rate: 10/s, cohorts: [{name: chat, users: 20}]}
+phases:
+  - {name: warm-up, kind: warmup, duration: 1s}
+  - {name: baseline, kind: baseline, duration: 3s}
+  - name: broken
+    kind: fault
+    duration: 60s
+    faults:
+      - {type: latency, on: gateway-a-to-replica-1, options: {latency: 20s}}
+      - {type: pause, on: replica-2}
+      - {type: stop, on: gateway-b, options: {grace: 1s}}
+      - {type: weight, on: replica-1, options: {percent: 50, gateways: [gateway-a]}}
+  - {name: recovery, kind: recovery, duration: 5s}
+"""
+
+
+def test_a_killed_harness_leaves_no_fault_in_containers(runtime: DockerRuntime, tmp_path: Path) -> None:
+    """SIGKILL while four kinds of fault hold: toxics, pauses and weights are gone and the gateway is started."""
+    path = tmp_path / "crash.yaml"
+    path.write_text(CRASH)
+    running = Running(runtime.topology, tmp_path, "--runtime", "docker", "--scenario", str(path))
+    events: list[str] = []
+
+    def all_injected() -> bool:
+        name = run_name(running.said)
+        events[:] = [e.kind for e in RunFolder(CHECKOUT / "runs" / name).events()] if name else []
+        return events.count("fault_injected") == 4
+
+    running.wait_for(all_injected, 90)
+    running.process.kill()
+    running.process.wait()
+    assert within(5, lambda: not toxics(runtime.topology)), toxics(runtime.topology)
+    assert within(5, lambda: state_of(runtime, "replica-2").state == "running")
+    assert within(5, lambda: state_of(runtime, "gateway-b").state == "running")
+    assert within(5, lambda: Haproxy(runtime, "gateway-a").servers()["replica-1"].weight == 100)
+    folder = CHECKOUT / "runs" / str(run_name(running.said))
+    assert within(60, lambda: (folder / "report.html").exists())
+    assert RunFolder(folder).read_json("verdict.json")["status"] != "PASS"
