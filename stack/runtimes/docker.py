@@ -229,8 +229,8 @@ class DockerRuntime:
         foreign = sorted(str(container.name) for container in listed if container.id not in own)
         if foreign:
             raise UsageError(
-                f"found containers of the project {self.project} that {self.folder / 'stack.json'} does not prove to be "
-                f"started by this checkout: {', '.join(foreign)}. A label proves nothing; if they are yours, "
+                f"found containers of the project {self.project} that {self.folder / 'stack.json'} does not prove to "
+                f"be started by this checkout: {', '.join(foreign)}. A label proves nothing; if they are yours, "
                 f"`docker rm --force {' '.join(foreign)}`, then try again"
             )
 
