@@ -47,8 +47,10 @@ DRAIN_S = 5.0
 #: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
 STEADY_STRETCH_S = 10.0
 STEADY_EXTRA_S = 20.0
-#: Probes go on so long after the load: what the replicas counted is read when the last stream has ended.
-QUIET_S = 1.5
+#: After the load probes go on until these were read so often again, one after the other, at most so long: what the
+#: replicas counted once the last stream had ended, then what others than users had asked of them until then.
+READ_AFTER_LOAD = (("generation_tokens_total", 4), ("own_tokens_asked_total", 3))
+READ_WITHIN_S = 8.0
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
 HEAL_DEADLINE_S = 20.0
 
@@ -396,7 +398,17 @@ class Conductor:
             self.run.progress.say("load off; waiting for running streams")
             await self.load.stop(DRAIN_S)
             self.run.log.add("load_stopped", status=self.load.ended)
-            await asyncio.sleep(QUIET_S)
+            await self._await_readings()
+
+    async def _await_readings(self) -> None:
+        assert self.writer is not None, "probes are started before the load"
+        give_up = self._now() + READ_WITHIN_S
+        for metric, times in READ_AFTER_LOAD:
+            before = {series: count for series, count in self.writer.counts.items() if series[1] == metric}
+            while any(self.writer.counts[series] < count + times for series, count in before.items()):
+                if self._now() > give_up:
+                    return
+                await asyncio.sleep(0.05)
 
     async def _stop_probes(self) -> None:
         await _end(self.probes)

@@ -8,6 +8,7 @@ once per reason: a gap must be visible, and a run must not end because of one.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -45,10 +46,12 @@ class MetricWriter:
         self._rows: list[tuple[float, Row]] = []
         self._rows_per_group = rows_per_group
         self.latest: dict[tuple[str, str, str], float] = {}
+        self.counts: Counter[tuple[str, str, str]] = Counter()
 
     def add(self, t_s: float, rows: Sequence[Row]) -> None:
-        """Append rows measured at ``t_s`` and remember the latest value of each series."""
+        """Append rows measured at ``t_s``; remember the latest value of each series, and how many it has had."""
         for row in rows:
+            self.counts[row.component, row.metric, row.labels] += 1
             self.latest[row.component, row.metric, row.labels] = row.value
             self._rows.append((t_s, row))
         if len(self._rows) >= self._rows_per_group:

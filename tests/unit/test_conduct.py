@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from harness.conduct import Conductor, _all_ended, _first_known
 from harness.errors import FaultError, StackError
 from harness.faults.base import to_the_end
 from harness.scenario import Phase
+from stack.topology import REPLICAS
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
 
@@ -111,3 +113,48 @@ def test_an_order_on_its_way_is_waited_for(error: Exception | None) -> None:
         return bool(went_on) or not ended.is_set()
 
     assert not asyncio.run(interrupted()), "healing would have overtaken the order"
+
+
+class _Clock(_Quiet):
+    """A clock that goes on a second whenever somebody looks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now_s(self) -> float:
+        """The run's clock."""
+        self.seconds += 1.0
+        return self.seconds
+
+
+def test_counters_are_read_again_after_the_load() -> None:
+    """However late a probe is: first what every replica counted, then what others asked of it."""
+    counts = Counter({(r, m, ""): 9 for r in REPLICAS for m in ("generation_tokens_total", "own_tokens_asked_total")})
+
+    def read(metric: str, replica: str = REPLICAS[0], times: int = 4) -> None:
+        counts[replica, metric, ""] += times
+
+    async def drill() -> None:
+        conductor = _waiting()
+        conductor.writer = SimpleNamespace(counts=counts)  # type: ignore[assignment]
+        waiting = asyncio.create_task(conductor._await_readings())
+        for metric in ("generation_tokens_total", "own_tokens_asked_total"):
+            for replica in REPLICAS:
+                await asyncio.wait([waiting], timeout=0.12)
+                assert not waiting.done(), (metric, replica)
+                read(metric, replica)
+        await asyncio.wait_for(waiting, 2)
+
+    asyncio.run(drill())
+
+
+def test_counters_that_nobody_reads_are_waited_for_with_a_bound() -> None:
+    """A replica that is gone at the end of a run must not keep it from ending."""
+
+    async def drill() -> None:
+        conductor = _waiting()
+        conductor.run.log = _Clock()  # type: ignore[misc]
+        conductor.writer = SimpleNamespace(counts=Counter({(REPLICAS[0], "generation_tokens_total", ""): 1}))  # type: ignore[assignment]
+        await asyncio.wait_for(conductor._await_readings(), 5)
+
+    asyncio.run(drill())
