@@ -92,7 +92,8 @@ test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy
 
 test-trust: .venv/.ready ## the long tests of what a verdict and a heal are worth: the harness is killed on purpose
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -q -m trust $(ARGS)
+	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m trust --ignore tests/drills $(ARGS)
+	@$(PY) -m pytest -q -m trust $(ARGS) tests/drills
 
 storm: .venv/.ready ## kill the harness N times, from SEED on, on LANES stacks side by side, and count what is left
 	@$(SET_UP) --runtime process --engine sim

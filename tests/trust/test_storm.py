@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from tests.conftest import TALLY
 from tests.trust.storm import LANES, STRATA, Outcome, describe, drawn, storm, tally_text
 
 pytestmark = pytest.mark.trust
@@ -24,11 +26,10 @@ def test_the_storm_hits_every_phase() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_no_fault_outlives_its_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_fault_outlives_its_run(record_property: Callable[[str, object], None]) -> None:
     """Killed in every phase, told to end in every way: healed in 5 s, ended, judged, and the doctor finds nothing."""
     outcomes = storm(range(SEED, SEED + len(STRATA)), LANES, _told_nothing, threading.Event())
-    with capsys.disabled():
-        print(f"\n{tally_text(outcomes)}")
+    record_property(TALLY, tally_text(outcomes))
     assert len(outcomes) == len(STRATA)
     assert not any(outcome.problems for outcome in outcomes), "\n".join(
         describe(outcome) for outcome in outcomes if outcome.problems
