@@ -25,7 +25,7 @@ SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust'
 # Most tests wait more than they compute. The drills run alone: they judge how late the load generator was.
-TEST_WORKERS := 3
+TEST_WORKERS := 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -29,7 +29,7 @@ from tests.drills.drill_process import CHECKOUT, RUN_S_MAX, VARIABLES, Ended, ru
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(180)]
 
 SCENARIO = CHECKOUT / "tests" / "drills" / "external.yaml"
 NEEDS_OUR_STACK = ("gateways take replica-2 out", "honest errors in all-replicas", "steady state in recovery-one")

@@ -26,10 +26,10 @@ from stack.topology import Topology
 from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, crash
 from tests.trust.lanes import latest_kept, silent, warm_stack
 
-LANES = 2
+LANES = 3
 #: A drill that ends before its moment has come is made again, so often at most.
 TRIES = 3
-FAULTS = 7  # of storm.yaml, two of them in its first fault phase
+FAULTS = 6  # of storm.yaml, two of them in its first fault phase
 
 
 @dataclass(frozen=True)
