@@ -338,8 +338,8 @@ class Conductor:
     async def _heal(self, fault: Fault, phase: Phase) -> None:
         self._evidence("fault_healing", fault, phase)
         await to_the_end(take_back, self._world(), fault.undo())
+        self._evidence("fault_healed", fault, phase)  # before the mark: what is marked as done is not told again
         self.journal.done(fault.undo())
-        self._evidence("fault_healed", fault, phase)
 
     async def _prove_healed(self, fault: Fault, phase: Phase) -> None:
         proof = await fault.verify_healed(self._world())
