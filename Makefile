@@ -23,7 +23,7 @@ RUN       := $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(WORKERS),--workers 
 TIMES     := $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
-QUICK     := 'not realstack and not docker and not trust'
+QUICK     := 'not realstack and not docker and not trust and not night'
 # Most tests wait more than they compute. The drills run alone: they judge how late the load generator was.
 TEST_WORKERS := 4
 
@@ -81,7 +81,7 @@ types: .venv/.ready ## mypy, strict
 	@$(PY) -m mypy
 
 test-fast: .venv/.ready ## unit tests and the rules of the house
-	@$(PY) -m pytest -q -m 'not realstack' $(FAST) $(ARGS)
+	@$(PY) -m pytest -q -m 'not realstack and not trust' $(FAST) $(ARGS)
 
 check: lint types test-fast ## what to run before every commit
 
@@ -94,6 +94,10 @@ test-trust: .venv/.ready ## the long tests of what a verdict and a heal are wort
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m trust --ignore tests/drills $(ARGS)
 	@$(PY) -m pytest -q -m trust $(ARGS) tests/drills
+
+test-night: .venv/.ready ## more drills with defects switched on, for a machine that has nothing else to do
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m pytest -q -m night $(ARGS)
 
 storm: .venv/.ready ## kill the harness N times, from SEED on, on LANES stacks side by side, and count what is left
 	@$(SET_UP) --runtime process --engine sim

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,6 +51,12 @@ STEADY_EXTRA_S = 20.0
 #: replicas counted once the last stream had ended, then what others than users had asked of them until then.
 READ_AFTER_LOAD = (("generation_tokens_total", 4), ("own_tokens_asked_total", 3))
 READ_WITHIN_S = 8.0
+#: Before the load: metric and labels, and how many readings of it the check of the counters needs.
+READ_FIRST = {
+    ("own_tokens_asked_total", "by=harness"): 2,
+    ("own_tokens_asked_total", "by=exporter"): 2,
+    ("generation_tokens_total", ""): 4,
+}
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
 HEAL_DEADLINE_S = 20.0
 
@@ -185,6 +191,7 @@ class Conductor:
         await to_the_end(self._switch_on, self.world)
         self.marks = LogMarks.take(self.run.runtime)
         self._start_probes(self.world)
+        await self._await_first_readings()
         await self._start_load()
         phases = self.run.scenario.phases
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
@@ -277,6 +284,20 @@ class Conductor:
             elif component.role == "exporter":
                 probes.append(ExporterProbe(component))
         self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.run.log)) for probe in probes]
+
+    async def _await_first_readings(self) -> None:
+        """Wait until what ``READ_FIRST`` names was read on every replica: the load begins after that."""
+        replicas = [c.name for c in self._world().topology.components if c.role == "replica"]
+        wanted = {(replica, *series): times for replica in replicas for series, times in READ_FIRST.items()}
+        await self._await_counts(wanted, self._now() + READ_WITHIN_S)
+
+    async def _await_counts(self, wanted: Mapping[tuple[str, str, str], int], give_up_s: float) -> None:
+        """Wait until each series was read so often since the probes were started, or until the run's time is up."""
+        assert self.writer is not None, "probes are started"
+        while any(self.writer.counts[series] < times for series, times in wanted.items()):
+            if self._now() > give_up_s:
+                return
+            await asyncio.sleep(0.05)
 
     async def _start_load(self) -> None:
         scenario = self.run.scenario
@@ -404,11 +425,8 @@ class Conductor:
         assert self.writer is not None, "probes are started before the load"
         give_up = self._now() + READ_WITHIN_S
         for metric, times in READ_AFTER_LOAD:
-            before = {series: count for series, count in self.writer.counts.items() if series[1] == metric}
-            while any(self.writer.counts[series] < count + times for series, count in before.items()):
-                if self._now() > give_up:
-                    return
-                await asyncio.sleep(0.05)
+            counts = self.writer.counts.items()
+            await self._await_counts({s: n + times for s, n in counts if s[1] == metric}, give_up)
 
     async def _stop_probes(self) -> None:
         await _end(self.probes)

@@ -11,7 +11,7 @@ from tests.drills.drill_process import Ended
 from tests.drills.lanes import two_lanes
 from tests.drills.live_defects import ALL, DEFECTS, LIVE, ONE, OUTAGE, SHIPPED, LiveDefect
 
-pytestmark = [pytest.mark.trust, pytest.mark.timeout(400)]  # the first test waits for a whole lane
+pytestmark = [pytest.mark.night, pytest.mark.timeout(400)]  # the first test waits for a whole lane
 
 #: Per scenario, the phases that any defect run takes from it.
 HEALTHY = {DEFECTS: tuple(dict.fromkeys((*ONE, *ALL))), OUTAGE: tuple(dict.fromkeys((*ONE, *ALL)))}

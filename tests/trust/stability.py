@@ -24,7 +24,7 @@ from tests.drills.drill_process import Running, run_name
 from tests.trust.lanes import latest_kept, warm_stack
 
 SCENARIO = Path(__file__).with_name("stability.yaml")
-LANES = 2
+LANES = 1  # a drill beside another one is judged by what that one takes
 
 
 @dataclass(frozen=True)
