@@ -10,7 +10,7 @@ from harness.drill import Drill
 from harness.errors import FaultError
 from harness.faults import base as faults
 from harness.scenario import FaultSpec, Phase, Scenario
-from stack.topology import Topology
+from stack.topology import DNS_POLICY, POLICIES, Topology
 
 
 def text(drill: Drill, scenario: Scenario, topology: Topology, where: str) -> str:
@@ -103,13 +103,14 @@ def _objectives(scenario: Scenario, topology: Topology) -> Iterator[str]:
 
 
 def _policy(name: str, topology: Topology) -> str:
-    """A name in an objective with its number where the gateways' policy has it; the rest only the run can tell."""
+    """A name in an objective with its number where a policy has it; the rest only the run can tell."""
     owner, _, field = name.partition(".")
-    if owner != "gateway":
+    if owner not in POLICIES:
         return f"{name} as measured"
+    policy = topology.gateway_policy if owner == "gateway" else DNS_POLICY
     if field.endswith("_ms"):
-        return f"{name} = {1000 * getattr(topology.gateway_policy, field.removesuffix('_ms') + '_s'):g}"
-    return f"{name} = {getattr(topology.gateway_policy, field)}"
+        return f"{name} = {1000 * getattr(policy, field.removesuffix('_ms') + '_s'):g}"
+    return f"{name} = {getattr(policy, field)}"
 
 
 def _checks(drill: Drill, scenario: Scenario, topology: Topology) -> Iterator[str]:

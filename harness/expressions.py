@@ -2,9 +2,9 @@
 
 ``">= 99 %"``, ``"<= 800 ms"``, ``"<= gateway.first_byte_timeout_ms + 2 * baseline.ttft_p95_ms"``
 
-Names are ``gateway.<policy field>`` (times under ``_s`` or ``_ms``), ``<phase>.<sli>`` with ``_`` for every ``-`` of
-the phase's name, and ``baseline.<sli>`` for the phase of that kind. Inside, every time is in milliseconds. Units are
-checked when an objective is parsed, so that nobody compares percent with seconds.
+Names are ``gateway.<policy field>`` and ``dns.<policy field>`` (times under ``_s`` or ``_ms``), ``<phase>.<sli>`` with
+``_`` for every ``-`` of the phase's name, and ``baseline.<sli>`` for the phase of that kind. Inside, every time is in
+milliseconds. Units are checked when an objective is parsed, so that nobody compares percent with seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import sli
+from stack.topology import POLICIES
 
 _COMPARISON = re.compile(r"\s*(<=|>=|<|>)")
 _WITH_UNIT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(\s*)(%|ms\b|s\b|tokens/s)")
@@ -183,7 +184,7 @@ def _unit_of_operation(node: ast.BinOp, units: dict[int, str], text: str) -> str
 
 def _unit_of_name(node: ast.Attribute, text: str) -> str:
     owner, field = _name(node).split(".")
-    if owner == "gateway":
+    if owner in POLICIES:
         return "ms" if field.endswith(("_s", "_ms")) else ""
     try:
         return sli.find(field).unit

@@ -20,7 +20,7 @@ from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
 from harness.scenario import SLO, Phase, Scenario, short
 from harness.slo import unit_problem
-from stack.topology import GatewayPolicy, Topology
+from stack.topology import POLICIES, Topology
 
 #: How many standard deviations of random arrivals a phase must have to spare: about 1 run in 500 has fewer.
 SPREAD = 2.9
@@ -298,10 +298,10 @@ def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
 
 def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator[str]:
     owner, _, what = name.partition(".")
-    if owner == "gateway":
-        fields = GatewayPolicy.__dataclass_fields__
+    if owner in POLICIES:
+        fields = POLICIES[owner].__dataclass_fields__
         if what not in fields and what.removesuffix("_ms") + "_s" not in fields:
-            yield f"the gateway's policy has no {what!r}"
+            yield f"the policy of {owner} has no {what!r}"
     elif owner not in phases:
         yield f"objective names {name!r}, but there is no phase {owner!r}"
     else:

@@ -35,7 +35,7 @@ from stack import state
 from stack.commands import ENGINE_NICENESS
 from stack.runtimes import priority
 from stack.runtimes.base import Runtime
-from stack.topology import Topology
+from stack.topology import DNS_POLICY, Topology
 
 ROOT = drill.ROOT
 #: Packages whose versions shape what a run measures.
@@ -153,6 +153,7 @@ def plan(job: Job) -> None:
         "instance": topology.instance,
         "topology": state.topology_data(topology),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
+        "dns_policy": {} if topology.target else vars(DNS_POLICY),
         "guard": guard.sentence(topology.target),
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),

@@ -10,6 +10,7 @@ from harness.scenario import SLO
 from harness.sli import Measurement
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
+from stack.topology import POLICIES
 
 
 class NotMeasured(Exception):
@@ -44,8 +45,8 @@ def limit(view: RunView, objective: Objective) -> Limit:
 
     def value_of(name: str) -> float:
         owner, field = name.split(".")
-        if owner == "gateway":
-            return _of_gateway(view, field)
+        if owner in POLICIES:
+            return _of_policy(view, owner, field)
         phase = _phase_called(owner, kinds)
         if phase is None:
             raise NotMeasured(f"{name} names no phase of this run")
@@ -98,11 +99,11 @@ def compare(found: Measurement, target: Limit, what: str) -> tuple[Status, str]:
     return (Status.PASS if met else Status.FAIL), f"{shown}, {verb} the objective {target.text} (n = {found.samples})"
 
 
-def _of_gateway(view: RunView, field: str) -> float:
-    policy = view.gateway_policy
+def _of_policy(view: RunView, owner: str, field: str) -> float:
+    policy = view.policy(owner)
     seconds = field.removesuffix("_ms") + "_s" if field.endswith("_ms") else field
     if seconds not in policy:
-        raise NotMeasured(f"the plan has no gateway policy {seconds!r}")
+        raise NotMeasured(f"the plan has no {owner} policy {seconds!r}")
     return policy[seconds] * (1000.0 if seconds.endswith("_s") else 1.0)
 
 

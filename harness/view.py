@@ -14,7 +14,7 @@ from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
 from harness.record import Event, RunFolder
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
-from stack.topology import GATEWAYS, REPLICAS
+from stack.topology import GATEWAYS, REPLICAS, Topology
 
 
 class RunView:
@@ -77,7 +77,15 @@ class RunView:
     @cached_property
     def gateway_policy(self) -> dict[str, float]:
         """Numbers of the gateways' policy under the names of ``stack.topology.GatewayPolicy``."""
-        return {k: float(v) for k, v in self.plan.get("gateway_policy", {}).items()}
+        return self.policy("gateway")
+
+    def policy(self, owner: str) -> dict[str, float]:
+        """Numbers of one of ``stack.topology.POLICIES`` as the plan has them; empty when it has none."""
+        return {k: float(v) for k, v in self.plan.get(f"{owner}_policy", {}).items()}
+
+    def address_of(self, gateway: str) -> str:
+        """The address that DNS hands to clients for ``gateway``, which attempts carry as theirs."""
+        return Topology(instance=int(self.plan["instance"])).link(f"client-to-{gateway}").listen_address
 
     @cached_property
     def requests(self) -> pd.DataFrame:

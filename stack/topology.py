@@ -37,6 +37,7 @@ DEFECTS: Mapping[str, str] = {
     "wrong_check_path": "the gateways check /version, which a replica that cannot generate answers as well",
     "no_queue_limit": "the gateways queue without a limit, in number and in time",
     "dns_health_checks_off": "DNS hands out the first gateway, dead or alive",
+    "dns_long_ttl": "DNS answers may be kept for a minute, whatever the policy says",
     "alert_rule_missing": "Prometheus has no rule ReplicaDown",
 }
 
@@ -94,6 +95,20 @@ class GatewayPolicy:
     requests_per_minute: int = 600
     tokens_per_minute: int = 200_000
     retry_after_s: int = 1
+
+
+@dataclass(frozen=True)
+class DnsPolicy:
+    """How quickly DNS leads clients to another gateway. Whole seconds: PowerDNS takes no others."""
+
+    ttl_s: int = 1  # so long a client may live on an answer
+    check_interval_s: int = 1  # between two checks of a gateway's readiness
+    check_timeout_s: int = 1  # a gateway that hangs is noticed after the interval plus this; PowerDNS' default is two
+
+
+DNS_POLICY = DnsPolicy()
+#: Whose numbers objectives may name, as ``gateway.retries`` or ``dns.ttl_s``.
+POLICIES: Mapping[str, type[GatewayPolicy] | type[DnsPolicy]] = {"gateway": GatewayPolicy, "dns": DnsPolicy}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from harness.verdict import Verdict
 from harness.view import RunView
 from reports.panel import table
+from stack.topology import POLICIES
 
 ORDER, TITLE = 90, "Configuration"
 
@@ -31,9 +32,9 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         *((f"niceness of the {name}", value) for name, value in plan.get("niceness", {}).items()),
         *((f"machine {name}", value) for name, value in sorted(plan.get("machine", {}).items())),
     ]
-    policy = sorted(plan.get("gateway_policy", {}).items())
+    policy = [(f"{owner}.{name}", value) for owner in POLICIES for name, value in sorted(view.policy(owner).items())]
     scenario = yaml.safe_dump(plan["scenario"], sort_keys=False, allow_unicode=True)
     return Markup(
-        "<p>Run it again:</p><pre>{}</pre>{}<details><summary>Gateway policy</summary>{}</details>"
+        "<p>Run it again:</p><pre>{}</pre>{}<details><summary>Policy of the gateways and of DNS</summary>{}</details>"
         "<details><summary>Scenario (times in seconds, rates per second)</summary><pre>{}</pre></details>"
     ).format(plan["command"], table(("", ""), facts), table(("", ""), policy), scenario)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from stack.topology import GATEWAYS, SERVICE_NAME, Topology
+from stack.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME, Topology
 
-TTL_S = 1
-CHECK_INTERVAL_S = 1
-#: A gateway that hangs is noticed after the interval plus this; the default is two seconds.
-CHECK_TIMEOUT_S = 1
+#: How long answers may be kept with the defect dns_long_ttl.
+_DEFECT_TTL_S = 60
 
 
 def files(topology: Topology, config_path: str) -> dict[str, str]:
@@ -26,16 +24,18 @@ def _zone(topology: Topology, label: str, zone_name: str) -> str:
         for gateway in GATEWAYS
     )
     # The first group with a ready gateway wins. Before the first check and with none ready the answer is any of them.
-    record = f'LUA A "ifurlextup({{{groups}}}, {{interval={CHECK_INTERVAL_S},timeout={CHECK_TIMEOUT_S}}})"'
+    options = f"{{interval={DNS_POLICY.check_interval_s},timeout={DNS_POLICY.check_timeout_s}}}"
+    record = f'LUA A "ifurlextup({{{groups}}}, {options})"'
     if "dns_health_checks_off" in topology.defects:
         record = f"A {topology.link(f'client-to-{GATEWAYS[0]}').listen_address}"
+    ttl_s = _DEFECT_TTL_S if "dns_long_ttl" in topology.defects else DNS_POLICY.ttl_s
     return (
         f"$ORIGIN {zone_name}.\n"
-        f"$TTL {TTL_S}\n"
-        f"@ IN SOA ns.{zone_name}. hostmaster.{zone_name}. 1 60 60 3600 {TTL_S}\n"
+        f"$TTL {ttl_s}\n"
+        f"@ IN SOA ns.{zone_name}. hostmaster.{zone_name}. 1 60 60 3600 {ttl_s}\n"
         f"@ IN NS ns.{zone_name}.\n"
         f"ns IN A {topology.component('dns').address}\n"
-        f"{label} {TTL_S} IN {record}\n"
+        f"{label} {ttl_s} IN {record}\n"
     )
 
 
@@ -55,7 +55,7 @@ def _server(topology: Topology, config_path: str) -> str:
         "local-address": address,
         "local-port": component.ports["dns"],
         "enable-lua-records": "yes",
-        "lua-health-checks-interval": CHECK_INTERVAL_S,
+        "lua-health-checks-interval": DNS_POLICY.check_interval_s,
         "lua-health-checks-expire-delay": 86400,  # a name nobody asks for must stay checked: answers are ready at once
         "cache-ttl": 0,
         "query-cache-ttl": 0,

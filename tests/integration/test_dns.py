@@ -14,8 +14,7 @@ import dns.rdatatype
 import pytest
 
 from stack import state
-from stack.dns.zone import CHECK_INTERVAL_S, CHECK_TIMEOUT_S, TTL_S
-from stack.topology import GATEWAYS, SERVICE_NAME
+from stack.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME
 from tests.integration.fake_replica import until
 from tests.integration.gateway_stack import GatewayStack, running, started
 
@@ -45,9 +44,21 @@ def test_defect_dns_health_checks_off(tmp_path: Path) -> None:
         for replica in stack.replicas:
             stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
         until(lambda: stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
-        limit_s = CHECK_INTERVAL_S + CHECK_TIMEOUT_S + 1.5
+        limit_s = DNS_POLICY.check_interval_s + DNS_POLICY.check_timeout_s + 1.5
         with pytest.raises(AssertionError, match="somewhere else"):
             until(lambda: not leads_to(stack, "gateway-a"), limit_s, "somewhere else")
+
+
+def test_defect_dns_long_ttl(tmp_path: Path) -> None:
+    """The defect shows: answers may be kept for a minute, which the policy does not say."""
+    with (
+        started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_long_ttl"})) as stack,
+        name_server(tmp_path, stack),
+    ):
+        until(lambda: leads_to(stack, "gateway-a"), 8, "gateway-a")
+        response = ask(stack)
+        assert response is not None
+        assert response.answer[0].ttl == 60 > DNS_POLICY.ttl_s
 
 
 def ask(stack: GatewayStack, name: str = SERVICE_NAME) -> dns.message.Message | None:
@@ -77,12 +88,13 @@ def test_the_name_follows_the_ready_gateway(named_stack: GatewayStack) -> None:
     until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a at first")
     response = ask(named_stack)
     assert response is not None
-    assert response.answer[0].ttl == TTL_S
+    assert response.answer[0].ttl == DNS_POLICY.ttl_s
     assert response.flags & dns.flags.AA
     for replica in named_stack.replicas:
         named_stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
     until(lambda: named_stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
-    until(lambda: leads_to(named_stack, "gateway-b"), CHECK_INTERVAL_S + CHECK_TIMEOUT_S + 1.5, "gateway-b")
+    noticed_s = DNS_POLICY.check_interval_s + DNS_POLICY.check_timeout_s
+    until(lambda: leads_to(named_stack, "gateway-b"), noticed_s + 1.5, "gateway-b")
     named_stack.heal()
     until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a again")
 

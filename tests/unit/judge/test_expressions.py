@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from harness import expressions
 
-VALUES = {"gateway.first_byte_timeout_ms": 3000.0, "baseline.ttft_p95_ms": 320.0, "gateway.retries": 2.0}
+VALUES = {
+    "gateway.first_byte_timeout_ms": 3000.0,
+    "baseline.ttft_p95_ms": 320.0,
+    "gateway.retries": 2.0,
+    "dns.ttl_s": 1000.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -27,6 +32,7 @@ VALUES = {"gateway.first_byte_timeout_ms": 3000.0, "baseline.ttft_p95_ms": 320.0
         ("<= 2 * (gateway.retries + 1)", "", "≤ 6 (2 × (2 + 1))"),
         ("<= max(1 s, 2 * baseline.ttft_p95_ms)", "ms", "≤ 1000 ms (max(1000, 2 × 320))"),
         ("<= gateway.first_byte_timeout_ms - (1 s - 500 ms)", "ms", "≤ 2500 ms (3000 − (1000 − 500))"),
+        ("<= dns.ttl_s + 1 s", "ms", "≤ 2000 ms (1000 + 1000)"),
         ("<= gateway.first_byte_timeout_ms / 3", "ms", "≤ 1000 ms (3000 / 3)"),
     ],
 )
