@@ -29,6 +29,7 @@ from harness.probes.gateway import GatewayProbe
 from harness.probes.generation import GenerationProbe
 from harness.probes.generator import GeneratorProbe
 from harness.probes.path import PathProbe
+from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
@@ -278,7 +279,7 @@ class Conductor:
                     GenerationProbe(component, DEPLOYMENT, world.path.own),
                 ]
             elif component.role == "gateway":
-                probes.append(GatewayProbe(component))
+                probes += [GatewayProbe(component), ReadinessProbe(component)]
             elif component.role == "dns":
                 probes.append(DnsProbe(component))
             elif component.role == "exporter":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from harness.probes import engine, exporter, gateway
+from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
 from harness.record import EventLog, RunFolder
+from stack.topology import Component
 
 PAGE = """# HELP vllm:num_requests_running Number of requests running.
 # TYPE vllm:num_requests_running gauge
@@ -116,3 +118,38 @@ def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:
     assert values[:3] == [1.0, 4.0, 5.0]
     errors = [event for event in folder.events() if event.kind == "probe_error"]
     assert [event.data["probe"] for event in errors] == ["flaky"]
+
+
+@pytest.mark.parametrize(("answer", "ready"), [("200 OK", 1.0), ("503 Service Unavailable", 0.0), ("", 0.0)])
+def test_readiness_is_the_status_and_nothing_else(answer: str, ready: float) -> None:
+    """200 is ready; another status is not, and neither is a gateway that closes without an answer, or is not there."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n"))
+        writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode() if answer else b"")
+        writer.close()
+
+    async def look() -> list[Row]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            gateway = Component("gateway-a", "gateway", "127.0.0.1", {"http": port}, readiness_path="/readyz")
+            probe = readiness.ReadinessProbe(gateway)
+            found = [*await probe.sample()]
+        return [*found, *await probe.sample()]  # nobody listens any more
+
+    assert asyncio.run(look()) == [Row("gateway-a", "ready", "", ready), Row("gateway-a", "ready", "", 0.0)]
+    assert asked == [b"GET /readyz HTTP/1.1\r\n"]
+
+
+def test_readiness_of_a_silent_gateway_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that takes the connection and says nothing, as a frozen one does, is not ready."""
+    monkeypatch.setattr(readiness, "TIMEOUT_S", 0.1)
+
+    async def look() -> list[Row]:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            gateway = Component("gateway-a", "gateway", "127.0.0.1", {"http": port}, readiness_path="/readyz")
+            return [*await readiness.ReadinessProbe(gateway).sample()]
+
+    assert asyncio.run(look()) == [Row("gateway-a", "ready", "", 0.0)]
