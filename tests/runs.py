@@ -1,4 +1,8 @@
-"""Synthetic run folders of the timeout-spike drill, written as real ones are: healthy, then edited by the tests."""
+"""Synthetic run folders, written as real ones are: healthy, then edited by the tests.
+
+The parts that every run has are made here; what its faults did to requests and components is its drill's ``Story``.
+That of timeout-spike stands here too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import functools
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import drill, loading, phases
+from harness.faults.base import fault_class, matching
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
-from harness.scenario import Scenario
-from stack.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
+from harness.scenario import Retries, Scenario
+from stack.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_PER_S = 5.0
 POLICY = GatewayPolicy()
-_TTFT_MS, _E2E_MS, _TOKENS = 200.0, 700.0, 31
+TOPOLOGY = Topology(instance=17)
+E2E_MS, TOKENS = 700.0, 31
+_TTFT_MS = 200.0
+
+Row = dict[str, Any]
+Sample = tuple[float, str, str, str, float]
+Spans = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened in the healthy run of a drill.
+
+    ``attempt`` completes the row of an attempt: what it met when it was begun, and how it ended. ``metrics`` are all
+    samples, given what the requests have done.
+    """
+
+    drill: str
+    attempt: Callable[[Row, int, Spans, random.Random], Row]
+    metrics: Callable[[Spans, pd.DataFrame], Iterator[Sample]]
 
 
 @dataclass
@@ -76,9 +100,9 @@ class Run:
         self.summary["outcomes_attempts"] = self.requests["outcome"].value_counts().to_dict()
 
 
-def healthy() -> Run:
-    """A fresh copy of a run in which the service did all that the drill asks for."""
-    return copy.deepcopy(_healthy())
+def healthy(story: Story | None = None) -> Run:
+    """A fresh copy of a run in which the service did all that the drill asks for; of timeout-spike by default."""
+    return copy.deepcopy(_healthy(story or TIMEOUT_SPIKE))
 
 
 def healthy_run(path: Path) -> RunFolder:
@@ -86,23 +110,23 @@ def healthy_run(path: Path) -> RunFolder:
     return healthy().write(path)
 
 
-def scenario() -> Scenario:
-    """The scenario that all these runs have practised."""
-    return loading.load(ROOT / "scenarios" / "timeout-spike.yaml")
+def scenario(name: str = "timeout-spike") -> Scenario:
+    """The scenario that these runs have practised."""
+    return loading.load(ROOT / "scenarios" / f"{name}.yaml")
 
 
 @functools.cache
-def _healthy() -> Run:
-    practised = scenario()
+def _healthy(story: Story) -> Run:
+    practised = scenario(drill.load(story.drill).scenario)
     events = list(_events(practised))
     kinds = {p.name: p.kind for p in practised.phases}
-    run = Run(_plan(practised), events, pd.DataFrame(), pd.DataFrame(), {})
+    run = Run(_plan(story.drill, practised), events, pd.DataFrame(), pd.DataFrame(), {})
     spans = {p: run.span(p) for p in kinds}
-    rows = [row for request in _requests(spans) for row in request]
+    rows = [row for request in _requests(story, practised, spans) for row in request]
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in events]
     run.requests = phases.assign(frame, phases.spans(stamped, kinds))
-    run.metrics = pd.DataFrame(_metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
+    run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
     run.summary = {
         "in_flight_at_end": 0,
         "cpu_ratio": 0.2,
@@ -115,12 +139,12 @@ def _healthy() -> Run:
     return run
 
 
-def _plan(scenario: Scenario) -> dict[str, Any]:
-    practised = drill.load("timeout-spike")
+def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
+    practised = drill.load(name)
     return {
         "schema": SCHEMA_VERSION,
-        "run_id": "2026-01-01T00-00-00-timeout-spike",
-        "drill": "timeout-spike",
+        "run_id": f"2026-01-01T00-00-00-{name}",
+        "drill": name,
         "title": practised.title,
         "hypothesis": practised.hypothesis,
         "runbook": practised.runbook,
@@ -133,26 +157,32 @@ def _plan(scenario: Scenario) -> dict[str, Any]:
         "instance": 17,
         "topology": {"instance": 17, "models": {}},
         "gateway_policy": dataclasses.asdict(POLICY),
-        "command": "python -m harness run timeout-spike",
+        "dns_policy": dataclasses.asdict(DNS_POLICY),
+        "command": f"python -m harness run {name}",
         "anchor": {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"},
     }
 
 
 def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     """What conduct records, at the times at which it does."""
-    topology, t_s = Topology(instance=17), 1.0
+    t_s = 1.0
     yield {"t_s": 0.5, "kind": "load_started"}
     for i, phase in enumerate(scenario.phases):
-        links = [
-            (f"{phase.name}/{spec.type}/{link.name}", link.name)
+        faults = [
+            {
+                "fault": f"{phase.name}/{spec.type}/{on}",
+                "phase": phase.name,
+                "on": on,
+                "excuses": list(fault_class(spec.type).excuses),
+                "why": "it was seen",
+            }
             for spec in phase.faults
-            for link in topology.links
-            if link.source != "client" and (phase.name == "all-replicas" or link.target == "replica-2")
+            for on in matching(spec.type, spec.on, TOPOLOGY)
         ]
 
-        def fault(kind: str, at_s: float, links: Any = links, phase: Any = phase) -> Iterator[dict[str, Any]]:
-            for id, on in links:
-                yield {"t_s": at_s, "kind": kind, "fault": id, "phase": phase.name, "on": on, "why": "it was seen"}
+        def fault(kind: str, at_s: float, faults: Any = faults) -> Iterator[dict[str, Any]]:
+            for one in faults:
+                yield {"t_s": at_s, "kind": kind, **one}
 
         yield {"t_s": t_s, "kind": "phase_started", "phase": phase.name, "phase_kind": phase.kind}
         yield from fault("fault_injecting", t_s + 0.01)
@@ -170,46 +200,48 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     yield {"t_s": t_s + 1.0, "kind": "load_stopped"}
 
 
-def _requests(spans: dict[str, tuple[float, float]]) -> Iterator[list[dict[str, Any]]]:
+def _requests(story: Story, scenario: Scenario, spans: Spans) -> Iterator[list[Row]]:
     rng = random.Random(7)
     end = max(e for _, e in spans.values())
     for number in itertools.count():
         intended = 0.55 + number / RATE_PER_S
         if intended > end:
             return
-        yield _request(number, intended, spans, rng)
+        yield _request(story, scenario.load.retries, number, intended, spans, rng)
 
 
 def _request(
-    number: int, intended: float, spans: dict[str, tuple[float, float]], rng: random.Random
-) -> list[dict[str, Any]]:
-    """Attempts until one works or three have failed."""
-    rows: list[dict[str, Any]] = []
+    story: Story, retries: Retries, number: int, intended: float, spans: Spans, rng: random.Random
+) -> list[Row]:
+    """Attempts until one works or the user has tried as often as may be."""
+    rows: list[Row] = []
     start, delay = intended + rng.uniform(0, 0.002), None
-    for attempt in range(1, 4):
-        row = _attempt(number, attempt, intended, start, spans, rng)
+    for attempt in range(1, retries.max + 2):
+        row = story.attempt(_row(number, attempt, intended, start), number, spans, rng)
         row["retry_delay_ms"] = delay
         rows.append(row)
         if row["outcome"] == "ok":
             break
-        delay = 1000.0 * (row["retry_after_s"] or 0) + rng.uniform(0, min(3000.0, 300.0 * 2 ** (attempt - 1)))
+        delay = 1000.0 * (row["retry_after_s"] or 0) + _jitter_ms(retries, attempt, rng)
         start += row["e2e_ms"] / 1000 + delay / 1000
     rows[-1]["final"] = True
     return rows
 
 
-def _attempt(
-    number: int, attempt: int, intended: float, start: float, spans: dict[str, tuple[float, float]], rng: random.Random
-) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(REQUEST_COLUMNS.names)
-    row |= {
+def _jitter_ms(retries: Retries, attempt: int, rng: random.Random) -> float:
+    return rng.uniform(0, 1000 * min(retries.cap, retries.base * 2 ** (attempt - 1)))
+
+
+def _row(number: int, attempt: int, intended: float, start: float) -> Row:
+    row: Row = dict.fromkeys(REQUEST_COLUMNS.names)
+    return row | {
         "request_id": f"r{number:05}",
         "attempt": attempt,
         "final": False,
         "user_id": f"user-{number % 20:03}",
         "cohort": "chat",
         "deployment": "drillyard",
-        "gateway": "127.0.17.111",
+        "gateway": TOPOLOGY.link("client-to-gateway-a").listen_address,
         "intended_start_s": intended,
         "start_s": start,
         "schedule_lag_ms": (start - intended) * 1000 if attempt == 1 else None,
@@ -218,15 +250,21 @@ def _attempt(
         "prompt_chars": 40,
         "prompt_hash": f"p{number % 64}",
     }
+
+
+def _met_the_spike(row: Row, number: int, spans: Spans, rng: random.Random) -> Row:
+    """One replica's links time out, then all; the gateways hide the first and are honest about the second."""
+    start = row["start_s"]
     dead_from, dead_to = spans["all-replicas"]
     if dead_from - 0.3 <= start < dead_to:
-        return row | _refused(row["request_id"], 3000.0 if start < dead_from + 5 else 5.0)
+        return row | refused(row["request_id"], 3000.0 if start < dead_from + 5 else 5.0)
     slow_from, _ = spans["one-replica"]
     waited = 3000.0 if slow_from <= start < slow_from + 4 and number % 2 else 0.0
-    return row | _answered(number, start - intended, waited + rng.uniform(0, 60))
+    return row | answered(number, start - row["intended_start_s"], waited + rng.uniform(0, 60))
 
 
-def _refused(request_id: str, after_ms: float) -> dict[str, Any]:
+def refused(request_id: str, after_ms: float) -> Row:
+    """An honest refusal: 504 when that took more than a second, 503 else."""
     timed_out = after_ms > 1000
     return {
         "outcome": "http_5xx" if timed_out else "shed_503",
@@ -243,7 +281,8 @@ def _refused(request_id: str, after_ms: float) -> dict[str, Any]:
     }
 
 
-def _answered(number: int, late_s: float, extra_ms: float) -> dict[str, Any]:
+def answered(number: int, late_s: float, extra_ms: float) -> Row:
+    """A whole answer, ``extra_ms`` slower than usual, to an attempt that began ``late_s`` after it was meant to."""
     return {
         "outcome": "ok",
         "http_status": 200,
@@ -252,15 +291,15 @@ def _answered(number: int, late_s: float, extra_ms: float) -> dict[str, Any]:
         "headers_ms": 10.0 + extra_ms,
         "ttft_ms": _TTFT_MS + extra_ms,
         "ttft_from_schedule_ms": late_s * 1000 + _TTFT_MS + extra_ms,
-        "e2e_ms": _E2E_MS + extra_ms,
-        "e2e_from_schedule_ms": late_s * 1000 + _E2E_MS + extra_ms,
+        "e2e_ms": E2E_MS + extra_ms,
+        "e2e_from_schedule_ms": late_s * 1000 + E2E_MS + extra_ms,
         "queue_gateway_ms": 0.0,
         "gateway_replica": f"replica-{number % 2 + 1}",
         "gateway_retries": int(extra_ms > 1000),
         "max_stall_ms": 30.0,
         "prompt_tokens": 12,
-        "output_tokens": _TOKENS,
-        "content_events": _TOKENS - 1,
+        "output_tokens": TOKENS,
+        "content_events": TOKENS - 1,
         "finish_reason": "stop",
         "answer_chars": 80,
         "answer_hash": f"a{number % 64}",
@@ -268,7 +307,7 @@ def _answered(number: int, late_s: float, extra_ms: float) -> dict[str, Any]:
     }
 
 
-def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     """5 Hz samples of what the requests must have done to replicas and gateways."""
     ok = requests[requests["outcome"] == "ok"]
     end = max(e for _, e in spans.values())
@@ -278,14 +317,11 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
         dead = every[0] + 1 <= t_s < every[1]
         yield t_s, "load", "cpu_ratio", "", 0.2
         for n, replica in enumerate(REPLICAS, 1):
-            done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
             yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
-            own = float(int(t_s / 2))
-            yield t_s, replica, "generation_tokens_total", "", done * _TOKENS + own
-            yield from _own_tokens(t_s, replica, own)
+            yield from tokens(t_s, replica, ok)
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
             for gateway in GATEWAYS:
                 share = int((requests["start_s"] < t_s).sum()) // 4
@@ -293,11 +329,22 @@ def _metrics(spans: dict[str, tuple[float, float]], requests: pd.DataFrame) -> I
                 yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
         for gateway in GATEWAYS:
             yield t_s, gateway, "up", "", 1.0
-        yield from _own_tokens(t_s, ANY_REPLICA, 0.0)
+        yield from own_tokens(t_s, ANY_REPLICA, 0.0)
 
 
-def _own_tokens(t_s: float, replica: str, tokens: float) -> Iterator[tuple[Any, ...]]:
+def tokens(t_s: float, replica: str, ok: pd.DataFrame) -> Iterator[Sample]:
+    """What a replica has counted by then: those of the attempts that ended well, and one of our own every 2 s."""
+    done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
+    own = float(int(t_s / 2))
+    yield t_s, replica, "generation_tokens_total", "", done * TOKENS + own
+    yield from own_tokens(t_s, replica, own)
+
+
+def own_tokens(t_s: float, replica: str, asked: float) -> Iterator[Sample]:
     """The harness asked for so many tokens until then and got them at once; the exporter asked for none."""
     for what in ("asked", "ended", "got"):
-        yield t_s, replica, f"own_tokens_{what}_total", "by=harness", tokens
+        yield t_s, replica, f"own_tokens_{what}_total", "by=harness", asked
         yield t_s, replica, f"own_tokens_{what}_total", "by=exporter", 0.0
+
+
+TIMEOUT_SPIKE = Story("timeout-spike", _met_the_spike, _spike_metrics)

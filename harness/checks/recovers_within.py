@@ -28,18 +28,18 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
     if not healed_events:
         return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
     healed = max(healed_events)
-    horizon = _horizon(view, healed)
+    end = watched_until(view, healed)
     rows = view.final
     # Requests that the next fault hit are that fault's, whenever they were meant to start.
-    rows = rows[rows["intended_start_s"].between(healed, horizon) & ~rows["judged_phase"].isin(view.fault_phases)]
+    rows = rows[rows["intended_start_s"].between(healed, end) & ~rows["judged_phase"].isin(view.fault_phases)]
     rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
     good = within_limits(rows, view).to_numpy(dtype=bool)
-    recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, horizon - healed)
+    recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
     if windows == 0:
         why = f"only {len(rows)} requests until the next fault or the end: not one window of {REQUESTS_MIN}"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)
     if recovered is None:
-        why = f"users were not served again in the {horizon - healed:.0f} s after the heal"
+        why = f"users were not served again in the {end - healed:.0f} s after the heal"
         status = Status.FAIL
     else:
         why = f"from {recovered:.1f} s after the heal on at least {GOOD_MIN:.0%} of the requests were good"
@@ -49,7 +49,7 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
     return CheckResult(name, status, why, objective, recovered, "s", margin, len(rows), phase, bad)
 
 
-def _horizon(view: RunView, healed: float) -> float:
+def watched_until(view: RunView, healed: float) -> float:
     """Until when recovery may be watched: the next injection, else the end of the last phase."""
     following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
     ends = [s.end_s for s in view.phases if s.end_s is not None]

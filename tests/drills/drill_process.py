@@ -76,6 +76,7 @@ class Running:
         *arguments: str,
         environment: dict[str, str] | None = None,
         program: str = "harness",
+        drill: str = "timeout-spike",
     ):
         self.topology = topology
         self._out, self._err = folder / "out", folder / "err"
@@ -83,7 +84,7 @@ class Running:
         clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", program, "run", "timeout-spike", *stack, *arguments],
+                [sys.executable, "-m", program, "run", drill, *stack, *arguments],
                 cwd=CHECKOUT, env=clean | (environment or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip

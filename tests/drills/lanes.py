@@ -32,15 +32,16 @@ class Lane:
         of: Path = SHORT,
         phases: tuple[str, ...] = (),
         during: During | None = None,
+        drill: str = "timeout-spike",
     ) -> None:
         """Queue one drill: a scenario or some phases of it."""
         folder = self.folder / name
         folder.mkdir(parents=True)
         path = scenario(folder, *phases, of=of) if phases else of
-        self.ended[name] = self._pool.submit(self._drill, folder, ("--scenario", str(path), *arguments), during)
+        self.ended[name] = self._pool.submit(self._drill, folder, ("--scenario", str(path), *arguments), during, drill)
 
-    def _drill(self, folder: Path, arguments: tuple[str, ...], during: During | None) -> Ended:
-        running = Running(self.topology, folder, *arguments)
+    def _drill(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
+        running = Running(self.topology, folder, *arguments, drill=drill)
         try:
             if during is not None:
                 during(running)

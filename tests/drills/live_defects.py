@@ -8,11 +8,13 @@ from pathlib import Path
 from tests.drills.drill_process import CHECKOUT
 
 _FOLDER = CHECKOUT / "tests" / "drills"
-DEFECTS, OUTAGE = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml"
+DEFECTS, OUTAGE, FAILOVER = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml", _FOLDER / "failover.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")
 ALL = (*_START, "all-replicas", "recovery-all")
+DEAD, HUNG, SPLIT = ((name, f"recovery-{name}") for name in ("dead", "hung", "split"))
+FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
 
 
 @dataclass(frozen=True)
@@ -93,5 +95,33 @@ LIVE = (
             "slos.end to end before.objective=<= 3 s",
             "slos.end to end before (median).objective=<= 2 s",
         ),
+    ),
+    LiveDefect(
+        "DNS checks nothing",
+        ("dns_health_checks_off",),
+        FAILOVER,
+        (*_START, *DEAD),
+        ("DNS leads away from gateway-a in dead", "users move in dead", "only ready gateways serve"),
+        drill="gateway-failover",
+    ),
+    LiveDefect(
+        "answers that are kept too long",
+        ("dns_long_ttl",),
+        FAILOVER,
+        (*_START, *HUNG),
+        ("users move in hung",),
+        drill="gateway-failover",
+    ),
+    LiveDefect(
+        "a gateway that is always ready",
+        ("no_readiness_checks",),
+        FAILOVER,
+        (*_START, *SPLIT),
+        (
+            "gateway-a is not ready in split",
+            "DNS leads away from gateway-a in split",
+            "users move in split",
+        ),
+        drill="gateway-failover",
     ),
 )

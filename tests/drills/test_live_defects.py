@@ -9,12 +9,17 @@ import pytest
 
 from tests.drills.drill_process import Ended
 from tests.drills.lanes import two_lanes
-from tests.drills.live_defects import ALL, DEFECTS, LIVE, ONE, OUTAGE, SHIPPED, LiveDefect
+from tests.drills.live_defects import ALL, DEFECTS, FAILOVER, FAILURES, LIVE, ONE, OUTAGE, SHIPPED, LiveDefect
 
 pytestmark = [pytest.mark.night, pytest.mark.timeout(400)]  # the first test waits for a whole lane
 
 #: Per scenario, the phases that any defect run takes from it.
-HEALTHY = {DEFECTS: tuple(dict.fromkeys((*ONE, *ALL))), OUTAGE: tuple(dict.fromkeys((*ONE, *ALL)))}
+HEALTHY = {
+    DEFECTS: tuple(dict.fromkeys((*ONE, *ALL))),
+    OUTAGE: tuple(dict.fromkeys((*ONE, *ALL))),
+    FAILOVER: FAILURES,
+}
+DRILLS = {live.scenario: live.drill for live in LIVE}
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +27,9 @@ def drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
     """How each drill ends: defects in one lane, healthy runs in the other."""
     with two_lanes(tmp_path_factory.mktemp("live")) as (broken, healthy):
         for live in LIVE:
-            broken.then(live.name, *live.arguments, of=live.scenario, phases=live.phases)
+            broken.then(live.name, *live.arguments, of=live.scenario, phases=live.phases, drill=live.drill)
         for path, phases in HEALTHY.items():
-            healthy.then(path.stem, "--seed", "1", of=path, phases=phases)
+            healthy.then(path.stem, "--seed", "1", of=path, phases=phases, drill=DRILLS[path])
         for live in (live for live in LIVE if live.scenario == SHIPPED):
             healthy.then(f"healthy {live.name}", *live.healthy_arguments, of=live.scenario, phases=live.phases)
         yield broken.ended | healthy.ended
@@ -45,3 +50,11 @@ def test_without_the_defect_they_are_green(drills: dict[str, Future[Ended]], liv
     ended = drills[f"healthy {live.name}" if live.scenario == SHIPPED else live.scenario.stem].result()
     results = ended.results()
     assert {name: results[name]["why"] for name in live.red if results[name]["status"] != "PASS"} == {}, ended
+
+
+def test_healthy_failover_passes(drills: dict[str, Future[Ended]]) -> None:
+    """With nothing switched on, every check of the gateway-failover drill is judged and green."""
+    ended = drills[FAILOVER.stem].result()
+    statuses = {r["name"]: r["status"] for part in ("validity", "checks") for r in ended.results(part).values()}
+    assert {name: status for name, status in statuses.items() if status != "PASS"} == {}, ended
+    assert ended.code == 0

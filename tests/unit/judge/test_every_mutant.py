@@ -14,6 +14,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
+from tests.unit.judge import failover_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
 
@@ -41,7 +42,7 @@ def asked(name: str) -> dict[str, str]:
 def seen_red() -> set[tuple[str, str]]:
     """What some defect has turned red, as name and question: two drills may ask the same."""
     of_drill = {name: asked(name) for name in drill.names()}
-    mutants = [(mutant.drill, mutant.check) for mutant in MUTANTS]
+    mutants = [(mutant.drill, mutant.check) for mutant in (*MUTANTS, *failover_mutants.MUTANTS)]
     mutants += [("timeout-spike", check) for check in EXTERNAL]
     mutants += [(live.drill, check) for live in LIVE for check in live.red]
     return {(check, of_drill[name][check]) for name, check in mutants if check in of_drill[name]}

@@ -1,0 +1,101 @@
+"""The active gateway dies, hangs, and loses its replicas; then DNS itself falls silent."""
+
+from harness.checks import (
+    broken_and_retried,
+    dns_leads_away,
+    failback,
+    lives_on_last_answer,
+    no_hang,
+    only_ready_gateways,
+    readiness_falls,
+    recovers_within,
+    retries_bounded,
+    steady_state,
+    users_move,
+)
+from harness.drill import Check, Drill
+
+_ACTIVE = "gateway-a"  # DNS prefers it while it is ready
+_DEAD, _HUNG, _SPLIT, _NO_DNS = "dead", "hung", "split", "dns-dead"
+
+#: What it may take, made of mechanisms: DNS checks, times out, and its answer is kept for a TTL.
+DNS_WITHIN = "dns.ttl_s + dns.check_interval_s + dns.check_timeout_s + 1 s"
+USERS_WITHIN = f"{DNS_WITHIN} + 2 s"
+#: A gateway learns from its own checks that its replicas are out of reach.
+READINESS_WITHIN = "gateway.check_fall * (gateway.check_interval_s + gateway.check_timeout_s)"
+
+RUNBOOK = """\
+Look at the first red line and work downwards: the upper ones cause the lower ones.
+
+- **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
+  Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
+  links that users' requests take. Checks that are off, or that go another way, look like this.
+- **DNS leads away**: DNS still names a gateway that cannot serve. Are its health checks on at all, do they ask
+  `/readyz` and not a port, with a time-out (a hung gateway takes connections)? Ask it: `dig @127.0.0.53 -p 5300
+  llm.drillyard.test`.
+- **users move**: DNS has moved, the users have not. A TTL that is longer than the policy says, a cache on the way, or
+  clients that hold on to connections or addresses. Compare the TTL of an answer with `dns.ttl_s` in the report.
+- **broken visibly and retried**: some request was lost with the gateway, or was counted as answered though it cannot
+  have been. Look its id up in the errors; does the client try often and long enough to outlast the failover?
+- **only ready gateways serve**: users were sent to, or served by, a gateway that called itself not ready. Both
+  gateways down at once make DNS answer at random; a gateway that serves while not ready has the wrong readiness.
+- **failback**: DNS goes to and fro after the heal, or users notice that it goes back. Readiness that comes and goes
+  (`rise`, `fall`), or a gateway that calls itself ready before its replicas are.
+- **clients live on the last answer**: clients fail while DNS is silent. They should keep the last answer for a while
+  (RFC 8767), and ask with a short deadline.
+- **no hang**: a time limit is missing on the way; with a hung gateway it is the client's own that counts.
+- **recovery**, **steady state**: after the heal something keeps failing: look at the outcomes over time.
+- **client retries bounded**: retries multiply. Cap them, add jitter, honour `Retry-After`.
+- **replica counters and client records agree**: a replica made tokens that nobody asked for: a gateway that woke up
+  asks for what its clients have long given up.
+- **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
+- **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
+"""
+
+BRIEFING = """\
+Users say that answers break off in the middle, and that some requests hang until they give up; for others all is
+well. It comes in waves. Nothing was deployed. Find out which part is to blame, keep the users away from it, and
+bring it back without anybody noticing.
+"""
+
+
+def _of_phase(phase: str, dns_within: str, users_within: str) -> tuple[Check, ...]:
+    """What is asked of every way in which the active gateway can fail."""
+    return (
+        dns_leads_away.check(_ACTIVE, phase, dns_within),
+        users_move.check(phase, users_within),
+        broken_and_retried.check(_ACTIVE, phase),
+        no_hang.check(phase),
+        failback.check(_ACTIVE, phase),
+        recovers_within.check(phase, seconds=10),
+        steady_state.check(f"recovery-{phase}"),
+    )
+
+
+DRILL = Drill(
+    name="gateway-failover",
+    title="Gateway failover: the active gateway dies, hangs, or can reach no replica",
+    hypothesis=(
+        "When the active gateway dies, hangs, or loses all its replicas, DNS leads users to the other gateway "
+        "within its TTL, its check interval, its check time-out and a second (after the gateway itself has noticed, "
+        "where it must), and two seconds later users are served at the first try. What was on its way breaks "
+        "visibly and is asked for again. When the gateway is back, traffic returns to it in one move that nobody "
+        "notices. And when DNS itself is silent for ten seconds, users live on its last answer."
+    ),
+    scenario="gateway-failover",
+    checks=(
+        steady_state.check("baseline"),
+        *_of_phase(_DEAD, DNS_WITHIN, USERS_WITHIN),
+        *_of_phase(_HUNG, DNS_WITHIN, USERS_WITHIN),
+        readiness_falls.check(_ACTIVE, _SPLIT, READINESS_WITHIN),
+        *_of_phase(_SPLIT, f"{READINESS_WITHIN} + {DNS_WITHIN}", f"{READINESS_WITHIN} + {USERS_WITHIN}"),
+        lives_on_last_answer.check(_NO_DNS),
+        no_hang.check(_NO_DNS),
+        recovers_within.check(_NO_DNS, seconds=10),
+        steady_state.check("recovery-dns"),
+        only_ready_gateways.check(DNS_WITHIN),
+        retries_bounded.check(),
+    ),
+    runbook=RUNBOOK,
+    briefing=BRIEFING,
+)
