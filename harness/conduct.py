@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,6 +58,8 @@ READ_FIRST = {
     ("own_tokens_asked_total", "by=exporter"): 2,
     ("generation_tokens_total", ""): 4,
 }
+#: Pause between two looks whether a fault has settled.
+SETTLED_EVERY_S = 0.25
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
 HEAL_DEADLINE_S = 20.0
 
@@ -241,7 +243,8 @@ class Conductor:
         else:
             key = stack_keys.load_or_create(state.instance_folder(topology)).operator
         api = topology.component("toxiproxy")
-        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, key, DEPLOYMENT))
+        path = PathProbe(topology, key, DEPLOYMENT)
+        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), path, self.run.log.add)
 
     def _learn_model(self, world: World) -> None:
         """Our own stack serves one deployment; a target's model is named by its owner or by itself."""
@@ -333,13 +336,14 @@ class Conductor:
         ]
         await asyncio.gather(*(fault.measure(world) for fault in faults))
         self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
-        self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s)")
+        on = f" and until its faults have settled, {phase.longest:.0f} s at most" if phase.until else ""
+        self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s{on})")
         started = self._now()
         await _all_ended(self._inject(fault, phase) for fault in faults)
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 group.create_task(self._prove(fault, phase))
-            group.create_task(self._hold(phase.name, started + phase.duration))
+            group.create_task(self._last(phase, faults, started))
         await _all_ended(self._heal(fault, phase) for fault in reversed(faults))
         self.run.log.add("phase_ended", phase=phase.name)
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
@@ -372,8 +376,33 @@ class Conductor:
     def _evidence(self, kind: str, fault: Fault, phase: Phase, **data: Any) -> None:
         self.run.log.add(kind, fault=fault.id, phase=phase.name, on=fault.on, type=fault.type, **data)
 
-    async def _hold(self, name: str, until_s: float) -> None:
+    async def _last(self, phase: Phase, faults: Sequence[Fault], started_s: float) -> None:
+        """Let the phase last: its duration, and until its faults have settled where it asks for that, bounded."""
+        settling = [asyncio.create_task(self._settle(fault)) for fault in faults if phase.until is not None]
+        try:
+            await self._hold(phase.name, started_s + phase.duration)
+            if settling:
+                await self._hold(f"{phase.name}, until it has settled", started_s + phase.longest, settling)
+                open_faults = [fault.id for fault, task in zip(faults, settling, strict=True) if not task.done()]
+                after_s = round(self._now() - started_s, 3)
+                self.run.log.add("phase_settled", phase=phase.name, after_s=after_s, unsettled=open_faults)
+        finally:
+            await _end(settling)
+        for task in settling:
+            if not task.cancelled():
+                task.result()  # what went wrong while waiting is not lost
+
+    async def _settle(self, fault: Fault) -> None:
+        while True:
+            if await fault.settled(self._world()):
+                return
+            await asyncio.sleep(SETTLED_EVERY_S)
+
+    async def _hold(self, name: str, until_s: float, pending: Sequence[asyncio.Task[None]] | None = None) -> None:
+        """Until that time; with ``pending`` no longer than these tasks last."""
         while (left := until_s - self._now()) > 0:
+            if pending is not None and all(task.done() for task in pending):
+                return
             self._check_load_alive()
             self._require_watchdog()
             self.run.progress.tick(name, left, self._windows_since(self._now() - 2.0))

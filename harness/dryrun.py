@@ -51,10 +51,10 @@ def _target(topology: Topology) -> Iterator[str]:
 
 
 def _load(scenario: Scenario) -> Iterator[str]:
-    load, seconds = scenario.load, sum(phase.duration for phase in scenario.phases)
+    load = scenario.load
     limits, retries = load.limits, load.retries
     how = f"{load.model}, {load.arrivals}, {load.rate:g}/s"
-    yield f"load        {how} for {seconds:g} s, {load.workers} worker(s)"
+    yield f"load        {how} for {_seconds(scenario)}, {load.workers} worker(s)"
     for cohort in load.cohorts:
         how = "streamed" if cohort.stream else "in one piece"
         cancel = "" if cohort.cancel_after is None else f", cancelled after {cohort.cancel_after:g} s"
@@ -74,10 +74,19 @@ def _timeline(scenario: Scenario, topology: Topology) -> Iterator[str]:
     for phase in scenario.phases:
         end = begin + phase.duration
         yield f"  {begin:6.1f} s – {end:6.1f} s  {phase.name} ({phase.kind})"
+        if phase.until is not None:
+            yield f"      and on until its faults have settled, {phase.longest:g} s at most; the rest comes later then"
         for spec in phase.faults:
             for on in faults.matching(spec.type, spec.on, topology):
                 yield from _fault(phase, spec, on)
         begin = end
+
+
+def _seconds(scenario: Scenario) -> str:
+    """How long all phases last together."""
+    shortest = sum(phase.duration for phase in scenario.phases)
+    longest = sum(phase.longest for phase in scenario.phases)
+    return f"{shortest:g} s" if longest == shortest else f"{shortest:g} to {longest:g} s"
 
 
 def _fault(phase: Phase, spec: FaultSpec, on: str) -> Iterator[str]:

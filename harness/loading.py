@@ -239,6 +239,7 @@ def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], st
         seen.add(phase.name)
         if phase.duration == 0:
             yield ("phases", i, "duration"), f"phase {phase.name!r} lasts 0 s"
+        yield from ((("phases", i, *key), problem) for key, problem in _open_end_problems(phase))
         if phase.kind == "fault" and not phase.faults:
             yield ("phases", i), f"phase {phase.name!r} is of kind fault but injects nothing"
         if phase.kind != "fault" and phase.faults:
@@ -248,6 +249,17 @@ def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], st
         yield ("phases",), "there is no baseline phase before the first fault: nothing to compare with"
     if kinds and kinds[-1] == "fault":
         yield ("phases", len(kinds) - 1), "the last phase is a fault: a recovery phase must follow, to prove the heal"
+
+
+def _open_end_problems(phase: Phase) -> Iterator[tuple[tuple[str, ...], str]]:
+    if phase.until is None and phase.at_most is not None:
+        yield ("at_most",), f"phase {phase.name!r} has at_most without `until: settled`, so it lasts its duration"
+    if phase.until is not None and phase.at_most is None:
+        yield ("until",), f"phase {phase.name!r} lasts until its faults have settled: at_most must bound that"
+    if phase.until is not None and not phase.faults:
+        yield ("until",), f"phase {phase.name!r} injects nothing that could settle"
+    if phase.longest < phase.duration:
+        yield ("at_most",), f"phase {phase.name!r} lasts at most {phase.longest:g} s, less than its duration"
 
 
 def _fault_problems(

@@ -123,7 +123,9 @@ class Event:
 
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven``
     / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
-    {fault, phase, on, type, excuses, before, during, after, why}, ``steady_state`` {phase, reached, why},
+    {fault, phase, on, type, excuses, before, during, after, why}, ``fault_step`` {fault, phase, on, step, …} (a fault
+    that takes its time has come so far), ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its
+    faults had settled, or was given up waiting for), ``steady_state`` {phase, reached, why},
     ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition``
     {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after
     the watchdog's heal), ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}.

@@ -117,12 +117,23 @@ class FaultSpec(Strict):
 
 
 class Phase(Strict):
-    """A stretch of the timeline. Faults are injected at its start and healed at its end."""
+    """A stretch of the timeline. Faults are injected at its start and healed at its end.
+
+    With ``until: settled`` it goes on after ``duration`` until all of its faults have settled, ``at_most`` so long in
+    all: a replica that is started again takes its time.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     kind: Literal["warmup", "baseline", "fault", "recovery", "quiet"]
     duration: Seconds
+    until: Literal["settled"] | None = None
+    at_most: Seconds | None = None
     faults: tuple[FaultSpec, ...] = ()
+
+    @property
+    def longest(self) -> float:
+        """How long it may last as planned; the sample sizes that are asked for rest on ``duration``, the shortest."""
+        return self.duration if self.at_most is None else self.at_most
 
 
 class SLO(Strict):

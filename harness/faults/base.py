@@ -35,6 +35,8 @@ class World:
     runtime: Runtime
     toxiproxy: Toxiproxy
     path: PathProbe
+    #: Records an event of the run: ``tell("fault_step", fault=…, …)``. Nobody listens where nothing is recorded.
+    tell: Callable[..., object] = lambda kind, **data: None
 
     @property
     def topology(self) -> Topology:
@@ -82,8 +84,16 @@ class Fault(Protocol):
     async def verify(self, world: World) -> Proof:
         """Measure the effect on the data path."""
 
+    async def settled(self, world: World) -> bool:
+        """Whether what the fault has set off has come to its end: what a phase with ``until: settled`` waits for."""
+
     async def verify_healed(self, world: World) -> Proof:
         """Measure that the effect is gone; waits for it, bounded."""
+
+
+def tell_step(world: World, fault: Fault, step: str, **data: Any) -> None:
+    """Record that a fault which takes its time has come so far."""
+    world.tell("fault_step", fault=fault.id, phase=fault.id.partition("/")[0], on=fault.on, step=step, **data)
 
 
 async def to_the_end(function: Callable[..., None], *args: object) -> None:

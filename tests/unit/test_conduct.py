@@ -158,3 +158,38 @@ def test_counters_that_nobody_reads_are_waited_for_with_a_bound() -> None:
         await asyncio.wait_for(conductor._await_readings(), 5)
 
     asyncio.run(drill())
+
+
+class _Starting:
+    """A fault that settles after some looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.id, self.looks = f"restart/{looks}", looks
+
+    async def settled(self, world: object) -> bool:
+        """Whether it was looked at often enough."""
+        self.looks -= 1
+        return self.looks <= 0
+
+
+@pytest.mark.parametrize(("looks", "unsettled"), [(2, []), (10_000, ["restart/10000"])])
+def test_a_phase_is_held_until_its_faults_have_settled(looks: int, unsettled: list[str]) -> None:
+    """It lasts longer than its duration, but never longer than at_most; the record says what was given up."""
+    phase = Phase.model_validate(
+        {"name": "restart", "kind": "fault", "duration": "50ms", "until": "settled", "at_most": "1s"}
+    )
+
+    async def drill() -> tuple[float, list[object]]:
+        conductor, heard = _waiting(), list[object]()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        conductor.run.log.now_s = lambda: loop.time() - began  # type: ignore[method-assign]
+        conductor.run.log.add = lambda kind, **data: heard.append((kind, data["unsettled"]))  # type: ignore[assignment, misc]
+        conductor.world = object()  # type: ignore[assignment]
+        conductor._require_watchdog = lambda: None  # type: ignore[method-assign]
+        await conductor._last(phase, [_Starting(looks)], 0.0)  # type: ignore[list-item]
+        return loop.time() - began, heard
+
+    lasted_s, heard = asyncio.run(drill())
+    assert heard == [("phase_settled", unsettled)]
+    assert lasted_s < 0.9 if not unsettled else lasted_s >= 1.0

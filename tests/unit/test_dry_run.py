@@ -93,6 +93,14 @@ def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> No
         assert line in text, text
 
 
+def test_it_says_how_long_an_open_phase_may_last(capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase that lasts until its faults have settled is shown with both its bounds, and so is the load."""
+    phase = "phases.all-replicas"
+    text = said(capsys, "--runtime", "process", "--set", f"{phase}.until=settled", "--set", f"{phase}.at_most=90s")
+    assert "load open, poisson, 5/s for 140 to 210 s" in text
+    assert "and on until its faults have settled, 90 s at most" in text
+
+
 def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[str]) -> None:
     """The target, that its name is yet to be resolved, the runtime's own scenario, each check that is skipped."""
     text = said(capsys, "--runtime", "external", *TARGET[:4], "--metrics-url", "https://llm.example.com:9000")
