@@ -16,6 +16,8 @@ FIX      ?=
 
 # Not the environment's business: an exported variable of the same name would reach every component of the stack.
 unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX PYTHON
+# Where it is set, each of the many processes compiles pandas or vLLM anew: seconds of every start, on all cores.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY        := .venv/bin/python
 STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
