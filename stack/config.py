@@ -36,6 +36,8 @@ DOCKER_RESOLVER = "127.0.0.11:53"
 #: How long a gateway with the defect no_gateway_timeout or no_queue_limit waits.
 _DEFECT_TIMEOUT_S = 600.0
 _DEFECT_RETRIES, _DEFECT_RISE = 8, 20
+#: On which a gateway finds the way to the readiness agent in itself.
+_AGENT_HOP_PORT = 8405
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
 _BUFFER_RESERVE_BYTES = 32768
 
@@ -159,6 +161,11 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "html_errors": "html_errors" in defects,
         "retries": _retries(policy, defects),
         "checks": "no_readiness_checks" not in defects,
+        "readiness_agent": not {"no_readiness_checks", "no_readiness_agent"} & defects,
+        "sticky_sessions": "sticky_sessions" in defects,
+        "agent_address": "127.0.0.1" if docker else component.address,
+        "agent_port": _AGENT_HOP_PORT,
+        "agent": f"{topology.seen_by_components('exporter')}:{topology.component('exporter').ports['agent']}",
         "check_path": "/version" if "wrong_check_path" in defects else "/health",
         "check_rise": _DEFECT_RISE if "slow_put_back" in defects else policy.check_rise,
         "queue_timeout_s": _DEFECT_TIMEOUT_S if "no_queue_limit" in defects else policy.queue_timeout_s,

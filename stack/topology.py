@@ -38,6 +38,8 @@ DEFECTS: Mapping[str, str] = {
     "no_queue_limit": "the gateways queue without a limit, in number and in time",
     "dns_health_checks_off": "DNS hands out the first gateway, dead or alive",
     "dns_long_ttl": "DNS answers may be kept for a minute, whatever the policy says",
+    "no_readiness_agent": "the gateways ask nobody whether a replica generates: /health is all they know",
+    "sticky_sessions": "the gateways send each key to the replica that it had before, a draining one, too",
     "alert_rule_missing": "Prometheus has no rule ReplicaDown",
 }
 
@@ -89,12 +91,24 @@ class GatewayPolicy:
     check_fall: int = 2
     check_rise: int = 2
     passive_error_limit: int = 3
+    readiness_period_s: float = 2.0  # the readiness agent asks each replica for a token so often,
+    readiness_deadline_s: float = 2.0  # waits so long for it,
+    readiness_fall: int = 2  # and calls a replica deaf after so many in vain in which it made none for others either
+    agent_interval_s: float = 1.0  # the gateways ask the agent so often
     body_bytes_max: int = 65536
     chat_max_tokens: int = 1024
     completions_max_tokens: int = 1024
     requests_per_minute: int = 600
     tokens_per_minute: int = 200_000
     retry_after_s: int = 1
+
+    @property
+    def deaf_noticed_within_s(self) -> float:
+        """How long it takes at most until no gateway uses a replica that makes no tokens any more.
+
+        It went deaf just after it had given one: a period, the deadlines in vain, the gateway's next question.
+        """
+        return self.readiness_period_s + self.readiness_fall * self.readiness_deadline_s + self.agent_interval_s
 
 
 @dataclass(frozen=True)
@@ -201,7 +215,7 @@ class Topology:
             "exporter",
             "exporter",
             self.host(91),
-            {"http": 9109},
+            {"http": 9109, "agent": 9110},
             depends_on=(*GATEWAYS, *REPLICAS),
             liveness_path="/healthz",
         )

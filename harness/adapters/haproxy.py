@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +14,8 @@ State = Literal["ready", "drain", "maint"]
 BACKEND = "replicas"
 #: Bits of HAProxy's srv_admin_state that an operator sets (2.6: FMAINT, FDRAIN).
 _MAINTENANCE, _DRAIN = 0x01, 0x08
+#: HAProxy's type of a row in its statistics that is a server.
+_SERVER = "2"
 
 
 class Commands(Protocol):
@@ -47,6 +51,17 @@ class Haproxy:
             return {row["srv_name"]: _as_server(row) for row in rows}
         except (KeyError, ValueError, ZeroDivisionError) as error:
             raise AdapterError(f"{self.gateway} tells its servers in other words than expected: {error!r}") from error
+
+    def sessions(self) -> dict[str, int]:
+        """How many requests of clients each replica has from this gateway now."""
+        answer = self._runtime.gateway_command(self.gateway, "show stat")
+        rows = csv.DictReader(io.StringIO(answer.removeprefix("# ")))
+        try:
+            return {
+                row["svname"]: int(row["scur"]) for row in rows if row["pxname"] == BACKEND and row["type"] == _SERVER
+            }
+        except (KeyError, ValueError) as error:
+            raise AdapterError(f"{self.gateway} tells its sessions in other words than expected: {error!r}") from error
 
     def set_state(self, replica: str, state: State) -> None:
         """``drain``: running requests end, no new ones; ``maint``: not even those; ``ready``: as configured."""

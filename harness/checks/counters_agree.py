@@ -4,6 +4,8 @@ A replica's counter is read before the first request and after the last one. Bet
 tokens of the streams that ended well and of the harness' own requests: by exactly these when nothing else happened.
 A stream that broke or was cancelled, and a try that a gateway gave up on, cost an unknown number: at least what the
 client saw, at most what the replica could make from the start until one second after the end.
+
+The counter of a replica that a fault has restarted began anew: then what came after the last start is compared.
 """
 
 from __future__ import annotations
@@ -107,12 +109,15 @@ class _Compared:
 
 
 def _compare(view: RunView, replica: str) -> _Compared:
+    since = -math.inf
     try:
-        begin, end = _readings(view, replica)
-        allowed = _sum([_of_users(view, replica, begin, end), *_of_others(view, replica, begin, end)])
+        since = _last_start_s(view, replica)
+        begin, end = _readings(view, replica, since)
+        users = _of_users(view, replica, begin, end, since)
+        allowed = _sum([users, *_of_others(view, replica, begin, end)])
     except _Unsure as error:
         why = f"{replica} cannot be compared: {error}"
-        return _Compared(replica, Status.INCONCLUSIVE, why, ordered=error.ordered)
+        return _Compared(replica, Status.INCONCLUSIVE, why, ordered=error.ordered or since > -math.inf)
     made = end.value - begin.value
     off = max(allowed.low - made, made - allowed.high, 0.0)
     records = f"{allowed.low:.0f}" if allowed.low == allowed.high else f"{allowed.low:.0f} to {allowed.high:.0f}"
@@ -127,18 +132,37 @@ def _compare(view: RunView, replica: str) -> _Compared:
 # ── the replica's own counter ──
 
 
-def _readings(view: RunView, replica: str) -> tuple[_Reading, _Reading]:
-    """The counter before the first request and after the last: the readings with the least going on around them."""
+def _last_start_s(view: RunView, replica: str) -> float:
+    """When the counter was first seen after faults had restarted the replica; before everything when none has."""
     samples = view.metrics(replica, "generation_tokens_total")
+    anew = samples["t_s"][samples["value"].diff().lt(0)]
+    if not _ordered(view, replica):
+        return -math.inf
+    if anew.empty:
+        raise _Unsure("it restarted during the load", ordered=True)
+    return float(anew.max())
+
+
+def _readings(view: RunView, replica: str, since: float) -> tuple[_Reading, _Reading]:
+    """The counter before the first request and after the last: the readings with the least going on around them.
+
+    After a start at ``since`` the first request is the first that the replica itself was given.
+    """
+    samples = view.metrics(replica, "generation_tokens_total")
+    samples = samples[samples["t_s"].ge(since)]
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
-    first, last = _span(view.requests)
+    rows = view.requests
+    first, last = _span(rows)
+    if since > -math.inf:
+        given = rows[rows["replica"].eq(replica) & _ends(rows).ge(since)]
+        first = float(given["start_s"].min()) if len(given) else last
     last += COUNTED_WITHIN_S
     readings = [_Reading(float(values[i]), float(times[i - 1]), float(times[i])) for i in range(1, len(times))]
     before = [one for one in readings if one.by_s <= first]
     after = [one for one in readings if one.after_s >= last]
     inside = (times >= (before[0].after_s if before else first)) & (times <= (after[-1].by_s if after else last))
-    if (np.diff(values[inside]) < 0).any() or _restarted(view, replica):
-        raise _Unsure("it restarted during the load", ordered=_ordered(view, replica))
+    if (np.diff(values[inside]) < 0).any() or (since == -math.inf and _restarted(view, replica)):
+        raise _Unsure("it restarted during the load")
     for found, when in ((before, "before the first request"), (after, "after the last one had ended")):
         if not found:
             raise _Unsure(f"its counter was not sampled {when}")
@@ -226,9 +250,10 @@ def _of_others(view: RunView, replica: str, begin: _Reading, end: _Reading) -> I
 # ── what users asked for ──
 
 
-def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading) -> Bounds:
-    """Tokens of all attempts that this replica may have worked on."""
+def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading, since: float) -> Bounds:
+    """Tokens of all attempts that this replica may have worked on, since it was started."""
     rows = view.requests[view.requests["first_byte_sent_s"].notna()]
+    rows = rows[_ends(rows).ge(since)]
     rows = rows.assign(
         end_s=_ends(rows),
         worker=rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from harness.checks.streams import step_s
 from harness.drill import Check
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
@@ -22,15 +23,18 @@ def check(replica: str, phase: str, within_s: float) -> Check:
 def _run(view: RunView, replica: str, phase: str, within_s: float) -> CheckResult:
     taken: dict[str, float | None] = {}
     name, objective = f"gateways take {replica} out", f"≤ {within_s:.6g} s"
+    ordered = [e.t_s for e in view.events("fault_injecting", phase)]
     injected = [e.t_s for e in view.events("fault_injected", phase)]
     healing = [e.t_s for e in view.events("fault_healing", phase)]
-    if not injected:
+    if not ordered or not injected:
         return CheckResult(name, Status.INCONCLUSIVE, f"nothing was injected in {phase}", objective, phase=phase)
-    begin, end = max(injected), min(healing, default=float("inf"))
+    # A kill has its effect, and may be noticed, before everything about it is done.
+    killed = step_s(view, phase, "killed")
+    begin, end = max(injected) if killed is None else killed, min(healing, default=float("inf"))
     for gateway in GATEWAYS:
         samples = view.metrics(gateway, "server_up", f"server={replica}")
-        before = samples[samples["t_s"].le(min(injected))]
-        during = samples[samples["t_s"].gt(min(injected)) & samples["t_s"].le(end)]
+        before = samples[samples["t_s"].le(min(ordered))]
+        during = samples[samples["t_s"].gt(min(ordered)) & samples["t_s"].le(end)]
         problem = _unusable(before["value"].tolist(), during["t_s"].tolist(), begin, begin + within_s)
         if problem:
             why = f"{gateway}: {problem}"

@@ -91,7 +91,14 @@ class Fault(Protocol):
         """Measure that the effect is gone; waits for it, bounded."""
 
 
-def tell_step(world: World, fault: Fault, step: str, **data: Any) -> None:
+class Named(Protocol):
+    """Of a fault, what its steps are told with."""
+
+    id: str
+    on: str
+
+
+def tell_step(world: World, fault: Named, step: str, **data: Any) -> None:
     """Record that a fault which takes its time has come so far."""
     world.tell("fault_step", fault=fault.id, phase=fault.id.partition("/")[0], on=fault.on, step=step, **data)
 

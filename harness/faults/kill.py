@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
+
+from pydantic import Field
 
 from harness.errors import FaultError
-from harness.faults.base import Proof, World, to_the_end
+from harness.faults import streams
+from harness.faults.base import Proof, World, tell_step, to_the_end
+from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
-from harness.scenario import Strict
+from harness.scenario import Seconds, Strict
 from stack.runtimes.base import ComponentState
-from stack.topology import Component
+from stack.topology import GATEWAYS, Component
 
 #: How soon after the kill an open connection must break, and how long the runtime may take to notice.
 BREAKS_WITHIN_S = 1.0
@@ -18,7 +23,13 @@ NOTICED_WITHIN_S = 5.0
 
 
 class Options(Strict):
-    """No options: SIGKILL knows none."""
+    """``down_for`` keeps it down so long, as a node that boots; by default it is started again at once.
+
+    A replica is killed when so many ``streams`` run on it, or after ten seconds.
+    """
+
+    down_for: Seconds = 0.0
+    streams: int = Field(0, ge=0)
 
 
 class Kill(ComponentFault[Options]):
@@ -32,7 +43,13 @@ class Kill(ComponentFault[Options]):
     type = "kill"
     heals_by = "start"
     first: ComponentState | None = None
+    comeback: Comeback
     broke: bool = False
+    boots_at: float | None = None  # until then it is kept down
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        super().__init__(id, on, options)
+        self.comeback = Comeback()
 
     async def measure(self, world: World) -> None:
         """Its signs of life, and which process it is."""
@@ -41,9 +58,27 @@ class Kill(ComponentFault[Options]):
 
     async def inject(self, world: World) -> None:
         """Kill it while a connection to it is open, and see that break."""
+        if self.options.streams:
+            await streams.come(world, self.on, GATEWAYS, self.options.streams)
         async with _Held(world.topology.component(self.on)) as held:
+            tell_step(world, self, "killing")
             await to_the_end(world.runtime.kill, self.on)
+            tell_step(world, self, "killed")
             self.broke = await held.breaks()
+        if self.options.down_for:
+            await to_the_end(world.runtime.stop, self.on, 0.0)
+            self.boots_at = time.monotonic() + self.options.down_for
+
+    async def settled(self, world: World) -> bool:
+        """A replica has settled with its first token, anything else when it was started again."""
+        if self.boots_at is not None:
+            if time.monotonic() < self.boots_at:
+                return False
+            await to_the_end(world.runtime.start, self.on)
+            self.boots_at = None
+        if world.topology.component(self.on).role != "replica":
+            return True
+        return await self.comeback.look(world, self)
 
     async def verify(self, world: World) -> Proof:
         """Another process, and a connection that broke or a component that is silent."""

@@ -31,6 +31,7 @@ class Life:
     works: bool  # it did what it is for
     answers: bool  # it said something, be it a refusal
     seen: str
+    healthy: bool = True  # its health check said that all is well, where it has one
 
 
 async def look(path: PathProbe, component: Component, deadline_s: float) -> Life:
@@ -38,10 +39,10 @@ async def look(path: PathProbe, component: Component, deadline_s: float) -> Life
     if component.role == "dns":
         return await _dns(component)
     work, (status, heard) = await asyncio.gather(
-        _WORK.get(component.role, _serves)(path, component, deadline_s),
+        _WORK.get(component.role, serves)(path, component, deadline_s),
         _get(component, component.liveness_path or "/", deadline_s),
     )
-    return Life(work[0], status is not None, f"{work[1]}; {heard}")
+    return Life(work[0], status is not None, f"{work[1]}; {heard}", status == 200)
 
 
 async def _generates(path: PathProbe, replica: Component, deadline_s: float) -> tuple[bool, str]:
@@ -59,7 +60,8 @@ async def _links(path: PathProbe, toxiproxy: Component, deadline_s: float) -> tu
     return _as_work(await path.measure(path.topology.links[0], deadline_s))
 
 
-async def _serves(path: PathProbe, component: Component, deadline_s: float) -> tuple[bool, str]:
+async def serves(path: PathProbe, component: Component, deadline_s: float) -> tuple[bool, str]:
+    """Whether it serves its readiness URL, and what it said. Never raises for network trouble."""
     status, heard = await _get(component, component.readiness_path or component.liveness_path or "/", deadline_s)
     return status == 200, heard
 

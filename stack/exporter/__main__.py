@@ -16,13 +16,15 @@ from stack.exporter.alerts import Alerts
 from stack.exporter.app import app
 from stack.exporter.config import Config
 from stack.exporter.memory import MemoryCollector
+from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 
 
 async def serve(config: Config) -> None:
     """Run until a signal ends the server; a watcher that fails takes the process with it: no silent gaps."""
     registry = CollectorRegistry()
-    synthetic, logs = Synthetic(registry), AccessLogs(registry)
+    readiness = Readiness(config.synthetic_fall)
+    synthetic, logs = Synthetic(registry, readiness), AccessLogs(registry)
     registry.register(MemoryCollector(config.own_groups))
     server = uvicorn.Server(
         uvicorn.Config(
@@ -43,6 +45,7 @@ async def serve(config: Config) -> None:
             for name, url in config.replicas.items()
         ]
         watchers += [group.create_task(logs.watch(name, Path(path))) for name, path in config.gateway_logs.items()]
+        watchers.append(group.create_task(readiness.serve(config.host, config.agent_port)))
         await server.serve()
         for watcher in watchers:
             watcher.cancel()

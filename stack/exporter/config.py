@@ -16,11 +16,13 @@ class Config:
 
     host: str
     port: int
+    agent_port: int
     replicas: dict[str, str]  # replica -> base URL, its own address: past gateways and links
     gateway_logs: dict[str, str]  # gateway -> access log, one JSON object a line
     deployment: str = DEPLOYMENT
     synthetic_period_s: float = 2.0
     synthetic_deadline_s: float = 2.0
+    synthetic_fall: int = 2  # deadlines in vain after which a replica is deaf
     own_groups: bool = False  # the exporter's cgroups hold the whole stack: their limits are the stack's
 
     @classmethod
@@ -40,11 +42,15 @@ def exporter_files(topology: Topology) -> dict[str, str]:
     config = Config(
         host="0.0.0.0" if docker else component.address,
         port=component.ports["http"],
+        agent_port=component.ports["agent"],
         replicas={
             name: f"http://{topology.seen_by_components(name)}:{topology.component(name).ports['http']}"
             for name in REPLICAS
         },
         gateway_logs={name: f"{logs}/{name}.log" for name in GATEWAYS},
+        synthetic_period_s=topology.gateway_policy.readiness_period_s,
+        synthetic_deadline_s=topology.gateway_policy.readiness_deadline_s,
+        synthetic_fall=topology.gateway_policy.readiness_fall,
         own_groups=not docker,
     )
     return {"exporter.json": json.dumps(asdict(config), indent=2) + "\n"}

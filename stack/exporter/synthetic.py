@@ -8,7 +8,14 @@ from contextlib import suppress
 
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ValidationError
+
+from stack.exporter.readiness import Readiness
+
+#: What an engine says of itself when it missed a deadline has to come at once.
+_METRICS_S = 0.5
+_TOKENS = "vllm:generation_tokens_total"
 
 
 class _Usage(BaseModel):
@@ -22,7 +29,8 @@ class _Answer(BaseModel):
 class Synthetic:
     """Asks one replica at its own address. No series exists before the first answer or deadline: that is not a 0."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, readiness: Readiness) -> None:
+        self._readiness = readiness
         replica = ["replica"]
         self._ok = Gauge(
             "drillyard_synthetic_ok", "1: the replica made a token within the deadline", replica, registry=registry
@@ -82,6 +90,10 @@ class Synthetic:
         finally:
             self._tokens["ended"].labels(replica).inc()
         self._record(replica, reason, time.monotonic() - began)
+        if reason == "timeout":
+            self._readiness.timed_out(replica, await _tokens_made(client))
+        else:
+            self._readiness.answered(replica)
 
     def _record(self, replica: str, reason: str, took_s: float) -> None:
         self._ok.labels(replica).set(not reason)
@@ -92,3 +104,16 @@ class Synthetic:
         self._failures.labels(replica, reason).inc()
         with suppress(KeyError):  # there was none yet
             self._ttft.remove(replica)  # an old time must not look like a new one
+
+
+async def _tokens_made(client: httpx.AsyncClient) -> float | None:
+    """The engine's counter of all tokens that it has made; None when it does not tell."""
+    try:
+        async with asyncio.timeout(_METRICS_S):
+            page = (await client.get("/metrics")).text
+        lines = [line for line in page.splitlines() if line.startswith(_TOKENS)]
+        families = text_string_to_metric_families("\n".join(lines) + "\n")
+        values = [sample.value for family in families for sample in family.samples]
+    except (TimeoutError, httpx.HTTPError, ValueError):
+        return None
+    return sum(values) if values else None

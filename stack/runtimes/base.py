@@ -69,6 +69,12 @@ class Runtime(Protocol):
     def unpause(self, name: str) -> None:
         """Undo ``pause``; harmless when not paused."""
 
+    def pause_engine(self, name: str) -> None:
+        """Freeze only the engine core of a vLLM replica: its API server goes on answering. StackError without one."""
+
+    def unpause_engine(self, name: str) -> None:
+        """Undo ``pause_engine``; harmless when not frozen, and when the replica does not run."""
+
     def limit_memory(self, name: str, limit_bytes: int | None) -> None:
         """Limit what the component may be charged for, or lift the limit (None); UsageError where that cannot be."""
 

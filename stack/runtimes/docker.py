@@ -19,7 +19,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from docker.models.containers import Container
 
 from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
 from stack import engines, keys, models, state
-from stack.runtimes import cgroup, images, ports, readiness
+from stack.runtimes import cgroup, family, images, ports, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import CHECKOUT, StackState
 from stack.topology import REPLICAS, Topology
@@ -128,7 +128,7 @@ class DockerRuntime:
             pid = int(now["Pid"])
             if not pid:
                 raise StackError(f"{name} does not run (Docker says {now['Status']})")
-            self._kill_pid(container, pid)
+            self._signal(container, [pid], signal.SIGKILL)
             if now["Paused"]:
                 container.unpause()  # a frozen process dies when it is thawed
             deadline = time.monotonic() + KILL_TIMEOUT_S
@@ -148,6 +148,20 @@ class DockerRuntime:
         with self._container(name) as container:
             if container.attrs["State"]["Paused"]:
                 container.unpause()
+
+    def pause_engine(self, name: str) -> None:
+        """SIGSTOP the container's engine core, by its pid on the host."""
+        with self._container(name) as container:
+            pids = _engine_pids(container)
+            if not pids:
+                raise StackError(f"{name} has no process of an engine core beside its API server")
+            self._signal(container, pids, signal.SIGSTOP)
+
+    def unpause_engine(self, name: str) -> None:
+        """SIGCONT the engine core; harmless when it is not frozen or not running."""
+        with self._container(name) as container:
+            if container.attrs["State"]["Status"] == "running" and (pids := _engine_pids(container)):
+                self._signal(container, pids, signal.SIGCONT)
 
     def limit_memory(self, name: str, limit_bytes: int | None) -> None:
         """Limit the container's memory, without swap; None lifts the limit."""
@@ -395,24 +409,31 @@ class DockerRuntime:
         (self.folder / "compose.additions.json").unlink(missing_ok=True)
         state.remove(self.folder)
 
-    def _kill_pid(self, container: Container, pid: int) -> None:
-        # The pid is the daemon's: it is ours to kill only where it is this very container's process here as well.
-        if cgroup.belongs_to(pid, str(container.id)):
+    def _signal(self, container: Container, pids: list[int], number: signal.Signals) -> None:
+        # The pids are the daemon's: they are ours only where they are this very container's processes here as well.
+        if all(cgroup.belongs_to(pid, str(container.id)) for pid in pids):
             try:
-                os.kill(pid, signal.SIGKILL)
+                for pid in pids:
+                    with suppress(ProcessLookupError):  # it has just ended by itself
+                        os.kill(pid, number)
                 return
             except PermissionError:
                 pass  # an ordinary user of the docker group: the daemon does it below
-            except ProcessLookupError:
-                return  # it has just ended by itself
         images.connect().containers.run(
             container.attrs["Image"],
-            ["-c", f"kill -9 {pid}"],
+            ["-c", f"kill -{int(number)} {' '.join(map(str, pids))}"],
             entrypoint="sh",
             pid_mode="host",
             network_mode="none",
             remove=True,
         )
+
+
+def _engine_pids(container: Container) -> list[int]:
+    """Pids on the host of the engine core in the container."""
+    table = container.top(ps_args="-eo pid,args")
+    column, title = table["Titles"].index("PID"), table["Titles"].index("COMMAND")
+    return [int(row[column]) for row in table["Processes"] if family.is_engine_core(row[title])]
 
 
 def compose_program() -> list[str]:

@@ -73,6 +73,15 @@ def component_processes(pid: int) -> list[psutil.Process]:
     return list(found.values())
 
 
+#: Title that vLLM gives the process in which its engine runs; and how that was started, where it may not change titles.
+_ENGINE_CORE, _SPAWNED = "VLLM::EngineCore", "multiprocessing.spawn import spawn_main"
+
+
+def is_engine_core(arguments: str) -> bool:
+    """Whether a process with that command line is the engine behind vLLM's API server."""
+    return arguments.startswith(_ENGINE_CORE) or _SPAWNED in arguments
+
+
 def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
     """Send a signal to each; those that have ended meanwhile do not matter."""
     for process in processes:

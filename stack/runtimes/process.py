@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +146,27 @@ class ProcessRuntime:
         pid = self._supervisor().program(name).pid
         if pid is not None:
             family.signal_all(family.component_processes(pid), signal.SIGCONT)
+
+    def pause_engine(self, name: str) -> None:
+        """SIGSTOP the engine core and what it has started."""
+        cores = self._engine_cores(self._pid(name))
+        if not cores:
+            raise StackError(f"{name} has no process of an engine core beside its API server")
+        family.signal_all(cores, signal.SIGSTOP)
+
+    def unpause_engine(self, name: str) -> None:
+        """SIGCONT the engine core; harmless when it is not frozen or not running."""
+        pid = self._supervisor().program(name).pid
+        if pid is not None:
+            family.signal_all(self._engine_cores(pid), signal.SIGCONT)
+
+    def _engine_cores(self, pid: int) -> list[psutil.Process]:
+        found = {}
+        for process in family.component_processes(pid):
+            with suppress(psutil.Error):
+                if family.is_engine_core(" ".join(process.cmdline())):
+                    found.update({below.pid: below for below in family.tree(process.pid)})
+        return list(found.values())
 
     def limit_memory(self, name: str, limit_bytes: int | None) -> None:
         """Limit what the component asks for from now on, in a cgroup of its own; None removes that."""

@@ -9,11 +9,14 @@ from tests.drills.drill_process import CHECKOUT
 
 _FOLDER = CHECKOUT / "tests" / "drills"
 DEFECTS, OUTAGE, FAILOVER = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml", _FOLDER / "failover.yaml"
+NODE_RESTART = _FOLDER / "node-restart.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")
 ALL = (*_START, "all-replicas", "recovery-all")
 DEAD, HUNG, SPLIT = ((name, f"recovery-{name}") for name in ("dead", "hung", "split"))
+RESTART, KILL, DEAF = ("restart-1", "rejoined-1"), ("kill", "rejoined-after-kill"), ("deaf", "hearing-again")
+RESTARTS = (*_START, *RESTART, "restart-2", "rejoined-2", *KILL, *DEAF)
 FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
 
 
@@ -123,5 +126,29 @@ LIVE = (
             "users move in split",
         ),
         drill="gateway-failover",
+    ),
+    LiveDefect(
+        "nobody asks for a token",
+        ("no_readiness_agent",),
+        NODE_RESTART,
+        (*_START, *DEAF),
+        ("gateways take replica-2 out", "suffering ends in deaf"),
+        drill="node-restart",
+    ),
+    LiveDefect(
+        "users stick to a replica that is drained",
+        ("sticky_sessions",),
+        NODE_RESTART,
+        (*_START, *RESTART),
+        ("drain breaks nothing in restart-1",),
+        drill="node-restart",
+    ),
+    LiveDefect(
+        "a dead replica stays in use",
+        ("no_readiness_checks",),
+        NODE_RESTART,
+        (*_START, *KILL),
+        ("gateways take replica-1 out",),
+        drill="node-restart",
     ),
 )

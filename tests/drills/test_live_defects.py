@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 
 from tests.drills.drill_process import Ended
 from tests.drills.lanes import two_lanes
-from tests.drills.live_defects import ALL, DEFECTS, FAILOVER, FAILURES, LIVE, ONE, OUTAGE, SHIPPED, LiveDefect
+from tests.drills.live_defects import (
+    ALL,
+    DEFECTS,
+    FAILOVER,
+    FAILURES,
+    LIVE,
+    NODE_RESTART,
+    ONE,
+    OUTAGE,
+    RESTARTS,
+    SHIPPED,
+    LiveDefect,
+)
 
 pytestmark = [pytest.mark.night, pytest.mark.timeout(400)]  # the first test waits for a whole lane
 
@@ -18,6 +31,7 @@ HEALTHY = {
     DEFECTS: tuple(dict.fromkeys((*ONE, *ALL))),
     OUTAGE: tuple(dict.fromkeys((*ONE, *ALL))),
     FAILOVER: FAILURES,
+    NODE_RESTART: RESTARTS,
 }
 DRILLS = {live.scenario: live.drill for live in LIVE}
 
@@ -52,9 +66,10 @@ def test_without_the_defect_they_are_green(drills: dict[str, Future[Ended]], liv
     assert {name: results[name]["why"] for name in live.red if results[name]["status"] != "PASS"} == {}, ended
 
 
-def test_healthy_failover_passes(drills: dict[str, Future[Ended]]) -> None:
-    """With nothing switched on, every check of the gateway-failover drill is judged and green."""
-    ended = drills[FAILOVER.stem].result()
+@pytest.mark.parametrize("scenario", [FAILOVER, NODE_RESTART], ids=lambda path: path.stem)
+def test_healthy_drill_passes(drills: dict[str, Future[Ended]], scenario: Path) -> None:
+    """With nothing switched on, every check of the drill is judged and green."""
+    ended = drills[scenario.stem].result()
     statuses = {r["name"]: r["status"] for part in ("validity", "checks") for r in ended.results(part).values()}
     assert {name: status for name, status in statuses.items() if status != "PASS"} == {}, ended
     assert ended.code == 0

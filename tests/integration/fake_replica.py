@@ -39,12 +39,14 @@ class FakeReplica:
 
     ok: answers, or streams ``events`` events ``gap_s`` apart (after headers that are sent at once, as vLLM does);
     hang: takes the request, sends nothing; drop: closes without an answer; 500, 503, …: answers with that status.
-    ``healthy``: whether /health answers 200. Health checks are not in ``seen``.
+    ``healthy``: whether /health answers 200. Health checks are not in ``seen``, but counted in
+    ``checked``.
     """
 
     def __init__(self, address: str) -> None:
         self.mode, self.healthy, self.gap_s, self.events = "ok", True, 0.01, 3
         self.seen: list[Seen] = []
+        self.checked = 0
         self._stopping = threading.Event()
         self._server = _Server((address, 8000), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -90,6 +92,7 @@ def _handler(replica: FakeReplica) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/health":
+                replica.checked += 1
                 if replica.mode == "deaf":
                     replica.hold(self.connection, Seen("", {}, b""), 60)
                 self.answer(200 if replica.healthy else 503, b"")

@@ -104,6 +104,10 @@ class GatewayStack:
         """Whether gateway-a sends requests to ``replica``, by its statistics."""
         return self.statistics(replica)["status"].startswith("UP") or self.statistics(replica)["status"] == "no check"
 
+    def checks(self, replica: str) -> int:
+        """How often gateway-a's health check has asked ``replica``."""
+        return self.replicas[replica].checked
+
     def statistics(self, replica: str) -> dict[str, str]:
         """gateway-a's line about ``replica`` in its CSV statistics."""
         text = httpx.get(self.topology.component("gateway-a").url("metrics", "/stats;csv"), trust_env=False).text

@@ -31,6 +31,13 @@ class RunningExporter:
     client: httpx.Client
     engine: RunningEngine
     log: Path
+    agent_port: int
+
+    def agent_says(self, replica: str) -> str:
+        """What the readiness agent answers a gateway's question."""
+        with socket.create_connection((HOST, self.agent_port), timeout=5) as connection:
+            connection.sendall(f"{replica}\n".encode())
+            return b"".join(iter(lambda: connection.recv(64), b"")).decode().strip()
 
     def metric(self, name: str) -> float | None:
         """The one sample of that name; None when there is none."""
@@ -49,13 +56,14 @@ class RunningExporter:
 def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExporter]:
     """Started as the stack starts it, but more impatient."""
     folder = tmp_path_factory.mktemp("exporter")
-    with running("sim", folder / "engine.log") as engine, socket.create_server((HOST, 0)) as listener:
-        port = int(listener.getsockname()[1])
-        listener.close()
+    with running("sim", folder / "engine.log") as engine, contextlib.ExitStack() as held:
+        port, agent_port = (held.enter_context(socket.create_server((HOST, 0))).getsockname()[1] for _ in range(2))
+        held.close()
         log = folder / "gateway-a.log"
         config = Config(
             host=HOST,
             port=port,
+            agent_port=agent_port,
             replicas={"replica-1": str(engine.client.base_url)},
             gateway_logs={"gateway-a": str(log)},
             synthetic_period_s=0.2,
@@ -65,7 +73,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
         process = subprocess.Popen([sys.executable, "-m", "stack.exporter", "--config", folder / "exporter.json"])
         try:
             with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=5, trust_env=False) as client:
-                made = RunningExporter(process, client, engine, log)
+                made = RunningExporter(process, client, engine, log, agent_port)
                 assert eventually(made.answers, 20), "the exporter did not answer"
                 yield made
         finally:
@@ -82,13 +90,31 @@ def becomes(condition: Callable[[], bool]) -> bool:
 def test_deaf_replica_is_seen_and_so_is_its_recovery(exporter: RunningExporter) -> None:
     """The replica's own health route stays 200 all the while: only the generation tells."""
     assert becomes(lambda: exporter.metric("drillyard_synthetic_ok") == 1)
+    assert exporter.agent_says("replica-1") == "up"
     exporter.engine.behave(hang=True)
     try:
         assert becomes(lambda: exporter.metric("drillyard_synthetic_ok") == 0)
         assert exporter.engine.client.get("/health").status_code == 200
         assert exporter.metric("drillyard_synthetic_ttft_seconds") is None
+        assert becomes(lambda: exporter.agent_says("replica-1") == "down")
     finally:
         exporter.engine.behave(hang=False)
+    assert becomes(lambda: exporter.metric("drillyard_synthetic_ok") == 1)
+    assert becomes(lambda: exporter.agent_says("replica-1") == "up")
+
+
+def test_a_busy_replica_is_not_deaf(exporter: RunningExporter) -> None:
+    """It misses every deadline of the agent, but makes tokens: to take it out would make things worse."""
+    failures = "drillyard_synthetic_failures_total"
+    try:
+        with exporter.engine.stream(exporter.engine.long_chat()) as stream:
+            next(iter(stream))
+            exporter.engine.behave(slow_factor=20)
+            before = exporter.metric(failures) or 0
+            assert becomes(lambda: (exporter.metric(failures) or 0) >= before + 4)
+            assert exporter.agent_says("replica-1") == "up"
+    finally:
+        exporter.engine.behave(slow_factor=1)
     assert becomes(lambda: exporter.metric("drillyard_synthetic_ok") == 1)
 
 

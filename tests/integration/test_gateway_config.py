@@ -37,7 +37,7 @@ def rendered(folder: Path, runtime: str, *defects: str) -> Topology:
     for path in folder.glob("*/*"):
         text = path.read_text().replace("/etc/drillyard", str(folder))
         if path.name == "haproxy.cfg":
-            text = re.sub(r"(server \S+) (toxiproxy|replica-\d):", r"\1 127.0.0.1:", text)
+            text = re.sub(r"(server \S+) (toxiproxy|replica-\d|exporter):", r"\1 127.0.0.1:", text)
         path.write_text(text)
     return topology
 

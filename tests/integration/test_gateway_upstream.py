@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -389,3 +391,66 @@ def _impatient(stack: GatewayStack, for_s: float) -> int | None:
         return stack.client.post("/v1/chat/completions", json=STREAM, timeout=for_s, headers=headers).status_code
     except httpx.ReadTimeout:
         return None
+
+
+@contextmanager
+def readiness_agent(stack: GatewayStack, deaf: set[str]) -> Iterator[None]:
+    """An agent at the exporter's address that calls the replicas in ``deaf`` so."""
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            """Answer the gateway's question."""
+            replica = self.rfile.readline().decode().strip()
+            self.wfile.write(b"down\n" if replica in deaf else b"up\n")
+
+    class Agent(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    exporter = stack.topology.component("exporter")
+    with Agent((exporter.address, exporter.ports["agent"]), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def test_a_deaf_replica_is_out_while_the_agent_says_so(gateway_stack: Start) -> None:
+    """Its health checks are all right: only the agent takes it out, and lets it in again. An agent that is not there
+    changes nothing.
+    """
+    stack, deaf = gateway_stack(agent_interval_s=0.2), set[str]()
+    assert stack.server_up("replica-1"), "nobody answers for the agent yet"
+    with readiness_agent(stack, deaf):
+        deaf.add("replica-1")
+        until(lambda: not stack.server_up("replica-1"), 5, "the deaf replica is taken out")
+        assert stack.server_up("replica-2")
+        assert {stack.post(STREAM).headers["x-drillyard-replica"] for _ in range(4)} == {"replica-2"}
+        deaf.clear()
+        until(lambda: stack.server_up("replica-1"), 5, "the replica is back")
+
+
+def test_defect_no_readiness_agent(gateway_stack: Start) -> None:
+    """The defect shows: the agent is not asked."""
+    stack, deaf = gateway_stack(defects=frozenset({"no_readiness_agent"}), agent_interval_s=0.2), {"replica-1"}
+    with readiness_agent(stack, deaf):
+        begun = stack.checks("replica-1")
+        until(lambda: stack.checks("replica-1") >= begun + 3, 5, "three more health checks")
+        assert stack.server_up("replica-1")
+
+
+@pytest.mark.parametrize(("defects", "after"), [((), "replica-2"), (("sticky_sessions",), "replica-1")])
+def test_defect_sticky_sessions(gateway_stack: Start, defects: tuple[str, ...], after: str) -> None:
+    """The defect shows: a key that has met a replica goes on meeting it, although that is drained."""
+    stack = gateway_stack(defects=frozenset(defects))
+    drain(stack, "replica-2")
+    assert stack.post(STREAM).headers["x-drillyard-replica"] == "replica-1"
+    drain(stack, "replica-2", "ready")
+    drain(stack, "replica-1")
+    assert stack.post(STREAM).headers["x-drillyard-replica"] == after
+
+
+def drain(stack: GatewayStack, replica: str, wanted: str = "drain") -> None:
+    """Give gateway-a an order over its admin socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(state.admin_socket(stack.topology, "gateway-a")))
+        connection.sendall(f"set server replicas/{replica} state {wanted}\n".encode())
+        assert connection.recv(1024).strip() == b""

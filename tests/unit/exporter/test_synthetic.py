@@ -8,6 +8,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 
 GOOD = {"usage": {"completion_tokens": 1}}
@@ -37,7 +38,7 @@ def _answers(status: int, body: object) -> object:
 def ask(*handlers: object) -> CollectorRegistry:
     """The metrics after replica-1 was asked once per handler."""
     registry = CollectorRegistry()
-    synthetic = Synthetic(registry)
+    synthetic = Synthetic(registry, Readiness(fall=2))
 
     async def run() -> None:
         for handler in handlers:

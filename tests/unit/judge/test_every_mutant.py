@@ -14,7 +14,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
-from tests.unit.judge import failover_mutants
+from tests.unit.judge import failover_mutants, node_restart_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
 
@@ -26,6 +26,7 @@ UNPROVEN = {
     **dict.fromkeys(("bandwidth", "latency", "reset", "slicer", "timeout"), _LINK),
     **dict.fromkeys(("kill", "pause", "stop"), _COMPONENT),
     **dict.fromkeys(("drain", "weight"), _SERVER),
+    **dict.fromkeys(("restart", "deaf"), "tests.integration.test_restart_faults.test_what_is_not_done_is_not_proven"),
     "memory": "tests.integration.test_component_faults.test_memory_that_suffices_is_no_effect",
 }
 
@@ -42,7 +43,8 @@ def asked(name: str) -> dict[str, str]:
 def seen_red() -> set[tuple[str, str]]:
     """What some defect has turned red, as name and question: two drills may ask the same."""
     of_drill = {name: asked(name) for name in drill.names()}
-    mutants = [(mutant.drill, mutant.check) for mutant in (*MUTANTS, *failover_mutants.MUTANTS)]
+    stored = (*MUTANTS, *failover_mutants.MUTANTS, *node_restart_mutants.MUTANTS)
+    mutants = [(mutant.drill, mutant.check) for mutant in stored]
     mutants += [("timeout-spike", check) for check in EXTERNAL]
     mutants += [(live.drill, check) for live in LIVE for check in live.red]
     return {(check, of_drill[name][check]) for name, check in mutants if check in of_drill[name]}

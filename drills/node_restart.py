@@ -1,0 +1,98 @@
+"""Replicas are restarted: in order one after the other, then by SIGKILL; and one goes deaf."""
+
+from harness.checks import (
+    comes_back,
+    drain_breaks_nothing,
+    gateway_puts_back,
+    gateway_takes_out,
+    kill_breaks_visibly,
+    no_hang,
+    recovers_within,
+    steady_state,
+    suffering_ends,
+    warms_up,
+)
+from harness.drill import Drill
+from stack.topology import GatewayPolicy
+
+_FIRST, _SECOND, _KILL, _DEAF = "restart-1", "restart-2", "kill", "deaf"
+#: What the mechanisms promise, and a second for the probes that look at it.
+_NOTICED_S = GatewayPolicy().deaf_noticed_within_s + 1
+
+RUNBOOK = """\
+Look at the first red line and work downwards: the upper ones cause the lower ones.
+
+- **drain breaks nothing**: streams were cut although the replica was taken out before it was ended. Either the gateways
+  went on sending (sticky sessions, a second gateway that was forgotten, clients that know the replica's address), or
+  SIGTERM came before the last stream had ended. Compare the drain's length with your longest answers, and look at
+  the steps in the timeline: `drained`, `stopping`, `stopped`, `started`, `ready`, `first_token`. vLLM's own
+  `--shutdown-timeout` is no help against it: what it aborts ends as HTTP 200 with `finish_reason: "abort"`.
+- **availability over the rolling restart**: one replica alone cannot carry the load, or it is not left alone: both were
+  away at once. Never restart the second before the first has answered its first user.
+- **kill breaks visibly**: *ended as if all were well* is the worst that there is: users read half an answer and believe
+  it. Find who closed the stream cleanly. *Of other replicas*: the gateway cut what had nothing to do with it. *Never
+  answered*: clients do not retry broken streams, or have no retries left.
+- **gateways take replica-1 out**: health checks are too slow, or off; the restart policy had it listening again before
+  anybody looked.
+- **is ready again**: look at the replica's log. Is it started at all (restart policy)? Does it load from a slow disk,
+  compile, download? `make logs` shows what it waits for.
+- **first token** / **warm-up**: a replica says ready before it is quick. Send it a few requests before it rejoins, let
+  the gateway raise its weight slowly, or keep compiled graphs. The cold prefix cache is shown as a figure; users of
+  long shared prompts feel it most.
+- **gateways take replica-2 out** (deaf): nobody asks for a token. `/health` of vLLM is 200 while its engine hangs. Is
+  the readiness agent of the exporter running, and do the gateways ask it (`agent-check`)? Their statistics page has a
+  column for it.
+- **suffering ends**: taken out too late, or put back while still deaf. Requests that were already on the replica wait
+  for their client's limit: how long users wait for a first token is a decision, make it on purpose.
+- **gateways put … back**, **recovery**, **steady state**: what healed is not used again. Look at the gateways' view
+  with `make status`: a drain that was never taken back looks just like it.
+- **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
+"""
+
+BRIEFING = """\
+A new kernel has to be booted on every node today, and users must not notice. While you are at it one replica dies by
+itself. Later somebody reports that about every second answer never begins, yet all dashboards are green. Get through
+the day: restart all replicas, find what is wrong with the green ones, and tell users what they will feel.
+"""
+
+DRILL = Drill(
+    name="node-restart",
+    title="Node restart: in order, by force, and a replica that is deaf",
+    hypothesis=(
+        "Replicas can be restarted one after the other without a single broken stream and with 99 % availability, "
+        "since the gateways drain them first. One that is killed takes only its own streams with it; their clients see "
+        "that, ask again and are answered, and the gateways stop sending to it within three seconds. A restarted "
+        "replica is soon as quick as before. One that goes deaf (healthy by its own word, its engine hangs) is noticed "
+        "by a readiness agent that asks for a token, and taken out before many users have met it."
+    ),
+    scenario="node-restart",
+    checks=(
+        steady_state.check("baseline"),
+        drain_breaks_nothing.check("replica-1", _FIRST),
+        comes_back.ready("replica-1", _FIRST),
+        comes_back.first_token("replica-1", _FIRST),
+        no_hang.check(_FIRST),
+        steady_state.check("rejoined-1"),
+        drain_breaks_nothing.check("replica-2", _SECOND),
+        comes_back.ready("replica-2", _SECOND),
+        comes_back.first_token("replica-2", _SECOND),
+        no_hang.check(_SECOND),
+        steady_state.check("rejoined-2"),
+        kill_breaks_visibly.check("replica-1", _KILL),
+        gateway_takes_out.check("replica-1", _KILL, within_s=3),
+        comes_back.ready("replica-1", _KILL),
+        comes_back.first_token("replica-1", _KILL),
+        no_hang.check(_KILL),
+        recovers_within.check(_KILL, seconds=10),
+        steady_state.check("rejoined-after-kill"),
+        warms_up.check({_FIRST: "replica-1", _SECOND: "replica-2", _KILL: "replica-1"}, within_s=3),
+        gateway_takes_out.check("replica-2", _DEAF, within_s=_NOTICED_S),
+        suffering_ends.check(_DEAF, within_s=_NOTICED_S),
+        no_hang.check(_DEAF),
+        gateway_puts_back.check("replica-2", _DEAF, within_s=10),
+        recovers_within.check(_DEAF, seconds=10),
+        steady_state.check("hearing-again"),
+    ),
+    runbook=RUNBOOK,
+    briefing=BRIEFING,
+)

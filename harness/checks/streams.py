@@ -1,0 +1,33 @@
+"""What checks of broken streams share: which attempts a replica had at a moment, and how each of them ended."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.view import RunView
+
+#: Ends that the client itself chose, or that are no end of a stream.
+HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
+
+
+def on_replica(view: RunView, replica: str) -> pd.DataFrame:
+    """All attempts that a gateway gave to ``replica`` and that were answered at all."""
+    rows = view.requests
+    return rows[rows["replica"].eq(replica) & ~rows["outcome"].isin(HARNESS)]
+
+
+def ends_s(rows: pd.DataFrame) -> pd.Series:
+    """When each attempt ended; null where nobody knows."""
+    return rows["start_s"] + rows["e2e_ms"] / 1000
+
+
+def in_flight(rows: pd.DataFrame, at_s: float) -> pd.DataFrame:
+    """Those whose answer had begun and not ended at that moment."""
+    begun = rows["start_s"] + rows["headers_ms"] / 1000
+    return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]
+
+
+def step_s(view: RunView, phase: str, step: str) -> float | None:
+    """When a fault of ``phase`` had come so far; None when it never did."""
+    times = [event.t_s for event in view.events("fault_step", phase) if event.data.get("step") == step]
+    return max(times) if times else None

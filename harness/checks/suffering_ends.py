@@ -1,0 +1,47 @@
+"""Users of a deaf replica suffer no longer than it takes to notice it."""
+
+from __future__ import annotations
+
+from harness.checks.streams import HARNESS
+from harness.drill import Check
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+
+REQUESTS_MIN = 20
+
+
+def check(phase: str, within_s: float) -> Check:
+    """Whether no attempt that is begun later than ``within_s`` after the fault of ``phase`` fails."""
+    question = f"Is nobody who comes {within_s:g} s after the fault in {phase} or later hit by it?"
+    needs = frozenset({"load", "gateways", f"fault:{phase}"})
+    return Check(_name(phase), question, lambda view: _run(view, phase, within_s), needs)
+
+
+def _name(phase: str) -> str:
+    return f"suffering ends in {phase}"
+
+
+def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
+    name, objective, span = _name(phase), f"≤ {within_s:.6g} s", view.phase(phase)
+    injected = [event.t_s for event in view.events("fault_injected", phase)]
+    healing = [event.t_s for event in view.events("fault_healing", phase)]
+    if span is None or not injected or not healing:
+        return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not injected and healed", objective, phase=phase)
+    begin = max(injected)
+    rows = view.requests
+    rows = rows[rows["start_s"].between(begin, min(healing)) & ~rows["outcome"].isin(HARNESS)]
+    later = rows[rows["start_s"].gt(begin + within_s)]
+    if len(later) < REQUESTS_MIN:
+        why = f"only {len(later)} attempts were begun after {within_s:g} s, {REQUESTS_MIN} are needed"
+        return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(later), phase=phase)
+    hit = rows[rows["outcome"].ne("ok")]
+    last = 0.0 if hit.empty else float(hit["start_s"].max()) - begin
+    waited = 0.0 if hit.empty else float(hit["e2e_ms"].max()) / 1000
+    users = hit["user_id"].nunique()
+    why = f"{len(hit)} attempts of {users} users were hit, the last one begun {last:.1f} s after the fault"
+    why += f"; the longest waited {waited:.1f} s" if len(hit) else ""
+    status = Status.PASS if last <= within_s else Status.FAIL
+    return CheckResult(
+        name, status, why, objective, last, "s", within_s - last, len(rows), phase,
+        tuple(str(i) for i in hit["request_id"].tail(5)), {"hit": len(hit), "users": users, "longest_wait_s": waited},
+    )  # fmt: skip

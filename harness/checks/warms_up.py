@@ -1,0 +1,82 @@
+"""A replica that has rejoined is soon as quick as it was: its users do not pay for the restart for long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from harness import sli
+from harness.checks.streams import ends_s, on_replica
+from harness.drill import Check
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+
+#: A difference that is smaller is noise, and nobody notices it.
+SLACK_MS = 100.0
+#: The first answers after rejoining, which show what an empty prefix cache costs.
+COLD = 10
+NAME = "warm-up after rejoining"
+
+
+def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) -> Check:
+    """Whether TTFT p95 of the rejoined replicas is ``factor`` times the baseline's at most, ``within_s`` after it.
+
+    ``restarted`` is phase -> replica. Rejoined is when the phase was healed; all of them are looked at together, up to
+    the next fault, since one alone seldom has samples enough for a p95.
+    """
+    question = f"Are restarted replicas as quick as before {within_s:g} s after they have rejoined?"
+    needs = frozenset({"load", "gateways", "replicas", *(f"fault:{phase}" for phase in restarted)})
+    return Check(NAME, question, lambda view: _run(view, restarted, within_s, factor), needs)
+
+
+def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float) -> CheckResult:
+    objective = f"≤ {factor:g} × the baseline's TTFT p95"
+    baseline = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
+    before = sli.find("ttft_p95_ms").measure(baseline, view)
+    cold, warm = [], []
+    for phase, replica in restarted.items():
+        rows = _after(view, phase, replica)
+        if rows is None:
+            return CheckResult(NAME, Status.INCONCLUSIVE, f"{replica} did not rejoin after {phase}", objective)
+        cold.append(rows.head(COLD))
+        since = max(event.t_s for event in view.events("fault_healed", phase))
+        warm.append(rows[rows["start_s"].ge(since + within_s)])
+    after = sli.find("ttft_p95_ms").measure(pd.concat(warm), view)
+    if before.value is None or after.value is None:
+        why = f"TTFT p95 was not measured: {before.why or after.why}"
+        return CheckResult(NAME, Status.INCONCLUSIVE, why, objective, samples=after.samples)
+    limit, tax = max(factor * before.value, before.value + SLACK_MS), _tax_ms(pd.concat(cold), baseline)
+    why = f"TTFT p95 was {after.value:.0f} ms after {before.value:.0f} ms in the baseline; the first answers took {tax}"
+    return CheckResult(
+        NAME,
+        Status.PASS if after.value <= limit else Status.FAIL,
+        why,
+        f"≤ {limit:.6g} ms ({factor:g} × {before.value:.6g}, or {SLACK_MS:g} ms more)",
+        after.value,
+        "ms",
+        limit - after.value,
+        after.samples,
+        examples=after.examples,
+        details={"baseline_ms": before.value, "cold_answers": sum(map(len, cold)), "cold_cache_tax": tax},
+    )
+
+
+def _after(view: RunView, phase: str, replica: str) -> pd.DataFrame | None:
+    """Answers of the replica since it has rejoined and before the next fault; None when it did not rejoin."""
+    healed = [event.t_s for event in view.events("fault_healed", phase)]
+    if not healed:
+        return None
+    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > max(healed)]
+    rows = on_replica(view, replica)
+    rows = rows[rows["start_s"].ge(max(healed)) & rows["outcome"].eq("ok")]
+    return rows[ends_s(rows).lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
+
+
+def _tax_ms(cold: pd.DataFrame, baseline: pd.DataFrame) -> str:
+    """How much longer the first answers took than those of the baseline, in the middle."""
+    usual = baseline["ttft_ms"][baseline["outcome"].eq("ok")]
+    if cold["ttft_ms"].notna().sum() == 0 or usual.notna().sum() == 0:
+        return "an unknown time"
+    extra = float(cold["ttft_ms"].median()) - float(usual.median())
+    return f"{extra:+.0f} ms compared with it (cold prefix cache)"

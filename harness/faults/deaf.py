@@ -1,0 +1,67 @@
+"""A replica goes deaf: it takes requests and answers its health check, but its engine makes no token any more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.adapters.simulator import Simulator
+from harness.faults.base import Proof, World, to_the_end
+from harness.faults.component import ComponentFault
+from harness.scenario import Strict
+from stack.topology import Topology
+
+
+class Options(Strict):
+    """No options: it is deaf until the heal."""
+
+
+class Deaf(ComponentFault[Options]):
+    """Only the process of its engine core is stopped; the simulator has a switch for the same.
+
+    The proof has two halves: no token comes, *and* the health check is as good as ever. Without the second it would be
+    another, easier fault.
+    """
+
+    Options = Options
+    type = "deaf"
+    heals_by = "unpause_engine"
+    excuses = ()
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """All replicas."""
+        return [component.name for component in topology.components if component.role == "replica"]
+
+    async def inject(self, world: World) -> None:
+        """Stop the engine core."""
+        await to_the_end(_set_deaf, world, self.on, True)
+
+    async def verify(self, world: World) -> Proof:
+        """No token, and healthy by its own word."""
+        during = await self.look(world)
+        if during.works:
+            why = f"the fault had no effect: {self.on} still generates"
+            return Proof(False, why, self.seen_before(), during.seen)
+        if not during.healthy:
+            why = f"{self.on} is not deaf but down: its health check does not answer 200 either"
+            return Proof(False, why, self.seen_before(), during.seen)
+        return Proof(True, f"{self.on} is deaf: healthy, and no token comes", self.seen_before(), during.seen)
+
+
+def _set_deaf(world: World, replica: str, deaf: bool) -> None:
+    if world.topology.engine == "sim":
+        Simulator(world.topology.component(replica).url()).behave({"hang": deaf})
+    elif deaf:
+        world.runtime.pause_engine(replica)
+    else:
+        world.runtime.unpause_engine(replica)
+
+
+def _unpause_engine(world: World, args: Mapping[str, Any]) -> None:
+    """Let the replica's engine go on; harmless when it does."""
+    _set_deaf(world, args["component"], False)
+
+
+UNDO = {"unpause_engine": _unpause_engine}
+FAULT = Deaf

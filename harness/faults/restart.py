@@ -1,0 +1,113 @@
+"""A replica is restarted as one should: drained at the gateways, ended when its streams are, started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from harness.adapters.haproxy import Haproxy
+from harness.faults import server, streams
+from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.comeback import Comeback
+from harness.faults.server import ServerFault
+from harness.probes.life import look
+from harness.scenario import Seconds
+from harness.undo import Undo
+from stack.runtimes.base import ComponentState
+
+
+class Options(server.Options):
+    """``drain_within`` is how long running streams are waited for, ``grace`` how long SIGTERM is given.
+
+    ``drain: false`` restarts it under its streams, as people do who are in a hurry. It is begun when so many
+    ``streams`` run on the replica, or after ten seconds: one without any would show nothing.
+    """
+
+    streams: int = Field(0, ge=0)
+    drain: bool = True
+    drain_within: Seconds = 30.0
+    grace: Seconds = 10.0
+
+
+class Restart(ServerFault[Options]):
+    """Each step is recorded. It has settled with the replica's first token; the heal gives it back to the gateways."""
+
+    Options = Options
+    type = "restart"
+    excuses = ("gaps", "restarts")
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        super().__init__(id, on, options)
+        self.comeback = Comeback()
+        self.first: ComponentState | None = None
+        self.left = 0  # streams that ran when it was ended
+
+    def undo(self) -> Undo:
+        """Started again, and state and weight as they were measured, at each gateway."""
+        return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args})
+
+    async def measure(self, world: World) -> None:
+        """As for any fault at the gateways, and which process it is."""
+        await super().measure(world)
+        self.first = await self._state(world)
+
+    async def inject(self, world: World) -> None:
+        """Drain, wait for the streams, end, start."""
+        gateways = self.options.gateways
+        await streams.come(world, self.on, gateways, self.options.streams)
+        if self.options.drain:
+            for gateway in gateways:
+                await to_the_end(Haproxy(world.runtime, gateway).set_state, self.on, "drain")
+            tell_step(world, self, "drained")
+            self.left = await streams.end(world, self.on, gateways, self.options.drain_within)
+        tell_step(world, self, "stopping", streams=self.left)
+        await to_the_end(world.runtime.stop, self.on, self.options.grace)
+        tell_step(world, self, "stopped")
+        await to_the_end(world.runtime.start, self.on)
+        tell_step(world, self, "started")
+
+    async def verify(self, world: World) -> Proof:
+        """Another process; and drained by the gateways' own word, where that was asked for."""
+        first, now, servers = self._first(), await self._state(world), await self._servers(world)
+        seen = f"process {first.pid} → {now.pid or 'none'}; {self.left} streams ran when it was ended"
+        if now.pid == first.pid:
+            why = f"the fault had no effect: {self.on} is the same process as before"
+            return Proof(False, why, self.seen_before, seen)
+        using = [name for name, found in servers.items() if found[self.on].state != "drain"]
+        if self.options.drain and using:
+            return Proof(False, f"{', '.join(using)} did not drain {self.on}", self.seen_before, seen)
+        return Proof(True, f"{self.on} was ended and started again ({seen})", self.seen_before, seen)
+
+    async def settled(self, world: World) -> bool:
+        """It has given its first token."""
+        return await self.comeback.look(world, self)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """It generates, and the gateways use it as before."""
+        proof = await super().verify_healed(world)
+        if not proof.proven:
+            return proof
+        life = await look(world.path, world.topology.component(self.on), server.ANSWER_S)
+        why = proof.why if life.works else f"{self.on} does not generate after its restart"
+        return Proof(life.works, why, proof.before, f"{proof.seen}; {life.seen}")
+
+    def _first(self) -> ComponentState:
+        assert self.first is not None, "measure comes first"
+        return self.first
+
+    async def _state(self, world: World) -> ComponentState:
+        states = await asyncio.to_thread(world.runtime.states)
+        return next(state for state in states if state.name == self.on)
+
+
+def _bring_back(world: World, args: Mapping[str, Any]) -> None:
+    """Start the replica, whatever became of it, and give it its state and weight at the gateways."""
+    world.runtime.start(args["component"])
+    take_back(world, Undo(args["component"], "restore_servers", args))
+
+
+UNDO = {"bring_back": _bring_back}
+FAULT = Restart

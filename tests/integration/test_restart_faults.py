@@ -1,0 +1,162 @@
+"""Restarts in order and deaf replicas, on a simulated stack: proven and taken back; and not proven when not done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.simulator import Simulator
+from harness.faults import component, deaf, pause, restart
+from harness.faults.base import Fault, World, take_back
+from stack.runtimes import readiness
+from stack.topology import GATEWAYS
+from tests.integration.fake_replica import until
+
+RESTART, DEAF = restart.FAULT.type, deaf.FAULT.type
+REPLICA = "replica-2"
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Looks are brief; and no test leaves anything down, drained or deaf."""
+    monkeypatch.setattr(component, "LOOK_S", 1.0)
+    yield
+    world.runtime.unpause(REPLICA)
+    world.runtime.start(REPLICA)
+    for gateway in GATEWAYS:
+        Haproxy(world.runtime, gateway).set_state(REPLICA, "ready")
+    until(lambda: not readiness.unready(world.topology), 60, "the stack is whole again")
+    Simulator(world.topology.component(REPLICA).url()).heal()
+
+
+def make(type_name: str, **options: Any) -> Fault:
+    """A fault of replica-2 as ``conduct`` makes it."""
+    cls = {RESTART: restart.FAULT, DEAF: deaf.FAULT}[type_name]
+    return cls(f"test/{type_name}/{REPLICA}", REPLICA, cls.Options.model_validate(options))
+
+
+async def settle(fault: Fault, world: World) -> None:
+    """Wait until it has settled."""
+    async with asyncio.timeout(60):
+        while not await fault.settled(world):  # noqa: ASYNC110  # the fault is asked, nobody tells
+            await asyncio.sleep(0.1)
+
+
+def test_a_restart_in_order_is_proven_settles_and_is_given_back(world: World) -> None:
+    """Drained, ended, started, ready, first token, in this order; and the gateways use it as before."""
+    steps: list[str] = []
+    told = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
+
+    async def drill() -> None:
+        one = make(RESTART)
+        await one.measure(told)
+        await one.inject(told)
+        proof = await one.verify(told)
+        assert proof.proven, proof
+        assert {Haproxy(told.runtime, g).servers()[REPLICA].state for g in GATEWAYS} == {"drain"}
+        await settle(one, told)
+        for _ in range(2):  # twice is harmless
+            take_back(told, one.undo())
+        healed = await one.verify_healed(told)
+        assert healed.proven, healed
+
+    asyncio.run(drill())
+    assert steps == ["drained", "stopping", "stopped", "started", "ready", "first_token"]
+    assert {Haproxy(world.runtime, g).servers()[REPLICA] for g in GATEWAYS} == {Server("ready", 100)}
+
+
+def test_a_restart_waits_for_streams_to_come_and_to_end(world: World) -> None:
+    """It is not begun before some run, nor ended while they do; what takes longer than that is not waited for."""
+    left: dict[str, int] = {}
+    gateway = Haproxy(world.runtime, "gateway-a")
+
+    def tell(kind: str, *, step: str, **data: Any) -> None:
+        left[step] = data.get("streams", gateway.sessions()[REPLICA])
+
+    async def drill() -> None:
+        told = replace(world, tell=tell)
+        one = make(RESTART, drain_within="300ms", streams=2)
+        await one.measure(told)
+        Simulator(world.topology.component(REPLICA).url()).behave({"slow_factor": 50})
+        order = asyncio.create_task(one.inject(told))
+        asked = [asyncio.create_task(world.path.through("gateway-a", 10)) for _ in range(8)]
+        await order
+        await asyncio.gather(*asked)
+        take_back(told, one.undo())
+
+    asyncio.run(drill())
+    assert left["drained"] >= 2
+    assert left["stopping"] > 0
+
+
+def test_a_deaf_replica_is_proven_by_both_halves(world: World) -> None:
+    """No token, and a health check that is as good as ever; it hears again after the heal."""
+
+    async def drill() -> None:
+        one = make(DEAF)
+        await one.measure(world)
+        await one.inject(world)
+        proof = await one.verify(world)
+        assert proof.proven, proof
+        assert "/health: 200" in proof.seen
+        assert await one.settled(world)
+        for _ in range(2):
+            take_back(world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed
+
+    asyncio.run(drill())
+
+
+def test_a_frozen_replica_is_not_deaf(world: World) -> None:
+    """It makes no token either, but its health check is silent: another fault, and an easier one."""
+
+    async def drill() -> None:
+        one = make(DEAF)
+        await one.measure(world)
+        frozen = pause.FAULT("test/pause", REPLICA, pause.FAULT.Options())
+        await frozen.inject(world)
+        proof = await one.verify(world)
+        assert not proof.proven
+        assert "not deaf but down" in proof.why
+
+    asyncio.run(drill())
+
+
+class Idle:
+    """A runtime that takes every order and carries none out."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the runtime's."""
+        return getattr(self._runtime, name)
+
+    def stop(self, name: str, grace_s: float) -> None:
+        """Does not."""
+
+    def start(self, name: str) -> None:
+        """Does not."""
+
+
+@pytest.mark.parametrize("type_name", [RESTART, DEAF])
+def test_what_is_not_done_is_not_proven(world: World, type_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The orders are taken, and nothing happens: «no effect»."""
+    idle = replace(world, runtime=Idle(world.runtime))
+    monkeypatch.setattr(Simulator, "behave", lambda *_: None)
+
+    async def drill() -> None:
+        one = make(type_name)
+        await one.measure(idle)
+        await one.inject(idle)
+        proof = await one.verify(idle)
+        assert not proof.proven
+        assert "had no effect" in proof.why
+
+    asyncio.run(drill())

@@ -1,0 +1,30 @@
+"""A run of the node-restart drill on the simulator, as it was recorded: every check is green. The tests edit copies."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from tests.runs import Run
+
+RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
+
+
+@functools.cache
+def _texts() -> tuple[str, str, str]:
+    return tuple((RECORDED / name).read_text() for name in ("plan.json", "events.jsonl", "load-summary.json"))  # type: ignore[return-value]
+
+
+def healthy() -> Run:
+    """A fresh copy of it."""
+    plan, events, summary = _texts()
+    folder = RunFolder(RECORDED)
+    return Run(
+        json.loads(plan),
+        [json.loads(line) for line in events.splitlines()],
+        folder.requests()[REQUEST_COLUMNS.names],
+        folder.metrics()[METRIC_COLUMNS.names],
+        json.loads(summary),
+    )

@@ -1,0 +1,65 @@
+"""Every check of the node-restart drill is green on a healthy run and red on the defect that it exists for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import drill, judge
+from harness.verdict import Status
+from harness.view import RunView
+from tests import node_restart_runs
+from tests.unit.judge.mutants import Mutant
+from tests.unit.judge.node_restart_mutants import MUTANTS
+
+DRILL = drill.load("node-restart")
+
+
+def test_healthy_run_passes(tmp_path: Path) -> None:
+    """Replicas that come and go as they should get PASS from every single check and finding."""
+    verdict = judge.judge(node_restart_runs.healthy().write(tmp_path / "run"), DRILL)
+    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
+    assert verdict.status is Status.PASS
+    assert all(r.objective and r.measured is not None and r.margin is not None for r in verdict.checks)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    """The defect turns the check that it belongs to red, and the verdict with it."""
+    run = node_restart_runs.healthy()
+    mutant.defect(run)
+    if mutant.recount:
+        run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    red = next(result for result in verdict.checks if result.name == mutant.check)
+    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
+    assert verdict.status is Status.FAIL
+    assert red.why
+
+
+@pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    run = node_restart_runs.healthy()
+    run.events, run.requests, run.metrics = [], run.requests.iloc[:0], run.metrics.iloc[:0]
+    result = check.run(RunView(run.write(tmp_path / "run")))
+    assert result.status is Status.INCONCLUSIVE
+    assert result.why
+
+
+@pytest.mark.parametrize("half", ["proof", "steps"])
+def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp_path: Path) -> None:
+    """A fault without its effect, or steps that nobody recorded: INCONCLUSIVE, and never a pass."""
+    run = node_restart_runs.healthy()
+    if half == "steps":
+        run.drop_events("fault_step")
+    for event in run.events:
+        if event["kind"] == "fault_proven" and event["phase"] == "deaf" and half == "proof":
+            event |= {"kind": "fault_unproven", "why": "the fault had no effect: replica-2 still generates"}
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.INCONCLUSIVE
+    word = "deaf" if half == "proof" else "restart"
+    found = {r.name: r.status for r in verdict.checks if word in r.name and not r.name.startswith(("no hang", "avail"))}
+    assert len(found) >= 3
+    assert {n for n, status in found.items() if status is Status.PASS} <= {"suffering ends"}
