@@ -12,7 +12,7 @@ from harness.checks import (
     steady_state,
     upstream_amplification,
 )
-from harness.drill import Drill
+from harness.drill import Drill, Expected
 
 _ONE, _ALL = "one-replica", "all-replicas"
 _SLOW, _SILENT = "slow-link", "silent-link"  # of the scenario for external targets
@@ -43,6 +43,10 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   fault with it: do that before anything else.
 - **replica counters and client records agree**: a replica made tokens that nobody asked for (work for clients that have
   gone, somebody else on the stack), or clients got some that it never counted. The sentence has both numbers.
+- **alerts fire in …**: users suffer and nobody is told. Look at Prometheus' page of rules: is the rule there, does its
+  series exist, is Alertmanager reached? **alerts silent in …**: the wrong people are woken; the check names what fired.
+  **alerts clear after …**: something is still bad, or the rule looks back for too long.
+- **no page before the first fault**: an alert fires on a healthy service; it will be ignored when it matters.
 - **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
 """
 
@@ -86,6 +90,18 @@ DRILL = Drill(
         no_hang.check(_SILENT),
         recovers_within.check(_SILENT, seconds=10),
         steady_state.check("recovery-silent"),
+    ),
+    alerts=(
+        # The gateways' checks take it out after 2 × (1 + 1) s, and put it back within ten seconds of the heal.
+        Expected(_ONE, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
+        Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, gone_after_s=10),
+        Expected(_ONE, "FailuresHigh", fires=False, gone_after_s=10),  # they are hidden
+        Expected(_ONE, "GatewayDown", fires=False, gone_after_s=10),
+        Expected(_ALL, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
+        Expected(_ALL, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
+        # From then on, at the latest, every request fails at once.
+        Expected(_ALL, "FailuresHigh", shows_after_s=4, gone_after_s=10),
+        Expected(_ALL, "GatewayDown", fires=False, gone_after_s=10),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

@@ -21,6 +21,7 @@ from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
 from harness.probes import endpoint
+from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
@@ -177,6 +178,7 @@ class Conductor:
     writer: MetricWriter | None = None
     marks: LogMarks | None = None
     world: World | None = None
+    alerts: AlertProbe | None = None  # None where there are none to be had, on an external target
     probes: list[asyncio.Task[None]] = field(default_factory=list)
     heal_proofs: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -272,7 +274,8 @@ class Conductor:
         target = world.topology.target
         probes: list[Probe] = [ResourceProbe(self.run.runtime)]
         if target is None:
-            probes.append(world.path.own)
+            self.alerts = AlertProbe(world.topology, self.run.folder.zero_wall_s(), self.run.log.add)
+            probes += [world.path.own, self.alerts]
         elif target.metrics is not None:
             probes.append(EngineProbe.of_target(target.metrics))
         for component in components:
@@ -336,7 +339,7 @@ class Conductor:
         ]
         await asyncio.gather(*(fault.measure(world) for fault in faults))
         self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
-        on = f" and until its faults have settled, {phase.longest:.0f} s at most" if phase.until else ""
+        on = f" and until {phase.until}, {phase.longest:.0f} s at most".replace("_", " ") if phase.until else ""
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s{on})")
         started = self._now()
         await _all_ended(self._inject(fault, phase) for fault in faults)
@@ -377,20 +380,27 @@ class Conductor:
         self.run.log.add(kind, fault=fault.id, phase=phase.name, on=fault.on, type=fault.type, **data)
 
     async def _last(self, phase: Phase, faults: Sequence[Fault], started_s: float) -> None:
-        """Let the phase last: its duration, and until its faults have settled where it asks for that, bounded."""
-        settling = [asyncio.create_task(self._settle(fault)) for fault in faults if phase.until is not None]
+        """Let the phase last: its duration, and until what it asks for has come, bounded."""
+        awaited = self._awaited(phase, faults)
+        settling = [asyncio.create_task(wait) for wait in awaited.values()]
         try:
             await self._hold(phase.name, started_s + phase.duration)
             if settling:
                 await self._hold(f"{phase.name}, until it has settled", started_s + phase.longest, settling)
-                open_faults = [fault.id for fault, task in zip(faults, settling, strict=True) if not task.done()]
+                unsettled = [name for name, task in zip(awaited, settling, strict=True) if not task.done()]
                 after_s = round(self._now() - started_s, 3)
-                self.run.log.add("phase_settled", phase=phase.name, after_s=after_s, unsettled=open_faults)
+                self.run.log.add("phase_settled", phase=phase.name, after_s=after_s, unsettled=unsettled)
         finally:
             await _end(settling)
         for task in settling:
             if not task.cancelled():
                 task.result()  # what went wrong while waiting is not lost
+
+    def _awaited(self, phase: Phase, faults: Sequence[Fault]) -> dict[str, Coroutine[Any, Any, None]]:
+        """What the phase has to wait for beyond its duration, by name."""
+        if phase.until == "alerts_cleared" and self.alerts is not None:
+            return {"alerts": self.alerts.cleared()}
+        return {fault.id: self._settle(fault) for fault in faults} if phase.until == "settled" else {}
 
     async def _settle(self, fault: Fault) -> None:
         while True:

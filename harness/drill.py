@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ class Check:
 
     ``needs`` names what has to be valid before the value may be compared: ``"load"`` (the generator kept its
     schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
-    ``"gateways"``, ``"replicas"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where that is not
-    so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
+    ``"gateways"``, ``"replicas"``, ``"alerts"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where
+    that is not so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
-        if roles := sorted(self.needs & {"gateways", "replicas"}):
+        if roles := sorted(self.needs & {"gateways", "replicas", "alerts"}):
             return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
         named = {need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:"))}
         missing = sorted(named - phases)
@@ -44,11 +44,32 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """An alert that a fault phase must bring, or must not (``fires=False``); one whose labels include ``labels``.
+
+    ``shows_after_s`` is how long the stack may take until what the rule looks at shows the fault, ``gone_after_s``
+    until it shows the heal: from mechanisms. What the rule itself may take comes on top (stack/monitoring/rules.py).
+    """
+
+    phase: str
+    alert: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fires: bool = True
+    shows_after_s: float = 0.0
+    gone_after_s: float = 0.0
+
+    def __str__(self) -> str:
+        """The alert as Prometheus writes it."""
+        return self.alert + (f"{{{', '.join(f'{k}={v}' for k, v in self.labels.items())}}}" if self.labels else "")
+
+
+@dataclass(frozen=True)
 class Drill:
     """Everything about a drill that is no data.
 
     ``scenario`` is a file stem in scenarios/; a runtime may have one of its own, ``<scenario>.<runtime>.yaml``, and
-    ``external`` are the checks that speak of the phases of that for external targets.
+    ``external`` are the checks that speak of the phases of that for external targets. ``alerts`` are made into checks
+    by harness/checks/alerts.py, which also asks every drill for a baseline without a page.
     """
 
     name: str
@@ -59,6 +80,7 @@ class Drill:
     runbook: str  # what to do when it is red, markdown
     briefing: str  # the symptoms only, for a game day
     external: tuple[Check, ...] = ()
+    alerts: tuple[Expected, ...] = ()
 
 
 def names() -> list[str]:

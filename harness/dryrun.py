@@ -75,7 +75,8 @@ def _timeline(scenario: Scenario, topology: Topology) -> Iterator[str]:
         end = begin + phase.duration
         yield f"  {begin:6.1f} s – {end:6.1f} s  {phase.name} ({phase.kind})"
         if phase.until is not None:
-            yield f"      and on until its faults have settled, {phase.longest:g} s at most; the rest comes later then"
+            what = "its faults have settled" if phase.until == "settled" else "no alert fires any more"
+            yield f"      and on until {what}, {phase.longest:g} s at most; the rest comes later then"
         for spec in phase.faults:
             for on in faults.matching(spec.type, spec.on, topology):
                 yield from _fault(phase, spec, on)

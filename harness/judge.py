@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness import slo, validity
-from harness.checks import conservation, counters_agree, no_silent_truncation, nothing_left_injected
+from harness.checks import alerts, conservation, counters_agree, no_silent_truncation, nothing_left_injected
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
 from harness.record import RunFolder, schema_problem
@@ -48,7 +48,8 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
 
 def checks(drill: Drill, external: bool = False) -> tuple[Check, ...]:
     """What every run is asked, and what this drill asks; of an external target something more."""
-    return (*INVARIANTS, *drill.checks, *(drill.external if external else ()))
+    own = (*drill.checks, *(drill.external if external else ()))
+    return (*INVARIANTS, *own, *alerts.checks(drill.alerts))
 
 
 def write(folder: RunFolder, verdict: Verdict) -> None:

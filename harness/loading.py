@@ -253,10 +253,12 @@ def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], st
 
 def _open_end_problems(phase: Phase) -> Iterator[tuple[tuple[str, ...], str]]:
     if phase.until is None and phase.at_most is not None:
-        yield ("at_most",), f"phase {phase.name!r} has at_most without `until: settled`, so it lasts its duration"
+        yield ("at_most",), f"phase {phase.name!r} has at_most without `until`, so it lasts its duration"
     if phase.until is not None and phase.at_most is None:
-        yield ("until",), f"phase {phase.name!r} lasts until its faults have settled: at_most must bound that"
-    if phase.until is not None and not phase.faults:
+        yield ("until",), f"phase {phase.name!r} has an `until`: at_most must bound that"
+    if phase.until == "alerts_cleared" and phase.faults:
+        yield ("until",), f"phase {phase.name!r} injects faults: their alerts clear when it is over"
+    if phase.until == "settled" and not phase.faults:
         yield ("until",), f"phase {phase.name!r} injects nothing that could settle"
     if phase.longest < phase.duration:
         yield ("at_most",), f"phase {phase.name!r} lasts at most {phase.longest:g} s, less than its duration"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import importlib.metadata
 import os
@@ -154,6 +155,7 @@ def plan(job: Job) -> None:
         "topology": state.topology_data(topology),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
+        "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),

@@ -125,7 +125,9 @@ class Event:
     / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
     {fault, phase, on, type, excuses, before, during, after, why}, ``fault_step`` {fault, phase, on, step, …} (a fault
     that takes its time has come so far), ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its
-    faults had settled, or was given up waiting for), ``steady_state`` {phase, reached, why},
+    faults had settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why},
+    ``alert_rules`` {scale, rules}, ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels,
+    started_s, ended_s, received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that),
     ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition``
     {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after
     the watchdog's heal), ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}.
@@ -174,6 +176,10 @@ class RunFolder:
                     f"{self.path / 'plan.json'}: {key} is {type(plan[key]).__name__}, not {kind.__name__}"
                 )
         return plan
+
+    def zero_wall_s(self) -> float:
+        """The run's zero on the wall clock, in seconds since the epoch."""
+        return dt.datetime.fromisoformat(self.plan()["anchor"]["wall"]).timestamp()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object of the folder. RunFolderError when it is missing or broken."""

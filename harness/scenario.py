@@ -120,13 +120,14 @@ class Phase(Strict):
     """A stretch of the timeline. Faults are injected at its start and healed at its end.
 
     With ``until: settled`` it goes on after ``duration`` until all of its faults have settled, ``at_most`` so long in
-    all: a replica that is started again takes its time.
+    all: a replica that is started again takes its time. With ``until: alerts_cleared`` it goes on until no alert fires:
+    what a rule looks back at has to pass first.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     kind: Literal["warmup", "baseline", "fault", "recovery", "quiet"]
     duration: Seconds
-    until: Literal["settled"] | None = None
+    until: Literal["settled", "alerts_cleared"] | None = None
     at_most: Seconds | None = None
     faults: tuple[FaultSpec, ...] = ()
 

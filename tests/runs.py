@@ -21,10 +21,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import drill, loading, phases
+from harness import alerts, drill, loading, phases
+from harness.drill import Drill
 from harness.faults.base import fault_class, matching
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Retries, Scenario
+from stack.monitoring.rules import BY_NAME, RULES
 from stack.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +121,7 @@ def scenario(name: str = "timeout-spike") -> Scenario:
 def _healthy(story: Story) -> Run:
     practised = scenario(drill.load(story.drill).scenario)
     events = list(_events(practised))
+    events = sorted([*events, *_alerts(events, drill.load(story.drill))], key=lambda event: event["t_s"])
     kinds = {p.name: p.kind for p in practised.phases}
     run = Run(_plan(story.drill, practised), events, pd.DataFrame(), pd.DataFrame(), {})
     spans = {p: run.span(p) for p in kinds}
@@ -126,7 +129,8 @@ def _healthy(story: Story) -> Run:
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in events]
     run.requests = phases.assign(frame, phases.spans(stamped, kinds))
-    run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
+    samples = itertools.chain(story.metrics(spans, run.requests), _alerting(spans))
+    run.metrics = pd.DataFrame(samples, columns=METRIC_COLUMNS.names)
     run.summary = {
         "in_flight_at_end": 0,
         "cpu_ratio": 0.2,
@@ -148,6 +152,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
         "title": practised.title,
         "hypothesis": practised.hypothesis,
         "runbook": practised.runbook,
+        "alerts": [dataclasses.asdict(expected) for expected in practised.alerts],
         "scenario": scenario.model_dump(mode="json"),
         "seed": 1,
         "versions": {"vllm": "0.32"},
@@ -198,6 +203,23 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
             yield {"t_s": t_s + 0.07, "kind": "steady_state", "phase": phase.name, "reached": True, "why": "all fine"}
         t_s += 0.1
     yield {"t_s": t_s + 1.0, "kind": "load_stopped"}
+
+
+def _alerts(events: list[Row], practised: Drill) -> Iterator[Row]:
+    """What Alertmanager delivers of such a run: all that must fire, and that it is over, well within its bounds."""
+    yield {"t_s": 0.4, "kind": "alert_rules", "scale": "drill", "rules": [rule.name for rule in RULES]}
+    for expected in (one for one in practised.alerts if one.fires):
+        begin, end = (
+            max(e["t_s"] for e in events if e["kind"] == kind and e["phase"] == expected.phase)
+            for kind in ("fault_injected", "fault_healed")
+        )
+        rule = BY_NAME[expected.alert]
+        fired = begin + 0.6 * (expected.shows_after_s + rule.fires_within_s("drill"))
+        cleared = end + 0.6 * (expected.gone_after_s + rule.clears_within_s("drill"))
+        alert = {"alert": expected.alert, "severity": rule.severity, "labels": dict(expected.labels)}
+        alert["started_s"] = fired - 0.1
+        yield {"t_s": fired + 0.5, "kind": "alert_fired", **alert, "received_s": fired, "ended_s": None}
+        yield {"t_s": cleared + 0.5, "kind": "alert_cleared", **alert, "received_s": cleared, "ended_s": cleared - 0.1}
 
 
 def _requests(story: Story, scenario: Scenario, spans: Spans) -> Iterator[list[Row]]:
@@ -338,6 +360,12 @@ def tokens(t_s: float, replica: str, ok: pd.DataFrame) -> Iterator[Sample]:
     own = float(int(t_s / 2))
     yield t_s, replica, "generation_tokens_total", "", done * TOKENS + own
     yield from own_tokens(t_s, replica, own)
+
+
+def _alerting(spans: Spans) -> Iterator[Sample]:
+    """Everybody on an alert's way is there, each second."""
+    for t_s in range(int(max(e for _, e in spans.values())) + 4):
+        yield from ((float(t_s), component, metric, "", 1.0) for component, metric in alerts.CHAIN)
 
 
 def own_tokens(t_s: float, replica: str, asked: float) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from stack.monitoring.rules import Scale, rule_file
+from stack.monitoring.rules import EVALUATION_S, GROUP_INTERVAL_S, GROUP_WAIT_S, SCRAPE_S, Scale, rule_file
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
 
@@ -14,9 +14,9 @@ def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, st
     """prometheus.yml and rules.yml."""
     config = {
         "global": {
-            "scrape_interval": "1s",  # a fault lasts half a minute: it must be seen
+            "scrape_interval": f"{SCRAPE_S}s",  # a fault lasts half a minute: it must be seen
             "scrape_timeout": "1s",
-            "evaluation_interval": "1s",
+            "evaluation_interval": f"{EVALUATION_S[scale]}s",
             "external_labels": {"instance_number": str(topology.instance)},
         },
         "rule_files": ["rules.yml"],
@@ -42,8 +42,8 @@ def alertmanager_files(topology: Topology) -> dict[str, str]:
         "route": {
             "receiver": "exporter",
             "group_by": ["alertname"],
-            "group_wait": "0s",
-            "group_interval": "1s",
+            "group_wait": f"{GROUP_WAIT_S}s",
+            "group_interval": f"{GROUP_INTERVAL_S}s",
             "repeat_interval": "1h",
         },
         "receivers": [{"name": "exporter", "webhook_configs": [webhook]}],

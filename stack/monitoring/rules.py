@@ -7,7 +7,7 @@ headers come before it), their queue, their KV cache, their tokens.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,12 @@ SCALES: tuple[Scale, ...] = ("production", "drill")
 
 #: What a day may cost: prompt and output tokens of all replicas. In the drill's scale the window's share of it.
 DAILY_TOKENS = 500_000_000
+#: How often Prometheus asks its targets and looks at the rules, and Alertmanager at its groups; in seconds.
+SCRAPE_S = 1
+EVALUATION_S: Mapping[Scale, int] = {"production": 15, "drill": 1}
+GROUP_WAIT_S, GROUP_INTERVAL_S = 0, 1
+#: From Prometheus over Alertmanager to the sink: two posts with their queues, on a machine that has a lot to do.
+DELIVERY_S = 2
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -55,6 +61,18 @@ class Rule:
     series: tuple[str, ...]
     before: Window = Window("1h", "60s")
 
+    def looks_back_s(self, scale: Scale) -> float:
+        """How old what it looks at may be: its window; nothing where it only looks at the newest sample."""
+        return float(self.window.seconds(scale)) if "$window" in self.expression else 0.0
+
+    def fires_within_s(self, scale: Scale) -> float:
+        """From the first bad sample to the sink, at most: a window full of it, the hold, and what handing on takes."""
+        return self.looks_back_s(scale) + self.hold.seconds(scale) + _handing_on_s(scale)
+
+    def clears_within_s(self, scale: Scale) -> float:
+        """From the last bad sample to the sink, at most: until it has left the window, and what handing on takes."""
+        return self.looks_back_s(scale) + _handing_on_s(scale)
+
     def data(self, scale: Scale, policy: GatewayPolicy) -> dict[str, Any]:
         """The rule as it stands in a rule file."""
         budget = DAILY_TOKENS * self.window.seconds(scale) // _SECONDS["d"]
@@ -73,6 +91,10 @@ class Rule:
             "labels": {"severity": self.severity, "scale": scale},
             "annotations": {"summary": self.summary, "series": ", ".join(self.series)},
         }
+
+
+def _handing_on_s(scale: Scale) -> float:
+    return float(SCRAPE_S + EVALUATION_S[scale] + max(GROUP_WAIT_S, GROUP_INTERVAL_S) + DELIVERY_S)
 
 
 def _quantile(quantile: float, histogram: str) -> str:
@@ -252,7 +274,10 @@ RULES = (
 )  # fmt: skip
 
 
+BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
+
+
 def rule_file(scale: Scale, policy: GatewayPolicy, missing: Set[str] = frozenset()) -> dict[str, Any]:
     """The rule file's content as data, without the rules called ``missing``: a defect."""
     rules = [rule.data(scale, policy) for rule in RULES if rule.name not in missing]
-    return {"groups": [{"name": f"drillyard-{scale}", "interval": "1s" if scale == "drill" else "15s", "rules": rules}]}
+    return {"groups": [{"name": f"drillyard-{scale}", "interval": f"{EVALUATION_S[scale]}s", "rules": rules}]}

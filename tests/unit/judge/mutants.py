@@ -409,6 +409,89 @@ def waits_twice(run: Run) -> None:
     run.requests.loc[run.in_phase(ONE), ["ttft_ms", "ttft_from_schedule_ms"]] += 3000.0
 
 
+# ── alerts ──
+
+
+def _alert(run: Run, name: str, at_s: float, severity: str = "page", **labels: str) -> None:
+    """One alert more, which clears after a second."""
+    alert = {"alert": name, "severity": severity, "labels": labels, "started_s": at_s}
+    run.events += [
+        {"t_s": at_s + 0.5, "kind": "alert_fired", **alert, "ended_s": None, "received_s": at_s + 0.1},
+        {"t_s": at_s + 1.5, "kind": "alert_cleared", **alert, "ended_s": at_s + 1, "received_s": at_s + 1.1},
+    ]
+
+
+def _shift(run: Run, kind: str, phase: str, name: str, seconds: float) -> None:
+    """What was told of that alert comes later."""
+    begin = run.span(phase)[0]
+    event = next(e for e in run.events if e["kind"] == kind and e["alert"] == name and e["started_s"] > begin)
+    event["received_s"] += seconds
+    event["t_s"] += seconds
+
+
+@mutant("no page before the first fault")
+def page_without_a_reason(run: Run) -> None:
+    """Somebody is woken while all is well."""
+    _alert(run, "TtftP95High", run.span("baseline")[0] + 12)
+
+
+@mutant("no page before the first fault")
+def page_that_stays(run: Run) -> None:
+    """A page fires in the warm-up and never clears."""
+    _alert(run, "E2eP95High", run.span("warm-up")[0] + 8)
+    run.drop_events("alert_cleared", alert="E2eP95High")
+
+
+@mutant("alerts fire in one-replica")
+def nobody_is_told(run: Run) -> None:
+    """No alert at all for the bad replica."""
+    run.drop_events("alert_fired", alert="ReplicaDown", labels={"server": "replica-2"})
+
+
+@mutant("alerts fire in one-replica")
+def told_late(run: Run) -> None:
+    """Alertmanager sends it nine seconds later."""
+    _shift(run, "alert_fired", ONE, "ReplicaDown", 9)
+
+
+@mutant("alerts fire in one-replica")
+def the_wrong_one_is_named(run: Run) -> None:
+    """The alert speaks of the replica that is well."""
+    for event in run.events:
+        if event.get("labels") == {"server": "replica-2"}:
+            event["labels"] = {"server": "replica-1"}
+
+
+@mutant("alerts fire in all-replicas")
+def one_rule_is_missing(run: Run) -> None:
+    """The outage is noticed by its causes only: no rule for what users see."""
+    run.drop_events("alert_fired", alert="FailuresHigh")
+
+
+@mutant("alerts silent in one-replica")
+def hidden_failures_wake_somebody(run: Run) -> None:
+    """Nobody saw a failure, and yet there is a page."""
+    _alert(run, "FailuresHigh", run.span(ONE)[0] + 15)
+
+
+@mutant("alerts silent in all-replicas")
+def the_gateways_are_blamed(run: Run) -> None:
+    """The gateways are well."""
+    _alert(run, "GatewayDown", run.span(ALL)[0] + 5, component="gateway-a")
+
+
+@mutant("alerts clear after one-replica")
+def cleared_late(run: Run) -> None:
+    """The replica is back, the alert stays for 17 s."""
+    _shift(run, "alert_cleared", ONE, "ReplicaDown", 13)
+
+
+@mutant("alerts clear after all-replicas")
+def never_cleared(run: Run) -> None:
+    """An alert that nobody can end."""
+    run.drop_events("alert_cleared", alert="FailuresHigh")
+
+
 # ── what only an external target is asked: the same defects, in a run whose phases are called as there ──
 
 _CALLED = {

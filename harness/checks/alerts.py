@@ -1,0 +1,203 @@
+"""Alerts fire when they must, stay silent when they must, and clear (docs/metrics.md).
+
+Bounds come from the rule's own time scale: its window and hold, and what scrape, evaluation, grouping and delivery
+take; a drill adds what the stack needs until the rule's series show the fault, or its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from harness import alerts
+from harness.alerts import Alert, FaultTime
+from harness.drill import Check, Expected
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from stack.monitoring.rules import BY_NAME, Scale
+
+NO_PAGE = "no page before the first fault"
+_NO_RULES = "nobody could ask Prometheus for its rules: no alert can be expected, and silence says nothing"
+
+
+def checks(expected: Sequence[Expected]) -> tuple[Check, ...]:
+    """What every drill is asked, and for each phase of ``expected`` what must fire, what must not, and that it ends."""
+    found = [Check(NO_PAGE, "Is the service's steady state free of pages?", _no_page, frozenset({"alerts"}))]
+    for phase in dict.fromkeys(e.phase for e in expected):
+        found += _of_phase(phase, tuple(e for e in expected if e.phase == phase))
+    return tuple(found)
+
+
+def _of_phase(phase: str, here: tuple[Expected, ...]) -> Iterator[Check]:
+    needs = frozenset({"alerts", f"fault:{phase}"})
+    must, must_not = [e for e in here if e.fires], [e for e in here if not e.fires]
+    if must:
+        question = f"Is the fault in {phase} noticed: {_names(must)}?"
+        yield Check(f"alerts fire in {phase}", question, lambda view: _fire(view, phase, must), needs)
+    if must_not:
+        question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
+        yield Check(f"alerts silent in {phase}", question, lambda view: _silent(view, phase, must_not), needs)
+    question = f"Do the alerts of {phase} clear after its heal?"
+    yield Check(f"alerts clear after {phase}", question, lambda view: _clear(view, phase, here), needs)
+
+
+# ── before anything is broken ──
+
+
+def _no_page(view: RunView) -> CheckResult:
+    objective, steady = "0 pages", [s for s in view.phases if s.kind != "warmup"]
+    if alerts.scale(view) is None or not steady:
+        why = _NO_RULES if steady else "no phase was started"
+        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
+    begin, ends = steady[0].start_s, [s.end_s for s in steady if s.end_s is not None]
+    faults = [s.fault_start_s for s in steady if s.fault_start_s is not None]
+    end = min(faults) if faults else max(ends, default=begin)
+    pages = [a for a in alerts.seen(view) if a.severity == "page" and a.started_s < end]
+    bad = [a for a in pages if not a.before and (a.started_s >= begin or a.is_on(end))]
+    numbers: dict[str, Any] = {
+        "measured": float(len(bad)),
+        "unit": "pages",
+        "margin": 0.0 - len(bad),
+        "samples": len(pages),
+    }
+    if bad:
+        told = "; ".join(f"{a} at {a.started_s:.1f} s" for a in bad)
+        return _result(NO_PAGE, Status.FAIL, f"unexpected page during steady state: {told}", objective, numbers)
+    old, gap = [a for a in pages if a.is_on(end)], alerts.unheard(view, begin, end)
+    if old:
+        why = f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is"
+        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
+    if gap:
+        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, gap, objective)
+    return _result(NO_PAGE, Status.PASS, f"none fired in the {end - begin:.0f} s before it", objective, numbers)
+
+
+# ── what must fire ──
+
+
+def _fire(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
+    name, scale, fault = f"alerts fire in {phase}", alerts.scale(view), alerts.fault_time(view, phase)
+    if scale is None or fault is None:
+        why = _NO_RULES if scale is None else f"nothing was injected in {phase}"
+        return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
+    found = [_one_fires(view, fault, one, scale, phase) for one in expected]
+    worst = min(found, key=_rank)
+    others = "; ".join(r.why for r in found if r is not worst and r.status is worst.status is not Status.PASS)
+    why = "; ".join(filter(None, (worst.why, others)))
+    details: dict[str, Any] = {r.name: r.measured for r in found} | {
+        "time_to_detect_s": alerts.time_to_detect_s(view, phase)
+    }
+    numbers: dict[str, Any] = {"measured": worst.measured, "unit": "s", "margin": worst.margin, "samples": len(found)}
+    return _result(name, worst.status, why, worst.objective, numbers, phase, details)
+
+
+def _one_fires(view: RunView, fault: FaultTime, one: Expected, scale: Scale, phase: str) -> CheckResult:
+    """``name`` is the alert's."""
+    rule, text = BY_NAME[one.alert], str(one)
+    bound = one.shows_after_s + rule.fires_within_s(scale)
+    objective = (
+        f"≤ {bound:.6g} s ({text}: {one.shows_after_s:g} until it shows, {rule.fires_within_s(scale):g} the rule)"
+    )
+    if any(a.is_for(one) and a.is_on(fault.ordered_s) for a in alerts.seen(view)):
+        why = f"{text} was already firing when the fault began: whether it notices it cannot be seen"
+        return CheckResult(text, Status.INCONCLUSIVE, why, objective)
+    fired = [a for a in alerts.of_fault(view, phase) if a.is_for(one)]
+    if fired:
+        seconds = max(0.0, fired[0].fired_s - fault.effective_s)
+        why = f"{text} reached the sink {seconds:.1f} s after the fault was in place"
+        status = Status.PASS if seconds <= bound else Status.FAIL
+        return CheckResult(text, status, why, objective, seconds, "s", bound - seconds)
+    due = fault.effective_s + bound
+    if gap := alerts.unheard(view, fault.ordered_s, min(due, fault.until_s)):
+        return CheckResult(text, Status.INCONCLUSIVE, gap, objective)
+    if min(fault.healing_s, fault.until_s) < due:
+        lasted = min(fault.healing_s, fault.until_s) - fault.effective_s
+        why = f"{text} did not fire, but the fault lasted {lasted:.1f} s only, and it may take {bound:g} s"
+        return CheckResult(text, Status.INCONCLUSIVE, why, objective)
+    missing = "" if one.alert in alerts.rules(view) else "; Prometheus has no rule of that name"
+    why = f"expected alert did not fire: {text}, due {bound:g} s after the fault in {phase}{missing}"
+    return CheckResult(text, Status.FAIL, why, objective)
+
+
+# ── what must not ──
+
+
+def _silent(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
+    name, objective = f"alerts silent in {phase}", f"0 of {_names(expected)}"
+    scale, fault = alerts.scale(view), alerts.fault_time(view, phase)
+    if scale is None or fault is None:
+        why = _NO_RULES if scale is None else f"nothing was injected in {phase}"
+        return CheckResult(name, Status.INCONCLUSIVE, why, objective, phase=phase)
+    slowest = max(BY_NAME[one.alert].fires_within_s(scale) for one in expected)
+    until = min(fault.until_s, fault.healed_s + slowest)
+    fired = [a for a in alerts.of_fault(view, phase) if a.started_s <= until and any(map(a.is_for, expected))]
+    numbers: dict[str, Any] = {
+        "measured": float(len(fired)),
+        "unit": "alerts",
+        "margin": 0.0 - len(fired),
+        "samples": len(expected),
+    }
+    if fired:
+        told = "; ".join(f"{a} at {a.started_s:.1f} s" for a in fired)
+        return _result(name, Status.FAIL, f"unexpected alert: {told}", objective, numbers, phase)
+    if gap := alerts.unheard(view, fault.ordered_s, until):
+        return CheckResult(name, Status.INCONCLUSIVE, gap, objective, phase=phase)
+    return _result(name, Status.PASS, f"none of {_names(expected)} fired", objective, numbers, phase)
+
+
+# ── and its end ──
+
+
+def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
+    name, scale, fault = f"alerts clear after {phase}", alerts.scale(view), alerts.fault_time(view, phase)
+    fired = alerts.of_fault(view, phase)
+    if scale is None or fault is None or fault.healed_s > fault.until_s or not fired:
+        why = _NO_RULES if scale is None else f"no alert fired in {phase}, or its fault was not healed"
+        return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
+    found = [_one_clears(view, fault, alert, expected, scale) for alert in fired]
+    worst = min(found, key=_rank)
+    details: dict[str, Any] = {
+        f"{alert} from {alert.started_s:.1f} s": r.measured for alert, r in zip(fired, found, strict=True)
+    }
+    numbers: dict[str, Any] = {"measured": worst.measured, "unit": "s", "margin": worst.margin, "samples": len(found)}
+    return _result(name, worst.status, worst.why, worst.objective, numbers, phase, details)
+
+
+def _one_clears(
+    view: RunView, fault: FaultTime, alert: Alert, expected: Sequence[Expected], scale: Scale
+) -> CheckResult:
+    rule, text = BY_NAME[alert.name], str(alert)
+    # An alert that the drill does not speak of may take as long as the slowest that it does.
+    gone = max((e.gone_after_s for e in expected if alert.is_for(e)), default=max(e.gone_after_s for e in expected))
+    bound = gone + rule.clears_within_s(scale)
+    objective = f"≤ {bound:.6g} s ({text}: {gone:g} until its cause is gone, {rule.clears_within_s(scale):g} the rule)"
+    if alert.cleared_s is not None and alert.cleared_s <= fault.until_s:
+        seconds = max(0.0, alert.cleared_s - fault.healed_s)
+        why = f"{text} cleared {seconds:.1f} s after the heal"
+        status = Status.PASS if seconds <= bound else Status.FAIL
+        return CheckResult(text, status, why, objective, seconds, "s", bound - seconds)
+    due = fault.healed_s + bound
+    if gap := alerts.unheard(view, fault.healed_s, min(due, fault.until_s)):
+        return CheckResult(text, Status.INCONCLUSIVE, gap, objective)
+    watched = fault.until_s - fault.healed_s
+    if fault.until_s < due:
+        why = f"{text} was still firing {watched:.1f} s after the heal, when that ended; it may take {bound:g} s"
+        return CheckResult(text, Status.INCONCLUSIVE, why, objective)
+    return CheckResult(text, Status.FAIL, f"{text} never cleared in the {watched:.1f} s after the heal", objective)
+
+
+def _rank(result: CheckResult) -> tuple[int, float]:
+    """FAIL first, then what is not known, then the smallest margin."""
+    order = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
+    return order.index(result.status), 0.0 if result.margin is None else result.margin
+
+
+def _names(expected: Iterable[Expected]) -> str:
+    return ", ".join(map(str, expected))
+
+
+def _result(
+    name: str, status: Status, why: str, objective: str, numbers: dict[str, Any], phase: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> CheckResult:  # fmt: skip
+    return CheckResult(name, status, why, objective, phase=phase, details=details or {}, **numbers)

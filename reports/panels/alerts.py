@@ -1,0 +1,71 @@
+"""What was told to whoever is on call: which alerts, when, how long after the fault, and whether they were meant to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from harness import alerts
+from harness.alerts import Alert
+from harness.drill import Expected
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports.panel import number, table
+
+ORDER, TITLE = 35, "Alerts"
+
+
+def html(view: RunView, verdict: Verdict) -> Markup:
+    """The time scale and the time to detect each fault; then one row per alert, and per alert that did not come."""
+    scale = alerts.scale(view)
+    if scale is None:
+        return Markup('<p class="nodata">Nobody could ask Prometheus for its rules: alerts were not measured.</p>')
+    said = Markup("<p>Time scale of the rules: <strong>{}</strong>. Times are those of delivery. Time to "
+                  "detect, from the fault's being in place to the first alert: {}.</p>")  # fmt: skip
+    detected = ", ".join(f"{phase} {_detected(view, phase)}" for phase in view.fault_phases) or "no fault"
+    head = ("alert", "severity", "during", "fired", "after the fault", "cleared", "after the heal", "expected")
+    return said.format(scale, detected) + table(head, [*_seen(view), *_missing(view)])
+
+
+def _detected(view: RunView, phase: str) -> str:
+    seconds = alerts.time_to_detect_s(view, phase)
+    return "not measured" if seconds is None else number(seconds, "s")
+
+
+def _seen(view: RunView) -> Iterator[tuple[object, ...]]:
+    for alert in alerts.seen(view):
+        phase = next((p for p in view.fault_phases if alert in alerts.of_fault(view, p)), None)
+        fault = alerts.fault_time(view, phase) if phase else None
+        cleared = alert.cleared_s
+        yield (
+            str(alert),
+            alert.severity,
+            "before the run" if alert.before else phase or _phase_at(view, alert.started_s),
+            f"{alert.fired_s:.1f} s",
+            "—" if fault is None else f"{alert.fired_s - fault.effective_s:.1f} s",
+            "still firing" if cleared is None else f"{cleared:.1f} s",
+            "—" if fault is None or cleared is None else f"{cleared - fault.healed_s:.1f} s",
+            "—" if alert.before else _expected(view, alert, phase),
+        )
+
+
+def _missing(view: RunView) -> Iterator[tuple[object, ...]]:
+    for one in _declared(view):
+        if one.fires and not any(alert.is_for(one) for alert in alerts.of_fault(view, one.phase)):
+            yield str(one), "", one.phase, "did not fire", "—", "—", "—", "expected"
+
+
+def _expected(view: RunView, alert: Alert, phase: str | None) -> str:
+    if phase is None:
+        return "UNEXPECTED" if alert.severity == "page" else "not declared"
+    fires = [one.fires for one in _declared(view) if one.phase == phase and alert.is_for(one)]
+    return "not declared" if not fires else "expected" if fires[0] else "UNEXPECTED"
+
+
+def _declared(view: RunView) -> list[Expected]:
+    return [Expected(**one) for one in view.plan.get("alerts", ())]
+
+
+def _phase_at(view: RunView, t_s: float) -> str:
+    return next((p.name for p in reversed(view.phases) if p.start_s <= t_s), "before the first phase")
