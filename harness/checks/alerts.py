@@ -150,10 +150,12 @@ def _silent(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckRes
 
 def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
     name, scale, fault = f"alerts clear after {phase}", alerts.scale(view), alerts.fault_time(view, phase)
-    fired = alerts.of_fault(view, phase)
-    if scale is None or fault is None or fault.healed_s > fault.until_s or not fired:
-        why = _NO_RULES if scale is None else f"no alert fired in {phase}, or its fault was not healed"
+    if scale is None or fault is None or fault.healed_s > fault.until_s:
+        why = _NO_RULES if scale is None else f"nothing was injected and healed in {phase}"
         return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
+    fired = [a for a in alerts.of_fault(view, phase) if _is_faults(a, fault, expected, scale)]
+    if not fired:
+        return CheckResult(name, Status.INCONCLUSIVE, f"no alert fired in {phase}, so none could clear", phase=phase)
     found = [_one_clears(view, fault, alert, expected, scale) for alert in fired]
     worst = min(found, key=_rank)
     details: dict[str, Any] = {
@@ -163,12 +165,22 @@ def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResu
     return _result(name, worst.status, worst.why, worst.objective, numbers, phase, details)
 
 
+def _is_faults(alert: Alert, fault: FaultTime, expected: Sequence[Expected], scale: Scale) -> bool:
+    """Whether it has to clear: a page, or declared, that began while the fault could still be its cause."""
+    until = fault.healed_s + _gone_after_s(alert, expected) + BY_NAME[alert.name].fires_within_s(scale)
+    return alert.started_s <= until and (alert.severity == "page" or any(map(alert.is_for, expected)))
+
+
+def _gone_after_s(alert: Alert, expected: Sequence[Expected]) -> float:
+    """An alert that the drill does not speak of may take as long as the slowest that it does."""
+    return max((e.gone_after_s for e in expected if alert.is_for(e)), default=max(e.gone_after_s for e in expected))
+
+
 def _one_clears(
     view: RunView, fault: FaultTime, alert: Alert, expected: Sequence[Expected], scale: Scale
 ) -> CheckResult:
     rule, text = BY_NAME[alert.name], str(alert)
-    # An alert that the drill does not speak of may take as long as the slowest that it does.
-    gone = max((e.gone_after_s for e in expected if alert.is_for(e)), default=max(e.gone_after_s for e in expected))
+    gone = _gone_after_s(alert, expected)
     bound = gone + rule.clears_within_s(scale)
     objective = f"≤ {bound:.6g} s ({text}: {gone:g} until its cause is gone, {rule.clears_within_s(scale):g} the rule)"
     if alert.cleared_s is not None and alert.cleared_s <= fault.until_s:

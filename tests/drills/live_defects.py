@@ -85,6 +85,14 @@ LIVE = (
         ),
     ),
     LiveDefect(
+        "nobody is told",
+        ("alert_rule_missing",),
+        DEFECTS,
+        ONE,
+        ("alerts fire in one-replica",),
+        ("phases.one-replica.duration=13s",),  # it is due after 11 s
+    ),
+    LiveDefect(
         "slow engines",
         ("sim.slow_factor=15",),
         SHIPPED,

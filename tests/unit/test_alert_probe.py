@@ -1,0 +1,147 @@
+"""What Alertmanager delivers becomes events of the run, once each, and never those of a run before."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from harness.probes.alerts import AlertProbe
+from harness.probes.base import Row
+from stack.monitoring.rules import RULES
+from stack.topology import Topology
+
+ZERO_S = 1_800_000_000.0
+ALL_THERE = {("prometheus", 1.0), ("alertmanager", 1.0), ("exporter", 1.0)}
+
+
+def at(seconds: float) -> str:
+    """That many seconds after the run's zero, as Alertmanager writes it: nanoseconds, and a Z."""
+    return f"{dt.datetime.fromtimestamp(ZERO_S + seconds, dt.UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+def told(status: str, name: str, started: float, received: float, ended: float = 0.0, **labels: str) -> dict[str, Any]:
+    """One alert as the sink keeps it."""
+    every = {"alertname": name, "severity": "page", "scale": "drill", "instance_number": "17", **labels}
+    ends = at(ended) if status == "resolved" else "0001-01-01T00:00:00Z"
+    return {"status": status, "labels": every, "annotations": {}, "startsAt": at(started), "endsAt": ends,
+            "received_s": ZERO_S + received}  # fmt: skip
+
+
+class Chain:
+    """Prometheus, Alertmanager and the sink, as far as the probe asks them."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+        self.dead: set[str] = set()
+        self.age_s, self.health = 0.2, "ok"
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        topology = Topology(instance=17)
+        self._names = {topology.component(n).address: n for n in ("prometheus", "alertmanager", "exporter")}
+        self.probe = AlertProbe(topology, ZERO_S, lambda kind, **data: self.events.append((kind, data)))
+        self.probe._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        name = self._names[request.url.host]
+        if name in self.dead:
+            raise httpx.ConnectError("refused")
+        if name == "prometheus":
+            return httpx.Response(200, json=self._rules())
+        since = float(request.url.params.get("since", "0"))
+        return httpx.Response(200, json={"alerts": [alert for alert in self.kept if alert["received_s"] > since]})
+
+    def _rules(self) -> dict[str, Any]:
+        last = dt.datetime.fromtimestamp(time.time() - self.age_s, dt.UTC).isoformat()
+        rules = [{"name": rule.name, "health": self.health, "labels": {"scale": "drill"}} for rule in RULES]
+        return {"data": {"groups": [{"lastEvaluation": last, "rules": rules}]}}
+
+    def sample(self) -> set[tuple[str, float]]:
+        """One look: who was there."""
+        rows: list[Row] = list(asyncio.run(self.probe.sample()))
+        return {(row.component, row.value) for row in rows}
+
+    def heard(self) -> list[tuple[str, str, float]]:
+        """Events about alerts: kind, alert, and when it was delivered."""
+        return [(kind, data["alert"], data["received_s"]) for kind, data in self.events if kind != "alert_rules"]
+
+
+def test_delivered_alerts_become_events_once() -> None:
+    """Alertmanager repeats an alert whenever its group changes; the run has it once, in seconds since its zero."""
+    chain = Chain()
+    chain.kept = [told("firing", "ReplicaDown", 19.5, 20.0, server="replica-2")]
+    assert chain.sample() == ALL_THERE
+    chain.kept += [told("firing", "ReplicaDown", 19.5, 21.0, server="replica-2")]
+    chain.kept += [told("resolved", "ReplicaDown", 19.5, 30.5, 30.25, server="replica-2")]
+    chain.sample()
+    assert chain.heard() == [("alert_fired", "ReplicaDown", 20.0), ("alert_cleared", "ReplicaDown", 30.5)]
+    cleared = chain.events[-1][1]
+    assert (cleared["started_s"], cleared["ended_s"], cleared["labels"]) == (19.5, 30.25, {"server": "replica-2"})
+    assert chain.events[0][1] == {"scale": "drill", "rules": [rule.name for rule in RULES]}
+
+
+def test_an_alert_that_fires_again_is_another_one() -> None:
+    """Two outages are two alerts, though their labels are the same."""
+    chain = Chain()
+    chain.kept = [told("firing", "GatewayDown", 1, 2), told("resolved", "GatewayDown", 1, 5, 4)]
+    chain.kept += [told("firing", "GatewayDown", 8, 9)]
+    chain.sample()
+    assert [kind for kind, _, _ in chain.heard()] == ["alert_fired", "alert_cleared", "alert_fired"]
+
+
+def test_alerts_of_earlier_runs_do_not_leak_in() -> None:
+    """On a warm stack the sink still has what other runs caused: only what fires still is noted, as from before."""
+    chain = Chain()
+    chain.kept = [
+        told("firing", "FailuresHigh", -90, -89),
+        told("resolved", "FailuresHigh", -90, -50, -51),
+        told("firing", "FailuresHighSlow", -80, -79),
+    ]
+    chain.sample()
+    assert chain.heard() == [("alert_before", "FailuresHighSlow", -79.0)]
+    chain.kept += [told("resolved", "FailuresHighSlow", -80, 3.0, 2.0)]
+    chain.sample()
+    assert chain.heard()[1:] == [("alert_cleared", "FailuresHighSlow", 3.0)]
+
+
+@pytest.mark.parametrize("dead", ["prometheus", "alertmanager", "exporter"])
+def test_who_does_not_answer_is_seen(dead: str) -> None:
+    """Silence is no alert only while everybody on the way is there; what came meanwhile is read afterwards."""
+    chain = Chain()
+    chain.dead = {dead}
+    chain.kept = [told("firing", "ReplicaDown", 1, 2)]
+    assert (dead, 0.0) in chain.sample()
+    chain.dead = set()
+    assert chain.sample() == ALL_THERE
+    assert chain.heard() == [("alert_fired", "ReplicaDown", 2.0)]
+
+
+@pytest.mark.parametrize(("age_s", "health"), [(9.0, "ok"), (0.2, "err")])
+def test_rules_that_are_not_looked_at_are_seen(age_s: float, health: str) -> None:
+    """A Prometheus that answers and evaluates nothing, or cannot evaluate a rule, does not watch."""
+    chain = Chain()
+    chain.age_s, chain.health = age_s, health
+    assert ("prometheus", 0.0) in chain.sample()
+
+
+def test_cleared_waits_for_the_last_alert() -> None:
+    """A recovery that lasts until the alerts have cleared goes on while one of two fires."""
+
+    async def waiting() -> list[bool]:
+        chain, found = Chain(), []
+        chain.kept = [told("firing", "ReplicaDown", 1, 2, server=f"replica-{n}") for n in (1, 2)]
+        for n in (1, 2):
+            await chain.probe.sample()
+            cleared = asyncio.create_task(chain.probe.cleared())
+            await asyncio.sleep(0)
+            found.append(cleared.done())
+            cleared.cancel()
+            chain.kept.append(told("resolved", "ReplicaDown", 1, 5 + n, 4, server=f"replica-{n}"))
+        await chain.probe.sample()
+        await asyncio.wait_for(chain.probe.cleared(), 1)
+        return found
+
+    assert asyncio.run(waiting()) == [False, False]
