@@ -193,3 +193,29 @@ def test_a_phase_is_held_until_its_faults_have_settled(looks: int, unsettled: li
     lasted_s, heard = asyncio.run(drill())
     assert heard == [("phase_settled", unsettled)]
     assert lasted_s < 0.9 if not unsettled else lasted_s >= 1.0
+
+
+@pytest.mark.parametrize("clears", [True, False])
+def test_a_recovery_is_held_until_the_alerts_have_cleared(clears: bool) -> None:
+    """It ends soon after the last alert, at at_most when one goes on; where there are none, after its duration."""
+    phase = Phase.model_validate(
+        {"name": "recovery", "kind": "recovery", "duration": "50ms", "until": "alerts_cleared", "at_most": "1s"}
+    )
+
+    async def drill(alerts: object) -> list[object]:
+        conductor, heard = _waiting(), list[object]()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        conductor.run.log.now_s = lambda: loop.time() - began  # type: ignore[method-assign]
+        conductor.run.log.add = lambda kind, **data: heard.append((kind, data["unsettled"]))  # type: ignore[assignment, misc]
+        conductor._require_watchdog = lambda: None  # type: ignore[method-assign]
+        conductor.alerts = alerts  # type: ignore[assignment]
+        await conductor._last(phase, [], 0.0)
+        return heard
+
+    async def cleared() -> None:
+        await asyncio.sleep(0.2 if clears else 60)
+
+    assert asyncio.run(drill(None)) == []
+    heard = asyncio.run(drill(SimpleNamespace(cleared=cleared)))
+    assert heard == [("phase_settled", [] if clears else ["alerts"])]
