@@ -214,7 +214,10 @@ def test_a_recovery_is_held_until_the_alerts_have_cleared(clears: bool) -> None:
         return heard
 
     async def cleared() -> None:
-        await asyncio.sleep(0.2 if clears else 60)
+        last_one = asyncio.Event()
+        if clears:
+            asyncio.get_running_loop().call_later(0.2, last_one.set)
+        await last_one.wait()
 
     assert asyncio.run(drill(None)) == []
     heard = asyncio.run(drill(SimpleNamespace(cleared=cleared)))
