@@ -13,7 +13,7 @@ from harness.checks import (
     steady_state,
     users_move,
 )
-from harness.drill import Check, Drill
+from harness.drill import Check, Drill, Expected
 
 _ACTIVE = "gateway-a"  # DNS prefers it while it is ready
 _DEAD, _HUNG, _SPLIT, _NO_DNS = "dead", "hung", "split", "dns-dead"
@@ -48,6 +48,10 @@ Look at the first red line and work downwards: the upper ones cause the lower on
 - **client retries bounded**: retries multiply. Cap them, add jitter, honour `Retry-After`.
 - **replica counters and client records agree**: a replica made tokens that nobody asked for: a gateway that woke up
   asks for what its clients have long given up.
+- **alerts fire in …**: nobody was told. Is Prometheus' rule there, is the gateway among its targets, does Alertmanager
+  reach its receiver? **alerts silent in …**: the wrong part is blamed; the check names what fired. **alerts clear
+  after …**: it is still bad, or the rule looks back for too long.
+- **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
 - **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
 - **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
 """
@@ -95,6 +99,22 @@ DRILL = Drill(
         steady_state.check("recovery-dns"),
         only_ready_gateways.check(DNS_WITHIN),
         retries_bounded.check(),
+    ),
+    alerts=(
+        # A dead gateway refuses the next scrape, a hung one lets it wait for a second; neither is a replica's matter.
+        Expected(_DEAD, "GatewayDown", {"component": _ACTIVE}, gone_after_s=5),
+        Expected(_DEAD, "GatewayDown", {"component": "gateway-b"}, fires=False, gone_after_s=5),
+        Expected(_DEAD, "ReplicaDown", fires=False, gone_after_s=5),
+        Expected(_HUNG, "GatewayDown", {"component": _ACTIVE}, shows_after_s=1, gone_after_s=2),
+        Expected(_HUNG, "GatewayDown", {"component": "gateway-b"}, fires=False, gone_after_s=2),
+        # It is the gateway's own checks that tell of its links: 2 × (1 + 1) s, and ten seconds to put them back.
+        Expected(_SPLIT, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
+        Expected(_SPLIT, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
+        Expected(_SPLIT, "GatewayDown", fires=False, gone_after_s=10),
+        # Nobody is told that DNS is silent: there is no rule for it. Nobody else may be blamed.
+        Expected(_NO_DNS, "GatewayDown", fires=False),
+        Expected(_NO_DNS, "ReplicaDown", fires=False),
+        Expected(_NO_DNS, "FailuresHigh", fires=False),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

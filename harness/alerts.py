@@ -14,7 +14,8 @@ from stack.monitoring.rules import BY_NAME, SCALES, Scale
 
 #: Who has to be there for an alert to reach the sink, and the samples that say so (harness/probes/alerts.py).
 CHAIN = (("prometheus", "rules_evaluated"), ("alertmanager", "up"), ("exporter", "alerts_readable"))
-_GAP_MAX_S = 3.0
+#: What is delivered is not lost when nobody reads it for a while: a gap is one only when it is longer than this.
+_GAP_MAX_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ def rules(view: RunView) -> frozenset[str]:
     return frozenset(str(name) for event in view.events("alert_rules") for name in event.data.get("rules", ()))
 
 
+def load_start_s(view: RunView) -> float:
+    """When the run's load began; 0 when it never did."""
+    return min((event.t_s for event in view.events("load_started")), default=0.0)
+
+
 def seen(view: RunView) -> tuple[Alert, ...]:
     """All alerts by the time at which they were told."""
-    load = min((event.t_s for event in view.events("load_started")), default=0.0)
+    load = load_start_s(view)
     found: dict[tuple[str, float], Alert] = {}
     for event in view.events():
         if event.kind in ("alert_before", "alert_fired"):

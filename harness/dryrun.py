@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from harness import expressions, guard, judge
+from harness import alert_times, expressions, guard, judge
 from harness.drill import Drill
 from harness.errors import FaultError
 from harness.faults import base as faults
 from harness.scenario import FaultSpec, Phase, Scenario
+from stack.monitoring.rules import STACK_SCALE
 from stack.topology import DNS_POLICY, POLICIES, Topology
 
 
@@ -125,7 +126,10 @@ def _policy(name: str, topology: Topology) -> str:
 
 def _checks(drill: Drill, scenario: Scenario, topology: Topology) -> Iterator[str]:
     if topology.target is None:
-        yield from (f"  {check.name}: {check.question}" for check in judge.checks(drill))
+        asked = judge.checks(drill, phases=scenario.phases)
+        yield from (f"  {check.name}: {check.question}" for check in asked)
+        short = alert_times.too_short(drill.alerts, scenario.phases, STACK_SCALE)
+        yield from (f"  will not be asked, {sentence}" for sentence in short)
         return
     phases = frozenset(phase.name for phase in scenario.phases)
     for check in judge.checks(drill, external=True):

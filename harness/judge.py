@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from harness.checks import alerts, conservation, counters_agree, no_silent_trunc
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
 from harness.record import RunFolder, schema_problem
-from harness.scenario import SLO
+from harness.scenario import SLO, Phase
 from harness.validity import EVERYTHING, Finding
 from harness.verdict import CheckResult, Status, Verdict, worst
 from harness.view import RunView
@@ -40,16 +41,21 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
     findings = validity.findings(view)
-    asked = (*checks(drill, external=view.target is not None), *_slo_checks(view))
+    known = checks(drill, view.target is not None, view.scenario.phases)
+    # A run from before alerts were recorded has nothing to say about them.
+    asked = (*(c for c in known if "alerts" not in c.needs or "alerts" in view.plan), *_slo_checks(view))
     results = [_judged(check, view, findings) for check in asked]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     return Verdict(status, _reason(status, findings, results), tuple(f.result for f in findings), tuple(results))
 
 
-def checks(drill: Drill, external: bool = False) -> tuple[Check, ...]:
-    """What every run is asked, and what this drill asks; of an external target something more."""
+def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -> tuple[Check, ...]:
+    """What every run is asked, and what this drill asks; of an external target something more.
+
+    With the ``phases`` of a scenario: without the alerts that they are too short for.
+    """
     own = (*drill.checks, *(drill.external if external else ()))
-    return (*INVARIANTS, *own, *alerts.checks(drill.alerts))
+    return (*INVARIANTS, *own, *alerts.checks(drill.alerts, phases))
 
 
 def write(folder: RunFolder, verdict: Verdict) -> None:

@@ -21,12 +21,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import alerts, drill, loading, phases
+from harness import alert_times, alerts, drill, loading, phases
 from harness.drill import Drill
 from harness.faults.base import fault_class, matching
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Retries, Scenario
-from stack.monitoring.rules import BY_NAME, RULES
+from stack.monitoring.rules import BY_NAME, RULES, STACK_SCALE
 from stack.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,7 +121,6 @@ def scenario(name: str = "timeout-spike") -> Scenario:
 def _healthy(story: Story) -> Run:
     practised = scenario(drill.load(story.drill).scenario)
     events = list(_events(practised))
-    events = sorted([*events, *_alerts(events, drill.load(story.drill))], key=lambda event: event["t_s"])
     kinds = {p.name: p.kind for p in practised.phases}
     run = Run(_plan(story.drill, practised), events, pd.DataFrame(), pd.DataFrame(), {})
     spans = {p: run.span(p) for p in kinds}
@@ -129,8 +128,7 @@ def _healthy(story: Story) -> Run:
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in events]
     run.requests = phases.assign(frame, phases.spans(stamped, kinds))
-    samples = itertools.chain(story.metrics(spans, run.requests), _alerting(spans))
-    run.metrics = pd.DataFrame(samples, columns=METRIC_COLUMNS.names)
+    run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
     run.summary = {
         "in_flight_at_end": 0,
         "cpu_ratio": 0.2,
@@ -140,7 +138,51 @@ def _healthy(story: Story) -> Run:
         "workers": 1,
     }
     run.recount()
+    add_alerts(run, drill.load(story.drill))
     return run
+
+
+@functools.cache
+def _only_alerts(name: str) -> Run:
+    practised = scenario(drill.load(name).scenario)
+    requests, metrics = (pd.DataFrame(columns=columns.names) for columns in (REQUEST_COLUMNS, METRIC_COLUMNS))
+    run = Run(_plan(name, practised), list(_events(practised)), requests, metrics, {})
+    add_alerts(run, drill.load(name))
+    return run
+
+
+def only_alerts(name: str) -> Run:
+    """A fresh copy of a run of that drill of which nothing is known but its faults and its alerts."""
+    return copy.deepcopy(_only_alerts(name))
+
+
+def add_alerts(run: Run, practised: Drill) -> None:
+    """What Alertmanager delivers when all is well: all that must fire, and that it is over, well within its bounds."""
+    told = [{"t_s": 0.4, "kind": "alert_rules", "scale": STACK_SCALE, "rules": [rule.name for rule in RULES]}]
+    for expected in (one for one in practised.alerts if one.fires):
+        begin, end = (
+            max(e["t_s"] for e in run.events if e["kind"] == kind and e["phase"] == expected.phase)
+            for kind in ("fault_injected", "fault_healed")
+        )
+        fired = begin + 0.6 * alert_times.fires_within_s(expected, STACK_SCALE)
+        cleared = end + 0.6 * alert_times.clears_within_s(expected.alert, expected.gone_after_s, STACK_SCALE)
+        severity = BY_NAME[expected.alert].severity
+        told += alert_told(expected.alert, fired, cleared, severity, **expected.labels)
+    run.events = sorted([*run.events, *told], key=lambda event: event["t_s"])
+    times = range(int(run.events[-1]["t_s"]) + 2)
+    heard = pd.DataFrame(
+        [(float(t_s), *of, "", 1.0) for t_s in times for of in alerts.CHAIN], columns=METRIC_COLUMNS.names
+    )
+    run.metrics = pd.concat([run.metrics, heard], ignore_index=True)
+
+
+def alert_told(name: str, fired_s: float, cleared_s: float, severity: str = "page", **labels: str) -> list[Row]:
+    """The two events of one alert."""
+    alert = {"alert": name, "severity": severity, "labels": labels, "started_s": fired_s - 0.1}
+    return [
+        {"t_s": fired_s + 0.5, "kind": "alert_fired", **alert, "received_s": fired_s, "ended_s": None},
+        {"t_s": cleared_s + 0.5, "kind": "alert_cleared", **alert, "received_s": cleared_s, "ended_s": cleared_s - 0.1},
+    ]
 
 
 def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
@@ -203,23 +245,6 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
             yield {"t_s": t_s + 0.07, "kind": "steady_state", "phase": phase.name, "reached": True, "why": "all fine"}
         t_s += 0.1
     yield {"t_s": t_s + 1.0, "kind": "load_stopped"}
-
-
-def _alerts(events: list[Row], practised: Drill) -> Iterator[Row]:
-    """What Alertmanager delivers of such a run: all that must fire, and that it is over, well within its bounds."""
-    yield {"t_s": 0.4, "kind": "alert_rules", "scale": "drill", "rules": [rule.name for rule in RULES]}
-    for expected in (one for one in practised.alerts if one.fires):
-        begin, end = (
-            max(e["t_s"] for e in events if e["kind"] == kind and e["phase"] == expected.phase)
-            for kind in ("fault_injected", "fault_healed")
-        )
-        rule = BY_NAME[expected.alert]
-        fired = begin + 0.6 * (expected.shows_after_s + rule.fires_within_s("drill"))
-        cleared = end + 0.6 * (expected.gone_after_s + rule.clears_within_s("drill"))
-        alert = {"alert": expected.alert, "severity": rule.severity, "labels": dict(expected.labels)}
-        alert["started_s"] = fired - 0.1
-        yield {"t_s": fired + 0.5, "kind": "alert_fired", **alert, "received_s": fired, "ended_s": None}
-        yield {"t_s": cleared + 0.5, "kind": "alert_cleared", **alert, "received_s": cleared, "ended_s": cleared - 0.1}
 
 
 def _requests(story: Story, scenario: Scenario, spans: Spans) -> Iterator[list[Row]]:
@@ -360,12 +385,6 @@ def tokens(t_s: float, replica: str, ok: pd.DataFrame) -> Iterator[Sample]:
     own = float(int(t_s / 2))
     yield t_s, replica, "generation_tokens_total", "", done * TOKENS + own
     yield from own_tokens(t_s, replica, own)
-
-
-def _alerting(spans: Spans) -> Iterator[Sample]:
-    """Everybody on an alert's way is there, each second."""
-    for t_s in range(int(max(e for _, e in spans.values())) + 4):
-        yield from ((float(t_s), component, metric, "", 1.0) for component, metric in alerts.CHAIN)
 
 
 def own_tokens(t_s: float, replica: str, asked: float) -> Iterator[Sample]:

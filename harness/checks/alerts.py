@@ -1,7 +1,8 @@
 """Alerts fire when they must, stay silent when they must, and clear (docs/metrics.md).
 
 Bounds come from the rule's own time scale: its window and hold, and what scrape, evaluation, grouping and delivery
-take; a drill adds what the stack needs until the rule's series show the fault, or its end.
+take; a drill adds what the stack needs until the rule's series show the fault, or its end. What a scenario leaves no
+time for is not asked (harness/alert_times.py).
 """
 
 from __future__ import annotations
@@ -9,44 +10,53 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harness import alerts
+from harness import alert_times, alerts
 from harness.alerts import Alert, FaultTime
 from harness.drill import Check, Expected
+from harness.scenario import Phase
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
-from stack.monitoring.rules import BY_NAME, Scale
+from stack.monitoring.rules import BY_NAME, STACK_SCALE, Scale
 
 NO_PAGE = "no page before the first fault"
 _NO_RULES = "nobody could ask Prometheus for its rules: no alert can be expected, and silence says nothing"
 
 
-def checks(expected: Sequence[Expected]) -> tuple[Check, ...]:
-    """What every drill is asked, and for each phase of ``expected`` what must fire, what must not, and that it ends."""
+def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[Check, ...]:
+    """What every drill is asked, and for each phase of ``expected`` what must fire, what must not, and that it ends.
+
+    With the ``phases`` of a scenario, only what they are long enough for.
+    """
     found = [Check(NO_PAGE, "Is the service's steady state free of pages?", _no_page, frozenset({"alerts"}))]
     for phase in dict.fromkeys(e.phase for e in expected):
-        found += _of_phase(phase, tuple(e for e in expected if e.phase == phase))
+        here = [e for e in expected if e.phase == phase]
+        must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
+        clear = [e for e in must if alert_times.can_clear(e.alert, e.gone_after_s, phase, phases, STACK_SCALE)]
+        found += _of_phase(phase, must, [e for e in here if not e.fires], clear)
     return tuple(found)
 
 
-def _of_phase(phase: str, here: tuple[Expected, ...]) -> Iterator[Check]:
+def _of_phase(
+    phase: str, must: Sequence[Expected], must_not: Sequence[Expected], clear: Sequence[Expected]
+) -> Iterator[Check]:
     needs = frozenset({"alerts", f"fault:{phase}"})
-    must, must_not = [e for e in here if e.fires], [e for e in here if not e.fires]
     if must:
         question = f"Is the fault in {phase} noticed: {_names(must)}?"
         yield Check(f"alerts fire in {phase}", question, lambda view: _fire(view, phase, must), needs)
     if must_not:
         question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
         yield Check(f"alerts silent in {phase}", question, lambda view: _silent(view, phase, must_not), needs)
-    question = f"Do the alerts of {phase} clear after its heal?"
-    yield Check(f"alerts clear after {phase}", question, lambda view: _clear(view, phase, here), needs)
+    if clear:
+        question = f"Do the alerts of {phase} clear after its heal?"
+        yield Check(f"alerts clear after {phase}", question, lambda view: _clear(view, phase, clear), needs)
 
 
 # ── before anything is broken ──
 
 
 def _no_page(view: RunView) -> CheckResult:
-    objective, steady = "0 pages", [s for s in view.phases if s.kind != "warmup"]
-    if alerts.scale(view) is None or not steady:
+    objective, scale, steady = "0 pages", alerts.scale(view), [s for s in view.phases if s.kind != "warmup"]
+    if scale is None or not steady:
         why = _NO_RULES if steady else "no phase was started"
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
     begin, ends = steady[0].start_s, [s.end_s for s in steady if s.end_s is not None]
@@ -63,13 +73,17 @@ def _no_page(view: RunView) -> CheckResult:
     if bad:
         told = "; ".join(f"{a} at {a.started_s:.1f} s" for a in bad)
         return _result(NO_PAGE, Status.FAIL, f"unexpected page during steady state: {told}", objective, numbers)
-    old, gap = [a for a in pages if a.is_on(end)], alerts.unheard(view, begin, end)
-    if old:
+    if old := [a for a in pages if a.is_on(end) and not _looks_back(a, end, view, scale)]:
         why = f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is"
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
-    if gap:
+    if gap := alerts.unheard(view, begin, end):
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, gap, objective)
     return _result(NO_PAGE, Status.PASS, f"none fired in the {end - begin:.0f} s before it", objective, numbers)
+
+
+def _looks_back(alert: Alert, t_s: float, view: RunView, scale: Scale) -> bool:
+    """Whether what was before the run's load can still keep it firing at that moment."""
+    return t_s < alerts.load_start_s(view) + BY_NAME[alert.name].clears_within_s(scale)
 
 
 # ── what must fire ──
@@ -93,22 +107,21 @@ def _fire(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResul
 
 def _one_fires(view: RunView, fault: FaultTime, one: Expected, scale: Scale, phase: str) -> CheckResult:
     """``name`` is the alert's."""
-    rule, text = BY_NAME[one.alert], str(one)
-    bound = one.shows_after_s + rule.fires_within_s(scale)
+    text, bound = str(one), alert_times.fires_within_s(one, scale)
     objective = (
-        f"≤ {bound:.6g} s ({text}: {one.shows_after_s:g} until it shows, {rule.fires_within_s(scale):g} the rule)"
+        f"≤ {bound:.6g} s ({text}: {one.shows_after_s:g} until it shows, {bound - one.shows_after_s:g} the rule)"
     )
     if any(a.is_for(one) and a.is_on(fault.ordered_s) for a in alerts.seen(view)):
         why = f"{text} was already firing when the fault began: whether it notices it cannot be seen"
         return CheckResult(text, Status.INCONCLUSIVE, why, objective)
-    fired = [a for a in alerts.of_fault(view, phase) if a.is_for(one)]
-    if fired:
+    fired, due = [a for a in alerts.of_fault(view, phase) if a.is_for(one)], fault.effective_s + bound
+    gap = alerts.unheard(view, fault.ordered_s, min(due, fault.until_s))
+    if fired and (fired[0].fired_s <= due or not gap):
         seconds = max(0.0, fired[0].fired_s - fault.effective_s)
         why = f"{text} reached the sink {seconds:.1f} s after the fault was in place"
         status = Status.PASS if seconds <= bound else Status.FAIL
         return CheckResult(text, status, why, objective, seconds, "s", bound - seconds)
-    due = fault.effective_s + bound
-    if gap := alerts.unheard(view, fault.ordered_s, min(due, fault.until_s)):
+    if gap:
         return CheckResult(text, Status.INCONCLUSIVE, gap, objective)
     if min(fault.healing_s, fault.until_s) < due:
         lasted = min(fault.healing_s, fault.until_s) - fault.effective_s
@@ -154,15 +167,23 @@ def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResu
         why = _NO_RULES if scale is None else f"nothing was injected and healed in {phase}"
         return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
     fired = [a for a in alerts.of_fault(view, phase) if _is_faults(a, fault, expected, scale)]
-    if not fired:
+    timely = [a for a in fired if _has_time(a, phase, expected, view, scale)]
+    if not timely:
         return CheckResult(name, Status.INCONCLUSIVE, f"no alert fired in {phase}, so none could clear", phase=phase)
-    found = [_one_clears(view, fault, alert, expected, scale) for alert in fired]
+    found = [_one_clears(view, fault, alert, expected, scale) for alert in timely]
     worst = min(found, key=_rank)
+    late = ", ".join(str(a) for a in fired if a not in timely)
+    why = worst.why + (f" (not asked, as what follows is too short to see it: {late})" if late else "")
     details: dict[str, Any] = {
-        f"{alert} from {alert.started_s:.1f} s": r.measured for alert, r in zip(fired, found, strict=True)
+        f"{alert} from {alert.started_s:.1f} s": r.measured for alert, r in zip(timely, found, strict=True)
     }
     numbers: dict[str, Any] = {"measured": worst.measured, "unit": "s", "margin": worst.margin, "samples": len(found)}
-    return _result(name, worst.status, worst.why, worst.objective, numbers, phase, details)
+    return _result(name, worst.status, why, worst.objective, numbers, phase, details)
+
+
+def _has_time(alert: Alert, phase: str, expected: Sequence[Expected], view: RunView, scale: Scale) -> bool:
+    gone = _gone_after_s(alert, expected)
+    return alert_times.can_clear(alert.name, gone, phase, view.scenario.phases, scale)
 
 
 def _is_faults(alert: Alert, fault: FaultTime, expected: Sequence[Expected], scale: Scale) -> bool:
@@ -179,10 +200,9 @@ def _gone_after_s(alert: Alert, expected: Sequence[Expected]) -> float:
 def _one_clears(
     view: RunView, fault: FaultTime, alert: Alert, expected: Sequence[Expected], scale: Scale
 ) -> CheckResult:
-    rule, text = BY_NAME[alert.name], str(alert)
-    gone = _gone_after_s(alert, expected)
-    bound = gone + rule.clears_within_s(scale)
-    objective = f"≤ {bound:.6g} s ({text}: {gone:g} until its cause is gone, {rule.clears_within_s(scale):g} the rule)"
+    text, gone = str(alert), _gone_after_s(alert, expected)
+    bound = alert_times.clears_within_s(alert.name, gone, scale)
+    objective = f"≤ {bound:.6g} s ({text}: {gone:g} until its cause is gone, {bound - gone:g} the rule)"
     if alert.cleared_s is not None and alert.cleared_s <= fault.until_s:
         seconds = max(0.0, alert.cleared_s - fault.healed_s)
         why = f"{text} cleared {seconds:.1f} s after the heal"

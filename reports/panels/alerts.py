@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from harness import alerts
+from harness import alert_times, alerts
 from harness.alerts import Alert
 from harness.drill import Expected
 from harness.verdict import Verdict
 from harness.view import RunView
 from reports.panel import number, table
+from stack.monitoring.rules import Scale
 
 ORDER, TITLE = 35, "Alerts"
 
@@ -25,7 +26,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
                   "detect, from the fault's being in place to the first alert: {}.</p>")  # fmt: skip
     detected = ", ".join(f"{phase} {_detected(view, phase)}" for phase in view.fault_phases) or "no fault"
     head = ("alert", "severity", "during", "fired", "after the fault", "cleared", "after the heal", "expected")
-    return said.format(scale, detected) + table(head, [*_seen(view), *_missing(view)])
+    return said.format(scale, detected) + table(head, [*_seen(view), *_missing(view, scale)]) + _too_short(view, scale)
 
 
 def _detected(view: RunView, phase: str) -> str:
@@ -50,9 +51,17 @@ def _seen(view: RunView) -> Iterator[tuple[object, ...]]:
         )
 
 
-def _missing(view: RunView) -> Iterator[tuple[object, ...]]:
+def _too_short(view: RunView, scale: Scale) -> Markup:
+    """What the drill expects and this scenario was too short for."""
+    said = [*alert_times.too_short(_declared(view), view.scenario.phases, scale)]
+    lines = Markup("").join(Markup("<li>{}</li>").format(sentence) for sentence in said)
+    return Markup("<p>Not asked:</p><ul>{}</ul>").format(lines) if said else Markup("")
+
+
+def _missing(view: RunView, scale: Scale) -> Iterator[tuple[object, ...]]:
     for one in _declared(view):
-        if one.fires and not any(alert.is_for(one) for alert in alerts.of_fault(view, one.phase)):
+        asked = one.fires and alert_times.can_fire(one, view.scenario.phases, scale)
+        if asked and not any(alert.is_for(one) for alert in alerts.of_fault(view, one.phase)):
             yield str(one), "", one.phase, "did not fire", "—", "—", "—", "expected"
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from stack.monitoring.rules import EVALUATION_S, GROUP_INTERVAL_S, GROUP_WAIT_S, SCRAPE_S, Scale, rule_file
+from stack.monitoring.rules import EVALUATION_S, GROUP_INTERVAL_S, GROUP_WAIT_S, SCRAPE_S, STACK_SCALE, Scale, rule_file
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
 
-def prometheus_files(topology: Topology, scale: Scale = "drill") -> dict[str, str]:
+def prometheus_files(topology: Topology, scale: Scale = STACK_SCALE) -> dict[str, str]:
     """prometheus.yml and rules.yml."""
     config = {
         "global": {

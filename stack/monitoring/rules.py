@@ -15,6 +15,8 @@ from stack.topology import GatewayPolicy
 
 Scale = Literal["production", "drill"]
 SCALES: tuple[Scale, ...] = ("production", "drill")
+#: What Drillyard's own stacks are started with.
+STACK_SCALE: Scale = "drill"
 
 #: What a day may cost: prompt and output tokens of all replicas. In the drill's scale the window's share of it.
 DAILY_TOKENS = 500_000_000

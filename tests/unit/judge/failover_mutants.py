@@ -106,7 +106,7 @@ def _dns_flaps(run: Run, phase: str) -> None:
 def _dns_stays_away(run: Run, phase: str) -> None:
     """The gateway that was healed never gets anything to do again."""
     end = run.span(phase)[1]
-    dns_says(run, B, end, end + 16)
+    dns_says(run, B, end, end + 18.2)
 
 
 def _noticed(run: Run, phase: str) -> None:

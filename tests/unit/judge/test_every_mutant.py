@@ -14,7 +14,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
-from tests.unit.judge import failover_mutants, node_restart_mutants
+from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
 
@@ -46,6 +46,7 @@ def seen_red() -> set[tuple[str, str]]:
     stored = (*MUTANTS, *failover_mutants.MUTANTS, *node_restart_mutants.MUTANTS)
     mutants = [(mutant.drill, mutant.check) for mutant in stored]
     mutants += [("timeout-spike", check) for check in EXTERNAL]
+    mutants += [(one.drill, one.check) for name in drill.names() for one in alert_mutants.of(name)]
     mutants += [(live.drill, check) for live in LIVE for check in live.red]
     return {(check, of_drill[name][check]) for name, check in mutants if check in of_drill[name]}
 
