@@ -39,6 +39,12 @@ class Alert:
         """As Prometheus writes it."""
         return str(Expected("", self.name, self.labels))
 
+    @property
+    def is_page_of_service(self) -> bool:
+        """Whether somebody is woken for the service, not for the machine that it shares with others."""
+        rule = BY_NAME.get(self.name)
+        return self.severity == "page" and (rule is None or rule.of == "service")
+
     def is_for(self, expected: Expected) -> bool:
         """Whether it is the one that was expected, or one of them."""
         return self.name == expected.alert and expected.labels.items() <= self.labels.items()
@@ -135,9 +141,19 @@ def of_fault(view: RunView, phase: str) -> tuple[Alert, ...]:
     return tuple(a for a in seen(view) if fault.ordered_s <= a.started_s < fault.until_s)
 
 
+def declared(view: RunView) -> tuple[Expected, ...]:
+    """What the drill expected when the run was planned."""
+    return tuple(Expected(**one) for one in view.plan.get("alerts", ()))
+
+
 def time_to_detect_s(view: RunView, phase: str) -> float | None:
-    """From the fault's being in place to the first alert that reached the sink; None when none did before the heal."""
-    fault, fired = fault_time(view, phase), of_fault(view, phase)
+    """From the fault's being in place to the first alert that reached the sink; None when none did before the heal.
+
+    Of those that the drill expects of the phase; any page where it expects none.
+    """
+    fault, expected = fault_time(view, phase), [one for one in declared(view) if one.phase == phase and one.fires]
+    every = of_fault(view, phase)
+    fired = [a for a in every if (any(map(a.is_for, expected)) if expected else a.is_page_of_service)]
     if fault is None or not fired or fired[0].fired_s > fault.healed_s:
         return None
     return max(0.0, fired[0].fired_s - fault.effective_s)

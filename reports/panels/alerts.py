@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from harness import alert_times, alerts
 from harness.alerts import Alert
-from harness.drill import Expected
 from harness.verdict import Verdict
 from harness.view import RunView
 from reports.panel import number, table
@@ -53,13 +52,13 @@ def _seen(view: RunView) -> Iterator[tuple[object, ...]]:
 
 def _too_short(view: RunView, scale: Scale) -> Markup:
     """What the drill expects and this scenario was too short for."""
-    said = [*alert_times.too_short(_declared(view), view.scenario.phases, scale)]
+    said = [*alert_times.too_short(alerts.declared(view), view.scenario.phases, scale)]
     lines = Markup("").join(Markup("<li>{}</li>").format(sentence) for sentence in said)
     return Markup("<p>Not asked:</p><ul>{}</ul>").format(lines) if said else Markup("")
 
 
 def _missing(view: RunView, scale: Scale) -> Iterator[tuple[object, ...]]:
-    for one in _declared(view):
+    for one in alerts.declared(view):
         asked = one.fires and alert_times.can_fire(one, view.scenario.phases, scale)
         if asked and not any(alert.is_for(one) for alert in alerts.of_fault(view, one.phase)):
             yield str(one), "", one.phase, "did not fire", "—", "—", "—", "expected"
@@ -67,13 +66,9 @@ def _missing(view: RunView, scale: Scale) -> Iterator[tuple[object, ...]]:
 
 def _expected(view: RunView, alert: Alert, phase: str | None) -> str:
     if phase is None:
-        return "UNEXPECTED" if alert.severity == "page" else "not declared"
-    fires = [one.fires for one in _declared(view) if one.phase == phase and alert.is_for(one)]
+        return "UNEXPECTED" if alert.is_page_of_service else "not declared"
+    fires = [one.fires for one in alerts.declared(view) if one.phase == phase and alert.is_for(one)]
     return "not declared" if not fires else "expected" if fires[0] else "UNEXPECTED"
-
-
-def _declared(view: RunView) -> list[Expected]:
-    return [Expected(**one) for one in view.plan.get("alerts", ())]
 
 
 def _phase_at(view: RunView, t_s: float) -> str:

@@ -48,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Rule:
-    """One alert. ``series`` names what feeds it.
+    """One alert. ``series`` names what feeds it; ``of`` is whose trouble it tells of, the service's or its machine's.
 
     ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` (of the
     gateways' policy) and ``$budget`` (tokens in a window).
@@ -62,6 +62,7 @@ class Rule:
     summary: str
     series: tuple[str, ...]
     before: Window = Window("1h", "60s")
+    of: Literal["service", "machine"] = "service"
 
     def looks_back_s(self, scale: Scale) -> float:
         """How old what it looks at may be: its window; nothing where it only looks at the newest sample."""
@@ -244,6 +245,7 @@ RULES = (
         "page",
         "Less than 10 % of the memory is available.",
         ("drillyard_memory_available_bytes", "drillyard_memory_total_bytes"),
+        of="machine",
     ),
     Rule(
         "OutOfMemoryKill",
@@ -253,6 +255,7 @@ RULES = (
         "page",
         "The kernel killed a process for memory.",
         ("drillyard_oom_kills_total",),
+        of="machine",
     ),
     Rule(
         "TpsDrop",

@@ -87,10 +87,15 @@ LIVE = (
     LiveDefect(
         "nobody is told",
         ("alert_rule_missing",),
-        DEFECTS,
+        SHIPPED,
         ONE,
         ("alerts fire in one-replica",),
-        ("phases.one-replica.duration=13s",),  # it is due after 11 s
+        (
+            "load.rate=12/s",
+            "phases.warm-up.duration=1s",
+            "phases.baseline.duration=13s",
+            "phases.one-replica.duration=13s",  # it is due after 11 s
+        ),
     ),
     LiveDefect(
         "slow engines",

@@ -101,6 +101,15 @@ def test_it_says_how_long_an_open_phase_may_last(capsys: pytest.CaptureFixture[s
     assert "and on until its faults have settled, 90 s at most" in text
 
 
+def test_it_says_which_alerts_are_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A phase that is too short for an alert is named with what that alert may take."""
+    text = said(capsys, "--runtime", "process", "--set", "phases.one-replica.duration=12s", "--set", "load.rate=12/s")
+    line = "ReplicaDown{server=replica-2} in one-replica: the phase is too short to tell, it may take 11 s"
+    assert f"will not be asked, {line}" in text
+    assert "alerts silent in one-replica" in text
+    assert "will not be asked" not in said(capsys, "--runtime", "process")
+
+
 def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[str]) -> None:
     """The target, that its name is yet to be resolved, the runtime's own scenario, each check that is skipped."""
     text = said(capsys, "--runtime", "external", *TARGET[:4], "--metrics-url", "https://llm.example.com:9000")

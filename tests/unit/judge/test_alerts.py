@@ -117,9 +117,31 @@ def test_a_ticket_wakes_nobody(tmp_path: Path) -> None:
     assert judged(run, tmp_path / "run")["no page before the first fault"].status is Status.PASS
 
 
+def test_trouble_of_the_machine_is_no_page_of_the_service(tmp_path: Path) -> None:
+    """A neighbour was killed for memory: whoever owns the machine is told, and the drill goes on."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    run.events += alert_told("OutOfMemoryKill", begin + 5, begin + 35, component="exporter")
+    assert judged(run, tmp_path / "run")["no page before the first fault"].status is Status.PASS
+
+
+def test_a_machine_that_is_too_busy_makes_pages_that_nobody_judges(tmp_path: Path) -> None:
+    """The generator was behind its schedule: a page in that time says nothing of the service."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    run.events += alert_told("TtftP95High", begin + 5, begin + 6)
+    run.requests["schedule_lag_ms"] += 200.0
+    found = judged(run, tmp_path / "run")["no page before the first fault"]
+    assert found.status is Status.INCONCLUSIVE
+    assert "load generator" in found.why
+
+
 def test_time_to_detect_is_that_of_the_first_alert(tmp_path: Path) -> None:
-    """From the injection to the first delivery, whichever alert it was; in the check's details, too."""
-    folder = runs.healthy_run(tmp_path / "run")
+    """From the injection to the first delivery of one that is expected; in the check's details, too."""
+    run = runs.healthy()
+    begin, _ = run.span(ALL)
+    run.events += alert_told("TpsDrop", begin + 1, begin + 9, "ticket")
+    folder = run.write(tmp_path / "run")
     assert alerts.time_to_detect_s(RunView(folder), ALL) == pytest.approx(6.6)
     found = {check.name: check for check in judge.judge(folder, DRILL).checks}[f"alerts fire in {ALL}"]
     assert found.details["time_to_detect_s"] == pytest.approx(6.6)
