@@ -50,6 +50,8 @@ class Window:
 class Rule:
     """One alert. ``series`` names what feeds it; ``of`` is whose trouble it tells of, the service's or its machine's.
 
+    ``share`` of the window is all that has to be bad for it to hold: a hundredth for «more than 1 %».
+
     ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` (of the
     gateways' policy) and ``$budget`` (tokens in a window).
     """
@@ -63,14 +65,15 @@ class Rule:
     series: tuple[str, ...]
     before: Window = Window("1h", "60s")
     of: Literal["service", "machine"] = "service"
+    share: float = 1.0
 
     def looks_back_s(self, scale: Scale) -> float:
         """How old what it looks at may be: its window; nothing where it only looks at the newest sample."""
         return float(self.window.seconds(scale)) if "$window" in self.expression else 0.0
 
     def fires_within_s(self, scale: Scale) -> float:
-        """From the first bad sample to the sink, at most: a window full of it, the hold, and what handing on takes."""
-        return self.looks_back_s(scale) + self.hold.seconds(scale) + _handing_on_s(scale)
+        """From the first bad sample to the sink, at most: enough of the window, the hold, and what handing on takes."""
+        return self.share * self.looks_back_s(scale) + self.hold.seconds(scale) + _handing_on_s(scale)
 
     def clears_within_s(self, scale: Scale) -> float:
         """From the last bad sample to the sink, at most: until it has left the window, and what handing on takes."""
@@ -162,6 +165,7 @@ RULES = (
         "page",
         "More than 1 % of the requests fail, just now.",
         (_FAILURES, _REQUESTS),
+        share=0.01,
     ),
     Rule(
         "FailuresHighSlow",
@@ -171,6 +175,7 @@ RULES = (
         "page",
         "More than 1 % of the requests failed, over the longer window: failures that come and go.",
         (_FAILURES, _REQUESTS),
+        share=0.01,
     ),
     Rule(
         "E2eP95High",
@@ -180,6 +185,7 @@ RULES = (
         "page",
         "End to end, p95 is above 8 s.",
         (f"{_E2E}_bucket",),
+        share=0.05,
     ),
     Rule(
         "E2eP50High",
@@ -189,6 +195,7 @@ RULES = (
         "ticket",
         "End to end, p50 is above 5 s.",
         (f"{_E2E}_bucket",),
+        share=0.5,
     ),
     Rule(
         "ExecutionP95High",
@@ -198,6 +205,7 @@ RULES = (
         "page",
         "Without the gateways' queues, p95 is above 5 s.",
         (f"{_EXECUTION}_bucket",),
+        share=0.05,
     ),
     Rule(
         "TtftP95High",
@@ -207,6 +215,7 @@ RULES = (
         "page",
         "The first token comes later than 800 ms (p95, from the engine's door).",
         (f"{_TTFT}_bucket",),
+        share=0.05,
     ),
     Rule(
         "QueueP50High",
@@ -217,6 +226,7 @@ RULES = (
         "ticket",
         "Half of the requests wait more than 2 s in the queues of gateways and engines.",
         (f"{_GATEWAY_QUEUE}_bucket", f"{_ENGINE_QUEUE}_bucket"),
+        share=0.5,
     ),
     Rule(
         "QueueSaturated",
@@ -227,6 +237,7 @@ RULES = (
         "page",
         "A queue is full: a gateway's, or a replica that refuses requests.",
         ("haproxy_backend_current_queue", "vllm:admission_rejections_total"),
+        share=0.0,
     ),
     Rule(
         "KvCacheNearlyFull",
@@ -256,6 +267,7 @@ RULES = (
         "The kernel killed a process for memory.",
         ("drillyard_oom_kills_total",),
         of="machine",
+        share=0.0,
     ),
     Rule(
         "TpsDrop",

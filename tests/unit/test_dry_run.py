@@ -78,7 +78,7 @@ def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> No
     for line in (
         "runtime process, engine sim, instance 54, on 127.0.54.0/24",
         "guard touches only what this checkout starts itself",
-        "load open, poisson, 5/s for 155 to 205 s",
+        "load open, poisson, 5/s for 150 to 200 s",
         "stops when nothing: it goes on to its end",
         " 10.0 s – 50.0 s baseline (baseline)",
         " 50.0 s – 80.0 s one-replica (fault)",
@@ -97,7 +97,7 @@ def test_it_says_how_long_an_open_phase_may_last(capsys: pytest.CaptureFixture[s
     """A phase that lasts until its faults have settled is shown with both its bounds, and so is the load."""
     phase = "phases.all-replicas"
     text = said(capsys, "--runtime", "process", "--set", f"{phase}.until=settled", "--set", f"{phase}.at_most=90s")
-    assert "load open, poisson, 5/s for 145 to 260 s" in text
+    assert "load open, poisson, 5/s for 140 to 260 s" in text
     assert "and on until its faults have settled, 90 s at most" in text
 
 
