@@ -28,6 +28,10 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return said.format(scale, detected) + table(head, [*_seen(view), *_missing(view, scale)]) + _too_short(view, scale)
 
 
+def _after_heal(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0 else "before it"
+
+
 def _detected(view: RunView, phase: str) -> str:
     seconds = alerts.time_to_detect_s(view, phase)
     return "not measured" if seconds is None else number(seconds, "s")
@@ -45,7 +49,7 @@ def _seen(view: RunView) -> Iterator[tuple[object, ...]]:
             f"{alert.fired_s:.1f} s",
             "—" if fault is None else f"{alert.fired_s - fault.effective_s:.1f} s",
             "still firing" if cleared is None else f"{cleared:.1f} s",
-            "—" if fault is None or cleared is None else f"{cleared - fault.healed_s:.1f} s",
+            "—" if fault is None or cleared is None else _after_heal(cleared - fault.healed_s),
             "—" if alert.before else _expected(view, alert, phase),
         )
 

@@ -111,6 +111,26 @@ def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
         assert len(section(healthy_page, name)) > 100, f"{name} is empty"
 
 
+def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:
+    """Fired, cleared, time to detect; what did not come; what the drill does not want; what was not asked, and why."""
+    run = runs.healthy()
+    begin, _ = run.span("one-replica")
+    run.events += runs.alert_told("GatewayDown", begin + 5.05, begin + 7.05, component="gateway-b")
+    run.drop_events("alert_fired", alert="FailuresHigh")
+    whole = section(rendered(run.write(tmp_path / "whole")), "alerts")
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in whole.split("<tr>")]
+    found = {(row[2], row[0]): row[3:] for row in rows if row}
+    assert found["one-replica", "ReplicaDown{server=replica-2}"] == ["47.9 s", "6.6 s", "80.2 s", "9.0 s", "expected"]
+    one_more = found["one-replica", "GatewayDown{component=gateway-b}"]
+    assert one_more == ["46.2 s", "5.0 s", "48.2 s", "before it", "UNEXPECTED"]
+    assert found["all-replicas", "FailuresHigh"] == ["did not fire", "—", "—", "—", "expected"]
+    assert "one-replica 6.6 s, all-replicas 6.6 s" in whole
+    assert "Not asked" not in whole
+    next(p for p in run.plan["scenario"]["phases"] if p["name"] == "one-replica")["duration"] = 8
+    short = section(rendered(run.write(tmp_path / "short")), "alerts")
+    assert "ReplicaDown{server=replica-2} in one-replica: the phase is too short to tell, it may take 11 s" in short
+
+
 def test_replay_command_and_configuration_are_shown(healthy_page: str) -> None:
     """The page tells how to run it again, with which seed, versions and scenario."""
     shown = section(healthy_page, "configuration")

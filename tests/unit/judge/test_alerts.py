@@ -82,7 +82,7 @@ def test_a_fault_that_was_too_short_proves_nothing(tmp_path: Path) -> None:
     begin, _ = run.span(ALL)
     for event in run.events:
         if event["kind"] == "fault_healing" and event["phase"] == ALL:
-            event["t_s"] = begin + 15
+            event["t_s"] = begin + 11
     found = judged(run, tmp_path / "run")[f"alerts fire in {ALL}"]
     assert found.status is Status.INCONCLUSIVE
     assert "may take" in found.why
