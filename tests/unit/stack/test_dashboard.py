@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from harness.drill import ROOT
 from stack.exporter.access import AccessLogs
 from stack.exporter.memory import MemoryCollector
+from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.monitoring.rules import RULES
 
@@ -29,7 +30,7 @@ def queries() -> list[str]:
 def exported() -> set[str]:
     """The names of the exporter's series, samples or not."""
     registry = CollectorRegistry()
-    AccessLogs(registry), Synthetic(registry)
+    AccessLogs(registry), Synthetic(registry, Readiness(fall=2))
     registry.register(MemoryCollector(groups=False))
     return {family.name + ending for family in registry.collect() for ending in ENDINGS[family.type]}
 
