@@ -31,7 +31,7 @@ TEST_WORKERS := 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills lint types test-fast check test test-trust storm stability \
+.PHONY: help setup chromium up down status logs doctor drills drills-all lint types test-fast check test test-trust storm stability \
 	test-docker test-drills clean
 
 help: ## this list
@@ -73,6 +73,18 @@ drill-%: setup
 drills: setup ## run every drill there is, one after the other
 	@failed=; for name in $$($(PY) -m harness list --names); do \
 		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
+
+drills-all: .venv/.ready ## every scenario of every drill in both runtimes, for the night
+	@failed=; for runtime in process docker; do \
+		$(SET_UP) --runtime $$runtime --engine $(ENGINE) || exit 1; \
+		for name in $$($(PY) -m harness list --names); do \
+			for file in scenarios/$$name.yaml $$(ls scenarios/$$name-*.yaml 2> /dev/null); do \
+				$(PY) -m harness run $$name --scenario $$file $(RUN) --runtime $$runtime || failed="$$failed $$runtime:$$file"; \
+			done; \
+		done; \
+		$(PY) -m harness down --runtime $$runtime --instance $(INSTANCE); \
+	done; \
 	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
 
 lint: .venv/.ready ## ruff: style and format
