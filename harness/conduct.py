@@ -7,9 +7,11 @@ early, healed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from harness import defects, doctor, heal, steady
@@ -20,7 +22,7 @@ from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
-from harness.probes import endpoint
+from harness.probes import endpoint, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
@@ -32,11 +34,13 @@ from harness.probes.generator import GeneratorProbe
 from harness.probes.path import PathProbe
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
+from harness.probes.waves import Waves
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase, Scenario
 from harness.stop_conditions import LOOK_BACK_S, Watch
 from harness.undo import Journal
+from harness.waves import FILE as WAVES_FILE
 from stack import keys as stack_keys
 from stack import state
 from stack.engines import DEPLOYMENT
@@ -200,6 +204,9 @@ class Conductor:
         await self._start_load()
         phases = self.run.scenario.phases
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
+            if phase.kind == "quiet":
+                await self._perform_quiet(phase)
+                continue
             await self._perform_phase(phase)
             await self._steady_after(phase, following)
         await asyncio.gather(*self.heal_proofs)
@@ -245,8 +252,14 @@ class Conductor:
         else:
             key = stack_keys.load_or_create(state.instance_folder(topology)).operator
         api = topology.component("toxiproxy")
-        path = PathProbe(topology, key, DEPLOYMENT)
-        return World(self.run.runtime, Toxiproxy(api.address, api.ports["api"]), path, self.run.log.add)
+        replicas = [component for component in topology.components if component.role == "replica"]
+        return World(
+            self.run.runtime,
+            Toxiproxy(api.address, api.ports["api"]),
+            PathProbe(topology, key, DEPLOYMENT),
+            self.run.log.add,
+            Waves(replicas, self.run.zero_mono_s, partial(self.run.folder.write_json, WAVES_FILE)),
+        )
 
     def _learn_model(self, world: World) -> None:
         """Our own stack serves one deployment; a target's model is named by its owner or by itself."""
@@ -276,6 +289,8 @@ class Conductor:
         if target is None:
             self.alerts = AlertProbe(world.topology, self.run.folder.zero_wall_s(), self.run.log.add)
             probes += [world.path.own, self.alerts]
+            if world.waves is not None:
+                probes.append(world.waves)
         elif target.metrics is not None:
             probes.append(EngineProbe.of_target(target.metrics))
         for component in components:
@@ -351,6 +366,26 @@ class Conductor:
         self.run.log.add("phase_ended", phase=phase.name)
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
 
+    async def _perform_quiet(self, phase: Phase) -> None:
+        """The only part without load. When its last stream has ended, each replica is asked to let go of its cache."""
+        await self._stop_load()
+        self.load = None
+        self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
+        self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s)")
+        until_s = self._now() + phase.duration
+        replicas = [one for one in self._world().topology.components if one.role == "replica"]
+        found = await asyncio.gather(*(release.reset_prefix_cache(replica, phase.duration) for replica in replicas))
+        for reset in found:
+            self._released(reset)
+        while (left := until_s - self._now()) > 0:
+            self.run.progress.tick(phase.name, left, [])
+            await asyncio.sleep(min(0.5, left))
+        self.run.log.add("phase_ended", phase=phase.name)
+
+    def _released(self, reset: release.Reset) -> None:
+        self.run.log.add("prefix_cache_reset", **dataclasses.asdict(reset))
+        self.run.progress.say(f"{reset.component}: {reset.why}")
+
     async def _inject(self, fault: Fault, phase: Phase) -> None:
         self._require_watchdog()
         self.journal.will_need(fault.undo())
@@ -420,7 +455,7 @@ class Conductor:
 
     async def _steady_after(self, phase: Phase, following: Phase | None) -> None:
         """Ask for the steady state when ``phase`` is followed by a fault or is the last; FaultError without it."""
-        if phase.kind == "warmup" or not (following is None or following.kind == "fault"):
+        if phase.kind == "warmup" or not (following is None or following.kind in ("fault", "quiet")):
             return
         await self._await_heals(phase)
         give_up = self._now() + STEADY_EXTRA_S
@@ -432,7 +467,7 @@ class Conductor:
             self.run.progress.tick(f"{phase.name}: {found.why}", give_up - self._now(), [])
             await asyncio.sleep(0.5)
         self.run.log.add("steady_state", phase=phase.name, reached=found.reached, why=found.why)
-        if not found.reached and following is not None:
+        if not found.reached and following is not None and following.kind == "fault":
             raise FaultError(f"no steady state after {phase.name}: {found.why}; nothing more is broken")
 
     async def _await_heals(self, phase: Phase) -> None:

@@ -245,6 +245,11 @@ def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], st
         if phase.kind != "fault" and phase.faults:
             yield ("phases", i, "faults"), f"phase {phase.name!r} injects faults, so its kind must be fault"
     kinds = [phase.kind for phase in scenario.phases]
+    if "quiet" in kinds[:-1]:
+        yield (
+            ("phases", kinds.index("quiet")),
+            "a quiet phase must be the last: the load does not return",
+        )
     if "fault" in kinds and "baseline" not in kinds[: kinds.index("fault")]:
         yield ("phases",), "there is no baseline phase before the first fault: nothing to compare with"
     if kinds and kinds[-1] == "fault":

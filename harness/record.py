@@ -9,6 +9,7 @@ events.jsonl        one JSON object per line, see ``Event``
 undo.jsonl          the undo journal (harness/undo.py)
 requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``
 metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``
+waves.json          what was done to each stream of a wave of cancelled ones, if there was any (harness/waves.py)
 load.json           what the load generator was told, and ``load-summary.json`` what it did
 logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
 verdict.json        harness/judge.py (save 2)
@@ -130,7 +131,8 @@ class Event:
     started_s, ended_s, received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that),
     ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition``
     {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after
-    the watchdog's heal), ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}.
+    the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why},
+    ``interrupted`` {signal}, ``note`` {text}.
     """
 
     t_s: float

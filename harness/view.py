@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from harness import phases
+from harness import phases, waves
 from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
 from harness.record import Event, RunFolder
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
+from harness.waves import Wave
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
 
@@ -156,6 +157,14 @@ class RunView:
     def fault_phases(self) -> tuple[str, ...]:
         """Names of the planned phases that inject something."""
         return tuple(p["name"] for p in self.planned_phases if p.get("faults"))
+
+    @cached_property
+    def waves(self) -> tuple[Wave, ...]:
+        """Waves of cancelled streams, in order; none when there is no ledger of them that can be read."""
+        try:
+            return waves.from_data(self.folder.read_json(waves.FILE))
+        except (RunFolderError, KeyError, TypeError):
+            return ()
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.errors import FaultError
 from harness.probes.path import PathProbe
+from harness.probes.waves import Waves
 from harness.undo import Undo
 from stack.runtimes.base import Runtime
 from stack.topology import Topology
@@ -37,6 +38,7 @@ class World:
     path: PathProbe
     #: Records an event of the run: ``tell("fault_step", fault=…, …)``. Nobody listens where nothing is recorded.
     tell: Callable[..., object] = lambda kind, **data: None
+    waves: Waves | None = None  # kept in runs, not where only healing is done
 
     @property
     def topology(self) -> Topology:

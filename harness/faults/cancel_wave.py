@@ -1,0 +1,373 @@
+"""Waves of streams that all hang up at one chosen moment: while queued, in prefill, in decode, or half read.
+
+The connections are this process' own: they end with it, however it ends. So the undo has something to do only in the
+process that opened them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import h11
+import httpx
+from pydantic import Field
+
+from harness.adapters.stream import ChatStream
+from harness.errors import FaultError
+from harness.faults.base import Proof, World
+from harness.probes.path import CHAT
+from harness.probes.waves import Waves
+from harness.record import ANY_REPLICA
+from harness.scenario import Seconds, Strict
+from harness.undo import Undo
+from harness.waves import Canary, Stream, Wave
+from stack import keys, state
+from stack.models import questions
+from stack.topology import GATEWAYS, REPLICAS, Topology
+
+#: In place of one gateway's name: the streams of a wave go through both in turn.
+BOTH_GATEWAYS = "gateways"
+#: So much of a wave must still run when it is cancelled, and have reached its moment where each stream is looked at.
+MOST = 0.9
+#: Early decode: so many events with content have arrived. Late: so much of the answer.
+EARLY_TOKENS, LATE_SHARE = 2, 0.6
+#: A reader that stops, stops after so many events, for so long.
+READ_TOKENS, HELD_S = 4, 1.0
+#: The engines are looked at so long before a wave, and after it until they look as before, so long at most.
+BEFORE_S, AFTER_S_MAX = 0.4, 6.0
+CANARY_S = 5.0
+
+
+class _Options(Strict):
+    """``streams`` hang up together once ``moment`` is reached, which is waited for ``give_up`` at most."""
+
+    moment: Literal["queued", "prefill", "early", "late", "half-read"]
+    streams: int = Field(default=16, ge=2, le=256)
+    waves: int = Field(default=1, ge=1, le=100)
+    pause: Seconds = 0.0  # between two waves
+    max_tokens: int = Field(default=256, ge=8, le=4096)
+    words: int = Field(default=30, ge=1, le=2000)  # of each prompt; no two prompts are the same
+    give_up: Seconds = 10.0
+    watch: Seconds = Field(default=1.5, ge=0.8, le=5.0)  # how long the engines are looked at after the cancel, at least
+
+
+@dataclass
+class _Open:
+    """A stream with its connection and who reads it."""
+
+    stream: Stream
+    chat: ChatStream
+    task: asyncio.Task[None]
+
+
+#: Waves under way in this process, by the id of their fault.
+_UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
+
+
+class CancelWave:
+    """Cancelled waves on one door: a gateway, both in turn, or a replica itself."""
+
+    Options = _Options
+    type = "cancel_wave"
+    excuses: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        self.id, self.on = id, on
+        self.options: _Options = options
+        self.phase = id.split("/")[0]
+        self.doors = GATEWAYS if on == BOTH_GATEWAYS else (on,)
+        self.waves: list[Wave] = []
+        self._words = sorted({word for item in questions() for word in item.question.split()})
+        self._random = random.Random(id)
+        self._task: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """Both gateways, each of them, each replica; nothing of somebody else's."""
+        return [] if topology.target is not None else [BOTH_GATEWAYS, *GATEWAYS, *REPLICAS]
+
+    def undo(self) -> Undo:
+        """Hang up whatever is still open."""
+        return Undo(self.id, "end_wave", {"wave": self.id})
+
+    async def measure(self, world: World) -> None:
+        """The engines tell their figures: without them nothing could be compared."""
+        ledger = _ledger(world)
+        with ledger.watching():
+            await _busiest(ledger, BEFORE_S)
+        if missing := [replica for replica in REPLICAS if replica not in ledger.latest]:
+            raise FaultError(f"{missing[0]} does not show its metrics: a wave could not be told from its aftermath")
+
+    async def inject(self, world: World) -> None:
+        """Begin the waves; they go on while the phase does."""
+        self._task, ended = asyncio.create_task(self._storm(world)), threading.Event()
+        _UNDER_WAY[self.id] = (self._task, ended)
+        self._task.add_done_callback(lambda _: _over(self.id))
+
+    async def verify(self, world: World) -> Proof:
+        """Wait for the last wave: each was cancelled at its moment, which was seen."""
+        if self._task is None:
+            raise FaultError(f"{self.id}: verify was called before inject")
+        await self._task
+        reached = sum(wave.reached for wave in self.waves)
+        cut = sum(stream.cut for wave in self.waves for stream in wave.streams)
+        seen = f"{reached} of {len(self.waves)} waves reached it, {cut} streams were cancelled"
+        before = f"{self.options.waves} waves of {self.options.streams} streams, to be cancelled: {self.options.moment}"
+        if reached >= self.options.waves:
+            return Proof(True, f"{self.waves[-1].why}; {seen}", before, seen)
+        missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
+        return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """No connection of these waves is open. What the engines do about them is for the checks."""
+        left = [s for wave in self.waves for s in wave.streams if s.cancelled_s is None and s.ended is None]
+        seen = f"{len(left)} of {sum(len(wave.streams) for wave in self.waves)} connections are open"
+        return Proof(not left and self.id not in _UNDER_WAY, seen, "", seen)
+
+    # ── the waves ──
+
+    async def _storm(self, world: World) -> None:
+        """As many waves as were asked for; one that missed its moment is repeated, as many times again at most."""
+        for number in range(1, 2 * self.options.waves + 1):
+            wave = await self._wave(world, number)
+            if sum(one.reached for one in self.waves) >= self.options.waves:
+                return
+            await asyncio.sleep(self.options.pause if wave.reached else 0.5)
+
+    async def _wave(self, world: World, number: int) -> Wave:
+        ledger = _ledger(world)
+        wave = Wave(self.id, self.phase, number, self.options.moment, ledger.now_s())
+        self.waves.append(wave)
+        with ledger.watching():
+            before = await _busiest(ledger, BEFORE_S)
+            async with self._streams(world, wave) as opened:
+                await self._await_moment(ledger, wave, opened, before)
+                await _cancel(ledger, opened)
+                await _quiet_again(ledger, before, self.options.watch)
+            wave.watched_until_s = ledger.now_s()
+        wave.canaries = list(await asyncio.gather(*(self._canary(world, replica, number) for replica in REPLICAS)))
+        for replica in REPLICAS:
+            stats = await asyncio.to_thread(world.runtime.stats, replica)
+            if stats.rss_bytes is not None:
+                wave.rss_bytes[replica] = float(stats.rss_bytes)
+        ledger.add(wave)
+        return wave
+
+    @contextlib.asynccontextmanager
+    async def _streams(self, world: World, wave: Wave) -> AsyncIterator[list[_Open]]:
+        """All streams of the wave, sent side by side. None stays open; what they may cost is counted."""
+        opened: list[_Open] = []
+        with contextlib.ExitStack() as asks:
+            try:
+                for number in range(self.options.streams):
+                    door = self.doors[number % len(self.doors)]
+                    ending = ("fin", "rst")[number // len(self.doors) % 2]
+                    stream = Stream(f"{self.id}/{wave.number}/{number}".replace("/", "."), door, ending)
+                    wave.streams.append(stream)
+                    tries = 1 if door in REPLICAS else 1 + world.topology.gateway_policy.retries
+                    whose = door if door in REPLICAS else ANY_REPLICA
+                    asks.enter_context(world.path.own.asking(whose, tries * self.options.max_tokens))
+                    opened.append(self._open(world, stream))
+                yield opened
+            finally:
+                await _cancel(_ledger(world), opened)
+
+    def _open(self, world: World, stream: Stream) -> _Open:
+        ledger = _ledger(world)
+
+        def token() -> None:
+            stream.tokens += 1
+            if stream.first_token_s is None:
+                stream.first_token_s = ledger.now_s()
+            if self.options.moment == "half-read" and stream.tokens == READ_TOKENS:
+                stream.paused_s = ledger.now_s()
+                chat.pause()
+
+        chat = ChatStream(*_address(world, stream.door), token)
+        prompt = " ".join(self._random.choices(self._words, k=self.options.words))
+        body = {
+            "model": world.path.deployment,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": self.options.max_tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        headers = {"X-Request-Id": stream.request_id[-64:]}
+        if stream.door in GATEWAYS:
+            key = _user_key(world, len(self.waves) * self.options.streams + _number(stream))
+            headers["Authorization"] = f"Bearer {key}"
+        return _Open(stream, chat, asyncio.create_task(_follow(ledger, stream, chat, headers, body)))
+
+    # ── its moment ──
+
+    async def _await_moment(self, ledger: Waves, wave: Wave, opened: list[_Open], before: Mapping[str, float]) -> None:
+        """Wait until the moment is there, and say what showed it; or until it can no longer come."""
+        deadline = time.monotonic() + self.options.give_up
+        while time.monotonic() < deadline:
+            if all(one.stream.sent_s is not None or one.stream.ended for one in opened):
+                alive = [one.stream for one in opened if one.stream.ended is None]
+                if len(alive) < MOST * len(opened):
+                    ended = next(one.stream.ended for one in opened if one.stream.ended)
+                    wave.why = f"only {len(alive)} of {len(opened)} streams were still there: {ended}"
+                    return
+                if why := self._seen(ledger, alive, before):
+                    wave.reached, wave.why = True, why
+                    return
+                if self.options.moment in ("queued", "prefill") and all(stream.tokens for stream in alive):
+                    break  # it is past
+            await asyncio.sleep(0.004)
+        tokens = sorted(one.stream.tokens for one in opened)
+        wave.why = f"{self.options.moment} was not seen in time; tokens per stream: {tokens}"
+
+    def _seen(self, ledger: Waves, alive: list[Stream], before: Mapping[str, float]) -> str | None:
+        """What shows that the moment is there now; None while nothing does."""
+        sent_s = max(stream.sent_s or 0.0 for stream in alive)
+        looks = {replica: look for replica, look in ledger.latest.items() if look.asked_s >= sent_s}
+        silent = sum(stream.tokens == 0 for stream in alive)
+        match self.options.moment:
+            case "queued":
+                waiting = {replica: int(look.values["waiting"]) for replica, look in looks.items()}
+                if silent and max(waiting.values(), default=0) >= 1:
+                    return f"{silent} streams without a token while {_counts(waiting)} waited"
+            case "prefill":
+                running = sum(look.values["running"] for look in looks.values())
+                more = running - sum(before[replica] for replica in looks) - (len(alive) - silent)
+                if silent and more >= 1:
+                    return f"{silent} streams without a token while {running:.0f} ran"
+            case "half-read":
+                stopped = [s.paused_s for s in alive if s.paused_s is not None]
+                if len(stopped) >= MOST * len(alive) and ledger.now_s() - max(stopped) >= HELD_S:
+                    return f"{len(stopped)} readers had stopped for {HELD_S:g} s after {READ_TOKENS} events"
+            case moment:
+                wanted = EARLY_TOKENS if moment == "early" else LATE_SHARE * self.options.max_tokens
+                there = sum(stream.tokens >= wanted for stream in alive)
+                if there >= MOST * len(alive):
+                    return f"{there} streams had {wanted:.0f} or more of {self.options.max_tokens} tokens"
+        return None
+
+    async def _canary(self, world: World, replica: str, number: int) -> Canary:
+        """Ask the replica itself something that has one right answer."""
+        question = questions()[number % len(questions())]
+        body = {
+            "model": world.path.deployment,
+            "messages": [{"role": "user", "content": question.question}],
+            "max_tokens": 16,
+            "temperature": 0,
+        }
+        began = time.monotonic()
+        with world.path.own.asking(replica, 16) as ask:
+            try:
+                async with asyncio.timeout(CANARY_S), httpx.AsyncClient(timeout=None, trust_env=False) as client:
+                    answer = await client.post(world.topology.component(replica).url(path=CHAT), json=body)
+                data = answer.json()
+                ask.got = data["usage"]["completion_tokens"]
+                right = data["choices"][0]["message"]["content"].strip() == question.answer.strip()
+                why = "the right answer" if right else "another answer than the right one"
+            except (httpx.HTTPError, TimeoutError, ValueError, LookupError, TypeError) as error:
+                right, why = False, f"no answer ({type(error).__name__})"
+        return Canary(replica, right, why, time.monotonic() - began)
+
+
+def _over(id: str) -> None:
+    _, ended = _UNDER_WAY.pop(id)
+    ended.set()
+
+
+def _number(stream: Stream) -> int:
+    """Its number in the wave."""
+    return int(stream.request_id.rpartition(".")[2])
+
+
+async def _follow(
+    ledger: Waves, stream: Stream, chat: ChatStream, headers: Mapping[str, str], body: Mapping[str, Any]
+) -> None:
+    """Send the request and read until it is over, unless it is cancelled before."""
+    try:
+        await chat.send(headers, body)
+        stream.sent_s = ledger.now_s()
+        stream.ended = await chat.read()
+    except (OSError, h11.RemoteProtocolError) as error:
+        stream.ended = f"{type(error).__name__}: {error}"
+
+
+async def _cancel(ledger: Waves, opened: list[_Open]) -> None:
+    """Hang up all connections that are open, at once. Harmless when none is."""
+    for one in opened:
+        one.task.cancel()
+    await asyncio.gather(*(one.task for one in opened), return_exceptions=True)
+    for one in opened:
+        if one.stream.cancelled_s is None:
+            one.chat.hang_up(one.stream.ending)
+            one.stream.cancelled_s = ledger.now_s()
+            one.stream.status = one.chat.status
+            one.stream.replica = one.chat.headers.get("x-drillyard-replica") or (
+                one.stream.door if one.stream.door in REPLICAS else None
+            )
+
+
+async def _busiest(ledger: Waves, for_s: float) -> dict[str, float]:
+    """The most that ran and waited at once in each replica in that time."""
+    most = dict.fromkeys(REPLICAS, 0.0)
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        for replica, look in ledger.latest.items():
+            most[replica] = max(most[replica], look.values["running"] + look.values["waiting"])
+        await asyncio.sleep(0.02)
+    return most
+
+
+async def _quiet_again(ledger: Waves, before: Mapping[str, float], least_s: float) -> None:
+    """Go on looking for a while, and longer while more runs or waits than before the wave."""
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(0.05)
+        now = {replica: look.values["running"] + look.values["waiting"] for replica, look in ledger.latest.items()}
+        passed = time.monotonic() - began
+        if passed > AFTER_S_MAX or (passed > least_s and all(now[r] <= before[r] + 1 for r in now)):
+            return
+
+
+def _counts(by_replica: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} at {replica}" for replica, count in by_replica.items() if count)
+
+
+def _address(world: World, door: str) -> tuple[str, int]:
+    """Where users reach a gateway; a replica's own address."""
+    if door in GATEWAYS:
+        link = world.topology.link(f"client-to-{door}")
+        return link.listen_address, link.listen_port
+    component = world.topology.component(door)
+    return component.address, component.ports["http"]
+
+
+def _user_key(world: World, number: int) -> str:
+    """A user's key, the last users' first: the load begins with the others."""
+    users = sorted(keys.load_or_create(state.instance_folder(world.topology)).users.items(), reverse=True)
+    return users[number % min(len(users), 24)][1]
+
+
+def _ledger(world: World) -> Waves:
+    if world.waves is None:
+        raise FaultError("nobody keeps a ledger of waves here: they belong into a run")
+    return world.waves
+
+
+def _end_wave(world: World, args: Mapping[str, Any]) -> None:
+    """Cancel the waves under way in this process. In any other the connections ended with whoever had them."""
+    if (found := _UNDER_WAY.get(args["wave"])) is not None:
+        task, ended = found
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        if not ended.wait(5.0):
+            raise FaultError(f"{args['wave']}: the streams did not end within 5 s")
+
+
+FAULT = CancelWave
+UNDO = {"end_wave": _end_wave}

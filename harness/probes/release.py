@@ -1,0 +1,44 @@
+"""Whether a replica holds any KV block: it can let go of its prefix cache only when nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from stack.topology import Component
+
+#: A synthetic generation may hold a block just now: it is asked again so often.
+_AGAIN_EVERY_S = 0.2
+_ANSWERS_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True)
+class Reset:
+    """What came of asking one replica."""
+
+    component: str
+    success: bool
+    tries: int
+    why: str
+
+
+async def reset_prefix_cache(replica: Component, within_s: float) -> Reset:
+    """Ask until it succeeds, ``within_s`` at most. Never raises for network trouble."""
+    deadline, tries, why = time.monotonic() + within_s, 0, "it was not asked"
+    async with httpx.AsyncClient(timeout=_ANSWERS_WITHIN_S, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            tries += 1
+            try:
+                answer = await client.post(replica.url(path="/reset_prefix_cache"))
+                if answer.status_code == 200 and answer.json() == {"success": True}:
+                    return Reset(
+                        replica.name, True, tries, f"its prefix cache was reset, so it holds no KV block (try {tries})"
+                    )
+                why = f"it cannot reset its prefix cache: {answer.status_code} {answer.text[:100]}"
+            except (httpx.HTTPError, ValueError) as error:
+                why = f"it does not answer: {type(error).__name__}"
+            await asyncio.sleep(_AGAIN_EVERY_S)
+    return Reset(replica.name, False, tries, f"{why} (tried {tries} times)")
