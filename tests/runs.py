@@ -13,7 +13,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Run:
     requests: pd.DataFrame
     metrics: pd.DataFrame
     summary: dict[str, Any]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)  # further ones, by name
 
     def write(self, path: Path) -> RunFolder:
         """The run as a folder at ``path``."""
@@ -70,6 +71,8 @@ class Run:
         folder = RunFolder(path)
         folder.write_json("plan.json", self.plan)
         folder.write_json("load-summary.json", self.summary)
+        for name, data in self.files.items():
+            folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in self.events))
         for name, frame, schema in (
             ("requests", self.requests, REQUEST_COLUMNS),

@@ -17,6 +17,7 @@ from tests.drills.live_defects import LIVE, LiveDefect
 from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
+from tests.unit.judge.wave_mutants import WAVE_MUTANTS
 
 _LINK = "tests.integration.test_faults.test_fault_that_was_not_injected_is_not_proven"
 _COMPONENT = "tests.integration.test_component_faults.test_fault_that_the_runtime_did_not_inject_is_not_proven"
@@ -27,6 +28,7 @@ UNPROVEN = {
     **dict.fromkeys(("kill", "pause", "stop"), _COMPONENT),
     **dict.fromkeys(("drain", "weight"), _SERVER),
     **dict.fromkeys(("restart", "deaf"), "tests.integration.test_restart_faults.test_what_is_not_done_is_not_proven"),
+    "cancel_wave": "tests.integration.test_cancel_wave.test_a_moment_that_never_comes_is_not_proven",
     "memory": "tests.integration.test_component_faults.test_memory_that_suffices_is_no_effect",
 }
 
@@ -47,6 +49,7 @@ def seen_red() -> set[tuple[str, str]]:
     mutants = [(mutant.drill, mutant.check) for mutant in stored]
     mutants += [("timeout-spike", check) for check in EXTERNAL]
     mutants += [(one.drill, one.check) for name in drill.names() for one in alert_mutants.of(name)]
+    mutants += [("cancel-storm", mutant.check) for mutant in WAVE_MUTANTS]
     mutants += [(live.drill, check) for live in LIVE for check in live.red]
     return {(check, of_drill[name][check]) for name, check in mutants if check in of_drill[name]}
 

@@ -1,0 +1,130 @@
+"""Defects that are put into a healthy synthetic run of the cancel-storm drill; each says which check must notice it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from drills.cancel_storm import WAVES
+from tests.runs import Run
+from tests.unit.judge.mutants import fail, samples
+from tests.wave_runs import CANCELLED_S, WATCHED_S
+
+
+@dataclass(frozen=True)
+class WaveMutant:
+    """``check`` must be red (FAIL) once ``defect`` is in the run."""
+
+    check: str
+    defect: Callable[[Run], None]
+
+
+def _waves(run: Run, phase: str) -> list[dict[str, Any]]:
+    return [wave for wave in run.files["waves.json"]["waves"] if wave["phase"] == phase]
+
+
+def _after(run: Run, phase: str, replica: str, metric: str, last: bool = False) -> pd.Series:
+    """Marks the close samples of one figure after the cancel of a wave: the first one or the last one of a phase."""
+    began = _waves(run, phase)[-1 if last else 0]["began_s"]
+    return samples(run, replica, f"wave_{metric}", began + CANCELLED_S, began + WATCHED_S)
+
+
+def zombies(phase: str, run: Run) -> None:
+    """Four streams go on in one replica as if nobody had hung up."""
+    run.metrics.loc[_after(run, phase, "replica-2", "running"), "value"] += 4
+
+
+def late_cancel(phase: str, run: Run) -> None:
+    """The engine hears of it a second later."""
+    began = _waves(run, phase)[0]["began_s"] + CANCELLED_S
+    run.metrics.loc[samples(run, "replica-1", "wave_running", began, began + 1.0), "value"] += 6
+
+
+def tokens_for_nobody(phase: str, run: Run) -> None:
+    """One replica makes tokens all the while after the last wave of a phase."""
+    rows = _after(run, phase, "replica-1", "generation_tokens_total", last=True)
+    run.metrics.loc[rows, "value"] += [20.0 * n for n in range(int(rows.sum()))]
+
+
+def queue_stays(phase: str, run: Run) -> None:
+    """Requests of clients that have gone wait in one replica."""
+    run.metrics.loc[_after(run, phase, "replica-2", "waiting"), "value"] += 9
+
+
+def cache_stays(phase: str, run: Run) -> None:
+    """Blocks of cancelled streams are held."""
+    run.metrics.loc[_after(run, phase, "replica-1", "kv_usage_ratio", last=True), "value"] += 0.2
+
+
+def cache_leaks(run: Run) -> None:
+    """Each wave leaves half a per cent of the cache behind."""
+    for number, wave in enumerate(_waves(run, "repeated")):
+        rows = samples(run, "replica-2", "wave_kv_usage_ratio", wave["began_s"], wave["began_s"] + WATCHED_S)
+        run.metrics.loc[rows, "value"] += 0.005 * number
+
+
+def memory_leaks(run: Run) -> None:
+    """Each wave leaves three megabytes behind."""
+    for number, wave in enumerate(_waves(run, "repeated")):
+        wave["rss_bytes"]["replica-1"] += 3e6 * number
+
+
+def wrong_canary(run: Run) -> None:
+    """After one wave a replica answers something else."""
+    run.files["waves.json"]["waves"][3]["canaries"][1] |= {"right": False, "why": "another answer than the right one"}
+
+
+def slots_lost(run: Run) -> None:
+    """Afterwards fewer run side by side."""
+    began = _waves(run, "afterwards")[0]["began_s"]
+    rows = samples(run, "replica-1", "wave_running", began, began + CANCELLED_S + 0.3)
+    run.metrics.loc[rows, "value"] = run.metrics.loc[rows, "value"].clip(upper=2.0)
+
+
+def block_held(run: Run) -> None:
+    """In the end one replica cannot reset its prefix cache."""
+    found = next(e for e in run.events if e["kind"] == "prefix_cache_reset" and e["component"] == "replica-2")
+    found |= {"success": False, "why": "it cannot reset its prefix cache"}
+
+
+def others_refused(run: Run) -> None:
+    """Users are turned away while waves are on."""
+    fail(run, run.in_phase("repeated") & (run.requests.index.to_series() % 5 == 0))
+
+
+def others_wait(run: Run) -> None:
+    """Users wait for their first word while waves are on."""
+    run.requests.loc[run.in_phase("repeated"), ["ttft_ms", "ttft_from_schedule_ms"]] = 4000.0
+
+
+def slow_before(run: Run) -> None:
+    """The service is slow before anything was cancelled."""
+    run.requests.loc[run.in_phase("baseline"), ["ttft_ms", "ttft_from_schedule_ms"]] = 900.0
+
+
+def not_steady_in_the_end(run: Run) -> None:
+    """The storm has left something behind."""
+    found = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery")
+    found["reached"] = False
+
+
+WAVE_MUTANTS = (
+    *(WaveMutant(f"cancels reach the engines in {phase}", partial(zombies, phase)) for phase in WAVES),
+    *(WaveMutant(f"cancels reach the engines in {phase}", partial(late_cancel, phase)) for phase in WAVES),
+    *(WaveMutant(f"tokens after the cancels in {phase}", partial(tokens_for_nobody, phase)) for phase in WAVES),
+    *(WaveMutant(f"queue and KV cache back after {phase}", partial(queue_stays, phase)) for phase in WAVES),
+    *(WaveMutant(f"queue and KV cache back after {phase}", partial(cache_stays, phase)) for phase in WAVES),
+    WaveMutant("no leak over repeated", cache_leaks),
+    WaveMutant("no leak over repeated", memory_leaks),
+    WaveMutant("right answers after each wave", wrong_canary),
+    WaveMutant("full concurrency in afterwards", slots_lost),
+    WaveMutant("no KV block held in the end", block_held),
+    WaveMutant("availability of the others", others_refused),
+    WaveMutant("TTFT of the others", others_wait),
+    WaveMutant("TTFT before", slow_before),
+    WaveMutant("steady state in recovery", not_steady_in_the_end),
+)
