@@ -167,6 +167,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "agent_port": _AGENT_HOP_PORT,
         "agent": f"{topology.seen_by_components('exporter')}:{topology.component('exporter').ports['agent']}",
         "check_path": "/version" if "wrong_check_path" in defects else "/health",
+        "abort_on_close": "no_abort_on_close" not in defects,
         "check_rise": _DEFECT_RISE if "slow_put_back" in defects else policy.check_rise,
         "queue_timeout_s": _DEFECT_TIMEOUT_S if "no_queue_limit" in defects else policy.queue_timeout_s,
         "queue_max": None if "no_queue_limit" in defects else policy.queue_max,

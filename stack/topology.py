@@ -36,6 +36,7 @@ DEFECTS: Mapping[str, str] = {
     "slow_put_back": "the gateways use a replica again only after twenty good checks in a row",
     "wrong_check_path": "the gateways check /version, which a replica that cannot generate answers as well",
     "no_queue_limit": "the gateways queue without a limit, in number and in time",
+    "no_abort_on_close": "the gateways do not notice that a client has gone until they write to it",
     "dns_health_checks_off": "DNS hands out the first gateway, dead or alive",
     "dns_long_ttl": "DNS answers may be kept for a minute, whatever the policy says",
     "no_readiness_agent": "the gateways ask nobody whether a replica generates: /health is all they know",

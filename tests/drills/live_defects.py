@@ -10,6 +10,7 @@ from tests.drills.drill_process import CHECKOUT
 _FOLDER = CHECKOUT / "tests" / "drills"
 DEFECTS, OUTAGE, FAILOVER = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml", _FOLDER / "failover.yaml"
 NODE_RESTART = _FOLDER / "node-restart.yaml"
+WAVES = _FOLDER / "waves.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")
@@ -18,6 +19,8 @@ DEAD, HUNG, SPLIT = ((name, f"recovery-{name}") for name in ("dead", "hung", "sp
 RESTART, KILL, DEAF = ("restart-1", "rejoined-1"), ("kill", "rejoined-after-kill"), ("deaf", "hearing-again")
 RESTARTS = (*_START, *RESTART, "restart-2", "rejoined-2", *KILL, *DEAF)
 FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
+#: Of the cancel-storm drill.
+STORM = (*_START, "prefill", "early", "recovery", "quiet")
 
 
 @dataclass(frozen=True)
@@ -163,5 +166,30 @@ LIVE = (
         (*_START, *KILL),
         ("gateways take replica-1 out",),
         drill="node-restart",
+    ),
+    LiveDefect(
+        "engines go on for nobody",
+        ("sim.zombie_generation",),
+        WAVES,
+        STORM,
+        ("cancels reach the engines in early", "tokens after the cancels in early"),
+        drill="cancel-storm",
+    ),
+    LiveDefect(
+        "cancelled requests keep their blocks",
+        ("sim.leak_kv_on_cancel",),
+        WAVES,
+        STORM,
+        ("queue and KV cache back after early", "no KV block held in the end"),
+        drill="cancel-storm",
+    ),
+    LiveDefect(
+        "gateways do not notice that clients have gone",
+        # Engines in which a prefill takes a second and a half: so long nobody writes to the client.
+        ("no_abort_on_close", "sim.slow_factor=25"),
+        WAVES,
+        (*_START, "prefill", "recovery"),
+        ("cancels reach the engines in prefill",),
+        drill="cancel-storm",
     ),
 )

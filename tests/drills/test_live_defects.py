@@ -21,6 +21,8 @@ from tests.drills.live_defects import (
     OUTAGE,
     RESTARTS,
     SHIPPED,
+    STORM,
+    WAVES,
     LiveDefect,
 )
 
@@ -32,6 +34,7 @@ HEALTHY = {
     OUTAGE: tuple(dict.fromkeys((*ONE, *ALL))),
     FAILOVER: FAILURES,
     NODE_RESTART: RESTARTS,
+    WAVES: STORM,
 }
 DRILLS = {live.scenario: live.drill for live in LIVE}
 
