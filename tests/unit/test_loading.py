@@ -57,6 +57,8 @@ MISTAKES = [
      "injects nothing that could settle"),
     ("alerts that cannot clear yet", "duration: 20s\n    faults",
      "duration: 20s\n    until: alerts_cleared\n    at_most: 90s\n    faults", "clear when it is over"),
+    ("a quiet phase before the last", "name: recovery-one, kind: recovery", "name: recovery-one, kind: quiet",
+     "a quiet phase must be the last"),
     ("broken YAML", "phases:", "phases: [", "not valid YAML"),
     ("a date that there is none", "rate: 5/s", "rate: 2001-99-99", "not a value we can use"),
     ("a date", "name: timeout-spike", "name: 2001-01-01", "found '2001-01-01' as timestamp, expected text"),
