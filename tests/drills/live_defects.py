@@ -11,6 +11,8 @@ _FOLDER = CHECKOUT / "tests" / "drills"
 DEFECTS, OUTAGE, FAILOVER = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml", _FOLDER / "failover.yaml"
 NODE_RESTART = _FOLDER / "node-restart.yaml"
 WAVES = _FOLDER / "waves.yaml"
+#: Cancels that arrive late: no defect that is switched on, but a fault of the links that no drill of ours injects.
+LATE_CANCELS = _FOLDER / "late_cancels.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")

@@ -15,6 +15,7 @@ from tests.drills.live_defects import (
     DEFECTS,
     FAILOVER,
     FAILURES,
+    LATE_CANCELS,
     LIVE,
     NODE_RESTART,
     ONE,
@@ -45,6 +46,7 @@ def drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
     with two_lanes(tmp_path_factory.mktemp("live")) as (broken, healthy):
         for live in LIVE:
             broken.then(live.name, *live.arguments, of=live.scenario, phases=live.phases, drill=live.drill)
+        broken.then(LATE_CANCELS.stem, of=LATE_CANCELS, drill="cancel-storm")
         for path, phases in HEALTHY.items():
             healthy.then(path.stem, "--seed", "1", of=path, phases=phases, drill=DRILLS[path])
         for live in (live for live in LIVE if live.scenario == SHIPPED):
@@ -76,3 +78,12 @@ def test_healthy_drill_passes(drills: dict[str, Future[Ended]], scenario: Path) 
     statuses = {r["name"]: r["status"] for part in ("validity", "checks") for r in ended.results(part).values()}
     assert {name: status for name, status in statuses.items() if status != "PASS"} == {}, ended
     assert ended.code == 0
+
+
+def test_late_cancels_are_zombie_generation(drills: dict[str, Future[Ended]]) -> None:
+    """Links that keep connections open for clients that have gone: what engines do for nobody is called by name."""
+    ended = drills[LATE_CANCELS.stem].result()
+    red = ended.results()["cancels reach the engines in early"]
+    assert red["status"] == "FAIL", ended
+    assert "zombie generation" in red["why"]
+    assert ended.code == 1

@@ -17,7 +17,7 @@ import pytest
 
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.errors import AdapterError, FaultError
-from harness.faults import bandwidth, latency, reset, slicer, timeout
+from harness.faults import bandwidth, latency, reset, slicer, slow_close, timeout
 from harness.faults.base import Fault, World, _modules, fault_class, matching, take_back, types, undo_actions
 from harness.undo import Undo
 from stack.engines import DEPLOYMENT
@@ -31,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     bandwidth.FAULT.type: {"rate_kb": 4},
     slicer.FAULT.type: {"size": 100, "delay": "40ms"},
     reset.FAULT.type: {},
+    slow_close.FAULT.type: {"delay": "2500ms"},
 }
 HANG_S = 20.0
 

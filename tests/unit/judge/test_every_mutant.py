@@ -24,7 +24,7 @@ _COMPONENT = "tests.integration.test_component_faults.test_fault_that_the_runtim
 _SERVER = "tests.integration.test_server_faults.test_orders_that_change_nothing_for_clients_are_not_proven"
 #: Per fault, the test in which it has no effect and its proof says so.
 UNPROVEN = {
-    **dict.fromkeys(("bandwidth", "latency", "reset", "slicer", "timeout"), _LINK),
+    **dict.fromkeys(("bandwidth", "latency", "reset", "slicer", "slow_close", "timeout"), _LINK),
     **dict.fromkeys(("kill", "pause", "stop"), _COMPONENT),
     **dict.fromkeys(("drain", "weight"), _SERVER),
     **dict.fromkeys(("restart", "deaf"), "tests.integration.test_restart_faults.test_what_is_not_done_is_not_proven"),
