@@ -10,6 +10,8 @@ from stack.topology import REPLICAS
 
 #: Of the streams that ran at once before. The most that is seen in a look depends on when it is taken.
 SHARE = 0.9
+#: What a look shows may be as old as the engine's last step.
+SEEN_LATE_S = 0.2
 
 
 def check(before: str, after: str) -> Check:
@@ -38,13 +40,17 @@ def _run(view: RunView, before: str, after: str) -> CheckResult:
 
 
 def _most(view: RunView, phase: str, replica: str) -> float:
-    """The most that ran at once while a wave of ``phase`` was on."""
-    samples = view.metrics(replica, "wave_running")
+    """The most that ran at once while others had to wait: only then every place was taken."""
+    running, waiting = (
+        view.metrics(replica, f"wave_{metric}").set_index("t_s")["value"] for metric in ("running", "waiting")
+    )
+    full = running[waiting.reindex(running.index).ge(1)]
     values = [
-        float(samples["value"][samples["t_s"].between(wave.began_s, wave.cancelled_s + 0.2)].max())
+        float(full[(full.index >= wave.began_s) & (full.index <= wave.cancelled_s + SEEN_LATE_S)].max())
         for wave in aftermath.waves_of(view, phase)
         if wave.cancelled_s is not None
     ]
-    if not values or not max(values) > 0:
-        raise aftermath.Unknown(f"{replica} was not seen to run anything during the wave of {phase}")
-    return max(values)
+    most = max((value for value in values if value > 0), default=0.0)
+    if not most:
+        raise aftermath.Unknown(f"nobody was seen to wait for a place in {replica} during the wave of {phase}")
+    return most

@@ -42,6 +42,8 @@ EARLY_TOKENS, LATE_SHARE = 2, 0.6
 READ_TOKENS, HELD_S = 4, 1.0
 #: The engines are looked at so long before a wave, and after it until they look as before, so long at most.
 BEFORE_S, AFTER_S_MAX = 0.4, 6.0
+#: An engine that has not shown its figures for so long does not show them.
+LOOKED_AT_WITHIN_S = 5.0
 CANARY_S = 5.0
 
 
@@ -83,6 +85,7 @@ class CancelWave:
         self.options: _Options = options
         self.phase = id.split("/")[0]
         self.doors = GATEWAYS if on == BOTH_GATEWAYS else (on,)
+        self.asked = {on} if on in REPLICAS else set(REPLICAS)  # whom a wave comes to in the end
         self.waves: list[Wave] = []
         self._words = sorted({word for item in questions() for word in item.question.split()})
         self._random = random.Random(id)
@@ -101,9 +104,7 @@ class CancelWave:
         """The engines tell their figures: without them nothing could be compared."""
         ledger = _ledger(world)
         with ledger.watching():
-            await _busiest(ledger, BEFORE_S)
-        if missing := [replica for replica in REPLICAS if replica not in ledger.latest]:
-            raise FaultError(f"{missing[0]} does not show its metrics: a wave could not be told from its aftermath")
+            await _busiest(ledger)
 
     async def inject(self, world: World) -> None:
         """Begin the waves; they go on while the phase does."""
@@ -124,6 +125,10 @@ class CancelWave:
             return Proof(True, f"{self.waves[-1].why}; {seen}", before, seen)
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
         return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
+
+    async def settled(self, world: World) -> bool:
+        """Once the last wave is over."""
+        return self._task is not None and self._task.done()
 
     async def verify_healed(self, world: World) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
@@ -146,7 +151,7 @@ class CancelWave:
         wave = Wave(self.id, self.phase, number, self.options.moment, ledger.now_s())
         self.waves.append(wave)
         with ledger.watching():
-            before = await _busiest(ledger, BEFORE_S)
+            before = await _busiest(ledger)
             async with self._streams(world, wave) as opened:
                 await self._await_moment(ledger, wave, opened, before)
                 await _cancel(ledger, opened)
@@ -235,7 +240,7 @@ class CancelWave:
         match self.options.moment:
             case "queued":
                 waiting = {replica: int(look.values["waiting"]) for replica, look in looks.items()}
-                if silent and max(waiting.values(), default=0) >= 1:
+                if silent and waiting.keys() >= self.asked and min(waiting[one] for one in self.asked) >= 1:
                     return f"{silent} streams without a token while {_counts(waiting)} waited"
             case "prefill":
                 running = sum(look.values["running"] for look in looks.values())
@@ -313,13 +318,17 @@ async def _cancel(ledger: Waves, opened: list[_Open]) -> None:
             )
 
 
-async def _busiest(ledger: Waves, for_s: float) -> dict[str, float]:
-    """The most that ran and waited at once in each replica in that time."""
-    most = dict.fromkeys(REPLICAS, 0.0)
-    deadline = time.monotonic() + for_s
-    while time.monotonic() < deadline:
+async def _busiest(ledger: Waves) -> dict[str, float]:
+    """The most that ran and waited at once in each replica for a while. FaultError when one does not show it."""
+    most: dict[str, float] = {}
+    began_s, began = ledger.now_s(), time.monotonic()
+    while (passed := time.monotonic() - began) < BEFORE_S or len(most) < len(REPLICAS):
+        if passed > LOOKED_AT_WITHIN_S:
+            missing = next(replica for replica in REPLICAS if replica not in most)
+            raise FaultError(f"{missing} does not show its metrics: a wave could not be told from its aftermath")
         for replica, look in ledger.latest.items():
-            most[replica] = max(most[replica], look.values["running"] + look.values["waiting"])
+            if look.asked_s >= began_s:
+                most[replica] = max(most.get(replica, 0.0), look.values["running"] + look.values["waiting"])
         await asyncio.sleep(0.02)
     return most
 

@@ -12,7 +12,7 @@ import pandas as pd
 from drills.cancel_storm import WAVES
 from tests.runs import Run
 from tests.unit.judge.mutants import fail, samples
-from tests.wave_runs import CANCELLED_S, WATCHED_S
+from tests.wave_runs import CANCELLED_S, SENT_S, WATCHED_S
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,16 @@ def others_wait(run: Run) -> None:
     run.requests.loc[run.in_phase("repeated"), ["ttft_ms", "ttft_from_schedule_ms"]] = 4000.0
 
 
+def latecomers_wait(run: Run) -> None:
+    """Those who come while no wave is on wait longer for their first word than ever; the others do not."""
+    waves = run.files["waves.json"]["waves"]
+    start = run.requests["start_s"]
+    on = pd.Series(False, index=run.requests.index)
+    for wave in waves:
+        on |= start.between(wave["began_s"] + SENT_S, wave["began_s"] + CANCELLED_S + 0.5)
+    run.requests.loc[~on & ~run.in_phase("baseline"), ["ttft_ms", "ttft_from_schedule_ms"]] = 450.0
+
+
 def slow_before(run: Run) -> None:
     """The service is slow before anything was cancelled."""
     run.requests.loc[run.in_phase("baseline"), ["ttft_ms", "ttft_from_schedule_ms"]] = 900.0
@@ -125,6 +135,8 @@ WAVE_MUTANTS = (
     WaveMutant("no KV block held in the end", block_held),
     WaveMutant("availability of the others", others_refused),
     WaveMutant("TTFT of the others", others_wait),
+    WaveMutant("nobody waits for those who have gone", others_wait),
+    WaveMutant("nobody waits for those who have gone", latecomers_wait),
     WaveMutant("TTFT before", slow_before),
     WaveMutant("steady state in recovery", not_steady_in_the_end),
 )
