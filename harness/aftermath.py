@@ -2,19 +2,25 @@
 
 Users go on asking while waves are on. What runs, waits, is held and is made for them is known from their own records;
 it is taken at its most, so that none of it is blamed on the wave. What is left over is the wave's.
+
+What happens between two looks nobody sees. So whatever is said here is said as an interval, and a limit inside of it
+decides nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.verdict import Status
 from harness.view import RunView
 from harness.waves import Wave
+from stack.topology import REPLICAS
 
 #: An engine's gauges tell what its last step found, and a client's record ends a bit before or after the engine's.
 LAG_S = 0.3
@@ -22,8 +28,8 @@ LAG_S = 0.3
 SYNTHETIC = 2.0
 #: Tokens that those and the edges of a stretch may cost.
 TOKENS_SLACK = 16.0
-#: Without a look for so long nobody knows when something was back.
-GAP_MAX_S = 0.5
+#: An engine has to be looked at for so long after the last cancel at least.
+WATCHED_S = 0.7
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,54 +39,136 @@ class Unknown(Exception):
 
 
 @dataclass(frozen=True)
+class Between:
+    """Something that is at least and at most so much."""
+
+    least: float
+    most: float
+
+    def within(self, limit: float) -> Status:
+        """Surely no more than ``limit``, surely more, or nobody knows."""
+        if self.least > limit:
+            return Status.FAIL
+        return Status.PASS if self.most <= limit else Status.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
 class Aftermath:
-    """One replica after one wave. Times are seconds after its last cancel; infinite: not as long as it was watched."""
+    """One replica after one wave.
+
+    Times are seconds after its last cancel: at least until the last look that showed too much, at most until the next
+    one, which is never (infinite) when it was the last of all.
+    """
 
     wave: Wave
     replica: str
-    running_back_s: float
-    waiting_back_s: float
-    kv_back_s: float
-    tokens: float  # made after the last cancel, less what others can have got
+    work_back_s: Between  # what runs and waits together: a stream in the queue is work still to come
+    waiting_back_s: Between
+    kv_back_s: Between
+    tokens: Between  # made after the last cancel, less what others can have got
     period_s: float  # between two looks
-    running_left: float  # at the last look
-    kv_left: float
+    work_left: float  # at the last look
+    kv_left: float  # held by nobody who runs, in the look that showed least of it
 
 
-def waves_of(view: RunView, phase: str) -> list[Wave]:
-    """The waves of a phase that were cancelled at their moment. Unknown when there is none."""
-    found = [wave for wave in view.waves if wave.phase == phase and wave.reached]
+@dataclass(frozen=True)
+class Judged:
+    """What a limit says about all waves of a phase: ``found`` are those replicas after waves that decided it."""
+
+    status: Status
+    found: tuple[Aftermath, ...]
+    why: str = ""  # what was missing where nothing could be decided
+
+
+def judge(view: RunView, phase: str, kept: Callable[[Aftermath], Status]) -> Judged:
+    """Whether the limit ``kept`` was kept after every wave of a phase by every replica.
+
+    Once broken is broken. It was kept when that could be seen of as many whole waves as the scenario asks for: a wave
+    that was not seen well enough has been repeated.
+    """
+    decided: dict[Status, list[Aftermath]] = {status: [] for status in Status}
+    whole, why = 0, f"no wave of {phase} was cancelled at its moment"
+    for wave in reached(view, phase):
+        statuses = []
+        for replica in REPLICAS:
+            try:
+                one = after(view, wave, replica)
+            except Unknown as error:
+                statuses.append(Status.INCONCLUSIVE)
+                why = str(error)
+            else:
+                statuses.append(kept(one))
+                decided[statuses[-1]].append(one)
+        whole += all(status is Status.PASS for status in statuses)
+    if decided[Status.FAIL]:
+        return Judged(Status.FAIL, tuple(decided[Status.FAIL]))
+    if whole >= _planned(view, phase):
+        return Judged(Status.PASS, tuple(decided[Status.PASS]))
+    if unclear := decided[Status.INCONCLUSIVE]:
+        one = unclear[0]
+        why = f"{one.replica} was not looked at often enough after wave {one.wave.number} of {phase} to tell"
+    return Judged(Status.INCONCLUSIVE, (), why)
+
+
+def seen(view: RunView, phase: str) -> list[dict[str, Aftermath]]:
+    """The waves of a phase after which every replica was looked at, in order. Unknown when there are none."""
+    found = []
+    why = f"no wave of {phase} was cancelled at its moment"
+    for wave in reached(view, phase):
+        try:
+            found.append({replica: after(view, wave, replica) for replica in REPLICAS})
+        except Unknown as error:
+            why = str(error)
     if not found:
-        raise Unknown(f"no wave of {phase} was cancelled at its moment")
+        raise Unknown(why)
     return found
 
 
 def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     """What was left of ``wave`` in ``replica``. Unknown when that was not sampled well enough."""
-    times, looks = _looks(view, wave, replica)
-    assert wave.cancelled_s is not None
-    since = times - wave.cancelled_s
+    assert wave.cancelled_s is not None, "waves that were reached were cancelled"
+    looks = _looks(view, wave, replica)
+    before = looks[looks.index < wave.cancelled_s]
+    since = looks[looks.index >= wave.cancelled_s]
+    if before.empty or len(since) < 3 or since.index[-1] < wave.cancelled_s + WATCHED_S:
+        raise Unknown(f"{replica} was not looked at for long enough after wave {wave.number} of {wave.phase}")
+    times: Floats = since.index.to_numpy(dtype=float)
     users = _Users(view, replica)
     theirs = users.at_most(times) + SYNTHETIC
     block = _kv_of_one(view, replica)
-    excess = {
-        "running": looks["running"] - theirs,
-        "waiting": looks["waiting"] - theirs,
-        "kv": looks["kv_usage_ratio"] - block * theirs,
-    }
-    made = looks["generation_tokens_total"]
-    others = users.tokens(float(times[0]), float(times[-1])) + TOKENS_SLACK
+    late = times - wave.cancelled_s
+    work = (since["running"] + since["waiting"]).to_numpy() - theirs
+    held = since["kv_usage_ratio"] - block * since["running"]
+    made = {t_s: _made(users, looks, t_s) for t_s in (float(times[0]), float(before.index[-1]))}
     return Aftermath(
         wave,
         replica,
-        running_back_s=_back(since, excess["running"]),
-        waiting_back_s=_back(since, excess["waiting"]),
-        kv_back_s=_back(since, excess["kv"]),
-        tokens=float(made[-1] - made[0]) - others,
+        work_back_s=_back(late, work),
+        waiting_back_s=_back(late, since["waiting"].to_numpy() - theirs),
+        kv_back_s=_back(late, since["kv_usage_ratio"].to_numpy() - block * theirs),
+        tokens=Between(*sorted(made.values())),
         period_s=float(np.median(np.diff(times))),
-        running_left=float(excess["running"][-1]),
-        kv_left=float(looks["kv_usage_ratio"].min() - block * users.at_most(times).min()),
+        work_left=float(work[-1]),
+        kv_left=max(float(held.min()), 0.0),
     )
+
+
+def reached(view: RunView, phase: str) -> list[Wave]:
+    """The waves of a phase that were cancelled at their moment."""
+    return [wave for wave in view.waves if wave.phase == phase and wave.reached and wave.cancelled_s is not None]
+
+
+def _planned(view: RunView, phase: str) -> int:
+    """How many waves the scenario asks for in a phase."""
+    faults = [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
+    return sum(int(fault["options"].get("waves", 1)) for fault in faults if fault["type"] == "cancel_wave")
+
+
+def _made(users: _Users, looks: pd.DataFrame, since_s: float) -> float:
+    """Tokens made from a look to the last one that others cannot have got."""
+    made = looks["generation_tokens_total"]
+    others = users.tokens(since_s, float(looks.index[-1])) + TOKENS_SLACK
+    return float(made.iloc[-1] - made.loc[since_s]) - others
 
 
 def fastest(view: RunView, replica: str) -> float:
@@ -94,29 +182,34 @@ def fastest(view: RunView, replica: str) -> float:
     return float(((values[later[known]] - values[known]) / (times[later[known]] - times[known])).max())
 
 
-def _looks(view: RunView, wave: Wave, replica: str) -> tuple[Floats, dict[str, Floats]]:
-    """The close samples between the last cancel and the end of the watch, metric by metric."""
-    begin, end = wave.cancelled_s, wave.watched_until_s
-    if begin is None or end is None:
-        raise Unknown(f"wave {wave.number} of {wave.phase} was not carried through")
-    columns: dict[str, Floats] = {}
-    times: Floats = np.zeros(0)
-    for metric in ("running", "waiting", "kv_usage_ratio", "generation_tokens_total"):
-        samples = view.metrics(replica, f"wave_{metric}")
-        samples = samples[samples["t_s"].between(begin, end)]
-        times, columns[metric] = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
-    gap = max(np.diff([begin, *times, end]), default=math.inf)
-    if len(times) < 3 or len({len(values) for values in columns.values()}) != 1 or gap > GAP_MAX_S:
-        raise Unknown(f"{replica} was not sampled for {gap:.1f} s after wave {wave.number} of {wave.phase}")
-    return times, columns
+def _looks(view: RunView, wave: Wave, replica: str) -> pd.DataFrame:
+    """The close samples from the beginning of a wave to the end of the watch: a column per metric, by time."""
+    columns = {
+        metric: view.metrics(replica, f"wave_{metric}").set_index("t_s")["value"]
+        for metric in ("running", "waiting", "kv_usage_ratio", "generation_tokens_total")
+    }
+    looks = pd.DataFrame(columns).dropna().astype(float)
+    until = math.inf if wave.watched_until_s is None else wave.watched_until_s
+    return looks[(looks.index >= wave.began_s) & (looks.index <= until)]
 
 
-def _back(since: Floats, excess: Floats) -> float:
-    """From when on nothing is left over."""
-    left = np.flatnonzero(excess > 1e-9)
-    if not len(left):
-        return float(since[0])
-    return float(since[left[-1] + 1]) if left[-1] + 1 < len(since) else math.inf
+def _back(since: Floats, excess: Floats) -> Between:
+    """From when on nothing is left over, but for blips: what has gone does not come back for less than LAG_S."""
+    left = excess > 1e-9
+    for begin, end in _stretches(left):
+        if begin and end < len(since) and since[end] - since[begin] < LAG_S:
+            left[begin:end] = False
+    still = np.flatnonzero(left)
+    if not len(still):
+        return Between(0.0, float(since[0]))
+    last = int(still[-1])
+    return Between(float(since[last]), float(since[last + 1]) if last + 1 < len(since) else math.inf)
+
+
+def _stretches(marks: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Where each run of True begins and what comes after it."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]])))
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
 def _kv_of_one(view: RunView, replica: str) -> float:

@@ -290,7 +290,7 @@ class Conductor:
             self.alerts = AlertProbe(world.topology, self.run.folder.zero_wall_s(), self.run.log.add)
             probes += [world.path.own, self.alerts]
             if world.waves is not None:
-                probes.append(world.waves)
+                probes += world.waves.probes
         elif target.metrics is not None:
             probes.append(EngineProbe.of_target(target.metrics))
         for component in components:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness import drill, loading, phases
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, Event
-from harness.waves import Canary, Stream, Wave, as_data
+from harness.waves import Canary, Stream, Wave, as_data, from_data
 from stack.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import Run
@@ -121,6 +121,7 @@ def _metrics(
         yield t_s, "load", "cpu_ratio", "", 0.2
         for replica in REPLICAS:
             yield t_s, replica, "up", "", 1.0
+            yield t_s, replica, "rss_bytes", "", 5e7
             for metric, value in _engine(requests, found, replica, t_s).items():
                 yield t_s, replica, metric, "", value
             yield from _own_tokens(t_s, replica, _of_waves(found, t_s))
@@ -132,6 +133,20 @@ def _metrics(
             for replica in REPLICAS:
                 for metric, value in _engine(requests, found, replica, t_s).items():
                     yield t_s, replica, f"wave_{metric}", "", value
+
+
+def watch_on(run: Run, phase: str) -> None:
+    """The last wave of a phase is watched for five seconds after its cancel, as one whose aftermath stays is."""
+    data = [wave for wave in run.files["waves.json"]["waves"] if wave["phase"] == phase][-1]
+    begin, data["watched_until_s"] = data["watched_until_s"], data["began_s"] + 6.08
+    found = list(from_data(run.files["waves.json"]))
+    more = [
+        (t_s, replica, f"wave_{metric}", "", value)
+        for t_s in np.arange(begin + 0.04, data["watched_until_s"], 0.04)
+        for replica in REPLICAS
+        for metric, value in _engine(run.requests, found, replica, t_s).items()
+    ]
+    run.metrics = pd.concat([run.metrics, pd.DataFrame(more, columns=run.metrics.columns)], ignore_index=True)
 
 
 def _engine(requests: pd.DataFrame, found: list[Wave], replica: str, t_s: float) -> dict[str, float]:

@@ -47,7 +47,7 @@ def _most(view: RunView, phase: str, replica: str) -> float:
     full = running[waiting.reindex(running.index).ge(1)]
     values = [
         float(full[(full.index >= wave.began_s) & (full.index <= wave.cancelled_s + SEEN_LATE_S)].max())
-        for wave in aftermath.waves_of(view, phase)
+        for wave in aftermath.reached(view, phase)
         if wave.cancelled_s is not None
     ]
     most = max((value for value in values if value > 0), default=0.0)

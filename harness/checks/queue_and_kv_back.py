@@ -6,9 +6,8 @@ import math
 
 from harness import aftermath
 from harness.drill import Check
-from harness.verdict import CheckResult, Status
+from harness.verdict import CheckResult, worst
 from harness.view import RunView
-from stack.topology import REPLICAS
 
 
 def check(phase: str, within_s: float) -> Check:
@@ -24,19 +23,22 @@ def _name(phase: str) -> str:
 
 def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
     name, objective = _name(phase), f"≤ {within_s:.6g} s"
-    try:
-        waves = aftermath.waves_of(view, phase)
-        found = [aftermath.after(view, wave, replica) for wave in waves for replica in REPLICAS]
-    except aftermath.Unknown as error:
-        return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
-    what, slowest, seconds = max(
-        ((what, one, s) for one in found for what, s in (("queue", one.waiting_back_s), ("KV cache", one.kv_back_s))),
-        key=lambda item: item[2],
+    judged = aftermath.judge(
+        view, phase, lambda one: worst(back.within(within_s) for back in (one.waiting_back_s, one.kv_back_s))
+    )
+    if not judged.found:
+        return CheckResult(name, judged.status, judged.why, objective, phase=phase)
+    what, slowest, back = max(
+        (
+            (what, one, b)
+            for one in judged.found
+            for what, b in (("queue", one.waiting_back_s), ("KV cache", one.kv_back_s))
+        ),
+        key=lambda item: item[2].most,
     )
     where = f"the {what} of {slowest.replica} after wave {slowest.wave.number}"
-    if math.isinf(seconds):
+    seconds, why = back.most, f"{where} was the last to be back, {back.most:.2f} s after the cancel"
+    if math.isinf(back.most):
+        seconds = back.least
         why = f"{where} still held more than users had asked for when it was last looked at"
-        return CheckResult(name, Status.FAIL, why, objective, samples=len(found), phase=phase)
-    why = f"{where} was the last to be back, {seconds:.2f} s after the cancel"
-    status = Status.PASS if seconds <= within_s else Status.FAIL
-    return CheckResult(name, status, why, objective, seconds, "s", within_s - seconds, len(found), phase)
+    return CheckResult(name, judged.status, why, objective, seconds, "s", within_s - seconds, len(judged.found), phase)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import h11
 import httpx
@@ -44,6 +44,8 @@ READ_TOKENS, HELD_S = 4, 1.0
 BEFORE_S, AFTER_S_MAX = 0.4, 6.0
 #: An engine that has not shown its figures for so long does not show them.
 LOOKED_AT_WITHIN_S = 5.0
+#: A wave after whose cancel an engine was not seen for longer is repeated, if there is time: it may decide nothing.
+UNSEEN_MAX_S = 0.4
 CANARY_S = 5.0
 
 
@@ -67,6 +69,13 @@ class _Open:
     stream: Stream
     chat: ChatStream
     task: asyncio.Task[None]
+
+
+class _Level(NamedTuple):
+    """What a replica has to do, running and waiting, and what share of its KV cache is held."""
+
+    work: float
+    kv: float
 
 
 #: Waves under way in this process, by the id of their fault.
@@ -139,10 +148,13 @@ class CancelWave:
     # ── the waves ──
 
     async def _storm(self, world: World) -> None:
-        """As many waves as were asked for; one that missed its moment is repeated, as many times again at most."""
+        """As many waves as were asked for.
+
+        One that missed its moment, or whose aftermath was not seen, is repeated, as many times again at most.
+        """
         for number in range(1, 2 * self.options.waves + 1):
             wave = await self._wave(world, number)
-            if sum(one.reached for one in self.waves) >= self.options.waves:
+            if sum(one.reached and one.unseen_s <= UNSEEN_MAX_S for one in self.waves) >= self.options.waves:
                 return
             await asyncio.sleep(self.options.pause if wave.reached else 0.5)
 
@@ -157,6 +169,7 @@ class CancelWave:
                 await _cancel(ledger, opened)
                 await _quiet_again(ledger, before, self.options.watch)
             wave.watched_until_s = ledger.now_s()
+            wave.unseen_s = ledger.unseen_s(wave.cancelled_s or wave.began_s)
         wave.canaries = list(await asyncio.gather(*(self._canary(world, replica, number) for replica in REPLICAS)))
         for replica in REPLICAS:
             stats = await asyncio.to_thread(world.runtime.stats, replica)
@@ -213,7 +226,7 @@ class CancelWave:
 
     # ── its moment ──
 
-    async def _await_moment(self, ledger: Waves, wave: Wave, opened: list[_Open], before: Mapping[str, float]) -> None:
+    async def _await_moment(self, ledger: Waves, wave: Wave, opened: list[_Open], before: Mapping[str, _Level]) -> None:
         """Wait until the moment is there, and say what showed it; or until it can no longer come."""
         deadline = time.monotonic() + self.options.give_up
         while time.monotonic() < deadline:
@@ -232,7 +245,7 @@ class CancelWave:
         tokens = sorted(one.stream.tokens for one in opened)
         wave.why = f"{self.options.moment} was not seen in time; tokens per stream: {tokens}"
 
-    def _seen(self, ledger: Waves, alive: list[Stream], before: Mapping[str, float]) -> str | None:
+    def _seen(self, ledger: Waves, alive: list[Stream], before: Mapping[str, _Level]) -> str | None:
         """What shows that the moment is there now; None while nothing does."""
         sent_s = max(stream.sent_s or 0.0 for stream in alive)
         looks = {replica: look for replica, look in ledger.latest.items() if look.asked_s >= sent_s}
@@ -244,7 +257,7 @@ class CancelWave:
                     return f"{silent} streams without a token while {_counts(waiting)} waited"
             case "prefill":
                 running = sum(look.values["running"] for look in looks.values())
-                more = running - sum(before[replica] for replica in looks) - (len(alive) - silent)
+                more = running - sum(before[replica].work for replica in looks) - (len(alive) - silent)
                 if silent and more >= 1:
                     return f"{silent} streams without a token while {running:.0f} ran"
             case "half-read":
@@ -318,30 +331,40 @@ async def _cancel(ledger: Waves, opened: list[_Open]) -> None:
             )
 
 
-async def _busiest(ledger: Waves) -> dict[str, float]:
-    """The most that ran and waited at once in each replica for a while. FaultError when one does not show it."""
-    most: dict[str, float] = {}
-    began_s, began = ledger.now_s(), time.monotonic()
+async def _busiest(ledger: Waves) -> dict[str, _Level]:
+    """The most that each replica had to do and held at once for a while. FaultError when one does not show it."""
+    most: dict[str, _Level] = {}
+    began = time.monotonic()
     while (passed := time.monotonic() - began) < BEFORE_S or len(most) < len(REPLICAS):
         if passed > LOOKED_AT_WITHIN_S:
             missing = next(replica for replica in REPLICAS if replica not in most)
             raise FaultError(f"{missing} does not show its metrics: a wave could not be told from its aftermath")
-        for replica, look in ledger.latest.items():
-            if look.asked_s >= began_s:
-                most[replica] = max(most.get(replica, 0.0), look.values["running"] + look.values["waiting"])
+        for replica, now in _levels(ledger).items():
+            before = most.get(replica, now)
+            most[replica] = _Level(max(before.work, now.work), max(before.kv, now.kv))
         await asyncio.sleep(0.02)
     return most
 
 
-async def _quiet_again(ledger: Waves, before: Mapping[str, float], least_s: float) -> None:
-    """Go on looking for a while, and longer while more runs or waits than before the wave."""
+async def _quiet_again(ledger: Waves, before: Mapping[str, _Level], least_s: float) -> None:
+    """Go on looking for a while, and longer while a replica has more to do or holds more than before the wave."""
     began = time.monotonic()
     while True:
         await asyncio.sleep(0.05)
-        now = {replica: look.values["running"] + look.values["waiting"] for replica, look in ledger.latest.items()}
+        back = all(
+            now.work <= before[replica].work + 1 and now.kv <= before[replica].kv
+            for replica, now in _levels(ledger).items()
+        )
         passed = time.monotonic() - began
-        if passed > AFTER_S_MAX or (passed > least_s and all(now[r] <= before[r] + 1 for r in now)):
+        if passed > AFTER_S_MAX or (passed > least_s and back):
             return
+
+
+def _levels(ledger: Waves) -> dict[str, _Level]:
+    return {
+        replica: _Level(look.values["running"] + look.values["waiting"], look.values["kv_usage_ratio"])
+        for replica, look in ledger.latest.items()
+    }
 
 
 def _counts(by_replica: Mapping[str, int]) -> str:

@@ -60,17 +60,17 @@ class EngineProbe:
         return [Row(self._replica, "up", "", 1.0), *(Row(self._replica, *key, value) for key, value in values)]
 
 
-def parse(text: str) -> dict[tuple[str, str], float]:
-    """The wanted values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``).
+def parse(text: str, wanted: Mapping[str, str] = WANTED) -> dict[tuple[str, str], float]:
+    """The ``wanted`` values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``).
 
     Only wanted lines are parsed: pages are 60 kB long.
     """
-    lines = [line for line in text.splitlines() if line.startswith(tuple(WANTED))]
+    lines = [line for line in text.splitlines() if line.startswith(tuple(wanted))]
     values: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:
-            if sample.name in WANTED:
+            if sample.name in wanted:
                 labels = f"{KEPT}={sample.labels[KEPT]}" if KEPT in sample.labels else ""
-                key = WANTED[sample.name], labels
+                key = wanted[sample.name], labels
                 values[key] = values.get(key, 0.0) + sample.value
     return values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,36 +12,44 @@ import httpx
 
 from harness import waves
 from harness.probes.base import Row
-from harness.probes.engine import parse
+from harness.probes.engine import WANTED, parse
 from harness.waves import Wave
 from stack.topology import Component
 
 #: What is looked at; recorded with this before its name, apart from the steady samples of harness/probes/engine.py.
 PREFIX = "wave_"
-WANTED = ("running", "waiting", "kv_usage_ratio", "generation_tokens_total")
+CLOSELY = ("running", "waiting", "kv_usage_ratio", "generation_tokens_total")
+_WANTED = {theirs: ours for theirs, ours in WANTED.items() if ours in CLOSELY}
 
 
 class Look(NamedTuple):
-    """An engine's own figures, asked for at ``asked_s``."""
+    """An engine's own figures, asked for at ``asked_s`` and there at ``seen_s``."""
 
     asked_s: float
+    seen_s: float
     values: Mapping[str, float]
 
 
 class Waves:
-    """The waves of one run, and the probe that samples the engines 30 times a second while ``watching``."""
-
-    name, period_s = "engines during waves", 0.033
+    """The waves of one run; while ``watching`` its probes, one per replica, look at the engines."""
 
     def __init__(
         self, replicas: Iterable[Component], zero_mono_s: float, save: Callable[[dict[str, Any]], None]
     ) -> None:
-        self._urls = {replica.name: replica.url(path="/metrics") for replica in replicas}
         self._zero_mono_s, self._save = zero_mono_s, save
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
         self._watching = 0
         self._all: list[Wave] = []
-        self.latest: dict[str, Look] = {}
+        self.probes = tuple(_Closely(self, replica) for replica in replicas)
+
+    @property
+    def watched(self) -> bool:
+        """Whether the engines are being looked at."""
+        return self._watching > 0
+
+    @property
+    def latest(self) -> dict[str, Look]:
+        """The last look at each replica that was looked at since the watch began."""
+        return {probe.replica: probe.looks[-1] for probe in self.probes if probe.looks}
 
     def now_s(self) -> float:
         """Seconds since the run's zero."""
@@ -52,30 +60,49 @@ class Waves:
         self._all.append(wave)
         self._save(waves.as_data(self._all))
 
+    def unseen_s(self, since_s: float) -> float:
+        """The longest time from then until now in which some engine did not show its figures."""
+        found = 0.0
+        for probe in self.probes:
+            times = [since_s, *(look.seen_s for look in probe.looks if look.seen_s > since_s), self.now_s()]
+            found = max(found, *(right - left for left, right in itertools.pairwise(times)))
+        return found
+
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """While this is open, the engines are sampled."""
+        """While this is open, the engines are sampled; the first looks of a watch are its own."""
+        if not self._watching:
+            for probe in self.probes:
+                probe.looks.clear()
         self._watching += 1
         try:
             yield
         finally:
             self._watching -= 1
 
+
+class _Closely:
+    """One engine, 30 times a second while it is watched."""
+
+    period_s = 0.033
+
+    def __init__(self, ledger: Waves, replica: Component) -> None:
+        self.name, self.replica = f"{replica.name} during waves", replica.name
+        self.looks: list[Look] = []
+        self._ledger, self._url = ledger, replica.url(path="/metrics")
+        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+
     async def sample(self) -> Sequence[Row]:
         """Nothing while no wave is on; of an engine that does not answer within a second nothing, either."""
-        if not self._watching:
+        if not self._ledger.watched:
             return []
-        found = await asyncio.gather(*(self._look(replica, url) for replica, url in self._urls.items()))
-        return [row for rows in found for row in rows]
-
-    async def _look(self, replica: str, url: str) -> list[Row]:
-        asked_s = self.now_s()
+        asked_s = self._ledger.now_s()
         try:
-            response = await self._client.get(url)
+            response = await self._client.get(self._url)
         except httpx.HTTPError:
             return []
         if response.status_code != 200:
             return []
-        values = {metric: value for (metric, _), value in parse(response.text).items() if metric in WANTED}
-        self.latest[replica] = Look(asked_s, values)
-        return [Row(replica, PREFIX + metric, "", value) for metric, value in values.items()]
+        values = {metric: value for (metric, _), value in parse(response.text, _WANTED).items()}
+        self.looks.append(Look(asked_s, self._ledger.now_s(), values))
+        return [Row(self.replica, PREFIX + metric, "", value) for metric, value in values.items()]

@@ -27,7 +27,7 @@ async def wave_world(world: World) -> AsyncIterator[tuple[World, list[dict[str, 
 
     async def look() -> None:
         while True:
-            await ledger.sample()
+            await asyncio.gather(*(probe.sample() for probe in ledger.probes))
             await asyncio.sleep(0.02)
 
     looking = asyncio.create_task(look())

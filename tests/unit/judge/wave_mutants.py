@@ -12,7 +12,7 @@ import pandas as pd
 from drills.cancel_storm import WAVES
 from tests.runs import Run
 from tests.unit.judge.mutants import fail, samples
-from tests.wave_runs import CANCELLED_S, SENT_S, WATCHED_S
+from tests.wave_runs import CANCELLED_S, SENT_S, WATCHED_S, watch_on
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ def _waves(run: Run, phase: str) -> list[dict[str, Any]]:
 
 def _after(run: Run, phase: str, replica: str, metric: str, last: bool = False) -> pd.Series:
     """Marks the close samples of one figure after the cancel of a wave: the first one or the last one of a phase."""
-    began = _waves(run, phase)[-1 if last else 0]["began_s"]
-    return samples(run, replica, f"wave_{metric}", began + CANCELLED_S, began + WATCHED_S)
+    wave = _waves(run, phase)[-1 if last else 0]
+    return samples(run, replica, f"wave_{metric}", wave["began_s"] + CANCELLED_S, wave["watched_until_s"])
 
 
 def zombies(phase: str, run: Run) -> None:
@@ -52,11 +52,13 @@ def tokens_for_nobody(phase: str, run: Run) -> None:
 
 def queue_stays(phase: str, run: Run) -> None:
     """Requests of clients that have gone wait in one replica."""
-    run.metrics.loc[_after(run, phase, "replica-2", "waiting"), "value"] += 9
+    watch_on(run, phase)
+    run.metrics.loc[_after(run, phase, "replica-2", "waiting", last=True), "value"] += 9
 
 
 def cache_stays(phase: str, run: Run) -> None:
     """Blocks of cancelled streams are held."""
+    watch_on(run, phase)
     run.metrics.loc[_after(run, phase, "replica-1", "kv_usage_ratio", last=True), "value"] += 0.2
 
 
