@@ -139,14 +139,17 @@ def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     late = times - wave.cancelled_s
     work = (since["running"] + since["waiting"]).to_numpy() - theirs
     held = since["kv_usage_ratio"] - block * since["running"]
-    made = {t_s: _made(users, looks, t_s) for t_s in (float(times[0]), float(before.index[-1]))}
+    least = _made(users, looks, float(times[0]))
+    # At most: since the last look before the cancel, or since the beginning but for what the wave's clients have got.
+    got = sum(stream.tokens for stream in wave.streams if stream.replica == replica)
+    most = min(_made(users, looks, float(before.index[-1])), _made(users, looks, float(before.index[0])) - got)
     return Aftermath(
         wave,
         replica,
         work_back_s=_back(late, work),
         waiting_back_s=_back(late, since["waiting"].to_numpy() - theirs),
         kv_back_s=_back(late, since["kv_usage_ratio"].to_numpy() - block * theirs),
-        tokens=Between(*sorted(made.values())),
+        tokens=Between(least, max(least, most)),
         period_s=float(np.median(np.diff(times))),
         work_left=float(work[-1]),
         kv_left=max(float(held.min()), 0.0),

@@ -8,10 +8,12 @@ import pytest
 
 from drills.cancel_storm import DRILL
 from harness import drill, judge
-from harness.verdict import Status
+from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from tests import wave_runs
-from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant
+from tests.runs import Run
+from tests.unit.judge.mutants import samples
+from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, memory_leaks, zombies
 
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
@@ -62,3 +64,69 @@ def test_a_slope_that_nobody_can_be_sure_of_is_not_judged(tmp_path: Path) -> Non
     view = RunView(run.write(tmp_path / "run"))
     found = next(check.run(view) for check in DRILL.checks if check.name.startswith("no leak"))
     assert found.status is Status.INCONCLUSIVE, found.why
+
+
+def result(run: Run, check: str, folder: Path) -> CheckResult:
+    """What one check says about a run."""
+    view = RunView(run.write(folder / "run"))
+    return next(one for one in DRILL.checks if one.name == check).run(view)
+
+
+def blind(run: Run, number: int, from_s: float, to_s: float) -> None:
+    """No engine was seen between these seconds after the cancel of a wave of *repeated*."""
+    wave = [w for w in run.files["waves.json"]["waves"] if w["phase"] == "repeated"][number - 1]
+    cancelled_s = wave["began_s"] + wave_runs.CANCELLED_S
+    close = run.metrics["metric"].str.startswith("wave_")
+    run.metrics = run.metrics[~(close & run.metrics["t_s"].between(cancelled_s + from_s, cancelled_s + to_s))]
+
+
+def test_what_was_not_seen_decides_nothing(tmp_path: Path) -> None:
+    """Without a look around the limit after one of ten waves nobody knows: INCONCLUSIVE, and it says which wave."""
+    run = wave_runs.healthy()
+    blind(run, 4, 0.05, 0.8)
+    found = result(run, "cancels reach the engines in repeated", tmp_path)
+    assert found.status is Status.INCONCLUSIVE
+    assert "wave 4" in found.why
+
+
+def test_a_gap_after_everything_was_back_is_harmless(tmp_path: Path) -> None:
+    """What had gone does not come back: that nobody looked for a second later on changes nothing."""
+    run = wave_runs.healthy()
+    blind(run, 4, 0.3, 1.2)
+    assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.PASS
+
+
+def test_a_wave_that_was_seen_stands_in_for_one_that_was_not(tmp_path: Path) -> None:
+    """The scenario asks for ten waves; when eleven were cancelled ten of them suffice."""
+    run = wave_runs.healthy()
+    blind(run, 4, 0.05, 0.8)
+    waves = run.files["waves.json"]["waves"]
+    waves.append({**[w for w in waves if w["phase"] == "repeated"][-1], "number": 11})
+    assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.PASS
+
+
+def test_a_zombie_is_red_whatever_else_was_not_seen(tmp_path: Path) -> None:
+    """One wave that nobody saw does not hide another one whose streams went on."""
+    run = wave_runs.healthy()
+    blind(run, 4, 0.05, 0.8)
+    zombies("repeated", run)
+    assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.FAIL
+
+
+def test_a_blip_is_no_zombie(tmp_path: Path) -> None:
+    """A single look that shows more than users had, between two that do not, is a difference between clocks."""
+    run = wave_runs.healthy()
+    began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "early")
+    at = began + wave_runs.CANCELLED_S + 0.9
+    run.metrics.loc[samples(run, "replica-2", "wave_running", at, at + 0.05), "value"] += 5
+    assert result(run, "cancels reach the engines in early", tmp_path).status is Status.PASS
+
+
+def test_memory_that_grew_before_may_grow(tmp_path: Path) -> None:
+    """An engine that takes as much per request in the baseline is not accused of leaking with each cancel."""
+    run = wave_runs.healthy()
+    memory_leaks(run)
+    begin, end = run.span("baseline")
+    rows = samples(run, "replica-1", "rss_bytes", begin, end)
+    run.metrics.loc[rows, "value"] += 1.5e5 * 2.5 * (run.metrics["t_s"][rows] - begin)
+    assert result(run, "no leak over repeated", tmp_path).status is Status.PASS
