@@ -35,6 +35,7 @@ async def wave_world(world: World) -> AsyncIterator[tuple[World, list[dict[str, 
         yield replace(world, waves=ledger), saved
     finally:
         looking.cancel()
+        await asyncio.gather(looking, *(probe._client.aclose() for probe in ledger.probes), return_exceptions=True)
 
 
 async def connected(address: tuple[str, int]) -> None:
@@ -45,7 +46,7 @@ async def connected(address: tuple[str, int]) -> None:
 
 def wave(on: str, **options: Any) -> cancel_wave.CancelWave:
     """The fault under test."""
-    return cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(watch=0.8, **options))
+    return cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(watch="800ms", **options))
 
 
 @pytest.mark.parametrize(("on", "moment"), [("gateways", "early"), ("replica-1", "half-read"), ("gateway-b", "late")])
