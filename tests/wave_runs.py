@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,7 @@ def _healthy() -> Run:
     plan = copy.deepcopy(runs.healthy().plan)
     named = drill.load("cancel-storm")
     plan |= {"drill": named.name, "title": named.title, "scenario": practised.model_dump(mode="json")}
+    plan["alerts"] = [dataclasses.asdict(expected) for expected in named.alerts]
     kinds = {p.name: p.kind for p in practised.phases}
     run = Run(plan, list(_events(practised)), pd.DataFrame(), pd.DataFrame(), {})
     spans = {name: run.span(name) for name in kinds}
@@ -55,6 +57,7 @@ def _healthy() -> Run:
         "workers": 1,
     }
     run.recount()
+    runs.add_alerts(run, named)
     return run
 
 
