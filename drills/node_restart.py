@@ -12,12 +12,15 @@ from harness.checks import (
     suffering_ends,
     warms_up,
 )
-from harness.drill import Drill
+from harness.drill import Drill, Expected
 from stack.topology import GatewayPolicy
 
 _FIRST, _SECOND, _KILL, _DEAF = "restart-1", "restart-2", "kill", "deaf"
+_POLICY = GatewayPolicy()
 #: What the mechanisms promise, and a second for the probes that look at it.
-_NOTICED_S = GatewayPolicy().deaf_noticed_within_s + 1
+_NOTICED_S = _POLICY.deaf_noticed_within_s + 1
+#: Until a synthetic generation has been asked for, and waited for in vain; or asked for again, and answered.
+_ASKED_S = _POLICY.readiness_period_s + _POLICY.readiness_deadline_s
 
 RUNBOOK = """\
 Look at the first red line and work downwards: the upper ones cause the lower ones.
@@ -46,6 +49,10 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   for their client's limit: how long users wait for a first token is a decision, make it on purpose.
 - **gateways put … back**, **recovery**, **steady state**: what healed is not used again. Look at the gateways' view
   with `make status`: a drain that was never taken back looks just like it.
+- **alerts fire in …**: nobody was told. In `deaf` `ReplicaDeaf` needs the exporter, `ReplicaDown` for the server the
+  gateways' own view. **alerts silent in …**: a restart in order reached users, or the wrong part is blamed. **alerts
+  clear after …**: it is still bad, or the rule looks back for too long.
+- **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
 - **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
 """
 
@@ -92,6 +99,21 @@ DRILL = Drill(
         gateway_puts_back.check("replica-2", _DEAF, within_s=10),
         recovers_within.check(_DEAF, seconds=10),
         steady_state.check("hearing-again"),
+    ),
+    alerts=(
+        # What is restarted in order may be missed, but not by users.
+        Expected(_FIRST, "FailuresHigh", fires=False, gone_after_s=10),
+        Expected(_SECOND, "FailuresHigh", fires=False, gone_after_s=10),
+        # A dead replica refuses the next scrape.
+        Expected(_KILL, "ReplicaDown", {"component": "replica-1"}),
+        Expected(_KILL, "ReplicaDown", {"component": "replica-2"}, fires=False),
+        Expected(_KILL, "GatewayDown", fires=False),
+        # A deaf one answers its scrapes: it is the synthetic generation that tells, and the gateways by what they do.
+        Expected(_DEAF, "ReplicaDeaf", {"replica": "replica-2"}, shows_after_s=_ASKED_S, gone_after_s=_ASKED_S),
+        Expected(_DEAF, "ReplicaDown", {"server": "replica-2"}, shows_after_s=_NOTICED_S, gone_after_s=10),
+        Expected(_DEAF, "ReplicaDown", {"component": "replica-2"}, fires=False),
+        Expected(_DEAF, "ReplicaDeaf", {"replica": "replica-1"}, fires=False),
+        Expected(_DEAF, "GatewayDown", fires=False),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,
