@@ -104,8 +104,8 @@ DRILL = Drill(
         # What is restarted in order may be missed, but not by users.
         Expected(_FIRST, "FailuresHigh", fires=False, gone_after_s=10),
         Expected(_SECOND, "FailuresHigh", fires=False, gone_after_s=10),
-        # A dead replica refuses the next scrape.
-        Expected(_KILL, "ReplicaDown", {"component": "replica-1"}),
+        # A dead replica refuses the next scrape; ten seconds until the gateways, too, have put it back.
+        Expected(_KILL, "ReplicaDown", {"component": "replica-1"}, gone_after_s=10),
         Expected(_KILL, "ReplicaDown", {"component": "replica-2"}, fires=False),
         Expected(_KILL, "GatewayDown", fires=False),
         # A deaf one answers its scrapes: it is the synthetic generation that tells, and the gateways by what they do.
