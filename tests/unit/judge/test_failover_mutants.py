@@ -64,7 +64,7 @@ def _rests_on(check: drill.Check) -> set[str]:
     parts = {"everything"}
     if any(need.startswith("fault:") for need in check.needs) and not check.name.startswith("no hang"):
         parts.add("events")
-    if "load" in check.needs and not check.name.startswith(("only ready", "failback")):
+    if "load" in check.needs and not check.name.startswith(("only ready", "failback", "alerts", "no page")):
         parts.add("requests")
     if "metrics" in check.needs:
         parts.add("metrics")
