@@ -13,7 +13,7 @@ from harness.view import RunView
 from tests import wave_runs
 from tests.runs import Run
 from tests.unit.judge.mutants import samples
-from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, memory_leaks, zombies
+from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, late_cancel, memory_leaks, zombies
 
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
@@ -87,6 +87,17 @@ def test_what_was_not_seen_decides_nothing(tmp_path: Path) -> None:
     found = result(run, "cancels reach the engines in repeated", tmp_path)
     assert found.status is Status.INCONCLUSIVE
     assert "wave 4" in found.why
+
+
+def test_seldom_looks_are_no_excuse(tmp_path: Path) -> None:
+    """Engines that are seen twice a second only, and late, are not given a second for that."""
+    run = wave_runs.healthy()
+    late_cancel("early", run)
+    began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "early")
+    times = run.metrics["t_s"] - began
+    seldom = run.metrics["metric"].str.startswith("wave_") & times.between(wave_runs.CANCELLED_S, wave_runs.WATCHED_S)
+    run.metrics = run.metrics[~seldom | ((times * 100).round() % 48 == 0)]
+    assert result(run, "cancels reach the engines in early", tmp_path).status is Status.FAIL
 
 
 def test_a_gap_after_everything_was_back_is_harmless(tmp_path: Path) -> None:
