@@ -163,6 +163,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "checks": "no_readiness_checks" not in defects,
         "readiness_agent": not {"no_readiness_checks", "no_readiness_agent"} & defects,
         "sticky_sessions": "sticky_sessions" in defects,
+        "weights_by_lot": "gateway_ignores_weight" not in defects,
         "agent_address": "127.0.0.1" if docker else component.address,
         "agent_port": _AGENT_HOP_PORT,
         "agent": f"{topology.seen_by_components('exporter')}:{topology.component('exporter').ports['agent']}",

@@ -41,6 +41,7 @@ DEFECTS: Mapping[str, str] = {
     "dns_long_ttl": "DNS answers may be kept for a minute, whatever the policy says",
     "no_readiness_agent": "the gateways ask nobody whether a replica generates: /health is all they know",
     "sticky_sessions": "the gateways send each key to the replica that it had before, a draining one, too",
+    "gateway_ignores_weight": "the gateways fill whatever replica is idle, as leastconn does, whatever its weight",
     "alert_rule_missing": "Prometheus has no rule ReplicaDown",
 }
 

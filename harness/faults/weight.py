@@ -12,11 +12,7 @@ from harness.faults.server import Answers, ServerFault
 
 
 class Options(server.Options):
-    """``percent`` of the configured weight; 0 is no new requests.
-
-    The gateways balance by connections in use, divided by the weights: the share is the weights' only while there are
-    several requests at once.
-    """
+    """``percent`` of the configured weight; 0 is no new requests. Replicas whose weights differ are drawn by lot."""
 
     percent: int = Field(ge=0, lt=100)
 
