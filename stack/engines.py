@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stack import models
@@ -22,6 +24,17 @@ SEQUENCES_MAX = 32  # decoded side by side in one replica
 REQUESTS_MAX = 64
 
 
+#: How the simulator plays models of ours that are not as good as the others.
+SIMULATED: Mapping[str, Mapping[str, object]] = {"bad": {"wrong_answers": True}, "slow": {"slow_factor": 3.0}}
+
+
+def serving(topology: Topology, replica: str, model: str | None) -> Topology:
+    """The topology in which ``replica`` serves ``model``; None: as it is."""
+    if model is None or "stale_model" in topology.defects:
+        return topology
+    return replace(topology, models={**topology.models, replica: model})
+
+
 def model_name(topology: Topology, replica: str) -> str:
     """The model that ``replica`` serves: a name of ours, a path or a hub id."""
     return topology.models.get(replica, DEFAULT_MODEL)
@@ -32,8 +45,12 @@ def served_version(topology: Topology, replica: str) -> str:
 
     Raises MissingTool when a model of ours is to be served by vLLM and is not trained.
     """
-    name = model_name(topology, replica)
-    return f"{Path(name).name}@sim" if topology.engine == "sim" else models.version(name)
+    return version_of(topology, model_name(topology, replica))
+
+
+def version_of(topology: Topology, model: str) -> str:
+    """What answers with ``model`` carry in that topology. Raises MissingTool like ``served_version``."""
+    return f"{Path(model).name}@sim" if topology.engine == "sim" else models.version(model)
 
 
 def mounts(topology: Topology) -> dict[str, str]:
@@ -62,6 +79,7 @@ def _simulator(topology: Topology, replica: str, host: str, port: int) -> list[s
         *("--port", str(port)),
         *("--model-name", served_version(topology, replica)),
         *("--deployment", DEPLOYMENT),
+        *("--behaviour", json.dumps(SIMULATED.get(model_name(topology, replica), {}))),
         *_limits(topology),
     ]
 

@@ -42,6 +42,7 @@ DEFECTS: Mapping[str, str] = {
     "no_readiness_agent": "the gateways ask nobody whether a replica generates: /health is all they know",
     "sticky_sessions": "the gateways send each key to the replica that it had before, a draining one, too",
     "gateway_ignores_weight": "the gateways fill whatever replica is idle, as leastconn does, whatever its weight",
+    "stale_model": "a replica that is told to serve another model starts with the one that it had",
     "alert_rule_missing": "Prometheus has no rule ReplicaDown",
 }
 

@@ -48,6 +48,13 @@ def locate(name: str) -> str:
     return str(folder)
 
 
+def weights(name: str) -> str | None:
+    """SHA-256 of the weights of a model of ours; None for any other. Raises MissingTool like ``locate``."""
+    if name not in TRAINED:
+        return None
+    return str(json.loads((Path(locate(name)) / STAMP).read_text(encoding="utf-8"))["weights"])
+
+
 def version(name: str) -> str:
     """Model name and a hash of its weights, e.g. ``v1@3fa9c1d2``; a hub id has no hash of ours: ``name@hub``.
 
@@ -56,8 +63,7 @@ def version(name: str) -> str:
     """
     folder = Path(locate(name))
     if name in TRAINED:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        return f"{name}@{stamp['weights'][:8]}"
+        return f"{name}@{str(weights(name))[:8]}"
     if not folder.is_dir():
         return f"{name.rsplit('/', 1)[-1]}@hub"
     listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir()) if f.is_file()]

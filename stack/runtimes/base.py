@@ -57,6 +57,9 @@ class Runtime(Protocol):
     def start(self, name: str) -> None:
         """Start one component that does not run, whatever became of it; does not wait for readiness."""
 
+    def serve(self, name: str, model: str | None) -> None:
+        """From its next start on the replica serves ``model``; None: what the topology says. MissingTool without it."""
+
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
 

@@ -32,7 +32,7 @@ from docker.models.containers import Container
 
 from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
 from stack import engines, keys, models, state
-from stack.runtimes import cgroup, family, images, ports, readiness
+from stack.runtimes import cgroup, configure, family, images, ports, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import CHECKOUT, StackState
 from stack.topology import REPLICAS, Topology
@@ -111,6 +111,16 @@ class DockerRuntime:
         """Start one stopped component; does not wait for readiness."""
         with self._container(name) as container:
             container.start()
+
+    def serve(self, name: str, model: str | None) -> None:
+        """From its next start on the replica serves ``model``; None: what the topology says."""
+        topology = engines.serving(self.topology, name, model)
+        if foreign := engines.mounts(topology).keys() - engines.mounts(self.topology).keys() - _own_models():
+            raise UsageError(
+                f"{', '.join(foreign)} is not mounted in the containers: only models of ours can be swapped"
+            )
+        script = self.folder / "config" / name / "start.sh"
+        script.write_text(configure.start_script(topology, name))
 
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
@@ -292,8 +302,7 @@ class DockerRuntime:
     def _additions(self) -> dict[str, Any]:
         """What this machine adds to compose.yaml, as a Compose document: foreign model folders, a foreign key file."""
         mounts = engines.mounts(self.topology)
-        ours = {str(models.FOLDER / name) for name in models.TRAINED}
-        foreign = {host: inside for host, inside in mounts.items() if host not in ours}
+        foreign = {host: inside for host, inside in mounts.items() if host not in _own_models()}
         volumes = {
             "config": [f"{host}:{host}:ro" for host in foreign],
             **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
@@ -448,6 +457,11 @@ def compose_program() -> list[str]:
         "neither `docker compose` nor docker-compose is there: Docker's Compose plug-in or Debian's docker-compose "
         "is what is missing"
     )
+
+
+def _own_models() -> set[str]:
+    """Folders that every replica has mounted."""
+    return {str(models.FOLDER / name) for name in models.TRAINED}
 
 
 def _gpu() -> bool:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from harness.errors import AdapterError, StackError, UsageError
-from stack import config, keys, state
+from stack import config, engines, keys, state
 from stack.commands import HUB_VARIABLES, Command, command, data_folder
 from stack.runtimes import family, memory, ports, priority, readiness, supervisor
 from stack.runtimes.base import ComponentState, ComponentStats, Say
@@ -110,6 +110,15 @@ class ProcessRuntime:
         if control.program(name).state in ("STOPPING", "BACKOFF"):  # supervisord says it is started and does nothing
             self.stop(name, grace_s=0)
         control.start(name)
+
+    def serve(self, name: str, model: str | None) -> None:
+        """From its next start on the replica serves ``model``; None: what the topology says."""
+        found = self._state()
+        if found is None:
+            raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
+        topology = engines.serving(self.topology, name, model)
+        process = command(topology, topology.component(name), self.config_folder)
+        supervisor.write_start(name, self._owned(found, process), self.folder)
 
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
@@ -324,13 +333,12 @@ class ProcessRuntime:
         logs.mkdir()
         for name in commands:
             data_folder(self.config_folder, name).mkdir(parents=True, exist_ok=True)
-        identity = {state.INSTANCE_VARIABLE: found.instance_id, state.FOLDER_VARIABLE: str(self.folder)}
-        owned = {name: replace(process, env={**process.env, **identity}) for name, process in commands.items()}
+        for name, process in commands.items():
+            supervisor.write_start(name, self._owned(found, process), self.folder)
         path = self.folder / "supervisord.conf"
         path.touch(mode=0o600)
-        path.write_text(supervisor.configuration(owned, found.instance_id, sockets, logs, self.folder))
-        supervisor.write_environments(owned, self.folder)
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **identity}
+        path.write_text(supervisor.configuration(commands, found.instance_id, sockets, logs, self.folder))
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **self._identity(found)}
         started = subprocess.run(
             supervisor.arguments(path), env=environment, capture_output=True, text=True, timeout=_SUPERVISOR_TIMEOUT_S
         )
@@ -339,6 +347,12 @@ class ProcessRuntime:
         mark = self._await_supervisor(supervisor.Supervisor(sockets))
         priority.set_session(mark.pid, priority.STACK)
         return mark
+
+    def _identity(self, found: StackState) -> dict[str, str]:
+        return {state.INSTANCE_VARIABLE: found.instance_id, state.FOLDER_VARIABLE: str(self.folder)}
+
+    def _owned(self, found: StackState, process: Command) -> Command:
+        return replace(process, env={**process.env, **self._identity(found)})
 
     def _await_supervisor(self, control: supervisor.Supervisor) -> state.ProcessMark:
         deadline = time.monotonic() + _SUPERVISOR_TIMEOUT_S

@@ -42,7 +42,7 @@ class Program:
 def configuration(commands: Mapping[str, Command], instance_id: str, sockets: Path, logs: Path, state: Path) -> str:
     """supervisord.conf for these components; none is started by itself.
 
-    ``sockets``, ``logs`` and ``state`` are folders; ``write_environments`` completes the last. UsageError for a
+    ``sockets``, ``logs`` and ``state`` are folders; ``write_start`` completes the last. UsageError for a
     value that supervisord's syntax cannot carry.
     """
     socket_path = control_socket(sockets)
@@ -76,26 +76,30 @@ def arguments(configuration_file: Path) -> list[str]:
     return [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration_file)]
 
 
-def environment_file(state: Path, name: str) -> Path:
-    """The file that holds the environment of the component ``name``."""
-    return state / "environment" / f"{name}.sh"
+def start_file(state: Path, name: str) -> Path:
+    """The script that starts the component ``name``."""
+    return state / "start" / f"{name}.sh"
 
 
-def write_environments(commands: Mapping[str, Command], state: Path) -> None:
-    """Write what ``configuration`` refers to, for this user only: tokens and passwords of proxies stand there."""
-    for name, command in commands.items():
-        file = environment_file(state, name)
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text("".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(command.env.items())))
+def write_start(name: str, command: Command, state: Path) -> None:
+    """Write what ``configuration`` refers to, for this user only: tokens and passwords of proxies stand there.
+
+    It is read at each start, so that a replica can be given another model without telling supervisord.
+    """
+    exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(command.env.items()))
+    argv = ["nice", "-n", str(command.nice), *command.argv] if command.nice else command.argv
+    file, temporary = start_file(state, name), start_file(state, name).with_suffix(".tmp")
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(f"{exports}exec {shlex.join(argv)}\n")
+    temporary.replace(file)
 
 
 def _program(name: str, command: Command, logs: Path, state: Path) -> str:
     # Not supervisord's own `environment`: that one adds to supervisord's environment and cannot carry quotes. Not
     # arguments of env: everybody may read those. env, sh and nice replace themselves by the component, so its pid is
     # the one supervisord knows.
-    argv = ["/usr/bin/env", "-i", "/bin/sh", "-c", '. "$0" && exec "$@"', str(environment_file(state, name))]
-    argv += ["nice", "-n", str(command.nice), *command.argv] if command.nice else command.argv
+    argv = ["/usr/bin/env", "-i", "/bin/sh", str(start_file(state, name))]
     return f"""
 [program:{name}]
 command = {_literal(shlex.join(argv))}

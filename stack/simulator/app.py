@@ -190,7 +190,7 @@ class Server:
         if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
             raise Refusal(403, "Forbidden", "the switches can only be reached over loopback")
         if request.method == "DELETE":
-            self._engine.behave(Behaviour())
+            self._engine.behave(self._options.behaviour)
             self._loaded_at_s = 0.0
         elif request.method == "POST":
             fields = await _json(request)

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Behaviour(BaseModel):
-    """The defaults are a healthy engine. ``POST /simulator/behaviour`` sets the fields it names, DELETE all back."""
+    """The defaults are a healthy engine. ``POST /simulator/behaviour`` sets the fields it names, DELETE all back.
+
+    «Back» is what it was started with: a model that answers wrongly goes on doing so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -10,6 +10,7 @@ import pytest
 from harness.errors import MissingTool
 from stack import engines
 from stack.models import catalogue
+from stack.simulator.behaviour import Behaviour
 from stack.simulator.options import parse
 from stack.topology import GatewayPolicy, Topology
 
@@ -38,6 +39,26 @@ def test_each_replica_serves_its_model_under_version_and_deployment(trained: Pat
         at = arguments.index("--served-model-name")
         names.append(arguments[at + 1 : at + 3])
     assert names == [["v1@v1000000", "drillyard"], ["bad@bad00000", "drillyard"]]
+
+
+def test_a_replica_can_be_given_another_model(trained: Path) -> None:
+    """Only that replica, back again with None; with the defect it keeps what it had."""
+    topology = Topology(models={"replica-1": "v1"})
+    swapped = engines.serving(topology, "replica-2", "v2")
+    assert [engines.served_version(swapped, f"replica-{n}") for n in (1, 2)] == ["v1@v1000000", "v2@v2000000"]
+    assert engines.serving(topology, "replica-2", None) == topology
+    stale = Topology(defects=frozenset({"stale_model"}))
+    assert engines.serving(stale, "replica-2", "v2") == stale
+
+
+@pytest.mark.parametrize(("model", "field", "value"), [("bad", "wrong_answers", True), ("slow", "slow_factor", 3.0)])
+def test_the_simulator_plays_the_poor_models(model: str, field: str, value: object) -> None:
+    """As the trained ones are: wrong answers, or late ones; the good ones have no switch on."""
+    for name, expected in ((model, value), ("v2", Behaviour().model_dump()[field])):
+        topology = Topology(engine="sim", models={"replica-1": name})
+        arguments, _ = engines.engine_command(topology, "replica-1", "127.0.0.21", 8000)
+        options = parse(arguments[2:])
+        assert (options.model_name, options.behaviour.model_dump()[field]) == (f"{name}@sim", expected)
 
 
 def test_engine_has_the_last_word_on_tokens(trained: Path) -> None:

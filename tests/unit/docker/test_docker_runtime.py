@@ -244,3 +244,14 @@ def test_a_foreign_model_is_mounted_where_the_engine_looks(
     added = runtime._additions()["services"]
     assert added["config"]["volumes"] == ["/data/mine:/data/mine:ro", f"{tmp_path / 'k.json'}:/keys.json:ro"]
     assert added["replica-2"]["volumes"] == ["/data/mine:/models/mine-1:ro"]
+
+
+def test_a_replica_is_given_another_model_by_its_start_script(tmp_path: Path) -> None:
+    """The script that its container runs at the next start; None is what the topology says."""
+    runtime = DockerRuntime(Topology(engine="sim"))
+    runtime.folder = tmp_path
+    (tmp_path / "config" / "replica-2").mkdir(parents=True)
+    script = tmp_path / "config" / "replica-2" / "start.sh"
+    for model, version in (("v2", "v2@sim"), (None, "v1@sim")):
+        runtime.serve("replica-2", model)
+        assert version in script.read_text()

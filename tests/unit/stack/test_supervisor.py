@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ from harness.errors import StackError, UsageError
 from stack.commands import Command
 from stack.runtimes import supervisor
 
-AWKWARD = "50% \"quoted\" 'single' a,b=c {x}"
+AWKWARD = "50% \"quoted\" 'single' a,b=c {x} ; #y"
 
 
 def _configured(tmp_path: Path, command: Command) -> object:
@@ -26,31 +27,41 @@ def _configured(tmp_path: Path, command: Command) -> object:
     return options.process_group_configs[0].process_configs[0]
 
 
-def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
-    """Quotes, commas, braces and percent signs go through supervisord's own parser unharmed."""
-    program = _configured(tmp_path, Command(["/bin/engine", AWKWARD], {"KEY": AWKWARD}, nice=10, cwd=tmp_path))
+def _seen(program: object) -> list[str]:
+    """What it prints when it is started as supervisord would start it."""
     words = shlex.split(program.command)  # type: ignore[attr-defined]
-    assert words[:5] == ["/usr/bin/env", "-i", "/bin/sh", "-c", '. "$0" && exec "$@"']
-    assert words[6:] == ["nice", "-n", "10", "/bin/engine", AWKWARD]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
+    """Quotes, commas, braces and percent signs reach the component unharmed, and it is as nice as it should be."""
+    words = ["/bin/sh", "-c", 'printf "%s\\n" "$0"; nice', AWKWARD]
+    command = Command(words, {"KEY": AWKWARD}, nice=10, cwd=tmp_path)
+    program = _configured(tmp_path, command)
+    supervisor.write_start("replica-1", command, tmp_path)
+    assert _seen(program) == [AWKWARD, str(os.nice(0) + 10)]
 
 
 def test_environment_is_complete_and_no_argument(tmp_path: Path) -> None:
     """A component gets exactly its environment, and its values stand in no command line: everybody may read those."""
     command = Command(["/usr/bin/env"], {"KEY": AWKWARD, "LINES": "a\nb"}, cwd=tmp_path)
     program = _configured(tmp_path, command)
-    supervisor.write_environments({"replica-1": command}, tmp_path)
+    supervisor.write_start("replica-1", command, tmp_path)
     assert "50%" not in program.command  # type: ignore[attr-defined]
-    assert (supervisor.environment_file(tmp_path, "replica-1").stat().st_mode & 0o777) == 0o600
-    done = subprocess.run(
-        shlex.split(program.command),
-        capture_output=True,
-        text=True,
-        check=True,  # type: ignore[attr-defined]
-    )
-    seen = set(done.stdout.splitlines()) - {
-        line for line in done.stdout.splitlines() if re.match("PWD=|SHLVL=|_=", line)
+    assert (supervisor.start_file(tmp_path, "replica-1").stat().st_mode & 0o777) == 0o600
+    assert {line for line in _seen(program) if not re.match("PWD=|SHLVL=|_=", line)} == {
+        f"KEY={AWKWARD}",
+        "LINES=a",
+        "b",
     }
-    assert seen == {f"KEY={AWKWARD}", "LINES=a", "b"}
+
+
+def test_another_start_takes_effect_without_telling_supervisord(tmp_path: Path) -> None:
+    """A replica is given another model so: its program stays, what it starts does not."""
+    program = _configured(tmp_path, Command(["/bin/echo", "v1"], {}))
+    for model in ("v1", "v2"):
+        supervisor.write_start("replica-1", Command(["/bin/echo", model], {}), tmp_path)
+        assert _seen(program) == [model]
 
 
 def test_whatever_exits_is_started_again_but_nothing_by_itself(tmp_path: Path) -> None:
@@ -66,7 +77,7 @@ def test_whatever_exits_is_started_again_but_nothing_by_itself(tmp_path: Path) -
 def test_a_value_that_would_become_a_comment_is_refused(tmp_path: Path) -> None:
     """Supervisord would silently cut the line there."""
     with pytest.raises(UsageError, match="comment"):
-        supervisor.configuration({"x": Command(["/bin/x", "a #b"], {})}, "abc", tmp_path, tmp_path, tmp_path)
+        supervisor.configuration({"x": Command(["/bin/x"], cwd=Path("/a #b"))}, "abc", tmp_path, tmp_path, tmp_path)
 
 
 def test_restarts_count_crashes_but_not_deliberate_starts() -> None:
