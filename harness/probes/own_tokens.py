@@ -17,9 +17,13 @@ from stack.topology import REPLICAS
 
 @dataclass
 class Ask:
-    """One request of the harness; ``got`` is set to the tokens that certainly were made."""
+    """One request of the harness; ``got`` is set to the tokens that certainly were made.
+
+    ``whole``: the answer came to its end by itself, so that no more will be made.
+    """
 
     got: int = 0
+    whole: bool = False
 
 
 @dataclass
@@ -36,16 +40,20 @@ class OwnTokens:
 
     def __init__(self) -> None:
         self._counts = {replica: _Count() for replica in (*REPLICAS, ANY_REPLICA)}
+        self._unspent = dict.fromkeys(self._counts, 0)  # of whole answers: asked for, not ended, taken for the next
 
     @contextlib.contextmanager
     def asking(self, replica: str, tokens: int) -> Iterator[Ask]:
         """Around a request for at most ``tokens`` from ``replica``; ANY_REPLICA when a gateway chooses it."""
         count, ask = self._counts[replica], Ask()
-        count.asked += tokens
+        spent = min(self._unspent[replica], tokens)
+        self._unspent[replica] -= spent
+        count.asked += tokens - spent
         try:
             yield ask
         finally:
-            count.ended += tokens
+            count.ended += ask.got if ask.whole else tokens
+            self._unspent[replica] += tokens - ask.got if ask.whole else 0
             count.got += ask.got
 
     async def sample(self) -> Sequence[Row]:

@@ -1,0 +1,90 @@
+"""One question of the eval set, asked of one replica through a gateway: who answered, how well and how quickly."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from harness.load.answer import Answer, Malformed
+from harness.probes.path import CHAT, PathProbe
+from stack.models import Question
+from stack.topology import Component
+
+#: More than the longest answer of the eval set.
+TOKENS_MAX = 48
+#: A rate is measured over at least so many pieces of an answer; a word or two tell nothing.
+PIECES_MIN = 8
+
+
+def version_of(replica: Component, deadline_s: float = 2.0) -> str | None:
+    """The version that a replica says it serves, asked directly; None when it does not answer."""
+    try:
+        listed = httpx.get(replica.url(path="/v1/models"), timeout=deadline_s, trust_env=False).json()
+        return str(listed["data"][0]["id"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. None: it never came to that, or cannot be told."""
+
+    outcome: str  # ok | timeout | broken | http_<status> | an outcome of docs/metrics.md
+    version: str | None = None  # as the engine's own answer says
+    right: bool = False
+    ttft_ms: float | None = None
+    tokens_per_s: float | None = None
+
+
+async def ask(path: PathProbe, gateway: str, replica: str, question: Question, deadline_s: float) -> Reply:
+    """Ask ``replica`` through ``gateway``, by the operator's pin. Never raises for network trouble."""
+    with path.own.asking(replica, TOKENS_MAX) as own:
+        answer, started = Answer(), time.monotonic()
+        try:
+            async with asyncio.timeout(deadline_s):
+                outcome = await _send(path, gateway, replica, question, answer)
+        except TimeoutError:
+            outcome = "timeout"
+        except (httpx.HTTPError, Malformed):
+            outcome = "broken"
+        own.got, own.whole = answer.output_tokens or 0, outcome == "ok"
+    return _reply(outcome, answer, question, started)
+
+
+async def _send(path: PathProbe, gateway: str, replica: str, question: Question, answer: Answer) -> str:
+    url = path.topology.component(gateway).url(path=CHAT)
+    headers = {"Authorization": f"Bearer {path.operator_key}", "X-Drillyard-Pin": replica}
+    async with (
+        httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+        client.stream("POST", url, headers=headers, json=_body(path.deployment, question)) as response,
+    ):
+        if response.status_code != 200:
+            return f"http_{response.status_code}"
+        async for piece in response.aiter_raw():
+            answer.feed(piece, time.monotonic())
+    return answer.verdict(None)[0]
+
+
+def _body(deployment: str, question: Question) -> dict[str, object]:
+    return {
+        "model": deployment,
+        "messages": [{"role": "user", "content": question.question}],
+        "max_tokens": TOKENS_MAX,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def _reply(outcome: str, answer: Answer, question: Question, started: float) -> Reply:
+    ttft_ms = None if answer.first_content_s is None else 1000 * (answer.first_content_s - started)
+    rate = None
+    if outcome == "ok" and answer.content_events >= PIECES_MIN:
+        assert answer.first_content_s is not None and answer.last_content_s is not None  # there was content
+        took_s = answer.last_content_s - answer.first_content_s
+        rate = (answer.content_events - 1) / took_s if took_s > 0 else None
+    right = outcome == "ok" and answer.text.strip() == question.answer
+    return Reply(outcome, answer.model, right, ttft_ms, rate)
