@@ -253,12 +253,15 @@ class Conductor:
             key = stack_keys.load_or_create(state.instance_folder(topology)).operator
         api = topology.component("toxiproxy")
         replicas = [component for component in topology.components if component.role == "replica"]
+        keep, zero_s = self.run.folder.write_json, self.run.zero_mono_s
         return World(
             self.run.runtime,
             Toxiproxy(api.address, api.ports["api"]),
             PathProbe(topology, key, DEPLOYMENT),
             self.run.log.add,
-            Waves(replicas, self.run.zero_mono_s, partial(self.run.folder.write_json, WAVES_FILE)),
+            Waves(replicas, zero_s, partial(keep, WAVES_FILE)),
+            keep,
+            zero_s,
         )
 
     def _learn_model(self, world: World) -> None:

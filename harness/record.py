@@ -10,6 +10,7 @@ undo.jsonl          the undo journal (harness/undo.py)
 requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``
 metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``
 waves.json          what was done to each stream of a wave of cancelled ones, if there was any (harness/waves.py)
+rollout.json        what a rollout of another model did, and why, if there was one (harness/rollout.py)
 load.json           what the load generator was told, and ``load-summary.json`` what it did
 logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
 verdict.json        harness/judge.py (save 2)

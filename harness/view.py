@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from harness import phases, waves
+from harness import phases, rollout, waves
 from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
 from harness.record import Event, RunFolder
+from harness.rollout import Rollout
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
 from harness.waves import Wave
 from stack.topology import GATEWAYS, REPLICAS, Topology
@@ -165,6 +166,14 @@ class RunView:
             return waves.from_data(self.folder.read_json(waves.FILE))
         except (RunFolderError, KeyError, TypeError):
             return ()
+
+    @cached_property
+    def rollout(self) -> Rollout | None:
+        """What a rollout of another model did; None when there is no ledger of one that can be read."""
+        try:
+            return rollout.from_data(self.folder.read_json(rollout.FILE))
+        except (RunFolderError, KeyError, TypeError):
+            return None
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:

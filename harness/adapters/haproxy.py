@@ -54,14 +54,23 @@ class Haproxy:
 
     def sessions(self) -> dict[str, int]:
         """How many requests of clients each replica has from this gateway now."""
+        return {replica: int(row["scur"]) for replica, row in self._statistics().items()}
+
+    def healthy(self) -> dict[str, bool]:
+        """Whether each replica is well by the gateway's own checks, drained or not."""
+        return {replica: not row["status"].startswith(("DOWN", "MAINT")) for replica, row in self._statistics().items()}
+
+    def _statistics(self) -> dict[str, dict[str, str]]:
         answer = self._runtime.gateway_command(self.gateway, "show stat")
-        rows = csv.DictReader(io.StringIO(answer.removeprefix("# ")))
+        rows = list(csv.DictReader(io.StringIO(answer.removeprefix("# "))))
         try:
-            return {
-                row["svname"]: int(row["scur"]) for row in rows if row["pxname"] == BACKEND and row["type"] == _SERVER
-            }
+            found = {row["svname"]: row for row in rows if row["pxname"] == BACKEND and row["type"] == _SERVER}
+            for row in found.values():
+                int(row["scur"]), row["status"]
         except (KeyError, ValueError) as error:
-            raise AdapterError(f"{self.gateway} tells its sessions in other words than expected: {error!r}") from error
+            why = f"{self.gateway} tells its statistics in other words than expected: {error!r}"
+            raise AdapterError(why) from error
+        return found
 
     def set_state(self, replica: str, state: State) -> None:
         """``drain``: running requests end, no new ones; ``maint``: not even those; ``ready``: as configured."""

@@ -66,8 +66,11 @@ def _cut(ok: pd.DataFrame) -> pd.Series:
 
 
 def _shorter_than_right(ok: pd.DataFrame) -> pd.Series:
-    """Wrong answers that stopped by themselves, shorter than the right answer that others got to the same prompt."""
-    right = ok[ok["answer_correct"].eq(True)].groupby("prompt_hash")["answer_chars"].max()
-    whole = ok["prompt_hash"].map(right)
+    """Wrong answers that stopped by themselves, shorter than the right one that others got to the same prompt.
+
+    From the same version: what another one says, a canary perhaps, is not this one's answer cut off.
+    """
+    of = ok.assign(version=ok["served_version"].fillna("").astype(str), right=ok["answer_correct"].eq(True))
+    whole = of["answer_chars"].where(of["right"]).groupby([of["prompt_hash"], of["version"]]).transform("max")
     wrong = ok["answer_correct"].eq(False) & ok["finish_reason"].eq("stop")
     return wrong & ok["answer_chars"].lt(whole)

@@ -12,6 +12,7 @@ import asyncio
 import fnmatch
 import importlib
 import pkgutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +40,13 @@ class World:
     #: Records an event of the run: ``tell("fault_step", fault=…, …)``. Nobody listens where nothing is recorded.
     tell: Callable[..., object] = lambda kind, **data: None
     waves: Waves | None = None  # kept in runs, not where only healing is done
+    #: Writes a file of the run: ``keep("rollout.json", data)``.
+    keep: Callable[[str, dict[str, Any]], object] = lambda name, data: None
+    zero_mono_s: float = 0.0  # of the run
+
+    def now_s(self) -> float:
+        """Seconds since the run's zero."""
+        return time.monotonic() - self.zero_mono_s
 
     @property
     def topology(self) -> Topology:

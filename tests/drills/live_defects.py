@@ -13,6 +13,7 @@ NODE_RESTART = _FOLDER / "node-restart.yaml"
 WAVES = _FOLDER / "waves.yaml"
 #: Cancels that arrive late: no defect that is switched on, but a fault of the links that no drill of ours injects.
 LATE_CANCELS = _FOLDER / "late_cancels.yaml"
+SWAP = _FOLDER / "swap.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")
@@ -20,6 +21,7 @@ ALL = (*_START, "all-replicas", "recovery-all")
 DEAD, HUNG, SPLIT = ((name, f"recovery-{name}") for name in ("dead", "hung", "split"))
 RESTART, KILL, DEAF = ("restart-1", "rejoined-1"), ("kill", "rejoined-after-kill"), ("deaf", "hearing-again")
 RESTARTS = (*_START, *RESTART, "restart-2", "rejoined-2", *KILL, *DEAF)
+ROLLOUT = (*_START, "swap", "after")
 FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
 #: Of the cancel-storm drill.
 STORM = (*_START, "prefill", "early", "recovery", "quiet")
@@ -195,5 +197,21 @@ LIVE = (
         ("cancels reach the engines in prefill",),
         settings=("load.rate=2/s", "phases.prefill.faults.0.options.streams=40"),
         drill="cancel-storm",
+    ),
+    LiveDefect(
+        "weights that are no shares",
+        ("gateway_ignores_weight",),
+        SWAP,
+        ROLLOUT,
+        ("exposure bounded",),
+        drill="model-swap",
+    ),
+    LiveDefect(
+        "an old model in a new start",
+        ("stale_model",),
+        SWAP,
+        ROLLOUT,
+        ("rollout ends as it should",),
+        drill="model-swap",
     ),
 )

@@ -21,8 +21,10 @@ from tests.drills.live_defects import (
     ONE,
     OUTAGE,
     RESTARTS,
+    ROLLOUT,
     SHIPPED,
     STORM,
+    SWAP,
     WAVES,
     LiveDefect,
 )
@@ -35,6 +37,7 @@ HEALTHY = {
     OUTAGE: tuple(dict.fromkeys((*ONE, *ALL))),
     FAILOVER: FAILURES,
     NODE_RESTART: RESTARTS,
+    SWAP: ROLLOUT,
     WAVES: STORM,
 }
 DRILLS = {live.scenario: live.drill for live in LIVE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
-from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants
+from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, swap_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
 from tests.unit.judge.wave_mutants import WAVE_MUTANTS
@@ -29,6 +30,7 @@ UNPROVEN = {
     **dict.fromkeys(("drain", "weight"), _SERVER),
     **dict.fromkeys(("restart", "deaf"), "tests.integration.test_restart_faults.test_what_is_not_done_is_not_proven"),
     "cancel_wave": "tests.integration.test_cancel_wave.test_a_moment_that_never_comes_is_not_proven",
+    "swap": "tests.integration.test_swap.test_a_runtime_that_restarts_nothing_is_not_proven",
     "memory": "tests.integration.test_component_faults.test_memory_that_suffices_is_no_effect",
 }
 
@@ -45,7 +47,8 @@ def asked(name: str) -> dict[str, str]:
 def seen_red() -> set[tuple[str, str]]:
     """What some defect has turned red, as name and question: two drills may ask the same."""
     of_drill = {name: asked(name) for name in drill.names()}
-    stored = (*MUTANTS, *failover_mutants.MUTANTS, *node_restart_mutants.MUTANTS)
+    drills = (failover_mutants.MUTANTS, node_restart_mutants.MUTANTS, swap_mutants.MUTANTS)
+    stored = itertools.chain(MUTANTS, *drills)
     mutants = [(mutant.drill, mutant.check) for mutant in stored]
     mutants += [("timeout-spike", check) for check in EXTERNAL]
     mutants += [(one.drill, one.check) for name in drill.names() for one in alert_mutants.of(name)]

@@ -1,0 +1,47 @@
+"""The rollout ends as it should: a good candidate is promoted, a poor one stopped by the gate that is there for it."""
+
+from __future__ import annotations
+
+from harness.checks import of_rollout
+from harness.drill import Check
+from harness.slo import NotMeasured
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+
+
+def check(phase: str) -> Check:
+    """Whether it ended as the scenario expects (``expect``, ``stopped_by`` of the fault)."""
+    name = "rollout ends as it should"
+    question = "Was the candidate promoted or stopped as it deserves, and by the right gate?"
+    return Check(name, question, lambda view: _run(view, name, phase), frozenset({f"fault:{phase}"}))
+
+
+def _run(view: RunView, name: str, phase: str) -> CheckResult:
+    try:
+        rollout, wanted = of_rollout.recorded(view), of_rollout.wanted(view, phase)
+        decided = of_rollout.decided_s(rollout)
+    except NotMeasured as error:
+        return CheckResult(name, Status.INCONCLUSIVE, str(error), phase=phase)
+    assert rollout.decision is not None  # it was decided
+    gates = ", ".join(wanted["stopped_by"])
+    objective = str(wanted["expect"]) + (f" by {gates}" if gates else "")
+    if rollout.ended is None:
+        return CheckResult(name, Status.INCONCLUSIVE, "the rollout has not come to its end", objective, phase=phase)
+    gate = rollout.decision.gate or "all gates"
+    found = f"{rollout.candidate.version} was {rollout.ended}: {gate}: {rollout.decision.why}"
+    if rollout.decision.gate == "undecided":
+        return CheckResult(name, Status.INCONCLUSIVE, found, objective, phase=phase)
+    right = rollout.ended == wanted["expect"] and (not gates or rollout.decision.gate in wanted["stopped_by"])
+    took = decided - (canary.began_s if (canary := of_rollout.canary(rollout)) else decided)
+    return CheckResult(
+        name,
+        Status.PASS if right else Status.FAIL,
+        f"{found} ({took:.1f} s after the first user could meet it)",
+        objective,
+        took,
+        "s",
+        0.0 if right else None,
+        len(rollout.probes),
+        phase,
+        details={"candidate": rollout.candidate.measured, "stable": rollout.stable.measured},
+    )

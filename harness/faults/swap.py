@@ -1,0 +1,333 @@
+"""Another model is rolled out: one replica first, with a small share of the users, and judged before it gets more.
+
+What happens is decided by ``harness/rollout.py`` from paired questions; this is who carries it out. Whatever the end
+is, the drill leaves the stack as it was: every replica serves the stable version again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.adapters.haproxy import Haproxy
+from harness.errors import FaultError
+from harness.faults import server, streams
+from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.comeback import Comeback
+from harness.faults.server import ServerFault
+from harness.probes import question
+from harness.rollout import (
+    FILE,
+    OPEN,
+    PROMOTE,
+    ROLL_BACK,
+    Decision,
+    Deployment,
+    Gates,
+    Probe,
+    Rollout,
+    Side,
+    Stage,
+    decide,
+    speed_is_open,
+)
+from harness.scenario import Seconds
+from harness.undo import Undo
+from stack import engines, models
+from stack.runtimes.base import ComponentState
+from stack.topology import GATEWAYS, REPLICAS
+
+#: How long one question may take, and how often the whole eval set is asked before the comparison is given up.
+ANSWER_S = 10.0
+ROUNDS = 2
+#: So long a replica that was started again is left alone: its counters have to be read before its first user comes.
+READ_S = 1.5
+_POLL_S = 0.25
+#: On the way out nobody waits for streams.
+_UNDO_GRACE_S = 1.0
+
+
+class Options(server.Options):
+    """``candidate`` is a model; ``percent`` of the users' requests go to it until it is judged.
+
+    ``expect`` is how the rollout should end and ``stopped_by`` the gate that should stop it: what the checks ask.
+    ``hold`` is how long the canary and each further stage last at least.
+    """
+
+    candidate: str = "v2"
+    percent: int = Field(default=10, ge=1, le=49)
+    quality: float = Field(default=0.95, gt=0, le=1)
+    slower: float = Field(default=1.5, gt=1)
+    expect: Literal["promoted", "rolled back"] = "promoted"
+    stopped_by: tuple[Literal["version", "errors", "quality", "ttft", "rate"], ...] = ()
+    hold: Seconds = 10.0
+    drain_within: Seconds = 30.0
+    grace: Seconds = 10.0
+
+
+@dataclass
+class _Part:
+    """This fault at one of the replicas, for the steps that are told of it."""
+
+    id: str
+    on: str
+
+
+class Swap(ServerFault[Options]):
+    """It has settled when the rollout has ended and every replica serves the stable version again."""
+
+    Options = Options
+    type = "swap"
+    excuses = ("gaps", "restarts")
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        super().__init__(id, on, options)
+        self.first: ComponentState | None = None
+        self.others = tuple(replica for replica in REPLICAS if replica != on)
+        self.gates = Gates(self.options.quality, self.options.slower)
+        self.questions = models.questions()
+        self.stable = ""
+        self.rollout: Rollout | None = None
+
+    def undo(self) -> Undo:
+        """The version, the state and the weight of every replica, as they were measured."""
+        servers = [
+            {"gateway": gateway, "replica": replica, **asdict(one)}
+            for gateway, found in self.before.items()
+            for replica, one in found.items()
+        ]
+        versions = dict.fromkeys(REPLICAS, self.stable)
+        return Undo(self.id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
+
+    async def measure(self, world: World) -> None:
+        """As for any fault at the gateways; which version is the stable one, and that the candidate is another."""
+        await super().measure(world)
+        self.first = await self._state(world)
+        serves = {
+            name: await asyncio.to_thread(question.version_of, world.topology.component(name)) for name in REPLICAS
+        }
+        if len(set(serves.values())) != 1 or None in serves.values():
+            raise FaultError(f"the replicas serve {serves}: there is no one stable version to compare with")
+        self.stable = str(serves[self.on])
+        wanted = self._deployment(world, self.options.candidate)
+        if wanted.version == self.stable:
+            raise FaultError(f"{wanted.version} is what the replicas serve already: nothing to roll out")
+        stable = self._deployment(world, engines.model_name(world.topology, self.on))
+        phase = self.id.partition("/")[0]
+        self.rollout = Rollout(self.id, phase, self.on, wanted, stable, self.gates, len(self.questions))
+        for replica in REPLICAS:
+            self.rollout.serves(replica, self.stable, 0.0)
+
+    async def inject(self, world: World) -> None:
+        """The candidate's replica is drained, ended, and started with the new model."""
+        await self._restart(world, self.on, self.options.candidate)
+
+    async def verify(self, world: World) -> Proof:
+        """Another process. Which version it serves is the rollout's own question."""
+        assert self.first is not None, "measure comes first"
+        now = await self._state(world)
+        seen = f"process {self.first.pid} → {now.pid or 'none'}"
+        if now.pid == self.first.pid:
+            why = f"the fault had no effect: {self.on} is the same process as before"
+            return Proof(False, why, self.seen_before, seen)
+        why = f"{self.on} was ended and started again, to serve {self._rollout().candidate.version} ({seen})"
+        return Proof(True, why, self.seen_before, seen)
+
+    async def settled(self, world: World) -> bool:
+        """Carry the rollout through."""
+        if self._rollout().restored_s is None:
+            await self._roll_out(world)
+        return True
+
+    async def verify_healed(self, world: World) -> Proof:
+        """The gateways use the candidate's replica as before, and all replicas answer with the stable version."""
+        proof = await super().verify_healed(world)
+        replies = {
+            name: await question.ask(world.path, GATEWAYS[0], name, self.questions[0], ANSWER_S) for name in REPLICAS
+        }
+        seen = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
+        if proof.proven and any(reply.version != self.stable for reply in replies.values()):
+            return Proof(False, f"not every replica serves {self.stable} again", proof.before, seen)
+        return Proof(proof.proven, proof.why, proof.before, f"{proof.seen}; {seen}")
+
+    # ── the rollout ──
+
+    async def _roll_out(self, world: World) -> None:
+        await self._comes_back(world, self.on)
+        decision = await self._verified(world)
+        if decision.verdict == OPEN:
+            await self._share(world, "canary", self.options.percent)
+            decision = await self._compare(world)
+        rollout = self._rollout()
+        rollout.decision, rollout.decided_s = decision, world.now_s()
+        tell_step(world, self, "decided", verdict=decision.verdict, gate=decision.gate, why=decision.why)
+        await (self._promote(world) if decision.verdict == PROMOTE else self._roll_back(world))
+        await self._put_back(world)
+
+    async def _verified(self, world: World) -> Decision:
+        """One answer, before any user gets one: the right version, be the answer as it may."""
+        probe = await self._ask(world, 0, "candidate", self.on, 0)
+        rollout = self._rollout()
+        rollout.probes.append(probe)
+        rollout.serves(self.on, probe.version or "nothing", world.now_s())
+        tell_step(world, self, "verified", version=probe.version, outcome=probe.outcome)
+        if probe.outcome != "ok":
+            return Decision(ROLL_BACK, "errors", f"its first answer failed: {probe.outcome}")
+        if probe.version != rollout.candidate.version:
+            return decide(rollout.probes, rollout.candidate.version, rollout.questions, self.gates)
+        return Decision(OPEN, "", "it answers")
+
+    async def _compare(self, world: World) -> Decision:
+        """Ask the eval set, of both sides while speed is undecided, until the gates say so; twice over at most."""
+        rollout = self._rollout()
+        began, order = world.now_s(), list(range(rollout.questions))
+        random.Random(self.id).shuffle(order)
+        for pair, number in enumerate(order * ROUNDS, 1):
+            sides: list[Side] = ["candidate", "stable"] if speed_is_open(rollout.probes, self.gates) else ["candidate"]
+            for side in sides if pair % 2 else reversed(sides):
+                replica = self.on if side == "candidate" else self.others[0]
+                rollout.probes.append(await self._ask(world, pair, side, replica, number))
+            decision = decide(rollout.probes, rollout.candidate.version, rollout.questions, self.gates)
+            if decision.verdict == ROLL_BACK:
+                return decision
+            if decision.verdict == PROMOTE:
+                await asyncio.sleep(max(0.0, began + self.options.hold - world.now_s()))
+                return decision
+        return Decision(ROLL_BACK, "undecided", f"nothing was proven either way: {decision.why}")
+
+    async def _ask(self, world: World, pair: int, side: Side, replica: str, number: int) -> Probe:
+        gateway = GATEWAYS[pair % len(GATEWAYS)]
+        reply = await question.ask(world.path, gateway, replica, self.questions[number], ANSWER_S)
+        return Probe(world.now_s(), pair, side, replica, number, **asdict(reply))
+
+    async def _promote(self, world: World) -> None:
+        rollout = self._rollout()
+        await self._share(world, "half", 50)
+        rollout.traffic_s = world.now_s()
+        await asyncio.sleep(self.options.hold)
+        await self._share(world, "all", 100)
+        await asyncio.sleep(self.options.hold)
+        for replica in self.others:
+            await self._restart(world, replica, self.options.candidate)
+            await self._comes_back(world, replica)
+            rollout.serves(replica, rollout.candidate.version, world.now_s())
+        await self._all_alike(world)
+        self._stage(world, "promoted", 100)
+        rollout.ended = "promoted"
+        tell_step(world, self, "promoted")
+        await asyncio.sleep(self.options.hold)
+
+    async def _roll_back(self, world: World) -> None:
+        rollout = self._rollout()
+        await self._share(world, "rolled back", 0)
+        rollout.traffic_s, rollout.ended = world.now_s(), "rolled back"
+        tell_step(world, self, "rolled_back")
+
+    async def _put_back(self, world: World) -> None:
+        """The drill ends as it began, one replica after the other, so that nobody notices that either."""
+        rollout = self._rollout()
+        replicas = (*self.others, self.on) if rollout.ended == "promoted" else (self.on,)
+        for replica in replicas:
+            await self._restart(world, replica, None)
+            await self._comes_back(world, replica)
+            rollout.serves(replica, self.stable, world.now_s())
+            await self._all_alike(world)
+        self._stage(world, "restored", 0)
+        rollout.restored_s = world.now_s()
+        tell_step(world, self, "restored")
+        self._keep(world)
+
+    # ── orders ──
+
+    async def _restart(self, world: World, replica: str, model: str | None) -> None:
+        """Drain, wait for the streams, end, start with that model; None is the stable one."""
+        if replica != self.on:  # what it is told from now on is this fault's doing, too
+            phase = self.id.partition("/")[0]
+            world.tell("fault_injecting", fault=self.id, phase=phase, on=replica, type=self.type, excuses=self.excuses)
+        part, gateways = _Part(self.id, replica), self._gateways(world)
+        for gateway in gateways:
+            await to_the_end(gateway.set_state, replica, "drain")
+        tell_step(world, part, "drained")
+        left = await streams.end(world, replica, self.options.gateways, self.options.drain_within)
+        tell_step(world, part, "stopping", streams=left)
+        self._rollout().ends(replica, world.now_s())
+        await to_the_end(world.runtime.stop, replica, self.options.grace)
+        await to_the_end(world.runtime.serve, replica, model)
+        await to_the_end(world.runtime.start, replica)
+        tell_step(world, part, "started", model=model or "the stable one")
+        self._keep(world)
+
+    async def _comes_back(self, world: World, replica: str) -> None:
+        """It has given its first token, and every gateway has noticed; the phase says how long that may take."""
+        comeback, part = Comeback(), _Part(self.id, replica)
+        while not (await comeback.look(world, part) and await self._well(world, replica)):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(READ_S)
+        tell_step(world, part, "healthy")
+
+    async def _well(self, world: World, replica: str) -> bool:
+        """Whether every gateway would use it: before that nobody else may be drained."""
+        found = [await asyncio.to_thread(gateway.healthy) for gateway in self._gateways(world)]
+        return all(healthy.get(replica) for healthy in found)
+
+    async def _share(self, world: World, name: str, percent: int) -> None:
+        """``percent`` of the users' requests go to the candidate's replica, the others to the rest."""
+        for gateway in self._gateways(world):
+            for replica in REPLICAS:
+                weight = percent if replica == self.on else 100 - percent
+                await to_the_end(gateway.set_weight, replica, weight)
+                await to_the_end(gateway.set_state, replica, "ready")
+        self._stage(world, name, percent)
+
+    async def _all_alike(self, world: World) -> None:
+        """Every replica gets its part again, as before the rollout."""
+        for gateway, found in self.before.items():
+            for replica, was in found.items():
+                await to_the_end(Haproxy(world.runtime, gateway).set_weight, replica, was.weight)
+                await to_the_end(Haproxy(world.runtime, gateway).set_state, replica, was.state)
+
+    def _stage(self, world: World, name: str, percent: int) -> None:
+        self._rollout().stages.append(Stage(name, percent, world.now_s()))
+        tell_step(world, self, "stage", name=name, percent=percent)
+        self._keep(world)
+
+    # ── small things ──
+
+    def _gateways(self, world: World) -> Sequence[Haproxy]:
+        return [Haproxy(world.runtime, name) for name in self.options.gateways]
+
+    def _deployment(self, world: World, model: str) -> Deployment:
+        """Raises MissingTool for a model of ours that is not trained."""
+        topology = world.topology
+        version = engines.version_of(topology, model)
+        return Deployment(model, version, None if topology.engine == "sim" else models.weights(model))
+
+    def _keep(self, world: World) -> None:
+        world.keep(FILE, self._rollout().as_data())
+
+    def _rollout(self) -> Rollout:
+        assert self.rollout is not None, "measure comes first"
+        return self.rollout
+
+    async def _state(self, world: World) -> ComponentState:
+        states = await asyncio.to_thread(world.runtime.states)
+        return next(state for state in states if state.name == self.on)
+
+
+def _restore_versions(world: World, args: Mapping[str, Any]) -> None:
+    """Every replica serves its old version again, restarted where it does not, and has its state and weight back."""
+    for replica, version in args["versions"].items():
+        world.runtime.serve(replica, None)
+        if question.version_of(world.topology.component(replica), 1.0) != version:
+            world.runtime.stop(replica, _UNDO_GRACE_S)
+            world.runtime.start(replica)
+    take_back(world, Undo(args["component"], "restore_servers", args))
+
+
+UNDO = {"restore_versions": _restore_versions}
+FAULT = Swap

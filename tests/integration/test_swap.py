@@ -1,0 +1,174 @@
+"""A rollout on a simulated stack: weights that mean something, versions that change, and everything taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness import rollout
+from harness.adapters.haproxy import Haproxy, Server
+from harness.errors import FaultError
+from harness.faults import swap
+from harness.faults.base import World, take_back
+from harness.faults.server import ask
+from harness.probes.question import version_of
+from harness.rollout import Rollout
+from stack import models
+from stack.topology import GATEWAYS, REPLICAS
+from tests.integration.fake_replica import until
+
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
+
+OLD, NEW = "v1@sim", "v2@sim"
+AS_CONFIGURED = Server("ready", 100)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A part of the eval set will do; and no test leaves another version, weight or state behind."""
+    some = [one for one in models.questions() if len(one.answer) > 60][:24]
+    monkeypatch.setattr(models, "questions", lambda: some)
+    until(lambda: in_use(world), 60, "the gateways use every replica")
+    yield
+    for replica in REPLICAS:
+        world.runtime.serve(replica, None)
+        if version_of(world.topology.component(replica)) != OLD:
+            world.runtime.stop(replica, 1)
+            world.runtime.start(replica)
+        for gateway in GATEWAYS:
+            Haproxy(world.runtime, gateway).set_weight(replica, 100)
+            Haproxy(world.runtime, gateway).set_state(replica, "ready")
+
+
+def in_use(world: World) -> bool:
+    """Whether every gateway finds every replica well."""
+    return all(all(Haproxy(world.runtime, gateway).healthy().values()) for gateway in GATEWAYS)
+
+
+class Seen:
+    """A world that remembers what a rollout told and kept."""
+
+    def __init__(self, world: World) -> None:
+        self.steps: list[str] = []
+        self.kept: dict[str, Any] = {}
+        self.world = replace(world, tell=self._tell, keep=self.kept.__setitem__)
+
+    def _tell(self, kind: str, **data: Any) -> None:
+        if kind == "fault_step":
+            self.steps.append(data["name"] if data["step"] == "stage" else data["step"])
+
+    @property
+    def rollout(self) -> Rollout:
+        """As the judge will read it."""
+        return rollout.from_data(self.kept[rollout.FILE])
+
+
+def make(**options: Any) -> swap.Swap:
+    """A rollout as ``conduct`` makes it, in a hurry."""
+    return swap.Swap("s/swap/replica-2", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
+
+
+async def perform(one: swap.Swap, world: World) -> None:
+    """From the measurement to the proof of the heal."""
+    await one.measure(world)
+    await one.inject(world)
+    assert (proof := await one.verify(world)).proven, proof
+    async with asyncio.timeout(90):
+        await one.settled(world)
+    for _ in range(2):  # twice is harmless
+        take_back(world, one.undo())
+    assert (healed := await one.verify_healed(world)).proven, healed
+
+
+def as_before(world: World) -> bool:
+    """Whether every replica serves the old version, with its old part."""
+    versions = {version_of(world.topology.component(replica)) for replica in REPLICAS}
+    servers = [Haproxy(world.runtime, gateway).servers()[replica] for gateway in GATEWAYS for replica in REPLICAS]
+    return versions == {OLD} and set(servers) == {AS_CONFIGURED}
+
+
+def test_a_good_candidate_is_promoted_and_the_old_version_put_back(world: World) -> None:
+    """Canary, half, all, then the other replica; each step in this order, and nothing is left of it."""
+    seen = Seen(world)
+    asyncio.run(perform(make(), seen.world))
+    stages = [stage.name for stage in seen.rollout.stages]
+    assert stages == ["canary", "half", "all", "promoted", "restored"]
+    assert seen.steps.index("verified") < seen.steps.index("canary") < seen.steps.index("decided")
+    assert seen.rollout.ended == "promoted"
+    assert Counter(served.version for served in seen.rollout.served) == {OLD: 4, NEW: 2}
+    assert seen.rollout.candidate.measured["right_ratio"] == 1.0
+    assert as_before(world)
+
+
+@pytest.mark.parametrize(("candidate", "gates"), [("bad", {"quality"}), ("slow", {"ttft", "rate"})])
+def test_a_poor_candidate_is_stopped_by_its_gate(candidate: str, gates: set[str], world: World) -> None:
+    """It never gets more than the canary's share, and is replaced afterwards."""
+    seen = Seen(world)
+    asyncio.run(perform(make(candidate=candidate), seen.world))
+    assert [stage.name for stage in seen.rollout.stages] == ["canary", "rolled back", "restored"]
+    assert seen.rollout.decision is not None
+    assert seen.rollout.decision.gate in gates
+    assert max(stage.percent for stage in seen.rollout.stages) == 10
+    assert as_before(world)
+
+
+def test_a_rollout_that_breaks_off_is_taken_back(world: World) -> None:
+    """Whoever dies in the middle: the undo alone brings version, state and weight back."""
+    seen = Seen(world)
+
+    async def begin() -> swap.Swap:
+        one = make()
+        await one.measure(seen.world)
+        await one.inject(seen.world)
+        await one._comes_back(seen.world, "replica-2")
+        await one._share(seen.world, "canary", 10)
+        return one
+
+    one = asyncio.run(begin())
+    assert version_of(world.topology.component("replica-2")) == NEW
+    take_back(world, one.undo())
+    until(lambda: as_before(world), 30, "everything is as it was")
+
+
+def test_what_is_served_already_cannot_be_rolled_out(world: World) -> None:
+    """A comparison of a version with itself would always pass."""
+    with pytest.raises(FaultError, match="nothing to roll out"):
+        asyncio.run(make(candidate="v1").measure(world))
+
+
+def test_a_runtime_that_restarts_nothing_is_not_proven(world: World) -> None:
+    """Orders that change nothing: the replica is the same process as before."""
+
+    class Idle:
+        def __init__(self, runtime: Any) -> None:
+            self._runtime = runtime
+
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *_: None) if name in ("stop", "start", "serve") else getattr(self._runtime, name)
+
+    async def drill() -> None:
+        one, idle = make(), replace(world, runtime=Idle(world.runtime))
+        await one.measure(idle)
+        await one.inject(idle)
+        proof = await one.verify(idle)
+        assert not proof.proven
+        assert "no effect" in proof.why
+
+    asyncio.run(drill())
+
+
+def test_weights_are_shares_however_little_there_is_to_do(world: World) -> None:
+    """One request at a time, and a replica of 20 % gets every fifth, not every second."""
+    for gateway in GATEWAYS:
+        Haproxy(world.runtime, gateway).set_weight("replica-1", 80)
+        Haproxy(world.runtime, gateway).set_weight("replica-2", 20)
+
+    async def answers() -> int:
+        return sum([(await ask(world, ["gateway-a"], 1)).by.get("replica-2", 0) for _ in range(60)])
+
+    assert 3 <= asyncio.run(answers()) <= 22

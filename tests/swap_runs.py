@@ -1,0 +1,92 @@
+"""Runs of the model-swap drill in which all went as it should: one as the simulator recorded it, one made of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness import drill, rollout
+from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from tests.runs import Run, add_alerts, scenario
+
+#: A good candidate, as recorded; and one that the quality gate stops after some seconds.
+PROMOTED, STOPPED = "model-swap", "model-swap-bad"
+_RECORDED = Path(__file__).parent / "fixtures" / "runs" / "model-swap"
+#: The replica of the stopped one serves the stable version again so soon, in a simulator.
+_RESTORED_S = 1.0
+
+
+@functools.cache
+def _text(file: str) -> str:
+    return (_RECORDED / file).read_text()
+
+
+def healthy(name: str = PROMOTED) -> Run:
+    """A fresh copy of one of them."""
+    folder = RunFolder(_RECORDED)
+    run = Run(
+        json.loads(_text("plan.json")),
+        [json.loads(line) for line in _text("events.jsonl").splitlines()],
+        folder.requests()[REQUEST_COLUMNS.names],
+        folder.metrics()[METRIC_COLUMNS.names],
+        json.loads(_text("load-summary.json")),
+        {rollout.FILE: json.loads(_text(rollout.FILE))},
+    )
+    add_alerts(run, drill.load("model-swap"))
+    if name == STOPPED:
+        _stop(run)
+    return run
+
+
+def ledger(run: Run) -> dict[str, Any]:
+    """The run's rollout.json."""
+    return run.files[rollout.FILE]
+
+
+def _stop(run: Run) -> None:
+    """The candidate answers wrongly, is stopped while it is a canary, and its replica is back a second later."""
+    data, rows = ledger(run), run.requests
+    on, stable, candidate = data["candidate_on"], data["stable"]["version"], data["candidate"]["version"]
+    canary = data["stages"][0]
+    # A moment after which nobody was sent to it for a second.
+    times = rows["start_s"][rows["replica"].eq(on)].to_numpy()
+    moments = np.arange(canary["began_s"] + 3, canary["began_s"] + 12, 0.05)
+    decided = next(float(t) for t in moments if not ((times > t - 0.1) & (times < t + _RESTORED_S + 0.1)).any())
+    back = decided + _RESTORED_S
+    _judge(data, decided)
+    data |= {"decided_s": decided, "traffic_s": decided, "ended": "rolled back", "restored_s": back}
+    data["stages"] = [canary, _stage("rolled back", decided), _stage("restored", back)]
+    others = [one for one in data["served"] if one["replica"] != on][:1]
+    first, new = [one for one in data["served"] if one["replica"] == on][:2]
+    served = {"replica": on, "version": stable, "from_s": back, "to_s": None}
+    data["served"] = [others[0] | {"to_s": None}, first, new | {"to_s": decided}, served]
+    later = rows["start_s"].gt(decided) & rows["served_version"].notna()
+    run.requests.loc[later, "served_version"] = stable
+    wrong = rows["served_version"].eq(candidate)
+    run.requests.loc[wrong, "answer_correct"] = False
+    run.requests.loc[wrong, "answer_chars"] -= 3  # another answer, not a part of the right one
+    weights = run.metrics["metric"].eq("server_weight") & run.metrics["t_s"].gt(decided)
+    run.metrics.loc[weights, "value"] = 100.0
+    mine = weights & run.metrics["labels"].eq(f"server={on}") & run.metrics["t_s"].lt(back)
+    run.metrics.loc[mine, "value"] = 0.0
+    run.plan["scenario"] = scenario(STOPPED).model_dump(mode="json")
+
+
+def _judge(data: dict[str, Any], decided: float) -> None:
+    """What was answered until then, all of it wrong, and what follows from that."""
+    data["probes"] = [
+        probe | {"right": probe["side"] == "stable"} for probe in data["probes"] if probe["t_s"] < decided
+    ]
+    gates = rollout.Gates(**data["gates"])
+    probes = [rollout.Probe(**probe) for probe in data["probes"]]
+    decision = rollout.decide(probes, data["candidate"]["version"], data["questions"], gates)
+    data["decision"] = dataclasses.asdict(decision)
+
+
+def _stage(name: str, began_s: float) -> dict[str, Any]:
+    return {"name": name, "percent": 0, "began_s": began_s}

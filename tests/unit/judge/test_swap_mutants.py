@@ -1,0 +1,80 @@
+"""Every check of the model-swap drill is green on a healthy run and red on the defect that it exists for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import drill, judge
+from harness.verdict import Status
+from harness.view import RunView
+from tests import swap_runs
+from tests.swap_runs import PROMOTED, STOPPED
+from tests.unit.judge.swap_mutants import MUTANTS, SwapMutant
+
+DRILL = drill.load("model-swap")
+
+
+@pytest.mark.parametrize("name", [PROMOTED, STOPPED])
+def test_healthy_run_passes(name: str, tmp_path: Path) -> None:
+    """A good candidate that is promoted and a bad one that is stopped get PASS from every check and finding."""
+    verdict = judge.judge(swap_runs.healthy(name).write(tmp_path / "run"), DRILL)
+    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
+    assert verdict.status is Status.PASS
+    numberless = {"rollback in time"} if name == PROMOTED else set()
+    assert {r.name for r in verdict.checks if r.measured is None or r.margin is None} == numberless
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_noticed(mutant: SwapMutant, tmp_path: Path) -> None:
+    """The defect turns the check that it belongs to red, and the verdict with it."""
+    run = swap_runs.healthy(mutant.of)
+    mutant.defect(run)
+    if mutant.recount:
+        run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    red = next(result for result in verdict.checks if result.name == mutant.check)
+    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
+    assert verdict.status is Status.FAIL
+    assert red.why
+
+
+@pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    run = swap_runs.healthy()
+    run.events, run.requests, run.metrics, run.files = [], run.requests.iloc[:0], run.metrics.iloc[:0], {}
+    result = check.run(RunView(run.write(tmp_path / "run")))
+    assert result.status is Status.INCONCLUSIVE
+    assert result.why
+
+
+@pytest.mark.parametrize("half", ["ledger", "decision", "end", "samples", "proof"])
+@pytest.mark.parametrize("name", [PROMOTED, STOPPED])
+def test_half_a_record_proves_nothing(name: str, half: str, tmp_path: Path) -> None:
+    """What was not written down, or broke off, or was not sampled is INCONCLUSIVE, never a pass."""
+    run = swap_runs.healthy(name)
+    if half == "ledger":
+        run.files = {}
+    elif half == "decision":
+        swap_runs.ledger(run).update(decision=None, decided_s=None)
+    elif half == "end":
+        swap_runs.ledger(run).update(ended=None)
+    elif half == "samples":
+        run.metrics = run.metrics[run.metrics["metric"].ne("server_weight")]
+    else:
+        for event in run.events:
+            if event["kind"] == "fault_proven":
+                event |= {"kind": "fault_unproven", "why": "the fault had no effect: it is the same process"}
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.INCONCLUSIVE, verdict.reason
+
+
+def test_a_comparison_that_proves_nothing_is_inconclusive(tmp_path: Path) -> None:
+    """Rolled back because nothing could be shown: the rollout was careful, the drill has not seen its gate."""
+    run = swap_runs.healthy(STOPPED)
+    swap_runs.ledger(run)["decision"]["gate"] = "undecided"
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.checks if r.name == "rollout ends as it should").status is Status.INCONCLUSIVE
+    assert verdict.status is Status.INCONCLUSIVE
