@@ -95,7 +95,7 @@ DRILL = Drill(
         # The gateways' checks take it out after 2 × (1 + 1) s, and put it back within ten seconds of the heal.
         Expected(_ONE, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
         Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, gone_after_s=10),
-        Expected(_ONE, "FailuresHigh", fires=False, gone_after_s=10),  # they are hidden
+        # FailuresHigh may fire or not: what was streaming on the bad replica breaks, and two of these are over 1 %.
         Expected(_ONE, "GatewayDown", fires=False, gone_after_s=10),
         Expected(_ALL, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
         Expected(_ALL, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
