@@ -26,9 +26,9 @@ from stack.topology import Topology
 from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, crash
 from tests.trust.lanes import latest_kept, silent, warm_stack
 
-LANES = 4
+LANES = 3
 #: A drill that ends before its moment has come is made again, so often at most.
-TRIES = 3
+TRIES = 4
 FAULTS = 6  # of storm.yaml, two of them in its first fault phase
 
 
