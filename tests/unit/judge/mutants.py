@@ -6,12 +6,15 @@ import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from harness import guard
+from harness import guard, judge
+from harness.drill import Drill
 from harness.guard import External
+from harness.verdict import Status
 from tests.runs import Run
 
 ONE, ALL = "one-replica", "all-replicas"
@@ -26,6 +29,17 @@ class Mutant:
     defect: Callable[[Run], None]
     recount: bool = True
     drill: str = "timeout-spike"
+
+
+def assert_red(run: Run, check: str, drill: Drill, folder: Path, recount: bool = True) -> None:
+    """``run``, which has a defect, is FAIL when it is judged, and so is ``check``, which says why."""
+    if recount:
+        run.recount()
+    verdict = judge.judge(run.write(folder), drill)
+    red = next(result for result in verdict.checks if result.name == check)
+    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
+    assert verdict.status is Status.FAIL, verdict.reason
+    assert red.why, f"{red.name} does not say why"
 
 
 MUTANTS: list[Mutant] = []

@@ -12,7 +12,7 @@ from harness.view import RunView
 from tests import runs
 from tests.failover_runs import FAILOVER
 from tests.unit.judge.failover_mutants import MUTANTS
-from tests.unit.judge.mutants import Mutant
+from tests.unit.judge.mutants import Mutant, assert_red
 
 DRILL = drill.load("gateway-failover")
 
@@ -32,13 +32,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The defect turns the check that it belongs to red, and the verdict with it."""
     run = runs.healthy(FAILOVER)
     mutant.defect(run)
-    if mutant.recount:
-        run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    red = next(result for result in verdict.checks if result.name == mutant.check)
-    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
-    assert verdict.status is Status.FAIL
-    assert red.why
+    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from harness import drill, judge
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from tests import runs
-from tests.unit.judge.mutants import EXTERNAL, MUTANTS, Mutant, as_external
+from tests.unit.judge.mutants import EXTERNAL, MUTANTS, Mutant, as_external, assert_red
 
 DRILL = drill.load("timeout-spike")
 
@@ -35,13 +35,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The defect turns the check that it belongs to red, and the verdict with it."""
     run = runs.healthy()
     mutant.defect(run)
-    if mutant.recount:
-        run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    red = results(verdict)[mutant.check]
-    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
-    assert verdict.status is Status.FAIL
-    assert red.why
+    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
 @pytest.mark.parametrize("check", EXTERNAL)

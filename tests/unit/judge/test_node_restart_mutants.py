@@ -10,7 +10,7 @@ from harness import drill, judge
 from harness.verdict import Status
 from harness.view import RunView
 from tests import node_restart_runs
-from tests.unit.judge.mutants import Mutant
+from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.node_restart_mutants import MUTANTS
 
 DRILL = drill.load("node-restart")
@@ -29,13 +29,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The defect turns the check that it belongs to red, and the verdict with it."""
     run = node_restart_runs.healthy()
     mutant.defect(run)
-    if mutant.recount:
-        run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    red = next(result for result in verdict.checks if result.name == mutant.check)
-    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
-    assert verdict.status is Status.FAIL
-    assert red.why
+    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
 @pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)

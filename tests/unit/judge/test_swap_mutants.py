@@ -11,6 +11,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import swap_runs
 from tests.swap_runs import PROMOTED, STOPPED
+from tests.unit.judge.mutants import assert_red
 from tests.unit.judge.swap_mutants import MUTANTS, SwapMutant
 
 DRILL = drill.load("model-swap")
@@ -31,13 +32,7 @@ def test_mutant_is_noticed(mutant: SwapMutant, tmp_path: Path) -> None:
     """The defect turns the check that it belongs to red, and the verdict with it."""
     run = swap_runs.healthy(mutant.of)
     mutant.defect(run)
-    if mutant.recount:
-        run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    red = next(result for result in verdict.checks if result.name == mutant.check)
-    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
-    assert verdict.status is Status.FAIL
-    assert red.why
+    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
 @pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
