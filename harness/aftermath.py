@@ -3,8 +3,8 @@
 Users go on asking while waves are on. What runs, waits, is held and is made for them is known from their own records;
 it is taken at its most, so that none of it is blamed on the wave. What is left over is the wave's.
 
-What happens between two looks nobody sees. So whatever is said here is said as an interval, and a limit inside of it
-decides nothing.
+What happens between two looks nobody sees, and a look that was long in coming may show what was when it was asked for.
+So whatever is said here is said as an interval, and a limit inside of it decides nothing.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Between:
 class Aftermath:
     """One replica after one wave.
 
-    Times are seconds after its last cancel: at least until the last look that showed too much, at most until the next
-    one, which is never (infinite) when it was the last of all.
+    Times are seconds after its last cancel: at least until the last look that showed too much was asked for, at most
+    until the next one, which is never (infinite) when it was the last of all.
     """
 
     wave: Wave
@@ -137,18 +137,21 @@ def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     theirs = users.at_most(times) + SYNTHETIC
     block = _kv_of_one(view, replica)
     late = times - wave.cancelled_s
+    asked = since["asked_s"].to_numpy(dtype=float) - wave.cancelled_s
     work = (since["running"] + since["waiting"]).to_numpy() - theirs
     held = since["kv_usage_ratio"] - block * since["running"]
-    least = _made(users, looks, float(times[0]))
+    # At least: since the first look that was asked for after the cancel.
+    after_it = since[since["asked_s"] >= wave.cancelled_s]
+    least = _made(users, looks, float(after_it.index[0])) if len(after_it) else 0.0
     # At most: since the last look before the cancel, or since the beginning but for what the wave's clients have got.
     got = sum(stream.tokens for stream in wave.streams if stream.replica == replica)
     most = min(_made(users, looks, float(before.index[-1])), _made(users, looks, float(before.index[0])) - got)
     return Aftermath(
         wave,
         replica,
-        work_back_s=_back(late, work),
-        waiting_back_s=_back(late, since["waiting"].to_numpy() - theirs),
-        kv_back_s=_back(late, since["kv_usage_ratio"].to_numpy() - block * theirs),
+        work_back_s=_back(asked, late, work),
+        waiting_back_s=_back(asked, late, since["waiting"].to_numpy() - theirs),
+        kv_back_s=_back(asked, late, since["kv_usage_ratio"].to_numpy() - block * theirs),
         tokens=Between(least, max(least, most)),
         period_s=float(np.median(np.diff(times))),
         work_left=float(work[-1]),
@@ -189,15 +192,18 @@ def _looks(view: RunView, wave: Wave, replica: str) -> pd.DataFrame:
     """The close samples from the beginning of a wave to the end of the watch: a column per metric, by time."""
     columns = {
         metric: view.metrics(replica, f"wave_{metric}").set_index("t_s")["value"]
-        for metric in ("running", "waiting", "kv_usage_ratio", "generation_tokens_total")
+        for metric in ("asked_s", "running", "waiting", "kv_usage_ratio", "generation_tokens_total")
     }
     looks = pd.DataFrame(columns).dropna().astype(float)
     until = math.inf if wave.watched_until_s is None else wave.watched_until_s
     return looks[(looks.index >= wave.began_s) & (looks.index <= until)]
 
 
-def _back(since: Floats, excess: Floats) -> Between:
-    """From when on nothing is left over, but for blips: what has gone does not come back for less than LAG_S."""
+def _back(asked: Floats, since: Floats, excess: Floats) -> Between:
+    """From when on nothing is left over, but for blips: what has gone does not come back for less than LAG_S.
+
+    ``excess`` is what looks showed that were asked for at ``asked`` and there at ``since``, seconds after the cancel.
+    """
     left = excess > 1e-9
     for begin, end in _stretches(left):
         if begin and end < len(since) and since[end] - since[begin] < LAG_S:
@@ -206,7 +212,7 @@ def _back(since: Floats, excess: Floats) -> Between:
     if not len(still):
         return Between(0.0, float(since[0]))
     last = int(still[-1])
-    return Between(float(since[last]), float(since[last + 1]) if last + 1 < len(since) else math.inf)
+    return Between(max(float(asked[last]), 0.0), float(since[last + 1]) if last + 1 < len(since) else math.inf)
 
 
 def _stretches(marks: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

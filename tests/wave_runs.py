@@ -134,7 +134,7 @@ def _metrics(
     for wave in found:
         for t_s in np.arange(wave.began_s, wave.began_s + WATCHED_S, 0.04):
             for replica in REPLICAS:
-                for metric, value in _engine(requests, found, replica, t_s).items():
+                for metric, value in _look(requests, found, replica, t_s).items():
                     yield t_s, replica, f"wave_{metric}", "", value
 
 
@@ -147,9 +147,14 @@ def watch_on(run: Run, phase: str) -> None:
         (t_s, replica, f"wave_{metric}", "", value)
         for t_s in np.arange(begin + 0.04, data["watched_until_s"], 0.04)
         for replica in REPLICAS
-        for metric, value in _engine(run.requests, found, replica, t_s).items()
+        for metric, value in _look(run.requests, found, replica, t_s).items()
     ]
     run.metrics = pd.concat([run.metrics, pd.DataFrame(more, columns=run.metrics.columns)], ignore_index=True)
+
+
+def _look(requests: pd.DataFrame, found: list[Wave], replica: str, t_s: float) -> dict[str, float]:
+    """What an engine says at once when it is asked during a wave."""
+    return {"asked_s": t_s, **_engine(requests, found, replica, t_s)}
 
 
 def _engine(requests: pd.DataFrame, found: list[Wave], replica: str, t_s: float) -> dict[str, float]:

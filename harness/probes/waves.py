@@ -105,4 +105,5 @@ class _Closely:
             return []
         values = {metric: value for (metric, _), value in parse(response.text, _WANTED).items()}
         self.looks.append(Look(asked_s, self._ledger.now_s(), values))
-        return [Row(self.replica, PREFIX + metric, "", value) for metric, value in values.items()]
+        shown = {"asked_s": asked_s, **values}
+        return [Row(self.replica, PREFIX + metric, "", value) for metric, value in shown.items()]

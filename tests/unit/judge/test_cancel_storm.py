@@ -107,6 +107,27 @@ def test_a_gap_after_everything_was_back_is_harmless(tmp_path: Path) -> None:
     assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.PASS
 
 
+def late_look(run: Run, after_s: float, stalled_s: float) -> None:
+    """The harness stood still until then after the cancel of a wave: what it asked for before came late, and old."""
+    wave = [w for w in run.files["waves.json"]["waves"] if w["phase"] == "repeated"][3]
+    cancelled_s = wave["began_s"] + wave_runs.CANCELLED_S
+    blind(run, 4, after_s - stalled_s, after_s - 0.001)
+    until = cancelled_s + after_s + 0.039
+    run.metrics.loc[samples(run, "replica-2", "wave_generation_tokens_total", wave["began_s"], until), "value"] -= 600
+    for metric, value in (("wave_running", 20.0), ("wave_asked_s", cancelled_s + after_s - stalled_s)):
+        run.metrics.loc[samples(run, "replica-2", metric, cancelled_s + after_s - 0.001, until), "value"] = value
+
+
+@pytest.mark.parametrize("check", ["tokens after the cancels in repeated", "cancels reach the engines in repeated"])
+def test_what_was_asked_for_before_a_cancel_tells_nothing_of_after_it(check: str, tmp_path: Path) -> None:
+    """Figures that were long in coming, across the cancel and its limit, accuse nobody, and acquit nobody, either."""
+    run = wave_runs.healthy()
+    late_look(run, 0.8, 1.0)
+    found = result(run, check, tmp_path)
+    assert found.status is Status.INCONCLUSIVE, found.why
+    assert "wave 4" in found.why
+
+
 def test_a_wave_that_was_seen_stands_in_for_one_that_was_not(tmp_path: Path) -> None:
     """The scenario asks for ten waves; when eleven were cancelled ten of them suffice."""
     run = wave_runs.healthy()
