@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,6 +45,8 @@ from stack.topology import GATEWAYS, REPLICAS
 #: How long one question may take, and how often the whole eval set is asked before the comparison is given up.
 ANSWER_S = 10.0
 ROUNDS = 2
+#: Once it is known who is slower nothing is timed any more, and so many questions are asked of the candidate at once.
+AT_ONCE = 3
 #: So long a replica that was started again is left alone: its counters have to be read before its first user comes.
 READ_S = 1.5
 _POLL_S = 0.25
@@ -183,15 +185,19 @@ class Swap(ServerFault[Options]):
         return Decision(OPEN, "", "it answers")
 
     async def _compare(self, world: World) -> Decision:
-        """Ask the eval set, of both sides while speed is undecided, until the gates say so; twice over at most."""
+        """Ask the eval set until the gates say so; twice over at most.
+
+        While speed is undecided both sides are asked the same at the same moment: what else the machine does then
+        slows down both.
+        """
         rollout = self._rollout()
         began, order = world.now_s(), list(range(rollout.questions))
         random.Random(self.id).shuffle(order)
-        for pair, number in enumerate(order * ROUNDS, 1):
-            sides: list[Side] = ["candidate", "stable"] if speed_is_open(rollout.probes, self.gates) else ["candidate"]
-            for side in sides if pair % 2 else reversed(sides):
-                replica = self.on if side == "candidate" else self.others[0]
-                rollout.probes.append(await self._ask(world, pair, side, replica, number))
+        left = list(enumerate(order * ROUNDS, 1))
+        while left:
+            timed = speed_is_open(rollout.probes, self.gates)
+            some, left = (left[:1], left[1:]) if timed else (left[:AT_ONCE], left[AT_ONCE:])
+            rollout.probes += await asyncio.gather(*self._questions(world, some, timed))
             decision = decide(rollout.probes, rollout.candidate.version, rollout.questions, self.gates)
             if decision.verdict == ROLL_BACK:
                 return decision
@@ -199,6 +205,15 @@ class Swap(ServerFault[Options]):
                 await asyncio.sleep(max(0.0, began + self.options.hold - world.now_s()))
                 return decision
         return Decision(ROLL_BACK, "undecided", f"nothing was proven either way: {decision.why}")
+
+    def _questions(
+        self, world: World, some: Sequence[tuple[int, int]], timed: bool
+    ) -> Iterator[Coroutine[Any, Any, Probe]]:
+        """To ask these (pair, question): of the candidate, and when timed of stable, too, by turns first and second."""
+        for pair, number in some:
+            sides: list[Side] = ["candidate", "stable"] if timed else ["candidate"]
+            for side in sides if pair % 2 else reversed(sides):
+                yield self._ask(world, pair, side, self.on if side == "candidate" else self.others[0], number)
 
     async def _ask(self, world: World, pair: int, side: Side, replica: str, number: int) -> Probe:
         gateway = GATEWAYS[pair % len(GATEWAYS)]
