@@ -4,9 +4,9 @@ from harness.checks import (
     candidate_judged,
     exposure_bounded,
     no_hang,
+    one_version,
     rollback_in_time,
     rollout_ends,
-    stable_again,
     steady_state,
     versions_agree,
 )
@@ -35,7 +35,9 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   later: an engine takes a minute to start, users should not wait for that.
 - **zero failed requests**: a replica was ended under its streams, or took users before it could serve them. The
   steps in the timeline (`drained`, `stopping`, `started`, `ready`, `first_token`, `stage`) show which.
-- **stable version is back**, **steady state**: something of the candidate is left. `make status`, then `make down`.
+- **one version in the end**, **steady state**: half a rollout is left: a replica that was not told, or is out of use.
+  `make status`, then `make down`.
+- **alerts silent in swap**: users or a gateway suffer from a restart that was in order. `ReplicaDown` may come.
 - **no hang**: a time limit is missing on the way.
 - **replica counters and client records agree**, **conservation**: the records are not complete; a defect of the
   harness.
@@ -68,7 +70,7 @@ DRILL = Drill(
         versions_agree.check(_SWAP),
         rollback_in_time.check(_SWAP, within_s=5),
         no_hang.check(_SWAP),
-        stable_again.check(_AFTER),
+        one_version.check(_AFTER),
         steady_state.check(_AFTER),
     ),
     # A replica that is restarted in order may be missed (ReplicaDown), but not by users, and no gateway is.

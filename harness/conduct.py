@@ -21,7 +21,7 @@ from harness.collect import LogMarks, finish_requests
 from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator
-from harness.faults.base import Fault, World, fault_class, matching, take_back, to_the_end
+from harness.faults.base import Fault, Stays, World, fault_class, matching, take_back, to_the_end
 from harness.probes import endpoint, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -39,7 +39,7 @@ from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase, Scenario
 from harness.stop_conditions import LOOK_BACK_S, Watch
-from harness.undo import Journal
+from harness.undo import Journal, Undo
 from harness.waves import FILE as WAVES_FILE
 from stack import keys as stack_keys
 from stack import state
@@ -103,7 +103,7 @@ async def conduct(run: Run) -> None:
     3. the stack is brought up, or found warm; what the simulator is to do wrong is switched on
     4. probes and load start
     5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
-       for before every fault and at the end
+       for before every fault and at the end; what users would feel being taken back is taken back when they have gone
     6. DrillyardErrors end the run early, as an event ``aborted``; so does a stop condition that is met
     7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
     """
@@ -185,6 +185,7 @@ class Conductor:
     alerts: AlertProbe | None = None  # None where there are none to be had, on an external target
     probes: list[asyncio.Task[None]] = field(default_factory=list)
     heal_proofs: list[asyncio.Task[None]] = field(default_factory=list)
+    staying: list[tuple[Fault, Stays, Undo]] = field(default_factory=list)
 
     @property
     def journal(self) -> Journal:
@@ -210,6 +211,8 @@ class Conductor:
             await self._perform_phase(phase)
             await self._steady_after(phase, following)
         await asyncio.gather(*self.heal_proofs)
+        if self.staying:
+            await self._take_back_what_stays()
 
     async def stop_condition(self) -> bool:
         """Return when a stop condition of the scenario is met, recorded; while none is, never."""
@@ -404,9 +407,29 @@ class Conductor:
 
     async def _heal(self, fault: Fault, phase: Phase) -> None:
         self._evidence("fault_healing", fault, phase)
+        if isinstance(fault, Stays) and (stays := fault.stays()) is not None:
+            self.journal.will_need(stays)
+            self.staying.append((fault, fault, stays))
+            self.run.log.add("fault_stays", fault=stays.id, on=fault.on, type=fault.type)
         await to_the_end(take_back, self._world(), fault.undo())
         self._evidence("fault_healed", fault, phase)  # before the mark: what is marked as done is not told again
         self.journal.done(fault.undo())
+
+    async def _take_back_what_stays(self) -> None:
+        """Nobody is there to feel it any more, and nothing is measured."""
+        await self._stop_load()
+        self.load = None
+        await self._stop_probes()
+        for fault, stays, undo in self.staying:
+            what = {"fault": undo.id, "on": fault.on, "type": fault.type}
+            self.run.progress.say(f"taking back what has stayed: {undo.id}")
+            await to_the_end(take_back, self._world(), undo)
+            self.run.log.add("fault_healed", **what)
+            self.journal.done(undo)
+            proof = await stays.verify_gone(self._world())
+            kind = "heal_proven" if proof.proven else "heal_unproven"
+            self.run.log.add(kind, **what, before=proof.before, after=proof.seen, why=proof.why)
+            self.run.progress.say(f"{'gone' if proof.proven else 'NOT GONE'}: {proof.why}")
 
     async def _prove_healed(self, fault: Fault, phase: Phase) -> None:
         proof = await fault.verify_healed(self._world())
@@ -510,6 +533,7 @@ class Conductor:
         await _end(self.probes)
         if self.writer is not None:
             self.writer.close()
+            self.writer = None
 
     async def _collect(self) -> None:
         if self.marks is not None:

@@ -123,17 +123,18 @@ METRIC_COLUMNS = pa.schema(
 class Event:
     """Something that happened. Kinds in use:
 
-    ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven``
-    / ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven``
-    {fault, phase, on, type, excuses, before, during, after, why}, ``fault_step`` {fault, phase, on, step, …} (a fault
-    that takes its time has come so far), ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its
-    faults had settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why},
-    ``alert_rules`` {scale, rules}, ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels,
-    started_s, ended_s, received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that),
-    ``load_started`` / ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition``
-    {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after
-    the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why},
-    ``interrupted`` {signal}, ``note`` {text}.
+    ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` /
+    ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven`` {fault, phase, on,
+    type, excuses, before, during, after, why}, ``fault_stays`` {fault, on, type} (a part that is taken back when the
+    users have gone, in no phase), ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so
+    far), ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had settled or alerts had
+    cleared, or was given up waiting for), ``steady_state`` {phase, reached, why}, ``alert_rules`` {scale, rules},
+    ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s, received_s}
+    (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started`` / ``load_stopped``,
+    ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition`` {condition, why}, ``component_restarted``
+    {component}, ``component_ready`` {component, after_s} (it came back after the watchdog's heal),
+    ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why}, ``interrupted`` {signal},
+    ``note`` {text}.
     """
 
     t_s: float

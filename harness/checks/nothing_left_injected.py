@@ -17,7 +17,8 @@ def check() -> Check:
 def _run(view: RunView) -> CheckResult:
     if not view.events():
         return CheckResult(NAME, Status.INCONCLUSIVE, "the run recorded no events", "0 left", samples=0)
-    injected = {str(e.data.get("fault")) for kind in ("fault_injecting", "fault_injected") for e in view.events(kind)}
+    begun = ("fault_injecting", "fault_injected", "fault_stays")
+    injected = {str(e.data.get("fault")) for kind in begun for e in view.events(kind)}
     healed, proven, unproven = (_faults(view, kind) for kind in ("fault_healed", "heal_proven", "heal_unproven"))
     left, still_there, unsure = injected - healed, injected & unproven, injected - proven
     if left:

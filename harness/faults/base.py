@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -99,6 +99,19 @@ class Fault(Protocol):
 
     async def verify_healed(self, world: World) -> Proof:
         """Measure that the effect is gone; waits for it, bounded."""
+
+
+@runtime_checkable
+class Stays(Protocol):
+    """What a fault may be besides: one of which something stays until the users have gone, because they would feel it
+    being taken back. ``undo`` leaves that alone then.
+    """
+
+    def stays(self) -> Undo | None:
+        """What takes it back; None when nothing stays. Known once the fault has settled."""
+
+    async def verify_gone(self, world: World) -> Proof:
+        """Measure that it is gone, too; waits for it, bounded."""
 
 
 class Named(Protocol):

@@ -1,7 +1,8 @@
 """Another model is rolled out: one replica first, with a small share of the users, and judged before it gets more.
 
 What happens is decided by ``harness/rollout.py`` from paired questions; this is who carries it out. Whatever the end
-is, the drill leaves the stack as it was: every replica serves the stable version again.
+is, the run leaves the stack as it was: every replica serves the stable version again. A candidate that was stopped is
+replaced at once; one that was promoted stays until the users have gone: it is what they have now.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from harness.errors import FaultError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
-from harness.faults.server import ServerFault
+from harness.faults.server import HEALED_WITHIN_S, ServerFault
 from harness.probes import question
 from harness.rollout import (
     FILE,
@@ -81,7 +83,7 @@ class _Part:
 
 
 class Swap(ServerFault[Options]):
-    """It has settled when the rollout has ended and every replica serves the stable version again."""
+    """It has settled when the rollout has ended and every replica serves the version that it ended with."""
 
     Options = Options
     type = "swap"
@@ -97,14 +99,27 @@ class Swap(ServerFault[Options]):
         self.rollout: Rollout | None = None
 
     def undo(self) -> Undo:
-        """The version, the state and the weight of every replica, as they were measured."""
-        servers = [
+        """The version, the state and the weight of every replica, as they were measured; not what ``stays``."""
+        if self.stays() is not None:
+            return Undo(self.id, "restore_servers", {"component": self.on, "servers": self._servers_before()})
+        return self._everything_back(self.id)
+
+    def stays(self) -> Undo | None:
+        """A version that was promoted. To take it back means to start every replica once more."""
+        promoted = self.rollout is not None and self.rollout.ended == "promoted"
+        return self._everything_back(f"{self.id}/version") if promoted else None
+
+    def _everything_back(self, id: str) -> Undo:
+        versions = dict.fromkeys(REPLICAS, self.stable)
+        servers = self._servers_before()
+        return Undo(id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
+
+    def _servers_before(self) -> list[dict[str, Any]]:
+        return [
             {"gateway": gateway, "replica": replica, **asdict(one)}
             for gateway, found in self.before.items()
             for replica, one in found.items()
         ]
-        versions = dict.fromkeys(REPLICAS, self.stable)
-        return Undo(self.id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
 
     async def measure(self, world: World) -> None:
         """As for any fault at the gateways; which version is the stable one, and that the candidate is another."""
@@ -142,19 +157,31 @@ class Swap(ServerFault[Options]):
 
     async def settled(self, world: World) -> bool:
         """Carry the rollout through."""
-        if self._rollout().restored_s is None:
+        if self._rollout().ended is None:
             await self._roll_out(world)
         return True
 
     async def verify_healed(self, world: World) -> Proof:
-        """The gateways use the candidate's replica as before, and all replicas answer with the stable version."""
+        """The gateways use every replica as before, and all answer with the version that the rollout ended with."""
+        promoted = self.stays() is not None
+        return await self._all_answer(world, self._rollout().candidate.version if promoted else self.stable)
+
+    async def verify_gone(self, world: World) -> Proof:
+        """The same, with the stable version."""
+        return await self._all_answer(world, self.stable)
+
+    async def _all_answer(self, world: World, version: str) -> Proof:
         proof = await super().verify_healed(world)
+        with suppress(TimeoutError):  # then one does not answer
+            async with asyncio.timeout(HEALED_WITHIN_S):
+                for replica in self.others:
+                    await self._in_use(world, replica)
         replies = {
             name: await question.ask(world.path, GATEWAYS[0], name, self.questions[0], ANSWER_S) for name in REPLICAS
         }
         seen = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
-        if proof.proven and any(reply.version != self.stable for reply in replies.values()):
-            return Proof(False, f"not every replica serves {self.stable} again", proof.before, seen)
+        if proof.proven and any(reply.version != version for reply in replies.values()):
+            return Proof(False, f"not every replica serves {version}", proof.before, seen)
         return Proof(proof.proven, proof.why, proof.before, f"{proof.seen}; {seen}")
 
     # ── the rollout ──
@@ -169,7 +196,6 @@ class Swap(ServerFault[Options]):
         rollout.decision, rollout.decided_s = decision, world.now_s()
         tell_step(world, self, "decided", verdict=decision.verdict, gate=decision.gate, why=decision.why)
         await (self._promote(world) if decision.verdict == PROMOTE else self._roll_back(world))
-        await self._put_back(world)
 
     async def _verified(self, world: World) -> Decision:
         """One answer, before any user gets one: the right version, be the answer as it may."""
@@ -233,27 +259,22 @@ class Swap(ServerFault[Options]):
             rollout.serves(replica, rollout.candidate.version, world.now_s())
         await self._all_alike(world)
         self._stage(world, "promoted", 100)
-        rollout.ended = "promoted"
         tell_step(world, self, "promoted")
         await asyncio.sleep(self.options.hold)
+        rollout.ended = "promoted"
+        self._keep(world)
 
     async def _roll_back(self, world: World) -> None:
         rollout = self._rollout()
         await self._share(world, "rolled back", 0)
-        rollout.traffic_s, rollout.ended = world.now_s(), "rolled back"
+        rollout.traffic_s = world.now_s()
         tell_step(world, self, "rolled_back")
-
-    async def _put_back(self, world: World) -> None:
-        """The drill ends as it began, one replica after the other, so that nobody notices that either."""
-        rollout = self._rollout()
-        replicas = (*self.others, self.on) if rollout.ended == "promoted" else (self.on,)
-        for replica in replicas:
-            await self._restart(world, replica, None)
-            await self._comes_back(world, replica)
-            rollout.serves(replica, self.stable, world.now_s())
-            await self._all_alike(world)
+        await self._restart(world, self.on, None)
+        await self._comes_back(world, self.on)
+        rollout.serves(self.on, self.stable, world.now_s())
+        await self._all_alike(world)
         self._stage(world, "restored", 0)
-        rollout.restored_s = world.now_s()
+        rollout.restored_s, rollout.ended = world.now_s(), "rolled back"
         tell_step(world, self, "restored")
         self._keep(world)
 
@@ -280,15 +301,19 @@ class Swap(ServerFault[Options]):
     async def _comes_back(self, world: World, replica: str) -> None:
         """It has given its first token, and every gateway has noticed; the phase says how long that may take."""
         comeback, part = Comeback(), _Part(self.id, replica)
-        while not (await comeback.look(world, part) and await self._well(world, replica)):  # noqa: ASYNC110  # nobody tells
+        while not await comeback.look(world, part):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(_POLL_S)
+        await self._in_use(world, replica)
         await asyncio.sleep(READ_S)
         tell_step(world, part, "healthy")
 
-    async def _well(self, world: World, replica: str) -> bool:
-        """Whether every gateway would use it: before that nobody else may be drained."""
-        found = [await asyncio.to_thread(gateway.healthy) for gateway in self._gateways(world)]
-        return all(healthy.get(replica) for healthy in found)
+    async def _in_use(self, world: World, replica: str) -> None:
+        """Every gateway would use it: before that nobody else may be drained."""
+        while True:
+            found = [await asyncio.to_thread(gateway.healthy) for gateway in self._gateways(world)]
+            if all(healthy.get(replica) for healthy in found):
+                return
+            await asyncio.sleep(_POLL_S)
 
     async def _share(self, world: World, name: str, percent: int) -> None:
         """``percent`` of the users' requests go to the candidate's replica, the others to the rest."""

@@ -14,7 +14,7 @@ ORDER, TITLE = 30, "Proof of each fault"
 
 def html(view: RunView, verdict: Verdict) -> Markup:
     """One row per fault that was injected; what is missing is said."""
-    rows = [_row(view, event) for event in view.events("fault_injected")]
+    rows = [_row(view, event) for kind in ("fault_injected", "fault_stays") for event in view.events(kind)]
     head = ("fault", "on", "injected", "healed", "before", "during", "after", "effect", "heal")
     return table(head, rows)
 
@@ -24,15 +24,17 @@ def _row(view: RunView, injected: Event) -> tuple[object, ...]:
     effect = _first(view, ("fault_proven", "fault_unproven"), fault)
     healed = _first(view, ("fault_healed",), fault)
     heal = _first(view, ("heal_proven", "heal_unproven"), fault)
+    stays = injected.kind == "fault_stays"
+    when = "until the users had gone" if stays else f"in {injected.data.get('phase', '')}"
     return (
-        f"{injected.data.get('type', '')} in {injected.data.get('phase', '')}",
+        f"{injected.data.get('type', '')} {when}",
         injected.data.get("on", ""),
         f"{injected.t_s:.1f} s",
         f"{healed.t_s:.1f} s" if healed else "never",
         effect.data.get("before") if effect else None,
-        effect.data.get("during") if effect else None,
+        "stays" if stays else effect.data.get("during") if effect else None,
         heal.data.get("after") if heal else None,
-        "proven" if effect and effect.kind == "fault_proven" else "NOT PROVEN",
+        "as above" if stays else "proven" if effect and effect.kind == "fault_proven" else "NOT PROVEN",
         "proven" if heal and heal.kind == "heal_proven" else "NOT PROVEN",
     )
 

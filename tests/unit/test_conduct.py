@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from harness import conduct
 from harness.conduct import Conductor, _all_ended, _first_known
 from harness.errors import FaultError, StackError
-from harness.faults.base import to_the_end
+from harness.faults.base import Proof, to_the_end
+from harness.record import EventLog, RunFolder
 from harness.scenario import Phase
+from harness.undo import Undo
 from stack.topology import REPLICAS
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
@@ -39,6 +44,9 @@ class _Quiet:
 
     def tick(self, *_: object) -> None:
         """Nobody looks."""
+
+    def say(self, text: str) -> None:
+        """Nobody listens."""
 
 
 def _waiting(load: object = None) -> Conductor:
@@ -222,3 +230,55 @@ def test_a_recovery_is_held_until_the_alerts_have_cleared(clears: bool) -> None:
     assert asyncio.run(drill(None)) == []
     heard = asyncio.run(drill(SimpleNamespace(cleared=cleared)))
     assert heard == [("phase_settled", [] if clears else ["alerts"])]
+
+
+class _Stays:
+    """Stands for a fault of which something stays."""
+
+    id, on, type = "swap/swap/replica-2", "replica-2", "swap"
+
+    def undo(self) -> Undo:
+        """What is taken back in its phase."""
+        return Undo(self.id, "in the phase", {})
+
+    def stays(self) -> Undo | None:
+        """What is taken back later."""
+        return Undo(f"{self.id}/version", "in the end", {})
+
+    async def verify_gone(self, world: object) -> Proof:
+        """It is."""
+        return Proof(True, "gone", "", "")
+
+
+def test_what_users_would_feel_is_taken_back_when_they_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its phase it is written down, so that whoever comes after a crash finds it; and only without load it goes."""
+    done: list[str] = []
+    monkeypatch.setattr(conduct, "take_back", lambda world, undo: done.append(undo.action))
+
+    async def ended(_: float) -> None:
+        done.append("load off")
+
+    async def drill() -> list[str]:
+        load = SimpleNamespace(stop=ended, ended=0)
+        log, world = EventLog(RunFolder(tmp_path), 0.0), SimpleNamespace()
+        run = SimpleNamespace(log=log, progress=_Quiet(), folder=SimpleNamespace(path=tmp_path))
+        conductor = Conductor(run, asyncio.Event(), load=load, world=world)  # type: ignore[arg-type]
+        monkeypatch.setattr(conductor, "_await_readings", _nothing)
+        await conductor._heal(_Stays(), RECOVERY)  # type: ignore[arg-type]
+        assert done == ["in the phase"]
+        left = [undo.id for undo in conductor.journal.open_entries()]
+        await conductor._take_back_what_stays()
+        assert conductor.journal.open_entries() == []
+        log.close()
+        return left
+
+    assert asyncio.run(drill()) == ["swap/swap/replica-2/version"]
+    assert done == ["in the phase", "load off", "in the end"]
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert kinds[-3:] == ["load_stopped", "fault_healed", "heal_proven"]
+
+
+async def _nothing() -> None:
+    pass

@@ -189,14 +189,14 @@ def one_request_is_lost(run: Run) -> None:
     fail(run, where & where.cumsum().eq(1))
 
 
-@mutant("stable version is back")
+@mutant("one version in the end")
 def the_candidate_stays(run: Run) -> None:
     """One replica still serves it."""
     begin, end = run.span("after")
     from_candidate(run, started(run, begin, end) & run.requests["replica"].eq("replica-2"))
 
 
-@mutant("stable version is back")
+@mutant("one version in the end")
 def a_replica_stays_out(run: Run) -> None:
     """It serves the stable version, to nobody."""
     begin, end = run.span("after")
