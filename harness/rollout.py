@@ -158,16 +158,21 @@ def performance(probes: Iterable[Probe], side: str) -> dict[str, float | None]:
 
 def decide(probes: Sequence[Probe], version: str, questions: int, gates: Gates) -> Decision:
     """Roll back as soon as one gate says so, promote when all of them agree; until then it is open."""
+    found = by_gate(probes, version, questions, gates)
+    bad = next((one for one in found if one.verdict == ROLL_BACK), None)
+    waits = next((one for one in found if one.verdict == OPEN), None)
+    return bad or waits or Decision(PROMOTE, "", "; ".join(one.why for one in found))
+
+
+def by_gate(probes: Sequence[Probe], version: str, questions: int, gates: Gates) -> list[Decision]:
+    """What each gate says of these answers, the one that ends a rollout soonest first."""
     mine = [probe for probe in probes if probe.side == "candidate"]
-    found = [
+    return [
         _version(mine, version),
         _errors(mine),
         *(_speed(name, pairs(probes), gates) for name in ("ttft", "rate")),
         _quality(mine, questions, gates),
     ]
-    bad = next((one for one in found if one.verdict == ROLL_BACK), None)
-    waits = next((one for one in found if one.verdict == OPEN), None)
-    return bad or waits or Decision(PROMOTE, "", "; ".join(one.why for one in found))
 
 
 def pairs(probes: Iterable[Probe]) -> list[tuple[Probe, Probe]]:

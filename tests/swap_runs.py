@@ -50,6 +50,9 @@ def ledger(run: Run) -> dict[str, Any]:
 
 def _stop(run: Run) -> None:
     """The candidate answers wrongly, is stopped while it is a canary, and its replica is back a second later."""
+    for fault in [event["fault"] for event in run.events if event["kind"] == "fault_stays"]:
+        for kind in ("fault_stays", "fault_healed", "heal_proven"):
+            run.drop_events(kind, fault=fault)
     data, rows = ledger(run), run.requests
     on, stable, candidate = data["candidate_on"], data["stable"]["version"], data["candidate"]["version"]
     canary = data["stages"][0]

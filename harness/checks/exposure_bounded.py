@@ -31,19 +31,20 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     if found is None:
         why = "it was stopped before any user could meet it"
         return CheckResult(name, Status.PASS, why, "0 answers", 0.0, "answers", 0.0, 0, phase)
-    met, drawn = found
+    _, drawn = found
     if drawn.of == 0:
         why = "no user was answered while it was a canary"
         return CheckResult(name, Status.INCONCLUSIVE, why, f"≤ {percent:g} %", samples=0, phase=phase)
-    wrong, users = int(met["answer_correct"].eq(False).sum()), met["user_id"].nunique()
+    everybody = of_rollout.met_unjudged(view, rollout)
+    wrong, users = int(everybody["answer_correct"].eq(False).sum()), everybody["user_id"].nunique()
     why = (
-        f"{drawn.count} of {drawn.of} answers came from the candidate while it was a canary, to {users} users; "
-        f"{wrong} of them were wrong"
+        f"{drawn.count} of {drawn.of} answers came from the candidate while it was a canary; "
+        f"{users} users met it before it was judged, {wrong} of the answers that they got were wrong"
     )
     status = Status.FAIL if drawn.count > drawn.most else Status.PASS
     objective = f"≤ {drawn.most} of {drawn.of} ({percent:g} %, drawn by lot)"
     margin = float(drawn.most - drawn.count)
-    examples = tuple(str(i) for i in met["request_id"].head(5))
+    examples = tuple(str(i) for i in everybody["request_id"].head(5))
     details = {"users": users, "wrong": wrong}
     return CheckResult(
         name, status, why, objective, float(drawn.count), "answers", margin, drawn.of, phase, examples, details

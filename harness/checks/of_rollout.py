@@ -92,6 +92,12 @@ def users_in_canary(view: RunView, rollout: Rollout) -> tuple[pd.DataFrame, Draw
     return met, Drawn(len(met), len(rows), stage.percent / 100)
 
 
+def met_unjudged(view: RunView, rollout: Rollout) -> pd.DataFrame:
+    """All answers that users got from the candidate before it was judged; those sent at the very edges, too."""
+    rows = answered(view)
+    return rows[rows["served_version"].eq(rollout.candidate.version) & rows["start_s"].le(decided_s(rollout))]
+
+
 def weights(view: RunView, replica: str, begin_s: float, end_s: float) -> pd.DataFrame:
     """Samples of the weight that the gateways give ``replica`` in that time. NotMeasured when one was not sampled."""
     found = []

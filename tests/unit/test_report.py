@@ -19,8 +19,8 @@ from harness.record import RunFolder
 from harness.verdict import CheckResult, Status, Verdict
 from reports import charts, panel, render
 from reports.charts import Chart, Series
-from reports.panels import timeline
-from tests import runs
+from reports.panels import rollout, timeline
+from tests import runs, swap_runs
 
 DRILL = drill.load("timeout-spike")
 PAGE_BYTES_MAX = 2 * 1024 * 1024
@@ -104,11 +104,34 @@ def test_verdict_and_reason_come_first(healthy_page: str) -> None:
 def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
     """One section per file of reports/panels, sorted by ORDER, after the hypothesis; none of them crashed."""
     names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
+    names.remove("rollout")  # this drill has none
     assert Elements(healthy_page).ids("section") == ["hypothesis", *names]
     assert len(names) >= 7
     assert "could not be drawn" not in healthy_page
     for name in names:
         assert len(section(healthy_page, name)) > 100, f"{name} is empty"
+
+
+def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
+    """What was decided, by which gate, and what both versions have shown; of a stopped one how soon it was gone."""
+    promoted = section(rendered(swap_runs.healthy().write(tmp_path / "promoted")), "rollout")
+    assert "<strong>v2@sim: promoted</strong> (all gates)" in promoted
+    assert len(list(figures(promoted))) == 3
+    assert "not measured" not in promoted
+    page = section(rendered(swap_runs.healthy(swap_runs.STOPPED).write(tmp_path / "stopped")), "rollout")
+    assert "<strong>v2@sim: rolled back</strong> (gate quality)" in page
+    assert "All traffic was on v1@sim 0.0 s later" in page
+    assert re.search(r"<td>quality</td><td>roll back</td><td>0 of \d+ questions answered exactly right", page)
+    assert re.search(r"<td>v1@sim</td>.*<td>100 % \([\d.]+–100\)</td>.*<td>v2@sim</td>.*<td>0 % \(0–", page)
+
+
+def test_intervals_of_a_rollout_are_no_narrower_than_its_samples_allow() -> None:
+    """Textbook values: Wilson's interval of 8 in 10; ranks of a median; few values have no interval, none no number."""
+    assert rollout.share([True] * 8 + [False] * 2) == "80 % (49–94.3)"
+    assert rollout.median(list(range(1, 101)), "ms") == "50.5 ms (41–60)"
+    assert rollout.median([3.0, 1.0, 2.0], "") == "2 (of 3)"
+    assert rollout.share([]) is None
+    assert rollout.median([], "ms") is None
 
 
 def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:

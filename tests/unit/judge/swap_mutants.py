@@ -190,17 +190,31 @@ def one_request_is_lost(run: Run) -> None:
 
 
 @mutant("one version in the end")
+def a_replica_keeps_the_old_one(run: Run) -> None:
+    """It was promoted, and one replica was forgotten."""
+    where = started(run, *run.span("after")) & run.requests["replica"].eq("replica-1")
+    run.requests.loc[where, "served_version"] = ledger(run)["stable"]["version"]
+
+
+@mutant("one version in the end", of=STOPPED)
 def the_candidate_stays(run: Run) -> None:
-    """One replica still serves it."""
+    """It was rolled back, and one replica still serves it."""
     begin, end = run.span("after")
     from_candidate(run, started(run, begin, end) & run.requests["replica"].eq("replica-2"))
 
 
 @mutant("one version in the end")
 def a_replica_stays_out(run: Run) -> None:
-    """It serves the stable version, to nobody."""
+    """It serves the right version, to nobody."""
     begin, end = run.span("after")
     run.requests.loc[started(run, begin, end), "replica"] = "replica-1"
+
+
+@mutant("nothing left injected")
+def the_promoted_version_is_forgotten(run: Run) -> None:
+    """The users have gone, and nobody puts the old version back."""
+    stays = next(e["fault"] for e in run.events if e["kind"] == "fault_stays")
+    run.drop_events("fault_healed", fault=stays)
 
 
 # ── what every drill asks ──

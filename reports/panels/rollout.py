@@ -1,0 +1,183 @@
+"""The rollout of another model: what was decided and why, and both versions side by side. Nothing in other drills."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from harness import rollout as rollouts
+from harness.rollout import Deployment, Probe, Rollout
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports.charts import Chart, Series, draw
+from reports.panel import number, table
+from stack.topology import GATEWAYS
+
+ORDER, TITLE = 25, "Rollout"
+#: Share of answers: wide enough for a tenth of a few requests per second to show.
+WINDOW_S = 4.0
+#: Of 95 % confidence, for shares (Wilson's interval) and medians (by rank).
+_Z = 1.96
+
+
+def html(view: RunView, verdict: Verdict) -> Markup:
+    """Decision, gates, both versions, stages, and three charts; empty when nothing was rolled out."""
+    rollout = view.rollout
+    if rollout is None:
+        return Markup("")
+    end_s = max((phase.end_s or phase.start_s for phase in view.phases), default=1.0)
+    charts = (_shares(view, rollout, end_s), *_speeds(rollout))
+    return Markup("").join(
+        (
+            _decision(rollout),
+            table(("gate", "says", "because"), _gates(rollout)),
+            Markup("<h3>Both versions</h3>"),
+            table(_HEAD, _versions(view, rollout)),
+            Markup("<p>Medians and shares with their 95 % intervals. Users: while the candidate was a canary.</p>"),
+            *(draw(chart, view.phases, end_s) for chart in charts),
+            Markup("<h3>Stages</h3>"),
+            table(("stage", "from", "meant for the new version", "answers it gave users"), _stages(view, rollout)),
+        )
+    )
+
+
+def _decision(rollout: Rollout) -> Markup:
+    if rollout.decision is None or rollout.decided_s is None:
+        return Markup('<p class="nodata">Nothing was decided.</p>')
+    gate = f"gate {rollout.decision.gate}" if rollout.decision.gate else "all gates"
+    return Markup("<p><strong>{}: {}</strong> ({}), decided at {:.1f} s. {}</p>").format(
+        rollout.candidate.version, rollout.ended or "not at its end", gate, rollout.decided_s, _then(rollout)
+    )
+
+
+def _then(rollout: Rollout) -> str:
+    if rollout.restored_s is None or rollout.traffic_s is None or rollout.decided_s is None:
+        return ""
+    traffic, replica = rollout.traffic_s - rollout.decided_s, rollout.restored_s - rollout.decided_s
+    return (
+        f"All traffic was on {rollout.stable.version} {traffic:.1f} s later, "
+        f"and {rollout.candidate_on} served it again after {replica:.0f} s."
+    )
+
+
+def _gates(rollout: Rollout) -> Iterator[tuple[object, ...]]:
+    found = rollouts.by_gate(rollout.probes, rollout.candidate.version, rollout.questions, rollout.gates)
+    return ((one.gate, one.verdict, one.why) for one in found)
+
+
+# ── both versions ──
+
+_HEAD = ("version", "weights (SHA-256)", "questions", "right", "first token", "tokens/s", "users: answers",
+         "users: wrong", "users: first token")  # fmt: skip
+
+
+def _versions(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
+    users = _canary_users(view, rollout)
+    for side, one in (("stable", rollout.stable), ("candidate", rollout.candidate)):
+        yield _version(one, [probe for probe in rollout.probes if probe.side == side], users)
+
+
+def _version(one: Deployment, probes: Sequence[Probe], users: pd.DataFrame) -> tuple[object, ...]:
+    mine = users[users["served_version"].eq(one.version)]
+    return (
+        one.version,
+        one.weights[:12] if one.weights else "none of ours",
+        len(probes),
+        share([probe.right for probe in probes]),
+        median([probe.ttft_ms for probe in probes if probe.ttft_ms is not None], "ms"),
+        median([probe.tokens_per_s for probe in probes if probe.tokens_per_s is not None], ""),
+        len(mine),
+        int(mine["answer_correct"].eq(False).sum()),
+        median(mine["ttft_ms"].dropna().tolist(), "ms"),
+    )
+
+
+def _canary_users(view: RunView, rollout: Rollout) -> pd.DataFrame:
+    """Users' attempts that were answered while some of them could meet the candidate and nothing was decided."""
+    stage = next((stage for stage in rollout.stages if stage.name == "canary"), None)
+    begin = math.inf if stage is None else stage.began_s
+    end = math.inf if rollout.decided_s is None else rollout.decided_s
+    return view.requests[view.requests["served_version"].notna() & view.requests["start_s"].between(begin, end)]
+
+
+def share(found: Sequence[bool]) -> str | None:
+    """A share in per cent with Wilson's interval; None of nothing."""
+    n = len(found)
+    if not n:
+        return None
+    p, z2 = sum(found) / n, _Z * _Z
+    middle, half = p + z2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    low, high = (100 * max(0.0, min(1.0, (middle + sign * half) / (1 + z2 / n))) for sign in (-1, 1))
+    return f"{number(100 * p)} % ({number(low)}–{number(high)})"
+
+
+def median(values: Sequence[float], unit: str) -> str | None:
+    """A median with the values between which it lies by their ranks; None of nothing, no interval of five or fewer."""
+    ordered, n = sorted(values), len(values)
+    if not n:
+        return None
+    text = number(float(np.median(ordered)), unit)
+    if n <= 5:
+        return f"{text} (of {n})"
+    below = max(0, math.floor((n - _Z * math.sqrt(n)) / 2))
+    return f"{text} ({number(ordered[below])}–{number(ordered[n - 1 - below])})"
+
+
+# ── over time ──
+
+
+def _shares(view: RunView, rollout: Rollout, end_s: float) -> Chart:
+    rows = view.requests[view.requests["served_version"].notna()]
+    edges = np.arange(0, math.ceil(end_s) + WINDOW_S, WINDOW_S)
+    total, _ = np.histogram(rows["start_s"], edges)
+    new, _ = np.histogram(rows["start_s"][rows["served_version"].eq(rollout.candidate.version)], edges)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        answers = Series(f"answers by {rollout.candidate.model}", edges[:-1] + WINDOW_S / 2, 100.0 * new / total)
+    weights = [_weight(view, rollout, gateway) for gateway in GATEWAYS]
+    note = (
+        f"answers to users in windows of {WINDOW_S:g} s; {rollout.candidate_on}'s part of the weights at each gateway"
+    )
+    return Chart("rollout-shares", "Share of the new version", "%", [*weights, answers], note=note)
+
+
+def _weight(view: RunView, rollout: Rollout, gateway: str) -> Series:
+    """The candidate's part of the weights of all replicas that are up, from the samples of one look at the gateway."""
+    weights, up = (
+        view.metrics(gateway, metric).pivot_table(index="t_s", columns="labels", values="value")
+        for metric in ("server_weight", "server_up")
+    )
+    in_use = (weights * up).dropna()
+    mine = f"server={rollout.candidate_on}"
+    if mine not in in_use:
+        return Series(gateway, np.array([]), np.array([]))
+    parts = 100.0 * in_use[mine] / in_use.sum(axis=1)
+    return Series(gateway, in_use.index.to_numpy(dtype=float), parts.to_numpy(dtype=float))
+
+
+def _speeds(rollout: Rollout) -> Iterator[Chart]:
+    for name, title, unit in (("ttft_ms", "First token", "ms"), ("tokens_per_s", "Token after token", "tokens/s")):
+        series = [
+            _points(one.version, [(p.t_s, getattr(p, name)) for p in rollout.probes if p.side == side])
+            for side, one in (("stable", rollout.stable), ("candidate", rollout.candidate))
+        ]
+        note = "of the questions that both versions were asked; each point is one answer"
+        yield Chart(f"rollout-{name.replace('_', '-')}", title, unit, series, note=note)
+
+
+def _points(name: str, found: Sequence[tuple[float, float | None]]) -> Series:
+    known = [(t_s, value) for t_s, value in found if value is not None]
+    return Series(name, np.array([t for t, _ in known]), np.array([v for _, v in known]), marks=True)
+
+
+def _stages(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
+    rows = view.requests[view.requests["served_version"].notna()]
+    ends = [stage.began_s for stage in rollout.stages[1:]] + [math.inf]
+    for stage, end in zip(rollout.stages, ends, strict=True):
+        here = rows[rows["start_s"].between(stage.began_s, end, inclusive="left")]
+        new = int(here["served_version"].eq(rollout.candidate.version).sum())
+        percent = f" ({100 * new / len(here):.0f} %)" if len(here) else ""
+        yield stage.name, f"{stage.began_s:.1f} s", f"{stage.percent} %", f"{new} of {len(here)}{percent}"
