@@ -204,6 +204,8 @@ LIVE = (
         SWAP,
         ROLLOUT,
         ("exposure bounded",),
+        # Few users: with many at a time the canary is seldom idle, and then even leastconn looks at weights.
+        settings=("load.rate=5/s", "phases.swap.faults.0.options.hold=15s"),
         drill="model-swap",
     ),
     LiveDefect(
