@@ -60,7 +60,7 @@ class Options(server.Options):
     """``candidate`` is a model; ``percent`` of the users' requests go to it until it is judged.
 
     ``expect`` is how the rollout should end and ``stopped_by`` the gate that should stop it: what the checks ask.
-    ``hold`` is how long the canary and each further stage last at least.
+    ``hold`` is how long each stage lasts at least, the canary twice as long: only some of the users meet it.
     """
 
     candidate: str = "v2"
@@ -182,7 +182,8 @@ class Swap(ServerFault[Options]):
         seen = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
         if proof.proven and any(reply.version != version for reply in replies.values()):
             return Proof(False, f"not every replica serves {version}", proof.before, seen)
-        return Proof(proof.proven, proof.why, proof.before, f"{proof.seen}; {seen}")
+        why = f"{proof.why}, and every replica serves {version}" if proof.proven else proof.why
+        return Proof(proof.proven, why, proof.before, f"{proof.seen}; {seen}")
 
     # ── the rollout ──
 
@@ -228,7 +229,7 @@ class Swap(ServerFault[Options]):
             if decision.verdict == ROLL_BACK:
                 return decision
             if decision.verdict == PROMOTE:
-                await asyncio.sleep(max(0.0, began + self.options.hold - world.now_s()))
+                await asyncio.sleep(max(0.0, began + 2 * self.options.hold - world.now_s()))
                 return decision
         return Decision(ROLL_BACK, "undecided", f"nothing was proven either way: {decision.why}")
 

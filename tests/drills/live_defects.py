@@ -205,7 +205,7 @@ LIVE = (
         ROLLOUT,
         ("exposure bounded",),
         # Few users: with many at a time the canary is seldom idle, and then even leastconn looks at weights.
-        settings=("load.rate=5/s", "phases.swap.faults.0.options.hold=15s"),
+        settings=("load.rate=5/s", "phases.swap.faults.0.options.hold=8s"),
         drill="model-swap",
     ),
     LiveDefect(
