@@ -111,7 +111,7 @@ def share(found: Sequence[bool]) -> str | None:
         return None
     p, z2 = sum(found) / n, _Z * _Z
     middle, half = p + z2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    low, high = (100 * max(0.0, min(1.0, (middle + sign * half) / (1 + z2 / n))) for sign in (-1, 1))
+    low, high = (round(100 * (middle + sign * half) / (1 + z2 / n), 1) for sign in (-1, 1))
     return f"{number(100 * p)} % ({number(low)}–{number(high)})"
 
 
