@@ -1,4 +1,4 @@
-"""Drills one after the other on a warm stack of their own, two such lanes side by side."""
+"""Drills one after the other on a warm stack of their own; two such lanes side by side, or one alone."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ class Lane:
         path = scenario(folder, *phases, of=of) if phases else of
         self.ended[name] = self._pool.submit(self._drill, folder, ("--scenario", str(path), *arguments), during, drill)
 
+    def once(self, name: str, *arguments: str, of: Path, phases: tuple[str, ...] = (), drill: str) -> Ended:
+        """How that drill ended; it is run only when the name is new."""
+        if name not in self.ended:
+            self.then(name, *arguments, of=of, phases=phases, drill=drill)
+        return self.ended[name].result()
+
     def _drill(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
         running = Running(self.topology, folder, *arguments, drill=drill)
         try:
@@ -59,20 +65,26 @@ class Lane:
 
 @contextmanager
 def two_lanes(folder: Path) -> Iterator[tuple[Lane, Lane]]:
-    """Both lanes. The folders of their runs go afterwards, and ``runs/latest`` is as before."""
-    latest = CHECKOUT / "runs" / "latest"
-    before = latest.readlink() if latest.is_symlink() else None
-    with ExitStack() as cleanup:
-        first, second = (Lane(cleanup.enter_context(free_topology()), folder) for _ in range(2))
-        cleanup.callback(_forget, first.ended, second.ended, latest=latest, before=before)
-        cleanup.callback(first.close)
-        cleanup.callback(second.close)
+    """Two lanes side by side."""
+    with one_lane(folder) as first, one_lane(folder) as second:
         yield first, second
 
 
-def _forget(*lanes: dict[str, Future[Ended]], latest: Path, before: Path | None) -> None:
+@contextmanager
+def one_lane(folder: Path) -> Iterator[Lane]:
+    """A lane. The folders of its runs go afterwards, and ``runs/latest`` is as before."""
+    latest = CHECKOUT / "runs" / "latest"
+    before = latest.readlink() if latest.is_symlink() else None
+    with ExitStack() as cleanup:
+        lane = Lane(cleanup.enter_context(free_topology()), folder)
+        cleanup.callback(_forget, lane.ended, latest=latest, before=before)
+        cleanup.callback(lane.close)
+        yield lane
+
+
+def _forget(ended: dict[str, Future[Ended]], latest: Path, before: Path | None) -> None:
     """Remove the folders of these runs: a test leaves nothing that looks like a user's own run."""
-    for future in (future for lane in lanes for future in lane.values()):
+    for future in ended.values():
         if future.cancelled() or future.exception() is not None or not run_name(future.result().err):
             continue
         shutil.rmtree(future.result().folder.path, ignore_errors=True)
