@@ -122,7 +122,8 @@ class Rollout:
 
     def as_data(self) -> dict[str, Any]:
         """What rollout.json holds."""
-        self.candidate.measured, self.stable.measured = (performance(self.probes, s) for s in ("candidate", "stable"))
+        self.candidate.measured = performance(self.probes, "candidate")
+        self.stable.measured = performance(self.probes, "stable")
         return dataclasses.asdict(self)
 
 
@@ -142,15 +143,20 @@ def from_data(data: Mapping[str, Any]) -> Rollout:
     )
 
 
-def performance(probes: Iterable[Probe], side: str) -> dict[str, float | None]:
-    """Medians of what one side has shown, and its share of right answers."""
-    mine = [probe for probe in probes if probe.side == side]
+def performance(probes: Sequence[Probe], side: Side) -> dict[str, float | None]:
+    """Its share of right answers, and medians of what one side has shown in pairs."""
+    mine, compared = [probe for probe in probes if probe.side == side], timed(probes, side)
     return {
         "answers": float(len(mine)),
         "right_ratio": sum(probe.right for probe in mine) / len(mine) if mine else None,
-        "ttft_p50_ms": _median([p.ttft_ms for p in mine if p.ttft_ms is not None]),
-        "tokens_per_s_p50": _median([p.tokens_per_s for p in mine if p.tokens_per_s is not None]),
+        "ttft_p50_ms": _median([p.ttft_ms for p in compared if p.ttft_ms is not None]),
+        "tokens_per_s_p50": _median([p.tokens_per_s for p in compared if p.tokens_per_s is not None]),
     }
+
+
+def timed(probes: Iterable[Probe], side: Side) -> list[Probe]:
+    """One side's part of the pairs: only those were asked one at a time, with the other side to compare with."""
+    return [one for both in pairs(probes) for one in both if one.side == side]
 
 
 # ── the gates ──

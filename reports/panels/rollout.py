@@ -10,7 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness import rollout as rollouts
-from harness.rollout import Deployment, Probe, Rollout
+from harness.rollout import Deployment, Probe, Rollout, Side
 from harness.verdict import Verdict
 from harness.view import RunView
 from reports.charts import Chart, Series, draw
@@ -37,7 +37,10 @@ def html(view: RunView, verdict: Verdict) -> Markup:
             table(("gate", "says", "because"), _gates(rollout)),
             Markup("<h3>Both versions</h3>"),
             table(_HEAD, _versions(view, rollout)),
-            Markup("<p>Medians and shares with their 95 % intervals. Users: while the candidate was a canary.</p>"),
+            Markup(
+                "<p>Shares and medians with their 95 % intervals; first token and rate are those of the pairs. "
+                "Users: while the candidate was a canary.</p>"
+            ),
             *(draw(chart, view.phases, end_s) for chart in charts),
             Markup("<h3>Stages</h3>"),
             table(("stage", "from", "meant for the new version", "answers it gave users"), _stages(view, rollout)),
@@ -71,25 +74,33 @@ def _gates(rollout: Rollout) -> Iterator[tuple[object, ...]]:
 
 # ── both versions ──
 
-_HEAD = ("version", "weights (SHA-256)", "questions", "right", "first token", "tokens/s", "users: answers",
+_HEAD = ("version", "weights (SHA-256)", "questions", "right", "in pairs", "first token", "tokens/s", "users: answers",
          "users: wrong", "users: first token")  # fmt: skip
 
 
 def _versions(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
     users = _canary_users(view, rollout)
-    for side, one in (("stable", rollout.stable), ("candidate", rollout.candidate)):
-        yield _version(one, [probe for probe in rollout.probes if probe.side == side], users)
+    for side, one in _sides(rollout):
+        asked = [probe for probe in rollout.probes if probe.side == side]
+        yield _version(one, asked, rollouts.timed(rollout.probes, side), users)
 
 
-def _version(one: Deployment, probes: Sequence[Probe], users: pd.DataFrame) -> tuple[object, ...]:
+def _sides(rollout: Rollout) -> tuple[tuple[Side, Deployment], ...]:
+    return ("stable", rollout.stable), ("candidate", rollout.candidate)
+
+
+def _version(
+    one: Deployment, asked: Sequence[Probe], timed: Sequence[Probe], users: pd.DataFrame
+) -> tuple[object, ...]:
     mine = users[users["served_version"].eq(one.version)]
     return (
         one.version,
         one.weights[:12] if one.weights else "none of ours",
-        len(probes),
-        share([probe.right for probe in probes]),
-        median([probe.ttft_ms for probe in probes if probe.ttft_ms is not None], "ms"),
-        median([probe.tokens_per_s for probe in probes if probe.tokens_per_s is not None], ""),
+        len(asked),
+        share([probe.right for probe in asked]),
+        len(timed),
+        median([probe.ttft_ms for probe in timed if probe.ttft_ms is not None], "ms"),
+        median([probe.tokens_per_s for probe in timed if probe.tokens_per_s is not None], ""),
         len(mine),
         int(mine["answer_correct"].eq(False).sum()),
         median(mine["ttft_ms"].dropna().tolist(), "ms"),
@@ -161,10 +172,10 @@ def _weight(view: RunView, rollout: Rollout, gateway: str) -> Series:
 def _speeds(rollout: Rollout) -> Iterator[Chart]:
     for name, title, unit in (("ttft_ms", "First token", "ms"), ("tokens_per_s", "Token after token", "tokens/s")):
         series = [
-            _points(one.version, [(p.t_s, getattr(p, name)) for p in rollout.probes if p.side == side])
-            for side, one in (("stable", rollout.stable), ("candidate", rollout.candidate))
+            _points(one.version, [(p.t_s, getattr(p, name)) for p in rollouts.timed(rollout.probes, side)])
+            for side, one in _sides(rollout)
         ]
-        note = "of the questions that both versions were asked; each point is one answer"
+        note = "of the questions that both versions were asked at the same moment; each point is one answer"
         yield Chart(f"rollout-{name.replace('_', '-')}", title, unit, series, note=note)
 
 

@@ -145,3 +145,12 @@ def test_a_rollout_survives_its_file() -> None:
     assert again == one
     assert again.candidate.measured["answers"] == 2
     assert rollout.performance([], "stable")["ttft_p50_ms"] is None
+
+
+def test_answers_that_were_asked_three_at_once_say_nothing_of_speed() -> None:
+    """They count for what was right; medians are those of the pairs, on both sides."""
+    probes = answers(12)
+    alone = [replace(probe, pair=probe.pair + 12, ttft_ms=9e3) for probe in probes if probe.side == "candidate"]
+    before, found = (rollout.performance(some, "candidate") for some in (probes, probes + alone))
+    assert found["answers"] == 24
+    assert found["ttft_p50_ms"] == before["ttft_p50_ms"]
