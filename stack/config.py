@@ -36,6 +36,8 @@ DOCKER_RESOLVER = "127.0.0.11:53"
 #: How long a gateway with the defect no_gateway_timeout or no_queue_limit waits.
 _DEFECT_TIMEOUT_S = 600.0
 _DEFECT_RETRIES, _DEFECT_RISE = 8, 20
+#: Tokens per answer that a gateway with the defect no_caps allows.
+_NO_CAP = 10**12
 #: On which a gateway finds the way to the readiness agent in itself.
 _AGENT_HOP_PORT = 8405
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
@@ -170,9 +172,28 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "check_path": "/version" if "wrong_check_path" in defects else "/health",
         "abort_on_close": "no_abort_on_close" not in defects,
         "check_rise": _DEFECT_RISE if "slow_put_back" in defects else policy.check_rise,
-        "queue_timeout_s": _DEFECT_TIMEOUT_S if "no_queue_limit" in defects else policy.queue_timeout_s,
         "queue_max": None if "no_queue_limit" in defects else policy.queue_max,
+        "backends": _backends(policy, defects),
+        "caps": "no_caps" not in defects,
+        "chat_max_tokens": _NO_CAP if "no_caps" in defects else policy.chat_max_tokens,
+        "completions_max_tokens": _NO_CAP if "no_caps" in defects else policy.completions_max_tokens,
     }
+
+
+def _backends(policy: GatewayPolicy, defects: Set[str]) -> list[dict[str, Any]]:
+    """Where requests wait, and how many of them each replica is given at a time. The first one checks the replicas."""
+    endless = "no_queue_limit" in defects
+    ordinary = {
+        "name": "replicas",
+        "maxconn": policy.replica_max_connections,
+        "queue_timeout_s": _DEFECT_TIMEOUT_S if endless else policy.queue_timeout_s,
+    }
+    long = {
+        "name": "long",
+        "maxconn": policy.long_connections,
+        "queue_timeout_s": _DEFECT_TIMEOUT_S if endless else policy.long_queue_timeout_s,
+    }
+    return [ordinary] if "long_prompts_share_queue" in defects else [ordinary, long]
 
 
 def _retries(policy: GatewayPolicy, defects: Set[str]) -> int:
@@ -182,7 +203,9 @@ def _retries(policy: GatewayPolicy, defects: Set[str]) -> int:
 
 
 def _client_timeout_s(policy: GatewayPolicy, retries: int, longest_wait_s: float) -> float:
-    return policy.queue_timeout_s + (retries + 1) * (policy.connect_timeout_s + longest_wait_s)
+    return max(policy.queue_timeout_s, policy.long_queue_timeout_s) + (retries + 1) * (
+        policy.connect_timeout_s + longest_wait_s
+    )
 
 
 def _server(topology: Topology, gateway: str, replica: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ DEFECTS: Mapping[str, str] = {
     "wrong_check_path": "the gateways check /version, which a replica that cannot generate answers as well",
     "no_queue_limit": "the gateways queue without a limit, in number and in time",
     "no_abort_on_close": "the gateways do not notice that a client has gone until they write to it",
+    "long_prompts_share_queue": "the gateways treat long prompts like any others: as many at a time, in one queue",
+    "no_caps": "the gateways look neither at the size of a body nor at the tokens that it asks for",
     "dns_health_checks_off": "DNS hands out the first gateway, dead or alive",
     "dns_long_ttl": "DNS answers may be kept for a minute, whatever the policy says",
     "no_readiness_agent": "the gateways ask nobody whether a replica generates: /health is all they know",
@@ -99,6 +101,12 @@ class GatewayPolicy:
     readiness_fall: int = 2  # and calls a replica deaf after so many in vain in which it made none for others either
     agent_interval_s: float = 1.0  # the gateways ask the agent so often
     body_bytes_max: int = 65536
+    #: A larger body is a long prompt: it has a queue of its own, and so many at a time in each replica. Two contexts of
+    #: the model's length are half of a replica's KV cache here: what is left is for everybody else.
+    long_body_bytes: int = 4096
+    long_connections: int = 2
+    long_queue_max: int = 8
+    long_queue_timeout_s: float = 5.0
     chat_max_tokens: int = 1024
     completions_max_tokens: int = 1024
     requests_per_minute: int = 600

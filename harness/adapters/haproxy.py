@@ -12,6 +12,8 @@ from harness.errors import AdapterError
 State = Literal["ready", "drain", "maint"]
 
 BACKEND = "replicas"
+#: The same replicas for long prompts, in the state that they have in the other; a gateway may have no such backend.
+LONG = "long"
 #: Bits of HAProxy's srv_admin_state that an operator sets (2.6: FMAINT, FDRAIN).
 _MAINTENANCE, _DRAIN = 0x01, 0x08
 #: HAProxy's type of a row in its statistics that is a server.
@@ -54,19 +56,26 @@ class Haproxy:
 
     def sessions(self) -> dict[str, int]:
         """How many requests of clients each replica has from this gateway now."""
-        return {replica: int(row["scur"]) for replica, row in self._statistics().items()}
+        long = self._statistics(LONG)
+        return {
+            replica: int(row["scur"]) + int(long[replica]["scur"] if replica in long else 0)
+            for replica, row in self._statistics(BACKEND).items()
+        }
 
     def healthy(self) -> dict[str, bool]:
         """Whether each replica is well by the gateway's own checks, drained or not."""
-        return {replica: not row["status"].startswith(("DOWN", "MAINT")) for replica, row in self._statistics().items()}
+        return {
+            replica: not row["status"].startswith(("DOWN", "MAINT"))
+            for replica, row in self._statistics(BACKEND).items()
+        }
 
-    def _statistics(self) -> dict[str, dict[str, str]]:
+    def _statistics(self, backend: str) -> dict[str, dict[str, str]]:
         answer = self._runtime.gateway_command(self.gateway, "show stat")
         rows = list(csv.DictReader(io.StringIO(answer.removeprefix("# "))))
         try:
-            found = {row["svname"]: row for row in rows if row["pxname"] == BACKEND and row["type"] == _SERVER}
+            found = {row["svname"]: row for row in rows if row["pxname"] == backend and row["type"] == _SERVER}
             for row in found.values():
-                int(row["scur"]), row["status"]
+                int(row["scur"]), int(row["slim"] or 0), row["status"]
         except (KeyError, ValueError) as error:
             why = f"{self.gateway} tells its statistics in other words than expected: {error!r}"
             raise AdapterError(why) from error
@@ -80,9 +89,26 @@ class Haproxy:
 
     def set_weight(self, replica: str, percent: int) -> None:
         """0 takes no new requests, 100 is what is configured."""
-        self._order(f"set weight {BACKEND}/{replica} {percent}%")
+        for backend in self._backends():
+            self._order(f"set weight {backend}/{replica} {percent}%")
         if (found := self.servers()[replica].weight) != percent:
             raise AdapterError(f"{self.gateway} was told to set {replica}'s weight to {percent} %, but it is {found} %")
+
+    def long_connections(self) -> dict[str, int]:
+        """How many long prompts each replica is given at a time; empty where they are not told apart."""
+        return {replica: int(row["slim"] or 0) for replica, row in self._statistics(LONG).items()}
+
+    def set_long_connections(self, replica: str, connections: int) -> None:
+        """So many long prompts at a time from now on."""
+        self._order(f"set maxconn server {LONG}/{replica} {connections}")
+        if (found := self.long_connections().get(replica)) != connections:
+            raise AdapterError(
+                f"{self.gateway} was told to give {replica} {connections} long prompts at a time, but it gives {found}"
+            )
+
+    def _backends(self) -> list[str]:
+        known = self._runtime.gateway_command(self.gateway, "show backend").split()
+        return [BACKEND, LONG] if LONG in known else [BACKEND]
 
     def _order(self, command: str) -> None:
         if answer := self._runtime.gateway_command(self.gateway, command):  # it obeys without a word

@@ -36,7 +36,7 @@ def own_errors(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
 
     502 is worded by guard.lua, which knows whether time ran out (the status then becomes 504) or the answer broke off.
     """
-    seconds = policy.queue_timeout_s
+    seconds, long_seconds = policy.queue_timeout_s, policy.long_queue_timeout_s
     return (
         GatewayError(400, "invalid_request_error", "bad_request", "This is no valid HTTP request."),
         GatewayError(401, "authentication_error", "unauthorized", "Send your API key: Authorization: Bearer KEY."),
@@ -55,7 +55,8 @@ def own_errors(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
         ),
         GatewayError(
             503, "overloaded_error", "no_replica_free",
-            f"No replica could take the request within {seconds:g} s. Try again after the time in Retry-After.",
+            f"No replica could take the request within {seconds:g} s (a long prompt: {long_seconds:g} s). Try again "
+            "after the time in Retry-After.",
             retry=True,
         ),
         GatewayError(
@@ -92,11 +93,13 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
         ),
         GatewayError(
             411, "invalid_request_error", "length_required",
-            "Send the body with one Content-Length header, not chunked.",
+            f"Send the body with one Content-Length header, not chunked: at most {size} bytes are taken, and they are "
+            "counted before they are read.",
         ),
         GatewayError(
             413, "invalid_request_error", "body_too_large",
-            f"The request body is too large: at most {size} bytes are taken. Shorten the prompt.",
+            f"The request body has %[req.hdr(content-length),json(utf8s)] bytes: at most {size} are taken. Shorten the "
+            "prompt.",
         ),
         GatewayError(
             429, "rate_limit_error", "requests_per_minute",
@@ -107,6 +110,12 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             503, "overloaded_error", "queue_full",
             f"All replicas are busy and {policy.queue_max} requests wait already. Try again after the time in "
             "Retry-After.",
+            retry=True,
+        ),
+        GatewayError(
+            503, "overloaded_error", "long_queue_full",
+            f"Long prompts (more than {policy.long_body_bytes} bytes) have a queue of their own, and "
+            f"{policy.long_queue_max} wait in it already. Try again after the time in Retry-After, or shorten it.",
             retry=True,
         ),
         GatewayError(

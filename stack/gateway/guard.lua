@@ -63,7 +63,9 @@ local skip_value
 
 -- Calls visit(key or nil, position of the value), which returns the position after the value.
 local function read_container(text, position, depth, visit)
-  if depth > DEPTH_MAX then fail("invalid_json", "The body is nested too deeply.") end
+  if depth > DEPTH_MAX then
+    fail("invalid_json", string.format("The body is nested %d levels deep or deeper: at most %d are read.", depth, DEPTH_MAX))
+  end
   local object = text:sub(position, position) == "{"
   local closing, seen = object and "}" or "]", {}
   position = skip_blanks(text, position + 1)
@@ -127,13 +129,14 @@ local function read_body(text)
   return fields
 end
 
--- A whole number in plain digits, or nil where the field is absent or null.
-local function whole_number(fields, name)
+-- A whole number in plain digits, or nil where the field is absent or null. `cap` is what is said to be allowed.
+local function whole_number(fields, name, cap)
   local text = fields[name]
   if text == nil or text == "null" then return nil end
   if not text:find("^%d+$") or #text > 12 then
-    fail("invalid_" .. name, string.format("%s must be a whole number in plain digits (no fraction, exponent, sign "
-      .. "or quotes).", name))
+    local value = #text > 40 and text:sub(1, 40):gsub("[\128-\255]", "?") .. "…" or text
+    fail("invalid_" .. name, string.format("%s is %s: it must be a whole number in plain digits (no fraction, exponent, "
+      .. "sign or quotes), at most %d.", name, value, cap))
   end
   return math.tointeger(tonumber(text))
 end
@@ -163,15 +166,17 @@ end
 local function asked_tokens(fields, cap)
   local asked
   for _, name in ipairs({"max_tokens", "max_completion_tokens"}) do
-    local value = whole_number(fields, name)
+    local value = whole_number(fields, name, cap)
     if value and value > cap then
       fail("max_tokens_too_large", string.format("%s is %d: at most %d are allowed here.", name, value, cap))
     end
     if value then asked = math.max(asked or 0, value) end
   end
-  local copies = math.max(whole_number(fields, "n") or 1, whole_number(fields, "best_of") or 1, 1) * prompts(fields)
+  local copies = math.max(whole_number(fields, "n", cap) or 1, whole_number(fields, "best_of", cap) or 1, 1)
+  copies = copies * prompts(fields)
   if copies > 1 and not asked then
-    fail("max_tokens_missing", "A request for several answers must say max_tokens.")
+    fail("max_tokens_missing", string.format("A request for %d answers must say max_tokens: at most %d tokens are "
+      .. "allowed in one request.", copies, cap))
   end
   if copies > 1 and asked * copies > cap then
     fail("max_tokens_too_large", string.format("%d answers of up to %d tokens each: at most %d tokens are allowed "

@@ -52,8 +52,8 @@ class Rule:
 
     ``share`` of the window is all that has to be bad for it to hold: a hundredth for «more than 1 %».
 
-    ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` (of the
-    gateways' policy) and ``$budget`` (tokens in a window).
+    ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` and
+    ``$long_queue_max`` (of the gateways' policy) and ``$budget`` (tokens in a window).
     """
 
     name: str
@@ -87,6 +87,7 @@ class Rule:
             ("$window", self.window.on(scale)),
             ("$before", self.before.on(scale)),
             ("$queue_max", str(policy.queue_max)),
+            ("$long_queue_max", str(policy.long_queue_max)),
             ("$budget", str(budget)),
         ):
             expression = expression.replace(name, value)
@@ -231,6 +232,7 @@ RULES = (
     Rule(
         "QueueSaturated",
         'haproxy_backend_current_queue{proxy="replicas"} >= 0.9 * $queue_max'
+        ' or haproxy_backend_current_queue{proxy="long"} >= 0.75 * $long_queue_max'
         " or sum by (component) (rate(vllm:admission_rejections_total[$window])) > 0",
         Window("1m", "10s"),
         Window("1m", "3s"),

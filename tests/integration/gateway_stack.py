@@ -28,6 +28,7 @@ QUICK = GatewayPolicy(
     stream_idle_timeout_s=1.5,
     answer_timeout_s=2.0,
     queue_timeout_s=0.4,
+    long_queue_timeout_s=1.0,
     check_interval_s=0.3,
     check_timeout_s=0.3,
     tokens_per_minute=10_000_000,
