@@ -19,6 +19,9 @@ DEFAULT_MODEL = "v1"
 MODELS_IN_CONTAINER = "/models"  # where the Docker runtime mounts what ``mounts`` lists
 
 SEQUENCES_MAX = 32  # decoded side by side in one replica
+#: KV cache of one token in the models that we train: keys and values of 30 layers with one head of 32 numbers of 4
+#: bytes; and the block size of vLLM's CPU build. The simulator's cache is as large as theirs.
+KV_BYTES_PER_TOKEN, KV_BLOCK_TOKENS = 2 * 30 * 32 * 4, 128
 #: Running + waiting in one replica; above it 503. The gateways hold back more than they send
 #: (``replica_max_connections`` each), so this binds only for traffic that goes past them.
 REQUESTS_MAX = 64
@@ -80,6 +83,8 @@ def _simulator(topology: Topology, replica: str, host: str, port: int) -> list[s
         *("--model-name", served_version(topology, replica)),
         *("--deployment", DEPLOYMENT),
         *("--behaviour", json.dumps(SIMULATED.get(model_name(topology, replica), {}))),
+        *("--block-size", str(KV_BLOCK_TOKENS)),
+        *("--kv-blocks", str(topology.kv_cache_bytes // (KV_BLOCK_TOKENS * KV_BYTES_PER_TOKEN))),
         *_limits(topology),
     ]
 

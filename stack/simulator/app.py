@@ -147,13 +147,14 @@ class Server:
             raise Refusal.of_value(message, param, asked)
         prompt = body.prompt_tokens
         if prompt > length:
-            # vLLM stops counting at the first token too many and says «at least»
+            # vLLM stops counting text at the first token too many and says «at least»
+            counted = prompt if body.counted_exactly else length + 1
             message = (
-                f"This model's maximum context length is {length} tokens. However, your prompt contains at least "
-                f"{length + 1} input tokens, which exceeds this limit even without any output tokens. "
-                "Please reduce the length of the input prompt."
+                f"This model's maximum context length is {length} tokens. However, your prompt contains "
+                f"{'at least ' if counted == length + 1 else ''}{counted} input tokens, which exceeds this limit even "
+                "without any output tokens. Please reduce the length of the input prompt."
             )
-            raise Refusal.of_value(message, "input_tokens", length + 1)
+            raise Refusal.of_value(message, "input_tokens", counted)
         limits = (length - prompt, asked, self._options.max_new_tokens)
         allowed = min(limit for limit in limits if limit is not None)
         if allowed < 1:

@@ -71,6 +71,11 @@ class Generation(BaseModel):
         return "max_tokens", self.max_tokens
 
     @property
+    def counted_exactly(self) -> bool:
+        """Whether all tokens of a prompt that is too long are counted: text is cut at the first one too many."""
+        return False
+
+    @property
     def include_usage(self) -> bool:
         """Whether a usage chunk ends the stream."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -101,9 +106,9 @@ class ChatRequest(Generation):
 
 
 class CompletionRequest(Generation):
-    """``POST /v1/completions``; one prompt, as text."""
+    """``POST /v1/completions``; one prompt, as text or as token ids."""
 
-    prompt: str
+    prompt: str | list[int]
 
     @property
     def asked_tokens(self) -> tuple[str, int | None]:
@@ -112,13 +117,18 @@ class CompletionRequest(Generation):
 
     @property
     def question(self) -> str:
-        """What is answered."""
-        return self.prompt
+        """What is answered; nobody here knows what token ids mean."""
+        return self.prompt if isinstance(self.prompt, str) else ""
 
     @property
     def prompt_tokens(self) -> int:
         """Length of the prompt."""
-        return len(tokenize(self.prompt))
+        return len(tokenize(self.prompt) if isinstance(self.prompt, str) else self.prompt)
+
+    @property
+    def counted_exactly(self) -> bool:
+        """Token ids are counted, not cut."""
+        return not isinstance(self.prompt, str)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,18 @@ def test_prompt_too_long(engine: RunningEngine, stream: bool) -> None:
     assert error["message"].endswith(f"(parameter=input_tokens, value={engine.max_model_len + 1})")
 
 
+@pytest.mark.parametrize("over", [1, 100])
+def test_token_ids_are_counted_to_the_last(engine: RunningEngine, over: int) -> None:
+    """A prompt of token ids is taken where it fits; too long, the refusal names how long it was."""
+    body = {"model": "drillyard", "prompt": [7] * (engine.max_model_len + over), "max_tokens": 5}
+    error = error_of(engine, body, "/v1/completions")
+    assert error["param"] == "input_tokens"
+    assert f"maximum context length is {engine.max_model_len} tokens" in error["message"]
+    assert f"{engine.max_model_len + over} input tokens" in error["message"]
+    fits = engine.post({**body, "prompt": [7] * 200, "ignore_eos": True}, "/v1/completions").json()
+    assert fits["usage"] | {"prompt_tokens": 200, "completion_tokens": 5} == fits["usage"]
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_more_tokens_than_the_model_holds(engine: RunningEngine, name: str) -> None:
     """Above the model length: 400 that names the field."""
