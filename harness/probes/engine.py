@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.errors import StackError
 from harness.probes import endpoint
 from harness.probes.base import Row
 from stack.topology import Component, Endpoint
@@ -74,3 +75,21 @@ def parse(text: str, wanted: Mapping[str, str] = WANTED) -> dict[tuple[str, str]
                 key = wanted[sample.name], labels
                 values[key] = values.get(key, 0.0) + sample.value
     return values
+
+
+async def kv_tokens(replica: Component) -> int:
+    """How many tokens the KV cache of ``replica`` holds: all its blocks but the one that engines set aside.
+
+    StackError when it does not tell.
+    """
+    try:
+        async with httpx.AsyncClient(timeout=5.0, verify=False, trust_env=False) as client:
+            text = (await client.get(replica.url(path="/metrics"))).text
+    except httpx.HTTPError as error:
+        raise StackError(f"{replica.name} does not show its metrics: {error or type(error).__name__}") from error
+    lines = [line for line in text.splitlines() if line.startswith("vllm:cache_config_info{")]
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            if sample.labels.get("num_gpu_blocks", "").isdigit():
+                return (int(sample.labels["num_gpu_blocks"]) - 1) * int(sample.labels["block_size"])
+    raise StackError(f"{replica.name} does not tell how large its KV cache is")

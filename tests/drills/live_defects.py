@@ -14,6 +14,7 @@ WAVES = _FOLDER / "waves.yaml"
 #: Cancels that arrive late: no defect that is switched on, but a fault of the links that no drill of ours injects.
 LATE_CANCELS = _FOLDER / "late_cancels.yaml"
 SWAP = _FOLDER / "swap.yaml"
+TOO_MUCH = _FOLDER / "oom.yaml"
 SHIPPED = CHECKOUT / "scenarios" / "timeout-spike.yaml"
 _START = ("warm-up", "baseline")
 ONE = (*_START, "one-replica", "recovery-one")
@@ -22,6 +23,7 @@ DEAD, HUNG, SPLIT = ((name, f"recovery-{name}") for name in ("dead", "hung", "sp
 RESTART, KILL, DEAF = ("restart-1", "rejoined-1"), ("kill", "rejoined-after-kill"), ("deaf", "hearing-again")
 RESTARTS = (*_START, *RESTART, "restart-2", "rejoined-2", *KILL, *DEAF)
 ROLLOUT = (*_START, "swap", "after")
+OVERSIZED, LONG = (*_START, "oversized", "recovery-oversized"), (*_START, "long", "recovery-long")
 FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
 #: Of the cancel-storm drill.
 STORM = (*_START, "prefill", "early", "recovery", "quiet")
@@ -215,5 +217,21 @@ LIVE = (
         ROLLOUT,
         ("rollout ends as it should",),
         drill="model-swap",
+    ),
+    LiveDefect(
+        "caps that are off",
+        ("no_caps",),
+        TOO_MUCH,
+        OVERSIZED,
+        ("oversized requests are refused in oversized", "refusals name limit and value in oversized"),
+        drill="oom",
+    ),
+    LiveDefect(
+        "long prompts among the others",
+        ("long_prompts_share_queue",),
+        TOO_MUCH,
+        LONG,
+        ("room in the KV cache in long",),
+        drill="oom",
     ),
 )

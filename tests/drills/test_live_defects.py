@@ -16,14 +16,17 @@ from tests.drills.live_defects import (
     FAILURES,
     LATE_CANCELS,
     LIVE,
+    LONG,
     NODE_RESTART,
     ONE,
     OUTAGE,
+    OVERSIZED,
     RESTARTS,
     ROLLOUT,
     SHIPPED,
     STORM,
     SWAP,
+    TOO_MUCH,
     WAVES,
     LiveDefect,
 )
@@ -38,6 +41,7 @@ HEALTHY = {
     NODE_RESTART: RESTARTS,
     SWAP: ROLLOUT,
     WAVES: STORM,
+    TOO_MUCH: tuple(dict.fromkeys((*OVERSIZED, *LONG, "oom", "rejoined"))),
 }
 DRILLS = {live.scenario: live.drill for live in LIVE}
 

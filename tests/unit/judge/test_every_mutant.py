@@ -15,7 +15,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
-from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, swap_mutants
+from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, oom_mutants, swap_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
 from tests.unit.judge.wave_mutants import WAVE_MUTANTS
@@ -31,6 +31,10 @@ UNPROVEN = {
     **dict.fromkeys(("restart", "deaf"), "tests.integration.test_restart_faults.test_what_is_not_done_is_not_proven"),
     "cancel_wave": "tests.integration.test_cancel_wave.test_a_moment_that_never_comes_is_not_proven",
     "swap": "tests.integration.test_swap.test_a_runtime_that_restarts_nothing_is_not_proven",
+    **dict.fromkeys(
+        ("oversized", "long_contexts"), "tests.integration.test_oom_faults.test_what_reaches_nobody_is_not_proven"
+    ),
+    "oom": "tests.integration.test_oom_faults.test_a_limit_that_kills_nobody_is_not_proven",
     "memory": "tests.integration.test_component_faults.test_memory_that_suffices_is_no_effect",
 }
 
@@ -47,7 +51,7 @@ def asked(name: str) -> dict[str, str]:
 def seen_red() -> set[tuple[str, str]]:
     """What some defect has turned red, as name and question: two drills may ask the same."""
     of_drill = {name: asked(name) for name in drill.names()}
-    drills = (failover_mutants.MUTANTS, node_restart_mutants.MUTANTS, swap_mutants.MUTANTS)
+    drills = (failover_mutants.MUTANTS, node_restart_mutants.MUTANTS, swap_mutants.MUTANTS, oom_mutants.MUTANTS)
     stored = itertools.chain(MUTANTS, *drills)
     mutants = [(mutant.drill, mutant.check) for mutant in stored]
     mutants += [("timeout-spike", check) for check in EXTERNAL]

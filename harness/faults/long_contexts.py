@@ -1,0 +1,180 @@
+"""Many long but legal contexts at once: together more than the KV caches of all replicas hold.
+
+Whoever sends them is told honestly when there is no room, waits as told, and tries again. What came of each is told as
+an event ``ask``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import httpx
+from pydantic import Field
+
+from harness.errors import FaultError
+from harness.faults.base import Proof, World
+from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
+from harness.probes.ask import COMPLETIONS, Ask, Reply, send
+from harness.probes.engine import kv_tokens, parse
+from harness.probes.path import PathSample
+from harness.scenario import Seconds, Strict
+from harness.undo import Undo
+from stack.topology import GATEWAYS, REPLICAS, Topology
+
+#: Token ids that every vocabulary has and that mean nothing special.
+_FIRST_ID, _LAST_ID = 10, 500
+#: With this much of a KV cache in use, and a request preempted, the pressure was real.
+FULL = 0.95
+_LOOK_EVERY_S = 0.2
+_WITHOUT_RETRY_AFTER_S = 1.0
+
+
+class _Options(Strict):
+    """``demand`` times what all KV caches hold is asked for at once, for ``lasts``; each request may take ``deadline``.
+
+    ``context`` is the share of the model's length that a prompt takes, ``max_tokens`` what it asks for on top.
+    ``pressure`` demands that a KV cache was full and somebody preempted: without that there was no effect.
+    """
+
+    demand: float = Field(default=1.5, gt=0, le=20)
+    context: float = Field(default=0.7, gt=0, lt=1)
+    max_tokens: int = Field(default=256, ge=1, le=4096)
+    lasts: Seconds = Field(default=12.0, gt=0)
+    deadline: Seconds = Field(default=60.0, gt=0)
+    pressure: bool = False
+
+
+@dataclass
+class _Seen:
+    """What was going on: by the asks themselves, and by the engines' own figures."""
+
+    at_once: int = 0
+    running: int = 0
+    replies: list[Reply] = field(default_factory=list)
+    usage: float = 0.0
+    preempted: float = 0.0
+    first: dict[str, float] = field(default_factory=dict)
+
+    def look(self, replica: str, values: dict[tuple[str, str], float]) -> None:
+        """Take one replica's figures."""
+        self.usage = max(self.usage, values.get(("kv_usage_ratio", ""), 0.0))
+        count = values.get(("preemptions_total", ""), 0.0)
+        self.preempted = max(self.preempted, count - self.first.setdefault(replica, count))
+
+    def describe(self) -> str:
+        """One phrase for evidence tables."""
+        served = sum(reply.outcome == "whole" for reply in self.replies)
+        return (
+            f"{self.at_once} at once, {served} of {len(self.replies)} served; KV cache {self.usage:.0%} full at most, "
+            f"{self.preempted:.0f} preemptions"
+        )
+
+
+class LongContexts:
+    """Long contexts through one gateway, over the link that its clients use."""
+
+    Options = _Options
+    type = "long_contexts"
+    excuses: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        self.id, self.on = id, on
+        self.options: _Options = options
+        self.before: PathSample | None = None
+        self.cache_tokens = 0
+        self.seen = _Seen()
+        self._random = random.Random(id)
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """The gateways; nothing of somebody else's."""
+        return [] if topology.target is not None else list(GATEWAYS)
+
+    def undo(self) -> Undo:
+        """What was asked ends with the connection that it was asked on."""
+        return Undo(self.id, UNDO_NOTHING, {})
+
+    async def measure(self, world: World) -> None:
+        """An ordinary request is answered; and how much the KV caches hold."""
+        self.before = await world.path.through(self.on, ORDINARY_S)
+        if self.before.outcome != "ok":
+            raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
+        self.cache_tokens = await kv_tokens(world.topology.component(REPLICAS[0]))
+
+    async def inject(self, world: World) -> None:
+        """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
+
+    async def verify(self, world: World) -> Proof:
+        """Ask, and look at the engines meanwhile. More must have been asked for at once than there is room for."""
+        prompt = int(self.options.context * world.topology.max_model_len)
+        each, room = prompt + self.options.max_tokens, self.cache_tokens * len(REPLICAS)
+        wanted, until_s = math.ceil(self.options.demand * room / each), time.monotonic() + self.options.lasts
+        looking = asyncio.create_task(self._look(world))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(wanted):
+                    group.create_task(self._ask_again(world, prompt, until_s))
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        before, seen = f"room for {room} tokens, {wanted} requests of {each} each", self.seen.describe()
+        long_enough = [r for r in self.seen.replies if r.outcome == "whole" and (r.prompt_tokens or 0) >= prompt]
+        if self.seen.at_once < wanted or not long_enough:
+            return Proof(False, f"the fault had no effect: the long contexts were not there; {seen}", before, seen)
+        if self.options.pressure and (self.seen.usage < FULL or not self.seen.preempted):
+            return Proof(False, f"the fault had no effect: the KV cache was never short; {seen}", before, seen)
+        return Proof(True, f"{self.seen.at_once} long contexts at once, for {each} tokens each", before, seen)
+
+    async def settled(self, world: World) -> bool:
+        """At once: when the last one has ended, it is over."""
+        return True
+
+    async def verify_healed(self, world: World) -> Proof:
+        """An ordinary request is answered as before."""
+        return await serves_again(world, self.on, self.before)
+
+    async def _ask_again(self, world: World, prompt: int, until_s: float) -> None:
+        """Ask for one long context after the other; after a refusal wait as it says."""
+        link = world.topology.link(f"client-to-{self.on}")
+        while time.monotonic() < until_s:
+            self.seen.running += 1
+            self.seen.at_once = max(self.seen.at_once, self.seen.running)
+            reply = await send(world.path, link, self._context(prompt), self.options.deadline)
+            self.seen.running -= 1
+            self.seen.replies.append(reply)
+            told = {"name": "a long context", "asked_tokens": self.options.max_tokens, **reply.data()}
+            world.tell("ask", fault=self.id, phase=self.id.partition("/")[0], on=self.on, must="be served", **told)
+            if reply.outcome != "whole":
+                await asyncio.sleep(reply.retry_after_s or _WITHOUT_RETRY_AFTER_S)
+
+    def _context(self, prompt: int) -> Ask:
+        """A prompt that nobody has in a cache."""
+        ids = [self._random.randint(_FIRST_ID, _LAST_ID) for _ in range(prompt)]
+        body = completion(
+            ids,
+            max_tokens=self.options.max_tokens,
+            ignore_eos=True,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        return Ask(json.dumps(body).encode(), COMPLETIONS, most_tokens=self.options.max_tokens)
+
+    async def _look(self, world: World) -> None:
+        async with httpx.AsyncClient(timeout=2.0, verify=False, trust_env=False) as client:
+            while True:
+                for replica in REPLICAS:
+                    try:
+                        page = await client.get(world.topology.component(replica).url(path="/metrics"))
+                        self.seen.look(replica, parse(page.text))
+                    except httpx.HTTPError:
+                        continue  # the next look is soon
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+
+FAULT = LongContexts

@@ -1,0 +1,107 @@
+"""A replica runs out of memory and the kernel kills it; then the limit is lifted, and it is started again as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from harness.errors import UsageError
+from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.comeback import Comeback
+from harness.faults.memory import Memory
+from harness.faults.memory import Options as MemoryOptions
+from harness.probes.life import look
+from stack.runtimes.base import ComponentState
+
+#: How long the replica, asked for tokens all the while, may take to run into its limit.
+KILLED_WITHIN_S = 30.0
+_LOOK_S, _EVERY_S = 1.0, 0.05
+_NOTICED_WITHIN_S = 30.0
+
+
+class Oom(Memory):
+    """A memory limit that the replica runs into while it works, until the kernel has killed a process of it.
+
+    The proof is the kernel's count of the processes that it killed for this very limit, not an exit status. Where no
+    limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
+    """
+
+    type = "oom"
+    emulated: str | None = None  # why there was no limit
+    kills: int = 0
+    killed: bool = False
+    first: ComponentState | None = None
+
+    def __init__(self, id: str, on: str, options: MemoryOptions) -> None:
+        super().__init__(id, on, options)
+        self.comeback = Comeback()
+
+    async def measure(self, world: World) -> None:
+        """As for any limit, and which process it is."""
+        await super().measure(world)
+        self.first = await self.state(world)
+
+    async def inject(self, world: World) -> None:
+        """Limit it, make it work until it was killed, and lift the limit, so that it can start again."""
+        tell_step(world, self, "killing")
+        try:
+            await super().inject(world)
+            await self._until_killed(world)
+        except UsageError as error:
+            self.emulated = str(error)
+            await to_the_end(world.runtime.kill, self.on)
+            self.killed = True
+        if self.killed:
+            tell_step(world, self, "killed", oom_kills=self.kills, emulated=self.emulated)
+            await to_the_end(take_back, world, self.undo())
+            tell_step(world, self, "limit_lifted")
+
+    async def verify(self, world: World) -> Proof:
+        """Another process than before, and the kernel's count."""
+        assert self.first is not None, "measure comes first"
+        deadline = time.monotonic() + _NOTICED_WITHIN_S
+        while True:
+            now = await self.state(world)
+            replaced = now.pid != self.first.pid or now.restarts > self.first.restarts
+            if replaced or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_EVERY_S)
+        seen = f"process {self.first.pid} → {now.pid or 'none'}, the kernel counted {self.kills} kills for its limit"
+        if not (self.killed and replaced):
+            return Proof(False, f"the fault had no effect: {self.on} was not killed", self.seen_before(), seen)
+        if self.emulated is not None:
+            return Proof(True, f"emulated: {self.on} was killed by hand ({self.emulated})", self.seen_before(), seen)
+        return Proof(True, f"the kernel killed {self.on} for its memory limit", self.seen_before(), seen)
+
+    async def settled(self, world: World) -> bool:
+        """With the first token of the replica that was started again."""
+        return await self.comeback.look(world, self)
+
+    async def _until_killed(self, world: World) -> None:
+        """Keep it working, and count until the kernel has killed; the limit stays for so long."""
+        deadline, working = time.monotonic() + KILLED_WITHIN_S, asyncio.create_task(self._work(world))
+        try:
+            while time.monotonic() < deadline:
+                kills = (await asyncio.to_thread(world.runtime.stats, self.on)).oom_kills or 0
+                self.kills = max(0, kills - self._kills_before())
+                if self.kills:
+                    self.killed = True
+                    return
+                await asyncio.sleep(_EVERY_S)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _work(self, world: World) -> None:
+        replica: Any = world.topology.component(self.on)
+        while True:
+            await look(world.path, replica, _LOOK_S)
+
+    def _kills_before(self) -> int:
+        """What the kernel had counted before; a cgroup that is made for this begins at none."""
+        assert self.stats_before is not None, "measure comes first"
+        return self.stats_before.oom_kills or 0
+
+
+FAULT = Oom

@@ -1,0 +1,181 @@
+"""The faults of the oom drill on a simulated stack: what is asked, what comes of it, and when it proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.errors import UsageError
+from harness.faults import long_contexts, oom, oversized
+from harness.faults.base import World, take_back
+from harness.probes.ask import Ask, Reply, send
+from stack.runtimes import readiness
+from tests.integration.test_component_faults import _until, lame, limitable, make
+from tests.integration.test_restart_faults import settle
+
+__all__ = ["limitable"]  # a fixture
+
+GATEWAY, REPLICA = "gateway-a", "replica-2"
+
+
+@pytest.fixture
+def told(world: World) -> tuple[World, list[dict[str, Any]]]:
+    """The world, and every event that a fault tells it."""
+    events: list[dict[str, Any]] = []
+    return replace(world, tell=lambda kind, **data: events.append({"kind": kind, **data})), events
+
+
+@pytest.fixture(autouse=True)
+def _whole_again(world: World) -> Iterator[None]:
+    """No test leaves a replica down or limited."""
+    yield
+    world.runtime.limit_memory(REPLICA, None)
+    world.runtime.start(REPLICA)
+    _until(lambda: not readiness.unready(world.topology), 60)
+
+
+def test_oversized_asks_are_all_refused_by_their_limits(told: tuple[World, list[dict[str, Any]]]) -> None:
+    """Each reaches somebody, is refused as the client's mistake, and the refusal names limit and value."""
+    world, events = told
+
+    async def drill() -> None:
+        one = make("oversized", GATEWAY, every="0s")
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        take_back(world, one.undo())
+        assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+    assert len(events) > 20
+    assert {e["name"]: e["status"] for e in events if not 400 <= (e["status"] or 0) < 500} == {}
+    assert {e["name"]: e["message"] for e in events if any(word not in e["message"] for word in e["names"])} == {}
+    assert {e["layer"] for e in events} == {"gateway", "engine"}
+
+
+def test_long_contexts_are_served_or_shed(told: tuple[World, list[dict[str, Any]]]) -> None:
+    """More than there is room for at once; each is served whole or told when to come again. No pressure with caps."""
+    world, events = told
+
+    async def drill() -> None:
+        one = make("long_contexts", GATEWAY, lasts="1s", max_tokens=32, pressure=True)
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "the KV cache was never short" in effect.why
+        assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+    served = [e for e in events if e["outcome"] == "whole"]
+    shed = [e for e in events if e["outcome"] != "whole"]
+    assert served
+    assert {e["output_tokens"] for e in served} == {32}
+    assert {(e["status"], e["retry_after_s"]) for e in shed} <= {(503, 1.0)}
+
+
+@pytest.mark.parametrize(("type_name", "module"), [("oversized", oversized), ("long_contexts", long_contexts)])
+def test_what_reaches_nobody_is_not_proven(
+    world: World, monkeypatch: pytest.MonkeyPatch, type_name: str, module: Any
+) -> None:
+    """The mutant of both proofs: requests that nobody takes are no effect."""
+
+    async def nobody(*_: object) -> Reply:
+        return Reply("none")
+
+    async def drill() -> None:
+        one = make(type_name, GATEWAY, **({"every": "0s"} if type_name == "oversized" else {"lasts": "100ms"}))
+        await one.measure(world)
+        monkeypatch.setattr(module, "send", nobody)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert effect.why.startswith("the fault had no effect: ")
+
+    asyncio.run(drill())
+
+
+def test_an_answer_without_an_end_is_cut(world: World) -> None:
+    """A deadline that passes is «hung», an answer that is no JSON error is refused without a message."""
+    link = world.topology.link(f"client-to-{GATEWAY}")
+    slow = oversized._json(oversized.chat(max_tokens=500, stream=True, ignore_eos=True))
+    assert asyncio.run(send(world.path, link, Ask(slow, most_tokens=500), 0.5)).outcome == "hung"
+    lost = asyncio.run(send(world.path, link, Ask(b"{}", path="/nowhere"), 2.0))
+    assert (lost.outcome, lost.status, lost.layer, lost.code) == ("refused", 404, "gateway", "unknown_path")
+
+
+def test_the_kernel_kills_and_the_replica_comes_back(told: tuple[World, list[dict[str, Any]]], limitable: None) -> None:
+    """The count is the proof; the limit is lifted at once, and it has settled with the first token."""
+    world, events = told
+
+    async def drill() -> None:
+        one = make("oom", REPLICA, headroom_mb=0)
+        await one.measure(world)
+        await one.inject(world)
+        assert world.runtime.memory_limit(REPLICA) is None
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        assert "the kernel killed replica-2" in effect.why
+        await settle(one, world)
+        take_back(world, one.undo())
+        healed = await one.verify_healed(world)
+        assert healed.proven, healed.why
+
+    asyncio.run(drill())
+    assert [e["step"] for e in events] == ["killing", "killed", "limit_lifted", "ready", "first_token"]
+    assert events[1]["oom_kills"] >= 1
+    assert events[1]["emulated"] is None
+
+
+@pytest.mark.parametrize("ignored", [(), ("limit_memory",)], ids=["a limit that nothing runs into", "no limit"])
+def test_a_limit_that_kills_nobody_is_not_proven(
+    world: World, monkeypatch: pytest.MonkeyPatch, limitable: None, ignored: tuple[str, ...]
+) -> None:
+    """The mutant of the proof."""
+    monkeypatch.setattr(oom, "KILLED_WITHIN_S", 0.5)
+    monkeypatch.setattr(oom, "_NOTICED_WITHIN_S", 0.2)
+
+    async def drill() -> None:
+        one = make("oom", REPLICA, headroom_mb=512)
+        await one.measure(world)
+        await one.inject(lame(world, *ignored))
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert "the fault had no effect: replica-2 was not killed" in effect.why
+
+    asyncio.run(drill())
+
+
+def test_without_a_cgroup_it_is_emulated(told: tuple[World, list[dict[str, Any]]]) -> None:
+    """Where no limit can be had its processes are killed, and everything about it says so."""
+    world, events = told
+
+    class NoCgroups:
+        """The runtime of a machine that lets nobody limit memory."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.runtime, name)
+
+        def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+            """Only lifting is harmless."""
+            if limit_bytes is not None:
+                raise UsageError("memory of processes can be limited only where cgroups can be made")
+
+    poor = replace(world, runtime=NoCgroups())  # type: ignore[arg-type]
+
+    async def drill() -> None:
+        one = make("oom", REPLICA, headroom_mb=0)
+        await one.measure(poor)
+        await one.inject(poor)
+        effect = await one.verify(poor)
+        assert effect.proven, effect.why
+        assert effect.why.startswith("emulated: ")
+
+    asyncio.run(drill())
+    (killed,) = [e for e in events if e.get("step") == "killed"]
+    assert killed["oom_kills"] == 0
+    assert "cgroups" in killed["emulated"]

@@ -1,0 +1,70 @@
+"""Every check of the oom drill is green on a healthy run and red on the defect that it exists for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import drill, judge
+from harness.verdict import Status
+from harness.view import RunView
+from tests import oom_runs
+from tests.unit.judge.mutants import Mutant
+from tests.unit.judge.oom_mutants import MUTANTS
+
+DRILL = drill.load("oom")
+
+
+def test_healthy_run_passes(tmp_path: Path) -> None:
+    """A stack that refuses, holds back and comes back as it should gets PASS everywhere, each with its numbers."""
+    verdict = judge.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
+    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
+    assert verdict.status is Status.PASS
+    assert all(
+        r.objective and r.measured is not None and r.margin is not None and r.margin >= 0 for r in verdict.checks
+    )
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    """The defect turns the check that it belongs to red, and the verdict with it."""
+    run = oom_runs.healthy()
+    mutant.defect(run)
+    if mutant.recount:
+        run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    red = next(result for result in verdict.checks if result.name == mutant.check)
+    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
+    assert verdict.status is Status.FAIL
+    assert red.why
+
+
+def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
+    """A red check is known by its name alone."""
+    verdict = judge.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
+    assert len({r.name for r in verdict.checks}) == len(verdict.checks)
+
+
+@pytest.mark.parametrize("missing", ["everything", "events", "requests", "metrics"])
+def test_missing_part_is_never_a_pass(missing: str, tmp_path: Path) -> None:
+    """Without events, requests or samples each check that rests on them says INCONCLUSIVE by itself, and why."""
+    run = oom_runs.healthy()
+    for part in ("events", "requests", "metrics") if missing == "everything" else (missing,):
+        setattr(run, part, [] if part == "events" else getattr(run, part).iloc[:0])
+    view = RunView(run.write(tmp_path / "run"))
+    found = {check.name: check.run(view) for check in judge.checks(DRILL) if missing in _rests_on(check)}
+    assert len(found) > (0 if missing == "metrics" else 5)
+    assert {name: r.why for name, r in found.items() if r.status is not Status.INCONCLUSIVE or not r.why} == {}
+
+
+def _rests_on(check: drill.Check) -> set[str]:
+    """What a check of this drill cannot do without."""
+    parts = {"everything"}
+    if any(need.startswith("fault:") for need in check.needs) and not check.name.startswith("no hang"):
+        parts.add("events")
+    if "load" in check.needs and "alerts" not in check.needs:
+        parts.add("requests")
+    if "metrics" in check.needs:
+        parts.add("metrics")
+    return parts
