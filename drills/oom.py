@@ -95,10 +95,11 @@ DRILL = Drill(
     alerts=(
         # More long contexts are asked for than may wait, from the first second to the last.
         Expected(_LONG, "QueueSaturated", shows_after_s=2, gone_after_s=5),
-        Expected(_LONG, "GatewayDown", fires=False, gone_after_s=5),
-        Expected(_LONG, "ReplicaDown", fires=False, gone_after_s=5),
+        Expected(_LONG, "GatewayDown", fires=False),
+        Expected(_LONG, "ReplicaDown", fires=False),
         Expected(_OOM, "OutOfMemoryKill", shows_after_s=2, gone_after_s=2),
-        Expected(_OOM, "GatewayDown", fires=False, gone_after_s=2),
+        Expected(_OOM, "ReplicaDown", {"component": "replica-1"}, fires=False),
+        Expected(_OOM, "GatewayDown", fires=False),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

@@ -6,18 +6,28 @@ import asyncio
 import time
 from typing import Any
 
+from pydantic import Field
+
 from harness.errors import UsageError
+from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.memory import Memory
 from harness.faults.memory import Options as MemoryOptions
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
+from stack.topology import GATEWAYS
 
 #: How long the replica, asked for tokens all the while, may take to run into its limit.
 KILLED_WITHIN_S = 30.0
 _LOOK_S, _EVERY_S = 1.0, 0.05
 _NOTICED_WITHIN_S = 30.0
+
+
+class _Options(MemoryOptions):
+    """A limit is set when so many ``streams`` run on the replica, or after ten seconds."""
+
+    streams: int = Field(0, ge=0)
 
 
 class Oom(Memory):
@@ -27,13 +37,15 @@ class Oom(Memory):
     limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
     """
 
+    Options = _Options
     type = "oom"
+    options: _Options
     emulated: str | None = None  # why there was no limit
     kills: int = 0
     killed: bool = False
     first: ComponentState | None = None
 
-    def __init__(self, id: str, on: str, options: MemoryOptions) -> None:
+    def __init__(self, id: str, on: str, options: _Options) -> None:
         super().__init__(id, on, options)
         self.comeback = Comeback()
 
@@ -44,6 +56,8 @@ class Oom(Memory):
 
     async def inject(self, world: World) -> None:
         """Limit it, make it work until it was killed, and lift the limit, so that it can start again."""
+        if self.options.streams:
+            await streams.come(world, self.on, GATEWAYS, self.options.streams)
         tell_step(world, self, "killing")
         try:
             await super().inject(world)

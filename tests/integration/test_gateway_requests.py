@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -144,6 +145,28 @@ def test_large_and_unmeasured_bodies_are_refused(shared_gateway: GatewayStack) -
     assert b" 411 " in shared_gateway.raw(head + b"\r\n").splitlines()[0]
     both = head + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert shared_gateway.raw(both).splitlines()[0].split()[1] in (b"411", b"400")
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "status"),
+    [
+        (f"Content-Length: {BODY_MAX + 1}", b"x" * (BODY_MAX + 1), b"413"),
+        ("Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (BODY_MAX, b"x" * BODY_MAX), b"411"),
+    ],
+)
+def test_who_still_sends_is_heard_out_before_he_is_refused(
+    shared_gateway: GatewayStack, header: str, body: bytes, status: bytes
+) -> None:
+    """Refused while he sends, a client may find his connection reset, and no refusal: it comes after his last byte."""
+    gateway = shared_gateway.topology.component("gateway-a")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS.operator}\r\n{header}\r\n\r\n"
+    with socket.create_connection((gateway.address, gateway.ports["http"]), timeout=0.3) as connection:
+        connection.sendall(head.encode() + body[:-1])
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(3)
+        connection.sendall(body[-1:])
+        assert connection.recv(65536).split()[1] == status
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from harness import drill, judge
 from harness.verdict import Status
 from harness.view import RunView
 from tests import oom_runs
-from tests.unit.judge.mutants import Mutant
+from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.oom_mutants import MUTANTS
 
 DRILL = drill.load("oom")
@@ -31,13 +31,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     """The defect turns the check that it belongs to red, and the verdict with it."""
     run = oom_runs.healthy()
     mutant.defect(run)
-    if mutant.recount:
-        run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
-    red = next(result for result in verdict.checks if result.name == mutant.check)
-    assert red.status is Status.FAIL, f"{red.name}: {red.status}: {red.why}"
-    assert verdict.status is Status.FAIL
-    assert red.why
+    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
