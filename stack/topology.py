@@ -101,10 +101,10 @@ class GatewayPolicy:
     readiness_fall: int = 2  # and calls a replica deaf after so many in vain in which it made none for others either
     agent_interval_s: float = 1.0  # the gateways ask the agent so often
     body_bytes_max: int = 65536
-    #: A larger body is a long prompt: it has a queue of its own, and so many at a time in each replica. Two contexts of
-    #: the model's length are half of a replica's KV cache here: what is left is for everybody else.
-    long_body_bytes: int = 4096
-    long_connections: int = 2
+    #: A larger body is a long prompt: it has a queue of its own, and so many at a time in each replica. One from each
+    #: gateway, of the model's length, are half of a replica's KV cache here: what is left is for everybody else.
+    long_body_bytes: int = 5120
+    long_connections: int = 1
     long_queue_max: int = 8
     long_queue_timeout_s: float = 5.0
     chat_max_tokens: int = 1024
