@@ -11,14 +11,13 @@ import httpx
 from harness.probes.base import Row
 from stack.topology import Component
 
-#: HAProxy's column → ours (per server).
+#: HAProxy's column → ours (per server), for what adds up.
 COLUMNS = {
     "stot": "server_sessions_total",
     "wretr": "server_retries_total",
     "wredis": "server_redispatches_total",
     "qcur": "server_queue_current",
     "scur": "server_sessions_current",
-    "weight": "server_weight",
 }
 
 
@@ -47,22 +46,25 @@ def parse(gateway: str, text: str) -> list[Row]:
     """Rows of the serving backends' servers. Pinned backends (``pin-…``) are the harness' own and left out, and so are
     the links behind them (``link-…``): they would count every upstream request twice, and health checks too.
 
-    A server that stands in several serving backends is up only when it is up in all of them; its counters add up.
+    A server that stands in several serving backends is up only when it is up in all of them, and weighs what it weighs
+    most in one; all else adds up. Who waits for any server of a backend is in that backend's queue, not in a server's.
     """
-    up: dict[str, float] = {}
-    totals: dict[tuple[str, str], float] = {}
+    up, weights, totals = dict[str, float](), dict[str, float](), dict[tuple[str, str], float]()
+    queued = 0.0
     for line in csv.DictReader(io.StringIO(text.removeprefix("# "))):
-        if line["svname"] in ("FRONTEND", "BACKEND") or not line["svname"].startswith("replica-"):
-            continue
-        if line["pxname"].startswith(("pin-", "link-")):
-            continue
         server = line["svname"]
+        if line["pxname"].startswith(("pin-", "link-")) or not (server == "BACKEND" or server.startswith("replica-")):
+            continue
+        queued += float(line["qcur"] or 0)
+        if server == "BACKEND":
+            continue
         alive = 1.0 if line["status"].startswith(("UP", "no check")) else 0.0
         up[server] = min(up.get(server, 1.0), alive)
+        weights[server] = max(weights.get(server, 0.0), float(line["weight"] or 0))
         for column, metric in COLUMNS.items():
             if line.get(column):
                 totals[server, metric] = totals.get((server, metric), 0.0) + float(line[column])
     rows = [Row(gateway, "server_up", f"server={server}", value) for server, value in up.items()]
+    rows += [Row(gateway, "server_weight", f"server={server}", value) for server, value in weights.items()]
     rows += [Row(gateway, metric, f"server={server}", value) for (server, metric), value in totals.items()]
-    queued = sum(value for (_, metric), value in totals.items() if metric == "server_queue_current")
     return [*rows, Row(gateway, "queue_current", "", queued)]

@@ -32,7 +32,10 @@ CSV = """# pxname,svname,qcur,scur,stot,status,weight,wretr,wredis,
 front,FRONTEND,,1,90,OPEN,,,,
 serve,replica-1,1,2,50,UP,100,3,1,
 serve,replica-2,0,0,40,DOWN,100,4,2,
-serve,BACKEND,0,2,90,UP,200,7,3,
+serve,BACKEND,5,2,90,UP,200,7,3,
+long,replica-1,0,1,10,UP,100,0,0,
+long,replica-2,0,1,10,DOWN,100,0,0,
+long,BACKEND,8,2,20,UP,200,0,0,
 pin-replica-2,replica-2,0,0,9,no check,1,0,0,
 link-replica-2-stream,replica-2,0,0,70,no check,1,0,0,
 """
@@ -59,9 +62,16 @@ def test_gateway_statistics_leave_pinned_servers_out() -> None:
     rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
     assert rows["server_up", "server=replica-1"] == 1.0
     assert rows["server_up", "server=replica-2"] == 0.0
-    assert rows["server_sessions_total", "server=replica-2"] == 40.0
+    assert rows["server_sessions_total", "server=replica-2"] == 50.0
     assert rows["server_retries_total", "server=replica-1"] == 3.0
-    assert rows["queue_current", ""] == 1.0
+
+
+def test_a_replica_in_two_backends_is_one_replica() -> None:
+    """What it did there adds up, what it weighs does not; and everybody who waits is counted, whoever he waits for."""
+    rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
+    assert rows["server_sessions_current", "server=replica-1"] == 3.0
+    assert rows["server_weight", "server=replica-1"] == 100.0
+    assert rows["queue_current", ""] == 1 + 5 + 8
 
 
 def test_the_exporters_tokens_are_read_per_replica() -> None:
