@@ -19,6 +19,7 @@ from tests.integration.test_restart_faults import settle
 
 __all__ = ["limitable"]  # a fixture
 
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
 GATEWAY, REPLICA = "gateway-a", "replica-2"
 
 
