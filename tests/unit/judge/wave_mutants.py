@@ -110,7 +110,7 @@ def latecomers_wait(run: Run) -> None:
     on = pd.Series(False, index=run.requests.index)
     for wave in waves:
         on |= start.between(wave["began_s"] + SENT_S, wave["began_s"] + CANCELLED_S + 0.5)
-    run.requests.loc[~on & ~run.in_phase("baseline"), ["ttft_ms", "ttft_from_schedule_ms"]] = 450.0
+    run.requests.loc[~on & ~run.in_phase("baseline"), ["ttft_ms", "ttft_from_schedule_ms"]] = 650.0
 
 
 def slow_before(run: Run) -> None:
