@@ -25,7 +25,11 @@ def html(view: RunView, verdict: Verdict) -> Markup:
                   "detect, from the fault's being in place to the first alert: {}.</p>")  # fmt: skip
     detected = ", ".join(f"{phase} {_detected(view, phase)}" for phase in view.fault_phases) or "no fault"
     head = ("alert", "severity", "during", "fired", "after the fault", "cleared", "after the heal", "expected")
-    return said.format(scale, detected) + table(head, [*_seen(view), *_missing(view, scale)]) + _too_short(view, scale)
+    return (
+        said.format(scale, detected)
+        + table(head, [*_seen(view), *_missing(view, scale)], "alerts")
+        + _too_short(view, scale)
+    )
 
 
 def _after_heal(seconds: float) -> str:
