@@ -89,8 +89,11 @@ class Oom(Memory):
         return Proof(True, f"the kernel killed {self.on} for its memory limit", self.seen_before(), seen)
 
     async def settled(self, world: World) -> bool:
-        """With the first token of the replica that was started again."""
-        return await self.comeback.look(world, self)
+        """With the first token of the replica that was started again: one that lost only its engine dies slowly, and
+        calls itself healthy meanwhile."""
+        assert self.first is not None, "measure comes first"
+        now = await self.state(world)
+        return now.pid not in (None, self.first.pid) and await self.comeback.look(world, self)
 
     async def _until_killed(self, world: World) -> None:
         """Keep it working, and count until the kernel has killed; the limit stays for so long."""

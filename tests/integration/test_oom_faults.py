@@ -147,6 +147,7 @@ def test_a_limit_that_kills_nobody_is_not_proven(
         effect = await one.verify(world)
         assert not effect.proven
         assert "the fault had no effect: replica-2 was not killed" in effect.why
+        assert not await one.settled(world), "the replica that was there before is no replica that came back"
 
     asyncio.run(drill())
 
