@@ -156,8 +156,7 @@ def a_replica_answers_with_what_it_had(run: Run) -> None:
 
 @mutant("versions agree")
 def the_canary_has_no_users(run: Run) -> None:
-    """Three of ten users are meant for it, and nobody is sent to it."""
-    next(s for s in ledger(run)["stages"] if s["name"] == "canary")["percent"] = 30
+    """Its weight is there, and nobody is sent to it."""
     data, where = ledger(run), started(run, *canary(run))
     run.requests.loc[where, "replica"] = "replica-1"
     run.requests.loc[where, "served_version"] = data["stable"]["version"]
