@@ -5,13 +5,14 @@ from harness.checks import (
     asks_refused,
     comes_back,
     kill_breaks_visibly,
+    kv_pressure,
     limits_named,
     memory_bounded,
     no_hang,
     oom_counted,
+    queues_drain,
     recovers_within,
     replicas_stay,
-    room_left,
     served_or_shed,
     steady_state,
     warms_up,
@@ -31,11 +32,13 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   what was asked, or every user opens a ticket.
 - **no request of the fault hangs**: something too large for the engine waits in its queue and blocks those behind it.
   No single request may be larger than the KV cache: compare `--max-model-len` with the number of blocks.
-- **room in the KV cache** / **TTFT with long contexts**: long prompts are not held back. They need a queue and a number
-  of their own at the gateway (`long_connections`): so many contexts of the model's length that half of a KV cache is
-  left for everybody else.
+- **pressure on the KV cache** / **TTFT with long contexts**: long prompts are not held back. They need a queue and a
+  number of their own at the gateway (`long_connections`): so many contexts of the model's length that half of a KV
+  cache is left for everybody else. INCONCLUSIVE in `oom-wide`: no KV cache was 95 % full, or nobody was preempted, so
+  nothing was shown. Ask for more (`demand`), or look whether the gateways really let the long prompts through.
 - **long contexts are served or honestly shed**: some stream was cut, or a refusal lacks `Retry-After`. Look at the
   gateway's `timeout queue` and at the engine's preemptions: a request that is preempted again and again starves.
+- **queues drain**: work is left that nobody waits for. Do cancels reach the engine (cancel-storm)?
 - **memory of the replicas is bounded**: memory grows with what people send. Look for bodies that are kept, for logs of
   prompts, for a cache on the engine's side without a limit.
 - **no replica restarts**: a request has brought a replica down. Find it by its time in the gateway's log, and keep it.
@@ -77,9 +80,10 @@ DRILL = Drill(
         steady_state.check("recovery-oversized"),
         served_or_shed.check(_LONG),
         asks_end.check(_LONG),
-        room_left.check(_LONG),
+        kv_pressure.check(_LONG),
         no_hang.check(_LONG),
         replicas_stay.check(_LONG),
+        queues_drain.check(_LONG, within_s=10),
         recovers_within.check(_LONG, seconds=10),
         steady_state.check("recovery-long"),
         memory_bounded.check(_OVERSIZED, _LONG),

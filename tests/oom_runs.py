@@ -29,6 +29,22 @@ def healthy() -> Run:
     return run
 
 
+def widened() -> Run:
+    """The same with the gateways' cap on long contexts lifted: the KV cache of replica-1 is full, two are preempted."""
+    run = healthy()
+    long = next(phase for phase in run.plan["scenario"]["phases"] if phase["name"] == LONG)
+    long["faults"].append({"type": "widened", "on": "gateway-a", "options": {"connections": 6}})
+    told = [event for event in run.events if event.get("fault") == f"{LONG}/long_contexts/gateway-a"]
+    run.events += [{**event, "fault": f"{LONG}/widened/gateway-a"} for event in told if event["kind"] != "ask"]
+    begin, end = run.span(LONG)
+    mine = run.metrics["component"].eq(REPLICAS[0])
+    full = mine & run.metrics["metric"].eq("kv_usage_ratio") & run.metrics["t_s"].between(begin + 5, end)
+    run.metrics.loc[full, "value"] = 0.98
+    counted = mine & run.metrics["metric"].eq("preemptions_total") & run.metrics["t_s"].ge(begin + 5)
+    run.metrics.loc[counted, "value"] = 2.0
+    return run
+
+
 def _met_the_limits(row: Row, number: int, spans: Spans, rng: random.Random) -> Row:
     """Users notice nothing but the death of a replica, whose streams break and are asked for again."""
     start, late_s = row["start_s"], row["start_s"] - row["intended_start_s"]
@@ -69,6 +85,8 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
                 yield t_s, gateway, "server_up", f"server={replica}", float(not out)
         for gateway in GATEWAYS:
             yield t_s, gateway, "up", "", 1.0
+            waits = gateway == GATEWAYS[0] and spans[LONG][0] <= t_s < spans[LONG][1] - 1
+            yield t_s, gateway, "queue_current", "", 8.0 if waits else 0.0
         yield from runs.own_tokens(t_s, ANY_REPLICA, 0.0)
 
 

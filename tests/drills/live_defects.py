@@ -231,7 +231,7 @@ LIVE = (
         ("long_prompts_share_queue",),
         TOO_MUCH,
         LONG,
-        ("room in the KV cache in long",),
+        ("pressure on the KV cache in long",),
         drill="oom",
     ),
 )

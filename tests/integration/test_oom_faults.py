@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness.adapters.haproxy import Haproxy
 from harness.errors import UsageError
-from harness.faults import long_contexts, oom, oversized
+from harness.faults import long_contexts, oom, oversized, widened
 from harness.faults.base import World, take_back
 from harness.probes.ask import Ask, Reply, send
 from stack.runtimes import readiness
@@ -93,6 +94,41 @@ def test_what_reaches_nobody_is_not_proven(
         one = make(type_name, GATEWAY, **({"every": "0s"} if type_name == "oversized" else {"lasts": "100ms"}))
         await one.measure(world)
         monkeypatch.setattr(module, "send", nobody)
+        effect = await one.verify(world)
+        assert not effect.proven
+        assert effect.why.startswith("the fault had no effect: ")
+
+    asyncio.run(drill())
+
+
+def test_a_cap_is_lifted_and_comes_back(world: World) -> None:
+    """By the gateway's own word; and as many long contexts as that get to a replica at once."""
+    gateway = Haproxy(world.runtime, GATEWAY)
+    before = gateway.long_connections()
+
+    async def drill() -> None:
+        one = make("widened", GATEWAY, connections=7)
+        await one.measure(world)
+        await one.inject(world)
+        effect = await one.verify(world)
+        assert effect.proven, effect.why
+        assert gateway.long_connections() == dict.fromkeys(before, 7)
+        assert not (await one.verify_healed(world)).proven
+        take_back(world, one.undo())
+        assert (await one.verify_healed(world)).proven
+
+    asyncio.run(drill())
+    assert gateway.long_connections() == before
+
+
+def test_a_cap_that_stays_is_not_lifted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant of the proof: a gateway that takes the order and goes on as before."""
+    monkeypatch.setattr(widened.Haproxy, "set_long_connections", lambda *_: None)
+
+    async def drill() -> None:
+        one = make("widened", GATEWAY)
+        await one.measure(world)
+        await one.inject(world)
         effect = await one.verify(world)
         assert not effect.proven
         assert effect.why.startswith("the fault had no effect: ")

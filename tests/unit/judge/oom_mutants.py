@@ -171,18 +171,25 @@ def shed_without_a_word(run: Run) -> None:
 # ── the replicas ──
 
 
-@mutant("room in the KV cache in long")
+@mutant("pressure on the KV cache in long")
 def cache_full(run: Run) -> None:
     """The long contexts take all of it."""
     begin, end = run.span(LONG)
     run.metrics.loc[samples(run, "replica-1", "kv_usage_ratio", begin + 5, end), "value"] = 0.99
 
 
-@mutant("room in the KV cache in long")
+@mutant("pressure on the KV cache in long")
 def somebody_is_preempted(run: Run) -> None:
     """The cache was full between two samples."""
     begin, end = run.span(LONG)
     run.metrics.loc[samples(run, "replica-1", "preemptions_total", begin + 5, end), "value"] = 2.0
+
+
+@mutant("queues drain after long")
+def somebody_waits_for_ever(run: Run) -> None:
+    """What was asked for in the phase is still in a gateway's queue half a minute later."""
+    _, end = run.span(LONG)
+    run.metrics.loc[samples(run, "gateway-a", "queue_current", end - 1, end + 30), "value"] = 3.0
 
 
 @mutant("memory of the replicas is bounded")

@@ -14,6 +14,7 @@ from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.oom_mutants import MUTANTS
 
 DRILL = drill.load("oom")
+PRESSURE = "pressure on the KV cache in long"
 
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
@@ -32,6 +33,22 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     run = oom_runs.healthy()
     mutant.defect(run)
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
+
+
+def test_pressure_passes_where_the_cap_is_lifted(tmp_path: Path) -> None:
+    """In the other scenario the KV cache has to be full and somebody preempted."""
+    (found,) = [r for r in judge.judge(oom_runs.widened().write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
+    assert found.status is Status.PASS, found.why
+    assert found.objective == "≥ 95% and ≥ 1 preemption"
+
+
+@pytest.mark.parametrize(("metric", "value"), [("kv_usage_ratio", 0.9), ("preemptions_total", 0.0)])
+def test_without_pressure_the_other_scenario_shows_nothing(metric: str, value: float, tmp_path: Path) -> None:
+    """Half of it, a cache that is nearly full or nobody preempted, is INCONCLUSIVE."""
+    run = oom_runs.widened()
+    run.metrics.loc[run.metrics["metric"].eq(metric), "value"] = value
+    (found,) = [r for r in judge.judge(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
+    assert found.status is Status.INCONCLUSIVE, found.why
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Long contexts do not take everything: the KV cache keeps some room, and nobody is preempted."""
+"""Long contexts leave room in the KV caches while the gateways hold them back; where that is lifted, they fill them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from harness.view import RunView
 from stack.topology import REPLICAS
 
 FULL = 0.95
+#: The fault that lifts what holds long contexts back.
+_LIFTS = "widened"
 
 
 def check(phase: str) -> Check:
-    """Whether no replica had its KV cache full or preempted anybody in ``phase``."""
-    question = f"Do the long contexts of {phase} leave room in every KV cache?"
+    """Whether no replica had its KV cache full or preempted anybody in ``phase``.
+
+    In a scenario that lifts the gateways' cap both have to be seen, else it shows nothing.
+    """
+    question = f"Is there room in every KV cache in {phase}, unless the scenario lifts the cap on long contexts?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    name = f"room in the KV cache in {phase}"
+    name = f"pressure on the KV cache in {phase}"
     return Check(name, question, lambda view: _run(view, name, phase), needs)
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:
-    objective, used, preempted = f"< {FULL:.0%} and 0 preemptions", dict[str, float](), dict[str, float]()
+    lifted = _is_lifted(view, phase)
+    objective = f"≥ {FULL:.0%} and ≥ 1 preemption" if lifted else f"< {FULL:.0%} and 0 preemptions"
+    used, preempted = dict[str, float](), dict[str, float]()
     for replica in REPLICAS:
         usage = view.metrics(replica, "kv_usage_ratio", phase=phase)["value"]
         counts = view.metrics(replica, "preemptions_total", phase=phase)["value"]
@@ -28,15 +35,24 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
             return CheckResult(name, Status.INCONCLUSIVE, why, objective, phase=phase)
         used[replica], preempted[replica] = float(usage.max()), float(counts.max() - counts.min())
     worst, victims = max(used, key=lambda replica: used[replica]), sum(preempted.values())
+    if lifted:
+        status = Status.PASS if used[worst] >= FULL and victims else Status.INCONCLUSIVE
+    else:
+        status = Status.PASS if used[worst] < FULL and not victims else Status.FAIL
     return CheckResult(
         name,
-        Status.PASS if used[worst] < FULL and not victims else Status.FAIL,
+        status,
         f"{worst} used {used[worst]:.0%} of its KV cache at most, {victims:.0f} requests were preempted",
         objective,
         100 * used[worst],
         "%",
-        100 * (FULL - used[worst]),
+        100 * (used[worst] - FULL if lifted else FULL - used[worst]),
         len(REPLICAS),
         phase,
         details={"used": used, "preempted": preempted},
     )
+
+
+def _is_lifted(view: RunView, phase: str) -> bool:
+    planned = [one for one in view.planned_phases if one["name"] == phase]
+    return any(fault["type"] == _LIFTS for one in planned for fault in one.get("faults", ()))

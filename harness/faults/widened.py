@@ -1,0 +1,104 @@
+"""A gateway no longer holds long prompts back: it gives each replica many of them at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from harness.adapters.haproxy import Haproxy
+from harness.errors import AdapterError, FaultError, StackError
+from harness.faults.base import Proof, World, to_the_end
+from harness.faults.server import TAKES_ORDERS_WITHIN_S
+from harness.scenario import Strict
+from harness.undo import Undo
+from stack.topology import GATEWAYS, Topology
+
+
+class _Options(Strict):
+    """``connections`` long prompts at a time in each replica."""
+
+    connections: int = Field(default=32, ge=1, le=1000)
+
+
+class Widened:
+    """An order of HAProxy's runtime API, as somebody in a hurry gives it. What it leads to is for another fault."""
+
+    Options = _Options
+    type = "widened"
+    excuses: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, id: str, on: str, options: Any) -> None:
+        self.id, self.on = id, on
+        self.options: _Options = options
+        self.before: dict[str, int] = {}
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """The gateways; nothing of somebody else's."""
+        return [] if topology.target is not None else list(GATEWAYS)
+
+    def undo(self) -> Undo:
+        """As many as it was before."""
+        return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before})
+
+    async def measure(self, world: World) -> None:
+        """How many it gives them now."""
+        self.before = await asyncio.to_thread(self._gateway(world).long_connections)
+        if not self.before:
+            raise FaultError(f"{self.on} does not tell long prompts from others: there is nothing to widen")
+
+    async def inject(self, world: World) -> None:
+        """Allow more of them."""
+        for replica in self.before:
+            await to_the_end(self._gateway(world).set_long_connections, replica, self.options.connections)
+
+    async def verify(self, world: World) -> Proof:
+        """By the gateway's own word."""
+        now = await asyncio.to_thread(self._gateway(world).long_connections)
+        before, seen = _words(self.before), _words(now)
+        if any(now.get(replica, 0) <= count for replica, count in self.before.items()):
+            return Proof(False, f"the fault had no effect: {self.on} allows no more than before", before, seen)
+        return Proof(True, f"{self.on} gives each replica {self.options.connections} long prompts", before, seen)
+
+    async def settled(self, world: World) -> bool:
+        """At once: it is as it is until the heal."""
+        return True
+
+    async def verify_healed(self, world: World) -> Proof:
+        """As many as before, by the gateway's own word."""
+        now = await asyncio.to_thread(self._gateway(world).long_connections)
+        why = f"long prompts at a time: {_words(now)}"
+        return Proof(now == self.before, why, _words(self.before), _words(now))
+
+    def _gateway(self, world: World) -> Haproxy:
+        return Haproxy(world.runtime, self.on)
+
+
+def _words(connections: Mapping[str, int]) -> str:
+    return ", ".join(f"{replica}: {count}" for replica, count in connections.items())
+
+
+def _restore_long_connections(world: World, args: Mapping[str, Any]) -> None:
+    """Give the gateway its numbers back; one that does not run has forgotten what it was told."""
+    gateway = Haproxy(world.runtime, args["gateway"])
+    deadline = time.monotonic() + TAKES_ORDERS_WITHIN_S
+    while True:
+        try:
+            for replica, count in args["connections"].items():
+                gateway.set_long_connections(replica, count)
+            return
+        except (AdapterError, StackError):
+            state = next(state.state for state in world.runtime.states() if state.name == args["gateway"])
+            if state in ("stopped", "failed", "missing"):
+                return
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+UNDO = {"restore_long_connections": _restore_long_connections}
+FAULT = Widened
