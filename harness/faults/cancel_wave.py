@@ -46,6 +46,8 @@ BEFORE_S, AFTER_S_MAX = 0.4, 6.0
 LOOKED_AT_WITHIN_S = 5.0
 #: A wave after whose cancel an engine was not seen for longer is repeated, if there is time: it may decide nothing.
 UNSEEN_MAX_S = 0.4
+#: So many more waves than were asked for are made at most for that, or as many again.
+MORE_WAVES = 3
 CANARY_S = 5.0
 
 
@@ -150,9 +152,9 @@ class CancelWave:
     async def _storm(self, world: World) -> None:
         """As many waves as were asked for.
 
-        One that missed its moment, or whose aftermath was not seen, is repeated, as many times again at most.
+        One that missed its moment, or whose aftermath was not seen, is repeated, up to a limit.
         """
-        for number in range(1, 2 * self.options.waves + 1):
+        for number in range(1, self.options.waves + max(self.options.waves, MORE_WAVES) + 1):
             wave = await self._wave(world, number)
             if sum(one.reached and one.unseen_s <= UNSEEN_MAX_S for one in self.waves) >= self.options.waves:
                 return
