@@ -23,6 +23,7 @@ from harness.adapters.stream import ChatStream
 from harness.errors import FaultError
 from harness.faults.base import Proof, World
 from harness.probes.path import CHAT
+from harness.probes.question import TOKENS_MAX
 from harness.probes.waves import Waves
 from harness.record import ANY_REPLICA
 from harness.scenario import Seconds, Strict
@@ -279,11 +280,11 @@ class CancelWave:
         body = {
             "model": world.path.deployment,
             "messages": [{"role": "user", "content": question.question}],
-            "max_tokens": 16,
+            "max_tokens": TOKENS_MAX,
             "temperature": 0,
         }
         began = time.monotonic()
-        with world.path.own.asking(replica, 16) as ask:
+        with world.path.own.asking(replica, TOKENS_MAX) as ask:
             try:
                 async with asyncio.timeout(CANARY_S), httpx.AsyncClient(timeout=None, trust_env=False) as client:
                     answer = await client.post(world.topology.component(replica).url(path=CHAT), json=body)
