@@ -77,7 +77,7 @@ def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFram
         if span.fault_start_s is None:
             continue
         healed = _or(span.fault_end_s, math.inf)
-        touched = (begin <= healed) & (end >= span.fault_start_s)
+        touched = np.maximum(begin, span.fault_start_s) <= np.minimum(end, healed)
         inside = (begin >= span.fault_start_s) & (end <= healed) & (phase == span.name)
         straddles[touched & ~inside & pd.isna(straddles)] = span.name
     return requests.assign(phase=phase, straddles=straddles)
