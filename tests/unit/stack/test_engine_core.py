@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import psutil
 
@@ -17,10 +18,13 @@ def test_the_engine_core_is_found_among_a_replicas_processes() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as server_process:
         assert server_process.stdout is not None
         server_process.stdout.readline()
-        children = psutil.Process(server_process.pid).children(recursive=True)
-        found = [child for child in children if family.is_engine_core(" ".join(child.cmdline()))]
-        assert len(found) == 1
+        deadline, found = time.monotonic() + 10, 0
+        while not found and time.monotonic() < deadline:  # a child that was just forked still looks like its parent
+            time.sleep(0.05)
+            children = psutil.Process(server_process.pid).children(recursive=True)
+            found = sum(family.is_engine_core(" ".join(child.cmdline())) for child in children)
         for process in (*children, server_process):
             process.kill()
+        assert found == 1
     assert family.is_engine_core("VLLM::EngineCore_DP0")
     assert not family.is_engine_core("python -m vllm.entrypoints.openai.api_server --model x")
