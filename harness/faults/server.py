@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -169,22 +169,32 @@ async def ask(world: World, gateways: Sequence[str], count: int) -> Answers:
     return Answers(count * len(gateways), by)
 
 
-def _restore_server(world: World, args: Mapping[str, Any]) -> None:
-    """Give a replica its state and weight at a gateway; one that does not run has forgotten what it was told."""
-    gateway = Haproxy(world.runtime, args["gateway"])
-    deadline = time.monotonic() + TAKES_ORDERS_WITHIN_S
+def give_back(world: World, name: str, orders: Callable[[Haproxy], None]) -> None:
+    """Give a gateway its settings back, tried for some seconds; one that does not run has forgotten what it was told.
+
+    AdapterError or StackError when it runs and does not obey.
+    """
+    gateway, deadline = Haproxy(world.runtime, name), time.monotonic() + TAKES_ORDERS_WITHIN_S
     while True:
         try:
-            gateway.set_weight(args["replica"], args["weight"])
-            gateway.set_state(args["replica"], args["state"])
-            return
+            return orders(gateway)
         except (AdapterError, StackError):
-            state = next(state.state for state in world.runtime.states() if state.name == args["gateway"])
+            state = next(state.state for state in world.runtime.states() if state.name == name)
             if state in ("stopped", "failed", "missing"):
-                return
+                return None
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.2)
+
+
+def _restore_server(world: World, args: Mapping[str, Any]) -> None:
+    """Give a replica its state and weight at a gateway."""
+
+    def orders(gateway: Haproxy) -> None:
+        gateway.set_weight(args["replica"], args["weight"])
+        gateway.set_state(args["replica"], args["state"])
+
+    give_back(world, args["gateway"], orders)
 
 
 def _restore_servers(world: World, args: Mapping[str, Any]) -> None:

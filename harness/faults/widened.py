@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import AdapterError, FaultError, StackError
+from harness.errors import FaultError
 from harness.faults.base import Proof, World, to_the_end
-from harness.faults.server import TAKES_ORDERS_WITHIN_S
+from harness.faults.server import give_back
 from harness.scenario import Strict
 from harness.undo import Undo
 from stack.topology import GATEWAYS, Topology
@@ -83,21 +82,13 @@ def _words(connections: Mapping[str, int]) -> str:
 
 
 def _restore_long_connections(world: World, args: Mapping[str, Any]) -> None:
-    """Give the gateway its numbers back; one that does not run has forgotten what it was told."""
-    gateway = Haproxy(world.runtime, args["gateway"])
-    deadline = time.monotonic() + TAKES_ORDERS_WITHIN_S
-    while True:
-        try:
-            for replica, count in args["connections"].items():
-                gateway.set_long_connections(replica, count)
-            return
-        except (AdapterError, StackError):
-            state = next(state.state for state in world.runtime.states() if state.name == args["gateway"])
-            if state in ("stopped", "failed", "missing"):
-                return
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.2)
+    """Give the gateway its numbers back."""
+
+    def orders(gateway: Haproxy) -> None:
+        for replica, count in args["connections"].items():
+            gateway.set_long_connections(replica, count)
+
+    give_back(world, args["gateway"], orders)
 
 
 UNDO = {"restore_long_connections": _restore_long_connections}
