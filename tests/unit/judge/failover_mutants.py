@@ -52,18 +52,6 @@ def _of_each(phases: tuple[str, ...], check: str, defect: Callable[[Run, str], N
         MUTANTS.append(Mutant(f"{defect.__name__}-{phase}", check.format(phase), defect_in, drill=_DRILL))
 
 
-def _not_steady(run: Run, phase: str) -> None:
-    """The fault left something behind."""
-    event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == phase)
-    event["reached"] = False
-
-
-def _unsteady(run: Run, phase: str) -> None:
-    """Every third request fails until the next fault."""
-    end = run.span(phase)[1]
-    fail(run, between(run, end, end + 15) & run.requests["request_id"].str[-1].isin(list("147")))
-
-
 def _hangs(run: Run, phase: str) -> None:
     """One request lasted longer than any limit allows."""
     begin, _ = run.span(phase)
@@ -180,8 +168,8 @@ _of_each(ALL, "failback to gateway-a after {}", _dns_flaps)
 _of_each(ALL, "failback to gateway-a after {}", _dns_stays_away)
 _of_each(ALL, "failback to gateway-a after {}", _noticed)
 _of_each((*ALL, NO_DNS), "no hang in {}", _hangs)
-_of_each((*ALL, NO_DNS), "recovery after {}", _unsteady)
-_of_each(tuple(f"recovery-{name}" for name in (*ALL, "dns")), "steady state in {}", _not_steady)
+_of_each((*ALL, NO_DNS), "recovery after {}", mutants.unsteady)
+_of_each(tuple(f"recovery-{name}" for name in (*ALL, "dns")), "steady state in {}", mutants.not_steady)
 for _phase, _name in (
     (DEAD, "with a dead gateway"), (HUNG, "with a hung gateway"), (SPLIT, "with split health"), (NO_DNS, "without DNS"),
 ):  # fmt: skip

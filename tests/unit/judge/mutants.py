@@ -71,6 +71,18 @@ def between(run: Run, begin: float, end: float) -> pd.Series:
     return run.requests["intended_start_s"].between(begin, end)
 
 
+def not_steady(run: Run, phase: str) -> None:
+    """The fault left something behind."""
+    event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == phase)
+    event["reached"] = False
+
+
+def unsteady(run: Run, phase: str) -> None:
+    """Every third request fails until the next fault."""
+    end = run.span(phase)[1]
+    fail(run, between(run, end, end + 15) & run.requests["request_id"].str[-1].isin(list("147")))
+
+
 def ok(run: Run) -> pd.Series:
     """Marks the attempts that ended well."""
     return run.requests["outcome"].eq("ok")

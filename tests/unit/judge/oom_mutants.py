@@ -50,18 +50,6 @@ def limit_stays(run: Run) -> None:
     run.drop_events("fault_healed", fault=f"{OOM}/oom/{KILLED}")
 
 
-def _not_steady(run: Run, phase: str) -> None:
-    """The fault left something behind."""
-    event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == phase)
-    event["reached"] = False
-
-
-def _unsteady(run: Run, phase: str) -> None:
-    """Every third request fails until the next fault."""
-    end = run.span(phase)[1]
-    fail(run, between(run, end, end + 15) & run.requests["request_id"].str[-1].isin(list("147")))
-
-
 def _hangs(run: Run, phase: str) -> None:
     """One request lasted longer than any limit allows."""
     begin, _ = run.span(phase)
@@ -90,8 +78,8 @@ def _ask_hangs(run: Run, phase: str) -> None:
     ask_of(run, phase, 3).update(outcome="hung", status=None, layer=None, took_s=60.0)
 
 
-_of_each(("recovery-oversized", "recovery-long", "rejoined"), "steady state in {}", _not_steady)
-_of_each((LONG, OOM), "recovery after {}", _unsteady)
+_of_each(("recovery-oversized", "recovery-long", "rejoined"), "steady state in {}", mutants.not_steady)
+_of_each((LONG, OOM), "recovery after {}", mutants.unsteady)
 _of_each((OVERSIZED, LONG, OOM), "no hang in {}", _hangs)
 _of_each((OVERSIZED, LONG), "no replica restarts in {}", _dies)
 _of_each((OVERSIZED, LONG), "no request of the fault hangs in {}", _ask_hangs)
