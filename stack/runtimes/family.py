@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
+from harness.errors import StackError
 from stack.state import INSTANCE_VARIABLE, ProcessMark
 
+_FROZEN_WITHIN_S = 5.0
 _CLOCK_TOLERANCE_S = 2.0  # create_time is computed from a boot time that moves when the wall clock is set
 
 
@@ -89,12 +92,31 @@ def signal_all(processes: Iterable[psutil.Process], number: signal.Signals) -> N
             process.send_signal(number)
 
 
-def freeze(pid: int) -> None:
-    """SIGSTOP a component's processes, parent first, until no new child has appeared meanwhile."""
+def freeze(processes: Callable[[], Iterable[psutil.Process]]) -> None:
+    """SIGSTOP all of ``processes`` until none has appeared meanwhile, and wait until each has stopped.
+
+    The kernel gives the signal to one thread of a process, and the others work on until that one has had a processor.
+    """
     stopped: set[int] = set()
-    while fresh := [process for process in component_processes(pid) if process.pid not in stopped]:
+    while fresh := [process for process in processes() if process.pid not in stopped]:
         signal_all(fresh, signal.SIGSTOP)
         stopped |= {process.pid for process in fresh}
+    deadline = time.monotonic() + _FROZEN_WITHIN_S
+    while not all(is_frozen(pid) for pid in stopped):
+        if time.monotonic() > deadline:
+            raise StackError(f"processes {sorted(stopped)} have not stopped {_FROZEN_WITHIN_S:.0f} s after SIGSTOP")
+        time.sleep(0.01)
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether no thread of that process does anything: each is stopped, or has ended."""
+    return set(_thread_states(pid)) <= {"T", "t", "Z", "X"}
+
+
+def _thread_states(pid: int) -> Iterator[str]:
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            yield status.read_text().rpartition(")")[2].split()[0]
 
 
 def end(processes: list[psutil.Process], grace_s: float) -> list[psutil.Process]:

@@ -148,7 +148,8 @@ class ProcessRuntime:
 
     def pause(self, name: str) -> None:
         """SIGSTOP all processes of the component."""
-        family.freeze(self._pid(name))
+        pid = self._pid(name)
+        family.freeze(lambda: family.component_processes(pid))
 
     def unpause(self, name: str) -> None:
         """SIGCONT all processes of the component; harmless when it is not paused or not running."""
@@ -158,10 +159,10 @@ class ProcessRuntime:
 
     def pause_engine(self, name: str) -> None:
         """SIGSTOP the engine core and what it has started."""
-        cores = self._engine_cores(self._pid(name))
-        if not cores:
+        pid = self._pid(name)
+        if not self._engine_cores(pid):
             raise StackError(f"{name} has no process of an engine core beside its API server")
-        family.signal_all(cores, signal.SIGSTOP)
+        family.freeze(lambda: self._engine_cores(pid))
 
     def unpause_engine(self, name: str) -> None:
         """SIGCONT the engine core; harmless when it is not frozen or not running."""
