@@ -35,7 +35,7 @@ class ComponentStats:
     rss_bytes: int | None
     cpu_s: float | None
     oom_kills: int | None
-    charged_bytes: int | None = None  # what the kernel counts against a memory limit
+    charged_bytes: int | None = None  # what the kernel counts against a memory limit and cannot drop
     limit_hits: int | None = None  # times that memory beyond the limit was asked for
 
 

@@ -41,7 +41,7 @@ def stats(raw: Mapping[str, Any], counted: Counts = Counts()) -> ComponentStats:
         rss_bytes=_resident(used) if running else None,
         cpu_s=nanoseconds / 1e9 if running and nanoseconds else None,
         oom_kills=counted.oom_kills,
-        charged_bytes=raw["memory_stats"].get("usage") if running else None,
+        charged_bytes=_held(raw["memory_stats"]) if running else None,
         limit_hits=counted.limit_hits,
     )
 
@@ -53,6 +53,14 @@ def _resident(used: Mapping[str, int]) -> int | None:
     if "total_rss" in used:  # version 1
         return used["total_rss"] + used.get("total_mapped_file", 0)
     return None
+
+
+def _held(memory: Mapping[str, Any]) -> int | None:
+    """What counts against the limit, less the files in its cache: those the kernel drops before it kills anybody."""
+    used, charged = memory["stats"], memory.get("usage")
+    prefix = "" if "anon" in used else "total_"
+    cached = [used.get(f"{prefix}{how}_file") for how in ("active", "inactive")]
+    return None if charged is None or None in cached else charged - sum(cached)
 
 
 def belongs_to(pid: int, container_id: str) -> bool:

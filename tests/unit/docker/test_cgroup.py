@@ -21,14 +21,19 @@ def raw(**used: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "used",
     [
-        {"total_rss": 300, "total_mapped_file": 20, "total_cache": 5000, "rss": 1},
-        {"anon": 300, "file_mapped": 20, "file": 5000},
+        {"total_rss": 300, "total_mapped_file": 20, "total_active_file": 4000, "total_inactive_file": 900, "rss": 1},
+        {"anon": 300, "file_mapped": 20, "active_file": 4000, "inactive_file": 900},
     ],
     ids=["v1", "v2"],
 )
 def test_memory_is_the_processes_own(used: dict[str, int]) -> None:
-    """Page cache is none of it, in either version; CPU comes in seconds."""
-    assert cgroup.stats(raw(**used), cgroup.Counts(1, 7)) == ComponentStats(320, 2.5, 1, 9999, 7)
+    """Page cache is none of it, in either version, and none of what a limit runs into; CPU comes in seconds."""
+    assert cgroup.stats(raw(**used), cgroup.Counts(1, 7)) == ComponentStats(320, 2.5, 1, 9999 - 4900, 7)
+
+
+def test_a_cache_that_is_not_told_is_not_zero() -> None:
+    """Without the size of the cache nobody knows what the kernel can drop."""
+    assert cgroup.stats(raw(total_rss=300)).charged_bytes is None
 
 
 @pytest.mark.parametrize(
