@@ -60,10 +60,14 @@ class Decision:
 
 @dataclass
 class Stage:
-    """A stretch of the rollout. ``percent`` of the users' requests are meant for the new version."""
+    """A stretch of the rollout. ``percent`` of the users' requests are meant for the new version.
+
+    From ``told_s`` on one gateway after another is told so; at ``began_s`` the last had obeyed.
+    """
 
     name: str
     percent: int
+    told_s: float
     began_s: float
 
 

@@ -92,4 +92,4 @@ def _judge(data: dict[str, Any], decided: float) -> None:
 
 
 def _stage(name: str, began_s: float) -> dict[str, Any]:
-    return {"name": name, "percent": 0, "began_s": began_s}
+    return {"name": name, "percent": 0, "told_s": began_s, "began_s": began_s}

@@ -14,6 +14,7 @@ State = Literal["ready", "drain", "maint"]
 BACKEND = "replicas"
 #: The same replicas for long prompts, in the state that they have in the other; a gateway may have no such backend.
 LONG = "long"
+_SHOW_SERVERS = f"show servers state {BACKEND}"
 #: Bits of HAProxy's srv_admin_state that an operator sets (2.6: FMAINT, FDRAIN).
 _MAINTENANCE, _DRAIN = 0x01, 0x08
 #: HAProxy's type of a row in its statistics that is a server.
@@ -43,7 +44,9 @@ class Haproxy:
 
     def servers(self) -> dict[str, Server]:
         """The replicas that clients' requests go to, whatever the health checks think of them."""
-        answer = self._runtime.gateway_command(self.gateway, f"show servers state {BACKEND}")
+        return self._servers(self._runtime.gateway_command(self.gateway, _SHOW_SERVERS))
+
+    def _servers(self, answer: str) -> dict[str, Server]:
         version, _, table = answer.partition("\n# ")
         if version != "1" or not table:
             raise AdapterError(f"{self.gateway} does not tell its servers: it says {answer[:200]!r}")
@@ -83,16 +86,22 @@ class Haproxy:
 
     def set_state(self, replica: str, state: State) -> None:
         """``drain``: running requests end, no new ones; ``maint``: not even those; ``ready``: as configured."""
-        self._order(f"set server {BACKEND}/{replica} state {state}")
-        if (found := self.servers()[replica].state) != state:
+        found = self._ordered(_state_order(replica, state))[replica].state
+        if found != state:
             raise AdapterError(f"{self.gateway} was told to set {replica} to {state}, but it is {found}")
 
     def set_weight(self, replica: str, percent: int) -> None:
         """0 takes no new requests, 100 is what is configured."""
-        for backend in self._backends():
-            self._order(f"set weight {backend}/{replica} {percent}%")
-        if (found := self.servers()[replica].weight) != percent:
+        found = self._ordered(*self._weight_orders(replica, percent))[replica].weight
+        if found != percent:
             raise AdapterError(f"{self.gateway} was told to set {replica}'s weight to {percent} %, but it is {found} %")
+
+    def use(self, replica: str, wanted: Server) -> None:
+        """Weight and state, in this order, so that no request comes in between."""
+        orders = (*self._weight_orders(replica, wanted.weight), _state_order(replica, wanted.state))
+        found = self._ordered(*orders)[replica]
+        if found != wanted:
+            raise AdapterError(f"{self.gateway} was told to set {replica} to {wanted}, but it is {found}")
 
     def long_connections(self) -> dict[str, int]:
         """How many long prompts each replica is given at a time; empty where they are not told apart."""
@@ -100,19 +109,30 @@ class Haproxy:
 
     def set_long_connections(self, replica: str, connections: int) -> None:
         """So many long prompts at a time from now on."""
-        self._order(f"set maxconn server {LONG}/{replica} {connections}")
+        order = f"set maxconn server {LONG}/{replica} {connections}"
+        if refusal := self._runtime.gateway_command(self.gateway, order):  # it obeys without a word
+            raise AdapterError(f"{self.gateway} refused {order!r}: {refusal}")
         if (found := self.long_connections().get(replica)) != connections:
             raise AdapterError(
                 f"{self.gateway} was told to give {replica} {connections} long prompts at a time, but it gives {found}"
             )
 
-    def _backends(self) -> list[str]:
+    def _weight_orders(self, replica: str, percent: int) -> list[str]:
         known = self._runtime.gateway_command(self.gateway, "show backend").split()
-        return [BACKEND, LONG] if LONG in known else [BACKEND]
+        backends = [BACKEND, LONG] if LONG in known else [BACKEND]
+        return [f"set weight {backend}/{replica} {percent}%" for backend in backends]
 
-    def _order(self, command: str) -> None:
-        if answer := self._runtime.gateway_command(self.gateway, command):  # it obeys without a word
-            raise AdapterError(f"{self.gateway} refused {command!r}: {answer}")
+    def _ordered(self, *orders: str) -> dict[str, Server]:
+        """What the servers are after these orders. One call: it may take its time, and users ask meanwhile."""
+        answer = self._runtime.gateway_command(self.gateway, "; ".join((*orders, _SHOW_SERVERS)))
+        said, table, rest = answer.partition("1\n# ")
+        if refusal := said.strip():  # it obeys without a word
+            raise AdapterError(f"{self.gateway} refused {'; '.join(orders)!r}: {refusal}")
+        return self._servers(table + rest)
+
+
+def _state_order(replica: str, state: State) -> str:
+    return f"set server {BACKEND}/{replica} state {state}"
 
 
 def _as_server(row: dict[str, str]) -> Server:

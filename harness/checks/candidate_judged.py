@@ -31,7 +31,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), phase=phase)
     assert rollout.decision is not None  # it was decided
     again = rollouts.decide(rollout.probes, rollout.candidate.version, rollout.questions, rollout.gates)
-    early = [stage.name for stage in rollout.stages if stage.percent > percent and stage.began_s < decided]
+    early = [stage.name for stage in rollout.stages if stage.percent > percent and stage.told_s < decided]
     got_more = any(stage.percent > percent for stage in rollout.stages)
     both = len(rollouts.pairs(rollout.probes))
     if early:

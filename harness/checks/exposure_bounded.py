@@ -55,5 +55,5 @@ def _before_canary(view: RunView) -> int:
     """Answers of the candidate to attempts that had ended before any user was meant to meet it."""
     rollout = of_rollout.recorded(view)
     stage, rows = of_rollout.canary(rollout), of_rollout.answered(view)
-    until = of_rollout.decided_s(rollout) if stage is None else stage.began_s - of_rollout.EDGE_S
+    until = of_rollout.decided_s(rollout) if stage is None else stage.told_s - of_rollout.EDGE_S
     return int((rows["served_version"].eq(rollout.candidate.version) & rows["end_s"].lt(until)).sum())

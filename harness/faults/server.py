@@ -191,8 +191,7 @@ def _restore_server(world: World, args: Mapping[str, Any]) -> None:
     """Give a replica its state and weight at a gateway."""
 
     def orders(gateway: Haproxy) -> None:
-        gateway.set_weight(args["replica"], args["weight"])
-        gateway.set_state(args["replica"], args["state"])
+        gateway.use(args["replica"], Server(args["state"], args["weight"]))
 
     give_back(world, args["gateway"], orders)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.haproxy import Haproxy, Server
 from harness.errors import FaultError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
@@ -259,7 +259,7 @@ class Swap(ServerFault[Options]):
             await self._comes_back(world, replica)
             rollout.serves(replica, rollout.candidate.version, world.now_s())
         await self._all_alike(world)
-        self._stage(world, "promoted", 100)
+        self._stage(world, "promoted", 100, world.now_s())
         tell_step(world, self, "promoted")
         await asyncio.sleep(self.options.hold)
         rollout.ended = "promoted"
@@ -274,7 +274,7 @@ class Swap(ServerFault[Options]):
         await self._comes_back(world, self.on)
         rollout.serves(self.on, self.stable, world.now_s())
         await self._all_alike(world)
-        self._stage(world, "restored", 0)
+        self._stage(world, "restored", 0, world.now_s())
         rollout.restored_s, rollout.ended = world.now_s(), "rolled back"
         tell_step(world, self, "restored")
         self._keep(world)
@@ -318,22 +318,24 @@ class Swap(ServerFault[Options]):
 
     async def _share(self, world: World, name: str, percent: int) -> None:
         """``percent`` of the users' requests go to the candidate's replica, the others to the rest."""
-        for gateway in self._gateways(world):
-            for replica in REPLICAS:
+        told_s = world.now_s()
+
+        async def tell(gateway: Haproxy) -> None:
+            for replica in (self.on, *self.others):
                 weight = percent if replica == self.on else 100 - percent
-                await to_the_end(gateway.set_weight, replica, weight)
-                await to_the_end(gateway.set_state, replica, "ready")
-        self._stage(world, name, percent)
+                await to_the_end(gateway.use, replica, Server("ready", weight))
+
+        await asyncio.gather(*map(tell, self._gateways(world)))
+        self._stage(world, name, percent, told_s)
 
     async def _all_alike(self, world: World) -> None:
         """Every replica gets its part again, as before the rollout."""
         for gateway, found in self.before.items():
             for replica, was in found.items():
-                await to_the_end(Haproxy(world.runtime, gateway).set_weight, replica, was.weight)
-                await to_the_end(Haproxy(world.runtime, gateway).set_state, replica, was.state)
+                await to_the_end(Haproxy(world.runtime, gateway).use, replica, was)
 
-    def _stage(self, world: World, name: str, percent: int) -> None:
-        self._rollout().stages.append(Stage(name, percent, world.now_s()))
+    def _stage(self, world: World, name: str, percent: int, told_s: float) -> None:
+        self._rollout().stages.append(Stage(name, percent, told_s, world.now_s()))
         tell_step(world, self, "stage", name=name, percent=percent)
         self._keep(world)
 

@@ -17,10 +17,15 @@ class Gateway:
 
     def __init__(self, obeys: bool = True, answer: str = "") -> None:
         self.obeys, self.answer = obeys, answer
-        self.admin, self.weight = 0, 100
+        self.admin, self.weight, self.calls = 0, 100, 0
 
     def gateway_command(self, gateway: str, command: str) -> str:
-        """One command of the runtime API."""
+        """Commands of the runtime API, and as many answers, an empty line after each."""
+        self.calls += 1
+        return "\n".join(f"{self.answer_to(one)}\n" for one in command.split("; ")).strip()
+
+    def answer_to(self, command: str) -> str:
+        """One command."""
         words = command.split()
         if words[:2] == ["show", "servers"]:
             rows = (
@@ -56,8 +61,21 @@ def test_orders_are_read_back() -> None:
     assert adapter.servers()["replica-1"] == Server("drain", 25)
 
 
+def test_weight_and_state_are_one_call() -> None:
+    """Into a container a call takes 0.2 s, and users ask meanwhile. The first says which backends there are."""
+    gateway = Gateway()
+    Haproxy(gateway, "gateway-a").use("replica-1", Server("drain", 25))
+    assert Haproxy(gateway, "gateway-a").servers()["replica-1"] == Server("drain", 25)
+    assert gateway.calls == 3
+
+
 @pytest.mark.parametrize(
-    "order", [lambda h: h.set_state("replica-1", "drain"), lambda h: h.set_weight("replica-1", 50)]
+    "order",
+    [
+        lambda h: h.set_state("replica-1", "drain"),
+        lambda h: h.set_weight("replica-1", 50),
+        lambda h: h.use("replica-1", Server("drain", 100)),
+    ],
 )
 def test_an_order_that_is_not_carried_out_is_an_error(order: Callable[[Haproxy], None]) -> None:
     """HAProxy answers nothing when it obeys; nothing is no proof."""

@@ -138,7 +138,7 @@ def test_a_rollout_survives_its_file() -> None:
     )
     one.serves("replica-2", OLD, 0.0)
     one.ends("replica-2", 3.0)
-    one.stages.append(Stage("canary", 10, 5.0))
+    one.stages.append(Stage("canary", 10, 4.9, 5.0))
     one.probes += answers(2)
     one.decision, one.decided_s = after(one.probes), 9.0
     again = rollout.from_data(json.loads(json.dumps(one.as_data())))

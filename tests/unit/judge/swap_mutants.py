@@ -87,7 +87,7 @@ def stopped_for_another_reason(run: Run) -> None:
 def half_of_the_traffic_too_early(run: Run) -> None:
     """The rollout did not wait for its gates."""
     begin, decided = canary(run)
-    next(s for s in ledger(run)["stages"] if s["name"] == "half")["began_s"] = (begin + decided) / 2
+    next(s for s in ledger(run)["stages"] if s["name"] == "half")["told_s"] = (begin + decided) / 2
 
 
 @mutant("candidate judged before it gets more")
