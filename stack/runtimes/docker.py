@@ -196,12 +196,14 @@ class DockerRuntime:
     def stats(self, name: str) -> ComponentStats:
         """Memory and CPU of the container, OOM kills of its memory cgroup where the host lets us read them."""
         with _daemon(f"tell what {name} uses") as client:
+            identity = self._identity(client, name)
+            raw = cgroup.statistics(identity)
             try:
-                raw = client.api.stats(self._identity(client, name), stream=False, one_shot=True)
+                raw = raw or client.api.stats(identity, stream=False, one_shot=True)
             except NotFound:  # it was made anew since we last looked
                 self._ids.clear()
-                raw = client.api.stats(self._identity(client, name), stream=False, one_shot=True)
-            identity = self._identity(client, name)
+                identity = self._identity(client, name)
+                raw = client.api.stats(identity, stream=False, one_shot=True)
         return cgroup.stats(raw, cgroup.of_container(identity))
 
     def states(self) -> tuple[ComponentState, ...]:

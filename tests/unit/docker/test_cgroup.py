@@ -47,6 +47,38 @@ def test_what_does_not_run_has_no_figures(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "files",
+    [
+        {
+            f"memory/docker/{ID}/memory.stat": "total_rss 300\ntotal_mapped_file 20\n",
+            f"memory/docker/{ID}/memory.usage_in_bytes": "9999\n",
+            f"cpuacct/docker/{ID}/cpuacct.usage": "2500000000\n",
+        },
+        {
+            f"system.slice/docker-{ID}.scope/memory.stat": "anon 300\nfile_mapped 20\n",
+            f"system.slice/docker-{ID}.scope/memory.current": "9999\n",
+            f"system.slice/docker-{ID}.scope/cpu.stat": "usage_usec 2500000\nuser_usec 1\n",
+        },
+    ],
+    ids=["v1", "v2"],
+)
+def test_the_files_say_what_the_daemon_would(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at once; a container without them is one that does not run, or one of a daemon elsewhere."""
+    monkeypatch.setattr(cgroup, "CGROUP_ROOT", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = cgroup.statistics(ID)
+    assert found is not None
+    assert found["memory_stats"]["usage"] == 9999
+    assert cgroup.stats(found).rss_bytes == 320
+    assert cgroup.stats(found).cpu_s == 2.5
+    assert cgroup.statistics("0" * 64) is None
+
+
+@pytest.mark.parametrize(
     ("folder", "files"),
     [
         (
