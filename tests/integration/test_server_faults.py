@@ -55,11 +55,14 @@ class Elsewhere:
 
     def gateway_command(self, gateway: str, command: str) -> str:
         """Answers as if the order had been carried out."""
-        words = command.split()
-        if words[0] == "set":
-            self._told[words[1]] = words[-1]
-            return ""
-        lines = str(self._runtime.gateway_command(gateway, command)).splitlines()
+        asked = []
+        for one in command.split("; "):
+            words = one.split()
+            if words[0] == "set":
+                self._told[words[1]] = words[-1]
+            else:
+                asked.append(one)
+        lines = str(self._runtime.gateway_command(gateway, "; ".join(asked))).splitlines()
         return "\n".join(self._as_told(line) if " replica-2 " in line else line for line in lines)
 
     def _as_told(self, line: str) -> str:
