@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from stack import state
@@ -208,6 +209,28 @@ def test_a_cancel_reaches_the_replica(gateway_stack: Start, mode: str, body: dic
             assert b" 200 " in connection.recv(4096)
     (seen,) = [seen for replica in stack.replicas.values() for seen in replica.seen]
     assert seen.cancelled.wait(1.0)
+
+
+def test_a_gateway_that_was_held_up_does_not_blame_replicas_for_cancels(gateway_stack: Start) -> None:
+    """Parts of answers came in while it had no processor, and their readers went: that is a cancel, no failure."""
+    stack = gateway_stack(check_interval_s=30.0)
+    for replica in stack.replicas.values():
+        replica.gap_s, replica.events = 0.003, 4000
+    config = str(stack.log.parent / "config" / "gateway-a" / "haproxy.cfg")
+    gateway = next(p for p in psutil.process_iter(["cmdline"]) if config in (p.info["cmdline"] or ()))
+    for _ in range(3):
+        streams = [stack.begin(STREAM) for _ in range(16)]
+        assert all(b" 200 " in stream.recv(4096) for stream in streams)
+        gateway.suspend()
+        for stream in streams:
+            stream.shutdown(socket.SHUT_WR)
+        time.sleep(0.15)
+        gateway.resume()
+        time.sleep(0.15)
+        for stream in streams:
+            stream.close()
+    until(lambda: len(stack.log_lines()) == 48, 5, "all logged")
+    assert {line["termination_state"] for line in stack.log_lines()} == {"CD"}
 
 
 def test_a_cancel_in_the_queue_never_reaches_a_replica(gateway_stack: Start) -> None:
