@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 from harness.probes.base import Row
-from stack.runtimes.base import ComponentState, ComponentStats, Runtime
+from stack.runtimes.base import Runtime
 
 
 class ResourceProbe:
@@ -23,17 +22,11 @@ class ResourceProbe:
         return await asyncio.to_thread(self._rows)
 
     def _rows(self) -> list[Row]:
-        """All at once: Docker's daemon looks at a container once a second, and lets whoever asks wait until then."""
-        states = self._runtime.states()
-        with ThreadPoolExecutor(len(states)) as threads:
-            stats = threads.map(lambda state: self._runtime.stats(state.name), states)
-            return [row for state, found in zip(states, stats, strict=True) for row in _rows(state, found)]
-
-
-def _rows(state: ComponentState, stats: ComponentStats) -> Iterator[Row]:
-    measured = {"rss_bytes": stats.rss_bytes, "cpu_s": stats.cpu_s, "oom_kills": stats.oom_kills}
-    for key, value in measured.items():
-        if value is not None:
-            yield Row(state.name, key, "", float(value))
-    yield Row(state.name, "restarts_total", "", float(state.restarts))
-    yield Row(state.name, "running_state", "", float(state.state == "running"))
+        rows = []
+        for state in self._runtime.states():
+            stats = self._runtime.stats(state.name)
+            measured = {"rss_bytes": stats.rss_bytes, "cpu_s": stats.cpu_s, "oom_kills": stats.oom_kills}
+            rows += [Row(state.name, key, "", float(value)) for key, value in measured.items() if value is not None]
+            rows.append(Row(state.name, "restarts_total", "", float(state.restarts)))
+            rows.append(Row(state.name, "running_state", "", float(state.state == "running")))
+        return rows

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from harness.probes import engine, exporter, gateway, readiness, resources
+from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
 from harness.record import EventLog, RunFolder
-from stack.runtimes.base import ComponentState, ComponentStats
 from stack.topology import Component
 
 PAGE = """# HELP vllm:num_requests_running Number of requests running.
@@ -165,26 +163,3 @@ def test_readiness_of_a_silent_gateway_is_no(monkeypatch: pytest.MonkeyPatch) ->
             return [*await readiness.ReadinessProbe(gateway).sample()]
 
     assert asyncio.run(look()) == [Row("gateway-a", "ready", "", 0.0)]
-
-
-class SlowRuntime:
-    """Three components, and statistics that come when all three have been asked for."""
-
-    def __init__(self) -> None:
-        self.asked = threading.Barrier(3, timeout=10.0)
-
-    def states(self) -> list[ComponentState]:
-        """What runs."""
-        return [ComponentState(name, "running", 1, 1.0, 2) for name in ("dns", "replica-1", "replica-2")]
-
-    def stats(self, name: str) -> ComponentStats:
-        """Another number each; of dns nobody knows."""
-        self.asked.wait()
-        return ComponentStats(None if name == "dns" else int(name[-1]), 0.5, None)
-
-
-def test_resources_are_asked_for_at_once_and_what_is_unknown_is_left_out() -> None:
-    """Nine components that take a second each would be sampled every nine seconds."""
-    rows = asyncio.run(resources.ResourceProbe(SlowRuntime()).sample())  # type: ignore[arg-type]
-    assert {row.component: row.value for row in rows if row.metric == "rss_bytes"} == {"replica-1": 1, "replica-2": 2}
-    assert sum(row.metric == "cpu_s" for row in rows) == sum(row.metric == "restarts_total" for row in rows) == 3
