@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from harness.errors import FaultError
 from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
 from harness.scenario import Strict
@@ -55,7 +56,10 @@ class Memory(ComponentFault[Options]):
     async def inject(self, world: World) -> None:
         """Limit it to what it is charged for now, and the headroom."""
         assert self.stats_before is not None, "measure comes first"
-        limit_bytes = (self.stats_before.charged_bytes or 0) + self.options.headroom_mb * 1024**2
+        held_bytes = self.stats_before.charged_bytes
+        if held_bytes is None:  # 0 would be another limit, or none
+            raise FaultError(f"nobody tells how much memory {self.on} holds: its memory cannot be limited to that")
+        limit_bytes = held_bytes + self.options.headroom_mb * 1024**2
         await to_the_end(world.runtime.limit_memory, self.on, limit_bytes)
 
     async def verify(self, world: World) -> Proof:

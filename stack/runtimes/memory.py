@@ -58,10 +58,10 @@ class MemoryGroup:
         text = _read(self._limit_file)
         return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
 
-    def charged_bytes(self) -> int | None:
-        """What counts against the limit now."""
+    def charged_bytes(self) -> int:
+        """What counts against the limit now; nothing while the group is not made."""
         text = _read(self._folder / ("memory.usage_in_bytes" if self._v1 else "memory.current"))
-        return int(text) if text else None
+        return int(text) if text else 0
 
     def counts(self) -> cgroup.Counts:
         """What the kernel had to do about it so far."""

@@ -261,3 +261,17 @@ def test_a_limit_that_stays_is_not_healed(world: World, limitable: None) -> None
         assert "limited to 536870912 bytes" in healed.why
 
     asyncio.run(drill())
+
+
+def test_memory_that_nobody_tells_is_not_limited(world: World) -> None:
+    """Unknown is not zero: a limit of nothing is no limit in Docker, and a sure death elsewhere."""
+
+    async def drill() -> None:
+        one = make("memory", "replica-2", headroom_mb=0)
+        await one.measure(world)
+        one.stats_before = replace(one.stats_before, charged_bytes=None)  # type: ignore[attr-defined]
+        with pytest.raises(FaultError, match="nobody tells how much memory replica-2 holds"):
+            await one.inject(world)
+
+    asyncio.run(drill())
+    assert world.runtime.memory_limit("replica-2") is None
