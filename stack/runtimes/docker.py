@@ -32,7 +32,7 @@ from docker.models.containers import Container
 
 from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
 from stack import engines, keys, models, state
-from stack.runtimes import cgroup, configure, family, images, ports, readiness
+from stack.runtimes import cgroup, configure, family, images, ports, priority, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import CHECKOUT, StackState
 from stack.topology import REPLICAS, Topology
@@ -302,7 +302,7 @@ class DockerRuntime:
         return digest.hexdigest()[:16]
 
     def _additions(self) -> dict[str, Any]:
-        """What this machine adds to compose.yaml, as a Compose document: foreign model folders, a foreign key file."""
+        """What this machine adds to compose.yaml, as a Compose document: cores, foreign model folders, a foreign key file."""
         mounts = engines.mounts(self.topology)
         foreign = {host: inside for host, inside in mounts.items() if host not in _own_models()}
         volumes = {
@@ -310,6 +310,8 @@ class DockerRuntime:
             **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
         }
         services: dict[str, Any] = {name: {"volumes": found} for name, found in volumes.items() if found}
+        for name, core in priority.own_cores(REPLICAS).items():
+            services.setdefault(name, {})["cpuset"] = str(core)
         if chosen := os.environ.get(keys.FILE_VARIABLE):
             config = services.setdefault("config", {"volumes": []})
             config["volumes"].append(f"{Path(chosen).resolve()}:/keys.json:ro")

@@ -21,7 +21,7 @@ from stack.runtimes import docker as docker_runtime
 from stack.runtimes import images
 from stack.runtimes.docker import DockerRuntime
 from stack.state import StackState
-from stack.topology import Topology
+from stack.topology import REPLICAS, Topology
 
 ID = "ab" * 32
 
@@ -244,6 +244,18 @@ def test_a_foreign_model_is_mounted_where_the_engine_looks(
     added = runtime._additions()["services"]
     assert added["config"]["volumes"] == ["/data/mine:/data/mine:ro", f"{tmp_path / 'k.json'}:/keys.json:ro"]
     assert added["replica-2"]["volumes"] == ["/data/mine:/models/mine-1:ro"]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, ["0", "0"]), (2, ["0", "1"]), (4, ["0", "1"]), (5, [None, None]), (None, ["0", "0"])]
+)
+def test_on_few_cores_a_replica_stays_on_its_own(
+    runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch, count: int | None, expected: list[str | None]
+) -> None:
+    """An API server must not wait for another replica's engine; with a core for every process nobody is bound."""
+    monkeypatch.setattr(docker_runtime.priority.os, "cpu_count", lambda: count)
+    services = runtime._additions().get("services", {})
+    assert [services.get(name, {}).get("cpuset") for name in REPLICAS] == expected
 
 
 def test_a_replica_is_given_another_model_by_its_start_script(tmp_path: Path) -> None:
