@@ -302,7 +302,7 @@ class DockerRuntime:
         return digest.hexdigest()[:16]
 
     def _additions(self) -> dict[str, Any]:
-        """What this machine adds to compose.yaml, as a Compose document: cores, foreign model folders, a foreign key file."""
+        """What this machine adds to compose.yaml, as a Compose document: cores, foreign models, a foreign key file."""
         mounts = engines.mounts(self.topology)
         foreign = {host: inside for host, inside in mounts.items() if host not in _own_models()}
         volumes = {

@@ -5,8 +5,8 @@ engines at nice 10 in a session of their own still hold up a generator in anothe
 replicas: a process that sleeps 5 ms at a time was up to 160 ms late; 24 ms with their session at 5, 9 ms with 10. At 10
 the stack starves as soon as anything else runs on the machine.
 
-Containers are in no session; each is a group of its own, and a group's weight is divided among the cores by what of it runs
-where. The API server of a replica, which wakes for a moment where another replica's engine runs, has next to no weight there.
+Containers are in no session; each is a group of its own, and a group's weight is divided among the cores by what of it
+runs where. The API server of a replica that wakes where another replica's engine runs has next to no weight there.
 """
 
 from __future__ import annotations

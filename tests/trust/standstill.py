@@ -1,0 +1,42 @@
+"""Whether the machine stood still: a witness that has nothing to do with the drill it watches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+TICK_S = 0.01
+
+
+@dataclass
+class Standstill:
+    """``longest_s``: how late a thread that naps for 10 ms was woken, seconds.
+
+    Two busy replicas make it 24 ms late (``stack.runtimes.priority``); tenths of a second mean that nothing ran at all.
+    """
+
+    longest_s: float = 0.0
+
+
+@contextmanager
+def witness() -> Iterator[Standstill]:
+    """What a thread sees of the machine meanwhile."""
+    seen, ended = Standstill(), threading.Event()
+
+    def watch() -> None:
+        before = time.monotonic()
+        while not ended.wait(TICK_S):
+            now = time.monotonic()
+            seen.longest_s = max(seen.longest_s, now - before - TICK_S)
+            before = now
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watching.join()
