@@ -43,6 +43,10 @@ GPU_FILE = CHECKOUT / "stack" / "compose.gpu.yaml"
 INSTANCE_LABEL = "drillyard.instance_id"
 SERVICE_LABEL = "com.docker.compose.service"
 COMPOSE_TIMEOUT_S = 240
+#: Docker sometimes loses what a process in a container has written, and says that it went well (moby issue 27289): an
+#: answer without this line after it is not whole.
+_EXEC_END = "-- end of the answer --"
+_EXEC_TRIES = 4
 KILL_TIMEOUT_S = 10.0
 _WATCH_EVERY_S = 1.0
 _ADMIN_SOCKET = "/run/drillyard/admin.sock"
@@ -218,14 +222,21 @@ class DockerRuntime:
             )
 
     def gateway_command(self, gateway: str, command: str) -> str:
-        """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer."""
-        send = f'printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET}'
+        """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer.
+
+        It may be sent more than once: all that is said there asks, or sets what may be set again.
+        """
+        send = f'printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET}; code=$?; echo "$2"; exit $code'
         with self._container(gateway) as container:
-            code, output = container.exec_run(["sh", "-c", send, "sh", command])
-        answer = _text(output).strip()
-        if code != 0:
-            raise AdapterError(f"{gateway} does not answer {command!r} on its admin socket: {answer or f'exit {code}'}")
-        return answer
+            for _ in range(_EXEC_TRIES):
+                code, output = container.exec_run(["sh", "-c", send, "sh", command, _EXEC_END])
+                answer, whole, _ = _text(output).partition(_EXEC_END)
+                if code != 0:
+                    why = answer.strip() or f"exit {code}"
+                    raise AdapterError(f"{gateway} does not answer {command!r} on its admin socket: {why}")
+                if whole:
+                    return answer.strip()
+        raise AdapterError(f"Docker lost what {gateway} answered to {command!r}, {_EXEC_TRIES} times")
 
     # Inside
 

@@ -36,7 +36,7 @@ class FakeContainer:
         self.attrs["HostConfig"] = {"Memory": 0}
         self.labels, self.id = {docker_runtime.SERVICE_LABEL: service}, ID
         self.done: list[Any] = []
-        self.answer = (0, b"up\n\n")
+        self.answer, self.lost = (0, b"up\n\n"), 0
 
     @property
     def status(self) -> str:
@@ -62,9 +62,11 @@ class FakeContainer:
         self.attrs["HostConfig"]["Memory"] = mem_limit
 
     def exec_run(self, command: list[str]) -> tuple[int, bytes]:
-        """Remembered, and answered."""
+        """Remembered, and answered with the last argument after it; ``lost`` answers come without their end."""
         self.done.append(command)
-        return self.answer
+        self.lost -= 1
+        code, said = self.answer
+        return (code, said[: len(said) // 2]) if self.lost >= 0 else (code, said + command[-1].encode() + b"\n")
 
 
 @pytest.fixture
@@ -166,10 +168,24 @@ def test_gateway_command_passes_the_command_as_one_argument(
     container = FakeContainer("gateway-a")
     containers.append(container)
     assert runtime.gateway_command("gateway-a", "show info; $(id)") == "up"
-    assert container.done[0][-1] == "show info; $(id)"
+    assert container.done[0][-2] == "show info; $(id)"
     container.answer = (1, b"Connection refused")
     with pytest.raises(AdapterError, match=r"gateway-a does not answer 'show stat'.*Connection refused"):
         runtime.gateway_command("gateway-a", "show stat")
+
+
+def test_an_answer_that_docker_lost_is_asked_for_again(
+    runtime: DockerRuntime, containers: list[FakeContainer]
+) -> None:
+    """Half of an answer, or none, is never taken for the whole; a daemon that loses all of them is an error."""
+    container = FakeContainer("gateway-a")
+    containers.append(container)
+    container.lost = 2
+    assert runtime.gateway_command("gateway-a", "show info") == "up"
+    assert len(container.done) == 3
+    container.lost = 99
+    with pytest.raises(AdapterError, match="Docker lost what gateway-a answered to 'show info'"):
+        runtime.gateway_command("gateway-a", "show info")
 
 
 @pytest.mark.parametrize("error", [APIError("conflict"), requests.exceptions.ReadTimeout("read timed out")])
