@@ -37,6 +37,7 @@ class Memory(ComponentFault[Options]):
     type = "memory"
     limit_before: int | None = None
     stats_before: ComponentStats | None = None
+    limit_bytes: int = 0
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -59,8 +60,8 @@ class Memory(ComponentFault[Options]):
         held_bytes = self.stats_before.charged_bytes
         if held_bytes is None:  # 0 would be another limit, or none
             raise FaultError(f"nobody tells how much memory {self.on} holds: its memory cannot be limited to that")
-        limit_bytes = held_bytes + self.options.headroom_mb * 1024**2
-        await to_the_end(world.runtime.limit_memory, self.on, limit_bytes)
+        self.limit_bytes = held_bytes + self.options.headroom_mb * 1024**2
+        await to_the_end(world.runtime.limit_memory, self.on, self.limit_bytes)
 
     async def verify(self, world: World) -> Proof:
         """Use it until the kernel has counted a refusal, some seconds at most. Unread counts are not zero."""

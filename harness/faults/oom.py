@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
 from pydantic import Field
 
-from harness.errors import UsageError
+from harness.errors import AdapterError, StackError, UsageError
 from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
@@ -22,6 +23,8 @@ from stack.topology import GATEWAYS
 KILLED_WITHIN_S = 30.0
 _LOOK_S, _EVERY_S = 1.0, 0.05
 _NOTICED_WITHIN_S = 30.0
+#: Steps in which a limit without headroom is lowered, bytes: a large one first, a smaller one where that is refused.
+_SQUEEZE = (4 * 1024**2, 1024**2, 256 * 1024, 64 * 1024)
 
 
 class _Options(MemoryOptions):
@@ -32,6 +35,9 @@ class _Options(MemoryOptions):
 
 class Oom(Memory):
     """A memory limit that the replica runs into while it works, until the kernel has killed a process of it.
+
+    Without headroom the limit is lowered as far as the kernel gives way. What it can reclaim, like its own tables of
+    files, counts as used, but lets the replica grow: one worked on for 50 s, until a health check was started.
 
     The proof is the kernel's count of the processes that it killed for this very limit, not an exit status. Where no
     limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
@@ -98,6 +104,8 @@ class Oom(Memory):
     async def _until_killed(self, world: World) -> None:
         """Keep it working, and count until the kernel has killed; the limit stays for so long."""
         deadline, working = time.monotonic() + KILLED_WITHIN_S, asyncio.create_task(self._work(world))
+        steps = itertools.cycle(_SQUEEZE)
+        step = next(steps)
         try:
             while time.monotonic() < deadline:
                 kills = (await asyncio.to_thread(world.runtime.stats, self.on)).oom_kills or 0
@@ -105,10 +113,24 @@ class Oom(Memory):
                 if self.kills:
                     self.killed = True
                     return
+                if not self.options.headroom_mb and not await self._squeezed(world, step):
+                    step = next(steps)
                 await asyncio.sleep(_EVERY_S)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+
+    async def _squeezed(self, world: World, step_bytes: int) -> bool:
+        """Whether the limit could be lowered by so much. Version 1 of cgroups refuses what is below the use."""
+        wanted = self.limit_bytes - step_bytes
+        if wanted <= 0:
+            return False
+        try:
+            await to_the_end(world.runtime.limit_memory, self.on, wanted)
+        except (AdapterError, StackError):
+            return False
+        self.limit_bytes = wanted
+        return True
 
     async def _work(self, world: World) -> None:
         replica: Any = world.topology.component(self.on)

@@ -33,13 +33,15 @@ class MemoryGroup:
 
     def limit(self, limit_bytes: int, pids: Callable[[], Iterable[int]]) -> None:
         """Limit all of ``pids``, and their children to come. UsageError where no group can be made."""
+        had = self._folder.exists()
         try:
             self._folder.mkdir(exist_ok=True)
             self._limit_file.write_text(str(limit_bytes))
             self._swap_file.write_text("0")
             self._take(pids)
         except OSError as error:
-            self.release()
+            if not had:
+                self.release()
             if error.errno == errno.EBUSY:
                 raise StackError(f"memory cannot be limited to {limit_bytes} bytes: more is in use") from error
             raise UsageError(

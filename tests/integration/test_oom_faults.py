@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import UsageError
+from harness.errors import StackError, UsageError
 from harness.faults import long_contexts, oom, oversized, widened
 from harness.faults.base import World, take_back
 from harness.probes.ask import Ask, Reply, send
 from stack.runtimes import readiness
+from stack.runtimes.base import ComponentStats
 from tests.integration.test_component_faults import _until, lame, limitable, make
 from tests.integration.test_restart_faults import settle
 
@@ -184,6 +185,44 @@ def test_a_limit_that_kills_nobody_is_not_proven(
         assert not effect.proven
         assert "the fault had no effect: replica-2 was not killed" in effect.why
         assert not await one.settled(world), "the replica that was there before is no replica that came back"
+
+    asyncio.run(drill())
+
+
+@pytest.mark.parametrize(("headroom_mb", "killed"), [(0, True), (1, False)])
+def test_what_the_kernel_can_reclaim_is_no_headroom(
+    world: World, monkeypatch: pytest.MonkeyPatch, headroom_mb: int, killed: bool
+) -> None:
+    """A kernel that gives way by 30 MiB, and then kills only at the very edge: the limit follows until it does."""
+    monkeypatch.setattr(oom, "KILLED_WITHIN_S", 3.0)
+    used, edge = 500 * 1024**2, 470 * 1024**2
+
+    class Reclaiming:
+        """A runtime whose kernel has something to give back first."""
+
+        limit = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.runtime, name)
+
+        def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+            """As version 1 of cgroups does."""
+            if limit_bytes is not None and limit_bytes < edge:
+                raise StackError("more is in use")
+            self.limit = limit_bytes or 0
+
+        def stats(self, name: str) -> ComponentStats:
+            """Killed when it is closer to the edge than a page's neighbours."""
+            kills = int(0 <= self.limit - edge < 128 * 1024)
+            return replace(world.runtime.stats(name), charged_bytes=used, oom_kills=kills)
+
+    reclaiming = replace(world, runtime=Reclaiming())  # type: ignore[arg-type]
+
+    async def drill() -> None:
+        one = make("oom", REPLICA, headroom_mb=headroom_mb)
+        await one.measure(reclaiming)
+        await one.inject(reclaiming)
+        assert one.killed is killed
 
     asyncio.run(drill())
 

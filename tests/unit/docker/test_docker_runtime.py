@@ -174,9 +174,7 @@ def test_gateway_command_passes_the_command_as_one_argument(
         runtime.gateway_command("gateway-a", "show stat")
 
 
-def test_an_answer_that_docker_lost_is_asked_for_again(
-    runtime: DockerRuntime, containers: list[FakeContainer]
-) -> None:
+def test_an_answer_that_docker_lost_is_asked_for_again(runtime: DockerRuntime, containers: list[FakeContainer]) -> None:
     """Half of an answer, or none, is never taken for the whole; a daemon that loses all of them is an error."""
     container = FakeContainer("gateway-a")
     containers.append(container)
