@@ -43,9 +43,9 @@ GPU_FILE = CHECKOUT / "stack" / "compose.gpu.yaml"
 INSTANCE_LABEL = "drillyard.instance_id"
 SERVICE_LABEL = "com.docker.compose.service"
 COMPOSE_TIMEOUT_S = 240
-#: Docker sometimes loses what a process in a container has written, and says that it went well (moby issue 27289): an
-#: answer without this line after it is not whole.
-_EXEC_END = "-- end of the answer --"
+#: Docker sometimes loses what a process in a container has written, all of it or the beginning, and says that it went
+#: well (moby issue 27289): an answer without this line before and after it is not whole.
+_EXEC_EDGE = "-- answer --"
 _EXEC_TRIES = 4
 KILL_TIMEOUT_S = 10.0
 _WATCH_EVERY_S = 1.0
@@ -226,16 +226,17 @@ class DockerRuntime:
 
         It may be sent more than once: all that is said there asks, or sets what may be set again.
         """
-        send = f'printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET}; code=$?; echo "$2"; exit $code'
+        send = f'said=$(printf "%s\\n" "$1" | socat -t 2 -T 2 - UNIX-CONNECT:{_ADMIN_SOCKET} 2>&1); code=$?'
+        tell = 'printf "%s\\n%s\\n%s\\n" "$2" "$said" "$2"; exit $code'
         with self._container(gateway) as container:
             for _ in range(_EXEC_TRIES):
-                code, output = container.exec_run(["sh", "-c", send, "sh", command, _EXEC_END])
-                answer, whole, _ = _text(output).partition(_EXEC_END)
+                code, output = container.exec_run(["sh", "-c", f"{send}; {tell}", "sh", command, _EXEC_EDGE])
+                parts = [part.strip() for part in _text(output).split(_EXEC_EDGE)]
                 if code != 0:
-                    why = answer.strip() or f"exit {code}"
+                    why = "".join(parts) or f"exit {code}"
                     raise AdapterError(f"{gateway} does not answer {command!r} on its admin socket: {why}")
-                if whole:
-                    return answer.strip()
+                if len(parts) == 3:
+                    return parts[1]
         raise AdapterError(f"Docker lost what {gateway} answered to {command!r}, {_EXEC_TRIES} times")
 
     # Inside

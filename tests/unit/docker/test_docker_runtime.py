@@ -62,11 +62,13 @@ class FakeContainer:
         self.attrs["HostConfig"]["Memory"] = mem_limit
 
     def exec_run(self, command: list[str]) -> tuple[int, bytes]:
-        """Remembered, and answered with the last argument after it; ``lost`` answers come without their end."""
+        """Remembered, and answered between its last argument, twice; of ``lost`` answers a part is missing."""
         self.done.append(command)
         self.lost -= 1
         code, said = self.answer
-        return (code, said[: len(said) // 2]) if self.lost >= 0 else (code, said + command[-1].encode() + b"\n")
+        edge = command[-1].encode() + b"\n"
+        halves = [edge + said, said + edge, b""]
+        return code, halves[self.lost % 3] if self.lost >= 0 else edge + said + edge
 
 
 @pytest.fixture
@@ -178,9 +180,9 @@ def test_an_answer_that_docker_lost_is_asked_for_again(runtime: DockerRuntime, c
     """Half of an answer, or none, is never taken for the whole; a daemon that loses all of them is an error."""
     container = FakeContainer("gateway-a")
     containers.append(container)
-    container.lost = 2
+    container.lost = 3
     assert runtime.gateway_command("gateway-a", "show info") == "up"
-    assert len(container.done) == 3
+    assert len(container.done) == 4
     container.lost = 99
     with pytest.raises(AdapterError, match="Docker lost what gateway-a answered to 'show info'"):
         runtime.gateway_command("gateway-a", "show info")
