@@ -322,7 +322,8 @@ class DockerRuntime:
             **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
         }
         services: dict[str, Any] = {name: {"volumes": found} for name, found in volumes.items() if found}
-        for name, core in priority.own_cores(REPLICAS).items():
+        cores = {} if _gpu() else priority.own_cores(REPLICAS)  # an engine on a GPU leaves its core to others
+        for name, core in cores.items():
             services.setdefault(name, {})["cpuset"] = str(core)
         if chosen := os.environ.get(keys.FILE_VARIABLE):
             config = services.setdefault("config", {"volumes": []})

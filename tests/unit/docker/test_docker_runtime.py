@@ -274,6 +274,13 @@ def test_on_few_cores_a_replica_stays_on_its_own(
     assert [services.get(name, {}).get("cpuset") for name in REPLICAS] == expected
 
 
+def test_on_a_gpu_nobody_is_bound_to_a_core(runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the engine computes elsewhere."""
+    monkeypatch.setattr(docker_runtime.priority.os, "cpu_count", lambda: 2)
+    monkeypatch.setenv("GPU", "1")
+    assert runtime._additions() == {}
+
+
 def test_a_replica_is_given_another_model_by_its_start_script(tmp_path: Path) -> None:
     """The script that its container runs at the next start; None is what the topology says."""
     runtime = DockerRuntime(Topology(engine="sim"))
