@@ -17,7 +17,9 @@ from stack.topology import GatewayPolicy
 
 _FIRST, _SECOND, _KILL, _DEAF = "restart-1", "restart-2", "kill", "deaf"
 _POLICY = GatewayPolicy()
-#: What the mechanisms promise, and a second for the probes that look at it.
+#: What the mechanisms promise, and the gap between two samples of a gateway's counters.
+_GONE_S = _POLICY.silent_noticed_within_s + 0.25
+#: The same, and a second for the probes that look at it.
 _NOTICED_S = _POLICY.deaf_noticed_within_s + 1
 #: Until a synthetic generation has been asked for, and waited for in vain; or asked for again, and answered.
 _ASKED_S = _POLICY.readiness_period_s + _POLICY.readiness_deadline_s
@@ -86,7 +88,7 @@ DRILL = Drill(
         no_hang.check(_SECOND),
         steady_state.check("rejoined-2"),
         kill_breaks_visibly.check("replica-1", _KILL),
-        gateway_takes_out.check("replica-1", _KILL, within_s=3),
+        gateway_takes_out.check("replica-1", _KILL, within_s=_GONE_S),
         comes_back.ready("replica-1", _KILL),
         comes_back.first_token("replica-1", _KILL),
         no_hang.check(_KILL),

@@ -35,7 +35,7 @@ _GATEWAY_FILES = Path(__file__).parent / "gateway"
 DOCKER_RESOLVER = "127.0.0.11:53"
 #: How long a gateway with the defect no_gateway_timeout or no_queue_limit waits.
 _DEFECT_TIMEOUT_S = 600.0
-_DEFECT_RETRIES, _DEFECT_RISE = 8, 20
+_DEFECT_RETRIES, _DEFECT_RISE = 8, 80
 #: Tokens per answer that a gateway with the defect no_caps allows.
 _NO_CAP = 10**12
 #: On which a gateway finds the way to the readiness agent in itself.

@@ -91,7 +91,8 @@ class GatewayPolicy:
     queue_timeout_s: float = 2.0
     replica_max_connections: int = 32
     queue_max: int = 64
-    check_interval_s: float = 1.0
+    check_interval_s: float = 0.5
+    check_again_s: float = 0.25  # instead of the interval, between the first bad (or good) answer and the verdict
     check_timeout_s: float = 1.0
     check_fall: int = 2
     check_rise: int = 2
@@ -112,6 +113,15 @@ class GatewayPolicy:
     requests_per_minute: int = 600
     tokens_per_minute: int = 200_000
     retry_after_s: int = 1
+
+    @property
+    def silent_noticed_within_s(self) -> float:
+        """How long it takes at most until no gateway uses a replica that does not even refuse connections.
+
+        A dead container is like that: its address leads nowhere, and each check waits for its time-out.
+        """
+        again_s = (self.check_fall - 1) * (self.check_again_s + self.check_timeout_s)
+        return self.check_interval_s + self.check_timeout_s + again_s
 
     @property
     def deaf_noticed_within_s(self) -> float:

@@ -30,6 +30,7 @@ QUICK = GatewayPolicy(
     queue_timeout_s=0.4,
     long_queue_timeout_s=1.0,
     check_interval_s=0.3,
+    check_again_s=0.15,
     check_timeout_s=0.3,
     tokens_per_minute=10_000_000,
     requests_per_minute=100_000,

@@ -86,6 +86,14 @@ def test_a_replica_that_passes_its_checks_and_fails_requests_is_taken_out(gatewa
     until(lambda: stack.server_up("replica-1"), 10, "back in")
 
 
+def test_a_bad_answer_is_looked_at_again_soon(gateway_stack: Start) -> None:
+    """It is not a whole interval from the first check in vain to the last."""
+    stack = gateway_stack(check_interval_s=3.0)
+    stack.replicas["replica-1"].healthy = False
+    until(lambda: int(stack.statistics("replica-1")["chkfail"]) > 0, 6, "the first check in vain")
+    until(lambda: stack.statistics("replica-1")["status"].startswith("DOWN"), 1.5, "taken out")
+
+
 def test_shedding_does_not_open_the_breaker(gateway_stack: Start) -> None:
     """503 is how an engine sheds load: it is passed on with Retry-After, and the replica stays in."""
     stack = gateway_stack()
