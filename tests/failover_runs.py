@@ -32,7 +32,7 @@ class _Failure:
         return span[0] + self.dns_moves_s + _FOLLOW_S, span[1] + self.dns_back_s + _FOLLOW_S
 
 
-_FAILURES = {DEAD: _Failure(0.1, 1.5, 0.3), HUNG: _Failure(1.0, 2.5, 0.1), SPLIT: _Failure(4.0, 5.5, 1.5)}
+_FAILURES = {DEAD: _Failure(0.1, 1.5, 0.3), HUNG: _Failure(1.0, 2.5, 0.1), SPLIT: _Failure(2.5, 4.0, 1.5)}
 
 
 def _met_the_gateway(row: Row, number: int, spans: Spans, rng: random.Random) -> Row:

@@ -76,7 +76,7 @@ def _dns_never_moves(run: Run, phase: str) -> None:
 def _dns_moves_late(run: Run, phase: str) -> None:
     """Nobody gave the check a time-out."""
     begin, _ = run.span(phase)
-    dns_says(run, A, begin, begin + (8.5 if phase == SPLIT else 4.5))
+    dns_says(run, A, begin, begin + (7.5 if phase == SPLIT else 4.5))
 
 
 def _dns_looks_back(run: Run, phase: str) -> None:
@@ -117,7 +117,7 @@ def always_ready(run: Run) -> None:
 def not_ready_too_late(run: Run) -> None:
     """The gateway needs many bad checks before it believes them."""
     begin, _ = run.span(SPLIT)
-    run.metrics.loc[samples(run, "gateway-a", "ready", begin, begin + 4.5), "value"] = 1.0
+    run.metrics.loc[samples(run, "gateway-a", "ready", begin, begin + 3.5), "value"] = 1.0
 
 
 # ── users ──
