@@ -12,7 +12,7 @@ import pytest
 from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
-from harness.record import EventLog, RunFolder
+from harness.record import METRIC_COLUMNS, EventLog, RunFolder
 from stack.topology import Component
 
 PAGE = """# HELP vllm:num_requests_running Number of requests running.
@@ -120,7 +120,7 @@ def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:
 
     folder = RunFolder.create(tmp_path, "run")
     probe, log = Flaky(), EventLog(folder, 0.0)
-    writer = MetricWriter(folder.path / "metrics.parquet", rows_per_group=2)
+    writer = MetricWriter(folder.path / "metrics.parquet")
     asyncio.run(run())
     writer.close()
     log.close()
@@ -128,6 +128,23 @@ def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:
     assert values[:3] == [1.0, 4.0, 5.0]
     errors = [event for event in folder.events() if event.kind == "probe_error"]
     assert [event.data["probe"] for event in errors] == ["flaky"]
+
+
+@pytest.mark.parametrize("samples", [0, 50_000])
+def test_samples_are_written_when_all_is_over(samples: int, tmp_path: Path) -> None:
+    """In the order in which they came, with the columns that a run's folder has; nothing is written while they come."""
+    folder = RunFolder.create(tmp_path, "run")
+    writer = MetricWriter(folder.path / "metrics.parquet")
+    for number in range(samples):
+        writer.add(number / 10, [Row("dns", "up", "", 1.0), Row("replica-1", "queue", f"n={number % 3}", number)])
+    assert list(folder.path.iterdir()) == [folder.path / "logs"]
+    writer.close()
+    found = folder.metrics()
+    assert found.columns.tolist() == METRIC_COLUMNS.names
+    assert found["t_s"].tolist() == [number / 10 for number in range(samples) for _ in range(2)]
+    queue = found[found["component"].eq("replica-1") & found["metric"].eq("queue")]
+    assert queue["value"].tolist() == list(range(samples))
+    assert queue["labels"].tolist() == [f"n={number % 3}" for number in range(samples)]
 
 
 @pytest.mark.parametrize(("answer", "ready"), [("200 OK", 1.0), ("503 Service Unavailable", 0.0), ("", 0.0)])
