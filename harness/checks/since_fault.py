@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from harness import expressions, slo
 from harness.expressions import Limit
@@ -32,6 +35,19 @@ class SinceFault:
             raise NotMeasured(f"{phase} was not injected and healed")
         return cls(max(injected), min(healing))
 
+    def served(self, rows: pd.DataFrame) -> pd.Series:
+        """Per attempt: whether it ended well, and had its first token (its end, without one) before the heal."""
+        return rows["outcome"].eq("ok") & (rows["start_s"] + _first_token_s(rows)).le(self.end_s)
+
+    def proving_until_s(self, view: RunView) -> float:
+        """Who comes later may have to wait for longer than the fault lasts, and is no proof of anything.
+
+        That is as long before the heal as the slowest first token of the baseline took.
+        """
+        calm = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
+        slowest_s = _first_token_s(calm[calm["outcome"].eq("ok")]).max()
+        return self.end_s if math.isnan(slowest_s) else self.end_s - float(slowest_s)
+
     def ms_until(self, times: Sequence[float], wanted: Sequence[bool]) -> float | None:
         """Milliseconds until the first sample from which on all are as wanted; None when the last one is not.
 
@@ -45,6 +61,11 @@ class SinceFault:
         for t_s, good in zip(times, wanted, strict=True):
             since = (t_s if since is None else since) if good else None
         return None if since is None else (since - self.begin_s) * 1000
+
+
+def _first_token_s(rows: pd.DataFrame) -> pd.Series:
+    """How long each attempt took until then; until its end where it had none."""
+    return rows["ttft_ms"].fillna(rows["e2e_ms"]) / 1000
 
 
 def limit(view: RunView, within: str) -> Limit:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from harness.checks.since_fault import SinceFault
 from harness.checks.streams import HARNESS
 from harness.drill import Check
+from harness.slo import NotMeasured
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
@@ -11,7 +13,7 @@ REQUESTS_MIN = 20
 
 
 def check(phase: str, within_s: float) -> Check:
-    """Whether no attempt that is begun later than ``within_s`` after the fault of ``phase`` fails."""
+    """Whether no attempt begun later than ``within_s`` after the fault of ``phase`` fails or waits for the heal."""
     question = f"Is nobody who comes {within_s:g} s after the fault in {phase} or later hit by it?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
     return Check(_name(phase), question, lambda view: _run(view, phase, within_s), needs)
@@ -22,19 +24,18 @@ def _name(phase: str) -> str:
 
 
 def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
-    name, objective, span = _name(phase), f"≤ {within_s:.6g} s", view.phase(phase)
-    injected = [event.t_s for event in view.events("fault_injected", phase)]
-    healing = [event.t_s for event in view.events("fault_healing", phase)]
-    if span is None or not injected or not healing:
-        return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not injected and healed", objective, phase=phase)
-    begin = max(injected)
-    rows = view.requests
-    rows = rows[rows["start_s"].between(begin, min(healing)) & ~rows["outcome"].isin(HARNESS)]
+    name, objective = _name(phase), f"≤ {within_s:.6g} s"
+    try:
+        fault = SinceFault.of(view, phase)
+    except NotMeasured as error:
+        return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
+    begin, rows = fault.begin_s, view.requests
+    rows = rows[rows["start_s"].between(begin, fault.proving_until_s(view)) & ~rows["outcome"].isin(HARNESS)]
     later = rows[rows["start_s"].gt(begin + within_s)]
     if len(later) < REQUESTS_MIN:
         why = f"only {len(later)} attempts were begun after {within_s:g} s, {REQUESTS_MIN} are needed"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(later), phase=phase)
-    hit = rows[rows["outcome"].ne("ok")]
+    hit = rows[~fault.served(rows)]
     last = 0.0 if hit.empty else float(hit["start_s"].max()) - begin
     waited = 0.0 if hit.empty else float(hit["e2e_ms"].max()) / 1000
     users = hit["user_id"].nunique()

@@ -18,6 +18,7 @@ def check(phase: str, within: str) -> Check:
     """Whether requests are good at their first attempt from ``within`` (an expression) after the injection on.
 
     At the first: a client that tries again in vain until it gets through has not recovered, it only copes.
+    And before the heal: whom only the heal has freed was not served elsewhere.
     """
     question = f"Are users served at the first try again soon after the fault in {phase}, which is still in place?"
     needs = frozenset({"load", f"fault:{phase}"})
@@ -34,11 +35,12 @@ def _run(view: RunView, phase: str, within: str) -> CheckResult:
         target, fault = since_fault.limit(view, within), SinceFault.of(view, phase)
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), f"≤ {within}", phase=phase)
-    rows = view.final[view.final["intended_start_s"].between(fault.begin_s, fault.end_s)]
+    until_s = fault.proving_until_s(view)
+    rows = view.final[view.final["intended_start_s"].between(fault.begin_s, until_s)]
     rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
-    good = (within_limits(rows, view) & rows["attempt"].eq(1)).to_numpy(dtype=bool)
+    good = (within_limits(rows, view) & rows["attempt"].eq(1) & fault.served(rows)).to_numpy(dtype=bool)
     starts = rows["intended_start_s"].to_numpy(dtype=np.float64) - fault.begin_s
-    seconds, windows = recovery_s(starts, good, fault.end_s - fault.begin_s)
+    seconds, windows = recovery_s(starts, good, until_s - fault.begin_s)
     if windows == 0:
         why = f"only {len(rows)} requests while the fault was in place: not one window of {REQUESTS_MIN}"
         return CheckResult(name, Status.INCONCLUSIVE, why, target.text, samples=len(rows), phase=phase)

@@ -134,6 +134,14 @@ def _users_stay(run: Run, phase: str) -> None:
     run.requests = pd.concat([run.requests, again], ignore_index=True)
 
 
+def _freed_by_the_heal(run: Run, phase: str) -> None:
+    """Nobody moves; who came late enough is patient, and answered at the first try as soon as the gateway is back."""
+    begin, end = run.span(phase)
+    late = run.requests["start_s"].between(begin + 5, end - 1)
+    run.requests.loc[late, "gateway"] = A
+    run.requests.loc[late, "ttft_ms"] = (end + 0.1 - run.requests.loc[late, "start_s"]) * 1000
+
+
 def _gives_up(run: Run, phase: str) -> None:
     """A user whose attempt died at the gateway does not try again."""
     begin, _ = run.span(phase)
@@ -162,6 +170,7 @@ _of_each(ALL, "DNS leads away from gateway-a in {}", _dns_never_moves)
 _of_each(ALL, "DNS leads away from gateway-a in {}", _dns_moves_late)
 _of_each(ALL, "DNS leads away from gateway-a in {}", _dns_looks_back)
 _of_each(ALL, "users move in {}", _users_stay)
+_of_each(ALL, "users move in {}", _freed_by_the_heal)
 _of_each(ALL, "broken visibly and retried through gateway-a in {}", _gives_up)
 _of_each(ALL, "broken visibly and retried through gateway-a in {}", _falsely_ok)
 _of_each(ALL, "failback to gateway-a after {}", _dns_flaps)

@@ -184,6 +184,14 @@ def users_go_on_meeting_it(run: Run) -> None:
     run.requests.loc[where, "outcome"] = "timeout_ttft"
 
 
+@mutant("suffering ends in deaf")
+def only_the_heal_frees_them(run: Run) -> None:
+    """Late in the fault attempts meet it; they are answered as soon as it hears again."""
+    healing = ordered(run, "deaf", "fault_healing")
+    where = run.requests["start_s"].between(healing - 4, healing - 1)
+    run.requests.loc[where, "ttft_ms"] = (healing + 0.1 - run.requests.loc[where, "start_s"]) * 1000
+
+
 @mutant("gateways put replica-2 back after deaf")
 def it_is_left_out(run: Run) -> None:
     """It hears again, and no gateway uses it."""
