@@ -14,6 +14,7 @@ from tests import wave_runs
 from tests.runs import Run
 from tests.unit.judge.mutants import samples
 from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, late_cancel, memory_leaks, zombies
+from tests.wave_runs import watch_on
 
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
@@ -143,6 +144,35 @@ def test_a_zombie_is_red_whatever_else_was_not_seen(tmp_path: Path) -> None:
     blind(run, 4, 0.05, 0.8)
     zombies("repeated", run)
     assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.FAIL
+
+
+def in_a_step(run: Run, until_s: float) -> None:
+    """A replica hears so late of the wave in *prefill*; until then nothing changes in it: one step takes so long."""
+    watch_on(run, "prefill")
+    began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "prefill")
+    cancelled_s = began + wave_runs.CANCELLED_S
+    for metric in ("running", "waiting", "kv_usage_ratio", "generation_tokens_total"):
+        stays = samples(run, "replica-1", f"wave_{metric}", cancelled_s - 0.001, cancelled_s + until_s)
+        run.metrics.loc[stays, "value"] = run.metrics.loc[stays, "value"].iloc[0]
+
+
+@pytest.mark.parametrize(("until_s", "status"), [(0.9, Status.PASS), (2.65, Status.FAIL)])
+def test_an_engine_hears_nothing_during_a_step(until_s: float, status: Status, tmp_path: Path) -> None:
+    """A step that was under way is waited for, but no longer than any step lasts."""
+    run = wave_runs.healthy()
+    in_a_step(run, until_s)
+    found = result(run, "cancels reach the engines in prefill", tmp_path)
+    assert found.measured is not None
+    assert found.measured >= until_s - 0.1
+    assert found.status is status, found.why
+
+
+def test_after_a_step_there_is_no_other_excuse(tmp_path: Path) -> None:
+    """Streams that go on when the step has ended are zombies."""
+    run = wave_runs.healthy()
+    in_a_step(run, 0.4)
+    zombies("prefill", run)
+    assert result(run, "cancels reach the engines in prefill", tmp_path).status is Status.FAIL
 
 
 def test_a_blip_is_no_zombie(tmp_path: Path) -> None:
