@@ -11,7 +11,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import oom_runs
 from tests.unit.judge.mutants import Mutant, assert_red
-from tests.unit.judge.oom_mutants import MUTANTS
+from tests.unit.judge.oom_mutants import MUTANTS, stays_slow
 
 DRILL = drill.load("oom")
 PRESSURE = "pressure on the KV cache in long"
@@ -49,6 +49,21 @@ def test_without_pressure_the_other_scenario_shows_nothing(metric: str, value: f
     run.metrics.loc[run.metrics["metric"].eq(metric), "value"] = value
     (found,) = [r for r in judge.judge(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
     assert found.status is Status.INCONCLUSIVE, found.why
+
+
+@pytest.mark.parametrize(("slow", "status"), [(False, Status.PASS), (True, Status.FAIL)])
+def test_a_machine_that_becomes_slow_is_no_slow_start(slow: bool, status: Status, tmp_path: Path) -> None:
+    """When the other replica takes as long all of a sudden it was not the restart; one that takes longer is slow."""
+    run = oom_runs.healthy()
+    later = run.requests["start_s"].ge(run.span(oom_runs.OOM)[1])
+    run.requests.loc[later, ["ttft_ms", "ttft_from_schedule_ms"]] += 200.0
+    if slow:
+        stays_slow(run)
+    view = RunView(run.write(tmp_path / "run"))
+    (found,) = [check.run(view) for check in judge.checks(DRILL) if check.name == "warm-up after rejoining"]
+    assert found.status is status, found.why
+    assert found.measured is not None
+    assert found.measured > 1.5 * found.details["baseline_ms"]
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
