@@ -9,7 +9,6 @@ import pandas as pd
 from harness import sli
 from harness.checks.streams import ends_s, on_replica
 from harness.drill import Check
-from harness.sli import Measurement
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from stack.topology import REPLICAS
@@ -25,9 +24,11 @@ def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) ->
     """Whether TTFT p95 of the rejoined replicas is ``factor`` times the usual at most, ``within_s`` after it.
 
     The usual is the baseline's or, where that is slower, what the other replicas need at the same time: when the
-    whole machine has become slow it is not the restart. ``restarted`` is phase -> replica. Rejoined is when the phase
-    was healed; all of them are looked at together, up to the next fault, since one alone seldom has samples enough
-    for a p95.
+    whole machine has become slow it is not the restart. Like is compared with like: the cohort of which there are most
+    counts, since some long prompts more or less would decide; all do where it alone is too small.
+
+    ``restarted`` is phase -> replica. Rejoined is when the phase was healed; all of them are looked at together, up to
+    the next fault, since one alone seldom has samples enough for a p95.
     """
     question = f"Are restarted replicas as quick as before, or as the others, {within_s:g} s after they have rejoined?"
     needs = frozenset({"load", "gateways", "replicas", *(f"fault:{phase}" for phase in restarted)})
@@ -47,13 +48,15 @@ def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: f
         warm.append(rows[rows["start_s"].ge(since)])
         peers = (_after(view, phase, other) for other in REPLICAS if other != replica)
         others += [peer[peer["start_s"].ge(since)] for peer in peers if peer is not None]
-    before, after, peers_p95 = (_p95(rows, view) for rows in (baseline, pd.concat(warm), pd.concat(others)))
+    cohorts = _cohorts(baseline, pd.concat(warm))
+    compared = (rows[rows["cohort"].isin(cohorts)] for rows in (baseline, pd.concat(warm), pd.concat(others)))
+    before, after, peers_p95 = (sli.find("ttft_p95_ms").measure(rows, view) for rows in compared)
     if before.value is None or after.value is None:
         why = f"TTFT p95 was not measured: {before.why or after.why}"
         return CheckResult(NAME, Status.INCONCLUSIVE, why, objective, samples=after.samples)
     usual = max(before.value, peers_p95.value or 0.0)
     limit, tax = max(factor * usual, usual + SLACK_MS), _tax_ms(pd.concat(cold), baseline)
-    why = f"TTFT p95 was {after.value:.0f} ms after {before.value:.0f} ms in the baseline"
+    why = f"TTFT p95 ({', '.join(cohorts)}) was {after.value:.0f} ms after {before.value:.0f} ms in the baseline"
     why += "" if peers_p95.value is None else f" and with {peers_p95.value:.0f} ms of the others at the same time"
     return CheckResult(
         NAME,
@@ -74,8 +77,11 @@ def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: f
     )
 
 
-def _p95(rows: pd.DataFrame, view: RunView) -> Measurement:
-    return sli.find("ttft_p95_ms").measure(rows, view)
+def _cohorts(baseline: pd.DataFrame, warm: pd.DataFrame) -> list[str]:
+    """The one that asked most in the baseline; all of them where that has too few requests for a p95 afterwards."""
+    most = baseline["cohort"].mode().head(1)
+    enough = warm["cohort"].isin(most).sum() >= sli.samples_needed(95)
+    return list(most if enough else sorted(baseline["cohort"].unique()))
 
 
 def _after(view: RunView, phase: str, replica: str) -> pd.DataFrame | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness import drill, judge
@@ -64,6 +65,19 @@ def test_a_machine_that_becomes_slow_is_no_slow_start(slow: bool, status: Status
     assert found.status is status, found.why
     assert found.measured is not None
     assert found.measured > 1.5 * found.details["baseline_ms"]
+
+
+def test_a_burst_of_long_prompts_is_no_slow_start(tmp_path: Path) -> None:
+    """The cohort that asks most is compared with itself."""
+    run = oom_runs.healthy()
+    (_, baseline_ends), (_, oom_ends) = run.span("baseline"), run.span(oom_runs.OOM)
+    rows = run.requests[run.requests.index.to_series().mod(15).eq(0)].assign(cohort="writers")
+    before = rows[rows["start_s"].lt(baseline_ends)]
+    burst = rows[rows["start_s"].ge(oom_ends) & rows["replica"].eq(oom_runs.KILLED)].assign(ttft_ms=2000.0)
+    run.requests = pd.concat([run.requests, before, burst], ignore_index=True)
+    view = RunView(run.write(tmp_path / "run"))
+    (found,) = [check.run(view) for check in judge.checks(DRILL) if check.name == "warm-up after rejoining"]
+    assert found.status is Status.PASS, found.why
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
