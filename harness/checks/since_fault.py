@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,18 +34,16 @@ class SinceFault:
             raise NotMeasured(f"{phase} was not injected and healed")
         return cls(max(injected), min(healing))
 
-    def served(self, rows: pd.DataFrame) -> pd.Series:
-        """Per attempt: whether it ended well, and had its first token (its end, without one) before the heal."""
-        return rows["outcome"].eq("ok") & (rows["start_s"] + _first_token_s(rows)).le(self.end_s)
+    def served(self, rows: pd.DataFrame, view: RunView) -> pd.Series:
+        """Per attempt: whether it ended well, and not because of the heal.
 
-    def proving_until_s(self, view: RunView) -> float:
-        """Who comes later may have to wait for longer than the fault lasts, and is no proof of anything.
-
-        That is as long before the heal as the slowest first token of the baseline took.
+        Its first token (its end, without one) came before that, or it began so shortly before that the slowest first
+        token of the baseline would not have come in time either.
         """
         calm = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
         slowest_s = _first_token_s(calm[calm["outcome"].eq("ok")]).max()
-        return self.end_s if math.isnan(slowest_s) else self.end_s - float(slowest_s)
+        left_s = self.end_s - rows["start_s"]
+        return rows["outcome"].eq("ok") & (_first_token_s(rows).le(left_s) | left_s.lt(slowest_s))
 
     def ms_until(self, times: Sequence[float], wanted: Sequence[bool]) -> float | None:
         """Milliseconds until the first sample from which on all are as wanted; None when the last one is not.
@@ -64,7 +61,7 @@ class SinceFault:
 
 
 def _first_token_s(rows: pd.DataFrame) -> pd.Series:
-    """How long each attempt took until then; until its end where it had none."""
+    """Seconds that each attempt took until then; until its end where it had none."""
     return rows["ttft_ms"].fillna(rows["e2e_ms"]) / 1000
 
 

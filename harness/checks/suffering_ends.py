@@ -30,12 +30,12 @@ def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
     begin, rows = fault.begin_s, view.requests
-    rows = rows[rows["start_s"].between(begin, fault.proving_until_s(view)) & ~rows["outcome"].isin(HARNESS)]
+    rows = rows[rows["start_s"].between(begin, fault.end_s) & ~rows["outcome"].isin(HARNESS)]
     later = rows[rows["start_s"].gt(begin + within_s)]
     if len(later) < REQUESTS_MIN:
         why = f"only {len(later)} attempts were begun after {within_s:g} s, {REQUESTS_MIN} are needed"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(later), phase=phase)
-    hit = rows[~fault.served(rows)]
+    hit = rows[~fault.served(rows, view)]
     last = 0.0 if hit.empty else float(hit["start_s"].max()) - begin
     waited = 0.0 if hit.empty else float(hit["e2e_ms"].max()) / 1000
     users = hit["user_id"].nunique()

@@ -35,12 +35,11 @@ def _run(view: RunView, phase: str, within: str) -> CheckResult:
         target, fault = since_fault.limit(view, within), SinceFault.of(view, phase)
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), f"≤ {within}", phase=phase)
-    until_s = fault.proving_until_s(view)
-    rows = view.final[view.final["intended_start_s"].between(fault.begin_s, until_s)]
+    rows = view.final[view.final["intended_start_s"].between(fault.begin_s, fault.end_s)]
     rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
-    good = (within_limits(rows, view) & rows["attempt"].eq(1) & fault.served(rows)).to_numpy(dtype=bool)
+    good = (within_limits(rows, view) & rows["attempt"].eq(1) & fault.served(rows, view)).to_numpy(dtype=bool)
     starts = rows["intended_start_s"].to_numpy(dtype=np.float64) - fault.begin_s
-    seconds, windows = recovery_s(starts, good, until_s - fault.begin_s)
+    seconds, windows = recovery_s(starts, good, fault.end_s - fault.begin_s)
     if windows == 0:
         why = f"only {len(rows)} requests while the fault was in place: not one window of {REQUESTS_MIN}"
         return CheckResult(name, Status.INCONCLUSIVE, why, target.text, samples=len(rows), phase=phase)
