@@ -30,9 +30,9 @@ SYNTHETIC = 2.0
 TOKENS_SLACK = 16.0
 #: An engine that is seen more rarely gets no more time for that.
 LOOK_MAX_S = 0.1
-#: An engine hears of a cancel when the step ends that it is in; that step began within so much of the cancel.
+#: An engine hears of a cancel when the step ends that it is in; one that began within so much of the cancel matters.
 STEP_BEGINS_S = 0.5
-#: And is given no more than this. Measured: 0.7 and 0.9 s for a step with two of the prompts of *prefill*, on one core.
+#: And excuses no more than this. Measured: 0.7 and 0.9 s for a step with two of the prompts of *prefill*, on one core.
 STEP_MAX_S = 2.0
 #: An engine has to be looked at for so long after the last cancel at least.
 WATCHED_S = 0.7
@@ -113,7 +113,8 @@ def judge(view: RunView, phase: str, kept: Callable[[Aftermath], Status]) -> Jud
         return Judged(Status.PASS, tuple(decided[Status.PASS]))
     if unclear := decided[Status.INCONCLUSIVE]:
         one = unclear[0]
-        why = f"{one.replica} was not looked at often enough after wave {one.wave.number} of {phase} to tell"
+        why = f"{one.replica} was not seen well enough after wave {one.wave.number} of {phase} to tell: a look"
+        why += f" every {1000 * one.period_s:.0f} ms, and nothing changed in it for {one.step_s:.2f} s"
     return Judged(Status.INCONCLUSIVE, (), why)
 
 

@@ -54,7 +54,7 @@ class Wave:
     reached: bool = False
     why: str = ""  # how the moment was known to be reached, or why not
     watched_until_s: float | None = None
-    unseen_s: float = 0.0  # the longest time after the cancel in which an engine did not show its figures
+    unseen_s: float = 0.0  # the longest time after the cancel in which an engine did not show its figures, or new ones
     streams: list[Stream] = field(default_factory=list)
     canaries: list[Canary] = field(default_factory=list)
     rss_bytes: dict[str, float] = field(default_factory=dict)  # by replica, after the wave

@@ -47,7 +47,7 @@ READ_TOKENS, HELD_S = 4, 1.0
 BEFORE_S, AFTER_S_MAX = 0.4, 6.0
 #: An engine that has not shown its figures for so long does not show them.
 LOOKED_AT_WITHIN_S = 5.0
-#: A wave after whose cancel an engine was not seen for longer is repeated, if there is time: it may decide nothing.
+#: A wave after whose cancel an engine was not seen, or in one step, for longer is repeated: it may decide nothing.
 UNSEEN_MAX_S = 0.4
 #: So many more waves than were asked for are made at most for that, or as many again.
 MORE_WAVES = 3

@@ -61,10 +61,15 @@ class Waves:
         self._save(waves.as_data(self._all))
 
     def unseen_s(self, since_s: float) -> float:
-        """The longest time from then until now in which some engine did not show its figures."""
+        """The longest time from then until now in which some engine did not show its figures.
+
+        Or showed the same ones all the time while it ran something: it was in a step, in which it hears nothing.
+        """
         found = 0.0
         for probe in self.probes:
-            times = [since_s, *(look.seen_s for look in probe.looks if look.seen_s > since_s), self.now_s()]
+            pairs = itertools.pairwise(probe.looks)
+            telling = (now for last, now in pairs if now.values != last.values or not now.values.get("running"))
+            times = [since_s, *(look.seen_s for look in telling if look.seen_s > since_s), self.now_s()]
             found = max(found, *(right - left for left, right in itertools.pairwise(times)))
         return found
 

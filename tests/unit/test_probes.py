@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pytest
 from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
+from harness.probes.waves import Look, Waves
 from harness.record import METRIC_COLUMNS, EventLog, RunFolder
 from stack.topology import Component
 
@@ -180,3 +182,18 @@ def test_readiness_of_a_silent_gateway_is_no(monkeypatch: pytest.MonkeyPatch) ->
             return [*await readiness.ReadinessProbe(gateway).sample()]
 
     assert asyncio.run(look()) == [Row("gateway-a", "ready", "", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("running", "stands_s", "unseen_s"), [(3.0, 0.0, 0.1), (3.0, 0.9, 0.9), (0.0, 0.9, 0.1)], ids=str
+)
+def test_an_engine_in_a_step_shows_nothing(running: float, stands_s: float, unseen_s: float) -> None:
+    """Figures that stand still while something runs tell nothing new; of an idle engine they tell all."""
+    now_s = 2.0
+    waves = Waves([Component("replica-1", "replica", "127.0.0.1", {"http": 1})], time.monotonic() - now_s, print)
+    for number in range(20):
+        t_s = number / 10
+        tokens = 0.5 if 0.5 <= t_s <= 0.5 + stands_s else t_s
+        figures = {"running": running, "generation_tokens_total": tokens if running else 1.0}
+        waves.probes[0].looks.append(Look(t_s, t_s, figures))
+    assert waves.unseen_s(0.2) == pytest.approx(unseen_s, abs=0.15)

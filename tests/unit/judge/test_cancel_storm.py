@@ -156,15 +156,14 @@ def in_a_step(run: Run, until_s: float) -> None:
         run.metrics.loc[stays, "value"] = run.metrics.loc[stays, "value"].iloc[0]
 
 
-@pytest.mark.parametrize(("until_s", "status"), [(0.9, Status.PASS), (2.65, Status.FAIL)])
+@pytest.mark.parametrize(("until_s", "status"), [(0.4, Status.PASS), (0.9, Status.INCONCLUSIVE), (2.65, Status.FAIL)])
 def test_an_engine_hears_nothing_during_a_step(until_s: float, status: Status, tmp_path: Path) -> None:
-    """A step that was under way is waited for, but no longer than any step lasts."""
+    """Later than the limit, it may be due to a step that was under way; but no step lasts for as long as the last."""
     run = wave_runs.healthy()
     in_a_step(run, until_s)
     found = result(run, "cancels reach the engines in prefill", tmp_path)
-    assert found.measured is not None
-    assert found.measured >= until_s - 0.1
     assert found.status is status, found.why
+    assert "wave 1" in found.why
 
 
 def test_after_a_step_there_is_no_other_excuse(tmp_path: Path) -> None:
