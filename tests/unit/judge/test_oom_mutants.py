@@ -52,9 +52,9 @@ def test_without_pressure_the_other_scenario_shows_nothing(metric: str, value: f
     assert found.status is Status.INCONCLUSIVE, found.why
 
 
-@pytest.mark.parametrize(("slow", "status"), [(False, Status.PASS), (True, Status.FAIL)])
-def test_a_machine_that_becomes_slow_is_no_slow_start(slow: bool, status: Status, tmp_path: Path) -> None:
-    """When the other replica takes as long all of a sudden it was not the restart; one that takes longer is slow."""
+@pytest.mark.parametrize(("slow", "status"), [(False, Status.INCONCLUSIVE), (True, Status.FAIL)])
+def test_a_machine_that_becomes_slow_does_not_tell(slow: bool, status: Status, tmp_path: Path) -> None:
+    """When the other replica takes as long all of a sudden nobody knows; one that takes longer still is slow."""
     run = oom_runs.healthy()
     later = run.requests["start_s"].ge(run.span(oom_runs.OOM)[1])
     run.requests.loc[later, ["ttft_ms", "ttft_from_schedule_ms"]] += 200.0
@@ -67,8 +67,8 @@ def test_a_machine_that_becomes_slow_is_no_slow_start(slow: bool, status: Status
     assert found.measured > 1.5 * found.details["baseline_ms"]
 
 
-def test_a_burst_of_long_prompts_is_no_slow_start(tmp_path: Path) -> None:
-    """The cohort that asks most is compared with itself."""
+def test_a_burst_of_long_prompts_does_not_tell(tmp_path: Path) -> None:
+    """Everybody's p95 is too high, that of the cohort which asks most is as it was: nobody knows."""
     run = oom_runs.healthy()
     (_, baseline_ends), (_, oom_ends) = run.span("baseline"), run.span(oom_runs.OOM)
     rows = run.requests[run.requests.index.to_series().mod(15).eq(0)].assign(cohort="writers")
@@ -77,7 +77,7 @@ def test_a_burst_of_long_prompts_is_no_slow_start(tmp_path: Path) -> None:
     run.requests = pd.concat([run.requests, before, burst], ignore_index=True)
     view = RunView(run.write(tmp_path / "run"))
     (found,) = [check.run(view) for check in judge.checks(DRILL) if check.name == "warm-up after rejoining"]
-    assert found.status is Status.PASS, found.why
+    assert found.status is Status.INCONCLUSIVE, found.why
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
