@@ -257,9 +257,9 @@ class CancelWave:
         silent = sum(stream.tokens == 0 for stream in alive)
         match self.options.moment:
             case "queued":
-                waiting = {replica: int(look.values["waiting"]) for replica, look in looks.items()}
-                if silent and waiting.keys() >= self.asked and min(waiting[one] for one in self.asked) >= 1:
-                    return f"{silent} streams without a token while {_counts(waiting)} waited"
+                waiting = ledger.queues(sent_s)
+                if silent and waiting.keys() >= self.asked:
+                    return f"{silent} streams without a token while {_counts(waiting)} waited for a place"
             case "prefill":
                 running = sum(look.values["running"] for look in looks.values())
                 more = running - sum(before[replica].work for replica in looks) - (len(alive) - silent)

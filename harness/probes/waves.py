@@ -60,6 +60,20 @@ class Waves:
         self._all.append(wave)
         self._save(waves.as_data(self._all))
 
+    def queues(self, since_s: float) -> dict[str, int]:
+        """How many wait for a place in each engine that has none, by looks that were asked for since then.
+
+        That is so when somebody waits and tokens are made, but nobody is let in. Who waits while others are let in
+        waits for the next step only.
+        """
+        found: dict[str, int] = {}
+        for probe in self.probes:
+            looks = [look.values for look in probe.looks if look.asked_s >= since_s]
+            before = [one for one in looks if one["generation_tokens_total"] < looks[-1]["generation_tokens_total"]]
+            if before and _nobody_let_in(before[-1], looks[-1]):
+                found[probe.replica] = int(looks[-1]["waiting"])
+        return found
+
     def unseen_s(self, since_s: float) -> float:
         """The longest time from then until now in which some engine did not show its figures.
 
@@ -84,6 +98,10 @@ class Waves:
             yield
         finally:
             self._watching -= 1
+
+
+def _nobody_let_in(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
+    return min(before["waiting"], now["waiting"]) >= 1 and now["running"] <= before["running"]
 
 
 class _Closely:

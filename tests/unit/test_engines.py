@@ -75,6 +75,12 @@ def test_engine_admits_what_both_gateways_may_send(trained: Path) -> None:
     assert limit >= 2 * GatewayPolicy().replica_max_connections
 
 
+def test_steps_are_short(trained: Path) -> None:
+    """Every sequence decodes in each step, and a prompt of the whole context takes several."""
+    arguments, _ = engines.engine_command(Topology(), "replica-1", "127.0.0.21", 8000)
+    assert 2 * engines.SEQUENCES_MAX < int(option(arguments, "--max-num-batched-tokens")) < Topology().max_model_len
+
+
 def test_topology_sets_context_and_cache(trained: Path) -> None:
     """A drill that needs memory pressure asks for it through the topology."""
     topology = Topology(kv_cache_bytes=1 << 20, max_model_len=512)

@@ -184,16 +184,41 @@ def test_readiness_of_a_silent_gateway_is_no(monkeypatch: pytest.MonkeyPatch) ->
     assert asyncio.run(look()) == [Row("gateway-a", "ready", "", 0.0)]
 
 
+def looked_at(looks: list[Look], now_s: float = 2.0) -> Waves:
+    """A ledger of waves with these looks at its only replica."""
+    waves = Waves([Component("replica-1", "replica", "127.0.0.1", {"http": 1})], time.monotonic() - now_s, print)
+    waves.probes[0].looks.extend(looks)
+    return waves
+
+
 @pytest.mark.parametrize(
     ("running", "stands_s", "unseen_s"), [(3.0, 0.0, 0.1), (3.0, 0.9, 0.9), (0.0, 0.9, 0.1)], ids=str
 )
 def test_an_engine_in_a_step_shows_nothing(running: float, stands_s: float, unseen_s: float) -> None:
     """Figures that stand still while something runs tell nothing new; of an idle engine they tell all."""
-    now_s = 2.0
-    waves = Waves([Component("replica-1", "replica", "127.0.0.1", {"http": 1})], time.monotonic() - now_s, print)
+    looks = []
     for number in range(20):
         t_s = number / 10
         tokens = 0.5 if 0.5 <= t_s <= 0.5 + stands_s else t_s
-        figures = {"running": running, "generation_tokens_total": tokens if running else 1.0}
-        waves.probes[0].looks.append(Look(t_s, t_s, figures))
-    assert waves.unseen_s(0.2) == pytest.approx(unseen_s, abs=0.15)
+        looks.append(Look(t_s, t_s, {"running": running, "generation_tokens_total": tokens if running else 1.0}))
+    assert looked_at(looks).unseen_s(0.2) == pytest.approx(unseen_s, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("states", "queues"),
+    [
+        ([(20, 9, 100), (20, 9, 120)], {"replica-1": 9}),  # a step, and nobody was let in
+        ([(14, 9, 100), (21, 28, 120)], {}),  # they wait for the next step only
+        ([(20, 9, 100), (20, 9, 100)], {}),  # the same step
+        ([(20, 0, 100), (20, 9, 120)], {}),  # nobody waited in the step before
+        ([(20, 9, 120)], {}),
+        ([], {}),
+    ],
+    ids=str,
+)
+def test_a_queue_is_where_no_place_is_free(states: list[tuple[int, int, int]], queues: dict[str, int]) -> None:
+    """Somebody waits, tokens are made, and nobody is let in; what was seen before all was sent does not count."""
+    names = ("running", "waiting", "generation_tokens_total")
+    seen = [(50, 9, 80), (50, 9, 90), *states]
+    looks = [Look(n - 2.0, n - 1.9, dict(zip(names, map(float, one), strict=True))) for n, one in enumerate(seen)]
+    assert looked_at(looks).queues(0.0) == queues
