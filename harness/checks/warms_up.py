@@ -113,4 +113,4 @@ def _tax_ms(cold: pd.DataFrame, baseline: pd.DataFrame) -> str:
     if cold["ttft_ms"].notna().sum() == 0 or usual.notna().sum() == 0:
         return "an unknown time"
     extra = float(cold["ttft_ms"].median()) - float(usual.median())
-    return f"{extra:+.0f} ms compared with it (cold prefix cache)"
+    return f"{extra:+.0f} ms compared with the baseline (cold prefix cache)"
