@@ -82,7 +82,7 @@ class Waves:
         found = 0.0
         for probe in self.probes:
             pairs = itertools.pairwise(probe.looks)
-            telling = (now for last, now in pairs if now.values != last.values or not now.values.get("running"))
+            telling = (now for last, now in pairs if now.values != last.values or now.values.get("running") == 0)
             times = [since_s, *(look.seen_s for look in telling if look.seen_s > since_s), self.now_s()]
             found = max(found, *(right - left for left, right in itertools.pairwise(times)))
         return found
