@@ -67,12 +67,16 @@ class Strict(BaseModel):
 
 
 class Cohort(Strict):
-    """One kind of user. ``share`` is its part of all arrivals; shares need not add up to 1."""
+    """One kind of user. ``share`` is its part of all arrivals; shares need not add up to 1.
+
+    ``prompts``: *eval* is a short question with one right answer, *open* a short one whose answer always has
+    ``max_tokens`` tokens, *long* a prompt of several KV blocks.
+    """
 
     name: str
     share: float = Field(default=1.0, gt=0, le=1e6)
     users: int = Field(default=20, ge=1, le=1_000_000)
-    prompts: Literal["eval", "long"] = "eval"
+    prompts: Literal["eval", "open", "long"] = "eval"
     max_tokens: int = Field(default=48, ge=1, le=1_000_000)
     stream: bool = True
     cancel_after: Seconds | None = None  # these users hang up so long after the start of each attempt

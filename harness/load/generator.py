@@ -250,6 +250,8 @@ class Generator:
         }
         if cohort.stream:
             body["stream_options"] = {"include_usage": True}
+        if arrival.prompt.endless:
+            body["ignore_eos"] = True
         headers = {
             "Host": service.authority or f"{service.name}:{service.port}",
             "User-Agent": "drillyard-load",

@@ -287,7 +287,7 @@ async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
             served += 1
             note = {"t": time.monotonic(), "headers": headers, "body": body, "nth_on_connection": served}
             print(json.dumps(note), file=sys.stderr, flush=True)
-            case = body["messages"][0]["content"].removeprefix("case:")
+            case = body["messages"][0]["content"].split()[0].removeprefix("case:")
             await CASES[case](Reply(writer), {"body": body, "headers": headers, "nth": seen[request_id]})
             if case not in KEEP_ALIVE:
                 break

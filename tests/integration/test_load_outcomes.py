@@ -160,6 +160,20 @@ def test_requests_on_the_wire(outcome: Outcome) -> None:
     assert (body["max_tokens"], body["stream_options"]) == (48, {"include_usage": True})
 
 
+def test_open_prompts_ask_for_answers_of_full_length(tmp_path: Path) -> None:
+    """Only a cohort with open prompts asks the engine to go on until ``max_tokens``; any answer is as good."""
+    cohorts = [{"name": "chat", "users": 5}, {"name": "writers", "users": 5, "prompts": "open", "max_tokens": 96}]
+    with LoadService() as service:
+        load = start_load(tmp_path / "run", service, {"rate": "60/s", "cohorts": cohorts})
+        load.wait_for_scheduled(60)
+        assert load.stop() == 0, load.stderr()
+        bodies = [note["body"] for note in service.notes()]
+    assert {(body["max_tokens"], body.get("ignore_eos")) for body in bodies} == {(48, None), (96, True)}
+    answers = load.rows[load.rows.outcome == "ok"]
+    assert answers[answers.cohort == "writers"].answer_correct.isna().all()
+    assert answers[answers.cohort == "chat"].answer_correct.eq(True).all()
+
+
 def test_every_attempt_is_recorded_and_every_request_ends_once(outcome: Outcome) -> None:
     """Conservation: scheduled = final rows, numbered attempts, and the service saw no attempt that is not recorded."""
     rows, summary = outcome.rows, outcome.summary

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.job import Job
-from harness.load.prompts import LONG_WORDS
+from harness.load.prompts import LONG_WORDS, OPEN_WORDS
 from harness.load.schedule import Arrival, Schedule, cohort_users
 from tests.unit.load.jobs import make_job
 
@@ -25,7 +25,13 @@ def facts(arrival: Arrival) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-COHORTS = {"cohorts": [{"name": "chat", "share": 3, "users": 5}, {"name": "batch", "prompts": "long", "users": 5}]}
+COHORTS = {
+    "cohorts": [
+        {"name": "chat", "share": 6, "users": 5},
+        {"name": "batch", "prompts": "long", "users": 5},
+        {"name": "writers", "prompts": "open", "users": 5},
+    ]
+}
 
 
 def test_same_seed_same_schedule(tmp_path: Path) -> None:
@@ -70,7 +76,9 @@ def test_shares_users_and_prompts(tmp_path: Path) -> None:
     assert {a.user_id for a in chat} == set(users["chat"])
     assert chat[0].prompt.answer == "right answer"
     long = next(a for a in arrivals if a.cohort.name == "batch")
-    assert (len(long.prompt.text.split()), long.prompt.answer) == (LONG_WORDS, None)
+    assert (len(long.prompt.text.split()), long.prompt.answer, long.prompt.endless) == (LONG_WORDS, None, False)
+    short = next(a for a in arrivals if a.cohort.name == "writers")
+    assert (len(short.prompt.text.split()), short.prompt.answer, short.prompt.endless) == (OPEN_WORDS, None, True)
 
 
 def test_closed_model_slices_users(tmp_path: Path) -> None:
@@ -78,6 +86,6 @@ def test_closed_model_slices_users(tmp_path: Path) -> None:
     job = make_job(tmp_path / "run", {"model": "closed", **COHORTS})
     schedule = Schedule(job)
     slices = [set(schedule.visitors(worker, 3)) for worker in range(3)]
-    assert sum(map(len, slices)) == len(set.union(*slices)) == 10
+    assert sum(map(len, slices)) == len(set.union(*slices)) == 15
     thinks = [schedule.visit(job.load.cohorts[0], "user-001", n)[0] for n in range(2000)]
     assert 0.9 < statistics.mean(thinks) * 20 < 1.1

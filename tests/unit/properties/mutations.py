@@ -213,7 +213,7 @@ def _value(rng: random.Random) -> Any:
             "1m", "5/s",
             "0s", "99999999m", "a\nb", "\x07", "\u2028", "ok" * 2000, [], {}, [None], ["baseline"], {"a": 1},
             "fault", "quiet",
-            "closed", "constant", "long", "timeout", "slicer", "gateway-*", "availability", "error_ratio",
+            "closed", "constant", "open", "long", "timeout", "slicer", "gateway-*", "availability", "error_ratio",
             ">= 90 %", "<= 1 s",
             "> 0", "chat", b"bytes", {"size": 3, "delay": "1ms"}, {"latency": "1s", "jitter": "2s"}, rng.random(),
             rng.randrange(-5, 500),

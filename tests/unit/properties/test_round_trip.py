@@ -31,7 +31,8 @@ TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=20)
 COHORTS = st.fixed_dictionaries(
     {"name": TEXTS},
     optional={
-        "share": st.floats(0.001, 100), "users": st.integers(1, 500), "prompts": st.sampled_from(["eval", "long"]),
+        "share": st.floats(0.001, 100), "users": st.integers(1, 500),
+        "prompts": st.sampled_from(["eval", "open", "long"]),
         "max_tokens": st.integers(1, 4096), "stream": st.booleans(), "cancel_after": st.one_of(st.none(), DURATIONS),
     },
 )  # fmt: skip
