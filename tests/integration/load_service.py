@@ -25,10 +25,10 @@ seen: dict[str, int] = {}  # request id → attempts
 
 
 class Reply:
-    """Writes one chunked answer."""
+    """Writes one chunked answer. ``ended``: as HTTP it is whole, so the connection can serve again."""
 
     def __init__(self, writer: Writer) -> None:
-        self.writer = writer
+        self.writer, self.ended = writer, False
 
     async def head(self, status: int = 200, content_type: str = SSE, **headers: str) -> None:
         """Status line and headers."""
@@ -60,6 +60,7 @@ class Reply:
 
     async def end(self) -> None:
         """The last chunk."""
+        self.ended = True
         await self.raw(b"0\r\n\r\n")
 
     async def json(self, status: int, body: Any, **headers: str) -> None:
@@ -271,7 +272,6 @@ CASES: dict[str, Callable[[Reply, dict[str, Any]], Awaitable[None]]] = {
         http_504, retry_then_ok, hang_then_ok,
     )
 }  # fmt: skip
-KEEP_ALIVE = {"ok", "whole", "timed", "shed_429", "shed_503", "http_400", "http_504", "retry_then_ok"}
 
 
 async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
@@ -288,8 +288,9 @@ async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
             note = {"t": time.monotonic(), "headers": headers, "body": body, "nth_on_connection": served}
             print(json.dumps(note), file=sys.stderr, flush=True)
             case = body["messages"][0]["content"].split()[0].removeprefix("case:")
-            await CASES[case](Reply(writer), {"body": body, "headers": headers, "nth": seen[request_id]})
-            if case not in KEEP_ALIVE:
+            reply = Reply(writer)
+            await CASES[case](reply, {"body": body, "headers": headers, "nth": seen[request_id]})
+            if not reply.ended:
                 break
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
