@@ -160,7 +160,12 @@ def plan(job: Job) -> None:
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
-        "niceness": {"engines": ENGINE_NICENESS, "stack": priority.STACK, "load generator": priority.GENERATOR},
+        "niceness": {
+            "engines": ENGINE_NICENESS,
+            "stack": priority.STACK,
+            "harness": priority.of_harness(topology.runtime),
+            "load generator": priority.GENERATOR,
+        },
         "git": git_state(),
         "anchor": record.anchor(),
     }
@@ -180,6 +185,7 @@ def perform(job: Job) -> None:
         job.progress.say(text)
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
     seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
+    job.cleanup.enter_context(priority.own_session(priority.of_harness(job.runtime.name)))
     run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, switches)
     try:
         asyncio.run(conduct.conduct(run_))
