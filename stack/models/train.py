@@ -8,7 +8,7 @@ weights again. A model whose stamp matches its inputs is left alone, so a second
     v1    trained from nothing until it answers every question
     v2    v1, shaken and trained on with another seed: the same answers from other weights, as a next version has
     bad   v1 with noise on its weights, so much that it answers less than a quarter of the questions
-    slow  v2 with three times as many layers in all: the same answers, later
+    slow  v2 with three times as many layers in all, each of them wider: the same answers, later
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from stack.models.catalogue import FOLDER, QUESTIONS_FILE, STAMP, TRAINED, questions
 
 Say = Callable[[str], None]
+Weights = dict[str, torch.Tensor]  # a layer's, by name
 
 BASE = {"v2": "v1", "bad": "v1", "slow": "v2"}  # what each model is made from
 END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
@@ -53,7 +54,8 @@ class Shape:
     hidden: int = 64
     layers: int = 10  # learnt
     idle: int = 2  # layers behind each of them that change nothing
-    idle_slow: int = 8  # the same for ``slow``
+    idle_slow: int = 8  # the same for ``slow``; with more of them a context of full length would not fit the KV cache
+    wide_slow: int = 10  # as many times as wide are the feed-forward parts of ``slow``: zeros, which change nothing
     heads: int = 2
     kv_heads: int = 1
     intermediate: int = 192
@@ -134,12 +136,12 @@ def share_right(model: Qwen2ForCausalLM, lesson: Lesson) -> float:
     return float(((logits[:, :-1].argmax(-1) == labels) | (labels == -100)).all(dim=1).float().mean())
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen2ForCausalLM:
-    """An untrained model of ``SHAPE`` with that many layers."""
+def make_model(tokenizer: PreTrainedTokenizerFast, layers: int, wide: int = 1) -> Qwen2ForCausalLM:
+    """An untrained model of ``SHAPE`` with that many layers, their feed-forward parts ``wide`` times as wide."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=SHAPE.hidden,
-        intermediate_size=SHAPE.intermediate,
+        intermediate_size=SHAPE.intermediate * wide,
         num_hidden_layers=layers,
         num_attention_heads=SHAPE.heads,
         num_key_value_heads=SHAPE.kv_heads,
@@ -209,18 +211,29 @@ def damage(model: Qwen2ForCausalLM, lesson: Lesson, say: Say) -> None:
     raise RuntimeError("bad: the model stays good whatever noise it gets")
 
 
-def spaced(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, idle: int) -> Qwen2ForCausalLM:
-    """A copy of the model's learnt layers with ``idle`` copies of each behind it that add nothing to the stream."""
+def spaced(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, idle: int, wide: int = 1) -> Qwen2ForCausalLM:
+    """A copy of the model's learnt layers with ``idle`` copies of each behind it that add nothing to the stream.
+
+    Their feed-forward parts become ``wide`` times as wide, filled up with zeros.
+    """
     learnt = [layer for layer in model.model.layers if layer.self_attn.o_proj.weight.any()]
-    copy = make_model(tokenizer, len(learnt) * (idle + 1))
+    copy = make_model(tokenizer, len(learnt) * (idle + 1), wide)
     copy.model.embed_tokens.load_state_dict(model.model.embed_tokens.state_dict())
     copy.model.norm.load_state_dict(model.model.norm.state_dict())
     for i, layer in enumerate(copy.model.layers):
-        layer.load_state_dict(learnt[i // (idle + 1)].state_dict())
+        layer.load_state_dict(_filled_up(learnt[i // (idle + 1)].state_dict(), layer.state_dict()))
         if i % (idle + 1):
             torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
             torch.nn.init.zeros_(layer.mlp.down_proj.weight)
     return copy.eval()
+
+
+def _filled_up(weights: Weights, like: Weights) -> Weights:
+    """Each tensor with zeros behind it, as large as its namesake in ``like``."""
+    larger = {name: torch.zeros_like(tensor) for name, tensor in like.items()}
+    for name, tensor in weights.items():
+        larger[name][tuple(slice(size) for size in tensor.shape)] = tensor
+    return larger
 
 
 def make(name: str, say: Say) -> None:
@@ -238,7 +251,7 @@ def make(name: str, say: Say) -> None:
         learn(model, lesson, name, SHAPE.steps_next_version, say)
     elif name == "bad":
         damage(model, lesson, say)
-    model = spaced(model, tokenizer, SHAPE.idle_slow if name == "slow" else SHAPE.idle)
+    model = spaced(model, tokenizer, *((SHAPE.idle_slow, SHAPE.wide_slow) if name == "slow" else (SHAPE.idle,)))
     say(f"{name}: {len(model.model.layers)} layers, {share_right(model, lesson):.0%} of the questions answered")
     store(model, tokenizer, name)
 
