@@ -200,7 +200,7 @@ def crash(case: Case, topology: Topology, folder: Path) -> Outcome:
         runtime.up(silent)
     drill = Drill(topology, folder, f"{os.getpid()}-{case.seed}-{time.monotonic_ns()}")
     try:
-        drill.wait_for(case.moment)
+        _wait_for(case.moment, drill, outcome)
         stood = bool(drill.times("judged"))
         BLOWS[case.blow](drill)
         _healed(case, runtime, outcome)
@@ -215,6 +215,20 @@ def crash(case: Case, topology: Topology, folder: Path) -> Outcome:
     if drill.run and not outcome.problems:
         shutil.rmtree(drill.run.path, ignore_errors=True)
     return outcome
+
+
+def _wait_for(moment: Moment, drill: Drill, outcome: Outcome) -> None:
+    """Wait until the moment has come. A drill that misses it ends as others do: judged, and nothing of it stays."""
+    try:
+        drill.wait_for(moment)
+    except Missed:
+        _send(signal.SIGINT)(drill)  # when it came too late it is still there
+        _all_ended(drill, outcome)
+        if drill.run is not None:
+            if drill.run.events() and not (drill.run.path / "verdict.json").exists():
+                raise Problem(f"it ended unharmed and has no verdict:\n{drill.running.said[-1500:]}") from None
+            shutil.rmtree(drill.run.path)
+        raise
 
 
 def _healed(case: Case, runtime: ProcessRuntime, outcome: Outcome) -> None:

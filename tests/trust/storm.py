@@ -23,7 +23,7 @@ from rich.table import Table
 
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
-from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, crash
+from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, crash, doctor
 from tests.trust.lanes import latest_kept, silent, warm_stack
 
 LANES = 3
@@ -146,8 +146,14 @@ def _lane(
             return
         outcome = _tried(case, topology)
         if outcome.problems:
-            ProcessRuntime(topology).down(silent)  # what one crash has left must not be held against the next
+            _clear(ProcessRuntime(topology))
         ended(outcome)
+
+
+def _clear(runtime: ProcessRuntime) -> None:
+    """What one crash has left must not be held against the next."""
+    doctor(runtime, "--fix")
+    runtime.down(silent)
 
 
 def _tried(case: Case, topology: Topology) -> Outcome:
