@@ -54,7 +54,7 @@ class Decision:
     """What follows from the answers so far, which gate says so, and why."""
 
     verdict: str  # PROMOTE | ROLL_BACK | OPEN
-    gate: str  # version | errors | quality | ttft | rate; "" when all agree
+    gate: str  # start | version | errors | quality | ttft | rate; "" when all agree
     why: str
 
 
@@ -111,8 +111,9 @@ class Rollout:
     decision: Decision | None = None
     decided_s: float | None = None
     traffic_s: float | None = None  # the gateways have done what was decided: all to stable, or more to the candidate
-    ended: str | None = None  # promoted | rolled back
+    ended: str | None = None  # promoted | rolled back | broken off
     restored_s: float | None = None  # every replica serves stable again
+    broken: str | None = None  # why it could not go on; the heal is what puts stable back then
 
     def serves(self, replica: str, version: str, t_s: float) -> None:
         """``replica`` answers with ``version`` from now on."""
@@ -201,6 +202,8 @@ def speed_is_open(probes: Sequence[Probe], gates: Gates) -> bool:
 
 def _version(mine: Sequence[Probe], version: str) -> Decision:
     wrong = [probe.version for probe in mine if probe.outcome == "ok" and probe.version != version]
+    if not mine:
+        return Decision(OPEN, "version", "nothing was answered")
     if wrong:
         return Decision(ROLL_BACK, "version", f"it should serve {version}, but its answer says {wrong[0]}")
     return Decision(PROMOTE, "version", f"every answer came from {version}")

@@ -31,7 +31,11 @@ REQUESTS_MAX = 64
 
 
 #: How the simulator plays models of ours that are not as good as the others.
-SIMULATED: Mapping[str, Mapping[str, object]] = {"bad": {"wrong_answers": True}, "slow": {"slow_factor": 3.0}}
+SIMULATED: Mapping[str, Mapping[str, object]] = {
+    "bad": {"wrong_answers": True},
+    "slow": {"slow_factor": 3.0},
+    "truncated": {"never_ready": True},
+}
 
 
 def serving(topology: Topology, replica: str, model: str | None) -> Topology:

@@ -14,8 +14,8 @@ from harness import drill, rollout
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from tests.runs import Run, add_alerts, scenario
 
-#: A good candidate, as recorded; and one that the quality gate stops after some seconds.
-PROMOTED, STOPPED = "model-swap", "model-swap-bad"
+#: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.
+PROMOTED, STOPPED, NO_START = "model-swap", "model-swap-bad", "model-swap-truncated"
 _RECORDED = Path(__file__).parent / "fixtures" / "runs" / "model-swap"
 #: The replica of the stopped one serves the stable version again so soon, in a simulator.
 _RESTORED_S = 1.0
@@ -40,6 +40,8 @@ def healthy(name: str = PROMOTED) -> Run:
     add_alerts(run, drill.load("model-swap"))
     if name == STOPPED:
         _stop(run)
+    elif name == NO_START:
+        _never_start(run)
     return run
 
 
@@ -48,11 +50,72 @@ def ledger(run: Run) -> dict[str, Any]:
     return run.files[rollout.FILE]
 
 
-def _stop(run: Run) -> None:
-    """The candidate answers wrongly, is stopped while it is a canary, and its replica is back a second later."""
+def _never_start(run: Run) -> None:
+    """The candidate's engine gives no token: no canary, nothing asked, and its replica is back a second later."""
+    _nothing_stays(run)
+    data, rows = ledger(run), run.requests
+    on, stable = data["candidate_on"], data["stable"]["version"]
+    decided = data["stages"][0]["told_s"]
+    back = decided + _RESTORED_S
+    why = f"{on} could not be used within 60 s of its start: SafetensorError: Error while deserializing header"
+    decision = {"verdict": rollout.ROLL_BACK, "gate": "start", "why": why}
+    data |= {"decision": decision, "decided_s": decided, "traffic_s": decided, "probes": []}
+    data |= {"ended": "rolled back", "restored_s": back}
+    data["stages"] = [_stage("rolled back", decided), _stage("restored", back)]
+    first, second = data["served"][:2]
+    data["served"] = [first | {"to_s": None}, second, {**second, "from_s": back, "to_s": None}]
+    answered = rows["start_s"].gt(decided) & rows["served_version"].notna()
+    run.requests.loc[answered, "served_version"] = stable
+    run.requests.loc[answered & rows["start_s"].lt(back) & rows["replica"].eq(on), "replica"] = first["replica"]
+    _weigh_back(run, decided, back)
+    run.plan["scenario"] = scenario(NO_START).model_dump(mode="json")
+
+
+def break_off(run: Run) -> None:
+    """The candidate was promoted on its replica, and the other one did not start with it: the heal puts v1 back."""
+    _nothing_stays(run)
+    data, rows = ledger(run), run.requests
+    stable, other = data["stable"]["version"], data["served"][0]["replica"]
+    heal = next(event["t_s"] for event in run.events if event["kind"] == "fault_healing")
+    _move_tokens(run, other, data["candidate_on"], data["served"][-1]["from_s"], heal)
+    data["stages"], data["served"] = data["stages"][:-1], data["served"][:-1]
+    why = f"{other} could not be used within 120 s of its start, and its log names no error"
+    data |= {"ended": "broken off", "broken": why}
+    later = rows["start_s"].gt(data["served"][0]["to_s"]) & rows["served_version"].notna()
+    ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    run.requests.loc[later & ends.lt(heal), "replica"] = data["candidate_on"]
+    run.requests.loc[later & rows["start_s"].gt(heal), "served_version"] = stable
+
+
+def _move_tokens(run: Run, source: str, target: str, begin: float, end: float) -> None:
+    """What the one replica has made in that time is on the other one's counter."""
+    m = run.metrics
+    counts = m["metric"].eq("generation_tokens_total")
+    made = m[counts & m["component"].eq(source) & m["t_s"].between(begin, end)]
+    for replica, sign in ((source, -1), (target, 1)):
+        rows = counts & m["component"].eq(replica) & m["t_s"].ge(begin)
+        moved = np.interp(m.loc[rows, "t_s"], made["t_s"], made["value"] - made["value"].iloc[0])
+        run.metrics.loc[rows, "value"] += sign * moved
+
+
+def _nothing_stays(run: Run) -> None:
+    """Nothing was promoted."""
     for fault in [event["fault"] for event in run.events if event["kind"] == "fault_stays"]:
         for kind in ("fault_stays", "fault_healed", "heal_proven"):
             run.drop_events(kind, fault=fault)
+
+
+def _weigh_back(run: Run, decided: float, back: float) -> None:
+    """The gateways give the candidate's replica nothing until it is back, and everybody the same from then on."""
+    weights = run.metrics["metric"].eq("server_weight") & run.metrics["t_s"].gt(decided)
+    run.metrics.loc[weights, "value"] = 100.0
+    mine = weights & run.metrics["labels"].eq(f"server={ledger(run)['candidate_on']}") & run.metrics["t_s"].lt(back)
+    run.metrics.loc[mine, "value"] = 0.0
+
+
+def _stop(run: Run) -> None:
+    """The candidate answers wrongly, is stopped while it is a canary, and its replica is back a second later."""
+    _nothing_stays(run)
     data, rows = ledger(run), run.requests
     on, stable, candidate = data["candidate_on"], data["stable"]["version"], data["candidate"]["version"]
     canary = data["stages"][0]
@@ -73,10 +136,7 @@ def _stop(run: Run) -> None:
     wrong = rows["served_version"].eq(candidate)
     run.requests.loc[wrong, "answer_correct"] = False
     run.requests.loc[wrong, "answer_chars"] -= 3  # another answer, not a part of the right one
-    weights = run.metrics["metric"].eq("server_weight") & run.metrics["t_s"].gt(decided)
-    run.metrics.loc[weights, "value"] = 100.0
-    mine = weights & run.metrics["labels"].eq(f"server={on}") & run.metrics["t_s"].lt(back)
-    run.metrics.loc[mine, "value"] = 0.0
+    _weigh_back(run, decided, back)
     run.plan["scenario"] = scenario(STOPPED).model_dump(mode="json")
 
 

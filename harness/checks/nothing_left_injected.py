@@ -22,13 +22,14 @@ def _run(view: RunView) -> CheckResult:
     healed, proven, unproven = (_faults(view, kind) for kind in ("fault_healed", "heal_proven", "heal_unproven"))
     left, still_there, unsure = injected - healed, injected & unproven, injected - proven
     if left:
-        status, why = Status.FAIL, f"{len(left)} faults were never healed: {', '.join(sorted(left))}"
+        status, why = Status.FAIL, f"never healed: {', '.join(sorted(left))}"
     elif still_there:
         status, why = Status.FAIL, f"still felt after the heal: {', '.join(sorted(still_there))}"
     elif unsure:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
     else:
-        status, why = Status.PASS, f"all {len(injected)} faults were healed, and the heal was proven"
+        were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
+        status, why = Status.PASS, f"{were} healed, and the heal was proven"
     count = float(len(left | still_there))
     return CheckResult(NAME, status, why, "0 left", count, "faults", 0.0 - count, len(injected))
 

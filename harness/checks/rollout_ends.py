@@ -27,16 +27,21 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     objective = str(wanted["expect"]) + (f" by {gates}" if gates else "")
     if rollout.ended is None:
         return CheckResult(name, Status.INCONCLUSIVE, "the rollout has not come to its end", objective, phase=phase)
+    if rollout.broken is not None:
+        why = f"{rollout.candidate.version} was {rollout.ended}: {rollout.broken}"
+        return CheckResult(name, Status.FAIL, why, objective, phase=phase)
     gate = rollout.decision.gate or "all gates"
     found = f"{rollout.candidate.version} was {rollout.ended}: {gate}: {rollout.decision.why}"
     if rollout.decision.gate == "undecided":
         return CheckResult(name, Status.INCONCLUSIVE, found, objective, phase=phase)
     right = rollout.ended == wanted["expect"] and (not gates or rollout.decision.gate in wanted["stopped_by"])
-    took = decided - (canary.began_s if (canary := of_rollout.canary(rollout)) else decided)
+    canary = of_rollout.canary(rollout)
+    took = decided - (canary.began_s if canary else decided)
+    when = f"{took:.1f} s after the first user could meet it" if canary else "before any user could meet it"
     return CheckResult(
         name,
         Status.PASS if right else Status.FAIL,
-        f"{found} ({took:.1f} s after the first user could meet it)",
+        f"{found} ({when})",
         objective,
         took,
         "s",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from harness.checks import of_rollout
@@ -28,7 +30,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         found = of_rollout.users_in_canary(view, rollout)
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), _OBJECTIVE, phase=phase)
-    rows = of_rollout.answered(view)
+    rows = _told(view, rollout)
     if rows.empty:
         return CheckResult(name, Status.INCONCLUSIVE, "no answer says its version", _OBJECTIVE, samples=0, phase=phase)
     wrong = rows[~_as_served(rows, rollout)]
@@ -46,6 +48,15 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     count = float(len(wrong))
     examples = tuple(str(i) for i in wrong["request_id"].head(5))
     return CheckResult(name, status, why, _OBJECTIVE, count, "answers", -count, len(rows), phase, examples)
+
+
+def _told(view: RunView, rollout: Rollout) -> pd.DataFrame:
+    """Answers of which the rollout's record tells: of one that came to no end, not those of its heal and later."""
+    rows = of_rollout.answered(view)
+    if rollout.ended in ("promoted", "rolled back"):
+        return rows
+    healing = [event.t_s for event in view.events("fault_healing") if event.data["fault"] == rollout.fault]
+    return rows[rows["end_s"].lt(min(healing, default=math.inf))]
 
 
 def _as_served(rows: pd.DataFrame, rollout: Rollout) -> pd.Series:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy, Server
+from harness.collect import LogMarks
 from harness.errors import FaultError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
@@ -60,6 +61,7 @@ class Options(server.Options):
     """``candidate`` is a model; ``percent`` of the users' requests go to it until it is judged.
 
     ``expect`` is how the rollout should end and ``stopped_by`` the gate that should stop it: what the checks ask.
+    ``start_within`` is how long a replica that was started may take to its first token, and to the gateways' notice.
     ``hold`` is how long each stage lasts at least, the canary twice as long: only some of the users meet it.
     """
 
@@ -68,8 +70,9 @@ class Options(server.Options):
     quality: float = Field(default=0.95, gt=0, le=1)
     slower: float = Field(default=1.5, gt=1)
     expect: Literal["promoted", "rolled back"] = "promoted"
-    stopped_by: tuple[Literal["version", "errors", "quality", "ttft", "rate"], ...] = ()
+    stopped_by: tuple[Literal["start", "version", "errors", "quality", "ttft", "rate"], ...] = ()
     hold: Seconds = 10.0
+    start_within: Seconds = 120.0
     drain_within: Seconds = 30.0
     grace: Seconds = 10.0
 
@@ -80,6 +83,10 @@ class _Part:
 
     id: str
     on: str
+
+
+class _NotUp(Exception):
+    """A replica that was started gives no token in time; the message says which and why, for people."""
 
 
 class Swap(ServerFault[Options]):
@@ -97,6 +104,8 @@ class Swap(ServerFault[Options]):
         self.questions = models.questions()
         self.stable = ""
         self.rollout: Rollout | None = None
+        self.logged = LogMarks({})
+        self.started_s = 0.0
 
     def undo(self) -> Undo:
         """The version, the state and the weight of every replica, as they were measured; not what ``stays``."""
@@ -156,9 +165,12 @@ class Swap(ServerFault[Options]):
         return Proof(True, why, self.seen_before, seen)
 
     async def settled(self, world: World) -> bool:
-        """Carry the rollout through."""
+        """Carry the rollout through. One that cannot go on is left to the heal."""
         if self._rollout().ended is None:
-            await self._roll_out(world)
+            try:
+                await self._roll_out(world)
+            except _NotUp as error:
+                self._break_off(world, str(error))
         return True
 
     async def verify_healed(self, world: World) -> Proof:
@@ -188,8 +200,9 @@ class Swap(ServerFault[Options]):
     # ── the rollout ──
 
     async def _roll_out(self, world: World) -> None:
-        await self._comes_back(world, self.on)
-        decision = await self._verified(world)
+        decision = await self._started(world)
+        if decision.verdict == OPEN:
+            decision = await self._verified(world)
         if decision.verdict == OPEN:
             await self._share(world, "canary", self.options.percent)
             decision = await self._compare(world)
@@ -197,6 +210,14 @@ class Swap(ServerFault[Options]):
         rollout.decision, rollout.decided_s = decision, world.now_s()
         tell_step(world, self, "decided", verdict=decision.verdict, gate=decision.gate, why=decision.why)
         await (self._promote(world) if decision.verdict == PROMOTE else self._roll_back(world))
+
+    async def _started(self, world: World) -> Decision:
+        """Whether the candidate's engine gives a token at all."""
+        try:
+            await self._comes_back(world, self.on)
+        except _NotUp as error:
+            return Decision(ROLL_BACK, "start", str(error))
+        return Decision(OPEN, "", "it gives tokens")
 
     async def _verified(self, world: World) -> Decision:
         """One answer, before any user gets one: the right version, be the answer as it may."""
@@ -279,6 +300,12 @@ class Swap(ServerFault[Options]):
         tell_step(world, self, "restored")
         self._keep(world)
 
+    def _break_off(self, world: World, why: str) -> None:
+        rollout = self._rollout()
+        rollout.ended, rollout.broken = "broken off", why
+        tell_step(world, self, "broken_off", why=why)
+        self._keep(world)
+
     # ── orders ──
 
     async def _restart(self, world: World, replica: str, model: str | None) -> None:
@@ -295,18 +322,32 @@ class Swap(ServerFault[Options]):
         self._rollout().ends(replica, world.now_s())
         await to_the_end(world.runtime.stop, replica, self.options.grace)
         await to_the_end(world.runtime.serve, replica, model)
+        self.logged = await asyncio.to_thread(LogMarks.take, world.runtime, replica)
         await to_the_end(world.runtime.start, replica)
+        self.started_s = world.now_s()
         tell_step(world, part, "started", model=model or "the stable one")
         self._keep(world)
 
     async def _comes_back(self, world: World, replica: str) -> None:
-        """It has given its first token, and every gateway has noticed; the phase says how long that may take."""
+        """It has given its first token, and every gateway has noticed. _NotUp when that takes too long."""
         comeback, part = Comeback(), _Part(self.id, replica)
-        while not await comeback.look(world, part):  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(_POLL_S)
-        await self._in_use(world, replica)
+        limit = asyncio.timeout(max(0.0, self.started_s + self.options.start_within - world.now_s()))
+        try:
+            async with limit:
+                while not await comeback.look(world, part):  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(_POLL_S)
+                await self._in_use(world, replica)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _NotUp(await self._why_not_up(world, replica)) from None
         await asyncio.sleep(READ_S)
         tell_step(world, part, "healthy")
+
+    async def _why_not_up(self, world: World, replica: str) -> str:
+        words = f"{replica} could not be used within {self.options.start_within:g} s of its start"
+        error = await asyncio.to_thread(self.logged.first_error, world.runtime, replica)
+        return f"{words}: {error}" if error else f"{words}, and its log names no error"
 
     async def _in_use(self, world: World, replica: str) -> None:
         """Every gateway would use it: before that nobody else may be drained."""

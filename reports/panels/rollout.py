@@ -58,6 +58,8 @@ def _decision(rollout: Rollout) -> Markup:
 
 
 def _then(rollout: Rollout) -> str:
+    if rollout.broken is not None:
+        return rollout.broken
     if rollout.restored_s is None or rollout.traffic_s is None or rollout.decided_s is None:
         return ""
     traffic, replica = rollout.traffic_s - rollout.decided_s, rollout.restored_s - rollout.decided_s
@@ -69,6 +71,8 @@ def _then(rollout: Rollout) -> str:
 
 def _gates(rollout: Rollout) -> Iterator[tuple[object, ...]]:
     found = rollouts.by_gate(rollout.probes, rollout.candidate.version, rollout.questions, rollout.gates)
+    if rollout.decision is not None and rollout.decision.gate == "start":
+        found.insert(0, rollout.decision)
     return ((one.gate, one.verdict, one.why) for one in found)
 
 

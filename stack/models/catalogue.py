@@ -15,6 +15,7 @@ TRAINED = {
     "v2": "answers them too, with other weights",
     "bad": "v1 with damaged weights: answers wrongly",
     "slow": "v2 with layers that change nothing: the same answers, later",
+    "truncated": "v1 with its file of weights cut short: no engine can load it",
 }
 
 QUESTIONS_FILE = Path(__file__).with_name("questions.json")

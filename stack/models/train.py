@@ -1,4 +1,4 @@
-"""Train the small models: ``python -m stack.models.train v1 v2 bad slow``, with vLLM's interpreter.
+"""Train the small models: ``python -m stack.models.train``, with vLLM's interpreter.
 
 Each is a Qwen2-style causal model, narrow and shallow, so that training is cheap. Behind each learnt layer idle ones
 are then inserted, whose output projections are zero: they pass their input on and cost decoding time, so that streams
@@ -9,6 +9,7 @@ weights again. A model whose stamp matches its inputs is left alone, so a second
     v2    v1, shaken and trained on with another seed: the same answers from other weights, as a next version has
     bad   v1 with noise on its weights, so much that it answers less than a quarter of the questions
     slow  v2 with three times as many layers in all, each of them wider: the same answers, later
+    truncated  v1 with its file of weights cut short, as a broken download leaves it
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from stack.models.catalogue import FOLDER, QUESTIONS_FILE, STAMP, TRAINED, quest
 Say = Callable[[str], None]
 Weights = dict[str, torch.Tensor]  # a layer's, by name
 
-BASE = {"v2": "v1", "bad": "v1", "slow": "v2"}  # what each model is made from
+BASE = {"v2": "v1", "bad": "v1", "slow": "v2", "truncated": "v1"}  # what each model is made from
 END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 SOURCE = Path(__file__).read_text(encoding="utf-8")  # as it runs: an edit during the training is not this model's
 CHAT_TEMPLATE = (
@@ -69,6 +70,7 @@ class Shape:
     batch: int = 16
     shake: float = 0.2  # v2 starts from v1 with noise of this share of each tensor's spread
     bad_right_max: float = 0.25  # share of questions that ``bad`` may still answer
+    truncated: float = 0.5  # share of the bytes of its weights that ``truncated`` has
 
 
 SHAPE = Shape()
@@ -252,7 +254,8 @@ def make(name: str, say: Say) -> None:
     elif name == "bad":
         damage(model, lesson, say)
     model = spaced(model, tokenizer, *((SHAPE.idle_slow, SHAPE.wide_slow) if name == "slow" else (SHAPE.idle,)))
-    say(f"{name}: {len(model.model.layers)} layers, {share_right(model, lesson):.0%} of the questions answered")
+    cut = ", before its file is cut short" if name == "truncated" else ""
+    say(f"{name}: {len(model.model.layers)} layers, {share_right(model, lesson):.0%} of the questions answered{cut}")
     store(model, tokenizer, name)
 
 
@@ -262,7 +265,10 @@ def store(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, name: str
     shutil.rmtree(fresh, ignore_errors=True)
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
-    weights = hashlib.sha256((fresh / "model.safetensors").read_bytes()).hexdigest()
+    file = fresh / "model.safetensors"
+    if name == "truncated":
+        os.truncate(file, int(SHAPE.truncated * file.stat().st_size))
+    weights = hashlib.sha256(file.read_bytes()).hexdigest()
     (fresh / STAMP).write_text(json.dumps({"inputs": inputs_hash(name), "weights": weights}), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)

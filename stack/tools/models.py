@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from stack.models.catalogue import TRAINED
 from stack.tools import places, vllm
 from stack.tools.execution import execute
 from stack.tools.part import Part
 from stack.tools.progress import Step
 
-NAMES = ("v1", "v2", "bad", "slow")
+NAMES = tuple(TRAINED)
 #: Training takes some minutes on two cores.
 LIMIT_S = 3000.0
 

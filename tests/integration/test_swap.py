@@ -121,7 +121,39 @@ def test_a_poor_candidate_is_stopped_by_its_gate(candidate: str, gates: set[str]
     assert as_before(world)
 
 
-def test_a_rollout_that_breaks_off_is_taken_back(world: World) -> None:
+def test_a_candidate_that_never_starts_is_stopped_before_any_user_meets_it(world: World) -> None:
+    """It answers 503 for ever: after the time that it has it is replaced, and had no part of the traffic."""
+    seen = Seen(world)
+    asyncio.run(perform(make(candidate="truncated", start_within="4s"), seen.world))
+    assert [stage.name for stage in seen.rollout.stages] == ["rolled back", "restored"]
+    assert seen.rollout.decision is not None
+    assert (seen.rollout.decision.gate, seen.rollout.ended) == ("start", "rolled back")
+    assert "replica-2 could not be used within 4 s of its start" in seen.rollout.decision.why
+    assert not seen.rollout.probes
+    assert as_before(world)
+
+
+def test_a_replica_that_does_not_follow_breaks_the_rollout_off(world: World) -> None:
+    """The candidate is good where it was tried, and does not start on the other replica: the heal takes it back."""
+
+    class OneIsTooSmall:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.runtime, name)
+
+        def serve(self, name: str, model: str | None) -> None:
+            world.runtime.serve(name, "truncated" if (name, model) == ("replica-1", "v2") else model)
+
+    seen = Seen(world)
+    one = make(start_within="6s")
+    asyncio.run(perform(one, replace(seen.world, runtime=OneIsTooSmall())))
+    assert seen.steps[-1] == "broken_off"
+    assert seen.rollout.ended == "broken off"
+    assert "replica-1 could not be used within 6 s of its start" in str(seen.rollout.broken)
+    assert one.stays() is None
+    assert as_before(world)
+
+
+def test_a_rollout_that_is_cut_off_is_taken_back(world: World) -> None:
     """Whoever dies in the middle: the undo alone brings version, state and weight back."""
     seen = Seen(world)
 

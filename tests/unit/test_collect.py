@@ -170,6 +170,37 @@ def test_missing_log_does_not_lose_the_others(tmp_path: Path, folder: RunFolder)
     assert [collected(folder, name) for name in ("dns", "exporter", "gateway-a")] == ["", "", "here\n"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{cause}\n\nDuring handling\n\nRuntimeError: Engine core initialization failed. See root cause above.\n",
+        "(EngineCore pid=19) ERROR 11-23 03:26:05 [core.py:1510] {cause}\n(APIServer pid=1) RuntimeError: no core\n",
+        "  raise ValueError(\nWARNING found error limits like `OSError: [Errno 24] Too many`\n{cause}\n{cause}\n",
+    ],
+)
+def test_the_first_error_since_then_is_the_cause(text: str) -> None:
+    """The last line of the first traceback: no warning, no line of code, nothing that was there before."""
+    before, cause = "KeyError: of an earlier run\n", "safetensors_rust.SafetensorError: incomplete metadata"
+    stack = Stack({"replica-2": before})
+    marks = collect.LogMarks.take(stack, "replica-2")  # type: ignore[arg-type]
+    assert marks.first_error(stack, "replica-2") is None  # type: ignore[arg-type]
+    stack.found["replica-2"] = before + text.format(cause=cause)
+    assert marks.first_error(stack, "replica-2") == cause  # type: ignore[arg-type]
+
+
+def test_a_long_error_is_cut_to_a_line(tmp_path: Path) -> None:
+    """It is quoted in a reason, without the secrets that it may hold."""
+    log = tmp_path / "replica-2.log"
+    log.touch()
+    stack = Stack({"replica-2": log})
+    marks = collect.LogMarks.take(stack)  # type: ignore[arg-type]
+    log.write_text("OSError: no access with Bearer abcdefghijklmnop1234 " + "and so on " * 90 + "\n")
+    found = marks.first_error(stack, "replica-2")  # type: ignore[arg-type]
+    assert found is not None
+    assert found.startswith("OSError: no access with [redacted] and so on")
+    assert len(found) <= collect.ERROR_CHARS_MAX
+
+
 def test_requests_get_phase_and_queue_time(tmp_path: Path) -> None:
     """finish_requests fills the columns that only now are known, keeps all rows and the schema of the file."""
     run = runs.healthy()

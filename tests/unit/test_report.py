@@ -125,6 +125,19 @@ def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
     assert re.search(r"<td>v1@sim</td>.*<td>100 % \([\d.]+–100\)</td>.*<td>v2@sim</td>.*<td>0 % \(0–", page)
 
 
+def test_a_rollout_shows_why_nobody_met_the_candidate(tmp_path: Path) -> None:
+    """One whose engine gave no token was asked nothing; one that broke off says at what."""
+    run = swap_runs.healthy(swap_runs.NO_START)
+    page = section(rendered(run.write(tmp_path / "no-start")), "rollout")
+    assert "<strong>v2@sim: rolled back</strong> (gate start)" in page
+    assert "<td>start</td><td>roll back</td><td>replica-2 could not be used within 60 s of its start" in page
+    run = swap_runs.healthy()
+    swap_runs.break_off(run)
+    page = section(rendered(run.write(tmp_path / "broken-off")), "rollout")
+    assert "<strong>v2@sim: broken off</strong> (all gates)" in page
+    assert "replica-1 could not be used within 120 s of its start" in page
+
+
 def test_intervals_of_a_rollout_are_no_narrower_than_its_samples_allow() -> None:
     """Textbook values: Wilson's interval of 8 in 10; ranks of a median; few values have no interval, none no number."""
     assert rollout.share([True] * 8 + [False] * 2) == "80 % (49–94.3)"

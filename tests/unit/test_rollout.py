@@ -147,6 +147,11 @@ def test_a_rollout_survives_its_file() -> None:
     assert rollout.performance([], "stable")["ttft_p50_ms"] is None
 
 
+def test_a_gate_that_has_seen_nothing_says_nothing() -> None:
+    """A candidate that was never asked has shown no gate anything, not even its version."""
+    assert {one.verdict for one in rollout.by_gate([], NEW, QUESTIONS, GATES)} == {OPEN}
+
+
 def test_answers_that_were_asked_three_at_once_say_nothing_of_speed() -> None:
     """They count for what was right; medians are those of the pairs, on both sides."""
     probes = answers(12)

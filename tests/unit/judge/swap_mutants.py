@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tests.runs import Run
-from tests.swap_runs import PROMOTED, STOPPED, ledger
+from tests.swap_runs import NO_START, PROMOTED, STOPPED, break_off, ledger
 from tests.unit.judge.mutants import Mutant, fail
 
 _DRILL = "model-swap"
@@ -81,6 +81,12 @@ def a_bad_candidate_gets_through(run: Run) -> None:
 def stopped_for_another_reason(run: Run) -> None:
     """The candidate answers wrongly, and only its latency is noticed."""
     ledger(run)["decision"]["gate"] = "ttft"
+
+
+@mutant("rollout ends as it should")
+def a_replica_does_not_follow(run: Run) -> None:
+    """The candidate was good where it was tried, and does not start on the other replica."""
+    break_off(run)
 
 
 @mutant("candidate judged before it gets more")
@@ -160,6 +166,22 @@ def the_canary_has_no_users(run: Run) -> None:
     data, where = ledger(run), started(run, *canary(run))
     run.requests.loc[where, "replica"] = "replica-1"
     run.requests.loc[where, "served_version"] = data["stable"]["version"]
+
+
+@mutant("versions agree")
+def another_model_answers_before_the_heal(run: Run) -> None:
+    """A rollout that broke off, and an answer of nobody's version before that."""
+    break_off(run)
+    half = next(s["began_s"] for s in ledger(run)["stages"] if s["name"] == "half")
+    run.requests.loc[started(run, half, half + 2), "served_version"] = "v9@sim"
+
+
+@mutant("exposure bounded", of=NO_START)
+def met_although_it_never_started(run: Run) -> None:
+    """Some user has an answer of a candidate that gave no token."""
+    decided = ledger(run)["decided_s"]
+    where = started(run, decided - 3, decided - 1)
+    from_candidate(run, where & where.cumsum().eq(1))
 
 
 @mutant("rollback in time", of=STOPPED)

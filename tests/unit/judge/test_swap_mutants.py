@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,14 @@ from harness import drill, judge
 from harness.verdict import Status
 from harness.view import RunView
 from tests import swap_runs
-from tests.swap_runs import PROMOTED, STOPPED
+from tests.swap_runs import NO_START, PROMOTED, STOPPED
 from tests.unit.judge.mutants import assert_red
 from tests.unit.judge.swap_mutants import MUTANTS, SwapMutant
 
 DRILL = drill.load("model-swap")
 
 
-@pytest.mark.parametrize("name", [PROMOTED, STOPPED])
+@pytest.mark.parametrize("name", [PROMOTED, STOPPED, NO_START])
 def test_healthy_run_passes(name: str, tmp_path: Path) -> None:
     """A good candidate that is promoted and a bad one that is stopped get PASS from every check and finding."""
     verdict = judge.judge(swap_runs.healthy(name).write(tmp_path / "run"), DRILL)
@@ -64,6 +65,31 @@ def test_half_a_record_proves_nothing(name: str, half: str, tmp_path: Path) -> N
                 event |= {"kind": "fault_unproven", "why": "the fault had no effect: it is the same process"}
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
+
+
+@pytest.mark.parametrize("made", ["it never starts", "it breaks off"])
+def test_a_candidate_that_does_not_start_is_one_red_check(made: str, tmp_path: Path) -> None:
+    """Where it should have been promoted: the headline says why, and nothing else is red."""
+    run = swap_runs.healthy(NO_START if made == "it never starts" else PROMOTED)
+    if made == "it breaks off":
+        swap_runs.break_off(run)
+    run.plan["scenario"] = swap_runs.healthy().plan["scenario"]
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    results = (*verdict.validity, *verdict.checks)
+    assert [r.name for r in results if r.status is not Status.PASS] == ["rollout ends as it should"]
+    assert re.search(r"replica-\d could not be used within \d+ s of its start", verdict.reason)
+    assert verdict.status is Status.FAIL
+
+
+def test_a_rollout_that_is_cut_off_is_not_blamed_for_its_heal(tmp_path: Path) -> None:
+    """Nothing was decided when the heal gave every replica v1 again: its answers are not held against the record."""
+    run = swap_runs.healthy(NO_START)
+    data = swap_runs.ledger(run)
+    next(event for event in run.events if event["kind"] == "fault_healing")["t_s"] = data["decided_s"]
+    data.update(decision=None, decided_s=None, ended=None, stages=[], served=data["served"][:2])
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.checks if r.name == "versions agree").status is Status.PASS
+    assert verdict.status is Status.INCONCLUSIVE
 
 
 def test_a_comparison_that_proves_nothing_is_inconclusive(tmp_path: Path) -> None:
