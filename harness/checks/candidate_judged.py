@@ -43,7 +43,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     elif rollout.decision.verdict != PROMOTE and again.verdict == PROMOTE:
         status, why = Status.FAIL, "it was stopped although its answers pass all gates"
     else:
-        words = "they decide nothing" if again.verdict == OPEN else again.why
+        words = "its answers decide nothing" if again.verdict == OPEN else again.why
         status, why = (
             Status.PASS,
             f"it had {before:.0f} % at most until {rollout.decision.verdict} was decided: {words}",
