@@ -18,7 +18,10 @@ RUNBOOK = """\
 Look at the first red line and work downwards: the upper ones cause the lower ones.
 
 - **rollout ends as it should**: a good candidate was stopped, or a poor one was not. The reason names the gate and
-  its numbers; `rollout.json` in the run folder holds every answer that it was judged on. *version*: the replica
+  its numbers; `rollout.json` in the run folder holds every answer that it was judged on. *start*: the engine gave
+  no token in time; its error is in the reason, the rest in `logs/replica-2.log` (weights that are not whole, a KV
+  cache that is too small, no memory); one that only needs longer wants a longer `start_within`. *broken off*: the
+  candidate was good where it was tried, and another replica does not start with it. *version*: the replica
   serves something else than it was told to (a tag that moved, an image from a cache, a volume with old weights).
   *quality*: look at which questions went wrong, and whether temperature 0 and the same chat template were used.
   *ttft*, *rate*: compare the medians; a replica that has just been started is cold, more questions make up for

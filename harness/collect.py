@@ -1,12 +1,9 @@
-"""What is gathered when load is off: component logs of the run's own time, and the columns that only now are known."""
+"""The columns of requests.parquet that only are known when load is off, some from the gateways' logs."""
 
 from __future__ import annotations
 
 import json
-import re
-import textwrap
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,47 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import phases, redact
-from harness.errors import DrillyardError
+from harness import phases
 from harness.record import REQUEST_COLUMNS, RunFolder
 from harness.scenario import Scenario
-from stack.runtimes.base import Runtime
 
-#: The last line of a traceback; vLLM puts its process, and in its own log level, time and place, before it.
-_ERROR = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR [^]\n]*\] )?((?:\w+\.)*\w+(?:Error|Exception): .+)$", re.MULTILINE)
-ERROR_CHARS_MAX = 240
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
-
-
-@dataclass(frozen=True)
-class LogMarks:
-    """How long each component's log was when the run began: a warm stack's logs hold earlier runs too."""
-
-    lengths: dict[str, int]
-
-    @classmethod
-    def take(cls, runtime: Runtime, *names: str) -> LogMarks:
-        """Remember the lengths now: of these components, or of all."""
-        wanted = names or [c.name for c in runtime.topology.components]
-        return cls({name: len(_log_bytes(runtime, name)) for name in wanted})
-
-    def collect(self, runtime: Runtime, folder: RunFolder) -> None:
-        """Copy what was logged since into ``logs/<component>.log``, without secrets; a rotated log is copied whole."""
-        for name in self.lengths:
-            (folder.path / "logs" / f"{name}.log").write_bytes(self._since(runtime, name))
-
-    def first_error(self, runtime: Runtime, name: str) -> str | None:
-        """What a program of Python logged first since then as its error, cut to a line; None when it logged none.
-
-        Of several that follow from each other the first is the cause.
-        """
-        found = _ERROR.search(self._since(runtime, name).decode(errors="replace"))
-        return textwrap.shorten(found[1], ERROR_CHARS_MAX, placeholder=" …") if found else None
-
-    def _since(self, runtime: Runtime, name: str) -> bytes:
-        data, length = _log_bytes(runtime, name), self.lengths[name]
-        return redact.raw(data[length:] if len(data) >= length else data)
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
@@ -124,11 +86,3 @@ def _access_entry(text: str) -> tuple[str, _Line] | None:
         return str(data["request_id"]), line
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
-
-
-def _log_bytes(runtime: Runtime, name: str) -> bytes:
-    try:
-        log = runtime.logs(name)
-        return log.read_bytes() if isinstance(log, Path) else log.encode()
-    except (OSError, DrillyardError):
-        return b""

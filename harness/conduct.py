@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from harness import defects, doctor, heal, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.collect import LogMarks, finish_requests
+from harness.collect import finish_requests
+from harness.component_logs import LogMarks
 from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator

@@ -27,6 +27,7 @@ LAYERS = {
     "harness.conduct": 3,
     "harness.dryrun": 3,
     "harness.collect": 3,
+    "harness.component_logs": 2,
     "harness.doctor": 3,
     "harness.leftovers": 3,
     "harness.heal": 3,

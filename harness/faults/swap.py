@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.collect import LogMarks
+from harness.component_logs import LogMarks
 from harness.errors import FaultError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
