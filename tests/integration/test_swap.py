@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
 
 OLD, NEW = "v1@sim", "v2@sim"
 AS_CONFIGURED = Server("ready", 100)
+#: On a machine that tests other things meanwhile a replica that can start does so by then.
+START_WITHIN = "20s"
 
 
 @pytest.fixture(autouse=True)
@@ -124,11 +126,11 @@ def test_a_poor_candidate_is_stopped_by_its_gate(candidate: str, gates: set[str]
 def test_a_candidate_that_never_starts_is_stopped_before_any_user_meets_it(world: World) -> None:
     """It answers 503 for ever: after the time that it has it is replaced, and had no part of the traffic."""
     seen = Seen(world)
-    asyncio.run(perform(make(candidate="truncated", start_within="4s"), seen.world))
+    asyncio.run(perform(make(candidate="truncated", start_within=START_WITHIN), seen.world))
     assert [stage.name for stage in seen.rollout.stages] == ["rolled back", "restored"]
     assert seen.rollout.decision is not None
     assert (seen.rollout.decision.gate, seen.rollout.ended) == ("start", "rolled back")
-    assert "replica-2 could not be used within 4 s of its start" in seen.rollout.decision.why
+    assert "replica-2 could not be used within 20 s of its start" in seen.rollout.decision.why
     assert not seen.rollout.probes
     assert as_before(world)
 
@@ -144,11 +146,11 @@ def test_a_replica_that_does_not_follow_breaks_the_rollout_off(world: World) -> 
             world.runtime.serve(name, "truncated" if (name, model) == ("replica-1", "v2") else model)
 
     seen = Seen(world)
-    one = make(start_within="6s")
+    one = make(start_within=START_WITHIN)
     asyncio.run(perform(one, replace(seen.world, runtime=OneIsTooSmall())))
     assert seen.steps[-1] == "broken_off"
     assert seen.rollout.ended == "broken off"
-    assert "replica-1 could not be used within 6 s of its start" in str(seen.rollout.broken)
+    assert "replica-1 could not be used within 20 s of its start" in str(seen.rollout.broken)
     assert one.stays() is None
     assert as_before(world)
 
