@@ -168,23 +168,28 @@ class Supervisor:
         return _as_program(self._call("getProcessInfo", name))
 
     def start(self, name: str) -> bool:
-        """Start a component without waiting; False when it is running already."""
-        return self._told("startProcess", name, "ALREADY_STARTED")
+        """Start a component without waiting; False when it is running already.
+
+        One that ends before supervisord has answered (SPAWN_ERROR) was started, too, and is started again.
+        """
+        return self._told("startProcess", name, {"ALREADY_STARTED": False, "SPAWN_ERROR": True})
 
     def stop(self, name: str) -> bool:
         """SIGTERM to a component's process group without waiting; False when it was not running at that instant."""
-        return self._told("stopProcess", name, "NOT_RUNNING")
+        return self._told("stopProcess", name, {"NOT_RUNNING": False})
 
     def shutdown(self) -> None:
         """End supervisord; it stops what still runs first."""
         self._call("shutdown")
 
-    def _told(self, method: str, name: str, harmless: str) -> bool:
+    def _told(self, method: str, name: str, harmless: Mapping[str, bool]) -> bool:
+        """Whether it was done. ``harmless`` are faults that are no refusal, and what each of them means."""
         try:
             self._call(method, name, False)
         except xmlrpc.client.Fault as fault:
-            if fault.faultString.startswith(harmless):
-                return False
+            word = fault.faultString.partition(":")[0]
+            if word in harmless:
+                return harmless[word]
             raise StackError(f"supervisord refused {method} {name}: {fault.faultString}") from fault
         return True
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import xmlrpc.client
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,24 @@ def test_a_supervisor_that_is_not_there_is_a_stack_error(tmp_path: Path) -> None
     """The message names the socket and what to do."""
     with pytest.raises(StackError, match="make down"):
         supervisor.Supervisor(tmp_path).programs()
+
+
+@pytest.mark.parametrize(
+    ("answer", "started"),
+    [("SPAWN_ERROR: replica-2", True), ("ALREADY_STARTED: replica-2", False), ("BAD_NAME: replica-2", None)],
+)
+def test_what_ends_at_once_was_started(
+    answer: str, started: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """supervisord looks for dead children before it answers: whose program was quick to die is no refusal."""
+
+    def refuse(*_: object) -> None:
+        raise xmlrpc.client.Fault(50, answer)
+
+    control = supervisor.Supervisor(tmp_path)
+    monkeypatch.setattr(control, "_call", refuse)
+    if started is None:
+        with pytest.raises(StackError, match="BAD_NAME"):
+            control.start("replica-2")
+    else:
+        assert control.start("replica-2") is started
