@@ -20,6 +20,7 @@ import yaml
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.record import RunFolder
 from stack.topology import Topology
+from tests.trust.standstill import STANDSTILL_S
 from tests.unit.judge.verdicts import complaints
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,14 @@ class Ended:
     code: int
     out: str
     err: str
+    stood_still_s: float = 0.0  # the machine, as a witness beside it saw it
+
+    @property
+    def machine_to_blame(self) -> bool:
+        """Whether it rightly says that the load generator was the bottleneck: nothing ran at all for a while."""
+        if self.stood_still_s < STANDSTILL_S or self.code not in (1, 2):
+            return False
+        return any("load generator was the bottleneck" in one["why"] for one in self.results("validity").values())
 
     @property
     def folder(self) -> RunFolder:

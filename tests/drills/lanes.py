@@ -7,12 +7,15 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
 from tests.drills.drill_process import CHECKOUT, SHORT, Ended, Running, run_name, scenario
 from tests.integration.simulated_stack import free_topology
+from tests.trust.standstill import until_measured, witness
 
 During = Callable[[Running], None]
 
@@ -47,6 +50,19 @@ class Lane:
         return self.ended[name].result()
 
     def _drill(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
+        if during is not None:  # what the test does to it is its subject: there is nothing to make again
+            return self._once(folder, arguments, during, drill)
+        *spoilt, ended = until_measured(partial(self._once, folder, arguments, None, drill))
+        for one in spoilt:
+            shutil.rmtree(one.folder.path)
+        return ended
+
+    def _once(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
+        with witness() as seen:
+            ended = self._to_its_end(folder, arguments, during, drill)
+        return replace(ended, stood_still_s=seen.longest_s)
+
+    def _to_its_end(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
         running = Running(self.topology, folder, *arguments, drill=drill)
         try:
             if during is not None:

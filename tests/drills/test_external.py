@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import psutil
@@ -28,8 +28,10 @@ from stack.topology import Endpoint, Target, Topology
 from tests.drills.drill_process import CHECKOUT, RUN_S_MAX, VARIABLES, Ended, run_name
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
+from tests.trust.lanes import latest_kept
+from tests.trust.standstill import until_measured, witness
 
-pytestmark = [pytest.mark.trust, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.trust, pytest.mark.timeout(300)]
 
 SCENARIO = CHECKOUT / "tests" / "drills" / "external.yaml"
 NEEDS_OUR_STACK = ("gateways take replica-2 out", "honest errors in all-replicas", "steady state in recovery-one")
@@ -52,17 +54,16 @@ def topology() -> Iterator[Topology]:
         ExternalRuntime(found).down(print)
 
 
-@contextmanager
-def run(topology: Topology, foreign: Foreign, *arguments: str, target: str) -> Iterator[tuple[Ended, set[str]]]:
-    """A run to its end, and the command lines of all processes that were there meanwhile; its folder goes then."""
+def drill_once(topology: Topology, foreign: Foreign, seen: set[str]) -> Ended:
+    """The short drill of the service to its end; ``seen`` gets the command lines of all processes meanwhile."""
+    owned = ("--i-own-this-target", HOST, "--i-own-this-target", "127.0.0.1")
     clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    said = {"TARGET": target, "API_KEY_ENV": "FOREIGN_KEY", "FOREIGN_KEY": KEY, "METRICS_URL": foreign.metrics_url}
+    said = {"TARGET": f"{foreign.url}/v1", "API_KEY_ENV": "FOREIGN_KEY", "FOREIGN_KEY": KEY}
+    said["METRICS_URL"] = foreign.metrics_url
     command = [sys.executable, "-m", "harness", "run", "timeout-spike", "--runtime", "external"]
-    latest, seen = CHECKOUT / "runs" / "latest", set[str]()
-    before = latest.readlink() if latest.is_symlink() else None
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, witness() as standstill:
         process = subprocess.Popen(
-            [*command, "--instance", str(topology.instance), "--scenario", str(SCENARIO), *arguments],
+            [*command, "--instance", str(topology.instance), "--scenario", str(SCENARIO), *owned],
             cwd=CHECKOUT, env=clean | foreign.environment | said, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
         )  # fmt: skip
         try:
@@ -75,16 +76,7 @@ def run(topology: Topology, foreign: Foreign, *arguments: str, target: str) -> I
             process.wait()
         out.seek(0)
         err.seek(0)
-        ended = Ended(process.returncode, out.read(), err.read())
-    try:
-        yield ended, seen
-    finally:
-        if run_name(ended.err):
-            shutil.rmtree(ended.folder.path, ignore_errors=True)
-        if latest.is_symlink() and not latest.exists():
-            latest.unlink()
-            if before is not None:
-                latest.symlink_to(before)
+        return Ended(process.returncode, out.read(), err.read(), standstill.longest_s)
 
 
 def _command_lines() -> set[str]:
@@ -99,16 +91,18 @@ def _command_lines() -> set[str]:
 
 @pytest.fixture(scope="module")
 def drilled(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drilled]:
-    """The short drill of a service behind TLS."""
-    owned = ("--i-own-this-target", HOST, "--i-own-this-target", "127.0.0.1")
-    folder = tmp_path_factory.mktemp("foreign")
-    with (
-        foreign_service(folder, tls=True) as foreign,
-        run(topology, foreign, *owned, target=f"{foreign.url}/v1") as (ended, seen),
-    ):
-        api = topology.component("toxiproxy")
-        proxies = Toxiproxy(api.address, api.ports["api"]).proxies() if run_name(ended.err) else {}
-        yield Drilled(ended, foreign, seen, sum(len(proxy["toxics"]) for proxy in proxies.values()))
+    """The short drill of a service behind TLS; the folders of its runs go then."""
+    folder, seen, made = tmp_path_factory.mktemp("foreign"), set[str](), list[Ended]()
+    with latest_kept(), foreign_service(folder, tls=True) as foreign:
+        try:
+            made += until_measured(partial(drill_once, topology, foreign, seen))
+            api = topology.component("toxiproxy")
+            proxies = Toxiproxy(api.address, api.ports["api"]).proxies() if run_name(made[-1].err) else {}
+            yield Drilled(made[-1], foreign, seen, sum(len(proxy["toxics"]) for proxy in proxies.values()))
+        finally:
+            for ended in made:
+                if run_name(ended.err):
+                    shutil.rmtree(ended.folder.path, ignore_errors=True)
 
 
 def test_it_is_inconclusive_and_says_what_was_skipped(drilled: Drilled) -> None:

@@ -25,12 +25,10 @@ from rich.markup import escape
 from stack.topology import Topology
 from tests.drills.drill_process import Running, run_name
 from tests.trust.lanes import latest_kept, warm_stack
-from tests.trust.standstill import witness
+from tests.trust.standstill import STANDSTILL_S, until_measured, witness
 
 SCENARIO = Path(__file__).with_name("stability.yaml")
 LANES = 1  # a drill beside another one is judged by what that one takes
-STANDSTILL_S = 0.2  # requests that should have gone out in that time make a run INCONCLUSIVE
-TRIES = 3  # of one seed
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,6 @@ def drill_once(topology: Topology, seed: int) -> Drilled:
     return Drilled(seed, status, f"{reason} ({ended.folder.path})", took_s, seen.longest_s)
 
 
-def drill_until_measured(drill: Callable[[int], Drilled], seed: int, tell: Callable[[Drilled], None]) -> list[Drilled]:
-    """Drills with one seed until the machine is not to blame for how one ended, at most ``TRIES``."""
-    tries: list[Drilled] = []
-    while len(tries) < TRIES and (not tries or tries[-1].machine_to_blame):
-        tries.append(drill(seed))
-        tell(tries[-1])
-    return tries
-
-
 def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None]) -> list[Drilled]:
     """A drill for every seed (more where the machine stood still), on ``lanes`` warm stacks side by side.
 
@@ -88,7 +77,9 @@ def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None])
 
     def one_after_the_other(topology: Topology, mine: Sequence[int]) -> None:
         for seed in mine:
-            drilled.extend(drill_until_measured(partial(drill_once, topology), seed, tell))
+            for one in until_measured(partial(drill_once, topology, seed)):
+                drilled.append(one)
+                tell(one)
 
     with ExitStack() as cleanup:
         cleanup.enter_context(latest_kept())

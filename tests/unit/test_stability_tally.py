@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.trust.stability import STANDSTILL_S, TRIES, Drilled, describe, drill_until_measured, passed, summary
+from tests.trust.stability import Drilled, describe, passed, summary
+from tests.trust.standstill import STANDSTILL_S, TRIES, until_measured
 
 PASS = Drilled(7, "PASS", "all 12 checks passed", 25.0, 0.5)
 UNMEASURED = Drilled(7, "INCONCLUSIVE", "the load generator was the bottleneck", 25.0, 0.4)
@@ -39,9 +40,9 @@ WRONGLY_RED = Drilled(7, "FAIL", "TTFT", 25.0, 0.4)
 )
 def test_only_a_standstill_is_made_again(ends: list[Drilled], made: int, flakes: int, seeds_passed: int) -> None:
     """A drill that could not measure is made again where the witness says why; whatever else does not pass counts."""
-    left, told = list(ends), []
-    drilled = drill_until_measured(lambda seed: left.pop(0), 7, told.append)
-    assert drilled == told == ends[:made]
+    left = list(ends)
+    drilled = list(until_measured(lambda: left.pop(0)))
+    assert drilled == ends[:made]
     assert (sum(one.flake for one in drilled), passed(drilled)) == (flakes, seeds_passed)
 
 
