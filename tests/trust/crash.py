@@ -224,6 +224,7 @@ def _wait_for(moment: Moment, drill: Drill, outcome: Outcome) -> None:
     except Missed:
         _send(signal.SIGINT)(drill)  # when it came too late it is still there
         _all_ended(drill, outcome)
+        _no_traceback(drill)
         if drill.run is not None:
             if drill.run.events() and not (drill.run.path / "verdict.json").exists():
                 raise Problem(f"it ended unharmed and has no verdict:\n{drill.running.said[-1500:]}") from None
@@ -291,10 +292,14 @@ def _whole(case: Case, runtime: ProcessRuntime, outcome: Outcome) -> None:
         time.sleep(0.2)
 
 
+def _no_traceback(drill: Drill) -> None:
+    if "Traceback" in drill.running.said and str(CHECKOUT) in drill.running.said:  # not one of Python's own start
+        raise Problem(f"a traceback: {drill.running.said[-600:]}")
+
+
 def _told(case: Case, drill: Drill, outcome: Outcome, stood: bool) -> None:
     """A run that had begun has a verdict and a report, and the verdict is no PASS unless it ``stood`` before."""
-    if "Traceback" in drill.running.said and str(CHECKOUT) in drill.running.said:  # not one of Python's own start
-        outcome.problems.append(f"a traceback: {drill.running.said[-600:]}")
+    _no_traceback(drill)
     if drill.run is None or not drill.run.events():
         return
     log = drill.run.path / "logs" / "watchdog.log"
