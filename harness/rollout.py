@@ -201,8 +201,9 @@ def speed_is_open(probes: Sequence[Probe], gates: Gates) -> bool:
 
 
 def _version(mine: Sequence[Probe], version: str) -> Decision:
-    wrong = [probe.version for probe in mine if probe.outcome == "ok" and probe.version != version]
-    if not mine:
+    told = [probe.version for probe in mine if probe.outcome == "ok"]
+    wrong = [one for one in told if one != version]
+    if not told:
         return Decision(OPEN, "version", "nothing was answered")
     if wrong:
         return Decision(ROLL_BACK, "version", f"it should serve {version}, but its answer says {wrong[0]}")

@@ -36,7 +36,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     both = len(rollouts.pairs(rollout.probes))
     if early:
         status, why = Status.FAIL, f"the stage {early[0]} began before the candidate was judged"
-    elif before > percent:
+    elif before is not None and before > percent:
         status, why = Status.FAIL, f"a gateway gave it a weight of {before:.0f} % before it was judged"
     elif got_more and again.verdict != PROMOTE:
         status, why = Status.FAIL, f"it got more although its answers do not pass the gates: {again.why}"
@@ -44,18 +44,17 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         status, why = Status.FAIL, "it was stopped although its answers pass all gates"
     else:
         words = "its answers decide nothing" if again.verdict == OPEN else again.why
-        status, why = (
-            Status.PASS,
-            f"it had {before:.0f} % at most until {rollout.decision.verdict} was decided: {words}",
-        )
+        had = "it was no canary" if before is None else f"it had {before:.0f} % at most"
+        status, why = Status.PASS, f"{had} until {rollout.decision.verdict} was decided: {words}"
     objective = f"≤ {percent:g} % before the verdict"
-    return CheckResult(name, status, why, objective, before, "%", percent - before, both, phase)
+    margin = None if before is None else percent - before
+    return CheckResult(name, status, why, objective, before, "%", margin, both, phase)
 
 
-def _weight_before(view: RunView, rollout: Rollout, decided: float) -> float:
-    """The greatest weight that it had at a gateway while it was a canary."""
+def _weight_before(view: RunView, rollout: Rollout, decided: float) -> float | None:
+    """The greatest weight that it had at a gateway while it was a canary; None when it was none."""
     stage = of_rollout.canary(rollout)
     if stage is None:
-        return 0.0
+        return None
     begin = stage.began_s + of_rollout.EDGE_S
     return float(of_rollout.weights(view, rollout.candidate_on, min(begin, decided), decided)["value"].max())

@@ -36,8 +36,8 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         return CheckResult(name, Status.INCONCLUSIVE, found, objective, phase=phase)
     right = rollout.ended == wanted["expect"] and (not gates or rollout.decision.gate in wanted["stopped_by"])
     canary = of_rollout.canary(rollout)
-    took = decided - (canary.began_s if canary else decided)
-    when = f"{took:.1f} s after the first user could meet it" if canary else "before any user could meet it"
+    took = decided - canary.began_s if canary else None
+    when = "before any user could meet it" if took is None else f"{took:.1f} s after the first user could meet it"
     return CheckResult(
         name,
         Status.PASS if right else Status.FAIL,
@@ -45,7 +45,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         objective,
         took,
         "s",
-        0.0 if right else None,
+        0.0 if right and canary else None,
         len(rollout.probes),
         phase,
         details={"candidate": rollout.candidate.measured, "stable": rollout.stable.measured},

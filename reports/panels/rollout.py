@@ -151,7 +151,7 @@ def _shares(view: RunView, rollout: Rollout, end_s: float) -> Chart:
     total, _ = np.histogram(rows["start_s"], edges)
     new, _ = np.histogram(rows["start_s"][rows["served_version"].eq(rollout.candidate.version)], edges)
     with np.errstate(invalid="ignore", divide="ignore"):
-        answers = Series(f"answers by {rollout.candidate.model}", edges[:-1] + WINDOW_S / 2, 100.0 * new / total)
+        answers = Series("users' answers", edges[:-1] + WINDOW_S / 2, 100.0 * new / total)
     weights = [_weight(view, rollout, gateway) for gateway in GATEWAYS]
     note = (
         f"answers to users in windows of {WINDOW_S:g} s; {rollout.candidate_on}'s part of the weights at each gateway"

@@ -150,6 +150,8 @@ def test_a_rollout_survives_its_file() -> None:
 def test_a_gate_that_has_seen_nothing_says_nothing() -> None:
     """A candidate that was never asked has shown no gate anything, not even its version."""
     assert {one.verdict for one in rollout.by_gate([], NEW, QUESTIONS, GATES)} == {OPEN}
+    failed = {one.gate: one for one in rollout.by_gate(answers(9, failed=1.1), NEW, QUESTIONS, GATES)}
+    assert (failed["version"].verdict, failed["version"].why) == (OPEN, "nothing was answered")
 
 
 def test_answers_that_were_asked_three_at_once_say_nothing_of_speed() -> None:
