@@ -36,7 +36,7 @@ from harness.probes.path import PathProbe
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
 from harness.probes.waves import Waves
-from harness.progress import Progress
+from harness.progress import Progress, step_line
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase, Scenario
 from harness.stop_conditions import LOOK_BACK_S, Watch
@@ -262,11 +262,17 @@ class Conductor:
             self.run.runtime,
             Toxiproxy(api.address, api.ports["api"]),
             PathProbe(topology, key, DEPLOYMENT),
-            self.run.log.add,
+            self._tell,
             Waves(replicas, zero_s, partial(keep, WAVES_FILE)),
             keep,
             zero_s,
         )
+
+    def _tell(self, kind: str, **data: Any) -> None:
+        """Record what a fault tells; whoever watches hears how far it has come."""
+        self.run.log.add(kind, **data)
+        if kind == "fault_step":
+            self.run.progress.say(step_line(data))
 
     def _learn_model(self, world: World) -> None:
         """Our own stack serves one deployment; a target's model is named by its owner or by itself."""

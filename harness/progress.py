@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +15,8 @@ from harness.adapters.load import Window
 
 #: Without a terminal: one line about the load every so many seconds.
 PLAIN_EVERY_S = 5.0
+#: What every step of a fault says of itself.
+_STEP = ("fault", "phase", "on", "step")
 
 
 class Progress:
@@ -69,3 +71,10 @@ def load_line(windows: list[Window]) -> str:
     ttfts = [window.ttft_p95_ms for window in windows if window.ttft_p95_ms is not None]
     ttft = f"{max(ttfts):.0f} ms" if ttfts else "none yet"
     return f"{rate:5.1f}/s  errors {failed}  TTFT p95 {ttft}  {windows[-1].in_flight} in flight"
+
+
+def step_line(step: Mapping[str, object]) -> str:
+    """``replica-2: stage (name canary, percent 10)`` of a ``fault_step`` event."""
+    more = [f"{key} {value}" for key, value in step.items() if key not in _STEP and value not in ("", None)]
+    details = f" ({', '.join(more)})" if more else ""
+    return f"{step['on']}: {str(step['step']).replace('_', ' ')}{details}"

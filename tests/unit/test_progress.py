@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import progress
 from harness.adapters.load import Window
-from harness.progress import Progress, load_line
+from harness.progress import Progress, load_line, step_line
 
 
 def window(started: int = 2, failed: int = 0, ttft: float | None = 120.0, in_flight: int = 3) -> Window:
@@ -85,3 +85,11 @@ def test_time_left_is_never_negative() -> None:
     shown, text = piped()
     shown.tick("baseline", -3.0, [])
     assert " 0 s left" in text.getvalue()
+
+
+def test_step_line_says_where_and_what() -> None:
+    """The words of the event; what is empty is not said, and what every step has only once."""
+    step = {"fault": "swap/swap/replica-2", "phase": "swap", "on": "replica-2", "step": "decided"}
+    assert step_line(step | {"step": "rolled_back"}) == "replica-2: rolled back"
+    shown = step_line(step | {"verdict": "promote", "gate": "", "percent": 0})
+    assert shown == "replica-2: decided (verdict promote, percent 0)"
