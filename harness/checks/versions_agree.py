@@ -55,7 +55,7 @@ def _told(view: RunView, rollout: Rollout) -> pd.DataFrame:
     rows = of_rollout.answered(view)
     if rollout.ended in ("promoted", "rolled back"):
         return rows
-    healing = [event.t_s for event in view.events("fault_healing") if event.data.get("fault") == rollout.fault]
+    healing = [event.t_s for event in view.events("fault_healing") if event.data["fault"] == rollout.fault]
     return rows[rows["end_s"].lt(min(healing, default=math.inf))]
 
 
