@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.drills.drill_process import Ended
 from tests.trust.stability import Drilled, describe, passed, summary
 from tests.trust.standstill import STANDSTILL_S, TRIES, until_measured
 
@@ -44,6 +45,25 @@ def test_only_a_standstill_is_made_again(ends: list[Drilled], made: int, flakes:
     drilled = list(until_measured(lambda: left.pop(0)))
     assert drilled == ends[:made]
     assert (sum(one.flake for one in drilled), passed(drilled)) == (flakes, seeds_passed)
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "stood_still_s", "blamed"),
+    [
+        (2, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.4, True),
+        (2, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.05, False),
+        (1, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.4, False),
+        (2, "the fault had no effect", 0.4, False),
+        (64, "", 0.4, False),
+    ],
+    ids=["could not measure", "no standstill", "wrongly red", "another reason", "refused"],
+)
+def test_a_standing_machine_excuses_only_what_it_explains(
+    code: int, why: str, stood_still_s: float, blamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drill is made again when it says it could not measure, for that reason, and a witness saw why; a FAIL stays."""
+    monkeypatch.setattr(Ended, "results", lambda self, part: {"load generator on schedule": {"why": why}})
+    assert Ended(code, "", "", stood_still_s).machine_to_blame is blamed
 
 
 def test_what_did_not_pass_is_told_with_its_reason() -> None:
