@@ -5,6 +5,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 │   ├── ScenarioError          a scenario file: names file, line, what was found, what was expected
 │   ├── PortTaken              somebody else listens where a component has to
 │   ├── MissingTool            a binary or environment is not there: names the command that brings it
+│   ├── UnfitProcessor         the processor lacks what the engine is built for: names it, and the ways out
 │   └── RuntimeUnavailable     the chosen runtime cannot be used (no Docker daemon, …)
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
 ├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
@@ -50,6 +51,10 @@ class PortTaken(UsageError):
 
 class MissingTool(UsageError):
     """A binary or an environment is missing; the message names the command that brings it."""
+
+
+class UnfitProcessor(UsageError):
+    """The machine's processor lacks instructions that the engine's build needs; the message names the ways out."""
 
 
 class RuntimeUnavailable(UsageError):

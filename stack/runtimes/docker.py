@@ -35,6 +35,7 @@ from stack import engines, keys, models, state
 from stack.runtimes import cgroup, configure, family, images, ports, priority, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import CHECKOUT, StackState
+from stack.tools import processor
 from stack.topology import REPLICAS, Topology
 
 COMPOSE_FILE = CHECKOUT / "stack" / "compose.yaml"
@@ -70,6 +71,7 @@ class DockerRuntime:
 
     def preflight(self) -> None:
         """Raise RuntimeUnavailable, MissingTool, PortTaken or UsageError for what would make ``up`` fail."""
+        processor.require(self.name, self.topology.engine)
         compose_program()
         with _daemon("answer") as client:
             client.ping()
@@ -79,6 +81,7 @@ class DockerRuntime:
 
     def up(self, say: Say) -> bool:
         """Start what is not running; wait until all is ready. True if the whole stack was warm already."""
+        processor.require(self.name, self.topology.engine)  # before the image is built
         program = compose_program()
         self._check_models()
         with state.locked(self.folder, say), _daemon("come up") as client:
@@ -295,7 +298,7 @@ class DockerRuntime:
         return ["gateway", "dns", "monitoring", "toxiproxy", "drillyard", *replica]
 
     def _foreign_image(self) -> bool:
-        return self.topology.engine == "vllm" and bool(os.environ.get("VLLM_IMAGE") or _gpu())
+        return self.topology.engine == "vllm" and processor.foreign_image(os.environ)
 
     def _check_models(self) -> None:
         """MissingTool for a model that is not trained yet, before anything is built or started."""
@@ -305,7 +308,8 @@ class DockerRuntime:
         """Hash of everything that shapes what runs: topology, images (with the code in them), models, Compose files."""
         digest = hashlib.sha256(self.topology.fingerprint().encode())
         served = {name: engines.served_version(self.topology, name) for name in REPLICAS}
-        digest.update(json.dumps([wanted, served, os.environ.get("VLLM_IMAGE"), _gpu()], sort_keys=True).encode())
+        chosen = [wanted, served, os.environ.get("VLLM_IMAGE"), processor.gpu(os.environ)]
+        digest.update(json.dumps(chosen, sort_keys=True).encode())
         digest.update(json.dumps(self._additions(), sort_keys=True).encode())
         for path in (COMPOSE_FILE, IMAGE_FILE, GPU_FILE):
             digest.update(path.read_bytes())
@@ -322,7 +326,8 @@ class DockerRuntime:
             **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
         }
         services: dict[str, Any] = {name: {"volumes": found} for name, found in volumes.items() if found}
-        cores = {} if _gpu() else priority.own_cores(REPLICAS)  # an engine on a GPU leaves its core to others
+        # An engine on a GPU leaves its core to others.
+        cores = {} if processor.gpu(os.environ) else priority.own_cores(REPLICAS)
         for name, core in cores.items():
             services.setdefault(name, {})["cpuset"] = str(core)
         if chosen := os.environ.get(keys.FILE_VARIABLE):
@@ -347,7 +352,7 @@ class DockerRuntime:
     def _files(self) -> list[str]:
         files = [COMPOSE_FILE]
         if self._foreign_image():
-            files.append(GPU_FILE if _gpu() else IMAGE_FILE)
+            files.append(GPU_FILE if processor.gpu(os.environ) else IMAGE_FILE)
         if additions := self._additions():
             path = self.folder / "compose.additions.json"  # JSON is YAML
             path.write_text(json.dumps(additions, indent=2))
@@ -479,10 +484,6 @@ def compose_program() -> list[str]:
 def _own_models() -> set[str]:
     """Folders that every replica has mounted."""
     return {str(models.FOLDER / name) for name in models.TRAINED}
-
-
-def _gpu() -> bool:
-    return os.environ.get("GPU", "") not in ("", "0")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`python -m stack.tools install`: bring everything that a drill needs and that the machine lacks.
 
+A processor that vLLM's CPU build cannot run on is refused before anything is downloaded, where that build is wanted.
+
 Exit codes: 0 all is there; 64 something could not be brought (the message says what to do); 130 interrupted.
 """
 
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.errors import DrillyardError
+from stack.tools import processor
 from stack.tools.install import bring, browser, parts_for
 from stack.tools.progress import Progress
 
@@ -32,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.what == "chromium":
             parts = browser()
         else:
-            parts = parts_for(_runtime(chosen.runtime), chosen.engine, chosen.model)
+            runtime = _runtime(chosen.runtime)
+            processor.require(runtime, chosen.engine)
+            parts = parts_for(runtime, chosen.engine, chosen.model)
         if bring(parts, progress):
             there = ", ".join(part.title for part in parts) or "nothing is needed"
             progress.say(f"set-up: everything is there ({there})")

