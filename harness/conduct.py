@@ -22,7 +22,7 @@ from harness.component_logs import LogMarks
 from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator
-from harness.faults.base import Fault, Stays, World, fault_class, matching, take_back, to_the_end
+from harness.faults.base import Fault, Proof, Stays, World, fault_class, matching, take_back, to_the_end
 from harness.probes import endpoint, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -435,14 +435,14 @@ class Conductor:
             self.journal.done(undo)
             proof = await stays.verify_gone(self._world())
             kind = "heal_proven" if proof.proven else "heal_unproven"
-            self.run.log.add(kind, **what, before=proof.before, after=proof.seen, why=proof.why)
-            self.run.progress.say(f"{'gone' if proof.proven else 'NOT GONE'}: {proof.why}")
+            self.run.log.add(kind, **what, **_of_heal(proof))
+            self.run.progress.say(f"{'gone' if proof.proven else 'NOT PROVEN TO BE GONE'}: {proof.why}")
 
     async def _prove_healed(self, fault: Fault, phase: Phase) -> None:
         proof = await fault.verify_healed(self._world())
         kind = "heal_proven" if proof.proven else "heal_unproven"
-        self._evidence(kind, fault, phase, before=proof.before, after=proof.seen, why=proof.why)
-        self.run.progress.say(f"{'healed' if proof.proven else 'NOT HEALED'}: {proof.why}")
+        self._evidence(kind, fault, phase, **_of_heal(proof))
+        self.run.progress.say(f"{'healed' if proof.proven else 'NOT PROVEN TO BE HEALED'}: {proof.why}")
 
     def _evidence(self, kind: str, fault: Fault, phase: Phase, **data: Any) -> None:
         self.run.log.add(kind, fault=fault.id, phase=phase.name, on=fault.on, type=fault.type, **data)
@@ -630,6 +630,12 @@ async def _attempt(part: Awaitable[None]) -> list[str]:
     except (DrillyardError, OSError, TimeoutError, ValueError) as error:
         return [f"{type(error).__name__}: {error}"]
     return []
+
+
+def _of_heal(proof: Proof) -> dict[str, Any]:
+    """What an event tells of a heal's proof; of one that failed, what is left, too."""
+    told = {"before": proof.before, "after": proof.seen, "why": proof.why}
+    return told if proof.proven else {**told, "left": proof.left}
 
 
 def _options(type_name: str, options: dict[str, Any]) -> Any:

@@ -125,10 +125,12 @@ class Event:
 
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` /
     ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven`` {fault, phase, on,
-    type, excuses, before, during, after, why}, ``fault_stays`` {fault, on, type} (a part that is taken back when the
-    users have gone, in no phase), ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so
-    far), ``ask`` {fault, phase, on, name, must, …} (what came of a request that a fault has sent,
-    harness/probes/ask.py), ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had
+    type, excuses, before, during, after, why; of ``heal_unproven`` also left: what is still there in words, «» when
+    nothing was found, null when that could not be told}, ``fault_stays`` {fault, on, type} (a part that is taken back
+    when the users have gone, in no phase),
+    ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
+    name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),
+    ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had
     settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why}, ``alert_rules``
     {scale, rules}, ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
     received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started`` /

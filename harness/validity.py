@@ -234,8 +234,12 @@ def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
     if unproven is not None or seen("fault_proven") is None:
         why = unproven.data.get("why", "no reason given") if unproven is not None else "its effect was never measured"
         yield f"the fault had no effect: {fault}: {str(why).removeprefix('the fault had no effect: ')}"
-    elif seen("heal_unproven") is not None or seen("heal_proven") is None:
+        return
+    heal = seen("heal_unproven") or seen("heal_proven")
+    if heal is None:
         yield f"the heal of {fault} was not proven"
+    elif heal.kind == "heal_unproven" and heal.data.get("left") != "":  # «»: service is for the checks to judge
+        yield f"the heal of {fault} was not proven: {heal.data.get('left') or 'nobody could tell what was left'}"
 
 
 def _lag_limit_ms(view: RunView) -> float:

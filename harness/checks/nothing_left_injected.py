@@ -1,4 +1,10 @@
-"""Whatever was injected is healed, and the heal is proven."""
+"""Nothing of what was injected is left.
+
+FAIL takes proof: a fault that was never healed, or something of it that is still there by the word of who holds it or
+by measurement on the data path. A service that was not seen to be back in time is no such proof: whether it comes back
+is for the checks of recovery and for the steady state. Runs of earlier versions do not tell the two apart; they stay as
+they were judged then.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,8 @@ from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
 NAME = "nothing left injected"
+#: What an unproven heal of an earlier version does not tell.
+_NOT_TOLD = "the run does not tell what was left"
 
 
 def check() -> Check:
@@ -20,18 +28,27 @@ def _run(view: RunView) -> CheckResult:
     begun = ("fault_injecting", "fault_injected", "fault_stays")
     injected = {str(e.data.get("fault")) for kind in begun for e in view.events(kind)}
     healed, proven, unproven = (_faults(view, kind) for kind in ("fault_healed", "heal_proven", "heal_unproven"))
-    left, still_there, unsure = injected - healed, injected & unproven, injected - proven
-    if left:
-        status, why = Status.FAIL, f"never healed: {', '.join(sorted(left))}"
-    elif still_there:
-        status, why = Status.FAIL, f"still felt after the heal: {', '.join(sorted(still_there))}"
-    elif unsure:
+    never, there = injected - healed, _still_there(view, injected)
+    if never:
+        status, why = Status.FAIL, f"never healed: {', '.join(sorted(never))}"
+    elif there:
+        found = "; ".join(f"{fault}: {left}" for fault, left in sorted(there.items()))
+        status, why = Status.FAIL, f"still there after the heal: {found}"
+    elif late := injected & unproven:
+        status, why = Status.INCONCLUSIVE, f"healed, but not seen to be over in time: {', '.join(sorted(late))}"
+    elif unsure := injected - proven:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
     else:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"
-    count = float(len(left | still_there))
+    count = float(len(never | there.keys()))
     return CheckResult(NAME, status, why, "0 left", count, "faults", 0.0 - count, len(injected))
+
+
+def _still_there(view: RunView, injected: set[str]) -> dict[str, str]:
+    """Fault → what is left of it, of those whose heal was found not to have worked."""
+    left = {str(e.data.get("fault")): e.data.get("left", _NOT_TOLD) for e in view.events("heal_unproven")}
+    return {fault: str(words) for fault, words in left.items() if fault in injected and words}
 
 
 def _faults(view: RunView, kind: str) -> set[str]:

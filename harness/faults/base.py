@@ -1,6 +1,8 @@
 """What a fault is. One file per fault beside this one; the file's name is the ``type`` in a scenario.
 
-A fault proves its effect and its healing on the data path; the proof is evidence for the report. Undo is data
+A fault proves its effect and its healing on the data path; the proof is evidence for the report. A heal that is not
+proven says whether something is still there, by the word of who holds it, or whether only service was not seen to be
+back in time: a slow machine looks like the second and never like the first. Undo is data
 (harness/undo.py): what it takes to heal is written down before anything is injected, and healing is nothing else
 than running that data, so that another process can do it as well: a module that needs an action of its own lists it
 in ``UNDO``.
@@ -13,7 +15,7 @@ import fnmatch
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -22,7 +24,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import FaultError
+from harness.errors import AdapterError, FaultError, StackError
 from harness.probes.path import PathProbe
 from harness.probes.waves import Waves
 from harness.undo import Undo
@@ -56,12 +58,17 @@ class World:
 
 @dataclass(frozen=True)
 class Proof:
-    """Whether an effect (or a healing) was seen, in words for the report."""
+    """Whether an effect (or a healing) was seen, in words for the report.
+
+    ``left`` is for a healing that was not: what of the fault is still there, in words, read back from who holds it or
+    measured on the data path; «» when it was looked for and nothing is; None when that could not be told.
+    """
 
     proven: bool
     why: str
     before: str
     seen: str
+    left: str | None = None
 
 
 class Fault(Protocol):
@@ -98,7 +105,7 @@ class Fault(Protocol):
         """Whether what the fault has set off has come to its end: what a phase with ``until: settled`` waits for."""
 
     async def verify_healed(self, world: World) -> Proof:
-        """Measure that the effect is gone; waits for it, bounded."""
+        """Measure that the effect is gone; waits for it, bounded. Else ``Proof.left`` says what is left."""
 
 
 @runtime_checkable
@@ -112,6 +119,53 @@ class Stays(Protocol):
 
     async def verify_gone(self, world: World) -> Proof:
         """Measure that it is gone, too; waits for it, bounded."""
+
+
+async def read_back(question: Callable[[], str]) -> str | None:
+    """What ``question`` (which may block) finds to be left; None when who holds it does not answer."""
+    try:
+        return await asyncio.to_thread(question)
+    except (AdapterError, StackError):
+        return None
+
+
+@dataclass(frozen=True)
+class Healing:
+    """What the proof of a heal waits for, ``within_s`` at most: that nothing is left, and that service is back.
+
+    The two are told apart. ``left`` (see ``Proof.left``) is asked of who holds the fault's state, and does not depend
+    on how quick the machine is. ``back`` tries the service, for so many seconds at most, and says whether it was good
+    and what was seen. Its first try is given ``first_s``, each later one twice as long as the one before: what is slow
+    because much has piled up is waited for, what hangs is asked again.
+    """
+
+    left: Callable[[], Awaitable[str | None]]
+    back: Callable[[float], Awaitable[tuple[bool, str]]]
+    done: str  # what is so once it is healed, e.g. "gateway-a works again"
+    before: str
+    within_s: float
+    first_s: float
+    every_s: float = 0.2
+
+    async def proof(self) -> Proof:
+        """Wait for both; the last look decides what is said when they do not come."""
+        began, patience_s = time.monotonic(), self.first_s
+        while True:
+            good, seen = await self.back(patience_s)
+            left = await self.left()
+            waited_s = time.monotonic() - began
+            if good and left == "":
+                return Proof(True, f"{self.done}, {waited_s:.1f} s after the heal", self.before, seen)
+            if waited_s > self.within_s:
+                return Proof(False, f"{_why(left)}; {waited_s:.0f} s after the heal: {seen}", self.before, seen, left)
+            patience_s = min(2 * patience_s, max(self.first_s, self.within_s - waited_s))
+            await asyncio.sleep(self.every_s)
+
+
+def _why(left: str | None) -> str:
+    if left is None:
+        return "nobody tells whether anything is left"
+    return f"still there: {left}" if left else "nothing of it is left, but service was not seen to be back in time"
 
 
 class Named(Protocol):

@@ -146,9 +146,13 @@ class CancelWave:
 
     async def verify_healed(self, world: World) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
-        left = [s for wave in self.waves for s in wave.streams if s.cancelled_s is None and s.ended is None]
-        seen = f"{len(left)} of {sum(len(wave.streams) for wave in self.waves)} connections are open"
-        return Proof(not left and self.id not in _UNDER_WAY, seen, "", seen)
+        open_ = [s for wave in self.waves for s in wave.streams if s.cancelled_s is None and s.ended is None]
+        seen = f"{len(open_)} of {sum(len(wave.streams) for wave in self.waves)} connections are open"
+        if self.id in _UNDER_WAY:
+            seen = f"a wave is still under way; {seen}"
+        elif not open_:
+            return Proof(True, seen, "", seen)
+        return Proof(False, f"still there: {seen}", "", seen, left=seen)
 
     # ── the waves ──
 

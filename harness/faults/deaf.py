@@ -48,6 +48,14 @@ class Deaf(ComponentFault[Options]):
             return Proof(False, why, self.seen_before(), during.seen)
         return Proof(True, f"{self.on} is deaf: healthy, and no token comes", self.seen_before(), during.seen)
 
+    def what_is_left(self, world: World) -> str:
+        """The simulator's switch, where it has one; else what the runtime says: a frozen engine is a frozen process."""
+        said = super().what_is_left(world)
+        if said or world.topology.engine != "sim":
+            return said
+        hangs = Simulator(world.topology.component(self.on).url()).behaviour().get("hang")
+        return f"the switch «hang» of {self.on} is on" if hangs else ""
+
 
 def _set_deaf(world: World, replica: str, deaf: bool) -> None:
     if world.topology.engine == "sim":

@@ -81,14 +81,12 @@ class Memory(ComponentFault[Options]):
                 return Proof(False, why, self.seen_before(), seen)
             await asyncio.sleep(0.2)
 
-    async def verify_healed(self, world: World) -> Proof:
-        """It works again, and its limit is the one before."""
-        proof = await super().verify_healed(world)
-        limit = await asyncio.to_thread(world.runtime.memory_limit, self.on)
-        if limit == self.limit_before:
-            return proof
-        why = f"the memory of {self.on} is limited to {limit} bytes, before it was {self.limit_before}"
-        return Proof(False, why, proof.before, proof.seen)
+    def what_is_left(self, world: World) -> str:
+        """Its limit, where that is not the one before; or what the runtime says of any component."""
+        limit = world.runtime.memory_limit(self.on)
+        if limit != self.limit_before:
+            return f"the memory of {self.on} is limited to {limit} bytes, before it was {self.limit_before}"
+        return super().what_is_left(world)
 
     def _since(self, now: ComponentStats) -> tuple[int, int]:
         """Refusals and kills since the fault began."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy
+from harness.errors import AdapterError, StackError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
@@ -85,14 +86,19 @@ class Restart(ServerFault[Options]):
         """It has given its first token."""
         return await self.comeback.look(world, self)
 
-    async def verify_healed(self, world: World) -> Proof:
-        """It generates, and the gateways use it as before."""
-        proof = await super().verify_healed(world)
-        if not proof.proven:
-            return proof
-        life = await look(world.path, world.topology.component(self.on), server.ANSWER_S)
-        why = proof.why if life.works else f"{self.on} does not generate after its restart"
-        return Proof(life.works, why, proof.before, f"{proof.seen}; {life.seen}")
+    async def what_is_left(self, world: World) -> str | None:
+        """It is stopped, by the runtime's word; or what the gateways still have otherwise than before."""
+        try:
+            state = (await self._state(world)).state
+        except (AdapterError, StackError):
+            return None
+        return f"{self.on} is stopped" if state == "stopped" else await super().what_is_left(world)
+
+    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
+        """It generates, and answers through each gateway."""
+        used, seen = await super().back(world, patience_s)
+        life = await look(world.path, world.topology.component(self.on), patience_s)
+        return used and life.works, f"{seen}; {life.seen}"
 
     def _first(self) -> ComponentState:
         assert self.first is not None, "measure comes first"

@@ -6,23 +6,24 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, field_validator
 
 from harness.adapters.haproxy import Haproxy, Server
 from harness.errors import AdapterError, FaultError, StackError
-from harness.faults.base import Proof, World, to_the_end
+from harness.faults.base import Healing, Proof, World, to_the_end
 from harness.scenario import Strict
 from harness.undo import Undo
 from stack.topology import GATEWAYS, Topology
 
-#: How long one request may take, and how many are on their way at once through one gateway.
+#: How long one request may take at first, and how many are on their way at once through one gateway.
 ANSWER_S = 10.0
 AT_ONCE = 10
 #: Requests through each gateway that tell whether it uses the replica at all.
 GLANCE = 8
-#: How long healing may take to show: the replica itself may be starting.
+#: How long service may take to be back: the replica itself may be starting.
 HEALED_WITHIN_S = 120.0
 #: A gateway that is being started takes orders within this.
 TAKES_ORDERS_WITHIN_S = 5.0
@@ -121,27 +122,37 @@ class ServerFault(Generic[OptionsT]):
         return True
 
     async def verify_healed(self, world: World) -> Proof:
-        """Look until the gateways' word is as before and the replica answers through each; for two minutes at most."""
-        began = time.monotonic()
-        while True:
-            proven, seen = await self._is_back(world)
-            waited_s = time.monotonic() - began
-            if proven:
-                why = f"the gateways use {self.on} as before, {waited_s:.1f} s after the heal"
-                return Proof(True, why, self.seen_before, seen)
-            if waited_s > HEALED_WITHIN_S:
-                why = f"the gateways do not use {self.on} as before {waited_s:.0f} s after the heal"
-                return Proof(False, why, self.seen_before, seen)
-            await asyncio.sleep(0.5)
+        """Wait until the gateways' word is as before and the replica answers through each; for two minutes at most."""
+        done = f"the gateways use {self.on} as before"
+        left, back = partial(self.what_is_left, world), partial(self.back, world)
+        return await Healing(left, back, done, self.seen_before, HEALED_WITHIN_S, ANSWER_S, every_s=0.5).proof()
 
-    async def _is_back(self, world: World) -> tuple[bool, str]:
+    async def what_is_left(self, world: World) -> str | None:
+        """What the gateways' own word is, where that is not as before; None while one of them does not tell."""
         try:
             servers = await self._servers(world)
-        except (AdapterError, StackError) as error:  # it is starting, perhaps
-            return False, str(error)
-        seen = [await ask(world, [gateway], GLANCE) for gateway in self.options.gateways]
-        same = all(servers[gateway][self.on] == found[self.on] for gateway, found in self.before.items())
-        return same and all(answers.by.get(self.on) for answers in seen), self._describe(servers, *seen)
+        except (AdapterError, StackError):  # it is starting, perhaps
+            return None
+        return "; ".join(
+            f"{gateway} has {name} as {servers[gateway][name].state} with {servers[gateway][name].weight} %"
+            for gateway, found in self.before.items()
+            for name in self.changes()
+            if servers[gateway][name] != found[name]
+        )
+
+    def changes(self) -> tuple[str, ...]:
+        """The replicas that this fault gives another state or weight."""
+        return (self.on,)
+
+    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
+        """Whether the replica answers through each gateway that is meant, and what was seen."""
+        gateways = self.options.gateways
+        answers = [await ask(world, [gateway], GLANCE, patience_s) for gateway in gateways]
+        try:
+            seen = self._describe(await self._servers(world), *answers)
+        except (AdapterError, StackError) as error:
+            seen = str(error)
+        return all(some.by.get(self.on) for some in answers), seen
 
     async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
         gateways = self.options.gateways
@@ -156,13 +167,13 @@ class ServerFault(Generic[OptionsT]):
         return "; ".join([*words, f"{self.on} gave {mine} of {total} answers"])
 
 
-async def ask(world: World, gateways: Sequence[str], count: int) -> Answers:
+async def ask(world: World, gateways: Sequence[str], count: int, deadline_s: float = ANSWER_S) -> Answers:
     """Send ``count`` small requests through each gateway, some at once, and see which replica answers."""
     by: dict[str, int] = {}
     for begin in range(0, count, AT_ONCE):
         some = min(AT_ONCE, count - begin)
         for sample in await asyncio.gather(
-            *(world.path.through(gateway, ANSWER_S) for gateway in gateways for _ in range(some))
+            *(world.path.through(gateway, deadline_s) for gateway in gateways for _ in range(some))
         ):
             if sample.outcome == "ok" and sample.replica:
                 by[sample.replica] = by.get(sample.replica, 0) + 1

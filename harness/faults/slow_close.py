@@ -33,23 +33,39 @@ class SlowClose(LinkFault[Options]):
         return 500 * self.options.delay
 
     async def _cross(self, world: World) -> PathSample:
-        """Connect, say nothing, hang up one way: the far side closes the other way once it has heard of it."""
-        link, began = world.topology.link(self.on), time.monotonic()
-        try:
-            async with asyncio.timeout(LOOK_S):
-                reader, writer = await asyncio.open_connection(link.listen_address, link.listen_port)
-                try:
-                    writer.write_eof()
-                    await reader.read()
-                    outcome = "ok"
-                finally:
-                    writer.close()
-        except TimeoutError:
-            outcome = "timeout"
-        except OSError:
-            outcome = "broken"
-        took_ms = (time.monotonic() - began) * 1000
-        return PathSample(outcome, took_ms if outcome == "ok" else None, e2e_ms=took_ms)
+        link = world.topology.link(self.on)
+        return await _hang_up(link.listen_address, link.listen_port)
+
+    async def _pair(self, world: World) -> tuple[PathSample, PathSample]:
+        topology = world.topology
+        if topology.target is not None:
+            service = topology.target.service
+            past_it = _hang_up(service.address, service.port)
+        else:
+            far = topology.component(topology.link(self.on).target)
+            past_it = _hang_up(far.address, far.ports["http"])
+        over_link, past = await asyncio.gather(self._cross(world), past_it)
+        return over_link, past
+
+
+async def _hang_up(address: str, port: int) -> PathSample:
+    """Connect, say nothing, hang up one way: the far side closes the other way once it has heard of it."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(LOOK_S):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write_eof()
+                await reader.read()
+                outcome = "ok"
+            finally:
+                writer.close()
+    except TimeoutError:
+        outcome = "timeout"
+    except OSError:
+        outcome = "broken"
+    took_ms = (time.monotonic() - began) * 1000
+    return PathSample(outcome, took_ms if outcome == "ok" else None, e2e_ms=took_ms)
 
 
 FAULT = SlowClose

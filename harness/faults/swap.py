@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,11 +17,11 @@ from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy, Server
 from harness.component_logs import LogMarks
-from harness.errors import FaultError
+from harness.errors import AdapterError, FaultError, StackError
 from harness.faults import server, streams
-from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.base import Healing, Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
-from harness.faults.server import HEALED_WITHIN_S, ServerFault
+from harness.faults.server import ServerFault
 from harness.probes import question
 from harness.rollout import (
     FILE,
@@ -183,19 +182,44 @@ class Swap(ServerFault[Options]):
         return await self._all_answer(world, self.stable)
 
     async def _all_answer(self, world: World, version: str) -> Proof:
-        proof = await super().verify_healed(world)
-        with suppress(TimeoutError):  # then one does not answer
-            async with asyncio.timeout(HEALED_WITHIN_S):
-                for replica in self.others:
-                    await self._in_use(world, replica)
-        replies = {
-            name: await question.ask(world.path, GATEWAYS[0], name, self.questions[0], ANSWER_S) for name in REPLICAS
-        }
-        seen = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
-        if proof.proven and any(reply.version != version for reply in replies.values()):
-            return Proof(False, f"not every replica serves {version}", proof.before, seen)
-        why = f"{proof.why}, and every replica serves {version}" if proof.proven else proof.why
-        return Proof(proof.proven, why, proof.before, f"{proof.seen}; {seen}")
+        async def left() -> str | None:
+            at_gateways, served = (
+                await self.what_is_left(world),
+                await asyncio.to_thread(self._others_than, world, version),
+            )
+            found = [words for words in (at_gateways, served) if words]
+            return "; ".join(found) if found or at_gateways is not None else None
+
+        async def back(patience_s: float) -> tuple[bool, str]:
+            used, seen = await self.back(world, patience_s)
+            replies = {
+                name: await question.ask(world.path, GATEWAYS[0], name, self.questions[0], patience_s)
+                for name in REPLICAS
+            }
+            words = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
+            good = all(reply.version == version for reply in replies.values())
+            return used and good and await self._all_in_use(world), f"{seen}; {words}"
+
+        done = f"the gateways use every replica as before, and each serves {version}"
+        within_s = server.HEALED_WITHIN_S
+        return await Healing(left, back, done, self.seen_before, within_s, ANSWER_S, every_s=_POLL_S).proof()
+
+    def changes(self) -> tuple[str, ...]:
+        """The weights of all of them, and their states one after the other."""
+        return (self.on, *self.others)
+
+    def _others_than(self, world: World, version: str) -> str:
+        """Which replicas say that they serve another version; one that says nothing says nothing of the kind."""
+        serves = {name: question.version_of(world.topology.component(name)) for name in REPLICAS}
+        return ", ".join(f"{name} serves {found}" for name, found in serves.items() if found not in (None, version))
+
+    async def _all_in_use(self, world: World) -> bool:
+        """Whether every gateway finds every replica well; one that does not answer does not."""
+        try:
+            found = [await asyncio.to_thread(gateway.healthy) for gateway in self._gateways(world)]
+        except (AdapterError, StackError):
+            return False
+        return all(healthy.get(replica) for healthy in found for replica in REPLICAS)
 
     # ── the rollout ──
 

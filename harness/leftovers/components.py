@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import psutil
-
 from harness.leftovers.base import Leftover, Site
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState
@@ -30,11 +28,5 @@ def _frozen(found: ComponentState) -> str:
     """What of the component is stopped, in words; empty when nothing is. One of its processes is enough."""
     if found.state == "paused":
         return "all of it"
-    stopped = []
-    for process in family.tree(found.pid) if found.pid else []:
-        try:
-            if process.status() == psutil.STATUS_STOPPED:
-                stopped.append(process.pid)
-        except psutil.Error:
-            continue  # it ended between the listing and the question
+    stopped = family.stopped_in(found.pid)
     return f"process {', '.join(map(str, stopped))}" if stopped else ""

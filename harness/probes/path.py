@@ -131,6 +131,28 @@ class PathProbe:
         return body if self.topology.target else {**body, "ignore_eos": True}
 
 
+async def page(url: str, deadline_s: float) -> PathSample:
+    """Get a page, for ``deadline_s`` at most. Never raises for network trouble."""
+    started, reads, headers_ms = time.monotonic(), list[tuple[float, int]](), None
+    try:
+        async with (
+            asyncio.timeout(deadline_s),
+            httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+        ):
+            headers_ms = _ms_since(started)
+            async for piece in response.aiter_raw():
+                reads.append((_ms_since(started), len(piece)))
+            outcome = "ok" if response.status_code == 200 else f"http_{response.status_code}"
+    except TimeoutError:
+        outcome = "timeout"
+    except httpx.ConnectError:
+        outcome = "refused"
+    except httpx.HTTPError:
+        outcome = "broken"
+    return _sample(outcome, headers_ms, _ms_since(started), reads)
+
+
 async def synthetic(replica: Component, deployment: str, deadline_s: float, own: OwnTokens) -> float | None:
     """Ask a replica directly for one token; time to the first content event in ms, None when none came in time."""
     body = {

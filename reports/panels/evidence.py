@@ -35,8 +35,18 @@ def _row(view: RunView, injected: Event) -> tuple[object, ...]:
         "stays" if stays else effect.data.get("during") if effect else None,
         heal.data.get("after") if heal else None,
         "as above" if stays else "proven" if effect and effect.kind == "fault_proven" else "NOT PROVEN",
-        "proven" if heal and heal.kind == "heal_proven" else "NOT PROVEN",
+        _of_heal(heal),
     )
+
+
+def _of_heal(heal: Event | None) -> str:
+    """Whether the heal was proven; else what is left, where that was found out."""
+    if heal is not None and heal.kind == "heal_proven":
+        return "proven"
+    left = heal.data.get("left") if heal is not None else None
+    if left is None:
+        return "NOT PROVEN"
+    return f"STILL THERE: {left}" if left else "NOT PROVEN: nothing left, service not seen to be back in time"
 
 
 def _first(view: RunView, kinds: tuple[str, ...], fault: str) -> Event | None:

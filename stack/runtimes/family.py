@@ -76,6 +76,16 @@ def component_processes(pid: int) -> list[psutil.Process]:
     return list(found.values())
 
 
+def stopped_in(pid: int | None) -> list[int]:
+    """Pids of those of a component's processes that are stopped (SIGSTOP), given its main one; of none, none."""
+    stopped = []
+    for process in tree(pid) if pid is not None else []:
+        with suppress(psutil.Error):  # it ended between the listing and the question
+            if process.status() == psutil.STATUS_STOPPED:
+                stopped.append(process.pid)
+    return stopped
+
+
 #: Title that vLLM gives the process in which its engine runs; and how that was started, where it may not change titles.
 _ENGINE_CORE, _SPAWNED = "VLLM::EngineCore", "multiprocessing.spawn import spawn_main"
 

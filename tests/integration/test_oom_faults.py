@@ -14,6 +14,7 @@ from harness.errors import StackError, UsageError
 from harness.faults import long_contexts, oom, oversized, widened
 from harness.faults.base import World, take_back
 from harness.probes.ask import Ask, Reply, send
+from harness.probes.path import PathSample
 from stack.runtimes import readiness
 from stack.runtimes.base import ComponentStats
 from tests.integration.test_component_faults import _until, lame, limitable, make
@@ -102,8 +103,9 @@ def test_what_reaches_nobody_is_not_proven(
     asyncio.run(drill())
 
 
-def test_a_cap_is_lifted_and_comes_back(world: World) -> None:
+def test_a_cap_is_lifted_and_comes_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the gateway's own word; and as many long contexts as that get to a replica at once."""
+    monkeypatch.setattr(widened, "HEALED_WITHIN_S", 0.3)
     gateway = Haproxy(world.runtime, GATEWAY)
     before = gateway.long_connections()
 
@@ -114,12 +116,35 @@ def test_a_cap_is_lifted_and_comes_back(world: World) -> None:
         effect = await one.verify(world)
         assert effect.proven, effect.why
         assert gateway.long_connections() == dict.fromkeys(before, 7)
-        assert not (await one.verify_healed(world)).proven
+        left = (await one.verify_healed(world)).left
+        assert left == f"{GATEWAY} gives long prompts at a time: replica-1: 7, replica-2: 7"
         take_back(world, one.undo())
         assert (await one.verify_healed(world)).proven
 
     asyncio.run(drill())
     assert gateway.long_connections() == before
+
+
+@pytest.mark.parametrize("type_name", ["oversized", "long_contexts"])
+def test_a_full_queue_after_the_asks_is_nothing_left(
+    world: World, monkeypatch: pytest.MonkeyPatch, type_name: str
+) -> None:
+    """An ordinary request that is shed, or waits too long, is a matter of recovery."""
+    monkeypatch.setattr(oversized, "HEALED_WITHIN_S", 0.3)
+
+    async def shed(*_: object) -> PathSample:
+        return PathSample("http_503", e2e_ms=3.0)
+
+    async def drill() -> None:
+        one = make(type_name, GATEWAY)
+        await one.measure(world)
+        monkeypatch.setattr(world.path, "through", shed)
+        healed = await one.verify_healed(world)
+        assert not healed.proven
+        assert healed.left == ""
+        assert "http_503" in healed.why
+
+    asyncio.run(drill())
 
 
 def test_a_cap_that_stays_is_not_lifted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

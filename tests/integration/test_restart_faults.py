@@ -113,6 +113,27 @@ def test_a_deaf_replica_is_proven_by_both_halves(world: World) -> None:
     asyncio.run(drill())
 
 
+def test_a_replica_that_stays_deaf_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant of its heal: by the simulator's own switch; one that is only slow has nothing left."""
+    monkeypatch.setattr(component, "HEALED_WITHIN_S", 0.3)
+    simulator = Simulator(world.topology.component(REPLICA).url())
+
+    async def drill() -> None:
+        one = make(DEAF)
+        await one.measure(world)
+        await one.inject(world)
+        healed = await one.verify_healed(world)
+        assert not healed.proven
+        assert healed.left == f"the switch «hang» of {REPLICA} is on"
+        take_back(world, one.undo())
+        simulator.behave({"slow_factor": 500})
+        slow = await one.verify_healed(world)
+        assert not slow.proven, slow
+        assert slow.left == "", slow
+
+    asyncio.run(drill())
+
+
 def test_a_frozen_replica_is_not_deaf(world: World) -> None:
     """It makes no token either, but its health check is silent: another fault, and an easier one."""
 

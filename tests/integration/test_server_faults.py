@@ -139,6 +139,7 @@ def test_a_server_that_stays_drained_is_not_healed(world: World, monkeypatch: py
         healed = await one.verify_healed(world)
         assert not healed.proven
         assert "gateway-a: drain" in healed.seen
+        assert healed.left == "gateway-a has replica-2 as drain with 100 %"
 
     asyncio.run(drill())
 

@@ -71,6 +71,12 @@ def between(run: Run, begin: float, end: float) -> pd.Series:
     return run.requests["intended_start_s"].between(begin, end)
 
 
+def heal_unproven(run: Run, **told: str | None) -> None:
+    """The first heal was found not to have worked; ``told`` is what its event says besides."""
+    proof = next(e for e in run.events if e["kind"] == "heal_proven")
+    proof |= {"kind": "heal_unproven", **told}
+
+
 def not_steady(run: Run, phase: str) -> None:
     """The fault left something behind."""
     event = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == phase)
@@ -147,9 +153,14 @@ def fault_stays(run: Run) -> None:
 
 @mutant("nothing left injected")
 def heal_without_effect(run: Run) -> None:
-    """The heal was tried, the fault is still felt."""
-    proof = next(e for e in run.events if e["kind"] == "heal_proven")
-    proof["kind"] = "heal_unproven"
+    """The heal was tried, and toxiproxy still lists the toxic."""
+    heal_unproven(run, left="toxic drillyard_timeout_upstream")
+
+
+@mutant("nothing left injected")
+def heal_of_an_earlier_version(run: Run) -> None:
+    """A heal that failed in a run that does not tell what was left: judged as it was then."""
+    heal_unproven(run)
 
 
 @mutant("steady state in baseline")

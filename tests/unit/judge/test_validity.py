@@ -97,6 +97,10 @@ def _heal_unproven(run: Run) -> None:
     run.drop_events("heal_proven", phase="one-replica")
 
 
+def _heal_unknown(run: Run) -> None:
+    mutants.heal_unproven(run, left=None)
+
+
 def _never_injected(run: Run) -> None:
     run.drop_events("fault_injecting", "fault_injected", "fault_proven", phase="all-replicas")
 
@@ -129,6 +133,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_no_effect, "fault in one-replica", "fault:one-replica"),
     (_effect_never_measured, "fault in all-replicas", "fault:all-replicas"),
     (_heal_unproven, "fault in one-replica", "fault:one-replica"),
+    (_heal_unknown, "fault in one-replica", "fault:one-replica"),
     (_never_injected, "fault in all-replicas", "fault:all-replicas"),
     (_restart, "no unordered restarts", "*"),
     (_restart_counted, "no unordered restarts", "*"),

@@ -103,10 +103,10 @@ def hang(run: Run, rng: random.Random) -> None:
 
 
 def leave_injected(run: Run, rng: random.Random) -> None:
-    """Some fault's heal was felt not to have worked."""
-    proven = [e for e in run.events if e["kind"] == "heal_proven"]
-    if proven:
-        rng.choice(proven)["kind"] = "heal_unproven"
+    """Some fault's heal was found not to have worked; one that was not seen to be over may be seen to be left."""
+    proofs = [e for e in run.events if e["kind"] == "heal_proven" or not e.get("left", True)]
+    if proofs:
+        rng.choice(proofs).update(kind="heal_unproven", left=rng.choice(("", "a toxic")))
 
 
 def in_rotation_longer(run: Run, rng: random.Random) -> None:

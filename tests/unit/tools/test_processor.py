@@ -59,7 +59,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     ],
 )
 def test_choice(architecture: str, flags: frozenset[str] | None, kernels: str | None) -> None:
-    """As vLLM chooses: AVX-512 needs all four flags, AVX2 is the least, aarch64 has one set, unreadable refuses nothing."""
+    """As vLLM chooses: AVX-512 needs all four flags, AVX2 is the least; unreadable flags refuse nothing."""
     choice = choose(architecture, flags)
     assert choice.kernels == kernels
     assert choice.why

@@ -79,7 +79,7 @@ def test_debian_packages_say_what_they_wait_for() -> None:
     )
 
 
-#: A vLLM of the user's own making: importing the wrong kernels by hand ends the process, as on a processor without them.
+#: A vLLM of our own making: importing the wrong kernels by hand ends the process, as on a processor without AVX-512.
 FAKE_VLLM = {
     "transformers.py": "",
     "vllm/__init__.py": "",

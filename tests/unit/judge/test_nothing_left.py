@@ -1,0 +1,84 @@
+"""«Nothing left injected» fails on proof that something is left, and on nothing else: for each fault of each drill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import drill, judge
+from harness.checks import nothing_left_injected
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests.runs import Run
+from tests.unit.judge import mutants
+
+HEALTHY: dict[str, Callable[[], Run]] = {
+    "timeout-spike": runs.healthy,
+    "gateway-failover": lambda: runs.healthy(failover_runs.FAILOVER),
+    "node-restart": node_restart_runs.healthy,
+    "cancel-storm": wave_runs.healthy,
+    "oom": oom_runs.healthy,
+    "model-swap": swap_runs.healthy,
+}
+
+
+def _heals(run: Run) -> list[dict[str, Any]]:
+    return [event for event in run.events if event["kind"] == "heal_proven"]
+
+
+def _judged(run: Run, folder: Path) -> CheckResult:
+    run.requests, run.metrics = run.requests.iloc[:0], run.metrics.iloc[:0]  # it looks at events alone
+    return nothing_left_injected.check().run(RunView(run.write(folder)))
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"left": "what is there"}, Status.FAIL),
+        ({"left": ""}, Status.INCONCLUSIVE),
+        ({"left": None}, Status.INCONCLUSIVE),
+        ({}, Status.FAIL),
+    ],
+    ids=["something is left", "a slow service", "nobody tells", "an earlier version"],
+)
+@pytest.mark.parametrize("name", sorted(HEALTHY))
+def test_left_is_a_fail_and_slow_is_not(name: str, told: dict[str, Any], status: Status, tmp_path: Path) -> None:
+    """In both directions, for each fault of the drill; the reason names the fault, and what is left of it."""
+    run = HEALTHY[name]()
+    for number, event in enumerate(_heals(run)):
+        healed = dict(event)
+        event |= {"kind": "heal_unproven", **told}
+        found = _judged(run, tmp_path / str(number))
+        assert found.status is status, found.why
+        assert event["fault"] in found.why
+        assert str(told.get("left") or "") in found.why
+        event.clear()
+        event |= healed
+
+
+@pytest.mark.parametrize("name", sorted(HEALTHY))
+def test_healthy_runs_pass(name: str, tmp_path: Path) -> None:
+    """What the defects above are put into has none."""
+    assert _judged(HEALTHY[name](), tmp_path / "run").status is Status.PASS
+
+
+def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> None:
+    """Nothing is left, so recovery is judged by the checks for it: the run is not PASS, and no other check suffers."""
+    run = runs.healthy()
+    mutants.heal_unproven(run, left="")
+    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    assert verdict.status is Status.INCONCLUSIVE, verdict.reason
+    others = {c.name: c.status for c in verdict.checks if c.name != nothing_left_injected.NAME}
+    assert set(others.values()) == {Status.PASS}, others
+
+
+def test_service_that_never_comes_back_is_still_a_fail(tmp_path: Path) -> None:
+    """Of recovery, which its own check names."""
+    run = runs.healthy()
+    mutants.heal_unproven(run, left="")
+    mutants.slow_recovery_one(run)
+    mutants.assert_red(run, "recovery after one-replica", drill.load("timeout-spike"), tmp_path / "run")
