@@ -30,7 +30,6 @@ from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
 from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
-from harness.probes.generation import GenerationProbe
 from harness.probes.generator import GeneratorProbe
 from harness.probes.path import PathProbe
 from harness.probes.readiness import ReadinessProbe
@@ -308,10 +307,7 @@ class Conductor:
             probes.append(EngineProbe.of_target(target.metrics))
         for component in components:
             if component.role == "replica":
-                probes += [
-                    EngineProbe.of_replica(component),
-                    GenerationProbe(component, DEPLOYMENT, world.path.own),
-                ]
+                probes.append(EngineProbe.of_replica(component))
             elif component.role == "gateway":
                 probes += [GatewayProbe(component), ReadinessProbe(component)]
             elif component.role == "dns":

@@ -1,22 +1,23 @@
 """What Alertmanager delivers during a run, as events; and whether Prometheus, Alertmanager and the sink are there.
 
 Rows: ``rules_evaluated`` of prometheus (1: every alert rule was looked at in the last seconds, without an error),
-``up`` of alertmanager, ``alerts_readable`` of the exporter, which is the sink. Events: ``alert_rules`` once,
-``alert_before`` for what was firing when the run began, ``alert_fired`` and ``alert_cleared`` for everything delivered
-since. Alertmanager's times are of the wall clock; the run's anchor turns them into seconds since its zero.
+``up`` of alertmanager, ``alerts_readable`` of the exporter, which is the sink. Once a second: the tightest limit is 5 s
+without an answer. Events: ``alert_rules`` once, ``alert_before`` for what was firing when the run began,
+``alert_fired`` and ``alert_cleared`` for everything delivered since. Alertmanager's times are of the wall clock; the
+run's anchor turns them into seconds since its zero.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import httpx
-
 from harness.probes.base import Row
+from harness.probes.page import Answer, NoAnswer, Page
 from stack.topology import Topology
 
 _FRESH_S = 3.0
@@ -31,10 +32,9 @@ class AlertProbe:
     name, period_s = "alerts", 1.0
 
     def __init__(self, topology: Topology, zero_wall_s: float, record: Record) -> None:
-        self._rules = topology.component("prometheus").url(path="/api/v1/rules?type=alert")
-        self._ready = topology.component("alertmanager").url(path="/-/ready")
-        self._sink = topology.component("exporter").url(path="/alerts")
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+        self._rules = Page(topology.component("prometheus").url(path="/api/v1/rules?type=alert"))
+        self._ready = Page(topology.component("alertmanager").url(path="/-/ready"))
+        self._sink = Page(topology.component("exporter").url())
         self._zero_wall_s, self._record = zero_wall_s, record
         self._since = 0.0  # of the sink's clock; everything it keeps is read once, for what fires already
         self._told: set[tuple[str, str, str]] = set()
@@ -49,27 +49,24 @@ class AlertProbe:
 
     async def sample(self) -> Sequence[Row]:
         """Three rows; what does not answer within a second is a 0."""
-        rules, alertmanager, sink = await asyncio.gather(*map(self._ask, (self._rules, self._ready, self._sink_url())))
+        rules, alertmanager, sink = await asyncio.gather(
+            _ask(self._rules), _ask(self._ready), _ask(self._sink, f"/alerts?since={self._since!r}")
+        )
         return [
             Row("prometheus", "rules_evaluated", "", float(self._evaluated(rules))),
             Row("alertmanager", "up", "", float(alertmanager is not None)),
             Row("exporter", "alerts_readable", "", float(self._read(sink))),
         ]
 
-    def _sink_url(self) -> str:
-        return f"{self._sink}?since={self._since!r}"
+    def close(self) -> None:
+        """End its connections."""
+        for page in (self._rules, self._ready, self._sink):
+            page.close()
 
-    async def _ask(self, url: str) -> httpx.Response | None:
-        try:
-            response = await self._client.get(url)
-        except httpx.HTTPError:
-            return None
-        return response if response.status_code == 200 else None
-
-    def _evaluated(self, answer: httpx.Response | None) -> bool:
+    def _evaluated(self, answer: Answer | None) -> bool:
         if answer is None:
             return False
-        groups = answer.json()["data"]["groups"]
+        groups = json.loads(answer.body)["data"]["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         if rules and not self._knows_rules:
             self._record("alert_rules", scale=rules[0]["labels"]["scale"], rules=[rule["name"] for rule in rules])
@@ -77,11 +74,11 @@ class AlertProbe:
         age_s = max((time.time() - _epoch_s(group["lastEvaluation"]) for group in groups), default=_FRESH_S)
         return age_s < _FRESH_S and all(rule["health"] == "ok" for rule in rules)
 
-    def _read(self, answer: httpx.Response | None) -> bool:
+    def _read(self, answer: Answer | None) -> bool:
         """Whether the sink told what it has; the news are recorded."""
         if answer is None:
             return False
-        fresh = sorted(answer.json()["alerts"], key=lambda alert: alert["received_s"])
+        fresh = sorted(json.loads(answer.body)["alerts"], key=lambda alert: alert["received_s"])
         earlier = {_labels(alert): alert for alert in fresh if alert["received_s"] < self._zero_wall_s}
         for alert in earlier.values():
             if alert["status"] == "firing":
@@ -113,6 +110,15 @@ class AlertProbe:
 
     def _since_zero(self, wall_s: float) -> float:
         return round(wall_s - self._zero_wall_s, 6)
+
+
+async def _ask(page: Page, target: str | None = None) -> Answer | None:
+    """The answer, if it is a good one that came in time."""
+    try:
+        answer = await page.get(target)
+    except NoAnswer:
+        return None
+    return answer if answer.status == 200 else None
 
 
 def _labels(alert: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,14 @@ class Probe(Protocol):
 
     async def sample(self) -> Sequence[Row]:
         """What is measured now. May raise: the sampler records it as a gap."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A probe that holds something which has to be given back."""
+
+    def close(self) -> None:
+        """Give it back; the probe is not sampled any more."""
 
 
 class MetricWriter:
@@ -74,6 +82,14 @@ class MetricWriter:
 
 async def run_probe(probe: Probe, writer: MetricWriter, log: EventLog) -> None:
     """Sample until cancelled, on a fixed grid; a sample that takes longer than a period skips the missed beats."""
+    try:
+        await _sample_on_grid(probe, writer, log)
+    finally:
+        if isinstance(probe, Closes):
+            probe.close()
+
+
+async def _sample_on_grid(probe: Probe, writer: MetricWriter, log: EventLog) -> None:
     loop = asyncio.get_running_loop()
     next_at = loop.time()
     reported: set[str] = set()

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from harness.errors import StackError
+from harness.probes.page import Page
 from stack.topology import Endpoint, Target, Topology
 
 
@@ -22,6 +23,13 @@ def request(endpoint: Endpoint, where: str, path: str = "", key: str = "") -> di
     headers = {"Host": endpoint.authority} | ({"Authorization": f"Bearer {key}"} if key else {})
     url = f"{endpoint.scheme}://{where}{endpoint.path}{path}"
     return {"url": url, "headers": headers, "extensions": {"sni_hostname": endpoint.host}}
+
+
+def page(endpoint: Endpoint) -> Page:
+    """What is at ``endpoint``, asked at the address that it was pinned to."""
+    tls = ssl.create_default_context() if endpoint.scheme == "https" else None
+    headers = {"Host": endpoint.authority}
+    return Page(f"{endpoint.scheme}://{endpoint.pinned}{endpoint.path}", 1.0, True, headers, tls, endpoint.host)
 
 
 def key_of(target: Target) -> str:

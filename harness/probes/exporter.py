@@ -1,42 +1,54 @@
-"""What the exporter asks of replicas, four times a second: its synthetic generations cost tokens, too."""
+"""What the exporter asks of replicas, and what came of it: its synthetic generations cost tokens, too.
+
+Rows are those of harness/probes/own_tokens.py, with ``by=exporter``; ``synthetic_ok``, the only sign of life that a
+deaf replica cannot give; and ``synthetic_ttft_ms`` where it was given. The exporter asks each replica every other
+second; it is asked four times a second, so that what a drill waits for after its load is soon read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
+from harness.probes import exposition
 from harness.probes.base import Row
+from harness.probes.page import NoAnswer, Page
 from stack.topology import Component
 
-_PREFIX = "drillyard_synthetic_tokens_"
+_TOKENS = "drillyard_synthetic_tokens_"
+_OK, _TTFT = "drillyard_synthetic_ok", "drillyard_synthetic_ttft_seconds"
+_WANTED = (*(f"{_TOKENS}{what}_total" for what in ("asked", "ended", "got")), _OK, _TTFT)
 
 
 class ExporterProbe:
-    """The stack's exporter. Rows are those of harness/probes/own_tokens.py."""
+    """The stack's exporter."""
 
     name, period_s = "exporter", 0.25
 
     def __init__(self, exporter: Component) -> None:
-        self._url = exporter.url(path="/metrics")
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+        self._page = Page(exporter.url(path="/metrics?" + "&".join(f"name[]={name}" for name in _WANTED)))
 
     async def sample(self) -> Sequence[Row]:
         """No rows when the exporter does not answer within a second: that is not a 0."""
         try:
-            response = await self._client.get(self._url)
-        except httpx.HTTPError:
+            answer = await self._page.get()
+        except NoAnswer:
             return []
-        return parse(response.text) if response.status_code == 200 else []
+        return parse(answer.text) if answer.status == 200 else []
+
+    def close(self) -> None:
+        """End its connection."""
+        self._page.close()
 
 
 def parse(text: str) -> list[Row]:
-    """The rows in a metrics page; only wanted lines are parsed."""
-    lines = [line for line in text.splitlines() if line.startswith(_PREFIX)]
-    return [
-        Row(sample.labels["replica"], f"own_tokens_{sample.name.removeprefix(_PREFIX)}", "by=exporter", sample.value)
-        for family in text_string_to_metric_families("\n".join(lines) + "\n")
-        for sample in family.samples
-        if sample.name.endswith("_total")
-    ]
+    """The rows in a metrics page."""
+    return [_row(*sample) for sample in exposition.samples(text, _WANTED)]
+
+
+def _row(name: str, labels: dict[str, str], value: float) -> Row:
+    replica = labels["replica"]
+    if name == _OK:
+        return Row(replica, "synthetic_ok", "", value)
+    if name == _TTFT:
+        return Row(replica, "synthetic_ttft_ms", "", 1000 * value)
+    return Row(replica, f"own_tokens_{name.removeprefix(_TOKENS)}", "by=exporter", value)

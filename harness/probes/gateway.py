@@ -1,4 +1,8 @@
-"""What each gateway thinks: which replicas are up, sessions, retries, redispatches, queue. From its CSV statistics."""
+"""What each gateway thinks: which replicas are up, sessions, retries, redispatches, queue. From its CSV statistics.
+
+The tightest limits on these series: some seconds from a kill, a hang or a rollout's decision until no gateway uses that
+replica any more, made of the gateways' own check intervals.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,8 @@ import csv
 import io
 from collections.abc import Sequence
 
-import httpx
-
 from harness.probes.base import Row
+from harness.probes.page import NoAnswer, Page
 from stack.topology import Component
 
 #: HAProxy's column → ours (per server), for what adds up.
@@ -28,18 +31,21 @@ class GatewayProbe:
 
     def __init__(self, gateway: Component) -> None:
         self.name, self._gateway = f"gateway {gateway.name}", gateway.name
-        self._url = gateway.url("metrics", "/stats;csv")
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+        self._page = Page(gateway.url("metrics", "/stats;csv"))
 
     async def sample(self) -> Sequence[Row]:
         """``up`` = 0 and nothing else when the gateway does not answer within a second."""
         try:
-            response = await self._client.get(self._url)
-        except httpx.HTTPError:
+            answer = await self._page.get()
+        except NoAnswer:
             return [Row(self._gateway, "up", "", 0.0)]
-        if response.status_code != 200:
+        if answer.status != 200:
             return [Row(self._gateway, "up", "", 0.0)]
-        return [Row(self._gateway, "up", "", 1.0), *parse(self._gateway, response.text)]
+        return [Row(self._gateway, "up", "", 1.0), *parse(self._gateway, answer.text)]
+
+    def close(self) -> None:
+        """End its connection."""
+        self._page.close()
 
 
 def parse(gateway: str, text: str) -> list[Row]:
@@ -51,10 +57,16 @@ def parse(gateway: str, text: str) -> list[Row]:
     """
     up, weights, totals = dict[str, float](), dict[str, float](), dict[tuple[str, str], float]()
     queued = 0.0
-    for line in csv.DictReader(io.StringIO(text.removeprefix("# "))):
-        server = line["svname"]
-        if line["pxname"].startswith(("pin-", "link-")) or not (server == "BACKEND" or server.startswith("replica-")):
+    rows_of_all = csv.reader(io.StringIO(text.removeprefix("# ")))
+    names = next(rows_of_all)
+    proxies, servers = names.index("pxname"), names.index("svname")
+    for fields in rows_of_all:  # there are a hundred columns, and most rows are nobody's here
+        if not fields or fields[proxies].startswith(("pin-", "link-")):
             continue
+        server = fields[servers]
+        if not (server == "BACKEND" or server.startswith("replica-")):
+            continue
+        line = dict(zip(names, fields, strict=True))
         queued += float(line["qcur"] or 0)
         if server == "BACKEND":
             continue

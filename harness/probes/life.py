@@ -15,8 +15,8 @@ from typing import Any
 import dns.asyncresolver
 import dns.exception
 import dns.resolver
-import httpx
 
+from harness.probes.page import NoAnswer, Page
 from harness.probes.path import PathProbe, PathSample, synthetic
 from stack.topology import SERVICE_NAME, Component
 
@@ -80,18 +80,12 @@ def _as_work(sample: PathSample) -> tuple[bool, str]:
 
 async def _get(component: Component, path: str, deadline_s: float) -> tuple[int | None, str]:
     """The status of ``path``, None without any answer; and that in words."""
+    page = Page(component.url(component.probe_port, path), deadline_s, keep=False)
     try:
-        async with (
-            asyncio.timeout(deadline_s),
-            httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-        ):
-            status = (await client.get(component.url(component.probe_port, path))).status_code
-    except TimeoutError:
-        return None, f"{path}: no answer in {deadline_s:.0f} s"
-    except httpx.ConnectError:
-        return None, f"{path}: connection refused"
-    except httpx.HTTPError:
-        return None, f"{path}: connection broken"
+        status = (await page.get()).status
+    except NoAnswer as error:
+        said = {"timeout": f"no answer in {deadline_s:.0f} s", "refused": "connection refused"}
+        return None, f"{path}: {said.get(error.reason, 'connection broken')}"
     return status, f"{path}: {status}"
 
 

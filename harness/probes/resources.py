@@ -23,8 +23,7 @@ class ResourceProbe:
 
     def _rows(self) -> list[Row]:
         rows = []
-        for state in self._runtime.states():
-            stats = self._runtime.stats(state.name)
+        for state, stats in self._runtime.usage():
             measured = {"rss_bytes": stats.rss_bytes, "cpu_s": stats.cpu_s, "oom_kills": stats.oom_kills}
             rows += [Row(state.name, key, "", float(value)) for key, value in measured.items() if value is not None]
             rows.append(Row(state.name, "restarts_total", "", float(state.restarts)))

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import httpx
-
 from harness import waves
 from harness.probes.base import Row
-from harness.probes.engine import WANTED, parse
+from harness.probes.engine import WANTED, page_of, parse
+from harness.probes.page import NoAnswer
 from harness.waves import Wave
 from stack.topology import Component
 
@@ -112,8 +111,7 @@ class _Closely:
     def __init__(self, ledger: Waves, replica: Component) -> None:
         self.name, self.replica = f"{replica.name} during waves", replica.name
         self.looks: list[Look] = []
-        self._ledger, self._url = ledger, replica.url(path="/metrics")
-        self._client = httpx.AsyncClient(timeout=1.0, verify=False, trust_env=False)
+        self._ledger, self._page = ledger, page_of(replica, _WANTED)
 
     async def sample(self) -> Sequence[Row]:
         """Nothing while no wave is on; of an engine that does not answer within a second nothing, either."""
@@ -121,12 +119,16 @@ class _Closely:
             return []
         asked_s = self._ledger.now_s()
         try:
-            response = await self._client.get(self._url)
-        except httpx.HTTPError:
+            answer = await self._page.get()
+        except NoAnswer:
             return []
-        if response.status_code != 200:
+        if answer.status != 200:
             return []
-        values = {metric: value for (metric, _), value in parse(response.text, _WANTED).items()}
+        values = {metric: value for (metric, _), value in parse(answer.text, _WANTED).items()}
         self.looks.append(Look(asked_s, self._ledger.now_s(), values))
         shown = {"asked_s": asked_s, **values}
         return [Row(self.replica, PREFIX + metric, "", value) for metric, value in shown.items()]
+
+    def close(self) -> None:
+        """End its connection."""
+        self._page.close()

@@ -18,7 +18,9 @@ def app(registry: CollectorRegistry, alerts: Alerts) -> Starlette:
     """The web application over what the watchers measure and Alertmanager sends."""
 
     async def metrics(request: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        names = request.query_params.getlist("name[]")  # as Prometheus' own clients have it: these series alone
+        found = registry.restricted_registry(names) if names else registry
+        return Response(generate_latest(found), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -93,5 +93,8 @@ class Runtime(Protocol):
     def states(self) -> tuple[ComponentState, ...]:
         """All components of the topology, in its order."""
 
+    def usage(self) -> tuple[tuple[ComponentState, ComponentStats], ...]:
+        """``states`` with the ``stats`` of each, in one look: what is asked every second of a run must be cheap."""
+
     def gateway_command(self, gateway: str, command: str) -> str:
         """Send one command to a gateway's admin socket (HAProxy runtime API); its answer, stripped."""

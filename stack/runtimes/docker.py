@@ -224,6 +224,10 @@ class DockerRuntime:
                 for c in self.topology.components
             )
 
+    def usage(self) -> tuple[tuple[ComponentState, ComponentStats], ...]:
+        """All components with what they use."""
+        return tuple((component, self.stats(component.name)) for component in self.states())
+
     def gateway_command(self, gateway: str, command: str) -> str:
         """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -15,6 +16,8 @@ from harness.errors import StackError
 from stack.state import INSTANCE_VARIABLE, ProcessMark
 
 _FROZEN_WITHIN_S = 5.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _CLOCK_TOLERANCE_S = 2.0  # create_time is computed from a boot time that moves when the wall clock is set
 
 
@@ -65,6 +68,64 @@ def tree(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.Error:
         return []
+
+
+class Used(NamedTuple):
+    """What processes use."""
+
+    rss_bytes: int
+    cpu_s: float  # since they began
+
+
+class _Stat(NamedTuple):
+    """A line of the process table."""
+
+    state: str  # one letter, see proc(5)
+    parent: int
+    used: Used
+
+
+def used_by_trees(pids: Collection[int]) -> dict[int, Used]:
+    """What each of these processes and its descendants use together, from one pass over the process table.
+
+    Processes that are gone are left out. psutil would make a pass for each of them.
+    """
+    table, children = dict[int, _Stat](), dict[int, list[int]]()
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if (stat := _stat(pid)) is not None:
+            table[pid] = stat
+            children.setdefault(stat.parent, []).append(pid)
+    found = {}
+    for pid in table.keys() & set(pids):
+        family, size = [pid], 0
+        while size < len(family):
+            family += children.get(family[size], ())
+            size += 1
+        used = [table[member].used for member in family]
+        found[pid] = Used(sum(one.rss_bytes for one in used), sum(one.cpu_s for one in used))
+    return found
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process was stopped by a signal; one that is gone was not."""
+    stat = _stat(pid)
+    return stat is not None and stat.state == "T"
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        line = os.read(file, 4096)
+    except ProcessLookupError:  # it ended between the two
+        return None
+    finally:
+        os.close(file)
+    fields = line[line.rfind(b")") + 2 :].split()  # its name may hold anything; after it comes the third field
+    used = Used(int(fields[21]) * _PAGE_BYTES, (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
+    return _Stat(fields[0].decode(), int(fields[1]), used)
 
 
 def component_processes(pid: int) -> list[psutil.Process]:

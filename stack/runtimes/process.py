@@ -200,20 +200,16 @@ class ProcessRuntime:
 
     def stats(self, name: str) -> ComponentStats:
         """Memory and CPU of the component's process tree; the kernel counts the rest while its memory is limited."""
-        pid = self._supervisor().program(name).pid
-        rss_bytes, cpu_s, seen = 0, 0.0, False
-        for process in family.tree(pid) if pid else []:
-            try:
-                with process.oneshot():
-                    memory, cpu = process.memory_info(), process.cpu_times()
-            except psutil.Error:
-                continue  # it ended between the listing and the question
-            rss_bytes, cpu_s, seen = rss_bytes + memory.rss, cpu_s + cpu.user + cpu.system, True
-        group = self._memory_group(name)
+        found = self._state()
+        pid = self._supervisor(found).program(name).pid
+        return self._stats(name, found, family.used_by_trees([pid] if pid else []).get(pid or 0))
+
+    def _stats(self, name: str, found: StackState | None, used: family.Used | None) -> ComponentStats:
+        group = self._memory_group(name, found)
         counted = group.counts()
         return ComponentStats(
-            rss_bytes if seen else None,
-            cpu_s if seen else None,
+            None if used is None else used.rss_bytes,
+            None if used is None else used.cpu_s,
             counted.oom_kills,
             group.charged_bytes(),
             counted.limit_hits,
@@ -228,6 +224,14 @@ class ProcessRuntime:
         log = self.folder / "logs" / "supervisord.log"
         restarts = supervisor.restarts(log.read_text() if log.exists() else "")
         return tuple(_as_state(programs[c.name], restarts.get(c.name, 0)) for c in self.topology.components)
+
+    def usage(self) -> tuple[tuple[ComponentState, ComponentStats], ...]:
+        """All components with what they use: one question to supervisord, one pass over the process table."""
+        found = self._state()
+        self._supervisor(found)  # StackError where nothing runs: nobody has restarted 0 times
+        states = self.states()
+        used = family.used_by_trees([one.pid for one in states if one.pid is not None])
+        return tuple((one, self._stats(one.name, found, used.get(one.pid or 0))) for one in states)
 
     def gateway_command(self, gateway: str, command: str) -> str:
         """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer."""
@@ -261,8 +265,8 @@ class ProcessRuntime:
             raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
         return supervisor.Supervisor(Path(found.sockets))
 
-    def _memory_group(self, name: str) -> memory.MemoryGroup:
-        found = self._state()
+    def _memory_group(self, name: str, found: StackState | None = None) -> memory.MemoryGroup:
+        found = found or self._state()
         if found is None or found.supervisor is None:
             raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
         return memory.MemoryGroup(found.supervisor.pid, memory.group_name(found.instance_id, name))
@@ -440,13 +444,6 @@ class ProcessRuntime:
 
 def _as_state(program: supervisor.Program, restarts: int) -> ComponentState:
     word, since_s = _STATE_WORDS.get(program.state, "failed"), program.since_s
-    if program.pid is not None and _is_frozen(program.pid):
+    if program.pid is not None and family.is_stopped(program.pid):
         return ComponentState(program.name, "paused", program.pid, None, restarts)
     return ComponentState(program.name, word, program.pid, since_s, restarts)
-
-
-def _is_frozen(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.Error:
-        return False

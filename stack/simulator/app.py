@@ -51,6 +51,7 @@ class Server:
                 Route("/health", self._health, methods=["GET"]),
                 Route("/version", self._version),
                 Route("/metrics", self._metrics_page),
+                Route("/metrics/", self._wanted_metrics),
                 Route("/reset_prefix_cache", self._reset_prefix_cache, methods=["POST"]),
                 Route("/simulator/behaviour", self._behaviour, methods=["GET", "POST", "DELETE"]),
             ],
@@ -182,6 +183,11 @@ class Server:
     async def _metrics_page(self, request: Request) -> Response:
         self._check_loaded()
         return Response(self._metrics.page(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+    async def _wanted_metrics(self, request: Request) -> Response:
+        self._check_loaded()
+        page = self._metrics.page(request.query_params.getlist("name[]"))
+        return Response(page, media_type="text/plain; version=1.0.0; charset=utf-8")
 
     async def _reset_prefix_cache(self, request: Request) -> Response:
         self._check_loaded()

@@ -5,6 +5,8 @@ Gauges are published by an engine step, so a hanging engine leaves them frozen: 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -76,9 +78,9 @@ class Metrics:
         )
         info.labels(**cache).set(1)
 
-    def page(self) -> bytes:
-        """The text that Prometheus scrapes."""
-        return generate_latest(self._registry)
+    def page(self, names: Collection[str] = ()) -> bytes:
+        """The text that Prometheus scrapes; with ``names`` those series alone."""
+        return generate_latest(self._registry.restricted_registry(names) if names else self._registry)
 
     def scheduled(self, running: int, waiting: int, kv_usage: float) -> None:
         """What an engine step leaves behind; ``kv_usage`` from 0 to 1."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import httpx
 import pytest
 
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import Row
+from harness.probes.page import Answer, NoAnswer
 from stack.monitoring.rules import RULES
 from stack.topology import Topology
 
@@ -32,6 +35,17 @@ def told(status: str, name: str, started: float, received: float, ended: float =
             "received_s": ZERO_S + received}  # fmt: skip
 
 
+class Asked:
+    """A page without a server."""
+
+    def __init__(self, answer: Callable[[str | None], Answer]) -> None:
+        self._answer = answer
+
+    async def get(self, target: str | None = None) -> Answer:
+        """At once."""
+        return self._answer(target)
+
+
 class Chain:
     """Prometheus, Alertmanager and the sink, as far as the probe asks them."""
 
@@ -40,19 +54,18 @@ class Chain:
         self.dead: set[str] = set()
         self.age_s, self.health = 0.2, "ok"
         self.events: list[tuple[str, dict[str, Any]]] = []
-        topology = Topology(instance=17)
-        self._names = {topology.component(n).address: n for n in ("prometheus", "alertmanager", "exporter")}
-        self.probe = AlertProbe(topology, ZERO_S, lambda kind, **data: self.events.append((kind, data)))
-        self.probe._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        self.probe = AlertProbe(Topology(instance=17), ZERO_S, lambda kind, **data: self.events.append((kind, data)))
+        for name, page in (("prometheus", "_rules"), ("alertmanager", "_ready"), ("exporter", "_sink")):
+            setattr(self.probe, page, Asked(partial(self._answer, name)))
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        name = self._names[request.url.host]
+    def _answer(self, name: str, target: str | None) -> Answer:
         if name in self.dead:
-            raise httpx.ConnectError("refused")
+            raise NoAnswer("refused", "nobody is there")
         if name == "prometheus":
-            return httpx.Response(200, json=self._rules())
-        since = float(request.url.params.get("since", "0"))
-        return httpx.Response(200, json={"alerts": [alert for alert in self.kept if alert["received_s"] > since]})
+            return Answer(200, json.dumps(self._rules()).encode())
+        since = float((target or "").partition("since=")[2] or 0)
+        news = [alert for alert in self.kept if alert["received_s"] > since]
+        return Answer(200, json.dumps({"alerts": news}).encode())
 
     def _rules(self) -> dict[str, Any]:
         last = dt.datetime.fromtimestamp(time.time() - self.age_s, dt.UTC).isoformat()

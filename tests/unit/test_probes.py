@@ -77,13 +77,21 @@ def test_a_replica_in_two_backends_is_one_replica() -> None:
 
 
 def test_the_exporters_tokens_are_read_per_replica() -> None:
-    """Only its token counters, as rows of the replica that they are about."""
+    """Its token counters and what its synthetic generations found, as rows of the replica that they are about."""
     page = """# TYPE drillyard_synthetic_tokens_asked_total counter
 drillyard_synthetic_tokens_asked_total{replica="replica-1"} 7.0
 drillyard_synthetic_tokens_asked_created{replica="replica-1"} 1.7e9
 drillyard_synthetic_ok{replica="replica-1"} 1.0
+drillyard_synthetic_ttft_seconds{replica="replica-1"} 0.25
+drillyard_synthetic_ok{replica="replica-2"} 0.0
+drillyard_gateway_requests_total{gateway="gateway-a"} 9.0
 """
-    assert exporter.parse(page) == [Row("replica-1", "own_tokens_asked_total", "by=exporter", 7.0)]
+    assert exporter.parse(page) == [
+        Row("replica-1", "own_tokens_asked_total", "by=exporter", 7.0),
+        Row("replica-1", "synthetic_ok", "", 1.0),
+        Row("replica-1", "synthetic_ttft_ms", "", 250.0),
+        Row("replica-2", "synthetic_ok", "", 0.0),
+    ]
 
 
 def test_own_tokens_are_asked_ended_and_got() -> None:

@@ -1,0 +1,113 @@
+"""The quick parser of metrics pages says what prometheus_client's says, on every page."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness.probes import exposition
+
+WANTED = frozenset({"vllm:running", "tokens_total", "wait_seconds_bucket"})
+LINES = (
+    "vllm:running 1",
+    "vllm:running 1.0 1700000000000",
+    "vllm:running\t3",
+    "  vllm:running{} 4.5e-3  ",
+    "vllm:running +Inf",
+    "vllm:running NaN",
+    "vllm:running -Inf",
+    "vllm:running .5",
+    "vllm:running 1_000",
+    "vllm:running 0x10",
+    "vllm:running",
+    "vllm:running_more 7",
+    "vllm:running {a=\"b\"} 3",
+    'vllm:running{a="b",} 3',
+    'vllm:running{a="b" , c="d"} 3',
+    'vllm:running{a="x,y=\\"z\\"}{"} 3',
+    'vllm:running{a="line\\nfeed \\\\ back"} 3',
+    'vllm:running{a="b",a="c"} 3',
+    'vllm:running{a="b"c="d"} 3',
+    'vllm:running{__name__="b"} 3',
+    'vllm:running{1a="b"} 3',
+    'vllm:running{a="} 3"} 3',
+    'vllm:running{a="ä\u2028ß"} 3',
+    '{"vllm:running",a="b"} 3',
+    '{"of.others"} 3',
+    "# vllm:running 3",
+    "# TYPE tokens counter",
+    'tokens_total{a="b"} 17 # {trace="x"} 1.0',
+    'wait_seconds_bucket{le="+Inf"} 17.0',
+    "",
+)  # fmt: skip
+
+
+def theirs(line: str) -> list[tuple[str, dict[str, str], float]] | None:
+    """What prometheus_client says of a line; None when it refuses it."""
+    try:
+        families = list(text_string_to_metric_families(line + "\n"))
+    except (ValueError, IndexError):
+        return None
+    return [(s.name, dict(s.labels), float(s.value)) for family in families for s in family.samples if s.name in WANTED]
+
+
+def ours(line: str) -> list[tuple[str, dict[str, str], float]] | None:
+    """What we say of it; None when we refuse it."""
+    try:
+        return [tuple(sample) for sample in exposition.samples(line, WANTED)]  # type: ignore[misc]
+    except (ValueError, IndexError):
+        return None
+
+
+def same(line: str) -> bool:
+    """Whether both say the same; a number that is none equals itself here. What is not wanted may be refused."""
+    expected, found = theirs(line), ours(line)
+    return repr(found) == repr(expected) or (expected is None and found == [])
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_means_what_it_means_to_prometheus(line: str) -> None:
+    """However it is written: with time stamps, escapes, spaces, names in braces, and when it is none."""
+    assert same(line)
+
+
+@given(st.lists(st.sampled_from(['vllm:running', 'tokens_total', '{', '}', '"', ',', '=', ' ', '\\', 'a', '_', '1', '.',
+                                 'e', '+', '-', 'Inf', 'NaN', '\t', 'le', '#', '\\n', 'ß']), max_size=14))  # fmt: skip
+def test_nonsense_means_what_it_means_to_prometheus(parts: list[str]) -> None:
+    """Lines made of the pieces of which lines are made, in any order."""
+    assert same("vllm:running" + "".join(parts))
+    assert same("".join(parts))
+
+
+VALUES = st.floats(width=64) | st.integers(-(10**30), 10**30).map(float)
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=8), VALUES), max_size=4, unique_by=lambda pair: pair[0]),
+    st.lists(st.floats(0, 100), max_size=5),
+)
+def test_a_page_of_prometheus_clients_own(gauges: list[tuple[str, float]], waits: list[float]) -> None:
+    """Whatever stands in labels and values of a page that a server writes with it."""
+    registry = CollectorRegistry()
+    running = Gauge("vllm:running", "text", ["model_name"], registry=registry)
+    for label, value in gauges:
+        running.labels(label).set(value)
+    Counter("tokens", "text \n with a line", registry=registry).inc(3)
+    wait = Histogram("wait_seconds", "text", registry=registry, buckets=(0.3, 1))
+    for seconds in waits:
+        wait.observe(seconds)
+    page = generate_latest(registry).decode()
+    expected = [
+        (sample.name, dict(sample.labels), float(sample.value))
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name in WANTED
+    ]
+    assert repr([tuple(sample) for sample in exposition.samples(page, WANTED)]) == repr(expected)
+    assert math.isclose(expected[-1][2], len(waits))
