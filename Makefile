@@ -31,7 +31,7 @@ TEST_WORKERS := 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills drills-all lint types test-fast check test test-trust storm stability \
+.PHONY: help setup chromium up down status logs doctor drills drills-all lint types test-fast check test test-trust storm stability bench \
 	test-docker test-drills clean
 
 help: ## this list
@@ -120,6 +120,10 @@ storm: .venv/.ready ## kill the harness N times, from SEED on, on LANES stacks s
 stability: .venv/.ready ## drill a healthy simulated stack N times, from SEED on, and count what does not pass
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m tests.trust.stability $(TIMES)
+
+bench: .venv/.ready ## what Drillyard's own parts cost, a row each (ARGS=observer for one); on an idle machine
+	@$(SET_UP) --runtime process --engine sim
+	@$(PY) -m benchmarks --instance $(INSTANCE) $(ARGS)
 
 test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
 	@$(SET_UP) --runtime process --engine sim

@@ -24,7 +24,7 @@ from stack.topology import REPLICAS
 
 #: An engine's gauges tell what its last step found, and a client's record ends a bit before or after the engine's.
 LAG_S = 0.3
-#: A synthetic generation of the harness and one of the exporter may be in a replica at any time.
+#: A synthetic generation of the exporter, and one of a proof of the harness, may be in a replica at any time.
 SYNTHETIC = 2.0
 #: Tokens that those and the edges of a stretch may cost.
 TOKENS_SLACK = 16.0

@@ -15,6 +15,8 @@ from harness.adapters.load import Window
 
 #: Without a terminal: one line about the load every so many seconds.
 PLAIN_EVERY_S = 5.0
+#: On a terminal the live line changes twice a second; drawn more often it only costs.
+LIVE_PER_S = 4
 #: What every step of a fault says of itself.
 _STEP = ("fault", "phase", "on", "step")
 
@@ -50,7 +52,7 @@ class Progress:
 
     def _live(self, text: str) -> None:
         if self._status is None:
-            self._status = self.console.status(text)
+            self._status = self.console.status(text, refresh_per_second=LIVE_PER_S)
             self._status.start()
         self._status.update(text)
 

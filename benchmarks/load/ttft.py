@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +31,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--address", default="127.0.16.1")
     arguments = parser.parse_args()
+    figures = measure(arguments.streams, arguments.seconds, arguments.workers, arguments.address)
+    print(json.dumps(figures, indent=1))
+
+
+def measure(streams: int, seconds: float, workers: int, address: str) -> dict[str, Any]:
+    """Keep ``streams`` open for so long against a server at ``address``; what came of it."""
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("stream_server.py")), arguments.address,
+        [sys.executable, str(Path(__file__).with_name("stream_server.py")), address,
          str(FIRST_S), str(GAP_S), str(EVENTS)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -39,10 +46,10 @@ def main() -> None:
     http_port, dns_port = map(int, server.stdout.readline().split())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_load(folder, arguments.streams, arguments.workers, arguments.address, http_port, dns_port)
-        generate(folder, arguments.seconds)
+        write_load(folder, streams, workers, address, http_port, dns_port)
+        generate(folder, seconds)
         told, _ = server.communicate()
-        report(folder, arguments.streams, json.loads(told))
+        return report(folder, streams, json.loads(told))
 
 
 def write_load(folder: Path, streams: int, workers: int, address: str, http_port: int, dns_port: int) -> None:
@@ -75,13 +82,13 @@ def generate(folder: Path, seconds: float) -> None:
         raise SystemExit(f"the load generator ended with {process.returncode}")
 
 
-def report(folder: Path, streams: int, server: dict[str, float]) -> None:
-    """Print what was measured; the true TTFT is FIRST_S plus the server's own lateness."""
+def report(folder: Path, streams: int, server: dict[str, float]) -> dict[str, Any]:
+    """What was measured; the true TTFT is FIRST_S plus the server's own lateness."""
     rows = pd.read_parquet(folder / "requests.parquet")
     summary = json.loads((folder / "load-summary.json").read_text())
     ok = rows[rows.outcome == "ok"]
     events_per_s = rows.content_events.sum() / summary["duration_s"]
-    figures = {
+    return {
         "streams": streams,
         "requests": len(rows),
         "ok": len(ok),
@@ -93,7 +100,6 @@ def report(folder: Path, streams: int, server: dict[str, float]) -> None:
         "events_per_s_and_core": round(events_per_s / summary["cpu_ratio"] / summary["workers"]),
         **server,
     }
-    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

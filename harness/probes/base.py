@@ -63,13 +63,13 @@ class MetricWriter:
 
     def add(self, t_s: float, rows: Sequence[Row]) -> None:
         """Append rows measured at ``t_s``; remember the latest value of each series, and how many it has had."""
+        self._times.extend([t_s] * len(rows))
         for row in rows:
-            series = row.component, row.metric, row.labels
+            series, value = row[:3], row[3]
             self.counts[series] += 1
-            self.latest[series] = row.value
-            self._times.append(t_s)
+            self.latest[series] = value
             self._series.append(self._numbers.setdefault(series, len(self._numbers)))
-            self._values.append(row.value)
+            self._values.append(value)
 
     def close(self) -> None:
         """Write them all."""

@@ -17,6 +17,7 @@ class GeneratorProbe:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
+        self._processes: list[psutil.Process] = []
         self._used: dict[int, float] = {}
         self._at_s = 0.0
 
@@ -28,11 +29,13 @@ class GeneratorProbe:
         return [Row("load", "cpu_ratio", "", max(shares))] if shares else []
 
     def _cpu_s(self) -> dict[int, float]:
-        """CPU seconds by process id."""
+        """CPU seconds by process id. Workers are looked for once: they are there before the first window of load."""
         found = {}
         try:
-            main = psutil.Process(self._pid)
-            for process in (main, *main.children(recursive=True)):
+            if not self._processes:
+                main = psutil.Process(self._pid)
+                self._processes = [main, *main.children(recursive=True)]
+            for process in self._processes:
                 times = process.cpu_times()
                 found[process.pid] = times.user + times.system
         except psutil.NoSuchProcess:

@@ -18,6 +18,8 @@ from stack.topology import Component
 #: What is looked at; recorded with this before its name, apart from the steady samples of harness/probes/engine.py.
 PREFIX = "wave_"
 CLOSELY = ("running", "waiting", "kv_usage_ratio", "generation_tokens_total")
+#: How often, in seconds: engines have to hear of a cancel within half a second, and when they did lies between looks.
+CLOSELY_S = 0.033
 _WANTED = {theirs: ours for theirs, ours in WANTED.items() if ours in CLOSELY}
 
 
@@ -104,9 +106,9 @@ def _nobody_let_in(before: Mapping[str, float], now: Mapping[str, float]) -> boo
 
 
 class _Closely:
-    """One engine, 30 times a second while it is watched."""
+    """One engine, often while it is watched."""
 
-    period_s = 0.033
+    period_s = CLOSELY_S
 
     def __init__(self, ledger: Waves, replica: Component) -> None:
         self.name, self.replica = f"{replica.name} during waves", replica.name

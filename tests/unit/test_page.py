@@ -55,7 +55,8 @@ class Server:
         """One connection."""
         self.connections += 1
         try:
-            while (request := await reader.readuntil(b"\r\n\r\n")) and self.asked.append(request) is None:
+            while True:
+                self.asked.append(await reader.readuntil(b"\r\n\r\n"))
                 said = self.answer(len(self.asked))
                 if said is None:
                     break
@@ -247,10 +248,12 @@ def test_half_an_answer_is_none(length: int, ends: bool) -> None:
 def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
     """A replica that was frozen answers all that it was asked when it goes on."""
 
+    melted = asyncio.Event()
+
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         if b"/first" in request:
-            await asyncio.sleep(0.2)
+            await melted.wait()
         body = request.split()[1]
         writer.write(OK + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         writer.close()
@@ -259,8 +262,9 @@ def test_a_late_answer_is_never_taken_for_the_next_one() -> None:
         async with await asyncio.start_server(late, "127.0.0.1", 0) as listening:
             page = Page(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/first", deadline_s=0.1)
             assert await refusal(page) == "timeout"
-            await asyncio.sleep(0.15)
+            melted.set()
             assert await page.get("/second") == Answer(200, b"/second")
+            page.close()
 
     run(test)
 
