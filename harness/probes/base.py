@@ -8,6 +8,7 @@ once per reason: a gap must be visible, and a run must not end because of one.
 from __future__ import annotations
 
 import asyncio
+import math
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -104,6 +105,6 @@ async def _sample_on_grid(probe: Probe, writer: MetricWriter, log: EventLog) -> 
                 log.add("probe_error", probe=probe.name, why=why)
         next_at += probe.period_s
         now = loop.time()
-        while next_at <= now:
-            next_at += probe.period_s
+        if next_at <= now:
+            next_at += probe.period_s * (math.floor((now - next_at) / probe.period_s) + 1)
         await asyncio.sleep(next_at - now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import time
@@ -32,20 +33,16 @@ class Look(NamedTuple):
 
 
 class Waves:
-    """The waves of one run; while ``watching`` its probes, one per replica, look at the engines."""
+    """The waves of one run; while ``watching`` its probes, one per replica, look at the engines (``watched``)."""
 
     def __init__(
         self, replicas: Iterable[Component], zero_mono_s: float, save: Callable[[dict[str, Any]], None]
     ) -> None:
         self._zero_mono_s, self._save = zero_mono_s, save
         self._watching = 0
+        self.watched = asyncio.Event()
         self._all: list[Wave] = []
         self.probes = tuple(_Closely(self, replica) for replica in replicas)
-
-    @property
-    def watched(self) -> bool:
-        """Whether the engines are being looked at."""
-        return self._watching > 0
 
     @property
     def latest(self) -> dict[str, Look]:
@@ -95,10 +92,13 @@ class Waves:
             for probe in self.probes:
                 probe.looks.clear()
         self._watching += 1
+        self.watched.set()
         try:
             yield
         finally:
             self._watching -= 1
+            if not self._watching:
+                self.watched.clear()
 
 
 def _nobody_let_in(before: Mapping[str, float], now: Mapping[str, float]) -> bool:
@@ -116,9 +116,8 @@ class _Closely:
         self._ledger, self._page = ledger, page_of(replica, _WANTED)
 
     async def sample(self) -> Sequence[Row]:
-        """Nothing while no wave is on; of an engine that does not answer within a second nothing, either."""
-        if not self._ledger.watched:
-            return []
+        """Once a wave is on; of an engine that does not answer within a second nothing."""
+        await self._ledger.watched.wait()
         asked_s = self._ledger.now_s()
         try:
             answer = await self._page.get()

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.probes.engine import WANTED, parse
 from stack.models.catalogue import QUESTIONS_FILE
 from tests.contract.engine.running import RunningEngine, eventually, finish_reasons
 
@@ -48,6 +49,17 @@ def test_name_type_and_labels(engine: RunningEngine, name: str) -> None:
     sample = family.samples[0]
     assert set(sample.labels) - {"le"} == labels
     assert sample.labels["model_name"] == engine.version
+
+
+def test_the_probes_get_the_series_that_they_ask_for(engine: RunningEngine) -> None:
+    """All of them and nothing else, as the whole page has them: a probe reads a few lines instead of 60 kB."""
+    response = engine.client.get("/metrics/", params={"name[]": list(WANTED)})
+    assert response.status_code == 200
+    found = {sample.name for family in text_string_to_metric_families(response.text) for sample in family.samples}
+    assert found == WANTED.keys()
+    whole = engine.client.get("/metrics").text
+    assert parse(response.text).keys() == parse(whole).keys()
+    assert len(response.text) < len(whole) / 2
 
 
 def test_finished_reasons_and_rejection_reasons(engine: RunningEngine) -> None:
