@@ -31,8 +31,8 @@ TEST_WORKERS := 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills drills-all lint types test-fast check test test-trust storm stability bench \
-	test-docker test-drills clean
+.PHONY: help setup chromium up down status logs doctor drills lint types \
+	test-fast check test test-trust storm stability bench test-docker test-drills clean night stability-real
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -75,18 +75,6 @@ drills: setup ## run every drill there is, one after the other
 		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
 	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
 
-drills-all: .venv/.ready ## every scenario of every drill in both runtimes, for the night
-	@failed=; for runtime in process docker; do \
-		$(SET_UP) --runtime $$runtime --engine $(ENGINE) || exit 1; \
-		for name in $$($(PY) -m harness list --names); do \
-			for file in scenarios/$$name.yaml $$(ls scenarios/$$name-*.yaml 2> /dev/null); do \
-				$(PY) -m harness run $$name --scenario $$file $(RUN) --runtime $$runtime || failed="$$failed $$runtime:$$file"; \
-			done; \
-		done; \
-		$(PY) -m harness down --runtime $$runtime --instance $(INSTANCE); \
-	done; \
-	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
-
 lint: .venv/.ready ## ruff: style and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -104,14 +92,13 @@ test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy
 	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m $(QUICK) --ignore tests/drills $(ARGS)
 	@$(PY) -m pytest -q -m $(QUICK) $(ARGS) tests/drills
 
-test-trust: .venv/.ready ## the long tests of what a verdict and a heal are worth: the harness is killed on purpose
+test-trust: .venv/.ready ## what a verdict and a heal are worth, in minutes: the harness is killed on purpose
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m trust --ignore tests/drills $(ARGS)
 	@$(PY) -m pytest -q -m trust $(ARGS) tests/drills
 
-test-night: .venv/.ready ## more drills with defects switched on, for a machine that has nothing else to do
-	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -q -m night $(ARGS)
+night: .venv/.ready ## hours: all of trust, defects switched on, storm, stability, every scenario in both runtimes
+	@$(PY) -m tests.ci.night $(ARGS)
 
 storm: .venv/.ready ## kill the harness N times, from SEED on, on LANES stacks side by side, and count what is left
 	@$(SET_UP) --runtime process --engine sim
@@ -124,6 +111,10 @@ stability: .venv/.ready ## drill a healthy simulated stack N times, from SEED on
 bench: .venv/.ready ## what Drillyard's own parts cost, a row each (ARGS=observer for one); on an idle machine
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m benchmarks --instance $(INSTANCE) $(ARGS)
+
+stability-real: ## six drills on real vLLM: quiet, and beside a light and a heavy disturber; hours, goes on where it was
+	@$(MAKE) --no-print-directory setup ENGINE=vllm RUNTIME=process
+	@$(PY) -m tests.trust.stability_real $(if $(N),-n $(N)) --instance $(INSTANCE) $(ARGS)
 
 test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
 	@$(SET_UP) --runtime process --engine sim

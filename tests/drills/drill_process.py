@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,20 +19,12 @@ import yaml
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.record import RunFolder
 from stack.topology import Topology
+from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
 from tests.trust.standstill import STANDSTILL_S
 from tests.unit.judge.verdicts import complaints
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SHORT = CHECKOUT / "tests" / "drills" / "short.yaml"
-#: What make and the shell may have said about the stack.
-VARIABLES = ("RUNTIME", "ENGINE", "INSTANCE", "MODEL", "WORKERS", "MAKEFLAGS")
 RUN_S_MAX = 150.0
-
-
-def run_name(said: str) -> str | None:
-    """The run's name, which the program tells first; None when it began none."""
-    found = re.search(r"run (\d{8}-\S+)", said)
-    return found[1] if found else None
 
 
 @dataclass(frozen=True)

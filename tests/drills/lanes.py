@@ -13,7 +13,8 @@ from pathlib import Path
 
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
-from tests.drills.drill_process import CHECKOUT, SHORT, Ended, Running, run_name, scenario
+from tests.drills.drill_process import SHORT, Ended, Running, scenario
+from tests.drills.outcome import CHECKOUT, run_name
 from tests.integration.simulated_stack import free_topology
 from tests.trust.standstill import until_measured, witness
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.drills.drill_process import CHECKOUT
+from tests.drills.outcome import CHECKOUT
 
 _FOLDER = CHECKOUT / "tests" / "drills"
 DEFECTS, OUTAGE, FAILOVER = _FOLDER / "defects.yaml", _FOLDER / "outage.yaml", _FOLDER / "failover.yaml"

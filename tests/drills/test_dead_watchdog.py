@@ -13,7 +13,8 @@ from harness.record import RunFolder
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from tests.contract.engine.running import eventually
-from tests.drills.drill_process import CHECKOUT, Running, load_processes, run_name
+from tests.drills.drill_process import Running, load_processes
+from tests.drills.outcome import CHECKOUT, run_name
 from tests.trust import aftermath
 from tests.trust.crash import SCENARIO
 from tests.trust.lanes import latest_kept, warm_stack

@@ -25,7 +25,8 @@ from stack import state
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.topology import Endpoint, Target, Topology
-from tests.drills.drill_process import CHECKOUT, RUN_S_MAX, VARIABLES, Ended, run_name
+from tests.drills.drill_process import RUN_S_MAX, Ended
+from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.trust.lanes import latest_kept

@@ -21,7 +21,8 @@ import yaml
 
 from harness.record import RunFolder
 from stack.runtimes.process import ProcessRuntime
-from tests.drills.drill_process import CHECKOUT, SHORT, VARIABLES, run_name
+from tests.drills.drill_process import SHORT
+from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
 from tests.integration.simulated_stack import free_topology
 
 pytestmark = pytest.mark.timeout(300)

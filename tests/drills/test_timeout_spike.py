@@ -16,15 +16,9 @@ from pathlib import Path
 import pytest
 
 from stack.topology import Topology
-from tests.drills.drill_process import (
-    CHECKOUT,
-    Ended,
-    Running,
-    load_processes,
-    starve,
-    toxics,
-)
+from tests.drills.drill_process import Ended, Running, load_processes, starve, toxics
 from tests.drills.lanes import Lane, two_lanes
+from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for the slowest lane

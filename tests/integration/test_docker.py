@@ -21,7 +21,8 @@ from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
 from stack.topology import Topology
-from tests.drills.drill_process import CHECKOUT, Running, run_name, toxics
+from tests.drills.drill_process import Running, toxics
+from tests.drills.outcome import CHECKOUT, run_name
 
 _TROUBLE = docker_trouble()
 pytestmark = [

@@ -21,7 +21,8 @@ from stack import state
 from stack.runtimes import family, readiness
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
-from tests.drills.drill_process import CHECKOUT, Running, load_processes, run_name
+from tests.drills.drill_process import Running, load_processes
+from tests.drills.outcome import CHECKOUT, run_name
 from tests.trust import aftermath
 from tests.trust.lanes import silent
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from stack.runtimes.process import ProcessRuntime
 from stack.topology import Topology
-from tests.drills.drill_process import CHECKOUT
+from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
 
 

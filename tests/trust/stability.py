@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from stack.topology import Topology
-from tests.drills.drill_process import Running, run_name
+from tests.drills.drill_process import Running
+from tests.drills.outcome import run_name
 from tests.trust.lanes import latest_kept, warm_stack
 from tests.trust.standstill import STANDSTILL_S, until_measured, witness
 
