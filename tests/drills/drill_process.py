@@ -19,7 +19,7 @@ import yaml
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.record import RunFolder
 from stack.topology import Topology
-from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
+from tests.drills.outcome import CHECKOUT, VARIABLES, not_judged, run_name
 from tests.trust.standstill import STANDSTILL_S
 from tests.unit.judge.verdicts import complaints
 
@@ -37,9 +37,12 @@ class Ended:
     stood_still_s: float = 0.0  # the machine, as a witness beside it saw it
 
     @property
-    def machine_to_blame(self) -> bool:
-        """Whether it rightly says that the load generator was the bottleneck: nothing ran at all for a while."""
-        if self.stood_still_s < STANDSTILL_S or self.code != 2:
+    def not_judged(self) -> bool:
+        """Whether interference of the machine kept it from being judged, as it recorded itself or a witness saw."""
+        return self.code == 2 and (not_judged(self.verdict) or self._stood_still())
+
+    def _stood_still(self) -> bool:
+        if self.stood_still_s < STANDSTILL_S:
             return False
         return any("load generator was the bottleneck" in one["why"] for one in self.results("validity").values())
 

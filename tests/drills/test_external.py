@@ -26,11 +26,12 @@ from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.topology import Endpoint, Target, Topology
 from tests.drills.drill_process import RUN_S_MAX, Ended
-from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
+from tests.drills.lanes import judged
+from tests.drills.outcome import CHECKOUT, VARIABLES, run_name, until_judged
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.trust.lanes import latest_kept
-from tests.trust.standstill import until_measured, witness
+from tests.trust.standstill import witness
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(300)]
 
@@ -96,7 +97,8 @@ def drilled(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder, seen, made = tmp_path_factory.mktemp("foreign"), set[str](), list[Ended]()
     with latest_kept(), foreign_service(folder, tls=True) as foreign:
         try:
-            made += until_measured(partial(drill_once, topology, foreign, seen))
+            made += until_judged(partial(drill_once, topology, foreign, seen))
+            judged(made[-1])
             api = topology.component("toxiproxy")
             proxies = Toxiproxy(api.address, api.ports["api"]).proxies() if run_name(made[-1].err) else {}
             yield Drilled(made[-1], foreign, seen, sum(len(proxy["toxics"]) for proxy in proxies.values()))

@@ -99,7 +99,7 @@ def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
     assert load_processes(ended.folder.path.name) == []
 
 
-@pytest.mark.trust
+@pytest.mark.night
 @pytest.mark.parametrize(
     ("defect", "check"),
     [
@@ -139,7 +139,7 @@ def test_starved_generator_is_inconclusive(drills: dict[str, Future[Ended]]) -> 
     assert ended.results()["TTFT before"]["status"] == "INCONCLUSIVE"
 
 
-@pytest.mark.trust
+@pytest.mark.night
 def test_stop_condition_ends_the_run_early_and_healed(red_drills: dict[str, Future[Ended]]) -> None:
     """Most requests fail for longer than the scenario allows: exit 2 before the fault's time is over, all is healed,
     and the first line names the condition.

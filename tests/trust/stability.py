@@ -1,8 +1,7 @@
 """``python -m tests.trust.stability``: a healthy stack is drilled again and again, and has to pass every time.
 
-What does not pass is a flake, whatever the reason: it is counted, with the reason and the seed (``make stability``).
-One thing is not the harness's fault: a machine that stands still for tenths of a second, when nobody sends anything.
-A drill has to say then that it could not measure; where a witness beside it saw the same, it is made again and told.
+What does not pass is a flake: it is counted, with the reason and the seed (``make stability``). One thing is not the
+harness's fault: a machine that something else disturbs. The drill then has to say so, is not judged, and is repeated.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +23,9 @@ from rich.markup import escape
 
 from stack.topology import Topology
 from tests.drills.drill_process import Running
-from tests.drills.outcome import run_name
+from tests.drills.outcome import INTERFERENCE, Outcome, read, until_judged
 from tests.trust.lanes import latest_kept, warm_stack
-from tests.trust.standstill import STANDSTILL_S, until_measured, witness
+from tests.trust.standstill import witness
 
 SCENARIO = Path(__file__).with_name("stability.yaml")
 LANES = 1  # a drill beside another one is judged by what that one takes
@@ -34,23 +33,20 @@ LANES = 1  # a drill beside another one is judged by what that one takes
 
 @dataclass(frozen=True)
 class Drilled:
-    """How one drill of the healthy stack ended. ``reason`` is the verdict's first line, or what was said instead."""
+    """One drill of the healthy stack."""
 
     seed: int
-    status: str
-    reason: str
-    took_s: float
-    stood_still_s: float = 0.0
+    outcome: Outcome
+
+    @property
+    def not_judged(self) -> bool:
+        """Whether interference kept it from being judged."""
+        return self.outcome.not_judged
 
     @property
     def flake(self) -> bool:
         """Whether it did not pass, and the machine is not to blame."""
-        return self.status != "PASS" and not self.machine_to_blame
-
-    @property
-    def machine_to_blame(self) -> bool:
-        """Whether it rightly says that it could not measure: a witness saw the machine stand still."""
-        return self.status == "INCONCLUSIVE" and self.stood_still_s >= STANDSTILL_S
+        return not (self.outcome.passed or self.not_judged)
 
 
 def drill_once(topology: Topology, seed: int) -> Drilled:
@@ -59,18 +55,19 @@ def drill_once(topology: Topology, seed: int) -> Drilled:
     with tempfile.TemporaryDirectory() as folder, witness() as seen:
         arguments = ("--scenario", str(SCENARIO), "--seed", str(seed))
         running = Running(topology, Path(folder), *arguments, program="tests.trust.one_fault")
-        ended = running.end()
-    took_s = time.monotonic() - began
-    if run_name(ended.err) is None or not (ended.folder.path / "verdict.json").exists():
-        return Drilled(seed, f"exit {ended.code}", ended.err[-2000:], took_s, seen.longest_s)
-    status, reason = ended.verdict["status"], ended.verdict["reason"]
-    if status == "PASS":
-        shutil.rmtree(ended.folder.path, ignore_errors=True)
-    return Drilled(seed, status, f"{reason} ({ended.folder.path})", took_s, seen.longest_s)
+        ended = replace(running.end(), stood_still_s=seen.longest_s)
+    found = read(ended.code, ended.err, time.monotonic() - began)
+    if found.folder is None:
+        return Drilled(seed, found)
+    if found.passed:
+        shutil.rmtree(found.folder.path, ignore_errors=True)
+    elif found.status == "INCONCLUSIVE" and ended.not_judged:
+        found = replace(found, cause=INTERFERENCE)
+    return Drilled(seed, found)
 
 
 def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None]) -> list[Drilled]:
-    """A drill for every seed (more where the machine stood still), on ``lanes`` warm stacks side by side.
+    """A drill for every seed (more where one was not judged), on ``lanes`` warm stacks side by side.
 
     ``tell`` hears of each as it ends.
     """
@@ -78,7 +75,7 @@ def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None])
 
     def one_after_the_other(topology: Topology, mine: Sequence[int]) -> None:
         for seed in mine:
-            for one in until_measured(partial(drill_once, topology, seed)):
+            for one in until_judged(partial(drill_once, topology, seed)):
                 drilled.append(one)
                 tell(one)
 
@@ -95,25 +92,31 @@ def stability(seeds: Sequence[int], lanes: int, tell: Callable[[Drilled], None])
 def summary(drilled: Sequence[Drilled]) -> str:
     """How many seeds passed, the flake count, and what each drill was that did not pass."""
     flakes, seeds = sum(one.flake for one in drilled), len({one.seed for one in drilled})
-    slowest = max((one.took_s for one in drilled), default=0.0)
+    slowest = max((one.outcome.took_s for one in drilled), default=0.0)
     told = (
         f"{passed(drilled)} of {seeds} seeds passed on a healthy stack, {flakes} flakes (slowest drill {slowest:.0f} s)"
     )
-    return "\n".join([told, *(describe(one) for one in drilled if one.status != "PASS")])
+    return "\n".join([told, *(describe(one) for one in drilled if not one.outcome.passed)])
 
 
 def passed(drilled: Sequence[Drilled]) -> int:
     """How many seeds passed."""
-    return len({one.seed for one in drilled if one.status == "PASS"})
+    return len({one.seed for one in drilled if one.outcome.passed})
+
+
+def unjudged(drilled: Sequence[Drilled]) -> int:
+    """How many seeds no drill has judged, since the machine was disturbed each time."""
+    return len({one.seed for one in drilled} - {one.seed for one in drilled if not one.not_judged})
 
 
 def describe(one: Drilled) -> str:
     """One line; the reason when it did not pass."""
-    told = f"seed {one.seed}: {one.status}, {one.took_s:.0f} s"
-    if one.status == "PASS":
+    ended = one.outcome
+    told = f"seed {one.seed}: {ended.status}, {ended.took_s:.0f} s"
+    if ended.passed:
         return told
-    blamed = " (not a flake)" * one.machine_to_blame
-    return f"{told}, machine stood still for {one.stood_still_s:.2f} s{blamed}: {one.reason}"
+    blamed = ", not judged: the machine was disturbed" * one.not_judged
+    return f"{told}{blamed}: {ended.reason} (runs/{ended.run})"
 
 
 def main() -> int:

@@ -1,20 +1,18 @@
 """Whether the machine stood still: a witness that has nothing to do with the drill it watches.
 
-A drill has to say then that it could not measure. It is made again: only what it says after that is about the harness.
+A drill has to say then that it could not measure.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 TICK_S = 0.01
 STANDSTILL_S = 0.2  # requests that should have gone out in that time make a run INCONCLUSIVE
-TRIES = 3  # of one drill
 
 
 @dataclass
@@ -47,23 +45,3 @@ def witness() -> Iterator[Standstill]:
     finally:
         ended.set()
         watching.join()
-
-
-class Watched(Protocol):
-    """A drill that has ended beside a witness."""
-
-    @property
-    def machine_to_blame(self) -> bool:
-        """Whether it rightly says that it could not measure, since the machine stood still."""
-
-
-D = TypeVar("D", bound=Watched)
-
-
-def until_measured(drill: Callable[[], D]) -> Iterator[D]:
-    """Drills, as each has ended, until the machine is not to blame for how one did; at most ``TRIES``."""
-    for _ in range(TRIES):
-        ended = drill()
-        yield ended
-        if not ended.machine_to_blame:
-            return

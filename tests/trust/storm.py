@@ -27,6 +27,8 @@ from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, cr
 from tests.trust.lanes import latest_kept, silent, warm_stack
 
 LANES = 3
+#: A day's sample is every third stratum; three days in a row see them all.
+SAMPLES = 3
 #: A drill that ends before its moment has come is made again, so often at most.
 TRIES = 4
 FAULTS = 6  # of storm.yaml, two of them in its first fault phase
@@ -102,6 +104,11 @@ def drawn(seed: int) -> Case:
     moment = Moment(stratum.what, draw.randint(*stratum.counts), draw.uniform(*stratum.later_s))
     dies_s = draw.uniform(*stratum.doctor_dies_s) if stratum.doctor_dies_s else None
     return Case(seed, moment, stratum.blow, stratum.cold, dies_s)
+
+
+def sample(day: int, first: int) -> list[int]:
+    """The seeds of that day's part of the strata, from ``first`` on, a multiple of their number."""
+    return [first + n for n in range(day % SAMPLES, len(STRATA), SAMPLES)]
 
 
 def storm(seeds: Sequence[int], lanes: int, tell: Callable[[Outcome], None], stop: threading.Event) -> list[Outcome]:

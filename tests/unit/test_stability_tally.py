@@ -11,40 +11,65 @@ import time
 import pytest
 
 from tests.drills.drill_process import Ended
-from tests.trust.stability import Drilled, describe, passed, summary
-from tests.trust.standstill import STANDSTILL_S, TRIES, until_measured
+from tests.drills.lanes import judged
+from tests.drills.outcome import TRIES, Outcome, until_judged
+from tests.trust.stability import Drilled, describe, passed, summary, unjudged
+from tests.trust.standstill import STANDSTILL_S
 
-PASS = Drilled(7, "PASS", "all 12 checks passed", 25.0, 0.5)
-UNMEASURED = Drilled(7, "INCONCLUSIVE", "the load generator was the bottleneck", 25.0, 0.4)
-UNMEASURED_FOR_NO_REASON = Drilled(7, "INCONCLUSIVE", "the load generator was the bottleneck", 25.0, 0.05)
-WRONGLY_RED = Drilled(7, "FAIL", "TTFT", 25.0, 0.4)
+PASS = Drilled(7, Outcome("PASS", None, "all 12 checks passed", 25.0, "run-1"))
+DISTURBED = Drilled(7, Outcome("INCONCLUSIVE", "interference", "the machine was 97 % busy", 25.0, "run-2"))
+NO_REASON = Drilled(7, Outcome("INCONCLUSIVE", None, "the load generator was the bottleneck", 25.0, "run-3"))
+WRONGLY_RED = Drilled(7, Outcome("FAIL", None, "TTFT", 25.0, "run-4"))
 
 
 @pytest.mark.parametrize(
-    ("ends", "made", "flakes", "seeds_passed"),
+    ("ends", "made", "flakes", "seeds_passed", "seeds_unjudged"),
     [
-        ([PASS], 1, 0, 1),
-        ([UNMEASURED, PASS], 2, 0, 1),
-        ([UNMEASURED, WRONGLY_RED], 2, 1, 0),
-        ([UNMEASURED_FOR_NO_REASON, PASS], 1, 1, 0),
-        ([WRONGLY_RED, PASS], 1, 1, 0),
-        ([UNMEASURED] * 9, TRIES, 0, 0),
+        ([PASS], 1, 0, 1, 0),
+        ([DISTURBED, PASS], 2, 0, 1, 0),
+        ([DISTURBED, WRONGLY_RED], 2, 1, 0, 0),
+        ([NO_REASON, PASS], 1, 1, 0, 0),
+        ([WRONGLY_RED, PASS], 1, 1, 0, 0),
+        ([DISTURBED] * 9, TRIES, 0, 0, 1),
     ],
-    ids=[
-        "passes",
-        "stood still",
-        "red the second time",
-        "no standstill",
-        "red while it stood still",
-        "stands still always",
-    ],
+    ids=["passes", "disturbed", "red the second time", "no cause", "red at once", "disturbed always"],
 )
-def test_only_a_standstill_is_made_again(ends: list[Drilled], made: int, flakes: int, seeds_passed: int) -> None:
-    """A drill that could not measure is made again where the witness says why; whatever else does not pass counts."""
+def test_only_a_disturbed_drill_is_made_again(
+    ends: list[Drilled], made: int, flakes: int, seeds_passed: int, seeds_unjudged: int
+) -> None:
+    """A drill that was not judged is repeated; whatever else does not pass counts, and what never was is no pass."""
     left = list(ends)
-    drilled = list(until_measured(lambda: left.pop(0)))
+    drilled = list(until_judged(lambda: left.pop(0)))
     assert drilled == ends[:made]
-    assert (sum(one.flake for one in drilled), passed(drilled)) == (flakes, seeds_passed)
+    assert (sum(one.flake for one in drilled), passed(drilled), unjudged(drilled)) == (
+        flakes,
+        seeds_passed,
+        seeds_unjudged,
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "not_judged"),
+    [(2, "interference", True), (2, None, False), (2, "too_small", False), (1, "interference", False)],
+)
+def test_the_recorded_cause_decides_in_tests_too(
+    code: int, cause: str | None, not_judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An INCONCLUSIVE with the cause interference is repeated; a FAIL never, and no other INCONCLUSIVE."""
+    status = {1: "FAIL", 2: "INCONCLUSIVE"}[code]
+    monkeypatch.setattr(Ended, "verdict", {"status": status, "cause": cause, "reason": "why"})
+    assert Ended(code, "", "").not_judged is not_judged
+
+
+def test_a_drill_that_was_never_judged_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its reason: neither passed nor failed. One that was judged goes on to the test."""
+    monkeypatch.setattr(Ended, "verdict", {"status": "INCONCLUSIVE", "cause": "interference", "reason": "97 % busy"})
+    monkeypatch.setattr("tests.drills.lanes.shutil.rmtree", lambda path: None)
+    said = "run 20260101-000000-x"
+    with pytest.raises(pytest.skip.Exception, match="the machine was disturbed: 97 % busy"):
+        judged(Ended(2, "", said))
+    red = Ended(1, "", said)
+    assert judged(red) is red
 
 
 @pytest.mark.parametrize(
@@ -62,15 +87,16 @@ def test_a_standing_machine_excuses_only_what_it_explains(
     code: int, why: str, stood_still_s: float, blamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drill is made again when it says it could not measure, for that reason, and a witness saw why; a FAIL stays."""
+    monkeypatch.setattr(Ended, "verdict", {"status": "INCONCLUSIVE", "cause": None})
     monkeypatch.setattr(Ended, "results", lambda self, part: {"load generator on schedule": {"why": why}})
-    assert Ended(code, "", "", stood_still_s).machine_to_blame is blamed
+    assert Ended(code, "", "", stood_still_s).not_judged is blamed
 
 
 def test_what_did_not_pass_is_told_with_its_reason() -> None:
-    """One line each, the standstill with its length."""
-    told = summary([UNMEASURED, PASS, WRONGLY_RED])
+    """One line each; what was not judged says so."""
+    told = summary([DISTURBED, PASS, WRONGLY_RED])
     assert "1 of 1 seeds passed on a healthy stack, 1 flakes" in told
-    assert "seed 7: INCONCLUSIVE, 25 s, machine stood still for 0.40 s (not a flake): the load generator" in told
+    assert "seed 7: INCONCLUSIVE, 25 s, not judged: the machine was disturbed: the machine was 97 % busy" in told
     assert describe(WRONGLY_RED) in told
     assert describe(PASS) not in told
 

@@ -1,6 +1,7 @@
-"""How deep the properties are looked at: quickly in `make test`, deeply in `make test-trust`; the same draws each time.
+"""How deep the properties are looked at: quickly in `make test`, more in `make test-trust`, deeply at night.
 
-Other draws: ``FUZZ_SEED=7``. More of them: ``FUZZ_TIMES=10``. A failure prints what it takes to repeat it.
+The draws are the same each time. Other draws: ``FUZZ_SEED=7``. More of them: ``FUZZ_TIMES=10``. A failure prints what
+it takes to repeat it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 
 
 def depth(quick: int, deep: int) -> pytest.MarkDecorator:
-    """Parametrizes a test with the number of its ``examples``; the deep one is marked ``trust``."""
-    many = [pytest.mark.trust, pytest.mark.timeout(600 * TIMES)]
+    """Parametrizes a test with the number of its ``examples``: ``trust`` takes a fifth of the ``night``'s."""
+    more, many = max(quick + 1, deep // 5), deep * TIMES
+    limit = pytest.mark.timeout(600 * TIMES)
     return pytest.mark.parametrize(
-        "examples", [pytest.param(quick, id="quick"), pytest.param(deep * TIMES, id="deep", marks=many)]
+        "examples",
+        [
+            pytest.param(quick, id="quick"),
+            pytest.param(more, id="more", marks=[pytest.mark.trust, limit]),
+            pytest.param(many, id="deep", marks=[pytest.mark.night, limit]),
+        ],
     )
 
 
