@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.simulator.options import Options
 from tests.drills.outcome import CHECKOUT
 
 _FOLDER = CHECKOUT / "tests" / "drills"
@@ -28,6 +29,10 @@ FAILURES = (*_START, *DEAD, *HUNG, *SPLIT, "dns-dead", "recovery-dns")
 #: Of the cancel-storm drill.
 STORM = (*_START, "prefill", "early", "recovery", "quiet")
 
+SLOW_REPLICA = "one replica is three times slower"
+#: What the simulator needs for the longest answer of the scenarios, 48 tokens, when it does nothing else.
+_LONGEST_ANSWER_MS = Options().ttft_ms + 48 * 1000 / Options().tokens_per_second
+
 
 @dataclass(frozen=True)
 class LiveDefect:
@@ -40,6 +45,7 @@ class LiveDefect:
     red: tuple[str, ...]
     settings: tuple[str, ...] = ()  # of the scenario, in the run without the defects too
     drill: str = "timeout-spike"
+    timing: bool = False  # what is red is a time, or a deadline: on a disturbed machine it may not be judged
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -75,6 +81,7 @@ LIVE = (
         DEFECTS,
         ALL,
         ("no hang in all-replicas", "no abandoned generation in all-replicas"),
+        timing=True,
     ),
     LiveDefect(
         "a storm of the gateways",
@@ -92,6 +99,7 @@ LIVE = (
             "gateways put replica-2 back after one-replica",
             "recovery after one-replica",
         ),
+        timing=True,
     ),
     LiveDefect(
         "nobody is told",
@@ -105,6 +113,7 @@ LIVE = (
             "phases.baseline.duration=13s",
             "phases.one-replica.duration=13s",  # it is due after 11 s
         ),
+        timing=True,
     ),
     LiveDefect(
         "slow engines",
@@ -120,6 +129,22 @@ LIVE = (
             "slos.end to end before.objective=<= 3 s",
             "slos.end to end before (median).objective=<= 2 s",
         ),
+        timing=True,
+    ),
+    LiveDefect(
+        SLOW_REPLICA,
+        ("sim.slow_factor=3@replica-1",),
+        SHIPPED,
+        _START,
+        ("end to end before",),
+        (
+            "load.rate=12/s",
+            "phases.warm-up.duration=1s",
+            "phases.baseline.duration=13s",
+            # Between what the longest answer takes from a replica as it is and from one of a third the speed.
+            f"slos.end to end before.objective=<= {2 * _LONGEST_ANSWER_MS:.0f} ms",
+        ),
+        timing=True,
     ),
     LiveDefect(
         "DNS checks nothing",
@@ -136,6 +161,7 @@ LIVE = (
         (*_START, *HUNG),
         ("users move in hung",),
         drill="gateway-failover",
+        timing=True,
     ),
     LiveDefect(
         "a gateway that is always ready",
@@ -199,6 +225,7 @@ LIVE = (
         ("cancels reach the engines in prefill",),
         settings=("load.rate=2/s", "phases.prefill.faults.0.options.streams=40"),
         drill="cancel-storm",
+        timing=True,
     ),
     LiveDefect(
         "weights that are no shares",
