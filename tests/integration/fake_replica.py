@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+#: For what has to happen some time: only a hang reaches it, however busy the machine is.
+WITHIN_S = 60.0
+
 
 def until(condition: Callable[[], Any], within_s: float, what: str) -> float:
     """Poll until ``condition()`` is true; the seconds it took. Fails with ``what`` after ``within_s``."""

@@ -17,7 +17,7 @@ import httpx
 from stack import config, state, tools
 from stack.keys import Keys
 from stack.topology import REPLICAS, GatewayPolicy, Topology
-from tests.integration.fake_replica import FakeReplica, until
+from tests.integration.fake_replica import WITHIN_S, FakeReplica, until
 from tests.workers import worker
 
 INSTANCE = 220 + worker()
@@ -83,7 +83,7 @@ class GatewayStack:
         found: list[dict[str, Any]] = []
         until(
             lambda: found.extend(line for line in self.log_lines() if line["request_id"] == request_id) or found,
-            3, f"a log line of {request_id}",
+            WITHIN_S, f"a log line of {request_id}",
         )  # fmt: skip
         return found[0]
 
@@ -173,14 +173,14 @@ def started(
         arguments += ["-config", str(folder / "config/toxiproxy/toxiproxy.json")]
         stack.enter_context(running(arguments, "toxiproxy-server", folder / "toxiproxy.log"))
         for link in topology.links:
-            until(lambda link=link: listening(link.listen_address, link.listen_port), 5, f"link {link.name}")
+            until(lambda link=link: listening(link.listen_address, link.listen_port), WITHIN_S, f"link {link.name}")
         for name in gateways:
             arguments = ["-db", "-f", str(folder / "config" / name / "haproxy.cfg")]
             stack.enter_context(running(arguments, "haproxy", folder / f"{name}.log"))
         for name in gateways:
             gateway = topology.component(name)
             errors = folder / f"{name}.err"
-            until(lambda gateway=gateway: listening(gateway.address, 8080), 5, f"{name}: {errors.read_text()}")
+            until(lambda gateway=gateway: listening(gateway.address, 8080), WITHIN_S, f"{name}: {errors.read_text()}")
         base_url = topology.component("gateway-a").url()
         client = stack.enter_context(httpx.Client(base_url=base_url, timeout=15, trust_env=False))
         yield GatewayStack(topology, fakes, folder / "gateway-a.log", client)

@@ -55,7 +55,7 @@ def test_series_that_feed_a_rule_exist(rule: Rule, monitored: Monitored) -> None
     selectors = set(SELECTOR.findall(rule.expression))
     assert selectors
     for selector in selectors:
-        assert eventually(lambda selector=selector: monitored.query(selector), 20), f"{rule.name}: no {selector}"
+        assert eventually(lambda selector=selector: monitored.query(selector)), f"{rule.name}: no {selector}"
 
 
 def test_a_replica_is_joined_with_its_synthetic_generation(monitored: Monitored) -> None:
@@ -63,7 +63,7 @@ def test_a_replica_is_joined_with_its_synthetic_generation(monitored: Monitored)
     (rule,) = (rule for rule in RULES if rule.name == "ReplicaDeaf")
     turned = rule.expression.replace("drillyard_synthetic_ok == 0", "drillyard_synthetic_ok == 1")
     assert turned != rule.expression
-    assert eventually(lambda: len(monitored.query(turned)) == len(REPLICAS), 20)
+    assert eventually(lambda: len(monitored.query(turned)) == len(REPLICAS))
 
 
 def test_healthy_stack_fires_nothing(monitored: Monitored) -> None:

@@ -58,7 +58,7 @@ def _whole_again(world: World) -> Iterator[None]:
     _until(lambda: not readiness.unready(world.topology), 60)
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "not within its time"

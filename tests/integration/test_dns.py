@@ -15,7 +15,7 @@ import pytest
 
 from stack import state
 from stack.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME
-from tests.integration.fake_replica import until
+from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import GatewayStack, running, started
 
 
@@ -40,10 +40,10 @@ def test_defect_dns_health_checks_off(tmp_path: Path) -> None:
         started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_health_checks_off"})) as stack,
         name_server(tmp_path, stack),
     ):
-        until(lambda: leads_to(stack, "gateway-a"), 8, "gateway-a at first")
+        until(lambda: leads_to(stack, "gateway-a"), WITHIN_S, "gateway-a at first")
         for replica in stack.replicas:
             stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
-        until(lambda: stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
+        until(lambda: stack.client.get("/readyz").status_code == 503, WITHIN_S, "gateway-a not ready")
         limit_s = DNS_POLICY.check_interval_s + DNS_POLICY.check_timeout_s + 1.5
         with pytest.raises(AssertionError, match="somewhere else"):
             until(lambda: not leads_to(stack, "gateway-a"), limit_s, "somewhere else")
@@ -55,7 +55,7 @@ def test_defect_dns_long_ttl(tmp_path: Path) -> None:
         started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_long_ttl"})) as stack,
         name_server(tmp_path, stack),
     ):
-        until(lambda: leads_to(stack, "gateway-a"), 8, "gateway-a")
+        until(lambda: leads_to(stack, "gateway-a"), WITHIN_S, "gateway-a")
         response = ask(stack)
         assert response is not None
         assert response.answer[0].ttl == 60 > DNS_POLICY.ttl_s
@@ -85,23 +85,23 @@ def leads_to(stack: GatewayStack, gateway: str) -> bool:
 
 def test_the_name_follows_the_ready_gateway(named_stack: GatewayStack) -> None:
     """gateway-a's client link while it is ready, gateway-b's within interval + time-out when it is not, and back."""
-    until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a at first")
+    until(lambda: leads_to(named_stack, "gateway-a"), WITHIN_S, "gateway-a at first")
     response = ask(named_stack)
     assert response is not None
     assert response.answer[0].ttl == DNS_POLICY.ttl_s
     assert response.flags & dns.flags.AA
     for replica in named_stack.replicas:
         named_stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
-    until(lambda: named_stack.client.get("/readyz").status_code == 503, 5, "gateway-a not ready")
+    until(lambda: named_stack.client.get("/readyz").status_code == 503, WITHIN_S, "gateway-a not ready")
     noticed_s = DNS_POLICY.check_interval_s + DNS_POLICY.check_timeout_s
     until(lambda: leads_to(named_stack, "gateway-b"), noticed_s + 1.5, "gateway-b")
     named_stack.heal()
-    until(lambda: leads_to(named_stack, "gateway-a"), 8, "gateway-a again")
+    until(lambda: leads_to(named_stack, "gateway-a"), WITHIN_S, "gateway-a again")
 
 
 def test_other_names_do_not_exist(named_stack: GatewayStack) -> None:
     """Only the service's own name is known; the server resolves nothing for others."""
-    until(lambda: ask(named_stack) is not None, 8, "answers")
+    until(lambda: ask(named_stack) is not None, WITHIN_S, "answers")
     inside = ask(named_stack, "other." + SERVICE_NAME.split(".", 1)[1])
     outside = ask(named_stack, "example.org")
     assert inside is not None

@@ -74,7 +74,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
         try:
             with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=5, trust_env=False) as client:
                 made = RunningExporter(process, client, engine, log, agent_port)
-                assert eventually(made.answers, 20), "the exporter did not answer"
+                assert eventually(made.answers), "the exporter did not answer"
                 yield made
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -84,7 +84,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
 
 def becomes(condition: Callable[[], bool]) -> bool:
     """Within ten seconds: rounds take half a second, machines are busy."""
-    return eventually(condition, 10)
+    return eventually(condition)
 
 
 def test_deaf_replica_is_seen_and_so_is_its_recovery(exporter: RunningExporter) -> None:

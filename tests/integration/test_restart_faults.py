@@ -15,7 +15,7 @@ from harness.faults import component, deaf, pause, restart
 from harness.faults.base import Fault, World, take_back
 from stack.runtimes import readiness
 from stack.topology import GATEWAYS
-from tests.integration.fake_replica import until
+from tests.integration.fake_replica import WITHIN_S, until
 
 RESTART, DEAF = restart.FAULT.type, deaf.FAULT.type
 REPLICA = "replica-2"
@@ -30,7 +30,7 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     world.runtime.start(REPLICA)
     for gateway in GATEWAYS:
         Haproxy(world.runtime, gateway).set_state(REPLICA, "ready")
-    until(lambda: not readiness.unready(world.topology), 60, "the stack is whole again")
+    until(lambda: not readiness.unready(world.topology), WITHIN_S, "the stack is whole again")
     Simulator(world.topology.component(REPLICA).url()).heal()
 
 

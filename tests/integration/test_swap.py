@@ -20,7 +20,7 @@ from harness.probes.question import version_of
 from harness.rollout import Rollout
 from stack import models
 from stack.topology import GATEWAYS, REPLICAS
-from tests.integration.fake_replica import until
+from tests.integration.fake_replica import WITHIN_S, until
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
 
@@ -35,7 +35,7 @@ def _as_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A part of the eval set will do; and no test leaves another version, weight or state behind."""
     some = [one for one in models.questions() if len(one.answer) > 60][:24]
     monkeypatch.setattr(models, "questions", lambda: some)
-    until(lambda: in_use(world), 60, "the gateways use every replica")
+    until(lambda: in_use(world), WITHIN_S, "the gateways use every replica")
     yield
     for replica in REPLICAS:
         world.runtime.serve(replica, None)
@@ -170,7 +170,7 @@ def test_a_rollout_that_is_cut_off_is_taken_back(world: World) -> None:
     one = asyncio.run(begin())
     assert version_of(world.topology.component("replica-2")) == NEW
     take_back(world, one.undo())
-    until(lambda: as_before(world), 30, "everything is as it was")
+    until(lambda: as_before(world), WITHIN_S, "everything is as it was")
 
 
 def test_what_is_served_already_cannot_be_rolled_out(world: World) -> None:

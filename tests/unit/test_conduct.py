@@ -180,11 +180,11 @@ class _Starting:
         return self.looks <= 0
 
 
-@pytest.mark.parametrize(("looks", "unsettled"), [(2, []), (10_000, ["restart/10000"])])
-def test_a_phase_is_held_until_its_faults_have_settled(looks: int, unsettled: list[str]) -> None:
+@pytest.mark.parametrize(("looks", "at_most", "unsettled"), [(2, "60s", []), (10_000, "1s", ["restart/10000"])])
+def test_a_phase_is_held_until_its_faults_have_settled(looks: int, at_most: str, unsettled: list[str]) -> None:
     """It lasts longer than its duration, but never longer than at_most; the record says what was given up."""
     phase = Phase.model_validate(
-        {"name": "restart", "kind": "fault", "duration": "50ms", "until": "settled", "at_most": "1s"}
+        {"name": "restart", "kind": "fault", "duration": "50ms", "until": "settled", "at_most": at_most}
     )
 
     async def drill() -> tuple[float, list[object]]:
@@ -200,7 +200,7 @@ def test_a_phase_is_held_until_its_faults_have_settled(looks: int, unsettled: li
 
     lasted_s, heard = asyncio.run(drill())
     assert heard == [("phase_settled", unsettled)]
-    assert lasted_s < 0.9 if not unsettled else lasted_s >= 1.0
+    assert lasted_s < 50 if not unsettled else lasted_s >= 1.0
 
 
 @pytest.mark.parametrize("clears", [True, False])

@@ -128,8 +128,8 @@ class Stream:
                 yield json.loads(data) if data.startswith("{") else data
 
 
-def eventually(condition: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    """Whether ``condition`` became true within the limit; asked 50 times a second."""
+def eventually(condition: Callable[[], bool], limit_s: float = 60.0) -> bool:
+    """Whether ``condition`` became true within the limit, which only a hang reaches; asked 50 times a second."""
     deadline = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > deadline:

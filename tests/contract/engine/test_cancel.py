@@ -55,5 +55,5 @@ def test_cancelled_whole_answer(engine: RunningEngine) -> None:
     """A client that hangs up while it waits for an answer in one piece frees its place, too."""
     with pytest.raises(httpx.ReadTimeout):
         engine.post({**engine.long_chat(), "stream": False}, timeout=0.5)
-    assert eventually(engine.is_idle, 2)
+    assert eventually(engine.is_idle, 5)  # the answer itself takes longer
     assert engine.reset_prefix_cache()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import httpx
 import pytest
@@ -14,9 +13,7 @@ from tests.contract.engine.running import RunningEngine, finish_reasons
 def test_deaf_replica_looks_healthy(engine: RunningEngine) -> None:
     """Health is 200, a stream gets 200 and headers at once, the gauges say idle: only a missing token tells."""
     with engine.deaf():
-        before_s = time.monotonic()
         with engine.stream(engine.chat(max_tokens=3, ignore_eos=True)) as stream:
-            headers_s = time.monotonic() - before_s
             assert stream.response.status_code == 200
             assert engine.client.get("/health").status_code == 200
             assert engine.client.get("/v1/models").status_code == 200
@@ -26,7 +23,6 @@ def test_deaf_replica_looks_healthy(engine: RunningEngine) -> None:
             pytest.raises(httpx.ReadTimeout),
         ):
             list(silent)
-    assert headers_s < 1
 
 
 def test_deaf_replica_hears_again(engine: RunningEngine) -> None:

@@ -77,14 +77,14 @@ def test_on_sigterm_hang(doomed_simulator: RunningEngine) -> None:
     rest, ended = interrupt(doomed_simulator)
     assert not ended
     assert "[DONE]" not in rest
-    assert doomed_simulator.process.wait(10) == 0
+    assert doomed_simulator.process.wait(30) == 0
 
 
 def test_drain(tmp_path: Path) -> None:
     """What ends within the drain time ends well; what comes meanwhile is turned away inside a 200."""
     with (
         running("sim", tmp_path / "log", "--shutdown-timeout", "10") as simulator,
-        simulator.stream(simulator.chat(max_tokens=140, ignore_eos=True)) as stream,
+        simulator.stream(simulator.chat(max_tokens=420, ignore_eos=True)) as stream,
     ):
         events = iter(stream)
         next(events)
@@ -93,6 +93,6 @@ def test_drain(tmp_path: Path) -> None:
         def turned_away() -> bool:
             return finish_reasons(simulator.events(simulator.chat(max_tokens=1))) == ["abort"]
 
-        assert eventually(turned_away, 0.8)
+        assert eventually(turned_away, 2.5)  # while the stream lasts
         assert finish_reasons(list(events)) == ["length"]
-        assert simulator.process.wait(5) == 0
+        assert simulator.process.wait(30) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 from stack.models import questions
 from tests.contract.engine.running import BATCH, RunningEngine, eventually, finish_reasons, texts
@@ -73,15 +72,11 @@ def test_headers_come_before_the_request_leaves_the_queue(engine: RunningEngine)
     with contextlib.ExitStack() as running:
         for number in range(BATCH):
             next(iter(running.enter_context(engine.stream(engine.long_chat(number)))))
-        before_s = time.monotonic()
         queued = running.enter_context(engine.stream(engine.chat(max_tokens=1)))
-        headers_s = time.monotonic() - before_s
         assert queued.response.status_code == 200
         assert queued.response.headers["content-type"].startswith("text/event-stream")
         assert eventually(lambda: engine.metric("vllm:num_requests_waiting") == 1)
         assert engine.metric("vllm:num_requests_running") == BATCH
-        # A whole stream lasts seconds: headers that had waited for a place would have, too.
-        assert headers_s < 1
 
 
 def test_queued_request_runs_when_a_place_is_free(engine: RunningEngine) -> None:

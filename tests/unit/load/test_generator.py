@@ -57,9 +57,9 @@ def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path, capfd
         raise ZeroDivisionError("a bug")
 
     generator = Generator(job, Recorder(job.folder, 0), report)
-    tally, rows = run(job.folder, generator, behind_s=0.0, during_s=5.0)
+    tally, rows = run(job.folder, generator, behind_s=0.0, during_s=60.0)
     assert isinstance(generator.crash, ZeroDivisionError)
-    assert tally.duration_s < 4
+    assert tally.duration_s < 50
     assert set(rows.outcome) == {"not_sent"}
     assert tally.scheduled == rows.final.sum()
     print_run_info(file=sys.stderr)

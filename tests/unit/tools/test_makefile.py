@@ -43,7 +43,9 @@ def test_tests_need_no_vllm() -> None:
     assert "install --runtime process --engine sim" in dry_run("test")
 
 
-@pytest.mark.parametrize("target", ["setup", "up", "down", "status", "logs", "drills", "check", "test", "night", "clean"])
+@pytest.mark.parametrize(
+    "target", ["setup", "up", "down", "status", "logs", "drills", "check", "test", "night", "clean"]
+)
 def test_help_names_every_target(target: str) -> None:
     """`make` alone lists what there is."""
     done = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True)
