@@ -1,4 +1,4 @@
-"""Drills one after the other on a warm stack of their own; two such lanes side by side, or one alone."""
+"""Drills one after the other on a warm stack of their own."""
 
 from __future__ import annotations
 
@@ -89,13 +89,6 @@ class Lane:
         """Wait for what runs, forget what does not, take the stack down."""
         self._pool.shutdown(cancel_futures=True)
         ProcessRuntime(self.topology).down(print)
-
-
-@contextmanager
-def two_lanes(folder: Path) -> Iterator[tuple[Lane, Lane]]:
-    """Two lanes side by side."""
-    with one_lane(folder) as first, one_lane(folder) as second:
-        yield first, second
 
 
 @contextmanager
