@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 import yaml
 
 from harness.adapters.toxiproxy import Toxiproxy
@@ -100,10 +101,16 @@ class Running:
         return self._err.read_text(errors="replace")
 
     def wait_for(self, what: Callable[[], bool], limit_s: float = MOMENT_S_MAX) -> None:
-        """Poll until ``what``. AssertionError when the run ends or the time is over before."""
+        """Poll until ``what``. AssertionError when the run ends or the time is over before.
+
+        A run that ended because the machine was disturbed skips the test.
+        """
         deadline = time.monotonic() + limit_s
         while not what():
-            assert self.process.poll() is None, f"the run ended too early:\n{self.said}"
+            if self.process.poll() is not None:
+                if (ended := self.end()).not_judged:
+                    pytest.skip(f"not judged, since the machine was disturbed: {ended.verdict['reason']}")
+                raise AssertionError(f"the run ended too early:\n{self.said}")
             assert time.monotonic() < deadline, f"it did not come to that in {limit_s:.0f} s:\n{self.said}"
             time.sleep(0.05)
 

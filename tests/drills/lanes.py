@@ -62,9 +62,7 @@ class Lane:
         return self.ended[name].result()
 
     def _drill(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
-        if during is not None:  # what the test does to it is its subject: there is nothing to make again
-            return self._once(folder, arguments, during, drill)
-        *repeated, ended = until_judged(partial(self._once, folder, arguments, None, drill))
+        *repeated, ended = until_judged(partial(self._once, folder, arguments, during, drill))
         for one in repeated:
             shutil.rmtree(one.folder.path)
         return judged(ended)
@@ -81,7 +79,8 @@ class Lane:
                 during(running)
         except BaseException:
             running.process.send_signal(signal.SIGINT)
-            running.end()
+            if (ended := running.end()).not_judged:  # it never came to what the test waits for
+                return ended
             raise
         return running.end()
 
