@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.drills.drill_process import Ended
+from tests.drills.drill_process import Ended, Running
 from tests.drills.lanes import judged
 from tests.drills.outcome import TRIES, Outcome, until_judged
 from tests.trust.stability import Drilled, describe, passed, summary, unjudged
@@ -121,3 +121,18 @@ def test_the_witness_sees_a_standstill() -> None:
         os.kill(watching.pid, signal.SIGCONT)
         told, _ = watching.communicate("\n", timeout=30)
     assert float(told) >= STANDSTILL_S
+
+
+def test_a_run_that_ended_too_early_is_an_error_unless_it_was_disturbed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a test waits for never came: its failure, or where the machine was disturbed, nothing to be judged."""
+    running = object.__new__(Running)
+    running.process = subprocess.Popen(["true"])
+    running.process.wait()
+    monkeypatch.setattr(Running, "said", "phase baseline")
+    monkeypatch.setattr(Running, "end", lambda self: Ended(2, "", ""))
+    for cause, raised in (("interference", pytest.skip.Exception), (None, AssertionError)):
+        monkeypatch.setattr(Ended, "verdict", {"status": "INCONCLUSIVE", "cause": cause, "reason": "97 % busy"})
+        with pytest.raises(raised):
+            running.wait_for(lambda: False)
