@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness list|run|judge|report|up|down|status|logs|doctor``.
+"""The command line: ``python -m harness list|run|judge|report|up|down|status|capacity|logs|doctor``.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
 interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import defects, drill, guard, judge, pipeline, redact
-from harness.commands import doctor, down, logs, status, up
+from harness.commands import capacity, doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("status", help="what runs, and where", parents=[_stack_arguments()])
     one.add_argument("--json", action="store_true", help="as data, with every address")
     one.set_defaults(do=lambda options, _: status.status(_stack(options), as_json=options.json))
+    one = commands.add_parser("capacity", help="measure what the stack can carry here", parents=[_stack_arguments()])
+    one.add_argument("--accept", action="store_true", help="load follows the new value from now on, if it is sound")
+    one.add_argument("--repeats", type=int, default=capacity.REPEATS, choices=range(1, 11), metavar="N", help="[3]")
+    one.set_defaults(do=lambda o, _: capacity.measure(_stack(o), accept=o.accept, repeats=o.repeats))
     one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
     one.add_argument("component", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")

@@ -338,7 +338,7 @@ class Conductor:
                 "zero_mono_s": self.run.zero_mono_s,
                 "seed": self.run.seed,
                 "load": scenario.load.model_dump(mode="json"),
-                **_service(self.run.runtime.topology),
+                **service(self.run.runtime.topology),
                 "deployment": self._world().path.deployment,
                 "questions": str(QUESTIONS_FILE),
                 "drain_s": DRAIN_S,
@@ -350,7 +350,7 @@ class Conductor:
         assert self.writer is not None, "probes are started before the load"
         probe = run_probe(GeneratorProbe(self.load.pid), self.writer, self.run.log)
         self.probes.append(asyncio.create_task(probe))
-        self.run.log.add("load_started", rate_per_s=scenario.load.rate)
+        self.run.log.add("load_started", rate_per_s=scenario.load.per_s)
 
     # ── phases ──
 
@@ -572,7 +572,7 @@ class Conductor:
             raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
 
 
-def _service(topology: Topology) -> dict[str, Any]:
+def service(topology: Topology) -> dict[str, Any]:
     """Where load.json sends the users, with whose keys: over DNS to our gateways, or over the link to the target."""
     if topology.target is None:
         dns = topology.component("dns")

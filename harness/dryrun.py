@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness import alert_times, expressions, guard, judge
 from harness.drill import Drill
 from harness.errors import FaultError
 from harness.faults import base as faults
-from harness.scenario import FaultSpec, Phase, Scenario
+from harness.scenario import FaultSpec, Phase, Scenario, Share
 from stack.monitoring.rules import STACK_SCALE
 from stack.topology import DNS_POLICY, POLICIES, Topology
 
 
-def text(drill: Drill, scenario: Scenario, topology: Topology, where: str) -> str:
-    """The whole plan: where, guard, load, timeline, objectives, checks. ``where`` is the runtime as the user said."""
+def text(drill: Drill, scenario: Scenario, topology: Topology, where: str, capacity: Sequence[str] = ()) -> str:
+    """The whole plan: where, guard, load, timeline, objectives, checks. ``where`` is the runtime as the user said,
+    ``capacity`` what is known of this machine's, and how the load follows from it.
+    """
     return "\n".join(
         [
             f"dry run of {drill.name}: {drill.title}",
@@ -26,6 +28,7 @@ def text(drill: Drill, scenario: Scenario, topology: Topology, where: str) -> st
             *_target(topology),
             f"guard       {guard.sentence(topology.target)}",
             *_load(scenario),
+            *(f"capacity    {line}" for line in capacity),
             f"stops when  {'; '.join(map(str, scenario.abort_when)) or 'nothing: it goes on to its end'}",
             "",
             "timeline (a phase before a fault lasts longer while there is no steady state)",
@@ -54,7 +57,8 @@ def _target(topology: Topology) -> Iterator[str]:
 def _load(scenario: Scenario) -> Iterator[str]:
     load = scenario.load
     limits, retries = load.limits, load.retries
-    how = f"{load.model}, {load.arrivals}, {load.rate:g}/s"
+    rate = str(load.rate) if isinstance(load.rate, Share) else f"{load.rate:g}/s"
+    how = f"{load.model}, {load.arrivals}, {rate}"
     yield f"load        {how} for {_seconds(scenario)}, {load.workers} worker(s)"
     for cohort in load.cohorts:
         how = "streamed" if cohort.stream else "in one piece"

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness import expressions, sli, stop_conditions
 from harness.errors import ScenarioError, UsageError
 from harness.faults import base as faults
-from harness.scenario import SLO, Phase, Scenario, short
+from harness.scenario import SLO, Phase, Scenario, Share, short
 from harness.slo import unit_problem
 from stack.topology import POLICIES, Topology
 
@@ -219,6 +219,12 @@ def _models_below(model: Any) -> Iterator[Any]:
 def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Everything that is wrong although each value alone is right, first things first."""
     yield from _timeline_problems(scenario)
+    if topology.target is not None and isinstance(scenario.load.rate, Share):
+        yield (
+            ("load", "rate"),
+            f"load.rate: found {scenario.load.rate}, but a capacity is measured by load up to the limit, which nobody "
+            "puts on a service that is not Drillyard's: name a rate, such as --set load.rate=2/s",
+        )
     for i, phase in enumerate(scenario.phases):
         yield from _fault_problems(("phases", i), phase, topology)
     for i, condition in enumerate(scenario.abort_when):
@@ -301,7 +307,8 @@ def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
         return
     share = 1.0 if slo.cohort is None else shares[slo.cohort] / sum(shares.values())
     seconds = sum(by_name[name].duration for name in slo.phases)
-    yield from _sli_problems(slo.sli, scenario.load.rate * share * seconds, " + ".join(slo.phases))
+    rate = _known_rate(scenario)
+    yield from _sli_problems(slo.sli, None if rate is None else rate * share * seconds, " + ".join(slo.phases))
     try:
         used = expressions.names(expressions.parse(slo.objective))
     except ValueError as error:
@@ -312,10 +319,15 @@ def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:
     known = {name.replace("-", "_"): phase for name, phase in by_name.items()}
     known.setdefault("baseline", next((p for p in scenario.phases if p.kind == "baseline"), scenario.phases[0]))
     for name in used:
-        yield from _name_problems(name, known, scenario.load.rate)
+        yield from _name_problems(name, known, rate)
 
 
-def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator[str]:
+def _known_rate(scenario: Scenario) -> float | None:
+    """Requests per second; None while they are a share of a capacity: sample sizes are counted when it is fitted."""
+    return None if isinstance(scenario.load.rate, Share) else scenario.load.rate
+
+
+def _name_problems(name: str, phases: dict[str, Phase], rate: float | None) -> Iterator[str]:
     owner, _, what = name.partition(".")
     if owner in POLICIES:
         fields = POLICIES[owner].__dataclass_fields__
@@ -324,17 +336,17 @@ def _name_problems(name: str, phases: dict[str, Phase], rate: float) -> Iterator
     elif owner not in phases:
         yield f"objective names {name!r}, but there is no phase {owner!r}"
     else:
-        yield from _sli_problems(what, rate * phases[owner].duration, phases[owner].name)
+        yield from _sli_problems(what, None if rate is None else rate * phases[owner].duration, phases[owner].name)
 
 
-def _sli_problems(name: str, expected: float, where: str) -> Iterator[str]:
+def _sli_problems(name: str, expected: float | None, where: str) -> Iterator[str]:
     """An SLI that does not exist, or a percentile with too few requests to be an answer (docs/metrics.md)."""
     try:
         needed = sli.find(name).samples_needed
     except ValueError as error:
         yield str(error)
         return
-    if expected - SPREAD * math.sqrt(expected) < needed and needed > 1:
+    if expected is not None and expected - SPREAD * math.sqrt(expected) < needed and needed > 1:
         yield (
             f"{name} needs {needed} requests, {where} will have about {expected:.0f}, give or take "
             f"{SPREAD * math.sqrt(expected):.0f}: longer phase or higher rate"

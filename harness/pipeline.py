@@ -20,14 +20,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness import conduct, defects, drill, dryrun, guard, judge, loading, lock, record
+from harness import (
+    capacity,
+    capacity_store,
+    conduct,
+    defects,
+    drill,
+    dryrun,
+    fitting,
+    guard,
+    judge,
+    loading,
+    lock,
+    measuring,
+    record,
+)
+from harness.capacity import Capacity
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
-from harness.errors import UsageError
+from harness.errors import DrillyardError, UsageError
+from harness.fitting import Fitted
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
-from harness.scenario import Scenario
+from harness.scenario import Scenario, Share
 from harness.stop_conditions import EXTERNAL_DEFAULT
 from harness.verdict import Verdict
 from harness.watchdog import Watchdog
@@ -39,6 +55,7 @@ from stack.runtimes.base import Runtime
 from stack.topology import DNS_POLICY, Topology
 
 ROOT = drill.ROOT
+LIMIT = "90 s at most"  # for measuring capacity
 #: Packages whose versions shape what a run measures.
 VERSIONED = ("locust", "gevent", "geventhttpclient", "pandas", "pyarrow", "toxiproxy-python", "docker", "supervisor")
 
@@ -67,6 +84,9 @@ class Job:
     scenario: Scenario | None = None
     runtime: Runtime | None = None
     why_runtime: str = ""
+    capacity: dict[str, Any] = field(default_factory=dict)  # what is known of it, and what the scenario made of that
+    fitted: Fitted | None = None  # where the scenario asks for a share of capacity
+    unfit: str = ""  # why it could not be fitted
     folder: RunFolder | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
@@ -111,14 +131,85 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
     return scenario.model_copy(update={"abort_when": (EXTERNAL_DEFAULT,)})
 
 
+def fit(job: Job) -> None:
+    """A share of capacity becomes absolute numbers; where none is accepted on this machine, capacity is measured."""
+    assert job.scenario and job.runtime
+    topology, share = job.runtime.topology, job.scenario.load.rate
+    if topology.target is not None:
+        return
+    entry = capacity_store.store_of(topology).load()
+    used = entry.accepted
+    if isinstance(share, Share):
+        try:
+            used = entry.accepted or _measured(job, job.scenario, share)
+            job.fitted = fitting.fit(job.scenario, share, used)
+            job.scenario = job.fitted.scenario
+        except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
+            job.unfit = f"capacity could not be measured: {error}"
+    job.capacity = {
+        "machine": str(capacity_store.machine(topology.runtime, topology.engine)),
+        "used": None if used is None else capacity.as_data(used),
+        "regression": entry.regression,
+        "asked": str(share) if isinstance(share, Share) else None,
+        "fitted": None if job.fitted is None else {"notes": job.fitted.notes, **job.fitted.numbers},
+    }
+    job.notes += [*(job.fitted.notes if job.fitted else ()), *([entry.regression] if entry.regression else ())]
+
+
+def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
+    """Measure, keep and return it: accepted where it is sound, for this run only where it is provisional."""
+    assert job.runtime
+    topology = job.runtime.topology
+    job.progress.say(f"the load is {share}, and none is accepted for this machine yet: it is measured, in {LIMIT}")
+    order = measuring.Order(
+        job.runtime, job.lock, job.progress, marks(topology), sorted(topology.defects),
+        lambda known: fitting.hopeless(scenario, share, known),
+    )  # fmt: skip
+    found = measuring.measure(order)
+    store = capacity_store.store_of(topology)
+    store.save(store.load().after(found))
+    doubts = f"provisional, for this run only: {'; '.join(found.provisional)}" if found.provisional else "accepted"
+    job.notes.append(f"capacity {doubts}")
+    return found
+
+
+def marks(topology: Topology) -> dict[str, Any]:
+    """What a capacity was measured with."""
+    return {
+        "versions": versions(),
+        "models": dict(topology.models),
+        "gateway_policy": vars(topology.gateway_policy),
+        "commit": git_state()["commit"],
+    }
+
+
 def dry_run(options: Options) -> int:
     """Print what a run would do. Nothing is touched: no folder, process, file or connection; no name is resolved."""
     wanted, runtime = drill.load(options.drill), options.stack.runtime
     topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
     _check_defects(options.defects, topology)
     where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
-    print(dryrun.text(wanted, _scenario(options, wanted, topology, print), topology, where))
+    scenario, notes = _dry_fit(_scenario(options, wanted, topology, print), topology)
+    print(dryrun.text(wanted, scenario, topology, where, notes))
     return 0
+
+
+def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str]]:
+    """The scenario as it would be run, and what is to be said of its load and the capacity of this machine."""
+    share = scenario.load.rate
+    if topology.target is not None:
+        return scenario, []
+    store = capacity_store.store_of(topology)
+    entry = store.load()
+    known = capacity_store.lines(store, entry)
+    if not isinstance(share, Share):
+        return scenario, known
+    if entry.accepted is None:
+        return scenario, [
+            f"{share}: none is accepted for this machine yet, so it will be measured first, in 90 s at most"
+        ]
+    fitted = fitting.fit(scenario, share, entry.accepted)
+    return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 
 
 def _check_defects(given: Sequence[str], topology: Topology) -> None:
@@ -159,6 +250,7 @@ def plan(job: Job) -> None:
         "guard": guard.sentence(topology.target),
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),
+        "capacity": job.capacity,
         "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
         "niceness": {
             "engines": ENGINE_NICENESS,
@@ -183,6 +275,9 @@ def perform(job: Job) -> None:
     for text in job.notes:
         log.add("note", text=text)
         job.progress.say(text)
+    if job.unfit or (job.fitted and job.fitted.too_small):
+        _not_begun(job, log)
+        return
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
     seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
     job.cleanup.enter_context(priority.own_session(priority.of_harness(job.runtime.name)))
@@ -195,6 +290,16 @@ def perform(job: Job) -> None:
         if not watchdog.alive:
             log.add("watchdog_died")
         log.close()
+
+
+def _not_begun(job: Job, log: EventLog) -> None:
+    """Said at once instead of failing minutes later: nothing is begun that this machine cannot carry to its end."""
+    if job.fitted is not None and job.fitted.too_small:
+        log.add("too_small", why=job.fitted.too_small, **job.fitted.numbers)
+    else:
+        log.add("aborted", why=job.unfit)
+    job.progress.say(job.unfit or str(job.fitted and job.fitted.too_small))
+    log.close()
 
 
 def verdict(job: Job) -> None:
@@ -210,7 +315,7 @@ def page(job: Job) -> None:
     render.render(job.folder)
 
 
-STEPS: Sequence[Callable[[Job], None]] = (resolve, plan, perform, verdict, page)
+STEPS: Sequence[Callable[[Job], None]] = (resolve, fit, plan, perform, verdict, page)
 
 
 def _conclude(job: Job) -> int:

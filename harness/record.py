@@ -41,6 +41,8 @@ from harness import redact
 from harness.errors import RunFolderError
 
 SCHEMA_VERSION = 1
+#: In ``drill`` of a folder that no drill has made: it measures capacity, and has nothing to be judged.
+CAPACITY = "capacity"
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
@@ -137,7 +139,8 @@ class Event:
     ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition`` {condition, why},
     ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after the watchdog's
     heal), ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why}, ``interrupted`` {signal},
-    ``note`` {text}.
+    ``note`` {text}, ``too_small`` {why, capacity_per_s, rate_per_s} (the machine cannot carry what the scenario asks
+    for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
     """
 
     t_s: float

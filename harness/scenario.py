@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 _DURATION = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 #: Longer than any drill; without a bound a typing error would make a run that never ends.
 LONGEST_S = 7 * 86400.0
 FASTEST_PER_S = 1e6
+#: An overload on purpose may ask for more than the whole capacity; beyond this it is a typing error.
+PERCENT_MAX = 1000.0
 
 #: Validation context for what a run folder stores: durations and rates as plain numbers, in seconds and per second.
 STORED = {"stored": True}
@@ -40,6 +43,35 @@ def parse_rate(text: Any) -> float:
     return rate
 
 
+@dataclass(frozen=True)
+class Share:
+    """Arrivals as a share of the stack's capacity, until ``harness/fitting.py`` has made a number per second of it."""
+
+    percent: float
+    without_replica: bool = False  # of the capacity that is left when one replica is away
+
+    def __str__(self) -> str:
+        """As a scenario says it."""
+        return f"{self.percent:g} % of capacity" + (" without one replica" if self.without_replica else "")
+
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\s+of\s+capacity(\s+without\s+one\s+replica)?")
+
+
+def parse_load(text: Any) -> float | Share:
+    """``"4/s"`` → requests per second; ``"40 % of capacity"``, ``"… without one replica"`` → a share of capacity."""
+    match = _SHARE.fullmatch(str(text).strip())
+    if match is None:
+        try:
+            return parse_rate(text)
+        except ValueError as error:
+            hint = ", or a share such as 40 % of capacity" if "such as 4/s" in str(error) else ""
+            raise ValueError(f"{error}{hint}") from None
+    if not 0 < float(match[1]) <= PERCENT_MAX:
+        raise ValueError(f"found {short(text)}, expected more than 0 % and {PERCENT_MAX:g} % at most")
+    return Share(float(match[1]), match[2] is not None)
+
+
 def short(value: Any) -> str:
     """A value as a message shows it."""
     text = repr(value)
@@ -57,7 +89,22 @@ def _text_or_stored(parse: Callable[[Any], float]) -> BeforeValidator:
 
 
 Seconds = Annotated[float, _text_or_stored(parse_duration), Field(ge=0, le=LONGEST_S)]
-PerSecond = Annotated[float, _text_or_stored(parse_rate), Field(gt=0, le=FASTEST_PER_S)]
+
+
+def _rate(value: Any, info: ValidationInfo) -> float | Share:
+    if info.context == STORED and isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 < value <= FASTEST_PER_S:
+            raise ValueError(f"found {short(value)}, expected a rate above zero and {FASTEST_PER_S:g} at most")
+        return float(value)
+    return value if isinstance(value, Share) else parse_load(value)
+
+
+def _stored_rate(value: float | Share) -> float | str:
+    return str(value) if isinstance(value, Share) else value
+
+
+#: Requests per second, or a share of capacity.
+Rate = Annotated[float | Share, PlainValidator(_rate), PlainSerializer(_stored_rate)]
 
 
 class Strict(BaseModel):
@@ -104,12 +151,19 @@ class LoadSpec(Strict):
 
     model: Literal["open", "closed"] = "open"
     arrivals: Literal["poisson", "constant"] = "poisson"
-    rate: PerSecond
+    rate: Rate
     workers: int = Field(default=1, ge=1, le=64)
     cohorts: tuple[Cohort, ...] = Field(min_length=1)
     limits: ClientLimits = ClientLimits()
     retries: Retries = Retries()
     store_text: bool = False  # keep prompts and answers as they are, not only their lengths and keyed hashes
+
+    @property
+    def per_s(self) -> float:
+        """Requests per second. ValueError while the rate is a share of a capacity that nobody has put in."""
+        if isinstance(self.rate, Share):
+            raise ValueError(f"the rate is {self.rate}: it has to be fitted to a measured capacity first")
+        return self.rate
 
 
 class FaultSpec(Strict):

@@ -48,6 +48,15 @@ def _safely(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list
         return [_bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
 
 
+def machine_large_enough(view: RunView) -> Iterator[Finding]:
+    """Can this machine carry what the scenario asks for?"""
+    name, said = "machine large enough", view.events("too_small")
+    if said:
+        yield _bad(name, str(said[0].data.get("why", "no reason given")), EVERYTHING)
+    else:
+        yield _good(name, "nothing said otherwise before the first phase")
+
+
 def run_complete(view: RunView) -> Iterator[Finding]:
     """Was the run carried through to its end?"""
     why = view.interrupted
@@ -208,6 +217,7 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
 
 
 _RULES = (
+    machine_large_enough,
     run_complete,
     events_readable,
     steady_state_first,

@@ -23,7 +23,7 @@ from harness import doctor, drill, heal, judge, lock, redact
 from harness.errors import DrillyardError
 from harness.faults.base import World, take_back, undo_actions
 from harness.leftovers.base import Processes
-from harness.record import EventLog, RunFolder
+from harness.record import CAPACITY, EventLog, RunFolder
 from harness.undo import Journal
 from reports import render
 from stack.runtimes import family
@@ -80,7 +80,8 @@ def main(path: Path, lock_descriptor: int) -> int:
     ended = sys.stdin.buffer.read() == _ENDED
     folder = RunFolder(path)
     journal = Journal(path / "undo.jsonl")
-    if ended and not journal.open_entries() and (path / "report.html").exists():
+    judged = folder.plan()["drill"] != CAPACITY
+    if ended and not journal.open_entries() and (not judged or (path / "report.html").exists()):
         return 0
     lock.rename(lock_descriptor, f"the watchdog of run {path.name}, which takes back what that run left")
     log = EventLog(folder, float(folder.plan()["anchor"]["mono_s"]))
@@ -96,8 +97,9 @@ def main(path: Path, lock_descriptor: int) -> int:
         log.add("cleanup_problem", why=str(error))
     finally:
         log.close()
-    judge.write(folder, judge.judge(folder, drill.load(folder.plan()["drill"])))
-    render.render(folder)
+    if judged:
+        judge.write(folder, judge.judge(folder, drill.load(folder.plan()["drill"])))
+        render.render(folder)
     return 0
 
 

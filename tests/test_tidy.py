@@ -26,6 +26,9 @@ LAYERS = {
     "harness.watchdog": 4,
     "harness.conduct": 3,
     "harness.dryrun": 3,
+    "harness.measuring": 4,  # it starts a watchdog of its own
+    "harness.fitting": 2,  # it counts samples as the loading does
+    "harness.capacity_store": 2,
     "harness.collect": 3,
     "harness.component_logs": 2,
     "harness.doctor": 3,

@@ -96,6 +96,15 @@ class LoadProcess:
                 )
             await asyncio.sleep(0.05)
 
+    async def users(self, count: int) -> None:
+        """Closed model whose job says ``users_first``: so many users from now on. StackError when it has died."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"users {count}\n".encode())
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            raise StackError("the load generator has died: see logs/load.log of the run") from None
+
     async def stop(self, drain_s: float) -> None:
         """End it: SIGTERM, then SIGKILL to its group when it does not write its files in time. Idempotent."""
         if self.ended is None:

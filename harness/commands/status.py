@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from harness import capacity, capacity_store
 from harness.commands import runtime
 from harness.commands.options import StackOptions, build_topology
 from stack.runtimes.base import ComponentState
@@ -29,10 +30,16 @@ def status(options: StackOptions, as_json: bool = False, console: Console | None
         stack, state = found
         topology, states = stack.topology, stack.states()
         data = as_data(topology, states, state)
+    store = capacity_store.store_of(topology)
+    entry = store.load() if topology.target is None else capacity_store.Entry()
+    accepted = None if entry.accepted is None else capacity.as_data(entry.accepted)
+    data["capacity"] = {"accepted": accepted, "regression": entry.regression}
     if as_json:
         console.print(json.dumps(data, indent=2), markup=False, soft_wrap=True)
     else:
         _print_table(console, topology, states, data)
+        for line in capacity_store.lines(store, entry):
+            console.print(line, markup=False, soft_wrap=True)
     return 0 if data["up"] else 1
 
 

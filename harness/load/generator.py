@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Generator:
         self._cpu_s = 0.0
         self._began = Event()
         self._dispatched = Event()
+        self._users = math.inf if job.users_first is None else job.users_first
+        self._called = Event()  # renewed whenever users may come or have to go
         self.stopping = Event()
         self.crash: BaseException | None = None
         self.tally = Tally()
@@ -88,12 +91,19 @@ class Generator:
         finally:
             self._dispatched.set()
 
+    def let_in(self, users: int) -> None:
+        """Closed model: so many users from now on. Those who are too many finish the request that they wait for."""
+        self._users = users
+        called, self._called = self._called, Event()
+        called.set()
+
     def stop(self) -> None:
         """No more arrivals from now on."""
         if not self.stopping.is_set():
             self._stopped_s = time.monotonic()
             self.stopping.set()
             self._began.set()
+            self._called.set()
 
     def drain(self, patience_s: float) -> Tally:
         """Stop, give running requests ``patience_s``, cancel the rest, and write everything."""
@@ -146,14 +156,17 @@ class Generator:
     def _dispatch_visitors(self) -> None:
         """Closed model: one greenlet per user, gone when the load stops."""
         visitors = Group()
-        for cohort, user_id in self._schedule.visitors(self._worker, self._workers):
-            visitors.spawn(self._visit_again_and_again, cohort, user_id)
+        for place, (cohort, user_id) in enumerate(self._schedule.visitors(self._worker, self._workers)):
+            visitors.spawn(self._visit_again_and_again, place, cohort, user_id)
         visitors.join()
 
-    def _visit_again_and_again(self, cohort: Cohort, user_id: str) -> None:
+    def _visit_again_and_again(self, place: int, cohort: Cohort, user_id: str) -> None:
         number = 0
         free_s = self._zero_s
         while True:
+            while place >= self._users and not self.stopping.is_set():
+                self._called.wait()
+                free_s = time.monotonic()
             think_s, arrival = self._schedule.visit(cohort, user_id, number)
             intended_s = free_s + think_s
             self.stopping.wait(timeout=max(intended_s - time.monotonic(), 0.0))

@@ -65,11 +65,15 @@ class _File(BaseModel):
     questions: Path | None = None
     expect_versions: frozenset[str] | None = None
     drain_s: float = Field(default=5.0, ge=0)
+    users_first: int | None = Field(default=None, ge=0)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A load to produce. Times in seconds; ``users`` maps user id → API key ("": none), in order of the ids."""
+    """A load to produce. Times in seconds; ``users`` maps user id → API key ("": none), in order of the ids.
+
+    ``users_first``: in the closed model so many users begin, until a line ``users N`` on stdin says otherwise.
+    """
 
     folder: Path
     zero_mono_s: float
@@ -81,6 +85,7 @@ class Job:
     questions: tuple[Question, ...] = field(repr=False)
     expect_versions: frozenset[str] | None
     drain_s: float
+    users_first: int | None = None  # all
 
 
 def read_job(folder: Path) -> Job:
@@ -107,6 +112,7 @@ def read_job(folder: Path) -> Job:
         questions=questions,
         expect_versions=file.expect_versions,
         drain_s=file.drain_s,
+        users_first=file.users_first,
     )
 
 

@@ -114,6 +114,12 @@ def merge(folder: Path) -> Counts:
     return counts
 
 
+def rows_so_far(folder: Path) -> pa.Table:
+    """What has been written until now by a load that still runs, up to the last batch."""
+    batches = [batch for part in sorted(folder.glob("requests-*.arrows")) for batch in _batches(part)]
+    return pa.Table.from_batches(batches, schema=REQUEST_COLUMNS)
+
+
 def _batches(part: Path) -> Iterator[pa.RecordBatch]:
     """The batches of a part; a torn last one (its writer was killed) ends it. The counts then do not add up: seen."""
     with pa.OSFile(str(part), "rb") as file:

@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 import gevent.subprocess
 from gevent.event import Event
+from gevent.fileobject import FileObject
 from gevent.util import print_run_info
 from locust import User, task
 from locust.env import Environment
@@ -54,6 +55,8 @@ def run_alone(job: Job, stop: Event) -> None:
     orphaned = _watch_parent(stop)
     gevent.spawn(_end_for_certain, stop, job.drain_s + END_S, lambda: None)
     lines = gevent.spawn(_print_lines, job, generator.window, stop)
+    if job.users_first is not None:
+        gevent.spawn(_hear_users, generator)
     gevent.wait([stop, generator.stopping], count=1)
     stop.set()
     lines.join(timeout=LINE_EVERY_S * 2)
@@ -228,6 +231,15 @@ def _end_for_certain(stop: Event, limit_s: float, last_act: Callable[[], None]) 
     sys.stderr.flush()
     last_act()
     os._exit(70)
+
+
+def _hear_users(generator: Generator) -> None:
+    """Lines ``users N`` on stdin, until whoever writes them has gone."""
+    with FileObject(sys.stdin.fileno(), "r", close=False) as lines:
+        for line in lines:
+            word, _, number = line.partition(" ")
+            if word == "users" and number.strip().isdigit():
+                generator.let_in(int(number))
 
 
 def _print_lines(job: Job, take_window: Callable[[], Window], stop: Event) -> None:

@@ -43,11 +43,12 @@ class Schedule:
     def arrivals(self, worker: int = 0, workers: int = 1) -> Iterator[Arrival]:
         """Open model: arrivals ``worker``, ``worker + workers``, … of the endless schedule."""
         load = self._job.load
+        rate = load.per_s
         gaps = random.Random(f"{self._job.seed}/arrivals")
         shares = [cohort.share for cohort in load.cohorts]
         offset_s = 0.0
         for number in itertools.count():
-            offset_s = number / load.rate if load.arrivals == "constant" else offset_s + gaps.expovariate(load.rate)
+            offset_s = number / rate if load.arrivals == "constant" else offset_s + gaps.expovariate(rate)
             if number % workers == worker:
                 rng = random.Random(f"{self._job.seed}/request/{number}")
                 cohort = rng.choices(load.cohorts, shares)[0]
@@ -63,7 +64,7 @@ class Schedule:
         """Closed model: how long ``user_id`` thinks before its request ``number`` (s), and that request."""
         load = self._job.load
         rng = random.Random(f"{self._job.seed}/{cohort.name}/{user_id}/{number}")
-        think_s = 1 / load.rate if load.arrivals == "constant" else rng.expovariate(load.rate)
+        think_s = 1 / load.per_s if load.arrivals == "constant" else rng.expovariate(load.per_s)
         return think_s, self._arrival(f"{cohort.name}-{user_id}-{number:05d}", 0.0, cohort, user_id, rng)
 
     def _arrival(self, name: str, offset_s: float, cohort: Cohort, user_id: str, rng: random.Random) -> Arrival:

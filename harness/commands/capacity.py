@@ -1,0 +1,43 @@
+"""``harness capacity``: measure what the stack can carry on this machine, compare it with the accepted value."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from harness import capacity, capacity_store, lock, measuring, pipeline
+from harness.commands import runtime
+from harness.commands.options import StackOptions
+from harness.doctor import LOCK
+from harness.errors import UsageError
+from harness.measuring import Order
+from harness.progress import Progress
+from harness.verdict import Status
+from stack import state
+
+REPEATS = 3
+
+
+def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, console: Console | None = None) -> int:
+    """Measure ``repeats`` times. 0: accepted, or as before; 1: a regression of the stack; 2: provisional, so neither.
+
+    With ``accept`` a sound value becomes what load follows from now on. UsageError for a target that is not ours.
+    """
+    console = console or Console(highlight=False)
+    if options.runtime == "external":
+        raise UsageError(
+            "capacity is measured by load up to the limit, which nobody puts on a service that is not Drillyard's"
+        )
+    stack, why = runtime.chosen(options)
+    stack.preflight()
+    progress = Progress()
+    progress.say(f"runtime {stack.name} ({why}); {repeats} measurements of 90 s at most each")
+    with lock.held(state.instance_folder(stack.topology) / LOCK, "a measuring of capacity", progress.say) as held:
+        order = Order(stack, held, progress, pipeline.marks(stack.topology), sorted(options.defects))
+        found = capacity.pooled([measuring.measure(order) for _ in range(repeats)])
+    store = capacity_store.store_of(stack.topology)
+    entry = store.load().after(found, accept)
+    store.save(entry)
+    for line in capacity_store.lines(store, entry):
+        console.print(line, markup=False, soft_wrap=True)
+    status = Status.INCONCLUSIVE if found.provisional else Status.FAIL if entry.regression else Status.PASS
+    return status.exit_code

@@ -1,0 +1,149 @@
+"""Makes a scenario fit the machine: a share of capacity becomes a rate, or the sentence that the machine is too small.
+
+Below 4 requests per second answers are shortened first, from 48 tokens down to 12, then phases that have too few
+samples for their objectives stretch, by 1.5 at most. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import expressions, loading
+from harness.capacity import Capacity
+from harness.scenario import Phase, Scenario, Share
+
+#: At fewer a window of five seconds does not hold the 20 requests that recovery is judged by.
+RATE_MIN_PER_S = 4.0
+#: Answers of the cohort that capacity is measured with, and how short they may become.
+TOKENS, TOKENS_MIN = 48, 12
+STRETCH_MAX = 1.5
+_STRETCHES = (1.0, 1.1, 1.2, 1.3, 1.4, STRETCH_MAX)
+#: What a scenario needs is looked for between these rates, in steps of a twentieth.
+_NEED_FROM_PER_S, _NEED_TO_PER_S, _NEED_STEP = 0.1, 1000.0, 1.05
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A scenario with a rate of its own. ``too_small`` says why it cannot be run here: then it is as asked."""
+
+    scenario: Scenario
+    asked: str
+    notes: tuple[str, ...] = ()
+    too_small: str | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def fit(scenario: Scenario, share: Share, capacity: Capacity) -> Fitted:
+    """``scenario``, whose rate is ``share``, for a machine with that capacity."""
+    of_capacity = capacity.per_s(share.without_replica)
+    if capacity.hopeless:
+        return Fitted(scenario, str(share), (), capacity.hopeless, {"capacity_per_s": of_capacity, "rate_per_s": None})
+    tokens = _tokens(of_capacity * share.percent / 100, capacity)
+    rate = of_capacity * share.percent / 100 * gain(tokens, capacity)
+    numbers = {"capacity_per_s": of_capacity, "rate_per_s": rate}
+    shorter = _shortened(scenario, tokens)
+    for stretch in _STRETCHES if rate > 0 else ():
+        fitted, stretched = _stretched(_at(shorter, rate), stretch)
+        if not _problems(fitted):
+            return Fitted(
+                fitted, str(share), _notes(share, of_capacity, rate, tokens, stretched, stretch), None, numbers
+            )
+    needed = needed_per_s(scenario, share, capacity)
+    return Fitted(scenario, str(share), (), too_small(scenario, share, of_capacity, needed), numbers)
+
+
+def hopeless(scenario: Scenario, share: Share, known: Capacity) -> str | None:
+    """The sentence that no capacity below the highest rate of any step so far is enough; None while one may be."""
+    needed = needed_per_s(scenario, share, known)
+    if known.saturated_per_s >= needed:
+        return None
+    return too_small(scenario, share, known.saturated_per_s, needed, " at most")
+
+
+def too_small(scenario: Scenario, share: Share, of_capacity: float, needed: float, bound: str = "") -> str:
+    """The sentence with both numbers."""
+    which = " with one replica fewer" if share.without_replica else ""
+    return (
+        f"too small: {scenario.name} asks for {share} and needs a capacity of {needed:.3g}/s{which}, this machine has "
+        f"{of_capacity:.3g}/s{bound}; answers of {TOKENS_MIN} tokens and phases {STRETCH_MAX:g} times as long "
+        "are counted in"
+    )
+
+
+def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity) -> float:
+    """The smallest capacity with which ``scenario`` has enough samples, with all that fitting may do."""
+    rate = _NEED_FROM_PER_S
+    while rate < _NEED_TO_PER_S and _problems(_stretched(_at(scenario, rate), STRETCH_MAX)[0]):
+        rate *= _NEED_STEP
+    return rate / (share.percent / 100) / gain(TOKENS_MIN, capacity)
+
+
+def gain(tokens: int, capacity: Capacity) -> float:
+    """How many times as many requests are served when answers have ``tokens`` tokens at most, by one stream's speed.
+
+    1 where that is not known. An answer that is shorter by itself gains nothing.
+    """
+    whole = capacity.whole
+    if capacity.ttft_ms is None or not capacity.tps or whole is None or not whole.rate_per_s:
+        return 1.0
+    usual = whole.tokens_per_s / whole.rate_per_s
+    prefill_s = capacity.ttft_ms / 1000
+    return (prefill_s + usual / capacity.tps) / (prefill_s + min(usual, tokens) / capacity.tps)
+
+
+def _tokens(rate: float, capacity: Capacity) -> int:
+    """How long answers may be for the rate that is needed: as long as possible."""
+    fitting = (tokens for tokens in range(TOKENS, TOKENS_MIN, -1) if rate * gain(tokens, capacity) >= RATE_MIN_PER_S)
+    return next(fitting, TOKENS_MIN)
+
+
+def _shortened(scenario: Scenario, tokens: int) -> Scenario:
+    """Every cohort's answers in proportion; none that is short already becomes longer."""
+    if tokens == TOKENS:
+        return scenario
+    cohorts = tuple(
+        one.model_copy(update={"max_tokens": min(one.max_tokens, max(TOKENS_MIN, one.max_tokens * tokens // TOKENS))})
+        for one in scenario.load.cohorts
+    )
+    return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})
+
+
+def _at(scenario: Scenario, rate: float) -> Scenario:
+    return scenario.model_copy(update={"load": scenario.load.model_copy(update={"rate": rate})})
+
+
+def _problems(scenario: Scenario) -> list[str]:
+    """Objectives that would have too few samples."""
+    return [problem for slo in scenario.slos for problem in loading.slo_problems(scenario, slo)]
+
+
+def _stretched(scenario: Scenario, factor: float) -> tuple[Scenario, list[str]]:
+    """With the phases of all objectives that have too few samples so many times as long, and their names."""
+    named: set[str] = set()
+    for slo in scenario.slos:
+        if any(loading.slo_problems(scenario, slo)):
+            used = {name.partition(".")[0] for name in expressions.names(expressions.parse(slo.objective))}
+            named |= {p.name for p in scenario.phases if p.name.replace("-", "_") in used or p.kind in used}
+            named |= set(slo.phases)
+    if factor == 1.0 or not named:
+        return scenario, []
+    phases = [_longer(phase, factor) if phase.name in named else phase for phase in scenario.phases]
+    return scenario.model_copy(update={"phases": tuple(phases)}), [p.name for p in phases if p.name in named]
+
+
+def _longer(phase: Phase, factor: float) -> Phase:
+    bound = None if phase.at_most is None else phase.at_most * factor
+    return phase.model_copy(update={"duration": phase.duration * factor, "at_most": bound})
+
+
+def _notes(
+    share: Share, of_capacity: float, rate: float, tokens: int, stretched: Sequence[str], stretch: float
+) -> tuple[str, ...]:
+    notes = [f"{share}, which is {of_capacity:.3g}/s here: {rate:.3g}/s"]
+    if tokens < TOKENS:
+        notes.append(f"answers have {tokens} tokens instead of {TOKENS}, others in proportion")
+    if stretched:
+        notes.append(f"{', '.join(stretched)} last {stretch:g} times as long, for enough samples")
+    return tuple(notes)
