@@ -111,7 +111,7 @@ class Search:
         if self._fails > self._highest:
             if self._holds >= self._highest:
                 return None
-            return min(2 * self._holds, self._highest) if self._holds else self._first
+            return min(max(2 * self._holds, self._first), self._highest)
         if self._fails - self._holds <= max(1.0, RESOLUTION * self._fails):
             return None
         return (self._holds + self._fails) // 2

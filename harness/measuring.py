@@ -236,6 +236,7 @@ class _Meter:
         places = self.topology.gateway_policy.replica_max_connections * len(self.replicas)
         keys = len(stack_keys.load_or_create(state.instance_folder(self.topology)).users)
         search = Search(2 * len(self.replicas), min(keys, places))
+        search.saw(self.single)
         while (wanted := search.next()) is not None:
             if self._now() - began > WHOLE_S:
                 self.unfinished = True

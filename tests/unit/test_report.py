@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from harness import drill, judge
+from harness import capacity, drill, judge
+from harness.capacity import Capacity, Point
 from harness.phases import PhaseSpan
 from harness.record import RunFolder
 from harness.verdict import CheckResult, Status, Verdict
@@ -497,3 +498,32 @@ def test_numbers_as_people_write_them() -> None:
     assert panel.number(0.98765, "%") == "0.988 %"
     assert panel.number(12345.6, "ms") == "12,346 ms"
     assert "not measured" in panel.cell(None)
+
+
+def test_capacity_is_shown_with_what_the_load_made_of_it(tmp_path: Path) -> None:
+    """The share, the fitted rate, both capacities; a regression and a machine that is too small in their own words."""
+    run = runs.healthy()
+    point = Point(8, 20.0, 400.0, 18.0, 22.0, "engine queue: 3 requests waited")
+    used = Capacity(point, None, 70.0, 100.0, None, "2026-11-01T12:00:00+00:00", provisional=("interference: others",))
+    run.plan["capacity"] = {
+        "asked": "25 % of capacity",
+        "fitted": {"notes": ["25 % of capacity, which is 20/s here: 5/s"]},
+        "used": capacity.as_data(used),
+        "machine": "Some CPU",
+        "regression": "regression of the stack: 30 % less",
+    }
+    run.events.append({"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 30/s"})
+    shown = section(rendered(run.write(tmp_path / "run")), "capacity")
+    for text in ("25 % of capacity, which is", "20/s (18 to 22)", "engine queue: 3", "no: interference: others"):
+        assert text in shown, text
+    assert "regression of the stack: 30 % less" in shown
+    assert "too small: it needs 30/s" in shown
+
+
+def test_capacity_that_nobody_measured_is_no_number(tmp_path: Path) -> None:
+    """A run of an earlier version, and one whose load is absolute on a machine that was never measured."""
+    run = runs.healthy()
+    for known in (None, {"asked": None, "fitted": None, "used": None, "regression": None}):
+        run.plan["capacity"] = known
+        page = rendered(run.write(tmp_path / "run"))
+        assert "Capacity was not measured on this machine" in section(page, "capacity")

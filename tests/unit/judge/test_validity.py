@@ -114,7 +114,12 @@ def _restart_counted(run: Run) -> None:
     run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=run.metrics.columns)], ignore_index=True)
 
 
+def _too_small(run: Run) -> None:
+    run.events.insert(0, {"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 12/s, this machine has 4/s"})
+
+
 FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
+    (_too_small, "machine large enough", "*"),
     (_drop_phase_end, "run complete", "*"),
     (_interrupt, "run complete", "*"),
     (_abort, "run complete", "*"),

@@ -98,3 +98,29 @@ def test_stopped_between_two_attempts_ends_as_the_last_one_did(tmp_path: Path) -
     assert tally.scheduled == rows.final.sum() == rows.request_id.nunique() > 5
     assert tally.in_flight_at_stop > tally.in_flight_at_end == 0
     assert set(rows[rows.final].outcome) == {"dns_error"}
+
+
+def test_users_are_let_in_and_out(tmp_path: Path) -> None:
+    """Closed model: only so many users ask at a time, from the next request on; the load ends with all of them."""
+    load = {"model": "closed", "rate": "1000/s", "cohorts": [{"name": "chat", "users": 6}], **LOAD}
+    job = make_job(tmp_path / "run", load, users_first=1)
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    user = gevent.spawn(generator.dispatch)
+    generator.begin(time.monotonic(), b"key")
+
+    def who_asks() -> set[str]:
+        """The users whose requests come in the next while."""
+        gevent.sleep(0.2)  # what was under way ends
+        rows = len(generator._recorder._rows)
+        gevent.sleep(0.3)
+        return {row.user_id for row in generator._recorder._rows[rows:]}
+
+    assert who_asks() == {"user-001"}
+    generator.let_in(4)
+    assert who_asks() == {f"user-{n:03d}" for n in (1, 2, 3, 4)}
+    generator.let_in(2)
+    assert who_asks() == {"user-001", "user-002"}
+    tally = generator.drain(1.0)
+    user.join(timeout=5)
+    assert user.dead
+    assert tally.in_flight_at_end == 0

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.load.attempt import Attempt
-from harness.load.recorder import GROUP_ROWS, Recorder, merge
+from harness.load.recorder import GROUP_ROWS, Recorder, merge, rows_so_far
 from harness.record import REQUEST_COLUMNS
 
 
@@ -83,3 +83,19 @@ def test_text_that_utf8_cannot_hold_loses_no_row(tmp_path: Path) -> None:
     recorder.close()
     assert merge(tmp_path).attempts == 2
     assert pq.read_table(tmp_path / "requests.parquet")["error_message"].to_pylist() == ["so ? so", None]
+
+
+def test_what_was_recorded_so_far_is_read_while_it_is_written(tmp_path: Path) -> None:
+    """Batches that are on disk, a torn one left out, nothing before the first."""
+    assert rows_so_far(tmp_path).num_rows == 0
+    recorder = Recorder(tmp_path, 0)
+    assert rows_so_far(tmp_path).num_rows == 0
+    recorder.add(attempt(1))
+    recorder.flush()
+    recorder.add(attempt(2))
+    assert rows_so_far(tmp_path).column("request_id").to_pylist() == ["r-1"]
+    recorder.flush()
+    with (tmp_path / "requests-0.arrows").open("ab") as torn:
+        torn.write(b"\xff\xff\xff\xff\x10")
+    assert rows_so_far(tmp_path).num_rows == 2
+    recorder.close()

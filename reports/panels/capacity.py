@@ -1,0 +1,37 @@
+"""What the stack can carry on the machine that it ran on, and how the load of this run followed from that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from harness import capacity
+from harness.verdict import Verdict
+from harness.view import RunView
+from reports.panel import table
+
+ORDER, TITLE = 80, "Capacity"
+
+
+def html(view: RunView, verdict: Verdict) -> Markup:
+    """A regression first; then the fitted load, and the capacity that it is a share of."""
+    known: dict[str, Any] = view.plan.get("capacity") or {}
+    parts = [
+        Markup('<p class="nodata">{}</p>').format(text)
+        for text in (known.get("regression"), *(event.data.get("why") for event in view.events("too_small")))
+        if text
+    ]
+    if known.get("asked"):
+        notes = (known.get("fitted") or {}).get("notes") or ()
+        parts.append(table(("", ""), [("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
+    if not known.get("used"):
+        return Markup("").join([*parts, Markup('<p class="nodata">Capacity was not measured on this machine.</p>')])
+    used = capacity.from_data(known["used"])
+    facts = [
+        ("machine", known.get("machine")),
+        ("measured", f"{used.measured}, {used.repeats} times"),
+        ("accepted", f"no: {'; '.join(used.provisional)}" if used.provisional else "yes"),
+        *(("", line) for line in used.lines),
+    ]
+    return Markup("").join([*parts, table(("", ""), facts)])

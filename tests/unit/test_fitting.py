@@ -1,0 +1,204 @@
+"""A share of capacity becomes absolute numbers, or the sentence that the machine is too small."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import fitting, loading
+from harness.capacity import Capacity, Point
+from harness.errors import ScenarioError, UsageError
+from harness.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, fit
+from harness.scenario import Scenario, Share, parse_load
+from stack.topology import Endpoint, Target, Topology
+
+SCENARIO = {
+    "name": "mine",
+    "description": "text",
+    "load": {"rate": "40 % of capacity", "cohorts": [{"name": "chat", "max_tokens": 48}]},
+    "phases": [
+        {"name": "warm-up", "kind": "warmup", "duration": "10s"},
+        {"name": "baseline", "kind": "baseline", "duration": "30s"},
+    ],
+    "slos": [{"name": "TTFT", "sli": "ttft_p95_ms", "phases": ["baseline"], "objective": "<= 800 ms"}],
+}
+
+
+def load(tmp_path: Path, rate: str = "40 % of capacity", *overrides: str, topology: Topology | None = None) -> Scenario:
+    """The scenario above, from a file, at that rate."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(SCENARIO, sort_keys=False))
+    return loading.load(path, [f"load.rate={rate}", *overrides], topology)
+
+
+def share(scenario: Scenario) -> Share:
+    """Its rate, which is one."""
+    assert isinstance(scenario.load.rate, Share)
+    return scenario.load.rate
+
+
+def machine(rate: float, without: float | None = None, tokens: float = 40.0) -> Capacity:
+    """A capacity; one stream needs 0.1 s and 10 ms a token."""
+
+    def point(per_s: float) -> Point:
+        return Point(8, per_s, tokens * per_s, per_s * 0.9, per_s * 1.1, "processor")
+
+    left = None if without is None else point(without)
+    return Capacity(point(rate), left, 100.0, 100.0, None, "2026-11-01", saturated_per_s=rate)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("40 % of capacity", Share(40.0)),
+        ("  40%  of  capacity ", Share(40.0)),
+        ("12.5 % of capacity without one replica", Share(12.5, without_replica=True)),
+        ("150 % of capacity", Share(150.0)),
+        ("5/s", 5.0),
+        ("120/m", 2.0),
+    ],
+)
+def test_a_rate_is_a_number_or_a_share(text: str, found: float | Share) -> None:
+    """Both ways to say it."""
+    assert parse_load(text) == found
+    if isinstance(found, Share):
+        assert parse_load(str(found)) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["0 % of capacity", "1001 % of capacity", "-4 % of capacity", "40 of capacity", "40 %", "% of capacity",
+             "40 % of capacity without two replicas", "40 % of capacities", "5", "", "0/s"],
+)  # fmt: skip
+def test_what_is_neither_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    """One line with file and line, that shows what is expected."""
+    data = {**SCENARIO, "load": {**SCENARIO["load"], "rate": text}}  # type: ignore[dict-item]
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    with pytest.raises(ScenarioError, match=r"mine\.yaml:\d+: load\.rate: found .*expected") as caught:
+        loading.load(path)
+    assert caught.value.line == 4 + ("rate" not in path.read_text().splitlines()[3])
+
+
+def test_a_share_is_stored_as_it_was_said(tmp_path: Path) -> None:
+    """In a plan, too; and it is no number before it was fitted."""
+    scenario = load(tmp_path)
+    data = scenario.model_dump(mode="json")
+    assert data["load"]["rate"] == "40 % of capacity"
+    assert Scenario.stored(data) == scenario
+    with pytest.raises(ValueError, match="has to be fitted"):
+        _ = scenario.load.per_s
+
+
+def test_sample_sizes_of_a_share_are_counted_when_it_is_fitted(tmp_path: Path) -> None:
+    """A phase that is too short at a rate is refused when it is loaded; at a share nobody knows yet."""
+    with pytest.raises(ScenarioError, match="needs 100 requests"):
+        load(tmp_path, "2/s")
+    assert share(load(tmp_path, "2 % of capacity")).percent == 2.0
+
+
+def test_somebody_else_s_service_is_not_measured(tmp_path: Path) -> None:
+    """A share is refused there, and the sentence names the way out; a rate is not."""
+    target = Topology(runtime="external", target=Target(Endpoint("https", "llm.example.com", 443)))
+    with pytest.raises(ScenarioError, match=r"--set load\.rate=2/s"):
+        load(tmp_path, topology=target)
+    assert load(tmp_path, "9/s", topology=target).load.per_s == 9.0
+
+
+def test_enough_capacity_gives_the_share(tmp_path: Path) -> None:
+    """Nothing else of the scenario changes, and it is said."""
+    scenario = load(tmp_path)
+    fitted = fit(scenario, share(scenario), machine(20))
+    assert fitted.too_small is None
+    assert fitted.scenario.load.rate == pytest.approx(8.0)
+    assert fitted.scenario.phases == scenario.phases
+    assert fitted.scenario.load.cohorts == scenario.load.cohorts
+    assert fitted.notes == ("40 % of capacity, which is 20/s here: 8/s",)
+
+
+def test_without_a_replica_the_smaller_capacity_counts(tmp_path: Path) -> None:
+    """And where that was not measured there is none."""
+    scenario = load(tmp_path, "80 % of capacity without one replica")
+    assert fit(scenario, share(scenario), machine(20, 10)).scenario.load.rate == pytest.approx(8.0)
+    assert fit(scenario, share(scenario), machine(20)).too_small is not None
+
+
+def test_answers_are_shortened_first(tmp_path: Path) -> None:
+    """Only as far as it needs, and phases stay as long as they can."""
+    scenario = load(tmp_path, "40 % of capacity", "phases.baseline.duration=60s")
+    fitted = fit(scenario, share(scenario), machine(8))
+    tokens = fitted.scenario.load.cohorts[0].max_tokens
+    assert TOKENS_MIN < tokens < 48
+    assert fitted.scenario.load.per_s >= RATE_MIN_PER_S
+    assert fitted.scenario.phases == scenario.phases
+    assert any("answers have" in note for note in fitted.notes)
+
+
+def test_then_phases_stretch(tmp_path: Path) -> None:
+    """Only those that an objective with too few samples looks at, by 1.5 at most, with their bounds."""
+    scenario = load(tmp_path)
+    fitted = fit(scenario, share(scenario), machine(4.5))
+    assert fitted.too_small is None
+    assert fitted.scenario.load.cohorts[0].max_tokens == TOKENS_MIN
+    warm, baseline = fitted.scenario.phases
+    assert warm.duration == 10.0
+    assert 30.0 < baseline.duration <= 30.0 * STRETCH_MAX
+    assert any("baseline last" in note for note in fitted.notes)
+
+
+def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
+    """What is needed, what there is; the scenario stays as it was asked."""
+    scenario = load(tmp_path)
+    fitted = fit(scenario, share(scenario), machine(1.0))
+    assert fitted.scenario == scenario
+    needed = fitting.needed_per_s(scenario, share(scenario), machine(1.0))
+    assert f"needs a capacity of {needed:.3g}/s, this machine has 1/s" in str(fitted.too_small)
+    assert fit(scenario, share(scenario), dataclasses.replace(machine(1.0), whole=None)).too_small is not None
+
+
+def test_a_measuring_that_cannot_reach_what_is_needed_is_hopeless(tmp_path: Path) -> None:
+    """The highest rate of any step is a bound; the sentence of the measuring is that of the run."""
+    scenario = load(tmp_path)
+    assert fitting.hopeless(scenario, share(scenario), machine(20)) is None
+    why = fitting.hopeless(scenario, share(scenario), machine(1.0))
+    assert "1/s at most" in str(why)
+    stopped = dataclasses.replace(machine(20), hopeless=str(why))
+    assert fit(scenario, share(scenario), stopped).too_small == why
+
+
+@settings(max_examples=60, deadline=None)
+@given(rate=st.floats(0.01, 200), percent=st.integers(1, 200), tokens=st.floats(1, 60))
+def test_a_fitted_scenario_has_its_samples(
+    rate: float, percent: int, tokens: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the machine: either it is too small, or the fitted scenario could have been written so."""
+    scenario = load(tmp_path_factory.getbasetemp(), f"{percent} % of capacity")
+    capacity = machine(rate, tokens=tokens)
+    fitted = fit(scenario, share(scenario), capacity)
+    if fitted.too_small is None:
+        problems = [p for slo in fitted.scenario.slos for p in loading.slo_problems(fitted.scenario, slo)]
+        assert problems == []
+        assert fitted.scenario.load.per_s >= rate * percent / 100
+        assert fitting.hopeless(scenario, share(scenario), capacity) is None
+        ratios = [new.duration / old.duration for new, old in zip(fitted.scenario.phases, scenario.phases, strict=True)]
+        assert all(1 <= ratio <= STRETCH_MAX for ratio in ratios)
+    else:
+        assert fitted.scenario == scenario
+
+
+def test_a_shorter_answer_never_costs(tmp_path: Path) -> None:
+    """Gain is 1 where answers are shorter than that by themselves, or where one stream's speed is not known."""
+    assert fitting.gain(48, machine(5, tokens=20)) == 1.0
+    assert fitting.gain(12, machine(5, tokens=48)) > 2.0
+    assert fitting.gain(12, dataclasses.replace(machine(5), tps=None)) == 1.0
+
+
+def test_an_override_may_name_either(tmp_path: Path) -> None:
+    """``--set load.rate=`` as in a file; what is wrong is refused in words."""
+    assert load(tmp_path, "9/s").load.rate == 9.0
+    with pytest.raises((UsageError, ScenarioError), match="expected more than 0 %"):
+        load(tmp_path, "0 % of capacity")

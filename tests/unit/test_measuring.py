@@ -1,0 +1,80 @@
+"""What a step of a measuring counts, from the rows that the generator has written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.capacity import Signals, Step
+from harness.measuring import ended, summed
+from harness.record import REQUEST_COLUMNS
+
+SHAPE = Step(2, 10.0, 20.0, 0, 0, 0, 0, 2, signals=Signals(busy=0.5))
+
+
+def rows(*changes: dict[str, Any]) -> pd.DataFrame:
+    """One ok request each second from 8 s on, each of half a second; changed as said."""
+    usual = {
+        "attempt": 1, "final": True, "outcome": "ok", "e2e_ms": 500.0, "ttft_ms": 100.0, "output_tokens": 20,
+        "answer_correct": True, "finish_reason": "stop", "replica": "replica-1",
+    }  # fmt: skip
+    data = [{**usual, "start_s": 8.0 + n, **change} for n, change in enumerate(changes)]
+    return pd.DataFrame(data).reindex(columns=REQUEST_COLUMNS.names)
+
+
+def taken(frame: pd.DataFrame, known_answers: bool = True) -> Step:
+    """The step of these rows; its users were let in at 9 s."""
+    return summed(ended(frame, SHAPE.begin_s), SHAPE, 9.0, known_answers)
+
+
+def test_what_ended_in_the_step_is_its_rate() -> None:
+    """From its begin to its end; a request that has not ended, or is tried again, counts nowhere."""
+    step = taken(rows(*[{}] * 10, {"final": False}, {"e2e_ms": None}, {"start_s": 30.0}))
+    assert (step.served, step.ended, step.good) == (8, 8, 8)
+    assert (step.rate_per_s, step.tokens) == (0.8, 160)
+    assert step.ttft_ms == 100.0
+    assert step.tps == pytest.approx(50.0)
+    assert step.signals.busy == 0.5
+
+
+def test_requests_of_the_load_before_say_nothing_about_this_one() -> None:
+    """They count for the rate, since they ended in it, and not for whether it holds."""
+    step = taken(rows({"start_s": 8.5, "e2e_ms": 3000.0, "ttft_ms": 2500.0}, {"start_s": 11.0}))
+    assert (step.served, step.ended, step.good) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": "shed_503"},
+        {"ttft_ms": 801.0, "e2e_ms": 900.0},
+        {"e2e_ms": 5200.0, "ttft_ms": 100.0},  # execution above 5 s
+    ],
+)
+def test_good_is_ok_and_within_every_limit(change: dict[str, Any]) -> None:
+    """Each limit alone makes a request not good."""
+    step = taken(rows({"start_s": 11.0}, {"start_s": 12.0, **change}))
+    assert (step.ended, step.good) == (2, 1)
+
+
+def test_wrong_is_a_whole_answer_that_is_not_the_right_one() -> None:
+    """One that was cut by its length is none; where nobody knows the right answer, nobody counts."""
+    frame = rows({}, {}, {"answer_correct": False}, {"answer_correct": False, "finish_reason": "length"})
+    assert taken(frame).wrong == 1
+    assert taken(frame, known_answers=False).wrong is None
+
+
+def test_shares_and_refusals_are_counted() -> None:
+    """By replica, of what was served; refusals of both sorts."""
+    shed = [{"outcome": "shed_429", "replica": None}, {"outcome": "shed_503", "replica": None}]
+    step = taken(rows({}, {}, {}, {"replica": "replica-2"}, *shed))
+    assert step.by_replica == {"replica-1": 1, "replica-2": 1}
+    assert step.refused == 2
+
+
+def test_nothing_is_no_step_that_holds() -> None:
+    """No request in it: no rate, no speed, and it does not hold."""
+    step = taken(rows({}).iloc[:0])
+    assert (step.rate_per_s, step.ttft_ms, step.tps, step.holds) == (0.0, None, None, False)
