@@ -225,6 +225,8 @@ def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[An
             f"load.rate: found {scenario.load.rate}, but a capacity is measured by load up to the limit, which nobody "
             "puts on a service that is not Drillyard's: name a rate, such as --set load.rate=2/s",
         )
+    if scenario.load.model == "closed" and isinstance(scenario.load.rate, Share):
+        yield ("load", "rate"), "load.rate: a share of capacity is of arrivals, which only the open model has"
     for i, phase in enumerate(scenario.phases):
         yield from _fault_problems(("phases", i), phase, topology)
     for i, condition in enumerate(scenario.abort_when):

@@ -205,9 +205,7 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
     if not isinstance(share, Share):
         return scenario, known
     if entry.accepted is None:
-        return scenario, [
-            f"{share}: none is accepted for this machine yet, so it will be measured first, in 90 s at most"
-        ]
+        return scenario, [f"none is accepted for this machine yet: it will be measured before the run, in {LIMIT}"]
     fitted = fitting.fit(scenario, share, entry.accepted)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 

@@ -30,7 +30,7 @@ from stack.monitoring.rules import BY_NAME, RULES, STACK_SCALE
 from stack.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 ROOT = Path(__file__).resolve().parent.parent
-RATE_PER_S = 5.0
+RATE_PER_S, OOM_RATE_PER_S = 5.0, 7.0
 POLICY = GatewayPolicy()
 TOPOLOGY = Topology(instance=17)
 E2E_MS, TOKENS = 700.0, 31
@@ -116,8 +116,9 @@ def healthy_run(path: Path) -> RunFolder:
 
 
 def scenario(name: str = "timeout-spike") -> Scenario:
-    """The scenario that these runs have practised."""
-    return loading.load(ROOT / "scenarios" / f"{name}.yaml")
+    """The scenario that these runs have practised, on a machine to which its load was fitted so."""
+    rate = OOM_RATE_PER_S if name.startswith("oom") else RATE_PER_S
+    return loading.load(ROOT / "scenarios" / f"{name}.yaml", [f"load.rate={rate:g}/s"])
 
 
 @functools.cache

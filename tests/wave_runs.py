@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import drill, loading, phases
+from harness import drill, phases
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, Event
 from harness.waves import Canary, Stream, Wave, as_data, from_data
 from stack.topology import GATEWAYS, REPLICAS
@@ -31,7 +31,7 @@ def healthy() -> Run:
 
 @functools.cache
 def _healthy() -> Run:
-    practised = loading.load(runs.ROOT / "scenarios" / "cancel-storm.yaml")
+    practised = runs.scenario("cancel-storm")
     plan = copy.deepcopy(runs.healthy().plan)
     named = drill.load("cancel-storm")
     plan |= {"drill": named.name, "title": named.title, "scenario": practised.model_dump(mode="json")}

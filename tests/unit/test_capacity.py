@@ -239,7 +239,7 @@ def test_a_provisional_measuring_changes_nothing() -> None:
 
 
 def test_repeats_span_an_interval() -> None:
-    """It holds every repeat, is narrower than one alone where they agree, and one doubtful repeat makes all doubtful."""
+    """It holds every repeat, is narrower where they agree, and one doubtful repeat makes all doubtful."""
     one = healthy()
     same = capacity.pooled([one, one, one])
     assert one.whole is not None

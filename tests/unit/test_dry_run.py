@@ -30,7 +30,7 @@ for line in sys.argv[1:]:
     if code := main(line.split()):
         sys.exit(code)
 """
-RUN = ("run", "timeout-spike", "--dry-run", "--instance", "54", "--engine", "sim")
+RUN = ("run", "timeout-spike", "--dry-run", "--instance", "54", "--engine", "sim", "--set", "load.rate=5/s")
 TARGET = ("--target", "https://llm.example.com", "--i-own-this-target", "llm.example.com", "--api-key-env", "SOME_KEY")
 
 

@@ -109,6 +109,12 @@ def test_somebody_else_s_service_is_not_measured(tmp_path: Path) -> None:
     assert load(tmp_path, "9/s", topology=target).load.per_s == 9.0
 
 
+def test_a_share_is_of_arrivals(tmp_path: Path) -> None:
+    """In the closed model users wait for their answers: there is no arrival rate to share."""
+    with pytest.raises(ScenarioError, match="only the open model has"):
+        load(tmp_path, "40 % of capacity", "load.model=closed")
+
+
 def test_enough_capacity_gives_the_share(tmp_path: Path) -> None:
     """Nothing else of the scenario changes, and it is said."""
     scenario = load(tmp_path)

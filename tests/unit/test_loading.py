@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 from harness import drill, loading
 from harness.errors import ScenarioError, UsageError
-from harness.scenario import Scenario
+from harness.scenario import Scenario, Share
 from stack.topology import Endpoint, Target, Topology
 
 SHIPPED = sorted((drill.ROOT / "scenarios").glob("*.yaml"))
 OWN_STACK = drill.ROOT / "scenarios" / "timeout-spike.yaml"
+#: With a rate that is known, so that sample sizes are counted when it is loaded.
+GOOD = re.sub(r"(?m)^  rate: .*$", "  rate: 5/s", OWN_STACK.read_text(), count=1)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
@@ -21,6 +24,18 @@ def test_every_shipped_scenario_loads(path: Path) -> None:
     """What we ship is valid for the runtime that it is for, and is called like its file."""
     external = Topology(target=Target(Endpoint("https", "llm.example.com", 443)))
     assert loading.load(path, (), external if path.stem.endswith(".external") else Topology()).name == path.stem
+
+
+@pytest.mark.parametrize("path", [p for p in SHIPPED if not p.stem.endswith(".external")], ids=lambda p: p.stem)
+def test_every_shipped_scenario_fits_its_machine(path: Path) -> None:
+    """Its load is a share of capacity; one that takes replicas away leaves those that stay enough room for it."""
+    scenario = loading.load(path)
+    rate = scenario.load.rate
+    assert isinstance(rate, Share)
+    assert rate.percent < 100
+    taken = {"restart", "kill", "oom", "swap", "stop", "deaf", "latency"}
+    away = any(f.type in taken and "replica" in f.on for phase in scenario.phases for f in phase.faults)
+    assert rate.without_replica is away
 
 
 #: Ten lines that stand for a thousand million values.
@@ -91,7 +106,7 @@ UNWATCHABLE = [
 @pytest.mark.parametrize(("condition", "says"), UNWATCHABLE)
 def test_a_stop_condition_that_cannot_be_watched_is_refused(tmp_path: Path, condition: str, says: str) -> None:
     """Before anything starts, with the line that it stands on and what could be watched instead."""
-    good = OWN_STACK.read_text().rstrip() + "\n"
+    good = GOOD.rstrip() + "\n"
     path = tmp_path / "mine.yaml"
     path.write_text(good + f"abort_when:\n  - {condition}\n")
     with pytest.raises(ScenarioError) as caught:
@@ -114,10 +129,9 @@ def test_a_stop_condition_is_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("find", "put", "says"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
 def test_a_mistake_gets_one_line_with_its_place(tmp_path: Path, find: str, put: str, says: str) -> None:
     """The message names the file, the line of the mistake, and what was expected."""
-    good = (drill.ROOT / "scenarios" / "timeout-spike.yaml").read_text()
-    assert find in good
+    assert find in GOOD
     path = tmp_path / "mine.yaml"
-    path.write_text(good.replace(find, put, 1))
+    path.write_text(GOOD.replace(find, put, 1))
     with pytest.raises(ScenarioError) as caught:
         loading.load(path)
     message = str(caught.value)

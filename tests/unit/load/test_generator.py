@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from gevent.util import print_run_info
 
+from harness.load.attempt import Attempt
 from harness.load.generator import BEHIND_S, Generator, Tally
 from harness.load.recorder import Recorder, merge
 from tests.unit.load.jobs import make_job
@@ -104,22 +105,33 @@ def test_users_are_let_in_and_out(tmp_path: Path) -> None:
     """Closed model: only so many users ask at a time, from the next request on; the load ends with all of them."""
     load = {"model": "closed", "rate": "1000/s", "cohorts": [{"name": "chat", "users": 6}], **LOAD}
     job = make_job(tmp_path / "run", load, users_first=1)
-    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    asked: list[str] = []
+
+    class Listed(Recorder):
+        def add(self, row: Attempt) -> None:
+            asked.append(row.user_id)
+            super().add(row)
+
+    generator = Generator(job, Listed(job.folder, 0), lambda *_: None)
     user = gevent.spawn(generator.dispatch)
     generator.begin(time.monotonic(), b"key")
 
-    def who_asks() -> set[str]:
-        """The users whose requests come in the next while."""
-        gevent.sleep(0.2)  # what was under way ends
-        rows = len(generator._recorder._rows)
-        gevent.sleep(0.3)
-        return {row.user_id for row in generator._recorder._rows[rows:]}
+    def ask(users: int) -> bool:
+        """Whether exactly the first ``users`` ask, within a while."""
+        wanted, deadline = {f"user-{n:03d}" for n in range(1, users + 1)}, time.monotonic() + 20
+        while time.monotonic() < deadline:
+            asked.clear()
+            while len(asked) < 20 * users and time.monotonic() < deadline:
+                gevent.sleep(0.02)
+            if set(asked) == wanted:
+                return True
+        return False
 
-    assert who_asks() == {"user-001"}
+    assert ask(1)
     generator.let_in(4)
-    assert who_asks() == {f"user-{n:03d}" for n in (1, 2, 3, 4)}
+    assert ask(4)
     generator.let_in(2)
-    assert who_asks() == {"user-001", "user-002"}
+    assert ask(2)
     tally = generator.drain(1.0)
     user.join(timeout=5)
     assert user.dead

@@ -25,8 +25,10 @@ DURATIONS = st.one_of(
     st.integers(1, 20).map(lambda n: f"{n} m"), st.decimals("0.001", "900", places=3).map(lambda n: f"{n}s"),
 )  # fmt: skip
 RATES = st.one_of(
-    st.integers(1, 500).map(lambda n: f"{n}/s"), st.decimals("0.001", "9", places=3).map(lambda n: f"{n} / m")
-)
+    st.integers(1, 500).map(lambda n: f"{n}/s"), st.decimals("0.001", "9", places=3).map(lambda n: f"{n} / m"),
+    st.decimals("0.1", "1000", places=1).map(lambda n: f"{n} % of capacity"),
+    st.integers(1, 100).map(lambda n: f"{n}% of  capacity without one replica"),
+)  # fmt: skip
 TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=20)
 COHORTS = st.fixed_dictionaries(
     {"name": TEXTS},
@@ -46,7 +48,7 @@ LOADS = st.fixed_dictionaries(
         ),
         "retries": st.fixed_dictionaries({}, optional={"max": st.integers(0, 10), "base": DURATIONS, "cap": DURATIONS}),
     },
-)  # fmt: skip
+).filter(lambda load: load.get("model") != "closed" or "capacity" not in load["rate"])  # fmt: skip
 FAULTS = st.one_of(
     st.fixed_dictionaries({"latency": DURATIONS}, optional={"jitter": DURATIONS}).map(
         lambda options: {"type": "latency", "on": "gateway-*", "options": options}
@@ -111,7 +113,7 @@ def in_units(scenario: Scenario) -> Any:
         if isinstance(value, list):
             return [told(key, item) for item in value]
         if key == "rate":
-            return f"{Decimal(value):f}/s"
+            return value if isinstance(value, str) else f"{Decimal(value):f}/s"
         return f"{Decimal(value):f}s" if key in durations and value is not None else value
 
     return told("", stored(scenario))

@@ -1,0 +1,77 @@
+"""Capacity is measured on a whole stack: real gateways, the load generator of the drills, the simulator behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import measuring
+from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.simulator import Simulator
+from harness.capacity import Capacity
+from harness.doctor import LOCK
+from harness.lock import held
+from harness.measuring import Order
+from harness.progress import Progress
+from harness.record import RunFolder
+from harness.undo import Journal
+from stack import state
+from stack.runtimes.process import ProcessRuntime
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@contextmanager
+def slowed(runtime: ProcessRuntime, **factors: float) -> Iterator[None]:
+    """Replicas (``replica_1=4``) that take so many times as long as usual."""
+    with ExitStack() as undo:
+        for name, factor in factors.items():
+            replica = runtime.topology.component(name.replace("_", "-"))
+            simulator = Simulator(replica.address, replica.ports["http"])
+            simulator.switch({"slow_factor": factor})
+            undo.callback(simulator.reset)
+        yield
+
+
+def measured(runtime: ProcessRuntime, tmp_path: Path) -> tuple[Capacity, str]:
+    """One measuring, and what it said meanwhile."""
+    with (tmp_path / "said").open("w") as said:
+        with held(state.instance_folder(runtime.topology) / LOCK, "a test", print) as lock:
+            order = Order(runtime, lock, Progress(Console(file=said, width=200)), marks={"commit": "abc"})
+            found = measuring.measure(order)
+    return found, (tmp_path / "said").read_text()
+
+
+def test_capacity_of_a_healthy_stack(sim_stack: ProcessRuntime, tmp_path: Path) -> None:
+    """For all replicas and for one fewer, with what it was measured with; afterwards all is in use as before."""
+    with slowed(sim_stack, replica_1=3, replica_2=3):
+        found, said = measured(sim_stack, tmp_path)
+    assert found.whole is not None, said
+    assert found.whole.rate_per_s > 0
+    assert found.without is not None, said
+    assert found.tps is not None
+    assert found.ttft_ms is not None
+    assert found.ttft_ms >= 3 * 60
+    assert found.marks == {"commit": "abc"}
+    assert "one stream: " in said
+    assert "all replicas, 4 at a time: " in said
+    assert "one replica fewer, " in said
+    for gateway in ("gateway-a", "gateway-b"):
+        servers = Haproxy(sim_stack, gateway).servers()
+        assert servers == {"replica-1": Server("ready", 100), "replica-2": Server("ready", 100)}
+    folder = RunFolder(state.instance_folder(sim_stack.topology) / "capacity")
+    assert Journal(folder.path / "undo.jsonl").open_entries() == []
+    assert (folder.path / "undo.jsonl").stat().st_size > 0
+    steps = [event.data["step"] for event in folder.events() if event.kind == "capacity_step"]
+    assert all(set(step["by_replica"]) == {"replica-1"} for step in steps if step["replicas"] == 1)
+
+
+def test_a_sick_replica_gets_no_accepted_capacity(sim_stack: ProcessRuntime, tmp_path: Path) -> None:
+    """One that is far slower than the other: whatever the numbers are, they are provisional."""
+    with slowed(sim_stack, replica_2=30):
+        found, said = measured(sim_stack, tmp_path)
+    assert found.provisional, said
