@@ -13,9 +13,10 @@ N        ?=
 SEED     ?=
 LANES    ?=
 FIX      ?=
+ACCEPT   ?=
 
 # Not the environment's business: an exported variable of the same name would reach every component of the stack.
-unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX PYTHON
+unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT PYTHON
 # Where it is set, each of the many processes compiles pandas or vLLM anew: seconds of every start, on all cores.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -31,8 +32,8 @@ TEST_WORKERS := 4
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills lint types \
-	test-fast check test test-trust storm stability bench test-docker test-drills clean night stability-real
+.PHONY: help setup chromium up down status logs doctor drills lint types test-fast \
+	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
@@ -60,6 +61,9 @@ down: .venv/.ready ## stop the stack of this INSTANCE
 
 status: .venv/.ready ## a table of the stack's components
 	@$(PY) -m harness status --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS)
+
+capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
+	@$(PY) -m harness capacity $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(ACCEPT),--accept) $(ARGS)
 
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
 	@$(PY) -m harness logs --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS) $(C)

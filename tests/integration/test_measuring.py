@@ -25,24 +25,30 @@ from stack.runtimes.process import ProcessRuntime
 pytestmark = pytest.mark.timeout(240)
 
 
+@pytest.fixture(autouse=True)
+def _switches_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test has switched on would be repaired as something that an earlier run has left."""
+    monkeypatch.setattr(measuring.doctor, "repair_for", lambda folder, note: None)
+
+
 @contextmanager
 def slowed(runtime: ProcessRuntime, **factors: float) -> Iterator[None]:
     """Replicas (``replica_1=4``) that take so many times as long as usual."""
     with ExitStack() as undo:
         for name, factor in factors.items():
             replica = runtime.topology.component(name.replace("_", "-"))
-            simulator = Simulator(replica.address, replica.ports["http"])
-            simulator.switch({"slow_factor": factor})
-            undo.callback(simulator.reset)
+            simulator = Simulator(replica.url())
+            simulator.behave({"slow_factor": factor})
+            undo.callback(simulator.heal)
         yield
 
 
 def measured(runtime: ProcessRuntime, tmp_path: Path) -> tuple[Capacity, str]:
     """One measuring, and what it said meanwhile."""
-    with (tmp_path / "said").open("w") as said:
-        with held(state.instance_folder(runtime.topology) / LOCK, "a test", print) as lock:
-            order = Order(runtime, lock, Progress(Console(file=said, width=200)), marks={"commit": "abc"})
-            found = measuring.measure(order)
+    path = state.instance_folder(runtime.topology) / LOCK
+    with (tmp_path / "said").open("w") as said, held(path, "a test", print) as lock:
+        order = Order(runtime, lock, Progress(Console(file=said, width=200)), marks={"commit": "abc"})
+        found = measuring.measure(order)
     return found, (tmp_path / "said").read_text()
 
 

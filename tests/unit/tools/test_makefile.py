@@ -31,6 +31,13 @@ def test_drill_passes_everything_through() -> None:
     assert f"-m harness run timeout-spike {options}" in commands
 
 
+def test_capacity_takes_the_new_value_only_when_told() -> None:
+    """`make capacity` measures; ACCEPT=1 makes load follow what it finds."""
+    assert "-m harness capacity --runtime" in dry_run("capacity")
+    assert "--accept" not in dry_run("capacity")
+    assert "--accept" in dry_run("capacity", "ACCEPT=1")
+
+
 def test_unset_settings_are_left_to_the_program() -> None:
     """The defaults of model and workers live in one place, which is not the Makefile."""
     commands = dry_run("drill-timeout-spike")
