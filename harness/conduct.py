@@ -50,6 +50,8 @@ from stack.runtimes.base import Runtime
 from stack.topology import SERVICE_NAME, SERVICE_PORT, Topology
 
 DRAIN_S = 5.0
+#: What ends a run early, healed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
 STEADY_STRETCH_S = 10.0
 STEADY_EXTRA_S = 20.0
@@ -148,19 +150,17 @@ def _first_known(error: Exception) -> DrillyardError | None:
 class _signals_set:
     """While active, SIGINT, SIGTERM and SIGHUP set ``stop`` instead of ending the process; more of them only remind."""
 
-    CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
     def __init__(self, stop: asyncio.Event, run: Run) -> None:
         self._stop, self._run = stop, run
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in self.CAUGHT:
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._caught, number)
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in self.CAUGHT:
+        for number in SIGNALS:
             loop.remove_signal_handler(number)
 
     def _caught(self, number: signal.Signals) -> None:

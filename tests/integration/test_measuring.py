@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,13 +23,19 @@ from harness.undo import Journal
 from stack import state
 from stack.runtimes.process import ProcessRuntime
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    # Probes keep their connections until the process ends, which is that of all tests here.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
-def _switches_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def _switches_stay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test has switched on would be repaired as something that an earlier run has left."""
     monkeypatch.setattr(measuring.doctor, "repair_for", lambda folder, note: None)
+    yield
+    gc.collect()  # here, where its warnings are expected
 
 
 @contextmanager
