@@ -6,6 +6,7 @@ samples for their objectives stretch, by 1.5 at most. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +14,18 @@ from typing import Any
 from harness import expressions, loading
 from harness.capacity import Capacity
 from harness.scenario import Phase, Scenario, Share
+from stack.topology import GatewayPolicy
 
 #: At fewer a window of five seconds does not hold the 20 requests that recovery is judged by.
 RATE_MIN_PER_S = 4.0
 #: Answers of the cohort that capacity is measured with, and how short they may become.
 TOKENS, TOKENS_MIN = 48, 12
 STRETCH_MAX = 1.5
+#: Of the requests that a key may make per minute: random arrivals of one user come in bursts.
+KEY_SHARE_MAX = 0.5
 _STRETCHES = (1.0, 1.1, 1.2, 1.3, 1.4, STRETCH_MAX)
-#: What a scenario needs is looked for between these rates, in steps of a twentieth.
-_NEED_FROM_PER_S, _NEED_TO_PER_S, _NEED_STEP = 0.1, 1000.0, 1.05
+#: What a scenario needs is looked for between these rates.
+_NEED_FROM_PER_S, _NEED_TO_PER_S, _NEED_PRECISION = 0.1, 1000.0, 1.02
 
 
 @dataclass(frozen=True)
@@ -35,22 +39,22 @@ class Fitted:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def fit(scenario: Scenario, share: Share, capacity: Capacity) -> Fitted:
-    """``scenario``, whose rate is ``share``, for a machine with that capacity."""
+def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPolicy) -> Fitted:
+    """``scenario``, whose rate is ``share``, for a machine with that capacity, behind gateways of that policy."""
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
-        return Fitted(scenario, str(share), (), capacity.hopeless, {"capacity_per_s": of_capacity, "rate_per_s": None})
-    tokens = _tokens(of_capacity * share.percent / 100, capacity)
-    rate = of_capacity * share.percent / 100 * gain(tokens, capacity)
-    numbers = {"capacity_per_s": of_capacity, "rate_per_s": rate}
-    shorter = _shortened(scenario, tokens)
-    for stretch in _STRETCHES if rate > 0 else ():
-        fitted, stretched = _stretched(_at(shorter, rate), stretch)
-        if not _problems(fitted):
-            return Fitted(
-                fitted, str(share), _notes(share, of_capacity, rate, tokens, stretched, stretch), None, numbers
-            )
+        return Fitted(scenario, str(share), (), capacity.hopeless, {"capacity_per_s": of_capacity})
+    plain = of_capacity * share.percent / 100
+    for tokens in dict.fromkeys((_tokens(plain, capacity), TOKENS_MIN)) if plain > 0 else ():
+        rate = plain * gain(tokens, capacity)
+        shorter = _with_users(_at(_shortened(scenario, tokens), rate), rate, policy)
+        for stretch in _STRETCHES:
+            fitted, stretched = _stretched(shorter, stretch)
+            if not _problems(fitted):
+                notes = _notes(share, of_capacity, rate, tokens, stretched, stretch)
+                return Fitted(fitted, str(share), notes, None, {"capacity_per_s": of_capacity, "rate_per_s": rate})
     needed = needed_per_s(scenario, share, capacity)
+    numbers = {"capacity_per_s": of_capacity, "needed_per_s": needed}
     return Fitted(scenario, str(share), (), too_small(scenario, share, of_capacity, needed), numbers)
 
 
@@ -73,11 +77,15 @@ def too_small(scenario: Scenario, share: Share, of_capacity: float, needed: floa
 
 
 def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity) -> float:
-    """The smallest capacity with which ``scenario`` has enough samples, with all that fitting may do."""
-    rate = _NEED_FROM_PER_S
-    while rate < _NEED_TO_PER_S and _problems(_stretched(_at(scenario, rate), STRETCH_MAX)[0]):
-        rate *= _NEED_STEP
-    return rate / (share.percent / 100) / gain(TOKENS_MIN, capacity)
+    """A capacity with which ``scenario`` has too few samples, whatever fitting does, and with 2 % more has enough."""
+    too_few, enough = _NEED_FROM_PER_S, _NEED_TO_PER_S
+    while enough / too_few > _NEED_PRECISION:
+        rate = math.sqrt(too_few * enough)
+        if _problems(_stretched(_at(scenario, rate), STRETCH_MAX)[0]):
+            too_few = rate
+        else:
+            enough = rate
+    return too_few / (share.percent / 100) / gain(TOKENS_MIN, capacity)
 
 
 def gain(tokens: int, capacity: Capacity) -> float:
@@ -105,6 +113,17 @@ def _shortened(scenario: Scenario, tokens: int) -> Scenario:
         return scenario
     cohorts = tuple(
         one.model_copy(update={"max_tokens": min(one.max_tokens, max(TOKENS_MIN, one.max_tokens * tokens // TOKENS))})
+        for one in scenario.load.cohorts
+    )
+    return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})
+
+
+def _with_users(scenario: Scenario, rate: float, policy: GatewayPolicy) -> Scenario:
+    """With as many users as it takes that each asks half as often as their key may: a rate limit is no capacity."""
+    each_per_s = KEY_SHARE_MAX * policy.requests_per_minute / 60
+    total = sum(one.share for one in scenario.load.cohorts)
+    cohorts = tuple(
+        one.model_copy(update={"users": max(one.users, math.ceil(rate * one.share / total / each_per_s))})
         for one in scenario.load.cohorts
     )
     return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})

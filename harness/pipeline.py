@@ -142,7 +142,7 @@ def fit(job: Job) -> None:
     if isinstance(share, Share):
         try:
             used = entry.accepted or _measured(job, job.scenario, share)
-            job.fitted = fitting.fit(job.scenario, share, used)
+            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy)
             job.scenario = job.fitted.scenario
         except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
             job.unfit = f"capacity could not be measured: {error}"
@@ -206,7 +206,7 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
         return scenario, known
     if entry.accepted is None:
         return scenario, [f"none is accepted for this machine yet: it will be measured before the run, in {LIMIT}"]
-    fitted = fitting.fit(scenario, share, entry.accepted)
+    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 
 

@@ -139,7 +139,7 @@ class Event:
     ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition`` {condition, why},
     ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after the watchdog's
     heal), ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why}, ``interrupted`` {signal},
-    ``note`` {text}, ``too_small`` {why, capacity_per_s, rate_per_s} (the machine cannot carry what the scenario asks
+    ``note`` {text}, ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
     for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
     """
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from harness import fitting, loading
 from harness.capacity import Capacity, Point
 from harness.errors import ScenarioError, UsageError
-from harness.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, fit
+from harness.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted
 from harness.scenario import Scenario, Share, parse_load
-from stack.topology import Endpoint, Target, Topology
+from stack.topology import Endpoint, GatewayPolicy, Target, Topology
 
 SCENARIO = {
     "name": "mine",
@@ -40,6 +40,11 @@ def share(scenario: Scenario) -> Share:
     """Its rate, which is one."""
     assert isinstance(scenario.load.rate, Share)
     return scenario.load.rate
+
+
+def fit(scenario: Scenario, of: Share, capacity: Capacity) -> Fitted:
+    """Fitted behind gateways as they are shipped."""
+    return fitting.fit(scenario, of, capacity, GatewayPolicy())
 
 
 def machine(rate: float, without: float | None = None, tokens: float = 40.0) -> Capacity:
@@ -133,6 +138,13 @@ def test_without_a_replica_the_smaller_capacity_counts(tmp_path: Path) -> None:
     assert fit(scenario, share(scenario), machine(20)).too_small is not None
 
 
+def test_no_user_comes_near_the_limit_of_their_key(tmp_path: Path) -> None:
+    """A fast machine gets more users, not refusals: 600 a minute are allowed, 300 are asked for."""
+    scenario = load(tmp_path)
+    assert fit(scenario, share(scenario), machine(200)).scenario.load.cohorts[0].users == 20
+    assert fit(scenario, share(scenario), machine(400)).scenario.load.cohorts[0].users == 32
+
+
 def test_answers_are_shortened_first(tmp_path: Path) -> None:
     """Only as far as it needs, and phases stay as long as they can."""
     scenario = load(tmp_path, "40 % of capacity", "phases.baseline.duration=60s")
@@ -156,6 +168,15 @@ def test_then_phases_stretch(tmp_path: Path) -> None:
     assert any("baseline last" in note for note in fitted.notes)
 
 
+def test_answers_become_shorter_still_where_stretching_alone_is_not_enough(tmp_path: Path) -> None:
+    """An objective that needs more than 4/s, on a machine that reaches it with the shortest answers only."""
+    scenario = load(tmp_path, "40 % of capacity", "phases.baseline.duration=16s")
+    fitted = fit(scenario, share(scenario), machine(7))
+    assert fitted.too_small is None
+    assert fitted.scenario.load.cohorts[0].max_tokens == TOKENS_MIN
+    assert fitted.scenario.load.per_s > 1.2 * RATE_MIN_PER_S
+
+
 def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
     """What is needed, what there is; the scenario stays as it was asked."""
     scenario = load(tmp_path)
@@ -176,7 +197,7 @@ def test_a_measuring_that_cannot_reach_what_is_needed_is_hopeless(tmp_path: Path
     assert fit(scenario, share(scenario), stopped).too_small == why
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rate=st.floats(0.01, 200), percent=st.integers(1, 200), tokens=st.floats(1, 60))
 def test_a_fitted_scenario_has_its_samples(
     rate: float, percent: int, tokens: float, tmp_path_factory: pytest.TempPathFactory
@@ -194,6 +215,7 @@ def test_a_fitted_scenario_has_its_samples(
         assert all(1 <= ratio <= STRETCH_MAX for ratio in ratios)
     else:
         assert fitted.scenario == scenario
+        assert rate <= fitting.needed_per_s(scenario, share(scenario), capacity) * 1.05
 
 
 def test_a_shorter_answer_never_costs(tmp_path: Path) -> None:
