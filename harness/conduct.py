@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from harness import defects, doctor, heal, steady
+from harness import defects, doctor, heal, request_limits, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import finish_requests
@@ -52,9 +52,6 @@ from stack.topology import SERVICE_NAME, SERVICE_PORT, Topology
 DRAIN_S = 5.0
 #: What ends a run early, healed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: The stretch that a steady state is judged on, and how much longer than planned a phase may last to reach it.
-STEADY_STRETCH_S = 10.0
-STEADY_EXTRA_S = 20.0
 #: After the load probes go on until these were read so often again, one after the other, at most so long: what the
 #: replicas counted once the last stream had ended, then what others than users had asked of them until then.
 READ_AFTER_LOAD = (("generation_tokens_total", 4), ("own_tokens_asked_total", 3))
@@ -186,6 +183,7 @@ class Conductor:
     probes: list[asyncio.Task[None]] = field(default_factory=list)
     heal_proofs: list[asyncio.Task[None]] = field(default_factory=list)
     staying: list[tuple[Fault, Stays, Undo]] = field(default_factory=list)
+    warm_s: float = 0.0  # when the warm-up was over: what was before is no steady state
 
     @property
     def journal(self) -> Journal:
@@ -341,6 +339,7 @@ class Conductor:
                 **service(self.run.runtime.topology),
                 "deployment": self._world().path.deployment,
                 "questions": str(QUESTIONS_FILE),
+                "request_limits": {k: v.model_dump() for k, v in request_limits.of(scenario).items()},
                 "drain_s": DRAIN_S,
             },
         )
@@ -484,20 +483,31 @@ class Conductor:
 
     async def _steady_after(self, phase: Phase, following: Phase | None) -> None:
         """Ask for the steady state when ``phase`` is followed by a fault or is the last; FaultError without it."""
-        if phase.kind == "warmup" or not (following is None or following.kind in ("fault", "quiet")):
+        if phase.kind == "warmup":
+            self.warm_s = self._now()
+            return
+        if not (following is None or following.kind in ("fault", "quiet")):
             return
         await self._await_heals(phase)
-        give_up = self._now() + STEADY_EXTRA_S
+        give_up = self._now() + steady.patience_s(self.run.scenario.load.rate, pages=self.alerts is not None)
         while True:
-            windows = self._windows_since(self._now() - STEADY_STRETCH_S)
-            found = steady.judge(windows, self._latest(), gateways=self._world().topology.target is None)
+            found = self._steady_now()
             if found.reached or self._now() > give_up:
                 break
-            self.run.progress.tick(f"{phase.name}: {found.why}", give_up - self._now(), [])
+            self._check_load_alive()
+            self.run.progress.tick(f"{phase.name}: not in steady state: {found.why}", give_up - self._now(), [])
             await asyncio.sleep(0.5)
-        self.run.log.add("steady_state", phase=phase.name, reached=found.reached, why=found.why)
+        self.run.log.add("steady_state", phase=phase.name, **dataclasses.asdict(found))
         if not found.reached and following is not None and following.kind == "fault":
-            raise FaultError(f"no steady state after {phase.name}: {found.why}; nothing more is broken")
+            raise FaultError(f"not in steady state after {phase.name}: {found.why}; no fault was injected after that")
+
+    def _steady_now(self) -> steady.SteadyState:
+        topology = self._world().topology
+        names = {role: [c.name for c in topology.components if c.role == role] for role in ("gateway", "replica")}
+        pages = () if self.alerts is None else self.alerts.pages
+        stack = steady.Stack(names["gateway"], names["replica"], self._latest(), pages)
+        windows = steady.stretch(self._windows_since(self.warm_s), self._now(), self.warm_s)
+        return steady.judge(windows, request_limits.of(self.run.scenario), stack)
 
     async def _await_heals(self, phase: Phase) -> None:
         """Wait until every heal so far is proven, or found not to be: an engine may start for longer than a phase."""

@@ -26,6 +26,7 @@ class Check:
     schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
     ``"gateways"``, ``"replicas"``, ``"alerts"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where
     that is not so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
+    ``despite`` names findings that keep it from PASS but not from FAIL: those that are the consequence of its FAIL.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Check:
     run: Callable[[RunView], CheckResult]
     needs: frozenset[str] = frozenset()
     safety: bool = False
+    despite: frozenset[str] = frozenset()
 
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
@@ -49,6 +51,9 @@ class Expected:
 
     ``shows_after_s`` is how long the stack may take until what the rule looks at shows the fault, ``gone_after_s``
     until it shows the heal: from mechanisms. What the rule itself may take comes on top (stack/monitoring/rules.py).
+
+    ``holds``, of an alert that must not fire: what the rule watches must stay within its limit, too. Without it the
+    alert must not be false; whether users may feel what it is true of, the objectives of the phase decide.
     """
 
     phase: str
@@ -57,6 +62,7 @@ class Expected:
     fires: bool = True
     shows_after_s: float = 0.0
     gone_after_s: float = 0.0
+    holds: bool = False
 
     def __str__(self) -> str:
         """The alert as Prometheus writes it."""

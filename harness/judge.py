@@ -2,8 +2,8 @@
 
 1. *Validity first*: what could this run not measure? Each finding names what it spoils.
 2. Every check and every SLO. One that needs what an external target does not have is SKIPPED. One whose ``needs`` are
-   spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then. One
-   that crashes is INCONCLUSIVE with the exception's text.
+   spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then, or
+   that is a consequence of its own FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the exception's text.
 3. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
 """
 
@@ -101,8 +101,9 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...]) -> Check
     if why is not None:
         return CheckResult(check.name, Status.SKIPPED, f"skipped: {why}")
     spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
-    if spoiled and not check.safety:
-        return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {spoiled[0].result.why}")
+    decisive = [f for f in spoiled if f.result.name not in check.despite]
+    if decisive and not check.safety:
+        return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}")
     try:
         result = dataclasses.replace(check.run(view), name=check.name)
     except Exception as error:  # a judge that crashes must not look like a service that works

@@ -138,6 +138,13 @@ class ClientLimits(Strict):
     total: Seconds = 30.0
 
 
+class RequestLimits(Strict):
+    """How long one request may take by the service's objectives, in ms; None: nothing was promised."""
+
+    ttft_ms: float | None = None
+    e2e_ms: float | None = None
+
+
 class Retries(Strict):
     """Client retries: full jitter over ``base * 2**n`` capped at ``cap``; never sooner than Retry-After says."""
 

@@ -159,6 +159,11 @@ class RunView:
         """Names of the planned phases that inject something."""
         return tuple(p["name"] for p in self.planned_phases if p.get("faults"))
 
+    def before_first_fault(self, phase: str) -> bool:
+        """Whether that phase comes before everything that is injected; never, where nothing is to be injected."""
+        names = [p["name"] for p in self.planned_phases]
+        return bool(self.fault_phases) and phase in names[: names.index(self.fault_phases[0])]
+
     @cached_property
     def waves(self) -> tuple[Wave, ...]:
         """Waves of cancelled streams, in order; none when there is no ledger of them that can be read."""

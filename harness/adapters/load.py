@@ -20,6 +20,8 @@ from harness.record import RunFolder
 
 #: How many half-second windows are kept: ten minutes.
 WINDOWS_KEPT = 1200
+#: Outcomes that are no answer of the service: the client hung up on purpose, or the load was switched off.
+CANCELLED = ("cancelled_intended", "cancelled_drain")
 #: How long the rest of its stdout is waited for once it has ended.
 READER_ENDS_WITHIN_S = 5.0
 
@@ -37,6 +39,15 @@ class Window:
     ttft_p95_ms: float | None
     schedule_lag_p99_ms: float | None
     outcomes: dict[str, int] = field(default_factory=dict)
+    within: int = 0  # of the ended requests, those that were good and within the SLO limits of one request
+    late: dict[str, int] = field(default_factory=dict)  # of the good ones, those beyond the limit of ttft or e2e
+    ttft_ms: dict[str, int] = field(default_factory=dict)  # of the good ones (harness/sparse.py)
+    e2e_ms: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """Requests that ended otherwise than by their client's own will."""
+        return self.ok + self.failed - sum(self.outcomes.get(outcome, 0) for outcome in CANCELLED)
 
 
 def parse_window(line: str) -> Window:
@@ -53,6 +64,10 @@ def parse_window(line: str) -> Window:
         ttft_p95_ms=window["ttft_p95_ms"],
         schedule_lag_p99_ms=window["schedule_lag_p99_ms"],
         outcomes=window["outcomes"],
+        within=window["within"],
+        late=window["late"],
+        ttft_ms=window["ttft_ms"],
+        e2e_ms=window["e2e_ms"],
     )
 
 

@@ -2,8 +2,9 @@
 
 Bounds come from the rule's own time scale: its window and hold, and what scrape, evaluation, grouping and delivery
 take; a drill adds what the stack needs until the rule's series show the fault, or its end. What a scenario leaves no
-time for is not asked (harness/alert_times.py). A machine that cannot keep up with the load makes pages of its own: then
-nothing is judged.
+time for is not asked (harness/alert_times.py). An alert is false when its own indicator, from the run's records, was
+within its limit (harness/indicators.py); a true one before the first fault says that steady state was not reached. A
+generator that cannot keep up with the load makes pages of its own: then nothing is judged.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from harness import alert_times, alerts
+from harness import alert_times, alerts, indicators
 from harness.alerts import Alert, FaultTime
 from harness.drill import Check, Expected
+from harness.indicators import Standing
 from harness.scenario import Phase
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from stack.monitoring.rules import BY_NAME, STACK_SCALE, Scale
 
 NO_PAGE = "no page before the first fault"
+_ORDER = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 _NO_RULES = "nobody could ask Prometheus for its rules: no alert can be expected, and silence says nothing"
 
 
@@ -29,7 +32,9 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     With the ``phases`` of a scenario, only what they are long enough for.
     """
     question = "Is the service's steady state free of pages?"
-    found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}))]
+    # A page that should not fire keeps a run from its steady state, and so from its first fault.
+    despite = frozenset({"run complete", "steady state before the first fault"})
+    found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), despite=despite)]
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
@@ -63,6 +68,7 @@ def _no_page(view: RunView) -> CheckResult:
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
     begin, ends = steady[0].start_s, [s.end_s for s in steady if s.end_s is not None]
     faults = [s.fault_start_s for s in steady if s.fault_start_s is not None]
+    ends += [e.t_s for e in view.events("steady_state")]
     end = min(faults) if faults else max(ends, default=begin)
     pages = [a for a in alerts.seen(view) if a.is_page_of_service and a.started_s < end]
     bad = [a for a in pages if not a.before and (a.started_s >= begin or a.is_on(end))]
@@ -73,14 +79,37 @@ def _no_page(view: RunView) -> CheckResult:
         "samples": len(pages),
     }
     if bad:
-        told = "; ".join(f"{a} at {a.started_s:.1f} s" for a in bad)
-        return _result(NO_PAGE, Status.FAIL, f"unexpected page during steady state: {told}", objective, numbers)
+        status, why = _worst_page(view, bad, end, scale)
+        return _result(NO_PAGE, status, why, objective, numbers)
     if old := [a for a in pages if a.is_on(end) and not _looks_back(a, end, view, scale)]:
         why = f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is"
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
     if gap := alerts.unheard(view, begin, end):
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, gap, objective)
     return _result(NO_PAGE, Status.PASS, f"none fired in the {end - begin:.0f} s before it", objective, numbers)
+
+
+def _worst_page(view: RunView, bad: Sequence[Alert], end_s: float, scale: Scale) -> tuple[Status, str]:
+    """FAIL for a page whose indicator was within its limit; with a true one steady state was not reached."""
+    told = "; ".join(f"{page} at {page.started_s:.1f} s" for page in bad)
+    readings = [indicators.read(view, page, scale, t_s) for page in bad for t_s in _moments(page, end_s, scale)]
+    if None in readings:
+        return Status.FAIL, f"unexpected page during steady state: {told}"
+    known = [reading for reading in readings if reading is not None]
+    if false := [reading.why for reading in known if reading.standing is Standing.WITHIN]:
+        return Status.FAIL, f"unexpected page during steady state: {told}: {false[0]}"
+    return Status.INCONCLUSIVE, f"not in steady state: {told}: {'; '.join(dict.fromkeys(r.why for r in known))}"
+
+
+def _moments(page: Alert, end_s: float, scale: Scale) -> Iterator[float]:
+    """When a page must have been true: when it began, and when it was on for the last time before ``end_s``.
+
+    The end of one that cleared is no such moment: its cause was over by then.
+    """
+    yield page.started_s
+    rule = BY_NAME.get(page.name)
+    if rule is not None and page.is_on(end_s) and end_s - page.started_s > rule.clears_within_s(scale):
+        yield end_s
 
 
 def _looks_back(alert: Alert, t_s: float, view: RunView, scale: Scale) -> bool:
@@ -153,11 +182,27 @@ def _silent(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckRes
         "samples": len(expected),
     }
     if fired:
-        told = "; ".join(f"{a} at {a.started_s:.1f} s" for a in fired)
-        return _result(name, Status.FAIL, f"unexpected alert: {told}", objective, numbers, phase)
+        found = [_is_false(view, a, any(e.holds for e in expected if a.is_for(e)), scale) for a in fired]
+        status, why = min(found, key=lambda one: _ORDER.index(one[0]))
+        false = float(sum(one is Status.FAIL for one, _ in found))
+        return _result(name, status, why, objective, numbers | {"measured": false, "margin": -false}, phase)
     if gap := alerts.unheard(view, fault.ordered_s, until):
         return CheckResult(name, Status.INCONCLUSIVE, gap, objective, phase=phase)
     return _result(name, Status.PASS, f"none of {_names(expected)} fired", objective, numbers, phase)
+
+
+def _is_false(view: RunView, alert: Alert, holds: bool, scale: Scale) -> tuple[Status, str]:
+    """An alert that fired: false; true of what must not be (``holds``); or true, and left to the objectives."""
+    at, reading = f"{alert} at {alert.started_s:.1f} s", indicators.read(view, alert, scale, alert.started_s)
+    if reading is None:
+        return Status.FAIL, f"unexpected alert: {at}"
+    if reading.standing is Standing.WITHIN:
+        return Status.FAIL, f"unexpected alert: {at}: {reading.why}"
+    if reading.standing is not Standing.OVER:
+        return Status.INCONCLUSIVE, f"whether {at} is a false alert cannot be said: {reading.why}"
+    if holds:
+        return Status.FAIL, f"unexpected alert: {at}, and a true one: {reading.why}"
+    return Status.PASS, f"{at} is a true alert, so the objectives of the phase decide: {reading.why}"
 
 
 # ── and its end ──
@@ -220,8 +265,7 @@ def _one_clears(
 
 def _rank(result: CheckResult) -> tuple[int, float]:
     """FAIL first, then what is not known, then the smallest margin."""
-    order = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
-    return order.index(result.status), 0.0 if result.margin is None else result.margin
+    return _ORDER.index(result.status), 0.0 if result.margin is None else result.margin
 
 
 def _names(expected: Iterable[Expected]) -> str:

@@ -23,8 +23,9 @@ from harness.load.resolver import Pinned, Resolver
 from harness.load.retries import delay_s
 from harness.load.schedule import Arrival, Schedule
 from harness.load.window import Window
-from harness.scenario import Cohort
+from harness.scenario import Cohort, RequestLimits
 
+NO_LIMITS = RequestLimits()
 BEHIND_S = 10.0  # an arrival that comes later than this is not sent any more: the generator has failed, and says so
 
 #: Tells Locust about a finished attempt: cohort, response time (ms), answer length, outcome unless ok.
@@ -281,7 +282,8 @@ class Generator:
 
     def _end(self, row: Attempt) -> None:
         row.final = True
-        self._window.finished(row.outcome, row.ttft_ms)
+        limits = self._job.request_limits.get(row.cohort, NO_LIMITS)
+        self._window.finished(row.outcome, row.ttft_ms, row.e2e_ms, limits)
         self._record(row)
 
     def _record(self, row: Attempt) -> None:

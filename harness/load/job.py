@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness import redact
 from harness.errors import UsageError
-from harness.scenario import STORED, LoadSpec
+from harness.scenario import STORED, LoadSpec, RequestLimits
 
 _USERS = 64  # user ids where all share one key
 
@@ -64,6 +64,7 @@ class _File(BaseModel):
     key_env: str | None = None  # without keys_file: the variable that holds the one key of all users
     questions: Path | None = None
     expect_versions: frozenset[str] | None = None
+    request_limits: dict[str, RequestLimits] = {}  # by cohort: what the live windows count as good and in time
     drain_s: float = Field(default=5.0, ge=0)
     users_first: int | None = Field(default=None, ge=0)
 
@@ -86,6 +87,7 @@ class Job:
     expect_versions: frozenset[str] | None
     drain_s: float
     users_first: int | None = None  # all
+    request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
 
 
 def read_job(folder: Path) -> Job:
@@ -113,6 +115,7 @@ def read_job(folder: Path) -> Job:
         expect_versions=file.expect_versions,
         drain_s=file.drain_s,
         users_first=file.users_first,
+        request_limits=file.request_limits,
     )
 
 

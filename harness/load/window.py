@@ -9,6 +9,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness import sparse
+from harness.scenario import RequestLimits
+
 
 @dataclass
 class Window:
@@ -19,13 +22,28 @@ class Window:
     started: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     ttfts_ms: list[float] = field(default_factory=list)  # of ok requests
+    e2es_ms: list[float] = field(default_factory=list)  # of ok requests
     lags_ms: list[float] = field(default_factory=list)
+    within: int = 0  # of the finished requests, those that were good and within their latency limits
+    late: dict[str, int] = field(default_factory=dict)  # of the good ones, those beyond the limit of that name
 
-    def finished(self, outcome: str, ttft_ms: float | None) -> None:
-        """A request ended."""
+    def finished(self, outcome: str, ttft_ms: float | None, e2e_ms: float | None, limits: RequestLimits) -> None:
+        """A request ended; its latencies are those of its last attempt. What was not measured breaks no limit."""
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        if outcome == "ok" and ttft_ms is not None:
-            self.ttfts_ms.append(ttft_ms)
+        if outcome != "ok":
+            return
+        kept = True
+        for name, value_ms, limit_ms, values in (
+            ("ttft", ttft_ms, limits.ttft_ms, self.ttfts_ms),
+            ("e2e", e2e_ms, limits.e2e_ms, self.e2es_ms),
+        ):
+            if value_ms is None:
+                continue
+            values.append(value_ms)
+            if limit_ms is not None and value_ms > limit_ms:
+                self.late[name] = self.late.get(name, 0) + 1
+                kept = False
+        self.within += kept
 
     def message(self) -> dict[str, Any]:
         """As a message of Locust's protocol; ``Window(**message)`` is the way back."""
@@ -39,6 +57,10 @@ class Window:
             "ok": ok,
             "failed": sum(self.outcomes.values()) - ok,
             "outcomes": self.outcomes,
+            "within": self.within,
+            "late": self.late,
+            "ttft_ms": sparse.counts(self.ttfts_ms),
+            "e2e_ms": sparse.counts(self.e2es_ms),
             "ttft_p95_ms": _quantile(self.ttfts_ms, 0.95),
             "schedule_lag_p99_ms": _quantile(self.lags_ms, 0.99),
         }
@@ -50,12 +72,16 @@ def merged(windows: list[Window]) -> Window:
     """The counts of several windows as one; ``scheduled`` and ``in_flight`` are levels and left to the caller."""
     total = Window()
     outcomes: Counter[str] = Counter()
+    late: Counter[str] = Counter()
     for window in windows:
         total.started += window.started
         outcomes.update(window.outcomes)
+        late.update(window.late)
+        total.within += window.within
         total.ttfts_ms += window.ttfts_ms
+        total.e2es_ms += window.e2es_ms
         total.lags_ms += window.lags_ms
-    total.outcomes = dict(outcomes)
+    total.outcomes, total.late = dict(outcomes), dict(late)
     return total
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.probes.base import Row
 from harness.probes.page import Answer, NoAnswer, Page
+from stack.monitoring.rules import BY_NAME
 from stack.topology import Topology
 
 _FRESH_S = 3.0
@@ -39,9 +40,15 @@ class AlertProbe:
         self._since = 0.0  # of the sink's clock; everything it keeps is read once, for what fires already
         self._told: set[tuple[str, str, str]] = set()
         self._knows_rules = False
-        self._firing: set[str] = set()  # now, of this run or from before
+        self._firing: dict[str, Mapping[str, Any]] = {}  # their labels; now, of this run or from before
         self._none_fires = asyncio.Event()
         self._none_fires.set()
+
+    @property
+    def pages(self) -> list[str]:
+        """The pages that fire now, as far as has been delivered, of the service and not of its machine."""
+        pages = (labels for labels in self._firing.values() if is_page_of_service(labels))
+        return sorted({str(labels["alertname"]) for labels in pages})
 
     async def cleared(self) -> None:
         """Return when no alert fires, as far as has been delivered."""
@@ -105,7 +112,10 @@ class AlertProbe:
             ended_s=self._since_zero(_epoch_s(alert["endsAt"])) if cleared else None,
             received_s=self._since_zero(alert["received_s"]),
         )
-        (self._firing.discard if cleared else self._firing.add)(_labels(alert))
+        if cleared:
+            self._firing.pop(_labels(alert), None)
+        else:
+            self._firing[_labels(alert)] = labels
         (self._none_fires.clear if self._firing else self._none_fires.set)()
 
     def _since_zero(self, wall_s: float) -> float:
@@ -119,6 +129,12 @@ async def _ask(page: Page, target: str | None = None) -> Answer | None:
     except NoAnswer:
         return None
     return answer if answer.status == 200 else None
+
+
+def is_page_of_service(labels: Mapping[str, Any]) -> bool:
+    """Whether somebody is woken for the service."""
+    rule = BY_NAME.get(str(labels["alertname"]))
+    return labels["severity"] == "page" and (rule is None or rule.of == "service")
 
 
 def _labels(alert: Mapping[str, Any]) -> str:

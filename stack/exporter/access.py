@@ -15,9 +15,10 @@ from typing import BinaryIO
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import BaseModel, ValidationError
 
+from stack.monitoring.rules import GATEWAY_BUCKETS_S
+
 POLL_S = 0.5
 READ_BYTES_MAX = 1 << 20  # a round: the exporter answers its own requests in between
-SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60)
 #: First letter of HAProxy's termination state, where the service and not the client ended the exchange:
 #: server aborted (S) or too slow (s), resources (R), internal (I), killed with its server (D), found down (K).
 SERVICE_ENDED = frozenset("SsRIDK")
@@ -76,21 +77,21 @@ class AccessLogs:
             "drillyard_gateway_e2e_seconds",
             "First byte of the request to last byte of the answer, for requests that a replica was asked",
             gateway,
-            buckets=SECONDS,
+            buckets=GATEWAY_BUCKETS_S,
             registry=registry,
         )
         self._execution = Histogram(
             "drillyard_gateway_execution_seconds",
             "As drillyard_gateway_e2e_seconds, without the time in the gateway's queue",
             gateway,
-            buckets=SECONDS,
+            buckets=GATEWAY_BUCKETS_S,
             registry=registry,
         )
         self._queue = Histogram(
             "drillyard_gateway_queue_seconds",
             "Time in the gateway's queue",
             gateway,
-            buckets=SECONDS,
+            buckets=GATEWAY_BUCKETS_S,
             registry=registry,
         )
 

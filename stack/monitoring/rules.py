@@ -26,6 +26,19 @@ EVALUATION_S: Mapping[Scale, int] = {"production": 15, "drill": 1}
 GROUP_WAIT_S, GROUP_INTERVAL_S = 0, 1
 #: From Prometheus over Alertmanager to the sink: two posts with their queues, on a machine that has a lot to do.
 DELIVERY_S = 2
+#: The promises that the rules about latency and failures watch (docs/metrics.md).
+E2E_P95_MAX_S, EXECUTION_P95_MAX_S, TTFT_P95_MAX_S = 8.0, 5.0, 0.8
+FAILURE_RATIO_MAX = 0.01
+#: So many failures a window must hold before a share of them is an answer: the rule of every percentile here, five
+#: samples beyond it. With 5 requests/s a window of 10 s holds 50, and a single failure would be 2 %.
+FAILURES_MIN = 5
+#: Buckets of the exporter's histograms, and of vLLM's histogram of the TTFT.
+GATEWAY_BUCKETS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 60)
+TTFT_BUCKETS_S = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
+)  # fmt: skip
+#: A queue is as good as full at this share of its places: a gateway's, and the one for long prompts.
+QUEUE_FULL, LONG_QUEUE_FULL = 0.9, 0.75
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -50,7 +63,8 @@ class Window:
 class Rule:
     """One alert. ``series`` names what feeds it; ``of`` is whose trouble it tells of, the service's or its machine's.
 
-    ``share`` of the window is all that has to be bad for it to hold: a hundredth for «more than 1 %».
+    ``share`` of the window is all that has to be bad for it to hold: a hundredth for «more than 1 %». How long it takes
+    until ``FAILURES_MIN`` requests have failed depends on the load: a drill that expects such an alert allows for it.
 
     ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` and
     ``$long_queue_max`` (of the gateways' policy) and ``$budget`` (tokens in a window).
@@ -115,7 +129,10 @@ _ENGINE_QUEUE = "vllm:request_queue_time_seconds"
 _TTFT = "vllm:time_to_first_token_seconds"
 _GAP = "vllm:inter_token_latency_seconds"
 _FAILURES, _REQUESTS = "drillyard_gateway_failures_total", "drillyard_gateway_requests_total"
-_FAILURE_RATIO = f"sum(rate({_FAILURES}[$window])) / sum(rate({_REQUESTS}[$window]))"
+_FAILING = (
+    f"sum(rate({_FAILURES}[$window])) / sum(rate({_REQUESTS}[$window])) > {FAILURE_RATIO_MAX}"
+    f" and sum(increase({_FAILURES}[$window])) >= {FAILURES_MIN}"
+)
 #: Tokens per second of one stream, while it streams: falls when engines slow down, not when users stay away.
 _TPS = f"sum(rate({_GAP}_count[$window])) / sum(rate({_GAP}_sum[$window]))"
 _USUAL_TPS = _TPS.replace("[$window]", "[$before] offset $window")
@@ -160,7 +177,7 @@ RULES = (
     ),
     Rule(
         "FailuresHigh",
-        f"{_FAILURE_RATIO} > 0.01",
+        _FAILING,
         Window("1m", "10s"),
         Window("2m", "3s"),
         "page",
@@ -170,7 +187,7 @@ RULES = (
     ),
     Rule(
         "FailuresHighSlow",
-        f"{_FAILURE_RATIO} > 0.01",
+        _FAILING,
         Window("5m", "30s"),
         Window("0s", "0s"),
         "page",
@@ -180,7 +197,7 @@ RULES = (
     ),
     Rule(
         "E2eP95High",
-        f"{_quantile(0.95, _E2E)} > 8",
+        f"{_quantile(0.95, _E2E)} > {E2E_P95_MAX_S:g}",
         Window("1m", "10s"),
         Window("2m", "3s"),
         "page",
@@ -200,7 +217,7 @@ RULES = (
     ),
     Rule(
         "ExecutionP95High",
-        f"{_quantile(0.95, _EXECUTION)} > 5",
+        f"{_quantile(0.95, _EXECUTION)} > {EXECUTION_P95_MAX_S:g}",
         Window("2m", "10s"),
         Window("5m", "5s"),
         "page",
@@ -210,7 +227,7 @@ RULES = (
     ),
     Rule(
         "TtftP95High",
-        f"{_quantile(0.95, _TTFT)} > 0.8",
+        f"{_quantile(0.95, _TTFT)} > {TTFT_P95_MAX_S:g}",
         Window("1m", "10s"),
         Window("2m", "3s"),
         "page",
@@ -231,8 +248,8 @@ RULES = (
     ),
     Rule(
         "QueueSaturated",
-        'haproxy_backend_current_queue{proxy="replicas"} >= 0.9 * $queue_max'
-        ' or haproxy_backend_current_queue{proxy="long"} >= 0.75 * $long_queue_max'
+        f'haproxy_backend_current_queue{{proxy="replicas"}} >= {QUEUE_FULL} * $queue_max'
+        f' or haproxy_backend_current_queue{{proxy="long"}} >= {LONG_QUEUE_FULL} * $long_queue_max'
         " or sum by (component) (rate(vllm:admission_rejections_total[$window])) > 0",
         Window("1m", "10s"),
         Window("1m", "3s"),

@@ -10,14 +10,12 @@ from collections.abc import Collection
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from stack.monitoring.rules import TTFT_BUCKETS_S
 from stack.simulator.options import Options
 from stack.simulator.sequence import Sequence
 
 _ENGINE = ("model_name", "engine")
 _LATENCY_S = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
-_TTFT_S = (
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
-)  # fmt: skip
 _INTER_TOKEN_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -66,7 +64,7 @@ class Metrics:
             for reason in ("max_num_queued_reqs", "max_num_queued_tokens")
         }
         self._ttft = self._histogram(
-            "time_to_first_token_seconds", "Histogram of time to first token in seconds.", _TTFT_S
+            "time_to_first_token_seconds", "Histogram of time to first token in seconds.", TTFT_BUCKETS_S
         )
         self._inter_token = self._histogram(
             "inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", _INTER_TOKEN_S

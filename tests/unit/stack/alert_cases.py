@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stack.exporter.access import SECONDS
-from stack.monitoring.rules import DAILY_TOKENS, Rule, Scale
+from stack.monitoring.rules import DAILY_TOKENS, GATEWAY_BUCKETS_S, Rule, Scale
 from stack.topology import GatewayPolicy
 
 
@@ -53,7 +52,7 @@ def histogram(name: str, **per_second: float) -> Series:
     """Ten observations a second by how long they took: ``s_10=1, s_0_5=9``."""
     total = sum(per_second.values())
     took = {float(text.removeprefix("s_").replace("_", ".")): rate for text, rate in per_second.items()}
-    bounds = {f"{bound:g}": sum(rate for s, rate in took.items() if s <= bound) for bound in SECONDS}
+    bounds = {f"{bound:g}": sum(rate for s, rate in took.items() if s <= bound) for bound in GATEWAY_BUCKETS_S}
     return {f'{name}_bucket{{le="{le}"}}': Rate(rate) for le, rate in {**bounds, "+Inf": total}.items()}
 
 
@@ -62,9 +61,17 @@ def replica_up(value: int) -> Series:
     return {'up{job="replica",component="replica-2"}': Level(value)}
 
 
-def failures(per_second: float) -> Series:
-    """Failures among a hundred requests a second."""
-    return {"drillyard_gateway_failures_total": Rate(per_second), "drillyard_gateway_requests_total": Rate(100)}
+def failures(per_second: float, of: float = 100) -> Series:
+    """Failures among so many requests a second."""
+    return {"drillyard_gateway_failures_total": Rate(per_second), "drillyard_gateway_requests_total": Rate(of)}
+
+
+def failing(few: float) -> Case:
+    """More than 1 % fail; silent at fewer, without requests, and when hardly anybody asks: ``few`` failures a second
+    of one request a second are more than 1 %, and fewer than five in the production window.
+    """
+    silent = (failures(0.9), {**failures(0), **{"up": Level(1)}}, failures(few, of=1))
+    return Case(failures(0), (Bad(failures(1.5)), Bad(failures(0.6, of=10))), silent)
 
 
 def latency(name: str, limit_s: int, quantile: int) -> Case:
@@ -114,7 +121,6 @@ _READABLE = 'drillyard_gateway_log_readable{gateway="gateway-a"}'
 _QUEUED = 'haproxy_backend_current_queue{proxy="replicas",component="gateway-a"}'
 _REFUSED = 'vllm:admission_rejections_total{component="replica-1",reason="max_num_queued_reqs"}'
 _QUEUES_IDLE = {**histogram(_GATEWAY_QUEUE, s_0_05=10), **histogram(_ENGINE_QUEUE, s_0_05=10)}
-_FAILING = Case(failures(0), (Bad(failures(1.5)),), (failures(0.9), {**failures(0), **{"up": Level(1)}}))
 
 CASES: Mapping[str, Case] = {
     "ReplicaDown": Case(
@@ -145,8 +151,8 @@ CASES: Mapping[str, Case] = {
         ),
         nearly=(replica_up(0),),
     ),
-    "FailuresHigh": _FAILING,
-    "FailuresHighSlow": _FAILING,
+    "FailuresHigh": failing(few=4 / 60),
+    "FailuresHighSlow": failing(few=4 / 300),
     "E2eP95High": latency("drillyard_gateway_e2e_seconds", 8, 95),
     "E2eP50High": latency("drillyard_gateway_e2e_seconds", 5, 50),
     "ExecutionP95High": latency("drillyard_gateway_execution_seconds", 5, 95),
