@@ -72,7 +72,11 @@ DRILL = Drill(
         cache_released.check("quiet"),
     ),
     # Users who hang up are no failure of the service. What a full queue may bring (TTFT, a deaf replica) is left open.
-    alerts=tuple(Expected(phase, name, fires=False) for phase in WAVES for name in ("FailuresHigh", "GatewayDown")),
+    alerts=tuple(
+        Expected(phase, name, fires=False, holds=name == "GatewayDown")
+        for phase in WAVES
+        for name in ("FailuresHigh", "GatewayDown")
+    ),
     runbook=RUNBOOK,
     briefing=BRIEFING,
 )

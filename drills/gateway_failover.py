@@ -103,17 +103,17 @@ DRILL = Drill(
     alerts=(
         # A dead gateway refuses the next scrape, a hung one lets it wait for a second; neither is a replica's matter.
         Expected(_DEAD, "GatewayDown", {"component": _ACTIVE}, gone_after_s=5),
-        Expected(_DEAD, "GatewayDown", {"component": "gateway-b"}, fires=False, gone_after_s=5),
-        Expected(_DEAD, "ReplicaDown", fires=False, gone_after_s=5),
+        Expected(_DEAD, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, gone_after_s=5),
+        Expected(_DEAD, "ReplicaDown", fires=False, holds=True, gone_after_s=5),
         Expected(_HUNG, "GatewayDown", {"component": _ACTIVE}, shows_after_s=1, gone_after_s=2),
-        Expected(_HUNG, "GatewayDown", {"component": "gateway-b"}, fires=False, gone_after_s=2),
+        Expected(_HUNG, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, gone_after_s=2),
         # It is the gateway's own checks that tell of its links: 2 × (1 + 1) s, and ten seconds to put them back.
         Expected(_SPLIT, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
         Expected(_SPLIT, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
-        Expected(_SPLIT, "GatewayDown", fires=False, gone_after_s=10),
+        Expected(_SPLIT, "GatewayDown", fires=False, holds=True, gone_after_s=10),
         # Nobody is told that DNS is silent: there is no rule for it. Nobody else may be blamed.
-        Expected(_NO_DNS, "GatewayDown", fires=False),
-        Expected(_NO_DNS, "ReplicaDown", fires=False),
+        Expected(_NO_DNS, "GatewayDown", fires=False, holds=True),
+        Expected(_NO_DNS, "ReplicaDown", fires=False, holds=True),
         Expected(_NO_DNS, "FailuresHigh", fires=False),
     ),
     runbook=RUNBOOK,

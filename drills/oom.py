@@ -99,11 +99,11 @@ DRILL = Drill(
     alerts=(
         # More long contexts are asked for than may wait, from the first second to the last.
         Expected(_LONG, "QueueSaturated", shows_after_s=2, gone_after_s=5),
-        Expected(_LONG, "GatewayDown", fires=False),
-        Expected(_LONG, "ReplicaDown", fires=False),
+        Expected(_LONG, "GatewayDown", fires=False, holds=True),
+        Expected(_LONG, "ReplicaDown", fires=False, holds=True),
         Expected(_OOM, "OutOfMemoryKill", shows_after_s=2, gone_after_s=2),
-        Expected(_OOM, "ReplicaDown", {"component": "replica-1"}, fires=False),
-        Expected(_OOM, "GatewayDown", fires=False),
+        Expected(_OOM, "ReplicaDown", {"component": "replica-1"}, fires=False, holds=True),
+        Expected(_OOM, "GatewayDown", fires=False, holds=True),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

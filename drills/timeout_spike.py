@@ -94,14 +94,14 @@ DRILL = Drill(
     alerts=(
         # The gateways' checks take it out after 2 × (1 + 1) s, and put it back within ten seconds of the heal.
         Expected(_ONE, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
-        Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, gone_after_s=10),
+        Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, holds=True, gone_after_s=10),
         # FailuresHigh may fire or not: what was streaming on the bad replica breaks, and may be five requests of 50.
-        Expected(_ONE, "GatewayDown", fires=False, gone_after_s=10),
+        Expected(_ONE, "GatewayDown", fires=False, holds=True, gone_after_s=10),
         Expected(_ALL, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
         Expected(_ALL, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
         # From then on, at the latest, every request fails at once; two seconds more until enough have (FAILURES_MIN).
         Expected(_ALL, "FailuresHigh", shows_after_s=6, gone_after_s=10),
-        Expected(_ALL, "GatewayDown", fires=False, gone_after_s=10),
+        Expected(_ALL, "GatewayDown", fires=False, holds=True, gone_after_s=10),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

@@ -197,7 +197,9 @@ def _replica_down(view: RunView, alert: Alert, when: _Time) -> Reading:
         return _component_down(view, alert, when)
     labels = f"server={alert.labels['server']}"
     gateways = [c for c in view.scraped if not view.metrics(c, "server_up", labels).empty]
-    return _always(view, [(gateway, "server_up", labels) for gateway in gateways], when)
+    # One that did not answer at all has told Prometheus nothing either.
+    answering = [c for c in gateways if _of_series(view, c, "up", None, when).standing is not Standing.OVER]
+    return _always(view, [(gateway, "server_up", labels) for gateway in answering], when)
 
 
 def _component_down(view: RunView, alert: Alert, when: _Time) -> Reading:

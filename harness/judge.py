@@ -3,7 +3,8 @@
 1. *Validity first*: what could this run not measure? Each finding names what it spoils.
 2. Every check and every SLO. One that needs what an external target does not have is SKIPPED. One whose ``needs`` are
    spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then, or
-   that is a consequence of its own FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the exception's text.
+   what spoils it is a consequence of its own FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the
+   exception's text.
 3. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
 """
 

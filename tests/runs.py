@@ -149,15 +149,32 @@ def _healthy(story: Story) -> Run:
 @functools.cache
 def _only_alerts(name: str) -> Run:
     practised = scenario(drill.load(name).scenario)
-    requests, metrics = (pd.DataFrame(columns=columns.names) for columns in (REQUEST_COLUMNS, METRIC_COLUMNS))
-    run = Run(_plan(name, practised), list(_events(practised)), requests, metrics, {})
+    events = list(_events(practised))
+    end_s = events[-1]["t_s"]
+    starts = [0.55 + number / RATE_PER_S for number in range(int(end_s * RATE_PER_S))]
+    rows = [_row(n, 1, at_s, at_s) | answered(n, 0.0, 0.0) | {"final": True} for n, at_s in enumerate(starts)]
+    requests = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
+    metrics = pd.DataFrame(_all_well(end_s), columns=METRIC_COLUMNS.names)
+    run = Run(_plan(name, practised), events, requests, metrics, {})
     add_alerts(run, drill.load(name))
     return run
 
 
 def only_alerts(name: str) -> Run:
-    """A fresh copy of a run of that drill of which nothing is known but its faults and its alerts."""
+    """A fresh copy of a run of that drill: its faults, its alerts, and what rules look at, which is well throughout."""
     return copy.deepcopy(_only_alerts(name))
+
+
+def _all_well(end_s: float) -> Iterator[Sample]:
+    """Samples of a stack in which no rule has anything to look at."""
+    for t_s in (step / 2 for step in range(int(end_s * 2) + 2)):
+        for replica in REPLICAS:
+            for metric, value in (("up", 1.0), ("synthetic_ok", 1.0), ("admission_rejections_total", 0.0)):
+                yield t_s, replica, metric, "", value
+        for gateway in GATEWAYS:
+            yield t_s, gateway, "up", "", 1.0
+            yield t_s, gateway, "queue_current", "", 0.0
+            yield from ((t_s, gateway, "server_up", f"server={replica}", 1.0) for replica in REPLICAS)
 
 
 def add_alerts(run: Run, practised: Drill) -> None:
