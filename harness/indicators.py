@@ -9,7 +9,7 @@ records bound what the rule's series hold from above: latencies as clients saw t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -37,6 +37,8 @@ from stack.monitoring.rules import (
 Floats = npt.NDArray[np.float64]
 #: Until a request is in a series that Prometheus has: the exporter reads logs twice a second.
 _READ_S = 0.5
+#: What answers later than this, half a scrape's time, is near to not answering at all.
+_ANSWERS_S = SCRAPE_S / 2
 #: The moments that are looked at lie so far apart.
 _STEP_S = 0.5
 #: No replica was asked, or the client never spoke with a gateway: not in the gateways' histograms.
@@ -171,9 +173,13 @@ def _of_failures(bad: int, count: int) -> Standing:
 
 
 def _always(view: RunView, series: list[tuple[str, str, str | None]], when: _Time) -> Reading:
-    """Whether each of these series was 1 all the time, and never unseen for longer than a scrape could take."""
+    """Whether each of these series was 1 all the time, and so was Prometheus, whose scrapes must come through, too."""
     found = [_of_series(view, *one, when) for one in series]
-    return max(found, key=lambda one: one.standing, default=Reading(Standing.UNKNOWN, "it was not sampled"))
+    worst = max(found, key=lambda one: one.standing, default=Reading(Standing.UNKNOWN, "it was not sampled"))
+    scraper = _of_series(view, "prometheus", "rules_evaluated", None, when)
+    if worst.standing is Standing.WITHIN and scraper.standing is not Standing.WITHIN:
+        return Reading(Standing.NEAR, scraper.why)
+    return worst
 
 
 def _of_series(view: RunView, component: str, metric: str, labels: str | None, when: _Time) -> Reading:
@@ -187,7 +193,7 @@ def _of_series(view: RunView, component: str, metric: str, labels: str | None, w
     good = times[(values > 0) & (times <= when.end_s)]
     seen = np.concatenate([good[good <= when.begin_s][-1:], good[good > when.begin_s], [when.end_s]])
     gap_s = float(np.diff(seen).max()) if len(seen) > 1 else when.end_s - when.begin_s
-    if gap_s > float(np.median(np.diff(times))) + SCRAPE_S:
+    if gap_s > float(np.median(np.diff(times))) + _ANSWERS_S:
         return Reading(Standing.NEAR, f"{name} was not seen for {gap_s:.1f} s")
     return Reading(Standing.WITHIN, f"{name} was 1 all the time")
 
@@ -207,7 +213,21 @@ def _component_down(view: RunView, alert: Alert, when: _Time) -> Reading:
 
 
 def _replica_deaf(view: RunView, alert: Alert, when: _Time) -> Reading:
-    return _always(view, [(alert.labels.get("replica", ""), "synthetic_ok", None)], when)
+    """The exporter's question has a deadline, and what came of it stands until the next one: that time counts, too."""
+    policy, replica = view.gateway_policy, alert.labels.get("replica", "")
+    deadline_s = policy["readiness_deadline_s"]
+    when = replace(when, begin_s=when.begin_s - policy["readiness_period_s"] - deadline_s)
+    found, frame = _always(view, [(replica, "synthetic_ok", None)], when), view.metrics(replica, "synthetic_ttft_ms")
+    took_s = frame["value"][frame["t_s"].between(when.begin_s, when.end_s)] / 1000
+    if found.standing is not Standing.WITHIN:
+        return found
+    if took_s.empty:
+        return Reading(Standing.UNKNOWN, f"no synthetic generation of {replica} was timed")
+    worst_s = float(took_s.max())
+    why = f"{replica} took up to {worst_s:.2g} s for a synthetic generation, limit {deadline_s:g} s"
+    if worst_s > deadline_s:
+        return Reading(Standing.OVER, why)
+    return Reading(Standing.WITHIN if worst_s <= clear_below(deadline_s, GATEWAY_BUCKETS_S) else Standing.NEAR, why)
 
 
 def _exporter_down(view: RunView, alert: Alert, when: _Time) -> Reading | None:

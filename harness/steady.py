@@ -20,7 +20,7 @@ WITHIN_MIN = 0.95
 STRETCH_S, STRETCH_MAX_S = 10.0, 60.0
 #: A page that is true clears within this time of its cause's end; until then it is no reason to give up.
 PAGES_CLEAR_S = max(r.clears_within_s(STACK_SCALE) for r in RULES if r.severity == "page" and r.of == "service")
-_NAMES = {"ttft": "TTFT", "e2e": "end to end"}
+_NAMES = {"ttft": "TTFT", "e2e": "end-to-end"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _late(windows: Sequence[Window], limits: Mapping[str, RequestLimits]) -> Ite
         if p95_ms is not None and p95_ms > allowed_ms[0]:
             yield f"{_NAMES[name]} p95 {p95_ms / 1000:.2g} s, limit {limit} s"
         else:
-            yield f"{_NAMES[name]} of {late} of {good} requests above its limit of {limit} s"
+            yield f"{late} of {good} good requests with a {_NAMES[name]} above {limit} s"
 
 
 def _not_ready(stack: Stack) -> Iterator[str]:

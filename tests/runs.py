@@ -169,7 +169,12 @@ def _all_well(end_s: float) -> Iterator[Sample]:
     """Samples of a stack in which no rule has anything to look at."""
     for t_s in (step / 2 for step in range(int(end_s * 2) + 2)):
         for replica in REPLICAS:
-            for metric, value in (("up", 1.0), ("synthetic_ok", 1.0), ("admission_rejections_total", 0.0)):
+            for metric, value in (
+                ("up", 1.0),
+                ("synthetic_ok", 1.0),
+                ("synthetic_ttft_ms", 50.0),
+                ("admission_rejections_total", 0.0),
+            ):
                 yield t_s, replica, metric, "", value
         for gateway in GATEWAYS:
             yield t_s, gateway, "up", "", 1.0

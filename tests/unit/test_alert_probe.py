@@ -120,6 +120,18 @@ def test_alerts_of_earlier_runs_do_not_leak_in() -> None:
     assert chain.heard()[1:] == [("alert_cleared", "FailuresHighSlow", 3.0)]
 
 
+def test_pages_that_fire_now_are_those_of_the_service() -> None:
+    """From before the run as well; not tickets, not the machine's own, not what has cleared."""
+    chain = Chain()
+    chain.kept = [told("firing", "ReplicaDown", -9, -8, server="replica-2"), told("firing", "OutOfMemoryKill", 1, 2)]
+    chain.kept += [told("firing", "DailyTokenSpend", 2, 3, severity="ticket"), told("firing", "GatewayDown", 3, 4)]
+    chain.sample()
+    assert chain.probe.pages == ["GatewayDown", "ReplicaDown"]
+    chain.kept += [told("resolved", "GatewayDown", 3, 5, 5)]
+    chain.sample()
+    assert chain.probe.pages == ["ReplicaDown"]
+
+
 @pytest.mark.parametrize("dead", ["prometheus", "alertmanager", "exporter"])
 def test_who_does_not_answer_is_seen(dead: str) -> None:
     """Silence is no alert only while everybody on the way is there; what came meanwhile is read afterwards."""

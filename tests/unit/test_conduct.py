@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import conduct
+from harness.adapters.load import Window
 from harness.conduct import Conductor, _all_ended, _first_known
 from harness.errors import FaultError, StackError
 from harness.faults.base import Proof, to_the_end
@@ -19,6 +20,7 @@ from harness.record import EventLog, RunFolder
 from harness.scenario import Phase
 from harness.undo import Undo
 from stack.topology import REPLICAS
+from tests import runs
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
 
@@ -230,6 +232,61 @@ def test_a_recovery_is_held_until_the_alerts_have_cleared(clears: bool) -> None:
     assert asyncio.run(drill(None)) == []
     heard = asyncio.run(drill(SimpleNamespace(cleared=cleared)))
     assert heard == [("phase_settled", [] if clears else ["alerts"])]
+
+
+BASELINE = Phase.model_validate({"name": "baseline", "kind": "baseline", "duration": "1s"})
+BROKEN = Phase.model_validate(
+    {"name": "outage", "kind": "fault", "duration": "1s", "faults": [{"type": "pause", "on": "dns"}]}
+)
+
+
+def _before_a_fault(late: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Conductor, list[dict[str, object]]]:
+    """A conductor at the end of a phase, with a load whose answers are in time or late; and what it records."""
+    heard: list[dict[str, object]] = []
+    conductor, scenario = _waiting(), runs.scenario()
+    within, slow = (0, {"ttft": 50}) if late else (50, {})
+    window = Window(1.0, 50, 36, 50, 50, 0, 1500.0, 1.0, {"ok": 50}, within, slow, {"150": 50})
+    conductor.load = SimpleNamespace(ended=None, windows=[window])  # type: ignore[assignment]
+    conductor.run.scenario = scenario  # type: ignore[misc]
+    conductor.run.log = _Clock()  # type: ignore[misc]
+    conductor.run.log.add = lambda kind, **data: heard.append({"kind": kind, **data})  # type: ignore[assignment, misc]
+    conductor.world = SimpleNamespace(topology=SimpleNamespace(components=()))  # type: ignore[assignment]
+    monkeypatch.setattr(conduct.asyncio, "sleep", lambda seconds, sleep=asyncio.sleep: sleep(0))
+    return conductor, heard
+
+
+def test_without_steady_state_nothing_is_injected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users wait too long before the first fault: the gate gives up in bounded time and ends the run."""
+    conductor, heard = _before_a_fault(late=True, monkeypatch=monkeypatch)
+    with pytest.raises(
+        FaultError, match=r"not in steady state after baseline: TTFT p95 1\.5 s, limit 0\.8 s; 36 in flight"
+    ):
+        asyncio.run(conductor._steady_after(BASELINE, BROKEN))
+    assert [(one["kind"], one["phase"], one["reached"]) for one in heard] == [("steady_state", "baseline", False)]
+
+
+def test_the_end_of_a_run_needs_no_steady_state_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would follow: it is recorded, and judged."""
+    conductor, heard = _before_a_fault(late=True, monkeypatch=monkeypatch)
+    asyncio.run(conductor._steady_after(RECOVERY, None))
+    assert [one["reached"] for one in heard] == [False]
+
+
+def test_steady_state_lets_the_fault_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, with what was seen."""
+    conductor, heard = _before_a_fault(late=False, monkeypatch=monkeypatch)
+    asyncio.run(conductor._steady_after(BASELINE, BROKEN))
+    assert [one["reached"] for one in heard] == [True]
+    assert heard[0]["since_s"] == 1.0
+
+
+def test_what_the_warm_up_saw_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows are older than its end."""
+    conductor, _ = _before_a_fault(late=False, monkeypatch=monkeypatch)
+    warm_up = Phase.model_validate({"name": "warm-up", "kind": "warmup", "duration": "1s"})
+    conductor.run.log.seconds = 5.0  # type: ignore[attr-defined]
+    asyncio.run(conductor._steady_after(warm_up, BASELINE))
+    assert "only 0 requests" in conductor._steady_now().why
 
 
 class _Stays:

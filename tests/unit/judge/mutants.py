@@ -34,11 +34,6 @@ class Mutant:
     recount: bool = True
     drill: str = "timeout-spike"
 
-    @property
-    def red(self) -> Status:
-        """What the check, and with it the verdict, must say."""
-        return red(self.check)
-
 
 def red(check: str) -> Status:
     """What that check says at its worst."""

@@ -29,6 +29,14 @@ def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
     assert job.expect_versions is None
 
 
+def test_limits_of_one_request_arrive(tmp_path: Path) -> None:
+    """What the live windows count as good and in time, by cohort; none where the file has none."""
+    told = {"chat": {"ttft_ms": 800.0, "e2e_ms": None}}
+    job = make_job(tmp_path / "with", request_limits=told)
+    assert {name: limits.model_dump() for name, limits in job.request_limits.items()} == told
+    assert make_job(tmp_path / "without").request_limits == {}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
