@@ -26,6 +26,8 @@ class Check:
     schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
     ``"gateways"``, ``"replicas"``, ``"alerts"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where
     that is not so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
+    ``promises``: it asks whether the service keeps its promises in these phases. Before the first fault a slow machine
+    looks like a slow service, so where all of them are there, a FAIL becomes INCONCLUSIVE: no steady state.
     ``despite`` names findings that keep it from PASS but not from FAIL: those that are the consequence of its FAIL.
     """
 
@@ -35,6 +37,7 @@ class Check:
     needs: frozenset[str] = frozenset()
     safety: bool = False
     despite: frozenset[str] = frozenset()
+    promises: tuple[str, ...] = ()
 
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def _slo_checks(view: RunView) -> list[Check]:
 
     def check(objective: SLO) -> Check:
         question = f"Is {objective.sli} {objective.objective} in {', '.join(objective.phases)}?"
-        return Check(objective.name, question, lambda v: slo.judge_slo(v, objective), slo.needs(objective, view))
+        run, needs = partial(slo.judge_slo, slo=objective), slo.needs(objective, view)
+        return Check(objective.name, question, run, needs, promises=objective.phases)
 
     return [check(objective) for objective in view.slos]
 
@@ -106,13 +108,22 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...]) -> Check
     if decisive and not check.safety:
         return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}")
     try:
-        result = dataclasses.replace(check.run(view), name=check.name)
+        result = _before_any_fault(check, view, dataclasses.replace(check.run(view), name=check.name))
     except Exception as error:  # a judge that crashes must not look like a service that works
         why = f"the check itself crashed: {type(error).__name__}: {error}"
         return CheckResult(check.name, Status.INCONCLUSIVE, why)
     if spoiled and result.status is Status.PASS:
         return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=f"not judged: {spoiled[0].result.why}")
     return result
+
+
+def _before_any_fault(check: Check, view: RunView, result: CheckResult) -> CheckResult:
+    """A promise that is broken before the first fault: no steady state, and no failure of what is drilled."""
+    early = bool(check.promises) and all(map(view.before_first_fault, check.promises))
+    if result.status is not Status.FAIL or not early:
+        return result
+    why = f"not in steady state before the first fault: {result.why}"
+    return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why)
 
 
 def _reason(status: Status, findings: tuple[Finding, ...], results: list[CheckResult]) -> str:
