@@ -133,8 +133,9 @@ class Event:
     ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
     name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),
     ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had
-    settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why}, ``alert_rules``
-    {scale, rules}, ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
+    settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why,
+    since_s} (the begin of its stretch), ``alert_rules`` {scale, rules},
+    ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
     received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started`` /
     ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition`` {condition, why},
     ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after the watchdog's

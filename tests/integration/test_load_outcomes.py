@@ -29,6 +29,10 @@ LOAD = {
 }
 
 
+#: Some whole answers take longer.
+LIMIT_MS = 100.0
+
+
 class Outcome:
     """The finished load: rows with the case that each request asked for, the service's log, lines and summary."""
 
@@ -54,7 +58,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     folder = tmp_path_factory.mktemp("outcomes") / "run"
     with LoadService() as service:
         questions = tuple(f"case:{case}" for case in STREAM_CASES)
-        load = start_load(folder, service, LOAD, questions, expect_versions=["v1@abc"], drain_s=5)
+        more = {"expect_versions": ["v1@abc"], "drain_s": 5, "request_limits": {"chat": {"e2e_ms": LIMIT_MS}}}
+        load = start_load(folder, service, LOAD, questions, **more)
         load.wait_for_scheduled(300)
         assert load.stop() == 0, load.stderr()
         yield Outcome(load, service.notes())
@@ -230,8 +235,19 @@ def test_live_lines(outcome: Outcome) -> None:
     assert [line["t_s"] for line in lines] == sorted(line["t_s"] for line in lines)
     assert sum(line["window"]["started"] for line in lines) == pytest.approx(lines[-1]["scheduled"], abs=5)
     window = lines[-1]["window"]
-    assert set(window) == {"started", "ok", "failed", "outcomes", "ttft_p95_ms", "schedule_lag_p99_ms"}
+    counted = {"started", "ok", "failed", "outcomes", "within", "late", "ttft_ms", "e2e_ms"}
+    assert set(window) == counted | {"ttft_p95_ms", "schedule_lag_p99_ms"}
     assert window["ok"] + window["failed"] == sum(window["outcomes"].values())
+
+
+def test_live_lines_count_what_was_good_and_in_time(outcome: Outcome) -> None:
+    """As the rows say, for the cohort that has limits; what ended after the last line is in none."""
+    windows = [line["window"] for line in outcome.lines]
+    ok = outcome.rows[outcome.rows.final & outcome.rows.outcome.eq("ok")]
+    late = ok.cohort.eq("chat") & ok.e2e_ms.gt(LIMIT_MS)
+    assert sum(window["late"].get("e2e", 0) for window in windows) == pytest.approx(late.sum(), abs=2)
+    assert sum(window["within"] for window in windows) == pytest.approx((~late).sum(), abs=5)
+    assert all(window["within"] <= window["ok"] == sum(window["e2e_ms"].values()) for window in windows)
 
 
 def test_no_secret_in_what_is_written(outcome: Outcome, tmp_path: Path) -> None:
