@@ -23,7 +23,7 @@ from harness.defects import Switch
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, Proof, Stays, World, fault_class, matching, take_back, to_the_end
-from harness.probes import endpoint, release
+from harness.probes import endpoint, machine, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.dns import DnsProbe
@@ -313,6 +313,7 @@ class Conductor:
             elif component.role == "exporter":
                 probes.append(ExporterProbe(component))
         self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.run.log)) for probe in probes]
+        self.probes.append(asyncio.create_task(machine.watch(self.run.runtime, self.writer, self.run.log)))
 
     async def _await_first_readings(self) -> None:
         """Wait until what ``READ_FIRST`` names was read on every replica: the load begins after that."""

@@ -29,6 +29,11 @@ class Check:
     ``promises``: it asks whether the service keeps its promises in these phases. Before the first fault a slow machine
     looks like a slow service, so where all of them are there, a FAIL becomes INCONCLUSIVE: no steady state.
     ``despite`` names findings that keep it from PASS but not from FAIL: those that are the consequence of its FAIL.
+
+    ``timing``: what is compared is a time, or depends on how fast the machine is. Only such a FAIL can become
+    INCONCLUSIVE because others disturbed the machine (harness/disturbed.py). ``per_request``: it judges requests, so
+    that it can be asked of those alone that met no disturbance. ``after_heal``: it speaks of the time after the heal
+    of its phase.
     """
 
     name: str
@@ -38,6 +43,9 @@ class Check:
     safety: bool = False
     despite: frozenset[str] = frozenset()
     promises: tuple[str, ...] = ()
+    timing: bool = False
+    per_request: bool = False
+    after_heal: bool = False
 
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""

@@ -5,7 +5,9 @@
    spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then, or
    what spoils it is a consequence of its own FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the
    exception's text.
-3. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
+3. Where others disturbed the machine, a FAIL that is about time may be INCONCLUSIVE instead (harness/disturbed.py).
+4. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
+5. When everything that made a run INCONCLUSIVE is explained by such a disturbance, that is its recorded cause.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,12 +23,13 @@ import numpy as np
 
 from harness import slo, validity
 from harness.checks import alerts, conservation, counters_agree, no_silent_truncation, nothing_left_injected
+from harness.disturbed import Machine
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
 from harness.record import RunFolder, schema_problem
 from harness.scenario import SLO, Phase
 from harness.validity import EVERYTHING, Finding
-from harness.verdict import CheckResult, Status, Verdict, worst
+from harness.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict, worst
 from harness.view import RunView
 
 VERDICT_SCHEMA = 1
@@ -42,13 +46,38 @@ _DIGITS = 6  # significant digits kept in verdict.json
 def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
-    findings = validity.findings(view)
+    machine = Machine(view)
+    findings, explained = _explained(machine, validity.findings(view))
     known = checks(drill, view.target is not None, view.scenario.phases)
     # A run from before alerts were recorded has nothing to say about them.
     asked = (*(c for c in known if "alerts" not in c.needs or "alerts" in view.plan), *_slo_checks(view))
-    results = [_judged(check, view, findings) for check in asked]
+    weighed = [_judged(check, view, findings, machine) for check in asked]
+    results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
-    return Verdict(status, _reason(status, findings, results), tuple(f.result for f in findings), tuple(results))
+    cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
+    reason = _reason(status, findings, results)
+    return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause)
+
+
+def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:
+    """The findings with what the machine has to do with them, and the names of those that it explains."""
+    both = [machine.explain(finding) for finding in found]
+    return tuple(finding for finding, _ in both), frozenset(f.result.name for f, because in both if because)
+
+
+def _cause(
+    view: RunView, findings: tuple[Finding, ...], explained: frozenset[str], weighed: list[_Judged]
+) -> str | None:
+    """The root cause of an INCONCLUSIVE run. Interference only where nothing else is in its way."""
+    if view.events("too_small"):
+        return TOO_SMALL
+    bad = [f for f in findings if f.result.status is not Status.PASS]
+    everything = [f for f in bad if EVERYTHING in f.spoils]
+    # A run that ended early lacks whatever was to come: that is no cause of its own.
+    roots = [f.result.name in explained for f in (everything or bad)]
+    if not everything:
+        roots += [one.by_machine for one in weighed if one.own and one.result.status is Status.INCONCLUSIVE]
+    return INTERFERENCE if roots and all(roots) else None
 
 
 def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -> tuple[Check, ...]:
@@ -82,6 +111,7 @@ def read(folder: RunFolder) -> Verdict:
             str(data["reason"]),
             tuple(_result(r) for r in data["validity"]),
             tuple(_result(r) for r in data["checks"]),
+            data.get("cause"),  # verdicts of earlier versions have none
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"
@@ -93,28 +123,41 @@ def _slo_checks(view: RunView) -> list[Check]:
 
     def check(objective: SLO) -> Check:
         question = f"Is {objective.sli} {objective.objective} in {', '.join(objective.phases)}?"
-        run, needs = partial(slo.judge_slo, slo=objective), slo.needs(objective, view)
-        return Check(objective.name, question, run, needs, promises=objective.phases)
+        run, needs, timing = partial(slo.judge_slo, slo=objective), slo.needs(objective, view), slo.timing(objective)
+        return Check(
+            objective.name, question, run, needs, timing=timing, per_request=True, promises=objective.phases
+        )
 
     return [check(objective) for objective in view.slos]
 
 
-def _judged(check: Check, view: RunView, findings: tuple[Finding, ...]) -> CheckResult:
+@dataclass(frozen=True)
+class _Judged:
+    """``own``: the result is the check's own and no consequence of what the run could not measure."""
+
+    result: CheckResult
+    own: bool = False
+    by_machine: bool = False
+
+
+def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine: Machine) -> _Judged:
     why = check.lacks(frozenset(p["name"] for p in view.planned_phases)) if view.target else None
     if why is not None:
-        return CheckResult(check.name, Status.SKIPPED, f"skipped: {why}")
+        return _Judged(CheckResult(check.name, Status.SKIPPED, f"skipped: {why}"))
     spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
     decisive = [f for f in spoiled if f.result.name not in check.despite]
     if decisive and not check.safety:
-        return CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}")
+        return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}"))
     try:
-        result = _before_any_fault(check, view, dataclasses.replace(check.run(view), name=check.name))
+        result, by_machine = machine.weigh(check, dataclasses.replace(check.run(view), name=check.name))
+        result = _before_any_fault(check, view, result)
     except Exception as error:  # a judge that crashes must not look like a service that works
         why = f"the check itself crashed: {type(error).__name__}: {error}"
-        return CheckResult(check.name, Status.INCONCLUSIVE, why)
+        return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, why), own=True)
     if spoiled and result.status is Status.PASS:
-        return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=f"not judged: {spoiled[0].result.why}")
-    return result
+        why = f"not judged: {spoiled[0].result.why}"
+        return _Judged(dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why))
+    return _Judged(result, True, by_machine)
 
 
 def _before_any_fault(check: Check, view: RunView, result: CheckResult) -> CheckResult:

@@ -1,6 +1,6 @@
 """Service level indicators: one file each in harness/slis/, found by its name.
 
-A module there has ``UNIT`` and one of
+A module there has ``UNIT``, ``TIMING`` (whether it is a time, or depends on how fast the machine is) and one of
 
 - ``measure(requests, view) -> Measurement``: a ratio, asked for by the module's name (``availability``);
 - ``values(requests, view, everything) -> Sample``: one number per request, asked for as a percentile of it:
@@ -67,6 +67,7 @@ class Indicator:
     unit: str
     samples_needed: int
     measure: Callable[[pd.DataFrame, RunView], Measurement]
+    timing: bool
 
 
 def names() -> list[str]:
@@ -79,7 +80,7 @@ def find(name: str) -> Indicator:
     if name in names():
         module = importlib.import_module(f"harness.slis.{name}")
         if hasattr(module, "measure"):
-            return Indicator(name, module.UNIT, 1, module.measure)
+            return Indicator(name, module.UNIT, 1, module.measure, module.TIMING)
         raise ValueError(f"{name!r} is a distribution: ask for a percentile of it, such as {_spelled(name, module)!r}")
     match = _PERCENTILE.fullmatch(name)
     if match is not None and match["base"] in names():
@@ -121,7 +122,7 @@ def _percentile_of(name: str, module: Any, percent: int, everything: bool) -> In
             return found
         return percentile(module.values(requests, view, everything), percent, module.UNIT)
 
-    return Indicator(name, module.UNIT, samples_needed(percent), measure)
+    return Indicator(name, module.UNIT, samples_needed(percent), measure, module.TIMING)
 
 
 def _spelled(stem: str, module: object) -> str:

@@ -25,6 +25,14 @@ def unit_problem(slo: SLO) -> str | None:
     return f"{slo.sli} is measured in {measured or 'bare numbers'}, {slo.objective!r} in {wanted or 'bare numbers'}"
 
 
+def timing(slo: SLO) -> bool:
+    """Whether its indicator depends on how fast the machine is."""
+    try:
+        return sli.find(slo.sli).timing
+    except ValueError:  # an indicator of another version: the check itself says so
+        return False
+
+
 def needs(slo: SLO, view: RunView) -> frozenset[str]:
     """What has to be valid before its value may be compared, as in ``Check.needs``."""
     faults = {f"fault:{name}" for name in slo.phases if name in view.fault_phases}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,10 +29,17 @@ _SAMPLED_WITHIN_S = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One question about the run itself, and what may not be judged when the answer is no."""
+    """One question about the run itself, and what may not be judged when the answer is no.
+
+    Where others on the machine can be the cause, ``window`` is when it happened (None: they cannot), and ``late_s`` how
+    much time was lost of it, all of it by default; ``per_request``: it is no longer so without disturbed requests.
+    """
 
     result: CheckResult
     spoils: frozenset[str] = frozenset()
+    window: tuple[float, float] | None = None
+    late_s: float | None = None
+    per_request: bool = False
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
@@ -60,7 +67,20 @@ def machine_large_enough(view: RunView) -> Iterator[Finding]:
 def run_complete(view: RunView) -> Iterator[Finding]:
     """Was the run carried through to its end?"""
     why = view.interrupted
-    yield _bad("run complete", why, EVERYTHING) if why else _good("run complete", "every planned phase ran to its end")
+    if why:
+        window = _waited_in_vain(view) if view.events("aborted") and not view.events("interrupted") else None
+        yield replace(_bad("run complete", why, EVERYTHING), window=window)
+    else:
+        yield _good("run complete", "every planned phase ran to its end")
+
+
+def _waited_in_vain(view: RunView) -> tuple[float, float] | None:
+    """From the start of the phase that did not reach its steady state, which is the last that was told, to that."""
+    told = view.events("steady_state")
+    if not told or told[-1].data.get("reached"):
+        return None
+    span = view.phase(str(told[-1].data.get("phase")))
+    return (span.start_s, told[-1].t_s) if span is not None else None
 
 
 def events_readable(view: RunView) -> Iterator[Finding]:
@@ -84,7 +104,8 @@ def steady_state_first(view: RunView) -> Iterator[Finding]:
         yield _good(name, "it was reached")
     else:
         why = seen[-1].data.get("why", "no reason given") if seen else "nobody recorded it"
-        yield _bad(name, f"not in steady state before the first fault: {why}", EVERYTHING)
+        bad = _bad(name, f"not in steady state before the first fault: {why}", EVERYTHING)
+        yield replace(bad, window=_waited_in_vain(view))
 
 
 def load_on_schedule(view: RunView) -> Iterator[Finding]:
@@ -98,7 +119,8 @@ def load_on_schedule(view: RunView) -> Iterator[Finding]:
     why = f"schedule lag p99 was {lag:.1f} ms (limit {limit:.0f} ms)"
     extra = {"objective": f"≤ {limit:.6g} ms", "measured": lag, "unit": "ms", "samples": len(lags)}
     if lag > limit:
-        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(bad, window=_loaded(view), per_request=True)
     else:
         yield _good(name, why, **extra)
 
@@ -111,14 +133,16 @@ def load_not_saturated(view: RunView) -> Iterator[Finding]:
         yield _bad(name, "the load generator's use of the processor was not sampled", "load")
         return
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
-    longest, begun = 0.0, None
+    longest, begun, ended = 0.0, None, 0.0
     for t_s, value, before in zip(times[1:], values[1:], times, strict=False):
         begun = (before if begun is None else begun) if value > _CPU_MAX else None
-        longest = max(longest, 0.0 if begun is None else t_s - begun)
+        if begun is not None and t_s - begun > longest:
+            longest, ended = t_s - begun, t_s
     extra = {"objective": f"≤ {_CPU_MAX:.0%} of a core", "measured": 100 * float(values.max()), "unit": "%"}
     if longest > _CPU_BUSY_S:
         why = f"it used more than {_CPU_MAX:.0%} of a core for {longest:.0f} s, up to {values.max():.0%}"
-        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(bad, window=(ended - longest, ended))
     else:
         yield _good(name, f"it used up to {values.max():.0%} of a core", **extra)
 
@@ -135,7 +159,9 @@ def load_at_rate(view: RunView) -> Iterator[Finding]:
     why = f"{achieved:.4g}/s of {planned:.4g}/s were started"
     extra = {"objective": f"≤ {_RATE_TOLERANCE:.0%} off", "measured": off * 100, "unit": "%"}
     if off > _RATE_TOLERANCE:
-        yield _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        begin, end = window = _loaded(view)
+        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(bad, window=window, late_s=off * (end - begin))
     else:
         yield _good(name, why, **extra)
 
@@ -145,7 +171,8 @@ def all_sent(view: RunView) -> Iterator[Finding]:
     final = view.final
     count = int(final["outcome"].eq("not_sent").sum())
     if len(final) and count > _NOT_SENT_MAX * len(final):
-        yield _bad("requests sent", f"{count} of {len(final)} requests were never sent by the load generator", "load")
+        bad = _bad("requests sent", f"{count} of {len(final)} requests were never sent by the load generator", "load")
+        yield replace(bad, window=_loaded(view), per_request=True)
     else:
         yield _good("requests sent", f"{count} of {len(final)} requests were not sent", samples=len(final))
 
@@ -163,7 +190,7 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
         extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
         if gap > _GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
-            yield _bad(name, why, "metrics", **extra)
+            yield replace(_bad(name, why, "metrics", **extra), window=(at, at + gap))
         else:
             yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
 
@@ -196,7 +223,23 @@ def faults_proven(view: RunView) -> Iterator[Finding]:
             yield _bad(name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils)
             continue
         bad = [why for event in injected for why in _unproven(view, phase, event)]
-        yield _bad(name, bad[0], spoils) if bad else _good(name, f"effect and heal were proven in {phase}")
+        if bad:
+            yield replace(_bad(name, bad[0], spoils), window=_proving(view, phase))
+        else:
+            yield _good(name, f"effect and heal were proven in {phase}")
+
+
+def _proving(view: RunView, phase: str) -> tuple[float, float]:
+    """From the order to inject the fault until the last that was told of it."""
+    kinds = ("fault_injecting", "fault_proven", "fault_unproven", "fault_healed", "heal_proven", "heal_unproven")
+    times = [event.t_s for kind in kinds for event in view.events(kind, phase)]
+    return min(times, default=0.0), max(times, default=0.0)
+
+
+def _loaded(view: RunView) -> tuple[float, float]:
+    """From the first intended start to the last."""
+    intended = view.requests["intended_start_s"].dropna()
+    return (float(intended.min()), float(intended.max())) if len(intended) else (0.0, 0.0)
 
 
 def nobody_restarted(view: RunView) -> Iterator[Finding]:

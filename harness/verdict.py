@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+#: Root causes of an INCONCLUSIVE verdict.
+INTERFERENCE, TOO_SMALL = "interference", "too_small"
+
 
 class Status(StrEnum):
     """Outcome of a check or of a whole run. SKIPPED is a check's only: one that this runtime cannot answer."""
@@ -53,9 +56,14 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict of a run: merged status, the reason in one line, validity findings, every check."""
+    """The verdict of a run: merged status, the reason in one line, validity findings, every check.
+
+    ``cause`` is the root cause of an INCONCLUSIVE verdict where it was recorded: ``INTERFERENCE`` of the machine, or
+    ``TOO_SMALL``, a stack whose capacity is below what the drill needs.
+    """
 
     status: Status
     reason: str
     validity: tuple[CheckResult, ...]
     checks: tuple[CheckResult, ...]
+    cause: str | None = None

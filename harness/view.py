@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -103,6 +105,13 @@ class RunView:
     def final(self) -> pd.DataFrame:
         """One row per request: its last attempt."""
         return self.requests[self.requests["final"].eq(True)]
+
+    def without(self, request_ids: Collection[str]) -> RunView:
+        """The same run as if these requests had never been."""
+        view = copy.copy(self)
+        view.__dict__.pop("final", None)
+        view.__dict__["requests"] = self.requests[~self.requests["request_id"].isin(list(request_ids))]
+        return view
 
     def attempts(self, phase: str | None = None) -> pd.DataFrame:
         """All attempts, or those of the requests that are judged with ``phase``."""

@@ -34,7 +34,7 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     question = "Is the service's steady state free of pages?"
     # A page that should not fire keeps a run from its steady state, and so from its first fault.
     despite = frozenset({"run complete", "steady state before the first fault"})
-    found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), despite=despite)]
+    found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), timing=False, despite=despite)]
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
@@ -49,13 +49,22 @@ def _of_phase(
     needs = frozenset({"alerts", "load", f"fault:{phase}"})
     if must:
         question = f"Is the fault in {phase} noticed: {_names(must)}?"
-        yield Check(f"alerts fire in {phase}", question, lambda view: _fire(view, phase, must), needs)
+        yield Check(f"alerts fire in {phase}", question, lambda view: _fire(view, phase, must), needs, timing=True)
     if must_not:
         question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
-        yield Check(f"alerts silent in {phase}", question, lambda view: _silent(view, phase, must_not), needs)
+        yield Check(
+            f"alerts silent in {phase}", question, lambda view: _silent(view, phase, must_not), needs, timing=True
+        )
     if clear:
         question = f"Do the alerts of {phase} clear after its heal?"
-        yield Check(f"alerts clear after {phase}", question, lambda view: _clear(view, phase, clear), needs)
+        yield Check(
+            f"alerts clear after {phase}",
+            question,
+            lambda view: _clear(view, phase, clear),
+            needs,
+            timing=True,
+            after_heal=True,
+        )
 
 
 # ── before anything is broken ──

@@ -17,7 +17,7 @@ def check(phase: str) -> Check:
     def run(view: RunView) -> CheckResult:
         return asked.judge(view, name, phase, "0 requests without an end", _problem)
 
-    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}))
+    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=True)
 
 
 def _problem(ask: Asked) -> str | None:

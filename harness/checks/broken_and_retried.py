@@ -23,7 +23,7 @@ def check(gateway: str, phase: str) -> Check:
     """
     question = f"Does what was on its way through {gateway} in {phase} break visibly, and is it asked for again?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
-    return Check(_name(gateway, phase), question, lambda view: _run(view, gateway, phase), needs)
+    return Check(_name(gateway, phase), question, lambda view: _run(view, gateway, phase), needs, timing=False)
 
 
 def _name(gateway: str, phase: str) -> str:

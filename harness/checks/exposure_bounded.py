@@ -14,7 +14,7 @@ def check(phase: str) -> Check:
     name = "exposure bounded"
     question = "Did no more users than meant meet the candidate before it was judged, and how many were they?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(name, question, lambda view: _run(view, name, phase), needs)
+    return Check(name, question, lambda view: _run(view, name, phase), needs, timing=False)
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -19,7 +19,9 @@ def check(phase: str, at_most_percent: float = 1.0) -> Check:
     """
     question = f"Do the gateways keep the fault in {phase} from their clients by trying elsewhere?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase, at_most_percent), needs)
+    return Check(
+        _name(phase), question, lambda view: _run(view, phase, at_most_percent), needs, timing=True, per_request=True
+    )
 
 
 def _name(phase: str) -> str:

@@ -12,7 +12,14 @@ def check(replica: str, phase: str, within_s: float) -> Check:
     """Whether every gateway has ``replica`` back in rotation within ``within_s`` of the heal of ``phase``."""
     question = f"Do the gateways use {replica} again within {within_s:g} s of healing {phase}?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
-    return Check(_name(replica, phase), question, lambda v: _run(v, replica, phase, within_s), needs)
+    return Check(
+        _name(replica, phase),
+        question,
+        lambda v: _run(v, replica, phase, within_s),
+        needs,
+        timing=True,
+        after_heal=True,
+    )
 
 
 def _name(replica: str, phase: str) -> str:

@@ -17,7 +17,9 @@ def check(replica: str, phase: str, within_s: float) -> Check:
     """Whether every gateway has ``replica`` out of its rotation within ``within_s`` of the injection in ``phase``."""
     question = f"Do the gateways stop using {replica} within {within_s:g} s of the fault in {phase}?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
-    return Check(f"gateways take {replica} out", question, lambda v: _run(v, replica, phase, within_s), needs)
+    return Check(
+        f"gateways take {replica} out", question, lambda v: _run(v, replica, phase, within_s), needs, timing=True
+    )
 
 
 def _run(view: RunView, replica: str, phase: str, within_s: float) -> CheckResult:

@@ -14,7 +14,7 @@ _WHOLE = ("stop", "length", "tool_calls", "content_filter", "function_call")
 
 def check() -> Check:
     """The check, over the whole run; a safety check."""
-    return Check(NAME, "Is every stream that ended well really whole?", _run, safety=True)
+    return Check(NAME, "Is every stream that ended well really whole?", _run, safety=True, timing=False)
 
 
 def _run(view: RunView) -> CheckResult:

@@ -25,7 +25,14 @@ def check(within: str) -> Check:
     ``within`` is an expression: the time that DNS and its clients may need to notice.
     """
     question = "Is nobody served by a gateway that is not ready, and nobody sent there for longer than DNS needs?"
-    return Check(NAME, question, lambda view: _run(view, within), frozenset({"load", "metrics", "gateways"}))
+    return Check(
+        NAME,
+        question,
+        lambda view: _run(view, within),
+        frozenset({"load", "metrics", "gateways"}),
+        timing=True,
+        per_request=True,
+    )
 
 
 def _run(view: RunView, within: str) -> CheckResult:

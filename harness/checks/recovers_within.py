@@ -19,7 +19,15 @@ def check(phase: str, seconds: float) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(f"recovery after {phase}", question, lambda view: _run(view, phase, seconds), needs)
+    return Check(
+        f"recovery after {phase}",
+        question,
+        lambda view: _run(view, phase, seconds),
+        needs,
+        timing=True,
+        per_request=True,
+        after_heal=True,
+    )
 
 
 def _run(view: RunView, phase: str, seconds: float) -> CheckResult:

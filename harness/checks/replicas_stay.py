@@ -12,7 +12,9 @@ def check(phase: str) -> Check:
     """Whether every replica ran through ``phase`` without being started again."""
     question = f"Do all replicas live through {phase}?"
     name = f"no replica restarts in {phase}"
-    return Check(name, question, lambda view: _run(view, name, phase), frozenset({"replicas"}), safety=True)
+    return Check(
+        name, question, lambda view: _run(view, name, phase), frozenset({"replicas"}), safety=True, timing=False
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -17,7 +17,7 @@ def check(phase: str) -> Check:
     def run(view: RunView) -> CheckResult:
         return asked.judge(view, name, phase, "0 requests neither served nor honestly shed", _problem)
 
-    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}))
+    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=False)
 
 
 def _problem(ask: Asked) -> str | None:

@@ -15,7 +15,7 @@ def check(phase: str) -> Check:
     """Whether replicas made no more tokens after the cancels of ``phase`` than until these had to be there."""
     question = f"Do the engines make no tokens for streams that were cancelled in {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase), needs)
+    return Check(_name(phase), question, lambda view: _run(view, phase), needs, timing=True)
 
 
 def _name(phase: str) -> str:

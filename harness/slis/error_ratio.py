@@ -9,6 +9,8 @@ from harness.slis import availability
 from harness.view import RunView
 
 UNIT = "%"
+#: As availability is.
+TIMING = True
 
 
 def measure(requests: pd.DataFrame, view: RunView) -> Measurement:

@@ -10,6 +10,7 @@ from harness.slis import queue
 from harness.view import RunView
 
 UNIT = "ms"
+TIMING = True
 
 
 def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: bool) -> Measurement:

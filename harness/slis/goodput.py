@@ -6,6 +6,7 @@ from harness.sli import Measurement, ratio
 from harness.view import RunView
 
 UNIT = "%"
+TIMING = True
 
 
 def within_limits(requests: pd.DataFrame, view: RunView) -> pd.Series:

@@ -6,6 +6,7 @@ from harness.sli import Sample, latencies
 from harness.view import RunView
 
 UNIT = "ms"
+TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:

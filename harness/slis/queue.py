@@ -15,6 +15,7 @@ from harness.view import RunView
 from stack.topology import REPLICAS
 
 UNIT = "ms"
+TIMING = True
 #: Samples of the replicas' histogram ``vllm:request_queue_time_seconds``, cumulative, with label ``le`` in seconds.
 BUCKETS = "request_queue_time_seconds_bucket"
 

@@ -6,6 +6,7 @@ from harness.sli import Sample, of_ok
 from harness.view import RunView
 
 UNIT = "tokens/s"
+TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
