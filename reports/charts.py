@@ -67,8 +67,11 @@ class Chart:
     note: str = ""  # what the reader should know, below the title
 
 
-def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float) -> Markup:
-    """The chart as a ``<figure>``. A chart without a single measured value says so instead of showing an empty box."""
+def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float, marks: Sequence[tuple[float, float]] = ()) -> Markup:
+    """The chart as a ``<figure>``, the times in ``marks`` in grey.
+
+    A chart without a single measured value says so instead of showing an empty box.
+    """
     measured = [s for s in chart.series if len(s.y) and not np.all(np.isnan(s.y.astype(float)))]
     head = f"<figcaption><b>{_escape(chart.title)}</b> <span>{_escape(chart.unit)}</span>"
     head += f"<small>{_escape(chart.note)}</small></figcaption>" if chart.note else "</figcaption>"
@@ -80,6 +83,8 @@ def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float) -> Markup:
         figure.subplots_adjust(**MARGINS)
         axes = figure.add_subplot()
         _shade(axes, phases, end_s)
+        for begin, end in marks:
+            axes.axvspan(begin, end, color="#5A6472", alpha=0.22, linewidth=0)
         _plot(axes, chart, measured)
         axes.set_xlim(begin_s, end_s)
         axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))  # all zeros are a flat line, not a scale of 0.05

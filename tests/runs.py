@@ -36,6 +36,19 @@ TOPOLOGY = Topology(instance=17)
 E2E_MS, TOKENS = 700.0, 31
 _TTFT_MS = 200.0
 
+#: Two cores with two busy replicas of ours.
+QUIET_MACHINE = {
+    "late_wakeup_ms": 24.0,
+    "work_ratio": 1.2,
+    "steal_ratio": 0.0,
+    "busy_cores": 1.9,
+    "ours_cores": 1.88,
+    "others_cores": 0.02,
+    "throttled_s_total": 0.0,
+    "psi_cpu_some_ratio": 0.9,
+    "cores": 2.0,
+}
+
 Row = dict[str, Any]
 Sample = tuple[float, str, str, str, float]
 Spans = dict[str, tuple[float, float]]
@@ -143,6 +156,7 @@ def _healthy(story: Story) -> Run:
     }
     run.recount()
     add_alerts(run, drill.load(story.drill))
+    add_machine(run)
     return run
 
 
@@ -200,6 +214,29 @@ def add_alerts(run: Run, practised: Drill) -> None:
         [(float(t_s), *of, "", 1.0) for t_s in times for of in alerts.CHAIN], columns=METRIC_COLUMNS.names
     )
     run.metrics = pd.concat([run.metrics, heard], ignore_index=True)
+
+
+def add_machine(run: Run) -> None:
+    """A machine that nobody else uses, and whose own load raises late wake-ups and pressure, as it does."""
+    end = float(run.events[-1]["t_s"]) + 2
+    rows = [
+        (step / 2, "machine", metric, "", value)
+        for step in range(int(2 * end))
+        for metric, value in QUIET_MACHINE.items()
+    ]
+    run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=METRIC_COLUMNS.names)], ignore_index=True)
+
+
+def on_machine(run: Run, begin: float, end: float, **values: float) -> None:
+    """What the machine's samples say from ``begin`` to ``end``."""
+    here = run.metrics["component"].eq("machine") & run.metrics["t_s"].gt(begin) & run.metrics["t_s"].le(end)
+    for metric, value in values.items():
+        run.metrics.loc[here & run.metrics["metric"].eq(metric), "value"] = value
+
+
+def disturb(run: Run, begin: float, end: float) -> None:
+    """Somebody else uses a whole core in that time."""
+    on_machine(run, begin, end, others_cores=1.0, busy_cores=2.0)
 
 
 def alert_told(name: str, fired_s: float, cleared_s: float, severity: str = "page", **labels: str) -> list[Row]:

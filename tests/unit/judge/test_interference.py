@@ -1,0 +1,329 @@
+"""What others did to the machine: found above its bounds only, and never more than a reason not to judge."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import drill, interference, judge, sli
+from harness.drill import ROOT
+from harness.interference import Span
+from harness.record import RunFolder
+from harness.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict
+from harness.view import RunView
+from tests import runs
+from tests.runs import Run
+from tests.unit.judge import mutants
+from tests.unit.judge.mutants import ALL, MUTANTS, ONE, Mutant
+
+DRILL = drill.load("timeout-spike")
+EVER = (-1.0, 1e9)
+#: By name, of the drill and of its scenario.
+TIMING = {
+    **{check.name: check.timing for check in judge.checks(DRILL)},
+    **{slo.name: sli.find(slo.sli).timing for slo in runs.scenario().slos},
+}
+
+
+def judged(run: Run, path: Path) -> Verdict:
+    """Its verdict."""
+    run.recount()
+    return judge.judge(run.write(path / "run"), DRILL)
+
+
+def named(verdict: Verdict, name: str) -> CheckResult:
+    """One result of it."""
+    return next(result for result in (*verdict.validity, *verdict.checks) if result.name == name)
+
+
+def view(run: Run, path: Path) -> RunView:
+    """The run as judges see it."""
+    return RunView(run.write(path / "run"))
+
+
+# ── when it was disturbed ──
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, False),
+        ({"others_cores": 0.09}, False),
+        ({"others_cores": 0.11}, True),
+        ({"others_cores": 1.0, "psi_cpu_some_ratio": 0.05}, False),  # nobody had to wait
+        ({"others_cores": 1.0, "psi_cpu_some_ratio": float("nan"), "busy_cores": 1.2}, True),
+        ({"others_cores": 0.9, "psi_cpu_some_ratio": float("nan"), "busy_cores": 0.95}, False),
+        ({"steal_ratio": 0.04}, False),
+        ({"steal_ratio": 0.06}, True),
+        ({"work_ratio": 1.9}, False),
+        ({"work_ratio": 2.1}, True),
+        ({"psi_cpu_some_ratio": 1.0, "late_wakeup_ms": 190.0}, False),  # our own load does that
+    ],
+)
+def test_bounds(values: dict[str, float], found: bool, tmp_path: Path) -> None:
+    """Above its bound each is a span of just that time, below none; pressure and late wake-ups alone accuse nobody."""
+    run = runs.healthy()
+    runs.on_machine(run, 20.0, 25.0, **values)
+    spans = interference.spans(view(run, tmp_path))
+    assert [(s.begin_s, s.end_s) for s in spans] == ([(20.0, 25.0)] if found else [])
+
+
+def test_throttling_is_what_a_second_costs(tmp_path: Path) -> None:
+    """The counter grows by 0.1 s in one half second, and by less than the bound in another."""
+    run = runs.healthy()
+    runs.on_machine(run, 30.0, 1e9, throttled_s_total=0.1)
+    runs.on_machine(run, 40.0, 1e9, throttled_s_total=0.12)
+    (span,) = interference.spans(view(run, tmp_path))
+    assert (span.begin_s, span.end_s) == (30.0, 30.5)
+    assert "quota" in span.why
+
+
+def test_a_standstill_is_known_to_the_moment(tmp_path: Path) -> None:
+    """It ended when the nap did and began as much earlier as that was late, whatever was sampled when."""
+    run = runs.healthy()
+    runs.on_machine(run, 33.9, 34.0, late_wakeup_ms=2900.0)
+    (span,) = interference.spans(view(run, tmp_path))
+    assert (span.begin_s, span.end_s) == (pytest.approx(31.1), 34.0)
+    assert "stood still for up to 2900 ms" in span.why
+
+
+def test_without_samples_nothing_is_known(tmp_path: Path) -> None:
+    """A run of an earlier version has no span, and says that it was not watched."""
+    run = runs.healthy()
+    assert interference.known(view(run, tmp_path / "watched"))
+    run.metrics = run.metrics[run.metrics["component"].ne("machine")]
+    old = view(run, tmp_path / "old")
+    assert not interference.known(old)
+    assert interference.spans(old) == ()
+
+
+def test_overlap_and_the_sentence() -> None:
+    """Only the common time counts, and the sentence has its numbers."""
+    spans = [Span(1.0, 3.0, "", {"others": 0.5}), Span(5.0, 6.0, "", {"others": 1.25, "steal": 0.2})]
+    assert interference.overlap_s(spans, 2.0, 5.5) == 1.5
+    said = interference.describe(spans, 2.0, 5.5)
+    assert "disturbed for 1.5 s" in said
+    assert "others used up to 1.2 cores" in said
+    assert interference.describe(spans, 3.5, 4.5) == ""
+
+
+def test_the_machine_now() -> None:
+    """A half sentence for who waits; nothing where nothing is sampled."""
+    latest = {("machine", name, ""): value for name, value in runs.QUIET_MACHINE.items()}
+    assert interference.machine_now(latest) == "the machine was 95 % busy, 1 % by others".replace(" %", "%")
+    assert interference.machine_now({}) == ""
+
+
+# ── what that does to a verdict ──
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_is_not_about_time_fails_on_any_machine(mutant: Mutant, tmp_path: Path) -> None:
+    """Beside somebody who uses a core all the time: FAIL as ever, and what is about time is no PASS."""
+    run = runs.healthy()
+    mutant.defect(run)
+    if mutant.recount:
+        run.recount()
+    runs.disturb(run, *EVER)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    result = named(verdict, mutant.check)
+    assert verdict.status is not Status.PASS
+    assert result.status is Status.FAIL or TIMING[mutant.check], result.why
+    assert result.status is not Status.PASS
+
+
+def _slow(run: Run, begin: float, end: float) -> None:
+    """Users who come in that time wait for a second more."""
+    rows = mutants.between(run, begin, end)
+    run.requests.loc[rows, ["ttft_ms", "ttft_from_schedule_ms", "e2e_ms", "e2e_from_schedule_ms"]] += 1000.0
+
+
+def test_slow_only_while_disturbed_is_not_judged(tmp_path: Path) -> None:
+    """TTFT before the fault breaks its limit only by requests that met the disturbance: the first line says so."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    _slow(run, begin + 1, begin + 4)
+    assert named(judged(run, tmp_path / "quiet"), "TTFT before").status is Status.FAIL
+    runs.disturb(run, begin + 1, begin + 4)
+    verdict = judged(run, tmp_path / "disturbed")
+    assert named(verdict, "TTFT before").status is Status.INCONCLUSIVE
+    assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE)
+    assert "others used up to 1 cores" in verdict.reason
+
+
+def test_slow_before_and_after_too_is_the_stacks(tmp_path: Path) -> None:
+    """The undisturbed requests alone break the limit: FAIL, and no cause."""
+    run = runs.healthy()
+    begin, end = run.span("baseline")
+    _slow(run, begin, end)
+    runs.disturb(run, begin + 1, begin + 4)
+    verdict = judged(run, tmp_path)
+    assert named(verdict, "TTFT before").status is Status.FAIL
+    assert (verdict.status, verdict.cause) == (Status.FAIL, None)
+
+
+def test_a_disturbance_elsewhere_is_no_excuse(tmp_path: Path) -> None:
+    """It has to overlap the time that is judged."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    _slow(run, begin + 1, begin + 4)
+    runs.disturb(run, *run.span("recovery-all"))
+    assert named(judged(run, tmp_path), "TTFT before").status is Status.FAIL
+
+
+@pytest.mark.parametrize(("length_s", "status"), [(0.5, Status.FAIL), (2.0, Status.INCONCLUSIVE)])
+def test_the_excess_is_three_times_the_overlap_at_most(length_s: float, status: Status, tmp_path: Path) -> None:
+    """A gateway that takes a replica out seconds late is not excused by half a second."""
+    run = runs.healthy()
+    begin, _ = run.span(ONE)
+    run.metrics.loc[mutants.samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
+    runs.disturb(run, begin, begin + length_s)
+    assert named(judged(run, tmp_path), "gateways take replica-2 out").status is status
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("timeout_ttft", Status.INCONCLUSIVE), ("inband_error", Status.FAIL)])
+def test_only_lack_of_time_is_excused(outcome: str, status: Status, tmp_path: Path) -> None:
+    """Availability broken by time-outs of a disturbed time is not judged; by any other failure it is."""
+    run = runs.healthy()
+    begin, _ = run.span("baseline")
+    rows = mutants.between(run, begin + 5, begin + 7)
+    run.requests.loc[rows, ["outcome", "ttft_ms", "ttft_from_schedule_ms"]] = [outcome, None, None]
+    runs.disturb(run, begin + 4, begin + 8)
+    assert named(judged(run, tmp_path), "availability before").status is status
+
+
+def test_a_slow_replica_beside_a_heavy_disturber_is_never_a_pass(tmp_path: Path) -> None:
+    """Three times slower, and somebody uses a core for 20 s of every 40."""
+    run = runs.healthy()
+    mine = run.requests["replica"].eq("replica-2")
+    times = ["ttft_ms", "ttft_from_schedule_ms", "e2e_ms", "e2e_from_schedule_ms", "max_stall_ms"]
+    run.requests[times] *= 4.0
+    run.requests.loc[mine, times] *= 3.0
+    for begin in range(0, 200, 40):
+        runs.disturb(run, begin, begin + 20)
+    assert judged(run, tmp_path).status is not Status.PASS
+
+
+def test_a_healthy_run_beside_a_disturber_passes(tmp_path: Path) -> None:
+    """Interference is no verdict of its own."""
+    run = runs.healthy()
+    runs.disturb(run, *EVER)
+    verdict = judged(run, tmp_path)
+    assert (verdict.status, verdict.cause) == (Status.PASS, None), verdict.reason
+
+
+# ── the root cause ──
+
+
+def _gap(run: Run) -> tuple[float, float]:
+    run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
+    return 60.0, 63.0
+
+
+def _late(run: Run) -> tuple[float, float]:
+    rows = mutants.between(run, 20, 26) & run.requests["attempt"].eq(1)
+    run.requests.loc[rows, "schedule_lag_ms"] += 200.0
+    return 20.0, 26.0
+
+
+def _busy(run: Run) -> tuple[float, float]:
+    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
+    return 40.0, 46.0
+
+
+def _behind(run: Run) -> tuple[float, float]:
+    run.summary["achieved_rate_per_s"] = 4.9
+    return 20.0, 26.0
+
+
+def _unsteady(run: Run) -> tuple[float, float]:
+    event = next(e for e in run.events if e["kind"] == "steady_state")
+    event |= {"reached": False, "why": "3 of 40 requests failed"}
+    run.events = [e for e in run.events if e["t_s"] <= event["t_s"]]
+    run.events.append({"t_s": event["t_s"] + 0.1, "kind": "aborted", "why": "no steady state after baseline"})
+    return run.span("baseline")
+
+
+def _unproven(run: Run) -> tuple[float, float]:
+    event = next(e for e in run.events if e["kind"] == "fault_proven" and e["phase"] == ALL)
+    event |= {"kind": "fault_unproven", "why": "the moment never came"}
+    return run.span(ALL)
+
+
+@pytest.mark.parametrize("defect", [_gap, _late, _busy, _behind, _unsteady, _unproven], ids=lambda d: d.__name__)
+def test_whatever_tripped_first(defect: Callable[[Run], tuple[float, float]], tmp_path: Path) -> None:
+    """What a disturbed machine kept from being measured is INCONCLUSIVE because of it, and the first line names it."""
+    run = runs.healthy()
+    begin, end = defect(run)
+    alone = judge.judge(run.write(tmp_path / "alone"), DRILL)
+    assert (alone.status, alone.cause) == (Status.INCONCLUSIVE, None)
+    runs.disturb(run, begin, end)
+    verdict = judge.judge(run.write(tmp_path / "disturbed"), DRILL)
+    assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE), verdict.reason
+    assert "the machine was disturbed for" in verdict.reason
+
+
+def test_a_short_disturbance_explains_no_long_gap(tmp_path: Path) -> None:
+    """It is named all the same, and is not the cause."""
+    run = runs.healthy()
+    _gap(run)
+    runs.disturb(run, 60.0, 60.5)
+    verdict = judged(run, tmp_path)
+    assert verdict.cause is None
+    assert "the machine was disturbed for 0.5 s" in verdict.reason
+
+
+def test_another_reason_beside_it_is_no_interference(tmp_path: Path) -> None:
+    """A crashed probe would make the run INCONCLUSIVE on any machine."""
+    run = runs.healthy()
+    _gap(run)
+    runs.disturb(run, 55.0, 65.0)
+    run.events.append({"t_s": 33.0, "kind": "probe_error", "probe": "dns", "why": "ValueError: no address"})
+    assert judged(run, tmp_path).cause is None
+
+
+def test_too_small_is_the_cause_that_was_recorded(tmp_path: Path) -> None:
+    """A run that says so before its first phase, whatever else it lacks."""
+    run = runs.healthy()
+    _unsteady(run)
+    run.events.insert(0, {"t_s": 0.2, "kind": "too_small", "why": "capacity 1.2/s, 4/s are needed"})
+    assert judged(run, tmp_path).cause == TOO_SMALL
+
+
+def test_the_cause_is_stored_and_read_again(tmp_path: Path) -> None:
+    """In verdict.json, and null in a verdict of an earlier version."""
+    run = runs.healthy()
+    runs.disturb(run, *_gap(run))
+    folder: RunFolder = run.write(tmp_path / "run")
+    judge.write(folder, judge.judge(folder, DRILL))
+    assert judge.read(folder).cause == INTERFERENCE
+    stored = folder.read_json("verdict.json")
+    del stored["cause"]
+    folder.write_json("verdict.json", stored)
+    assert judge.read(folder).cause is None
+
+
+# ── everybody has thought about it ──
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness" / "checks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_check_says_whether_it_is_about_time(path: Path) -> None:
+    """In so many words: each Check that is made in harness/checks is given ``timing``."""
+    text = path.read_text()
+    made = text.count(" Check(") + text.count("[Check(")
+    assert text.count("timing=") == made
+
+
+@pytest.mark.parametrize("name", sli.names())
+def test_every_indicator_says_whether_it_is_about_time(name: str) -> None:
+    """``TIMING`` of its module."""
+    assert isinstance(importlib.import_module(f"harness.slis.{name}").TIMING, bool)
+
+
+@pytest.mark.parametrize("name", drill.names())
+def test_safety_is_never_about_time(name: str) -> None:
+    """What may fail in an invalid run may fail on a disturbed machine."""
+    assert not [check.name for check in judge.checks(drill.load(name), external=True) if check.safety and check.timing]
