@@ -1,4 +1,7 @@
-"""The verdict as JUnit XML: a check is a case; INCONCLUSIVE an ``error``, FAIL a ``failure``, SKIPPED ``skipped``."""
+"""The verdict as JUnit XML: a check is a case; INCONCLUSIVE an ``error``, FAIL a ``failure``, SKIPPED ``skipped``.
+
+The recorded cause of an INCONCLUSIVE verdict is the suite's property ``cause``.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,9 @@ def render(view: RunView, verdict: Verdict) -> str:
         skipped=str(statuses.count(Status.SKIPPED)),
         timestamp=str(view.plan["anchor"].get("wall", "")),
     )
+    if verdict.cause is not None:
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="cause", value=verdict.cause)
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))
     ElementTree.indent(suite)

@@ -527,3 +527,37 @@ def test_capacity_that_nobody_measured_is_no_number(tmp_path: Path) -> None:
         run.plan["capacity"] = known
         page = rendered(run.write(tmp_path / "run"))
         assert "Capacity was not measured on this machine" in section(page, "capacity")
+
+
+def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
+    """Curves, the sentence with numbers, the list of times; and nothing of the sort on a quiet machine."""
+    run = runs.healthy()
+    quiet = section(rendered(run.write(tmp_path / "quiet")), "machine")
+    assert "Nobody else disturbed the machine" in quiet
+    runs.disturb(run, 20.0, 26.0)
+    disturbed = section(rendered(run.write(tmp_path / "disturbed")), "machine")
+    assert "the machine was disturbed for 6.0 s of it: others used up to 1 cores" in disturbed
+    assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
+    assert disturbed.count("<tr>") == 2
+
+
+def test_what_the_machine_does_not_show_is_said(tmp_path: Path) -> None:
+    """Nothing is known of a run that was not watched, and what could not be read stands there with its reason."""
+    run = runs.healthy()
+    run.events.insert(0, {"t_s": 0.4, "kind": "machine_unread", "unread": {"psi": "this kernel has none"}})
+    assert "pressure (PSI): this kernel has none" in section(rendered(run.write(tmp_path / "unread")), "machine")
+    run.metrics = run.metrics[run.metrics["component"].ne("machine")]
+    assert "was not watched" in section(rendered(run.write(tmp_path / "old")), "machine")
+
+
+def test_junit_names_the_cause(tmp_path: Path) -> None:
+    """A property of the suite where there is one, none elsewhere."""
+    run = runs.healthy()
+    run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
+    found = {}
+    for name in ("quiet", "disturbed"):
+        folder = run.write(tmp_path / name)
+        rendered(folder)
+        found[name] = [p.attrib for p in ElementTree.parse(folder.path / "junit.xml").iter("property")]
+        runs.disturb(run, 60.0, 63.0)
+    assert found == {"quiet": [], "disturbed": [{"name": "cause", "value": "interference"}]}
