@@ -80,12 +80,12 @@ def overlap_s(spans: Iterable[Span], begin_s: float, end_s: float) -> float:
     return sum(max(0.0, min(span.end_s, end_s) - max(span.begin_s, begin_s)) for span in spans)
 
 
-def describe(spans: Iterable[Span], begin_s: float, end_s: float) -> str:
-    """What disturbed the machine in that time, with numbers: «for 6.2 s of it others used up to 1 cores»."""
+def describe(spans: Iterable[Span], begin_s: float, end_s: float, of: str = "it") -> str:
+    """What disturbed the machine in that time, with numbers; ``of`` is what that time is called. «» without any."""
     here = [span for span in spans if span.begin_s < end_s and span.end_s > begin_s]
     if not here:
         return ""
-    return f"the machine was disturbed for {overlap_s(here, begin_s, end_s):.1f} s of it: {_joined(here).why}"
+    return f"the machine was disturbed for {overlap_s(here, begin_s, end_s):.1f} s of {of}: {_joined(here).why}"
 
 
 def machine_now(latest: Mapping[tuple[str, str, str], float]) -> str:

@@ -13,6 +13,7 @@ from harness.verdict import Verdict
 from harness.view import RunView
 from reports.charts import Chart, Series, draw
 from reports.panel import table
+from reports.panels import timeline
 
 ORDER, TITLE = 22, "The machine"
 _WORDS = {
@@ -29,7 +30,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
             '<p class="nodata">The machine was not watched in this run: nothing is known about interference.</p>'
         )
     spans = interference.spans(view)
-    begin, end = _run(view)
+    begin, end = view.phases[0].start_s if view.phases else 0.0, timeline.end_of(view)
     parts = [Markup("<p>{}</p>").format(_sentence(spans, begin, end)), _unread(view)]
     marks = [(span.begin_s, span.end_s) for span in spans]
     parts += [draw(chart, view.phases, end, marks) for chart in (_cores(view), _late(view))]
@@ -39,17 +40,10 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return Markup("").join(parts)
 
 
-def _run(view: RunView) -> tuple[float, float]:
-    samples = view.metrics(interference.COMPONENT, "late_wakeup_ms")["t_s"]
-    begin = view.phases[0].start_s if view.phases else float(samples.min())
-    ends = [phase.end_s or phase.start_s for phase in view.phases]
-    return begin, max(ends, default=float(samples.max()))
-
-
 def _sentence(spans: Sequence[Span], begin: float, end: float) -> str:
     """What a reader has to know."""
-    if said := interference.describe(spans, begin, end):
-        return f"Of {end - begin:.0f} s, {said}. In such a time a FAIL that is about time can become INCONCLUSIVE."
+    if said := interference.describe(spans, begin, end, f"{end - begin:.0f} s"):
+        return f"{said[0].upper()}{said[1:]}. In such a time a FAIL that is about time can become INCONCLUSIVE."
     return f"Nobody else disturbed the machine in these {end - begin:.0f} s."
 
 

@@ -17,7 +17,7 @@ WINDOW_S = 2.0
 
 def html(view: RunView, verdict: Verdict) -> Markup:
     """All charts, sharing the time axis."""
-    end_s = _end(view)
+    end_s = end_of(view)
     replicas = [c for c in view.components if c.startswith("replica-")]
     drawn = [draw(chart, view.phases, end_s) for chart in (_outcomes(view, end_s), _ttft(view, end_s))]
     for metric, title, unit in (
@@ -32,7 +32,8 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return Markup("").join(drawn)
 
 
-def _end(view: RunView) -> float:
+def end_of(view: RunView) -> float:
+    """Where the time axis of every chart ends, in seconds."""
     ends = [phase.end_s or phase.start_s for phase in view.phases]
     requests = view.requests["start_s"].max() if len(view.requests) else np.nan
     known = [value for value in (*ends, requests, 1.0) if not pd.isna(value)]

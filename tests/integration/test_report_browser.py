@@ -82,7 +82,7 @@ def visible_series(page: Page) -> int:
 def test_charts_are_drawn(page: Page) -> None:
     """Every series that the page promises is there with something in it: more than eight curves in six charts."""
     promised = sum(int(str(f.get_attribute("data-series"))) for f in page.locator(CHART).all())
-    assert page.locator(CHART).count() == 6
+    assert page.locator(CHART).count() == 8
     assert promised > 8
     assert visible_series(page) == promised
 
@@ -156,7 +156,7 @@ def test_charts_stand_without_script(browser: Browser, report: Path) -> None:
     opened = context.new_page()
     opened.goto(report.as_uri())
     pictures = opened.locator(f"{CHART} .plot > svg").all()
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     for picture in pictures:
         box = picture.bounding_box()
         assert box is not None
@@ -171,7 +171,7 @@ def test_charts_stand_in_print(page: Page) -> None:
     page.emulate_media(media="print")
     assert not page.locator("#hover").is_visible()
     pictures = page.locator(f"{CHART} .plot > svg").all()
-    assert len(pictures) == 6
+    assert len(pictures) == 8
     for picture in pictures:
         box = picture.bounding_box()
         assert box is not None

@@ -380,7 +380,7 @@ def test_charts_share_one_time_axis(healthy_page: str) -> None:
     for _, body in figures(healthy_page):
         data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
         axes.append((data["x"], data["span"]))
-    assert len(axes) == 6
+    assert len(axes) == 8
     assert all(axis == axes[0] for axis in axes)
     begin, _ = runs.healthy().span("warm-up")
     assert begin - 1.5 < axes[0][1][0] <= begin
@@ -536,7 +536,7 @@ def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
     assert "Nobody else disturbed the machine" in quiet
     runs.disturb(run, 20.0, 26.0)
     disturbed = section(rendered(run.write(tmp_path / "disturbed")), "machine")
-    assert "the machine was disturbed for 6.0 s of it: others used up to 1 cores" in disturbed
+    assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores" in disturbed
     assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
     assert disturbed.count("<tr>") == 2
 
