@@ -42,7 +42,10 @@ class Machine:
 
     def __init__(self, view: RunView) -> None:
         self._view = view
-        self.spans: tuple[Span, ...] = interference.spans(view)
+        try:
+            self.spans: tuple[Span, ...] = interference.spans(view)
+        except Exception:  # metrics that cannot be read excuse nothing; that they cannot is found by who needs them
+            self.spans = ()
 
     def weigh(self, check: Check, result: CheckResult) -> tuple[CheckResult, bool]:
         """The result as it may stand, and whether it is INCONCLUSIVE because of the machine."""
