@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from harness import defects, doctor, heal, request_limits, steady
+from harness import defects, doctor, heal, interference, request_limits, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import finish_requests
@@ -490,7 +490,7 @@ class Conductor:
         if not (following is None or following.kind in ("fault", "quiet")):
             return
         await self._await_heals(phase)
-        give_up = self._now() + steady.patience_s(self.run.scenario.load.rate, pages=self.alerts is not None)
+        give_up = self._now() + steady.patience_s(self.run.scenario.load.per_s, pages=self.alerts is not None)
         while True:
             found = self._steady_now()
             if found.reached or self._now() > give_up:
@@ -508,7 +508,8 @@ class Conductor:
         pages = () if self.alerts is None else self.alerts.pages
         stack = steady.Stack(names["gateway"], names["replica"], self._latest(), pages)
         windows = steady.stretch(self._windows_since(self.warm_s), self._now(), self.warm_s)
-        return steady.judge(windows, request_limits.of(self.run.scenario), stack)
+        machine_now = interference.machine_now(self._latest())
+        return steady.judge(windows, request_limits.of(self.run.scenario), stack, machine_now)
 
     async def _await_heals(self, phase: Phase) -> None:
         """Wait until every heal so far is proven, or found not to be: an engine may start for longer than a phase."""

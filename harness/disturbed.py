@@ -49,7 +49,8 @@ class Machine:
 
     def weigh(self, check: Check, result: CheckResult) -> tuple[CheckResult, bool]:
         """The result as it may stand, and whether it is INCONCLUSIVE because of the machine."""
-        if not self.spans or not check.timing or result.status not in (Status.FAIL, Status.INCONCLUSIVE):
+        about_time = check.timing or result.status is Status.INCONCLUSIVE  # what was not measured was perhaps too slow
+        if not self.spans or not about_time or result.status not in (Status.FAIL, Status.INCONCLUSIVE):
             return result, False
         windows = _windows(self._view, check, result)
         overlap_s = sum(interference.overlap_s(self.spans, *window) for window in windows)

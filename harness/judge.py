@@ -124,9 +124,7 @@ def _slo_checks(view: RunView) -> list[Check]:
     def check(objective: SLO) -> Check:
         question = f"Is {objective.sli} {objective.objective} in {', '.join(objective.phases)}?"
         run, needs, timing = partial(slo.judge_slo, slo=objective), slo.needs(objective, view), slo.timing(objective)
-        return Check(
-            objective.name, question, run, needs, timing=timing, per_request=True, promises=objective.phases
-        )
+        return Check(objective.name, question, run, needs, timing=timing, per_request=True, promises=objective.phases)
 
     return [check(objective) for objective in view.slos]
 

@@ -19,14 +19,14 @@ import httpx
 import pandas as pd
 import psutil
 
-from harness import capacity, conduct, doctor, heal, record
+from harness import capacity, conduct, doctor, heal, interference, record
 from harness.adapters.haproxy import Haproxy
 from harness.adapters.load import LoadProcess
 from harness.capacity import Capacity, Measured, Search, Signals, Step
 from harness.errors import DrillyardError, FaultError, StackError
 from harness.faults.base import World, take_back, to_the_end
 from harness.load.recorder import FLUSH_S, rows_so_far
-from harness.probes import engine
+from harness.probes import engine, machine
 from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.engine import EngineProbe
 from harness.probes.gateway import GatewayProbe
@@ -35,6 +35,7 @@ from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import LoadSpec, Scenario
 from harness.undo import Journal, Undo
+from harness.view import RunView
 from harness.watchdog import Watchdog
 from stack import keys as stack_keys
 from stack import state
@@ -186,7 +187,9 @@ class _Meter:
         before = await self._cache()
         try:
             await self._start()
+            began_s = self._now()
             await self._steps()
+            ended_s = self._now()
             after = await self._cache()
         finally:
             await self._finish()
@@ -197,6 +200,7 @@ class _Meter:
             self.single,
             self.hits,
             dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            disturbed=interference.describe(interference.spans(RunView(self.folder)), began_s, ended_s),
             defects=self.order.defects,
             stopped=self.stopped,
             unfinished=self.unfinished,
@@ -233,6 +237,7 @@ class _Meter:
         await self.load.first_window()
         probes.append(GeneratorProbe(self.load.pid))
         self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.log)) for probe in probes]
+        self.probes.append(asyncio.create_task(machine.watch(self.order.runtime, self.writer, self.log)))
 
     async def _steps(self) -> None:
         began = self._now()
