@@ -90,7 +90,7 @@ def problems(attempts: Attempts, engine: str) -> list[str]:
     for subject, tried in attempts.items():
         last = tried[-1]
         if last.outcome.not_judged:
-            found.append(f"{subject} was never judged, on {last.engine} neither: {last.outcome.reason}")
+            found.append(f"{subject} was never judged, not on {last.engine} either: {last.outcome.reason}")
         elif not last.outcome.passed:
             found.append(f"{subject} on {last.engine}: {last.outcome.status}: {last.outcome.reason}")
     left = unjudged(attempts, engine)

@@ -44,7 +44,7 @@ def practised(**ends: Sequence[Outcome]) -> tuple[list[str], list[str]]:
         ([DISTURBED, FAIL], "vllm vllm", "a on vllm: FAIL: TTFT before"),
         ([DISTURBED, DISTURBED, PASS], "vllm vllm sim", None),
         ([DISTURBED, DISTURBED, DISTURBED, PASS], "vllm vllm sim sim", None),
-        ([DISTURBED] * 4, "vllm vllm sim sim", "a was never judged, on sim neither"),
+        ([DISTURBED] * 4, "vllm vllm sim sim", "a was never judged, not on sim either"),
         ([DISTURBED, DISTURBED, FAIL], "vllm vllm sim", "a on sim: FAIL"),
         ([DISTURBED, DISTURBED, NO_EFFECT], "vllm vllm sim", "a on sim: INCONCLUSIVE: the fault had no effect"),
         ([FAIL], "vllm", "a on vllm: FAIL"),
