@@ -90,12 +90,12 @@ def test_streams_let_no_secret_through() -> None:
 
 
 def test_large_logs_take_linear_time() -> None:
-    """Ten times the log, with lines made to be looked at again and again, about ten times the time."""
+    """Ten times the log, with lines made to be looked at again and again, about ten times the processor time."""
     line = b"Bearer Bearer sk-sk-sk- http://a:b:c:d Zr4/longe Zr4/longe " + b"x" * 100
 
     def seconds(lines: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         redact.raw(line * lines)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     assert min(seconds(30_000) for _ in range(3)) < 40 * min(seconds(3_000) for _ in range(3))
