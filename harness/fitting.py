@@ -43,7 +43,7 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     """``scenario``, whose rate is ``share``, for a machine with that capacity, behind gateways of that policy."""
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
-        return Fitted(scenario, str(share), (), capacity.hopeless, {"capacity_per_s": of_capacity})
+        return Fitted(scenario, str(share), (), _doubted(capacity.hopeless, capacity), {"capacity_per_s": of_capacity})
     plain = of_capacity * share.percent / 100
     for tokens in dict.fromkeys((_tokens(plain, capacity), TOKENS_MIN)) if plain > 0 else ():
         rate = plain * gain(tokens, capacity)
@@ -55,7 +55,14 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
                 return Fitted(fitted, str(share), notes, None, {"capacity_per_s": of_capacity, "rate_per_s": rate})
     needed = needed_per_s(scenario, share, capacity)
     numbers = {"capacity_per_s": of_capacity, "needed_per_s": needed}
-    return Fitted(scenario, str(share), (), too_small(scenario, share, of_capacity, needed), numbers)
+    why = _doubted(too_small(scenario, share, of_capacity, needed), capacity)
+    return Fitted(scenario, str(share), (), why, numbers)
+
+
+def _doubted(why: str, capacity: Capacity) -> str:
+    """With what speaks against the measurement: a disturbed machine is not a small one."""
+    doubts = [doubt for doubt in capacity.provisional if doubt != capacity.hopeless]
+    return f"{why} (provisional: {'; '.join(doubts)})" if doubts else why
 
 
 def hopeless(scenario: Scenario, share: Share, known: Capacity) -> str | None:

@@ -197,6 +197,15 @@ def test_a_measuring_that_cannot_reach_what_is_needed_is_hopeless(tmp_path: Path
     assert fit(scenario, share(scenario), stopped).too_small == why
 
 
+def test_a_disturbed_machine_is_not_called_small_without_saying_so(tmp_path: Path) -> None:
+    """What makes the measurement provisional stands in the sentence, but for the sentence itself."""
+    scenario = load(tmp_path)
+    disturbed = dataclasses.replace(machine(1.0), provisional=("interference: others used 1 core",))
+    assert "(provisional: interference: others used 1 core)" in str(fit(scenario, share(scenario), disturbed).too_small)
+    stopped = dataclasses.replace(disturbed, hopeless="too small: …", provisional=("too small: …", "interference: x"))
+    assert fit(scenario, share(scenario), stopped).too_small == "too small: … (provisional: interference: x)"
+
+
 @settings(max_examples=30, deadline=None)
 @given(rate=st.floats(0.01, 200), percent=st.integers(1, 200), tokens=st.floats(1, 60))
 def test_a_fitted_scenario_has_its_samples(
