@@ -26,7 +26,14 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         notes = (known.get("fitted") or {}).get("notes") or ()
         parts.append(table(("", ""), [("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
     if not known.get("used"):
-        return Markup("").join([*parts, Markup('<p class="nodata">Capacity was not measured on this machine.</p>')])
+        return Markup("").join(
+            [
+                *parts,
+                Markup(
+                    '<p class="nodata">Capacity was not measured on this machine. <code>make capacity</code> measures it.</p>'
+                ),
+            ]
+        )
     used = capacity.from_data(known["used"])
     facts = [
         ("machine", known.get("machine")),

@@ -11,7 +11,7 @@ import pytest
 from harness import cli, guard
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted
-from harness.conduct import _service
+from harness.conduct import service
 from harness.errors import UsageError
 from harness.guard import External
 from harness.probes import endpoint
@@ -125,7 +125,7 @@ def test_the_address_is_pinned(tmp_path: Path) -> None:
     assert [(p["name"], p["upstream"]) for p in proxies] == [("client-to-target", "192.0.2.1:443")]
     assert endpoint.request(target.service, target.service.pinned)["url"] == "https://192.0.2.1:443"
     assert EngineProbe.of_target(target.metrics)._ask["url"] == "https://192.0.2.1:9000/metrics"
-    load = _service(topology)["service"]
+    load = service(topology)["service"]
     assert (load["address"], load["name"], load["authority"], load["tls"]) == ("127.0.54.111", HOST, HOST, True)
     planned = json.loads(json.dumps(state.topology_data(topology)))
     assert (planned["target"]["service"]["host"], planned["target"]["service"]["address"]) == (HOST, "192.0.2.1")
