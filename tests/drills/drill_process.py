@@ -21,7 +21,6 @@ from harness.adapters.toxiproxy import Toxiproxy
 from harness.record import RunFolder
 from stack.topology import Topology
 from tests.drills.outcome import CHECKOUT, VARIABLES, not_judged, run_name
-from tests.trust.standstill import STANDSTILL_S
 from tests.unit.judge.verdicts import complaints
 
 SHORT = CHECKOUT / "tests" / "drills" / "short.yaml"
@@ -37,17 +36,11 @@ class Ended:
     code: int
     out: str
     err: str
-    stood_still_s: float = 0.0  # the machine, as a witness beside it saw it
 
     @property
     def not_judged(self) -> bool:
-        """Whether interference of the machine kept it from being judged, as it recorded itself or a witness saw."""
-        return self.code == 2 and (not_judged(self.verdict) or self._stood_still())
-
-    def _stood_still(self) -> bool:
-        if self.stood_still_s < STANDSTILL_S:
-            return False
-        return any("load generator was the bottleneck" in one["why"] for one in self.results("validity").values())
+        """Whether interference of the machine kept it from being judged, as it recorded."""
+        return self.code == 2 and not_judged(self.verdict)
 
     @property
     def folder(self) -> RunFolder:

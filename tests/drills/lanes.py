@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from stack.topology import Topology
 from tests.drills.drill_process import SHORT, Ended, Running, scenario
 from tests.drills.outcome import CHECKOUT, TRIES, run_name, until_judged
 from tests.integration.simulated_stack import free_topology
-from tests.trust.standstill import witness
 
 During = Callable[[Running], None]
 
@@ -68,11 +66,6 @@ class Lane:
         return judged(ended)
 
     def _once(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
-        with witness() as seen:
-            ended = self._to_its_end(folder, arguments, during, drill)
-        return replace(ended, stood_still_s=seen.longest_s)
-
-    def _to_its_end(self, folder: Path, arguments: tuple[str, ...], during: During | None, drill: str) -> Ended:
         running = Running(self.topology, folder, *arguments, drill=drill)
         try:
             if during is not None:

@@ -31,7 +31,6 @@ from tests.drills.outcome import CHECKOUT, VARIABLES, run_name, until_judged
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.trust.lanes import latest_kept
-from tests.trust.standstill import witness
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(300)]
 
@@ -63,7 +62,7 @@ def drill_once(topology: Topology, foreign: Foreign, seen: set[str]) -> Ended:
     said = {"TARGET": f"{foreign.url}/v1", "API_KEY_ENV": "FOREIGN_KEY", "FOREIGN_KEY": KEY}
     said["METRICS_URL"] = foreign.metrics_url
     command = [sys.executable, "-m", "harness", "run", "timeout-spike", "--runtime", "external"]
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, witness() as standstill:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
             [*command, "--instance", str(topology.instance), "--scenario", str(SCENARIO), *owned],
             cwd=CHECKOUT, env=clean | foreign.environment | said, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
@@ -78,7 +77,7 @@ def drill_once(topology: Topology, foreign: Foreign, seen: set[str]) -> Ended:
             process.wait()
         out.seek(0)
         err.seek(0)
-        return Ended(process.returncode, out.read(), err.read(), standstill.longest_s)
+        return Ended(process.returncode, out.read(), err.read())
 
 
 def _command_lines() -> set[str]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +23,8 @@ from rich.markup import escape
 
 from stack.topology import Topology
 from tests.drills.drill_process import Running
-from tests.drills.outcome import INTERFERENCE, Outcome, read, until_judged
+from tests.drills.outcome import Outcome, read, until_judged
 from tests.trust.lanes import latest_kept, warm_stack
-from tests.trust.standstill import witness
 
 SCENARIO = Path(__file__).with_name("stability.yaml")
 LANES = 1  # a drill beside another one is judged by what that one takes
@@ -52,17 +51,13 @@ class Drilled:
 def drill_once(topology: Topology, seed: int) -> Drilled:
     """One drill; the folder of a run that passed goes."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, witness() as seen:
+    with tempfile.TemporaryDirectory() as folder:
         arguments = ("--scenario", str(SCENARIO), "--seed", str(seed))
         running = Running(topology, Path(folder), *arguments, program="tests.trust.one_fault")
-        ended = replace(running.end(), stood_still_s=seen.longest_s)
+        ended = running.end()
     found = read(ended.code, ended.err, time.monotonic() - began)
-    if found.folder is None:
-        return Drilled(seed, found)
-    if found.passed:
+    if found.passed and found.folder is not None:
         shutil.rmtree(found.folder.path, ignore_errors=True)
-    elif found.status == "INCONCLUSIVE" and ended.not_judged:
-        found = replace(found, cause=INTERFERENCE)
     return Drilled(seed, found)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
-import time
 
 import pytest
 
@@ -14,7 +10,6 @@ from tests.drills.drill_process import Ended, Running
 from tests.drills.lanes import judged
 from tests.drills.outcome import TRIES, Outcome, until_judged
 from tests.trust.stability import Drilled, describe, passed, summary, unjudged
-from tests.trust.standstill import STANDSTILL_S
 
 PASS = Drilled(7, Outcome("PASS", None, "all 12 checks passed", 25.0, "run-1"))
 DISTURBED = Drilled(7, Outcome("INCONCLUSIVE", "interference", "the machine was 97 % busy", 25.0, "run-2"))
@@ -72,26 +67,6 @@ def test_a_drill_that_was_never_judged_is_skipped(monkeypatch: pytest.MonkeyPatc
     assert judged(red) is red
 
 
-@pytest.mark.parametrize(
-    ("code", "why", "stood_still_s", "blamed"),
-    [
-        (2, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.4, True),
-        (2, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.05, False),
-        (1, "the load generator was the bottleneck: schedule lag p99 was 1194.9 ms", 0.4, False),
-        (2, "the fault had no effect", 0.4, False),
-        (64, "", 0.4, False),
-    ],
-    ids=["could not measure", "no standstill", "wrongly red", "another reason", "refused"],
-)
-def test_a_standing_machine_excuses_only_what_it_explains(
-    code: int, why: str, stood_still_s: float, blamed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A drill is made again when it says it could not measure, for that reason, and a witness saw why; a FAIL stays."""
-    monkeypatch.setattr(Ended, "verdict", {"status": "INCONCLUSIVE", "cause": None})
-    monkeypatch.setattr(Ended, "results", lambda self, part: {"load generator on schedule": {"why": why}})
-    assert Ended(code, "", "", stood_still_s).not_judged is blamed
-
-
 def test_what_did_not_pass_is_told_with_its_reason() -> None:
     """One line each; what was not judged says so."""
     told = summary([DISTURBED, PASS, WRONGLY_RED])
@@ -99,28 +74,6 @@ def test_what_did_not_pass_is_told_with_its_reason() -> None:
     assert "seed 7: INCONCLUSIVE, 25 s, not judged: the machine was disturbed: the machine was 97 % busy" in told
     assert describe(WRONGLY_RED) in told
     assert describe(PASS) not in told
-
-
-def test_the_witness_sees_a_standstill() -> None:
-    """A process with a witness in it is stopped for twice the limit."""
-    program = (
-        "from tests.trust.standstill import witness\n"
-        "with witness() as seen:\n"
-        "    print('watching', flush=True)\n"
-        "    input()\n"
-        "print(seen.longest_s)\n"
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watching:
-        assert watching.stdout is not None
-        assert watching.stdout.readline() == "watching\n"
-        os.kill(watching.pid, signal.SIGSTOP)
-        until = time.monotonic() + 2 * STANDSTILL_S
-        while time.monotonic() < until:
-            time.sleep(0.02)
-        os.kill(watching.pid, signal.SIGCONT)
-        told, _ = watching.communicate("\n", timeout=30)
-    assert float(told) >= STANDSTILL_S
 
 
 def test_a_run_that_ended_too_early_is_an_error_unless_it_was_disturbed(
