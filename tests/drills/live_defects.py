@@ -45,7 +45,6 @@ class LiveDefect:
     red: tuple[str, ...]
     settings: tuple[str, ...] = ()  # of the scenario, in the run without the defects too
     drill: str = "timeout-spike"
-    timing: bool = False  # what is red is a time, or a deadline: on a disturbed machine it may not be judged
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -75,13 +74,13 @@ LIVE = (
         ONE,
         ("gateways take replica-2 out", "TTFT with one bad replica", "no silent truncation"),
     ),
+    LiveDefect("answers that are cut short", ("sim.short_answers",), DEFECTS, _START, ("no silent truncation",)),
     LiveDefect(
         "requests wait for ever",
         ("no_readiness_checks", "no_gateway_timeout"),
         DEFECTS,
         ALL,
         ("no hang in all-replicas", "no abandoned generation in all-replicas"),
-        timing=True,
     ),
     LiveDefect(
         "a storm of the gateways",
@@ -99,7 +98,6 @@ LIVE = (
             "gateways put replica-2 back after one-replica",
             "recovery after one-replica",
         ),
-        timing=True,
     ),
     LiveDefect(
         "nobody is told",
@@ -113,7 +111,6 @@ LIVE = (
             "phases.baseline.duration=13s",
             "phases.one-replica.duration=13s",  # it is due after 11 s
         ),
-        timing=True,
     ),
     LiveDefect(
         "slow engines",
@@ -129,7 +126,6 @@ LIVE = (
             "slos.end to end before.objective=<= 3 s",
             "slos.end to end before (median).objective=<= 2 s",
         ),
-        timing=True,
     ),
     LiveDefect(
         SLOW_REPLICA,
@@ -144,7 +140,6 @@ LIVE = (
             # Between what the longest answer takes from a replica as it is and from one of a third the speed.
             f"slos.end to end before.objective=<= {2 * _LONGEST_ANSWER_MS:.0f} ms",
         ),
-        timing=True,
     ),
     LiveDefect(
         "DNS checks nothing",
@@ -161,7 +156,6 @@ LIVE = (
         (*_START, *HUNG),
         ("users move in hung",),
         drill="gateway-failover",
-        timing=True,
     ),
     LiveDefect(
         "a gateway that is always ready",
@@ -225,7 +219,6 @@ LIVE = (
         ("cancels reach the engines in prefill",),
         settings=("load.rate=2/s", "phases.prefill.faults.0.options.streams=40"),
         drill="cancel-storm",
-        timing=True,
     ),
     LiveDefect(
         "weights that are no shares",
@@ -251,6 +244,14 @@ LIVE = (
         TOO_MUCH,
         OVERSIZED,
         ("oversized requests are refused in oversized", "refusals name limit and value in oversized"),
+        drill="oom",
+    ),
+    LiveDefect(
+        "answers that are cut short beside oversized requests",
+        ("sim.short_answers",),
+        TOO_MUCH,
+        OVERSIZED,
+        ("no silent truncation",),
         drill="oom",
     ),
     LiveDefect(

@@ -22,11 +22,11 @@ from typing import Any, Protocol, TypeVar
 
 from harness.errors import RunFolderError
 from harness.record import RunFolder
+from harness.verdict import INTERFERENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: What make and the shell may have said about the stack.
 VARIABLES = ("RUNTIME", "ENGINE", "INSTANCE", "MODEL", "WORKERS", "MAKEFLAGS")
-INTERFERENCE = "interference"
 TRIES = 3  # of one drill
 #: After the limit: the harness heals and judges, then it is killed.
 _STOPS_WITHIN_S = 60.0

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from harness import drill
+from harness.interference import OTHERS_MIN_CORES, known, spans
+from harness.interference import describe as describe_spans
 from harness.record import RunFolder
+from harness.view import RunView
 from tests.drills import outcome
 from tests.drills.outcome import CHECKOUT, Outcome
 from tests.trust import ledger, others
@@ -30,12 +33,7 @@ from tests.trust.ledger import Entry, Ledger, Series, Slot
 LEDGER = CHECKOUT / "runs" / "stability-real.jsonl"
 #: Of one run, seconds, the start of the stack included.
 LIMIT_S = 900.0
-#: Whoever uses half of what the light disturber does would make a quiet run a disturbed one.
-OTHERS_MAX_CORES = LIGHT.share / 2
 QUIET_WITHIN_S = 600.0
-
-#: Samples of the machine in a run's metrics, and how they are put: by their mean and their largest.
-_MACHINE = (("others_cores", "others {0:.2f} cores (most {1:.2f})"), ("late_wakeup_ms", "late by {1:.0f} ms at most"))
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,13 @@ def todo(
 
 
 def interference(folder: RunFolder | None) -> str:
-    """What the run's own samples of the machine say, for people."""
-    if folder is None:
+    """For how long the run was disturbed and by what, as it sampled the machine itself, for people."""
+    if folder is None or not (folder.path / "plan.json").exists():
         return "no run"
-    samples = folder.metrics()
-    samples = samples[samples["component"] == "machine"]
-    told = []
-    for metric, words in _MACHINE:
-        values = samples.loc[samples["metric"] == metric, "value"].dropna()
-        if len(values):
-            told.append(words.format(values.mean(), values.max()))
-    return ", ".join(told) or "not sampled"
+    view = RunView(folder)
+    if not known(view):
+        return "not sampled"
+    return describe_spans(spans(view), -math.inf, math.inf) or "undisturbed"
 
 
 def describe(entry: Entry) -> str:
@@ -154,7 +148,7 @@ def count(
 
 def attempt(instance: int, tell: Callable[[str], object], group: Group, slot: Slot) -> tuple[Outcome, str] | None:
     """One run beside the group's disturber; None when others used the machine all the time before."""
-    trouble = others.wait_until_alone(instance, OTHERS_MAX_CORES, QUIET_WITHIN_S, tell)
+    trouble = others.wait_until_alone(instance, OTHERS_MIN_CORES, QUIET_WITHIN_S, tell)
     if trouble:
         tell(trouble)
         return None

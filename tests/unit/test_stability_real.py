@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from harness.record import METRIC_COLUMNS, RunFolder
+from harness.record import RunFolder
+from tests import runs
 from tests.contract.engine.running import eventually
 from tests.drills.outcome import CHECKOUT, Outcome
 from tests.trust import ledger, others, stability_real
@@ -147,13 +146,15 @@ def test_the_tally_says_it_per_group() -> None:
 
 
 def test_interference_is_read_from_the_run(tmp_path: Path) -> None:
-    """From its own samples of the machine; without any it is not zero but not sampled."""
+    """From its own samples of the machine; without any it is not undisturbed but not sampled."""
     assert stability_real.interference(None) == "no run"
-    assert stability_real.interference(RunFolder(tmp_path)) == "not sampled"
-    rows = [("others_cores", 0.1), ("others_cores", 0.9), ("late_wakeup_ms", 12.0), ("steal_ratio", 0.0)]
-    data = [{"t_s": float(n), "component": "machine", "metric": m, "value": v} for n, (m, v) in enumerate(rows)]
-    pq.write_table(pa.Table.from_pylist(data, schema=METRIC_COLUMNS), tmp_path / "metrics.parquet")
-    assert stability_real.interference(RunFolder(tmp_path)) == "others 0.50 cores (most 0.90), late by 12 ms at most"
+    assert stability_real.interference(RunFolder(tmp_path)) == "no run"
+    run = runs.healthy()
+    assert stability_real.interference(run.write(tmp_path / "quiet")) == "undisturbed"
+    runs.disturb(run, 10.0, 20.0)
+    assert "for 10.0 s of it: others used up to 1 cores" in stability_real.interference(run.write(tmp_path / "busy"))
+    run.metrics = run.metrics[run.metrics["component"] != "machine"]
+    assert stability_real.interference(run.write(tmp_path / "old")) == "not sampled"
 
 
 def test_the_series_names_commit_and_machine() -> None:
