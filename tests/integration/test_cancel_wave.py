@@ -35,7 +35,9 @@ async def wave_world(world: World) -> AsyncIterator[tuple[World, list[dict[str, 
         yield replace(world, waves=ledger), saved
     finally:
         looking.cancel()
-        await asyncio.gather(looking, *(probe._client.aclose() for probe in ledger.probes), return_exceptions=True)
+        await asyncio.gather(looking, return_exceptions=True)
+        for probe in ledger.probes:
+            probe.close()
 
 
 async def connected(address: tuple[str, int]) -> None:
