@@ -30,7 +30,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
             [
                 *parts,
                 Markup(
-                    '<p class="nodata">Capacity was not measured on this machine. <code>make capacity</code> measures it.</p>'
+                    '<p class="nodata">Capacity was not measured on this machine: its load is what the scenario says, in requests per second.</p>'
                 ),
             ]
         )
