@@ -26,14 +26,9 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         notes = (known.get("fitted") or {}).get("notes") or ()
         parts.append(table(("", ""), [("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
     if not known.get("used"):
-        return Markup("").join(
-            [
-                *parts,
-                Markup(
-                    '<p class="nodata">Capacity was not measured on this machine: its load is what the scenario says, in requests per second.</p>'
-                ),
-            ]
-        )
+        why = "its load is what the scenario says, in requests per second"
+        parts.append(Markup('<p class="nodata">Capacity was not measured on this machine: {}.</p>').format(why))
+        return Markup("").join(parts)
     used = capacity.from_data(known["used"])
     facts = [
         ("machine", known.get("machine")),

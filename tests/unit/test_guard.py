@@ -124,7 +124,8 @@ def test_the_address_is_pinned(tmp_path: Path) -> None:
     proxies = json.loads((tmp_path / "toxiproxy" / "toxiproxy.json").read_text())
     assert [(p["name"], p["upstream"]) for p in proxies] == [("client-to-target", "192.0.2.1:443")]
     assert endpoint.request(target.service, target.service.pinned)["url"] == "https://192.0.2.1:443"
-    assert EngineProbe.of_target(target.metrics)._ask["url"] == "https://192.0.2.1:9000/metrics"
+    page = EngineProbe.of_target(target.metrics)._page
+    assert (page._host, page._port, page._server_name) == ("192.0.2.1", 9000, HOST)
     load = service(topology)["service"]
     assert (load["address"], load["name"], load["authority"], load["tls"]) == ("127.0.54.111", HOST, HOST, True)
     planned = json.loads(json.dumps(state.topology_data(topology)))
