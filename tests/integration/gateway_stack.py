@@ -24,9 +24,9 @@ INSTANCE = 220 + worker()
 KEYS = Keys("operator-0123456789", {"user-001": "first-user-0123456789", "user-002": "second-user-0123456789"})
 #: Short times, in the proportions of the real policy.
 QUICK = GatewayPolicy(
-    first_byte_timeout_s=0.5,
-    stream_idle_timeout_s=1.5,
-    answer_timeout_s=2.0,
+    first_byte_timeout_s=1.0,  # a fake replica on a busy machine answers within it
+    stream_idle_timeout_s=3.0,
+    answer_timeout_s=4.0,
     queue_timeout_s=0.4,
     long_queue_timeout_s=1.0,
     check_interval_s=0.3,
