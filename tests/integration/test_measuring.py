@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,19 +22,13 @@ from harness.undo import Journal
 from stack import state
 from stack.runtimes.process import ProcessRuntime
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    # Probes keep their connections until the process ends, which is that of all tests here.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(autouse=True)
-def _switches_stay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _switches_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test has switched on would be repaired as something that an earlier run has left."""
     monkeypatch.setattr(measuring.doctor, "repair_for", lambda folder, note: None)
-    yield
-    gc.collect()  # here, where its warnings are expected
 
 
 @contextmanager
