@@ -20,6 +20,7 @@ from stack.topology import GatewayPolicy
 RATE_MIN_PER_S = 4.0
 #: Answers of the cohort that capacity is measured with, and how short they may become.
 TOKENS, TOKENS_MIN = 48, 12
+TOKENS_STEP = 4  # where 4/s and longer phases are not enough
 STRETCH_MAX = 1.5
 #: Of the requests that a key may make per minute: random arrivals of one user come in bursts.
 KEY_SHARE_MAX = 0.5
@@ -45,7 +46,7 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     if capacity.hopeless:
         return Fitted(scenario, str(share), (), _doubted(capacity.hopeless, capacity), {"capacity_per_s": of_capacity})
     plain = of_capacity * share.percent / 100
-    for tokens in dict.fromkeys((_tokens(plain, capacity), TOKENS_MIN)) if plain > 0 else ():
+    for tokens in (*range(_tokens(plain, capacity), TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
         rate = plain * gain(tokens, capacity)
         shorter = _with_users(_at(_shortened(scenario, tokens), rate), rate, policy)
         for stretch in _STRETCHES:

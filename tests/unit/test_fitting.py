@@ -173,7 +173,7 @@ def test_answers_become_shorter_still_where_stretching_alone_is_not_enough(tmp_p
     scenario = load(tmp_path, "40 % of capacity", "phases.baseline.duration=16s")
     fitted = fit(scenario, share(scenario), machine(7))
     assert fitted.too_small is None
-    assert fitted.scenario.load.cohorts[0].max_tokens == TOKENS_MIN
+    assert TOKENS_MIN <= fitted.scenario.load.cohorts[0].max_tokens < 30
     assert fitted.scenario.load.per_s > 1.2 * RATE_MIN_PER_S
 
 
