@@ -14,14 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stack.monitoring.rules import E2E_P95_MAX_S, EXECUTION_P95_MAX_S, TTFT_P95_MAX_S
+
 HOLDS_SHARE = 0.95
 #: A step lasts until so many requests have ended, within these bounds.
 STEP_REQUESTS = 40
 STEP_S_MIN, STEP_S_MAX = 5.0, 15.0
 #: Limits of one request in steady state (docs/metrics.md): the 95th percentiles of the promises.
-TTFT_MS_MAX = 800.0
-EXECUTION_MS_MAX = 5000.0
-E2E_MS_MAX = 8000.0
+TTFT_MS_MAX = 1000 * TTFT_P95_MAX_S
+EXECUTION_MS_MAX = 1000 * EXECUTION_P95_MAX_S
+E2E_MS_MAX = 1000 * E2E_P95_MAX_S
+#: How the doubt about a disturbed measuring begins.
+DISTURBED = "interference: "
 #: The search ends when what holds and what does not lie so close together.
 RESOLUTION = 0.2
 #: A share of all answers below or above its even share by more than this factor is no shared load.
@@ -258,14 +262,16 @@ def _doubts(found: Measured, best: Point | None) -> tuple[str, ...]:
     """Why it may not be accepted. The load has to be shared where there was enough of it to tell."""
     doubts = []
     if found.disturbed:
-        doubts.append(f"interference: {found.disturbed}")
+        doubts.append(f"{DISTURBED}{found.disturbed}")
     if best is None:
         doubts.append("no step held")
+    elif found.whole and found.whole[0].replicas > 1 and point(found.without, unfinished=True) is None:
+        doubts.append("no step held with one replica fewer" if found.without else "one replica fewer was not measured")
     if found.stopped:
         doubts.append(found.stopped)
     if found.defects:
         doubts.append(f"defects are switched on: {', '.join(found.defects)}")
-    every = [*found.whole, *found.without]
+    every = [*([found.single] if found.single else []), *found.whole, *found.without]
     if wrong := sum(step.wrong or 0 for step in every):
         doubts.append(f"{wrong} answers were wrong")
     shared = [step for step in every if step.served >= STEP_REQUESTS / 2]

@@ -6,8 +6,9 @@
    as the judged time is long; so does what is neither a time nor a matter of requests: of that a third has to overlap.
 
 A request has met a disturbance when it was on its way during one, or so soon after it that the ones before it still
-were, for as long as the disturbance at most. But one that failed of anything but lack of time is never left out: no
-neighbour makes a stack answer wrongly, refuse, or break off.
+were, for as long as the disturbance at most. One that ran into a time limit was disturbed for a third of its time at
+least: a moment of somebody else's work does not explain a hang. One that failed of anything but lack of time is never
+left out: no neighbour makes a stack answer wrongly, refuse, or break off.
 """
 
 from __future__ import annotations
@@ -107,17 +108,22 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
     rows = view.requests
     if rows.empty or not spans:
         return frozenset()
-    fine = rows["outcome"].isin(_NO_FAILURE) | _timed_out(rows, view)
+    late = _timed_out(rows, view)
+    fine = rows["outcome"].isin(_NO_FAILURE) | late
     begun = rows["intended_start_s"].fillna(rows["start_s"])
     ends = rows["start_s"].fillna(begun) + rows["e2e_ms"].fillna(0) / 1000
-    table = pd.DataFrame({"id": rows["request_id"], "begin": begun, "end": ends, "fine": fine})
-    requests = table.groupby("id", sort=False).agg(begin=("begin", "min"), end=("end", "max"), fine=("fine", "all"))
+    table = pd.DataFrame({"id": rows["request_id"], "begin": begun, "end": ends, "fine": fine, "late": late})
+    requests = table.groupby("id", sort=False).agg(
+        begin=("begin", "min"), end=("end", "max"), fine=("fine", "all"), late=("late", "any")
+    )
     begin, end = requests["begin"].to_numpy(dtype=float), requests["end"].to_numpy(dtype=float)
-    met = np.zeros(len(requests), dtype=bool)
+    met, overlap_s = np.zeros(len(requests), dtype=bool), np.zeros(len(requests))
     for span in spans:
         waiting = end[(begin <= span.end_s) & (end >= span.end_s)]
         over_s = min(float(waiting.max(initial=span.end_s)), span.end_s + span.length_s)
         met |= (begin <= over_s) & (end >= span.begin_s)
+        overlap_s += np.clip(np.minimum(end, over_s) - np.maximum(begin, span.begin_s), 0.0, None)
+    met &= ~requests["late"].to_numpy(dtype=bool) | (end - begin <= FACTOR * overlap_s)
     return frozenset(str(i) for i in requests.index[met & requests["fine"].to_numpy(dtype=bool)])
 
 

@@ -6,10 +6,10 @@ Every bound is one that the stack's own load cannot reach (docs/metrics.md says 
 - steal: the hypervisor gave to others what was wanted here;
 - throttling: a quota from outside held us back;
 - a fixed piece of work that takes more than twice its best time *on the processor*;
-- a standstill: a nap of 10 ms that ended more than 0.2 s late.
+- a host stall: a nap of 10 ms that ended more than 0.2 s late.
 
-Late wake-ups below that, and pressure (PSI), accuse nobody: two busy replicas make them. A run without such samples
-knows of no disturbance.
+Late wake-ups below that, and pressure (PSI), are inconclusive alone: two busy replicas make them. A run without such
+samples knows of no disturbance.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PHRASES = {
     "steal": "the hypervisor withheld up to {:.2g} cores",
     "throttled": "a CPU quota held it back for up to {:.0%} of the time",
     "slow": "the processor was up to {:.1f} times slower than at its best",
-    "standstill": "it stood still for up to {:.0f} ms",
+    "standstill": "host stall of up to {:.0f} ms",
 }
 
 

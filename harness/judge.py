@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import slo, validity
+from harness import capacity, slo, validity
 from harness.checks import alerts, conservation, counters_agree, no_silent_truncation, nothing_left_injected
 from harness.disturbed import Machine
 from harness.drill import Check, Drill
@@ -70,7 +70,7 @@ def _cause(
 ) -> str | None:
     """The root cause of an INCONCLUSIVE run. Interference only where nothing else is in its way."""
     if view.events("too_small"):
-        return TOO_SMALL
+        return INTERFERENCE if _measured_disturbed(view) else TOO_SMALL
     bad = [f for f in findings if f.result.status is not Status.PASS]
     everything = [f for f in bad if EVERYTHING in f.spoils]
     # A run that ended early lacks whatever was to come: that is no cause of its own.
@@ -78,6 +78,12 @@ def _cause(
     if not everything:
         roots += [one.by_machine for one in weighed if one.own and one.result.status is Status.INCONCLUSIVE]
     return INTERFERENCE if roots and all(roots) else None
+
+
+def _measured_disturbed(view: RunView) -> bool:
+    """Whether the capacity that a machine was called too small by was measured while others disturbed it."""
+    used = (view.plan.get("capacity") or {}).get("used") or {}
+    return any(str(doubt).startswith(capacity.DISTURBED) for doubt in used.get("provisional", ()))
 
 
 def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -> tuple[Check, ...]:

@@ -14,8 +14,8 @@ import pandas as pd
 from harness.view import RunView
 from stack.topology import REPLICAS
 
-#: How the samples are called (harness/probes/resources.py).
-COMPONENT, CPU, HARNESS = "harness", "cpu_s", "harness"
+#: How the samples are called (harness/probes/resources.py, machine.py).
+COMPONENT, CPU, HARNESS, METER = "harness", "cpu_s", "harness", "meter"
 #: The components that only watch: what they use is the observer's.
 WATCHERS = ("exporter", "prometheus", "alertmanager")
 #: Cores that all of it may use in a default drill on two cores: more, and the observer is part of what it measures.
@@ -66,7 +66,7 @@ def measure(view: RunView) -> Cost | None:
 
 def _sources(view: RunView) -> tuple[str, ...]:
     """A target that is not ours is watched by nobody but the harness."""
-    return (HARNESS, *WATCHERS) if view.target is None else (HARNESS,)
+    return (HARNESS, METER, *WATCHERS) if view.target is None else (HARNESS, METER)
 
 
 def _load_span(view: RunView) -> tuple[float, float] | None:

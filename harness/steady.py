@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from harness import sparse
 from harness.adapters.load import CANCELLED, Window
+from harness.alerts import CHAIN
 from harness.scenario import RequestLimits
 from stack.monitoring.rules import RULES, STACK_SCALE
 
@@ -105,6 +106,9 @@ def _late(windows: Sequence[Window], limits: Mapping[str, RequestLimits]) -> Ite
 def _not_ready(stack: Stack) -> Iterator[str]:
     """Gateways that do not answer, and replicas that one of them does not use, or has said nothing of."""
     latest = stack.latest or {}
+    for component, metric in CHAIN:
+        if stack.gateways and latest.get((component, metric, "")) == 0:
+            yield f"{component} does not answer ({metric.replace('_', ' ')}): whether a page is firing is unknown"
     for gateway in stack.gateways:
         if not latest.get((gateway, "up", "")):
             yield f"{gateway} does not answer"

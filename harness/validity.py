@@ -61,7 +61,7 @@ def machine_large_enough(view: RunView) -> Iterator[Finding]:
     if said:
         yield _bad(name, str(said[0].data.get("why", "no reason given")), EVERYTHING)
     else:
-        yield _good(name, "nothing said otherwise before the first phase")
+        yield _good(name, "no shortfall of capacity was reported before the first phase")
 
 
 def run_complete(view: RunView) -> Iterator[Finding]:
@@ -171,7 +171,8 @@ def all_sent(view: RunView) -> Iterator[Finding]:
     final = view.final
     count = int(final["outcome"].eq("not_sent").sum())
     if len(final) and count > _NOT_SENT_MAX * len(final):
-        bad = _bad("requests sent", f"{count} of {len(final)} requests were never sent by the load generator", "load")
+        why = f"{count} of {len(final)} requests were never sent by the load generator"
+        bad = _bad("requests sent", why, "load", samples=len(final))
         yield replace(bad, window=_loaded(view), per_request=True)
     else:
         yield _good("requests sent", f"{count} of {len(final)} requests were not sent", samples=len(final))
@@ -295,7 +296,7 @@ def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
     if heal is None:
         yield f"the heal of {fault} was not proven"
     elif heal.kind == "heal_unproven" and heal.data.get("left") != "":  # «»: service is for the checks to judge
-        yield f"the heal of {fault} was not proven: {heal.data.get('left') or 'nobody could tell what was left'}"
+        yield f"the heal of {fault} was not proven: {heal.data.get('left') or 'whether anything was left is unknown'}"
 
 
 def _lag_limit_ms(view: RunView) -> float:

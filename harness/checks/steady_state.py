@@ -62,6 +62,9 @@ def _judge(said: Event, rows: pd.DataFrame) -> tuple[Status, str]:
     if bad > (1 - WITHIN_MIN / 100) * max(len(rows), REQUESTS_MIN):
         why = f"it was reported as reached, but the records show {bad} of {len(rows)} requests bad or late"
         return Status.FAIL, why
+    if bad > (1 - WITHIN_MIN / 100) * len(rows):
+        why = f"{bad} of {len(rows)} requests in its stretch were bad or late: too few to tell"
+        return Status.INCONCLUSIVE, why
     return Status.PASS, str(said.data.get("why", "it was reached"))
 
 

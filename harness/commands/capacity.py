@@ -25,7 +25,8 @@ def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, cons
     console = console or Console(highlight=False)
     if options.runtime == "external":
         raise UsageError(
-            "capacity is measured by load up to the limit, which nobody puts on a service that is not Drillyard's"
+            "capacity is measured by load up to the limit, which must not be put on a service that Drillyard did "
+            "not start"
         )
     stack, why = runtime.chosen(options)
     stack.preflight()

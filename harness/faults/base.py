@@ -164,7 +164,7 @@ class Healing:
 
 def _why(left: str | None) -> str:
     if left is None:
-        return "nobody tells whether anything is left"
+        return "whether anything is left is unknown"
     return f"still there: {left}" if left else "nothing of it is left, but service was not seen to be back in time"
 
 

@@ -8,12 +8,15 @@ import json
 import sys
 from typing import Any
 
+from harness import observer
+from harness.interference import COMPONENT
 from harness.probes.base import MetricWriter, Row
 from harness.record import EventLog
 from stack import state
 from stack.runtimes.base import Runtime
 
-COMPONENT = "machine"
+#: In the event ``machine_unread``: what happened after that was not seen at all.
+ENDED = "everything from here on"
 _ENDS_WITHIN_S = 2.0
 
 
@@ -33,7 +36,9 @@ async def watch(runtime: Runtime, writer: MetricWriter, log: EventLog) -> None:
             _take(json.loads(line), writer, log)
         said = (await meter.stderr.read()).decode(errors="replace").strip().splitlines()[-1:]
         why = f"the meter of the machine ended by itself: {''.join(said) or 'it said nothing'}"
-        log.add("machine_unread", unread=dict.fromkeys(("everything from here on",), why))
+        log.add("machine_unread", unread={ENDED: why})
+    except Exception as error:  # told, and no reason to end a run: an unwatched machine is never called quiet
+        log.add("machine_unread", unread={ENDED: f"the meter of the machine: {type(error).__name__}: {error}"})
     finally:
         meter.stdin.close()
         try:
@@ -59,5 +64,8 @@ def _take(told: dict[str, Any], writer: MetricWriter, log: EventLog) -> None:
     t_s = told["t_s"] - log.zero_mono_s
     if "late_ms" in told:
         writer.add(t_s, [Row(COMPONENT, "late_wakeup_ms", "", told["late_ms"])])
+    elif "own_cpu_s" in told:
+        own = f"source={observer.METER}"
+        writer.add(t_s, [Row(observer.COMPONENT, observer.CPU, own, told["own_cpu_s"])])
     else:
         writer.add(t_s, [Row(COMPONENT, metric, "", value) for metric, value in told["values"].items()])

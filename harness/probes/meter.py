@@ -6,7 +6,8 @@ processor between sessions first. It is the harness' child, and ends with it: th
 
 The first line is ``{"unread": {what: why}}``: what this machine does not show. Then ``{"t_s", "values"}`` with the
 values of the half second before, and ``{"t_s", "late_ms"}`` at the worst wake-up of it, so that the time of a stall is
-known: it ended then, and began ``late_ms`` before. Times are on the monotonic clock.
+known: it ended then, and began ``late_ms`` before; and ``{"t_s", "own_cpu_s"}``: what it used itself. Times are on the
+monotonic clock.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ def watch(meter: Meter, tell: Callable[[dict[str, Any]], None], orders: Callable
         tell({"t_s": at_s or now_s, "late_ms": 1000 * worst_s})
         values = meter.sample()
         tell({"t_s": time.monotonic(), "values": values})
+        tell({"t_s": time.monotonic(), "own_cpu_s": time.process_time()})
         due_s, worst_s, at_s = max(due_s + PERIOD_S, now_s), 0.0, 0.0
 
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-VARIABLE = b"DRILLYARD_INSTANCE_ID="
+from stack import state
+
+VARIABLE = f"{state.INSTANCE_VARIABLE}=".encode()
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _STAT_BYTES = 4096
 _CONTAINER = re.compile(r"[0-9a-f]{64}")

@@ -26,13 +26,14 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         notes = (known.get("fitted") or {}).get("notes") or ()
         parts.append(table(("", ""), [("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
     if not known.get("used"):
-        why = "its load is what the scenario says, in requests per second"
+        absolute = "its load is what the scenario says, in requests per second"
+        why = "measuring it failed, see the reason above" if known.get("asked") else absolute
         parts.append(Markup('<p class="nodata">Capacity was not measured on this machine: {}.</p>').format(why))
         return Markup("").join(parts)
     used = capacity.from_data(known["used"])
     facts = [
         ("machine", known.get("machine")),
-        ("measured", f"{used.measured}, {used.repeats} times"),
+        ("measured", f"{used.measured}, {'once' if used.repeats == 1 else f'{used.repeats} times'}"),
         ("accepted", f"no: {'; '.join(used.provisional)}" if used.provisional else "yes"),
         *(("", line) for line in used.lines),
     ]

@@ -44,7 +44,7 @@ def _sentence(spans: Sequence[Span], begin: float, end: float) -> str:
     """What a reader has to know."""
     if said := interference.describe(spans, begin, end, f"{end - begin:.0f} s"):
         return f"{said[0].upper()}{said[1:]}. In such a time a FAIL that is about time can become INCONCLUSIVE."
-    return f"Nobody else disturbed the machine in these {end - begin:.0f} s."
+    return f"No interference on the machine in these {end - begin:.0f} s."
 
 
 def _unread(view: RunView) -> Markup:

@@ -13,6 +13,7 @@ from reports.panel import table
 ORDER, TITLE = 75, "Observer cost"
 _NAMES = {
     observer.HARNESS: "harness and its probes",
+    observer.METER: "meter of the machine",
     "exporter": "exporter",
     "prometheus": "Prometheus and its scrapes",
     "alertmanager": "Alertmanager",

@@ -38,7 +38,7 @@ QUIET_WITHIN_S = 600.0
 
 @dataclass(frozen=True)
 class Group:
-    """Runs under one disturber: ``rounds`` of every drill, of which so many of 18 (the share) have to pass."""
+    """Runs under one disturber: ``rounds`` of every drill, of which ``passes_min`` have to pass."""
 
     name: str
     disturber: Disturber | None

@@ -52,7 +52,8 @@ def up_to(limit: int, speed: float = 1.0) -> Callable[[int], Step]:
 def measured(whole: list[Step], without: list[Step] | None = None, **more: Any) -> Measured:
     """A measuring that took these steps."""
     facts = {"single": step(1, rate=2.0), "cache_hit_ratio": 0.0, "measured": WHEN}
-    return Measured(whole, without or [], **{**facts, **more})
+    fewer = [step(8, 8.0, replicas=1, by_replica={"replica-1": 80})] if without is None else without
+    return Measured(whole, fewer, **{**facts, **more})
 
 
 def healthy(speed: float = 1.0) -> Capacity:
@@ -94,6 +95,13 @@ def test_one_stream_that_is_slow_is_no_step_that_fails_all() -> None:
     found = capacity.judge(measured(steps, single=single))
     assert found.whole is not None
     assert (found.whole.concurrency, found.whole.rate_per_s) == (1, 2.0)
+
+
+@pytest.mark.parametrize("without", [[], [step(8, rate=16.0, good=0.0, replicas=1)]], ids=["not measured", "none held"])
+def test_without_a_value_for_one_replica_fewer_nothing_is_accepted(without: list[Any]) -> None:
+    """Else every later drill that takes a replica away would be called too small, at 0 requests a second."""
+    found = capacity.judge(measured(searched(up_to(16, 2.0)), without))
+    assert any("one replica fewer" in doubt for doubt in found.provisional)
 
 
 @pytest.mark.parametrize(

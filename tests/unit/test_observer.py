@@ -26,7 +26,7 @@ from stack.runtimes.base import ComponentState, ComponentStats
 from stack.topology import REPLICAS
 from tests import runs
 
-CORES = {"harness": 0.03, "exporter": 0.01, "prometheus": 0.02, "alertmanager": 0.005}
+CORES = {"harness": 0.025, "meter": 0.005, "exporter": 0.01, "prometheus": 0.02, "alertmanager": 0.005}
 STACK = {"replica-1": 0.5, "gateway-a": 0.15}
 
 

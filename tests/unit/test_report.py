@@ -533,7 +533,7 @@ def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
     """Curves, the sentence with numbers, the list of times; and nothing of the sort on a quiet machine."""
     run = runs.healthy()
     quiet = section(rendered(run.write(tmp_path / "quiet")), "machine")
-    assert "Nobody else disturbed the machine" in quiet
+    assert "No interference on the machine" in quiet
     runs.disturb(run, 20.0, 26.0)
     disturbed = section(rendered(run.write(tmp_path / "disturbed")), "machine")
     assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores" in disturbed

@@ -87,7 +87,7 @@ def test_a_standstill_is_known_to_the_moment(tmp_path: Path) -> None:
     runs.on_machine(run, 33.9, 34.0, late_wakeup_ms=2900.0)
     (span,) = interference.spans(view(run, tmp_path))
     assert (span.begin_s, span.end_s) == (pytest.approx(31.1), 34.0)
-    assert "stood still for up to 2900 ms" in span.why
+    assert "host stall of up to 2900 ms" in span.why
 
 
 def test_without_samples_nothing_is_known(tmp_path: Path) -> None:
@@ -199,6 +199,28 @@ def test_only_lack_of_time_is_excused(outcome: str, status: Status, tmp_path: Pa
     assert named(judged(run, tmp_path), "availability with one bad replica").status is status
 
 
+def test_a_hang_is_not_explained_by_a_moment(tmp_path: Path) -> None:
+    """A request that waited half a minute, 0.7 s of them beside somebody else: the stack hangs."""
+    run = runs.healthy()
+    begin, _ = run.span(PHASE)
+    row = run.requests.index[mutants.between(run, begin + 2, begin + 12)][0]
+    run.requests.loc[row, ["outcome", "ttft_ms", "ttft_from_schedule_ms"]] = ["timeout_total", None, None]
+    run.requests.loc[row, ["e2e_ms", "e2e_from_schedule_ms"]] = 30_000.0
+    at = float(run.requests.loc[row, "start_s"])
+    runs.disturb(run, at + 1.0, at + 1.7)
+    name = next(name for name in (r.name for r in judged(run, tmp_path / "first").checks) if name.startswith("no hang"))
+    assert named(judged(run, tmp_path / "again"), name).status is Status.FAIL
+
+
+def test_requests_that_were_never_sent_are_not_explained_by_a_moment(tmp_path: Path) -> None:
+    """Every tenth request was not sent all through the run; half a second was disturbed."""
+    run = runs.healthy()
+    run.requests.loc[run.requests.index[::10], "outcome"] = "not_sent"
+    run.recount()
+    runs.disturb(run, 30.0, 30.5)
+    assert judged(run, tmp_path).cause is None
+
+
 def test_a_slow_replica_beside_a_heavy_disturber_is_never_a_pass(tmp_path: Path) -> None:
     """Three times slower, and somebody uses a core for 20 s of every 40."""
     run = runs.healthy()
@@ -295,6 +317,14 @@ def test_too_small_is_the_cause_that_was_recorded(tmp_path: Path) -> None:
     _unsteady(run)
     run.events.insert(0, {"t_s": 0.2, "kind": "too_small", "why": "capacity 1.2/s, 4/s are needed"})
     assert judged(run, tmp_path).cause == TOO_SMALL
+
+
+def test_a_machine_measured_while_disturbed_is_not_called_small(tmp_path: Path) -> None:
+    """The numbers behind the sentence were measured beside somebody else: that is the cause."""
+    run = runs.healthy()
+    run.events.append({"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 30/s"})
+    run.plan["capacity"] = {"used": {"provisional": ["interference: others used up to 1.3 cores"]}}
+    assert judged(run, tmp_path).cause == INTERFERENCE
 
 
 def test_the_cause_is_stored_and_read_again(tmp_path: Path) -> None:
