@@ -4,6 +4,7 @@
 2. Where it judges requests, those that met no disturbance would not break its objective.
 3. What came too late did so by three times the overlap at most. A value that never came counts as late
    as the judged time is long; so does what is neither a time nor a matter of requests: of that a third has to overlap.
+4. Where it is a steady state that was not reached, fewer than one in twenty of its last requests were answered wrongly.
 
 A request has met a disturbance when it was on its way during one, or so soon after it that the ones before it still
 were, for as long as the disturbance at most. One that ran into a time limit was disturbed for a third of its time at
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from harness import interference, validity
+from harness.checks import steady_state
 from harness.drill import Check
 from harness.interference import Span
 from harness.validity import Finding
@@ -34,6 +36,9 @@ _NO_FAILURE = ("ok", "cancelled_intended", "cancelled_drain", "not_sent")
 _TIMEOUT_STATUS = (408, 504)
 #: The gateway's refusal of what has waited in its queue for as long as it may.
 _QUEUED_TOO_LONG = "no_replica_free"
+#: Ends that no lack of time explains, but for statuses of a gateway that has waited in vain, or has nobody to ask.
+_WRONG = ("http_4xx", "http_5xx", "protocol_error", "broken_stream", "inband_error", "empty", "wrong_model")
+_WAITED_STATUS = (*_TIMEOUT_STATUS, 503)
 
 Window = tuple[float, float]
 
@@ -62,6 +67,8 @@ class Machine:
             if length_s > FACTOR * overlap_s:
                 return result, False
             return self._named(result, windows), True
+        if check.steady and self._answered_wrongly(windows[-1]):
+            return result, False
         late_s = _late_s(check, result, length_s)
         if late_s > FACTOR * overlap_s or (check.per_request and not self._undisturbed_keep(check)):
             return result, False
@@ -77,6 +84,8 @@ class Machine:
         named = dataclasses.replace(finding, result=self._named(finding.result, [finding.window]))
         if finding.per_request:
             return named, self._undisturbed.get(finding.result.name, False)
+        if finding.steady and self._answered_wrongly(finding.window):
+            return named, False
         begin, end = finding.window
         late_s = end - begin if finding.late_s is None else finding.late_s
         return named, late_s <= FACTOR * overlap_s
@@ -85,6 +94,15 @@ class Machine:
         begin, end = min(begin for begin, _ in windows), max(end for _, end in windows)
         here = [s for s in self.spans for window in windows if s.begin_s < window[1] and s.end_s > window[0]]
         return dataclasses.replace(result, why=f"{result.why}; {interference.describe(here, begin, end)}")
+
+    def _answered_wrongly(self, window: Window) -> bool:
+        """Whether more of the last requests of that time than a steady state may have were answered wrongly."""
+        begin, end = window
+        rows = self._view.final
+        rows = rows[rows["intended_start_s"].between(max(begin, end - steady_state.STRETCH_S), end)]
+        rows = rows[~rows["judged_phase"].isin(self._view.fault_phases)]
+        wrong = rows["outcome"].isin(_WRONG) & ~rows["http_status"].isin(_WAITED_STATUS)
+        return bool(100 * wrong.sum() > (100 - steady_state.WITHIN_MIN) * len(rows))
 
     def _undisturbed_keep(self, check: Check) -> bool:
         try:

@@ -33,7 +33,7 @@ class Check:
     ``timing``: what is compared is a time, or depends on how fast the machine is. Only such a FAIL can become
     INCONCLUSIVE because others disturbed the machine (harness/disturbed.py). ``per_request``: it judges requests, so
     that it can be asked of those alone that met no disturbance. ``after_heal``: it speaks of the time after the heal
-    of its phase.
+    of its phase. ``steady``: it asks for a steady state.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Check:
     timing: bool = False
     per_request: bool = False
     after_heal: bool = False
+    steady: bool = False
 
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""

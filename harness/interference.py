@@ -14,6 +14,7 @@ samples knows of no disturbance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -35,6 +36,8 @@ THROTTLED_MIN = 0.05
 #: Two threads that share a core leave each half of it at least; what is slower yet is not our other thread's doing.
 SLOW_MIN = 2.0
 STANDSTILL_MS = 200.0
+#: A sample speaks of the half second before it: where the ones before are missing, of no more than this.
+SPEAKS_S = 2.0
 _PHRASES = {
     "others": "others used up to {:.2g} cores",
     "steal": "the hypervisor withheld up to {:.2g} cores",
@@ -113,7 +116,7 @@ def _standstills(view: RunView) -> Iterable[Span]:
     """A late wake-up is stamped when it came: the machine stood still until then."""
     late = view.metrics(COMPONENT, "late_wakeup_ms")
     for t_s, value in zip(late["t_s"], late["value"], strict=True):
-        if value > STANDSTILL_MS:
+        if STANDSTILL_MS < value < math.inf:
             yield _span(float(t_s) - float(value) / 1000, float(t_s), {"standstill": float(value)})
 
 
@@ -128,7 +131,7 @@ def _table(view: RunView) -> pd.DataFrame:
 
 
 def _in_samples(table: pd.DataFrame) -> Iterable[Span]:
-    """A sample speaks of the time since the one before it."""
+    """A sample speaks of the time since the one before it, if that is not long ago."""
     names = [str(name) for name in table.columns]
     values = zip(table.index.to_numpy(dtype=float), table.to_numpy(dtype=float), strict=True)
     rows = [(float(t_s), dict(zip(names, map(float, row), strict=True))) for t_s, row in values]
@@ -145,7 +148,7 @@ def _in_samples(table: pd.DataFrame) -> Iterable[Span]:
         if now["work_ratio"] >= SLOW_MIN:
             peaks["slow"] = now["work_ratio"]
         if peaks:
-            yield _span(begin_s, end_s, peaks)
+            yield _span(max(begin_s, end_s - SPEAKS_S), end_s, peaks)
 
 
 def _short(now: Mapping[str, float]) -> bool:

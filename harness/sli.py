@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent / "slis"
 _PERCENTILE = re.compile(r"(?P<base>[a-z0-9_]+?)_p(?P<p>\d{1,2})(?P<unit>_ms)?(?P<all>_all)?")
 _TAIL_SAMPLES = 5  # docs/metrics.md: n·(1−p) below this is no answer
+_HIGH_PERCENT = 90
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,13 +99,19 @@ def samples_needed(percent: int) -> int:
     return -(-_TAIL_SAMPLES * 100 // max(1, min(percent, 100 - percent)))
 
 
-def percentile(sample: Sample, percent: int, unit: str) -> Measurement:
-    """The exact percentile (nearest rank) of a sample, or no answer when it has too few values."""
+def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) -> Measurement:
+    """The exact percentile (nearest rank) of a sample, or no answer when it has too few values.
+
+    ``at_least``: of too few values a high percentile is the largest that five others exceed, and not more than that.
+    """
     count, needed = len(sample.values), samples_needed(percent)
-    if count < needed:
+    few = count < needed
+    if few and not (at_least and percent >= _HIGH_PERCENT and count > _TAIL_SAMPLES):
         return Measurement(None, unit, count, f"{count} samples are too few for p{percent}, which needs {needed}")
     order = np.argsort(sample.values, kind="stable")
     rank = max(0, -(-percent * count // 100) - 1)
+    if few:
+        rank = min(rank, count - 1 - _TAIL_SAMPLES)
     chosen = order[rank]
     value = float(sample.values[chosen])
     slowest = tuple(str(i) for i in sample.ids[order[::-1][:3]])
@@ -120,7 +127,7 @@ def _percentile_of(name: str, module: Any, percent: int, everything: bool) -> In
         if hasattr(module, "percentile"):
             found: Measurement = module.percentile(requests, view, percent, everything)
             return found
-        return percentile(module.values(requests, view, everything), percent, module.UNIT)
+        return percentile(module.values(requests, view, everything), percent, module.UNIT, view.partial)
 
     return Indicator(name, module.UNIT, samples_needed(percent), measure, module.TIMING)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 
 from harness import expressions, sli
@@ -50,6 +51,8 @@ def measure(view: RunView, name: str, phases: Iterable[str], cohort: str | None 
 def limit(view: RunView, objective: Objective) -> Limit:
     """The objective with this run's numbers. NotMeasured when one of them is missing."""
     kinds = {p["name"]: p["kind"] for p in view.planned_phases}
+    view = copy.copy(view)
+    view.partial = False  # a limit that is only known to be at least so high is none
 
     def value_of(name: str) -> float:
         owner, field = name.split(".")

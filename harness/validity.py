@@ -32,7 +32,8 @@ class Finding:
     """One question about the run itself, and what may not be judged when the answer is no.
 
     Where others on the machine can be the cause, ``window`` is when it happened (None: they cannot), and ``late_s`` how
-    much time was lost of it, all of it by default; ``per_request``: it is no longer so without disturbed requests.
+    much time was lost of it, all of it by default; ``per_request``: it is no longer so without disturbed requests;
+    ``steady``: it is that the steady state was not reached, which requests that failed otherwise explain without them.
     """
 
     result: CheckResult
@@ -40,6 +41,7 @@ class Finding:
     window: tuple[float, float] | None = None
     late_s: float | None = None
     per_request: bool = False
+    steady: bool = False
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
@@ -69,7 +71,7 @@ def run_complete(view: RunView) -> Iterator[Finding]:
     why = view.interrupted
     if why:
         window = _waited_in_vain(view) if view.events("aborted") and not view.events("interrupted") else None
-        yield replace(_bad("run complete", why, EVERYTHING), window=window)
+        yield replace(_bad("run complete", why, EVERYTHING), window=window, steady=True)
     else:
         yield _good("run complete", "every planned phase ran to its end")
 
@@ -105,7 +107,7 @@ def steady_state_first(view: RunView) -> Iterator[Finding]:
     else:
         why = seen[-1].data.get("why", "no reason given") if seen else "nobody recorded it"
         bad = _bad(name, f"not in steady state before the first fault: {why}", EVERYTHING)
-        yield replace(bad, window=_waited_in_vain(view))
+        yield replace(bad, window=_waited_in_vain(view), steady=True)
 
 
 def load_on_schedule(view: RunView) -> Iterator[Finding]:

@@ -30,6 +30,8 @@ class RunView:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        #: Without some of its requests: of those left even too few for a percentile may show that it is broken.
+        self.partial = False
         self.plan: dict[str, Any] = folder.plan()
         try:
             self.scenario = Scenario.stored(self.plan["scenario"])
@@ -110,6 +112,7 @@ class RunView:
         """The same run as if these requests had never been."""
         view = copy.copy(self)
         view.__dict__.pop("final", None)
+        view.partial = True
         view.__dict__["requests"] = self.requests[~self.requests["request_id"].isin(list(request_ids))]
         return view
 

@@ -27,7 +27,16 @@ def check(phase: str) -> Check:
     needs = frozenset({"load", f"phase:{phase}"})
     # Without it nothing more is injected: that the run ends early is a consequence.
     despite = frozenset({"run complete"})
-    return Check(name, question, lambda view: _run(view, phase), needs, timing=True, despite=despite, promises=(phase,))
+    return Check(
+        name,
+        question,
+        lambda view: _run(view, phase),
+        needs,
+        timing=True,
+        despite=despite,
+        promises=(phase,),
+        steady=True,
+    )
 
 
 def _run(view: RunView, phase: str) -> CheckResult:

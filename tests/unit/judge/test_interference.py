@@ -100,6 +100,23 @@ def test_without_samples_nothing_is_known(tmp_path: Path) -> None:
     assert interference.spans(old) == ()
 
 
+def test_a_sample_speaks_of_no_time_that_was_not_sampled(tmp_path: Path) -> None:
+    """One disturbed sample after a minute without any is no disturbed minute."""
+    run = runs.healthy()
+    machine = run.metrics["component"].eq("machine") & run.metrics["t_s"].gt(20) & run.metrics["t_s"].lt(80)
+    run.metrics = run.metrics[~machine]
+    runs.on_machine(run, 79.9, 80.0, others_cores=1.0, busy_cores=2.0)
+    (span,) = interference.spans(view(run, tmp_path))
+    assert (span.begin_s, span.end_s) == (80.0 - interference.SPEAKS_S, 80.0)
+
+
+def test_a_nap_without_end_is_no_standstill(tmp_path: Path) -> None:
+    """A value that cannot be is left out, and does not cover the whole run."""
+    run = runs.healthy()
+    runs.on_machine(run, 33.9, 34.0, late_wakeup_ms=float("inf"))
+    assert interference.spans(view(run, tmp_path)) == ()
+
+
 def test_overlap_and_the_sentence() -> None:
     """Only the common time counts, and the sentence has its numbers."""
     spans = [Span(1.0, 3.0, "", {"others": 0.5}), Span(5.0, 6.0, "", {"others": 1.25, "steal": 0.2})]
@@ -167,6 +184,29 @@ def test_slow_before_and_after_too_is_the_stacks(tmp_path: Path) -> None:
     verdict = judged(run, tmp_path)
     assert named(verdict, SLOWED).status is Status.FAIL
     assert (verdict.status, verdict.cause) == (Status.FAIL, None)
+
+
+def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path) -> None:
+    """A phase with just enough requests for its percentile, all of them slow: a second and a half excuses nothing."""
+    run = runs.healthy()
+    begin, end = run.span(PHASE)
+    here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]
+    run.requests = run.requests.drop(here[102:])
+    _slow(run, begin, end)
+    runs.disturb(run, begin + 10, begin + 11.5)
+    assert named(judged(run, tmp_path), SLOWED).status is Status.FAIL
+
+
+def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path) -> None:
+    """A single one among too few for the percentile is no proof."""
+    run = runs.healthy()
+    begin, end = run.span(PHASE)
+    here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]
+    run.requests = run.requests.drop(here[102:])
+    _slow(run, begin + 5, begin + 9)
+    _slow(run, begin + 15, begin + 15.3)
+    runs.disturb(run, begin + 5, begin + 9)
+    assert named(judged(run, tmp_path), SLOWED).status is Status.INCONCLUSIVE
 
 
 def test_a_disturbance_elsewhere_is_no_excuse(tmp_path: Path) -> None:
@@ -290,6 +330,34 @@ def test_whatever_tripped_first(defect: Callable[[Run], tuple[float, float]], tm
     verdict = judge.judge(run.write(tmp_path / "disturbed"), DRILL)
     assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE), verdict.reason
     assert "the machine was disturbed for" in verdict.reason
+
+
+def _answered_wrongly(run: Run, phase: str) -> None:
+    """A third of the requests of that phase ends in a failure that no lack of time explains."""
+    rows = run.requests.index[run.in_phase(phase) & run.requests["outcome"].eq("ok")][::3]
+    run.requests.loc[rows, ["outcome", "http_status", "ttft_ms"]] = ["http_5xx", 500, None]
+
+
+def test_no_neighbour_answers_wrongly_before_the_first_fault(tmp_path: Path) -> None:
+    """Steady state not reached because of answers with status 500: INCONCLUSIVE, and not because of interference."""
+    run = runs.healthy()
+    _unsteady(run)
+    _answered_wrongly(run, "baseline")
+    runs.disturb(run, *EVER)
+    verdict = judged(run, tmp_path)
+    assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, None), verdict.reason
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(False, Status.INCONCLUSIVE), (True, Status.FAIL)])
+def test_no_neighbour_answers_wrongly_after_a_heal(wrong: bool, status: Status, tmp_path: Path) -> None:
+    """Steady state not reached after it, beside somebody who uses a core: excused unless answers were wrong."""
+    run = runs.healthy()
+    for event in (e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-all"):
+        event |= {"reached": False, "why": "14 of 40 requests failed"}
+    if wrong:
+        _answered_wrongly(run, "recovery-all")
+    runs.disturb(run, *EVER)
+    assert named(judged(run, tmp_path), "steady state in recovery-all").status is status
 
 
 def test_a_short_disturbance_explains_no_long_gap(tmp_path: Path) -> None:
