@@ -348,6 +348,21 @@ def as_data(capacity: Capacity) -> dict[str, Any]:
 
 
 def from_data(data: Mapping[str, Any]) -> Capacity:
-    """The capacity that ``as_data`` made this of. KeyError or TypeError when it is none."""
-    points = {name: Point(**data[name]) if data[name] else None for name in ("whole", "without")}
+    """The capacity that ``as_data`` made this of. KeyError, TypeError or ValueError when it is none."""
+    _check_numbers(data, "ttft_ms", "tps", "cache_hit_ratio", "repeats", "saturated_per_s")
+    points: dict[str, Point | None] = {"whole": None, "without": None}
+    for name in points:
+        if data[name] is not None:
+            points[name] = Point(**data[name])
+            _check_numbers(data[name], "concurrency", "rate_per_s", "tokens_per_s", "low", "high", known=True)
     return Capacity(**{**data, **points, "provisional": tuple(data["provisional"])})
+
+
+def _check_numbers(data: Mapping[str, Any], *names: str, known: bool = False) -> None:
+    """ValueError where one of these is there and no number that load could follow; ``known``: nor may it be null."""
+    for name in names:
+        value = data.get(name)
+        if value is None and not (known and name in data):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r}, expected a number")

@@ -96,7 +96,8 @@ class Store:
             data = json.loads(self.path.read_text())
             if data["schema"] != SCHEMA_VERSION:
                 raise ValueError(f"found schema {data['schema']!r}, expected {SCHEMA_VERSION}")
-            return Entry(*(capacity.from_data(data[name]) if data[name] else None for name in ("accepted", "last")))
+            stored = (data[name] for name in ("accepted", "last"))
+            return Entry(*(None if one is None else capacity.from_data(one) for one in stored))
         except FileNotFoundError:
             return Entry()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

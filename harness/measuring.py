@@ -433,7 +433,7 @@ def summed(rows: pd.DataFrame, shape: Step, set_at_s: float, known_answers: bool
     within = good["ttft_ms"].le(capacity.TTFT_MS_MAX) & good["e2e_ms"].le(capacity.E2E_MS_MAX)
     within &= execution.le(capacity.EXECUTION_MS_MAX)
     decoding_s = (served["e2e_ms"] - served["ttft_ms"]) / 1000
-    tps = (served["output_tokens"] / decoding_s)[decoding_s > 0]
+    tps = (served["output_tokens"] / decoding_s)[decoding_s > 0].dropna()
     wrong = served["answer_correct"].eq(False) & served["finish_reason"].eq("stop")
     counts = served["replica"].value_counts()
     return Step(
@@ -447,7 +447,7 @@ def summed(rows: pd.DataFrame, shape: Step, set_at_s: float, known_answers: bool
         replicas=shape.replicas,
         by_replica={str(name): int(count) for name, count in counts.items()},
         wrong=int(wrong.sum()) if known_answers else None,
-        ttft_ms=None if served.empty else float(served["ttft_ms"].median()),
+        ttft_ms=None if served["ttft_ms"].dropna().empty else float(served["ttft_ms"].median()),
         tps=None if tps.empty else float(tps.median()),
         refused=int(own["outcome"].isin(["shed_429", "shed_503"]).sum()),
         signals=shape.signals,

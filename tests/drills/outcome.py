@@ -33,8 +33,11 @@ _STOPS_WITHIN_S = 60.0
 
 
 def run_name(said: str) -> str | None:
-    """The run's name, which the program reports first; None when it began none."""
-    found = re.search(r"run (\d{8}-\S+)", said)
+    """The run's name, which the program reports with its runtime; None when it began none.
+
+    Before that it may have spoken of other runs, which have left something behind.
+    """
+    found = re.search(r"run (\d{8}-\S+)  runtime ", said)
     return found[1] if found else None
 
 

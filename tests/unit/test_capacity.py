@@ -297,6 +297,38 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     assert "accepted: measured" in told
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("whole", "rate_per_s"), "10"),
+        (("whole", "rate_per_s"), None),
+        (("whole", "low"), None),
+        (("without", "rate_per_s"), float("nan")),
+        (("without", "rate_per_s"), float("inf")),
+        (("without", "rate_per_s"), -5),
+        (("without",), []),
+        (("tps",), "x"),
+        (("ttft_ms",), -1000.0),
+        (("cache_hit_ratio",), "x"),
+        ((), []),
+        ((), 0),
+    ],
+)
+def test_a_number_that_is_none_is_named(where: tuple[str, ...], value: Any, tmp_path: Path) -> None:
+    """A file that somebody has changed by hand is refused as well: load would follow it."""
+    store = Store(tmp_path, capacity_store.machine("process", "sim", INTEL, 2))
+    store.save(Entry(healthy(), healthy()))
+    data = json.loads(store.path.read_text())
+    *folders, last = ("accepted", *where)
+    inside = data
+    for name in folders:
+        inside = inside[name]
+    inside[last] = value
+    store.path.write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=r"cannot be read .*remove it"):
+        store.load()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 9}', '{"schema": 1, "accepted": {"whole": 3}}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     """One line that says which file, and that it may be removed."""

@@ -144,6 +144,14 @@ def test_without_a_verdict_the_last_line_is_the_reason(tmp_path: Path) -> None:
     assert killed.reason.startswith("no verdict: ")
 
 
+def test_another_run_that_was_spoken_of_is_not_this_one() -> None:
+    """What an earlier run left is told first: its verdict is not the one that was asked for."""
+    left = "   0.4s doctor: run 20251231-235959-oom-aaaa has no verdict: whoever should have judged it died\n"
+    said = "   9.1s run 20260101-000000-oom-bbbb  runtime process (asked for)  engine vllm\n"
+    assert outcome.run_name(left + said) == "20260101-000000-oom-bbbb"
+    assert outcome.run_name(left) is None
+
+
 def test_until_judged_is_bounded_and_ends_at_a_verdict() -> None:
     """A disturbed drill is made again, so often at most; a FAIL never."""
     for ends, made in (([PASS], 1), ([DISTURBED, FAIL], 2), ([FAIL, PASS], 1), ([NO_EFFECT], 1), ([DISTURBED] * 9, 3)):

@@ -60,7 +60,7 @@ def test_a_drill_that_was_never_judged_is_skipped(monkeypatch: pytest.MonkeyPatc
     """With its reason: neither passed nor failed. One that was judged goes on to the test."""
     monkeypatch.setattr(Ended, "verdict", {"status": "INCONCLUSIVE", "cause": "interference", "reason": "97 % busy"})
     monkeypatch.setattr("tests.drills.lanes.shutil.rmtree", lambda path: None)
-    said = "run 20260101-000000-x"
+    said = "run 20260101-000000-x  runtime process (asked for)  engine sim"
     with pytest.raises(pytest.skip.Exception, match="the machine was disturbed: 97 % busy"):
         judged(Ended(2, "", said))
     red = Ended(1, "", said)
