@@ -4,7 +4,8 @@
 2. Where it judges requests, those that met no disturbance would not break its objective.
 3. What came too late did so by three times the overlap at most. A value that never came counts as late
    as the judged time is long; so does what is neither a time nor a matter of requests: of that a third has to overlap.
-4. Where it is a steady state that was not reached, fewer than one in twenty of its last requests were answered wrongly.
+4. Where it is a steady state that was not reached, no more than one in twenty of its last requests were answered
+   wrongly, and no page stayed on long after its own indicator was back within its limit.
 
 A request has met a disturbance when it was on its way during one, or so soon after it that the ones before it still
 were, for as long as the disturbance at most. One that ran into a time limit was disturbed for a third of its time at
@@ -21,15 +22,18 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from harness import interference, validity
+from harness import alerts, indicators, interference, validity
 from harness.checks import steady_state
 from harness.drill import Check
 from harness.interference import Span
 from harness.validity import Finding
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
+from stack.monitoring.rules import BY_NAME
 
 FACTOR = 3.0
+#: An indicator is looked at so often, well within the shortest window of a rule.
+_LOOKS_S = 1.0
 _SECONDS = {"s": 1.0, "ms": 0.001}
 #: Ends that say nothing about the stack.
 _NO_FAILURE = ("ok", "cancelled_intended", "cancelled_drain", "not_sent")
@@ -67,7 +71,7 @@ class Machine:
             if length_s > FACTOR * overlap_s:
                 return result, False
             return self._named(result, windows), True
-        if check.steady and self._answered_wrongly(windows[-1]):
+        if check.steady and (self._answered_wrongly(windows[-1]) or self._cries_wolf(windows[-1][1])):
             return result, False
         late_s = _late_s(check, result, length_s)
         if late_s > FACTOR * overlap_s or (check.per_request and not self._undisturbed_keep(check)):
@@ -103,6 +107,19 @@ class Machine:
         rows = rows[~rows["judged_phase"].isin(self._view.fault_phases)]
         wrong = rows["outcome"].isin(_WRONG) & ~rows["http_status"].isin(_WAITED_STATUS)
         return bool(100 * wrong.sum() > (100 - steady_state.WITHIN_MIN) * len(rows))
+
+    def _cries_wolf(self, at_s: float) -> bool:
+        """Whether a page was on for which there had been no reason since it should have cleared."""
+        view, scale = self._view, alerts.scale(self._view)
+        for page in alerts.seen(view) if scale is not None else ():
+            rule = BY_NAME.get(page.name)
+            if scale is None or rule is None or not page.is_page_of_service or not page.is_on(at_s):
+                continue
+            looked_at = np.arange(at_s - rule.clears_within_s(scale), at_s + _LOOKS_S / 2, _LOOKS_S)
+            readings = [indicators.read(view, page, scale, float(t_s)) for t_s in looked_at]
+            if all(one is not None and one.standing is indicators.Standing.WITHIN for one in readings):
+                return True
+        return False
 
     def _undisturbed_keep(self, check: Check) -> bool:
         try:

@@ -137,7 +137,7 @@ def _in_samples(table: pd.DataFrame) -> Iterable[Span]:
     rows = [(float(t_s), dict(zip(names, map(float, row), strict=True))) for t_s, row in values]
     for (begin_s, before), (end_s, now) in pairwise(rows):
         held = (now["throttled_s_total"] - before["throttled_s_total"]) / (end_s - begin_s)
-        steal = now["steal_ratio"] * now["cores"]
+        steal = max(0.0, now["steal_ratio"]) * now["cores"]
         peaks = {}
         if now["others_cores"] >= OTHERS_MIN_CORES and _short(now):
             peaks["others"] = now["others_cores"]

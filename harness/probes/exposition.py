@@ -50,7 +50,11 @@ def samples(text: str, wanted: Container[str]) -> Iterator[Sample]:
 
 
 def _written_otherwise(line: str, wanted: Container[str]) -> Iterator[Sample]:
-    for family in text_string_to_metric_families(line + "\n"):
+    try:
+        families = list(text_string_to_metric_families(line + "\n"))
+    except IndexError as error:  # the parser reads past the end of some lines
+        raise ValueError(f"no sample: {line[:80]!r}") from error
+    for family in families:
         for sample in family.samples:
             if sample.name in wanted:
                 yield Sample(sample.name, dict(sample.labels), float(sample.value))

@@ -120,10 +120,13 @@ class Meter:
         period_s, spent = now_s - self._at_s, cpu_now.all_s - self._cpu.all_s
         used, psi = self.owners.look(period_s), psi_s(_read(Path("/proc/pressure/cpu")))
         work = min(work_s(), work_s())
-        self._best_s = min(self._best_s, work)
-        values = {"work_ratio": work / self._best_s, "cores": float(cpu_now.count)}
-        if self._groups:
-            values["throttled_s_total"] = sum(throttled_s(_read(file)) or 0.0 for file in self._groups)
+        values = {"cores": float(cpu_now.count)}
+        if work > 0:  # a coarse clock of the CPU shows nothing of it
+            self._best_s = min(self._best_s, work)
+            values["work_ratio"] = work / self._best_s
+        held = [throttled_s(_read(file)) for file in self._groups]
+        if held and None not in held:  # one that is missing once would look like a leap the next time
+            values["throttled_s_total"] = sum(filter(None, held))
         if psi is not None and self._psi_s is not None:
             values["psi_cpu_some_ratio"] = min(1.0, (psi - self._psi_s) / period_s)
         if spent > 0 and cpu_now.count == self._cpu.count:
@@ -174,7 +177,9 @@ def main() -> int:
         while b"\n" in pending:
             line, _, rest = bytes(pending).partition(b"\n")
             pending[:] = rest
-            owners.declare(json.loads(line))
+            if (pids := json.loads(line)) and not owners.declare(pids):
+                meter.others = False
+                tell({"unread": {"others": "the stack's containers are not among the processes of this host"}})
         return True
 
     def tell(what: dict[str, Any]) -> None:

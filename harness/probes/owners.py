@@ -72,12 +72,16 @@ class Owners:
         self._newest = 0  # start of the youngest process that was ever looked at
         self.look(0.0)
 
-    def declare(self, pids: Iterable[int]) -> None:
-        """The containers of these processes are the stack's: all that runs in them is ours."""
+    def declare(self, pids: Iterable[int]) -> bool:
+        """The containers of these processes are the stack's: all that runs in them is ours.
+
+        Whether any of them is seen here: the daemon may be on another machine, or we in a container ourselves.
+        """
         found = {text for pid in pids for text in _CONTAINER.findall(self._text(pid, "cgroup"))}
         if found - self._containers:
             self._containers |= found
             self._strangers.clear()  # each is looked at again
+        return bool(found)
 
     def look(self, period_s: float) -> Used:
         """What ours have used since the last look, ``period_s`` ago."""

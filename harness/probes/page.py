@@ -118,7 +118,7 @@ class Page:
                 self._connection = await asyncio.open_connection(
                     self._host, self._port, limit=_HEAD_BYTES_MAX, ssl=self._tls, server_hostname=self._server_name
                 )
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can be like this
                 raise NoAnswer("refused", f"{type(error).__name__}: {error}") from error
         return self._connection
 

@@ -61,7 +61,7 @@ def ours(line: str) -> list[tuple[str, dict[str, str], float]] | None:
     """What we say of it; None when we refuse it."""
     try:
         return [tuple(sample) for sample in exposition.samples(line, WANTED)]  # type: ignore[misc]
-    except (ValueError, IndexError):
+    except ValueError:
         return None
 
 

@@ -181,6 +181,37 @@ def test_what_runs_in_a_declared_container_is_ours(proc: Proc) -> None:
     assert used(found.look(0.5)) == 7.0
 
 
+def test_containers_that_this_host_does_not_show(proc: Proc) -> None:
+    """A daemon elsewhere, or outside our process namespace: whose CPU is whose cannot be told, and that is said."""
+    found = Owners(HARNESS, "i1", proc.path)
+    proc.born(201, 1)
+    assert not found.declare([201, 999])
+    proc.born(202, 1, container=CONTAINER)
+    assert found.declare([201, 202])
+
+
+def test_a_clock_that_is_too_coarse_for_the_work(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing then, and does not end the meter."""
+    took = iter([0.0, 0.0, 0.0, 0.01, 0.01, 0.02, 0.03, 0.02])
+    monkeypatch.setattr(meter, "work_s", lambda: next(took))
+    found = meter.Meter(Owners(HARNESS, None, proc.path))
+    assert [found.sample().get("work_ratio") for _ in range(3)] == [None, 1.0, 2.0]
+
+
+def test_a_quota_that_cannot_be_read_once_is_no_leap(
+    proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counter is left out of that sample, and does not fall to nothing and come back."""
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.write_text("throttled_usec 7000000\n")
+    monkeypatch.setattr(meter, "cpu_groups", lambda text, root: files)
+    found = meter.Meter(Owners(HARNESS, None, proc.path))
+    assert found.sample()["throttled_s_total"] == 14.0
+    files[1].unlink()
+    assert "throttled_s_total" not in found.sample()
+
+
 def test_processor_times() -> None:
     """Of the processors that we may use: idle and waiting are no work, steal is apart."""
     page = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu0 100 0 50 800 40 0 5 5 0 0\ncpu1 900 0 0 100 0 0 0 0 0 0\nintr 5\n"

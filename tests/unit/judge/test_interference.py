@@ -58,6 +58,7 @@ def view(run: Run, path: Path) -> RunView:
         ({"others_cores": 0.9, "psi_cpu_some_ratio": float("nan"), "busy_cores": 0.95}, False),
         ({"steal_ratio": 0.04}, False),
         ({"steal_ratio": 0.06}, True),
+        ({"steal_ratio": -5.0, "cores": -5.0}, False),
         ({"work_ratio": 1.9}, False),
         ({"work_ratio": 2.1}, True),
         ({"psi_cpu_some_ratio": 1.0, "late_wakeup_ms": 190.0}, False),  # our own load does that
@@ -346,6 +347,22 @@ def test_no_neighbour_answers_wrongly_before_the_first_fault(tmp_path: Path) -> 
     runs.disturb(run, *EVER)
     verdict = judged(run, tmp_path)
     assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, None), verdict.reason
+
+
+@pytest.mark.parametrize(("since_s", "status"), [(8.0, Status.FAIL), (29.5, Status.INCONCLUSIVE)])
+def test_no_neighbour_cries_wolf(since_s: float, status: Status, tmp_path: Path) -> None:
+    """A page without a reason, on so long in the recovery: steady state not reached because of it is a FAIL."""
+    run = runs.healthy()
+    begin, end = run.span("recovery-all")
+    if status is Status.INCONCLUSIVE:  # a true page: it may take its time to clear
+        _slow(run, begin + 10, end)
+        run.requests.loc[run.requests["start_s"].gt(begin + 10), "e2e_ms"] += 8000.0
+    run.events += runs.alert_told("E2eP95High", begin + since_s, end + 50)
+    run.events.sort(key=lambda event: event["t_s"])
+    for event in (e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-all"):
+        event |= {"reached": False, "why": "E2eP95High is firing"}
+    runs.disturb(run, *EVER)
+    assert named(judged(run, tmp_path), "steady state in recovery-all").status is status
 
 
 @pytest.mark.parametrize(("wrong", "status"), [(False, Status.INCONCLUSIVE), (True, Status.FAIL)])
