@@ -89,7 +89,9 @@ def _no_page(view: RunView) -> CheckResult:
     }
     if bad:
         status, why = _worst_page(view, bad, end, scale)
-        return _result(NO_PAGE, status, why, objective, numbers)
+        # Without a phase it would speak of the whole run, and what disturbed the baseline alone would not explain it.
+        phases = ", ".join(s.name for s in steady if view.before_first_fault(s.name)) or None
+        return _result(NO_PAGE, status, why, objective, numbers, phases)
     if old := [a for a in pages if a.is_on(end) and not _looks_back(a, end, view, scale)]:
         why = f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is"
         return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)

@@ -377,6 +377,19 @@ def test_no_neighbour_answers_wrongly_after_a_heal(wrong: bool, status: Status, 
     assert named(judged(run, tmp_path), "steady state in recovery-all").status is status
 
 
+def test_a_true_page_of_a_disturbed_baseline(tmp_path: Path) -> None:
+    """Half of the baseline was disturbed, and its requests were late enough for a page: not judged because of it."""
+    run = runs.healthy()
+    _slow(run, 20.0, 32.0)
+    run.events += runs.alert_told("TtftP95High", 28.0, 38.0)
+    run.events.sort(key=lambda event: event["t_s"])
+    alone = named(judged(run, tmp_path / "alone"), "no page before the first fault")
+    assert (alone.status, alone.phase) == (Status.INCONCLUSIVE, "baseline")
+    runs.disturb(run, 18.0, 34.0)
+    verdict = judged(run, tmp_path / "disturbed")
+    assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE), verdict.reason
+
+
 def test_a_short_disturbance_explains_no_long_gap(tmp_path: Path) -> None:
     """It is named all the same, and is not the cause."""
     run = runs.healthy()
