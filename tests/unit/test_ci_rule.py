@@ -152,6 +152,19 @@ def test_another_run_that_was_spoken_of_is_not_this_one() -> None:
     assert outcome.run_name(left) is None
 
 
+def test_a_stack_that_does_not_go_down_in_time_takes_no_verdict_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said; what was found of the drills is printed all the same."""
+
+    def hangs(command: list[str], **options: object) -> None:
+        raise subprocess.TimeoutExpired(command, drills.DOWN_S)
+
+    monkeypatch.setattr(subprocess, "run", hangs)
+    drills.Bench("process", 0).down()
+    assert "not down after 120 s" in capsys.readouterr().out
+
+
 def test_until_judged_is_bounded_and_ends_at_a_verdict() -> None:
     """A disturbed drill is made again, so often at most; a FAIL never."""
     for ends, made in (([PASS], 1), ([DISTURBED, FAIL], 2), ([FAIL, PASS], 1), ([NO_EFFECT], 1), ([DISTURBED] * 9, 3)):

@@ -277,6 +277,7 @@ def test_nobody_there_and_nobody_answering() -> None:
             port = listening.getsockname()[1]
             assert await refusal(Page(f"http://127.0.0.1:{port}/", deadline_s=0.2)) == "timeout"
         assert await refusal(Page(f"http://127.0.0.1:{port}/", deadline_s=0.2)) == "refused"
+        assert await refusal(Page(f"http://{'a' * 64}.example/", deadline_s=0.2)) == "refused"
 
     run(test)
 
