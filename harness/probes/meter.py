@@ -47,7 +47,12 @@ class Cpu:
 def cpu(text: str, allowed: set[int]) -> Cpu:
     """From the text of /proc/stat; of the processors in ``allowed``."""
     lines = (line.split() for line in text.splitlines() if line.startswith("cpu") and not line.startswith("cpu "))
-    rows = [[int(v) * _TICK_S for v in line[1 : _COLUMNS + 1]] for line in lines if int(line[0][3:]) in allowed]
+    # Some sandboxes show fewer columns: what they leave out is nothing.
+    rows = [
+        [int(v) * _TICK_S for v in (*line[1:], *("0",) * _COLUMNS)[:_COLUMNS]]
+        for line in lines
+        if int(line[0][3:]) in allowed
+    ]
     total = sum(map(sum, rows))
     steal = sum(row[_STEAL] for row in rows)
     return Cpu(len(rows), total, total - steal - sum(row[_IDLE] + row[_WAIT] for row in rows), steal)

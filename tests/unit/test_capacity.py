@@ -329,6 +329,16 @@ def test_a_number_that_is_none_is_named(where: tuple[str, ...], value: Any, tmp_
         store.load()
 
 
+def test_a_processor_that_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox without /proc/cpuinfo is a machine with an unknown processor."""
+
+    def hidden(self: Path, errors: str = "") -> str:
+        raise PermissionError(str(self))
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert capacity_store.machine("process", "sim", cores=2).processor == "unknown processor"
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 9}', '{"schema": 1, "accepted": {"whole": 3}}'])
 def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     """One line that says which file, and that it may be removed."""

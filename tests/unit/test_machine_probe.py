@@ -221,6 +221,8 @@ def test_processor_times() -> None:
         (1, 1000 * tick, 155 * tick, 5 * tick)
     )
     assert meter.cpu(page, {0, 1}).busy_s == pytest.approx(1055 * tick)
+    assert meter.cpu("cpu0 100 0 50 800\n", {0}).busy_s == pytest.approx(150 * tick)  # as a sandbox shows it
+    assert meter.cpu("", {0}) == meter.Cpu(0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
