@@ -73,8 +73,9 @@ def _cause(
         return INTERFERENCE if _measured_disturbed(view) else TOO_SMALL
     bad = [f for f in findings if f.result.status is not Status.PASS]
     everything = [f for f in bad if EVERYTHING in f.spoils]
-    # A run that ended early lacks whatever was to come: that is no cause of its own.
-    roots = [f.result.name in explained for f in (everything or bad)]
+    # A run that ended early lacks whatever was to come: that is no cause of its own, but what crashed is.
+    crashed = [f for f in bad if f.result.name in validity.CRASHES and f not in everything]
+    roots = [f.result.name in explained for f in ([*everything, *crashed] if everything else bad)]
     if not everything:
         roots += [one.by_machine for one in weighed if one.own and one.result.status is Status.INCONCLUSIVE]
     return INTERFERENCE if roots and all(roots) else None

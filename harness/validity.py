@@ -23,6 +23,9 @@ _CPU_BUSY_S = 3.0  # for longer than this
 _RATE_TOLERANCE = 0.01
 _GAP_MAX_S = 2.0
 _NOT_SENT_MAX = 0.01
+#: Findings that no early end of a run brings about.
+PROBES, WATCHDOG = "probes", "watchdog"
+CRASHES = (PROBES, WATCHDOG)
 #: What happened before a heal was proven is in the samples so much later: a period of the slowest probe, and a bit.
 _SAMPLED_WITHIN_S = 2.0
 
@@ -203,17 +206,17 @@ def probes_alive(view: RunView) -> Iterator[Finding]:
     crashed = [(str(e.data.get("probe")), str(e.data.get("why"))) for e in view.events("probe_error")]
     if crashed:
         probe, why = crashed[0]
-        yield _bad("probes", f"the probe {probe!r} crashed, so its samples have gaps: {why}", "metrics")
+        yield _bad(PROBES, f"the probe {probe!r} crashed, so its samples have gaps: {why}", "metrics")
     else:
-        yield _good("probes", "no probe crashed")
+        yield _good(PROBES, "no probe crashed")
 
 
 def watchdog_alive(view: RunView) -> Iterator[Finding]:
     """Was there somebody in the end who would have healed, had the harness been killed?"""
     if view.events("watchdog_died"):
-        yield _bad("watchdog", "the watchdog died: a killed harness would have left its faults behind")
+        yield _bad(WATCHDOG, "the watchdog died: a killed harness would have left its faults behind")
     else:
-        yield _good("watchdog", "it watched until the run had ended")
+        yield _good(WATCHDOG, "it watched until the run had ended")
 
 
 def faults_proven(view: RunView) -> Iterator[Finding]:

@@ -409,6 +409,16 @@ def test_another_reason_beside_it_is_no_interference(tmp_path: Path) -> None:
     assert judged(run, tmp_path).cause is None
 
 
+@pytest.mark.parametrize("event", [{"kind": "probe_error", "probe": "dns", "why": "x"}, {"kind": "watchdog_died"}])
+def test_a_crash_beside_an_early_end_is_no_interference(event: dict[str, str], tmp_path: Path) -> None:
+    """Steady state not reached on a disturbed machine explains what is missing after it, and no crash before."""
+    run = runs.healthy()
+    runs.disturb(run, *_unsteady(run))
+    assert judged(run, tmp_path / "early").cause == INTERFERENCE
+    run.events.insert(-2, {"t_s": 33.0, **event})
+    assert judged(run, tmp_path / "crashed").cause is None
+
+
 def test_too_small_is_the_cause_that_was_recorded(tmp_path: Path) -> None:
     """A run that says so before its first phase, whatever else it lacks."""
     run = runs.healthy()
