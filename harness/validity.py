@@ -163,7 +163,7 @@ def load_at_rate(view: RunView) -> Iterator[Finding]:
     off = abs(float(achieved) - float(planned)) / float(planned)
     why = f"{achieved:.4g}/s of {planned:.4g}/s were started"
     extra = {"objective": f"≤ {_RATE_TOLERANCE:.0%} off", "measured": off * 100, "unit": "%"}
-    if off > _RATE_TOLERANCE:
+    if not off <= _RATE_TOLERANCE:  # nor with a rate that is no number
         begin, end = window = _loaded(view)
         bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
         yield replace(bad, window=window, late_s=off * (end - begin))

@@ -55,6 +55,10 @@ def _slow_generator(run: Run) -> None:
     run.summary["achieved_rate_per_s"] = 3.9
 
 
+def _rate_unknown(run: Run) -> None:
+    run.summary["achieved_rate_per_s"] = float("nan")
+
+
 def _busy_generator(run: Run) -> None:
     run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
 
@@ -128,6 +132,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_never_steady, "steady state before the first fault", "*"),
     (_late, "load generator on schedule", "load"),
     (_slow_generator, "load generator at rate", "load"),
+    (_rate_unknown, "load generator at rate", "load"),
     (_busy_generator, "load generator not saturated", "load"),
     (_generator_not_sampled, "load generator not saturated", "load"),
     (_unsent, "requests sent", "load"),
