@@ -38,8 +38,8 @@ _SECONDS = {"s": 1.0, "ms": 0.001}
 #: Ends that say nothing about the stack.
 _NO_FAILURE = ("ok", "cancelled_intended", "cancelled_drain", "not_sent")
 _TIMEOUT_STATUS = (408, 504)
-#: The gateway's refusal of what has waited in its queue for as long as it may.
-_QUEUED_TOO_LONG = "no_replica_free"
+#: The gateway's refusal of what has waited in its queue for as long as it may, and of what finds the queue full.
+_QUEUED_TOO_LONG, _QUEUE_FULL = "no_replica_free", ("queue_full", "long_queue_full")
 #: Ends that no lack of time explains, but for statuses of a gateway that has waited in vain, or has nobody to ask.
 _WRONG = ("http_4xx", "http_5xx", "protocol_error", "broken_stream", "inband_error", "empty", "wrong_model")
 _WAITED_STATUS = (*_TIMEOUT_STATUS, 503)
@@ -163,11 +163,14 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
 
 
 def _timed_out(rows: pd.DataFrame, view: RunView) -> pd.Series:
-    """Marks attempts that ended because time ran out: the client's, the gateway's, or in the gateway's queue."""
+    """Marks attempts that ended because time ran out: the client's, the gateway's, or in the gateway's queue.
+
+    A full queue is one of them: who is refused there comes while those before are still waiting for theirs.
+    """
     queue_ms = 1000 * view.gateway_policy.get("queue_timeout_s", float("inf"))
     queued = rows["error_code"].eq(_QUEUED_TOO_LONG) & rows["queue_gateway_ms"].ge(queue_ms)
     named = rows["outcome"].fillna("").astype(str).str.startswith("timeout_")
-    return named | rows["http_status"].isin(_TIMEOUT_STATUS) | queued
+    return named | rows["http_status"].isin(_TIMEOUT_STATUS) | queued | rows["error_code"].isin(_QUEUE_FULL)
 
 
 def _late_s(check: Check, result: CheckResult, length_s: float) -> float:

@@ -240,6 +240,17 @@ def test_only_lack_of_time_is_excused(outcome: str, status: Status, tmp_path: Pa
     assert named(judged(run, tmp_path), "availability with one bad replica").status is status
 
 
+@pytest.mark.parametrize(("code", "status"), [("queue_full", Status.INCONCLUSIVE), ("other", Status.FAIL)])
+def test_a_full_queue_of_a_disturbed_time_is_lack_of_time(code: str, status: Status, tmp_path: Path) -> None:
+    """Who is refused there comes while those before still wait for their turn; any other refusal is the stack's."""
+    run = runs.healthy()
+    begin, _ = run.span(PHASE)
+    rows = mutants.between(run, begin + 5, begin + 7)
+    run.requests.loc[rows, ["outcome", "http_status", "error_code", "e2e_ms"]] = ["shed_503", 503, code, 20.0]
+    runs.disturb(run, begin + 4, begin + 8)
+    assert named(judged(run, tmp_path), "availability with one bad replica").status is status
+
+
 def test_a_hang_is_not_explained_by_a_moment(tmp_path: Path) -> None:
     """A request that waited half a minute, 0.7 s of them beside somebody else: the stack hangs."""
     run = runs.healthy()
