@@ -45,9 +45,9 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
         return Fitted(scenario, str(share), (), _doubted(capacity.hopeless, capacity), {"capacity_per_s": of_capacity})
-    plain = of_capacity * share.percent / 100
+    plain = share.per_s(of_capacity)
     for tokens in (*range(_tokens(plain, capacity), TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
-        rate = plain * gain(tokens, capacity)
+        rate = min(plain * gain(tokens, capacity), math.inf if share.most_per_s is None else share.most_per_s)
         shorter = _with_users(_at(_shortened(scenario, tokens), rate), rate, policy)
         for stretch in _STRETCHES:
             fitted, stretched = _stretched(shorter, stretch)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.checks.streams import given_s
 from harness.drill import Check
 from harness.record import ANY_REPLICA
 from harness.verdict import CheckResult, Status, worst
@@ -155,7 +156,7 @@ def _readings(view: RunView, replica: str, since: float) -> tuple[_Reading, _Rea
     first, last = _span(rows)
     if since > -math.inf:
         given = rows[rows["replica"].eq(replica) & _ends(rows).ge(since)]
-        first = float(given["start_s"].min()) if len(given) else last
+        first = float(given_s(given).min()) if len(given) else last
     last += COUNTED_WITHIN_S
     readings = [_Reading(float(values[i]), float(times[i - 1]), float(times[i])) for i in range(1, len(times))]
     before = [one for one in readings if one.by_s <= first]

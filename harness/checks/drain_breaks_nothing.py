@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.checks.streams import in_flight, on_replica, step_s
+from harness.checks.streams import given_s, in_flight, on_replica, step_s
 from harness.drill import Check
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
@@ -32,7 +32,8 @@ def _run(view: RunView, replica: str, phase: str) -> CheckResult:
     asked = stopping if drained is None else drained
     rows = on_replica(view, replica)
     running = in_flight(rows, asked)
-    new = rows[rows["start_s"].between(asked + _ON_ITS_WAY_S, min(giving_back))]
+    # Who was waiting in the gateway's queue when the replica was given back came to it after that.
+    new = rows[given_s(rows).between(asked + _ON_ITS_WAY_S, min(giving_back))]
     touched = rows[rows.index.isin([*running.index, *new.index])]
     broken = touched[touched["outcome"].ne("ok")]
     if broken.empty and running.empty:

@@ -21,6 +21,11 @@ def ends_s(rows: pd.DataFrame) -> pd.Series:
     return rows["start_s"] + rows["e2e_ms"] / 1000
 
 
+def given_s(rows: pd.DataFrame) -> pd.Series:
+    """When the gateway gave each attempt to a replica: after it had waited in its queue, if it did."""
+    return rows["start_s"] + rows["queue_gateway_ms"].fillna(0) / 1000
+
+
 def in_flight(rows: pd.DataFrame, at_s: float) -> pd.DataFrame:
     """Those whose answer had begun and not ended at that moment."""
     begun = rows["start_s"] + rows["headers_ms"] / 1000

@@ -11,7 +11,7 @@ from harness.verdict import Status
 from harness.view import RunView
 from tests import node_restart_runs
 from tests.unit.judge.mutants import Mutant, assert_red
-from tests.unit.judge.node_restart_mutants import MUTANTS
+from tests.unit.judge.node_restart_mutants import MUTANTS, ordered, step
 
 DRILL = drill.load("node-restart")
 
@@ -57,3 +57,31 @@ def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp
     found = {r.name: r.status for r in verdict.checks if word in r.name and not r.name.startswith(("no hang", "avail"))}
     assert len(found) >= 3
     assert {n for n, status in found.items() if status is Status.PASS} <= {"suffering ends"}
+
+
+def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
+    """Requests that were asked while the replica was drained, and given to it when it was back, broke no rule."""
+    run = node_restart_runs.healthy()
+    healing = ordered(run, "restart-1", "fault_healing")
+    waited = run.requests["start_s"].between(healing - 1.0, healing)
+    run.requests.loc[waited, ["replica", "gateway_replica"]] = "replica-1"
+    name = "drain breaks nothing in restart-1"
+    found = {}
+    for queue_ms in (0.0, 1500.0):
+        run.requests.loc[waited, "queue_gateway_ms"] = queue_ms
+        verdict = judge.judge(run.write(tmp_path / str(queue_ms)), DRILL)
+        found[queue_ms] = next(r.status for r in verdict.checks if r.name == name)
+    assert found == {0.0: Status.FAIL, 1500.0: Status.PASS}
+
+
+def test_who_waited_for_a_restarted_replica_is_counted_from_when_it_was_given_one(tmp_path: Path) -> None:
+    """The first request of a replica that came back had been asked before its counter was seen again."""
+    run = node_restart_runs.healthy()
+    rows = run.requests[run.requests["replica"].eq("replica-1")]
+    first = rows.index[rows["start_s"].gt(step(run, "kill", "ready"))][0]
+    run.requests.loc[first, "start_s"] -= 5.0
+    run.requests.loc[first, ["e2e_ms", "headers_ms"]] += 5000.0
+    run.requests.loc[first, "queue_gateway_ms"] = 5000.0
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    found = next(r for r in verdict.checks if r.name == "replica counters and client records agree")
+    assert found.status is Status.PASS, found.why
