@@ -1,8 +1,9 @@
 """Whose CPU seconds are whose: which processes of this host this run's stack, harness and load have ever started.
 
 Ours is a process that descends from the harness, carries the instance id of the stack in its environment, lies in the
-control group of one of the stack's containers, or is in a process group that one of ours leads. Once ours it stays
-ours, whoever adopts it. A pid counts together with its start time.
+control group of one of the stack's containers, belongs to the container engine where there are such containers, or is
+in a process group that one of ours leads. Once ours it stays ours, whoever adopts it. A pid counts together with its
+start time.
 
 What ours have used is the sum over the living ones of what the kernel says of each, *its collected children included*:
 when a parent collects a child, the child's seconds move from one addend to the other, so that none is lost or counted
@@ -25,6 +26,10 @@ VARIABLE = f"{state.INSTANCE_VARIABLE}=".encode()
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _STAT_BYTES = 4096
 _CONTAINER = re.compile(r"[0-9a-f]{64}")
+#: The container engine's own processes, by the names that the kernel gives them. They forward every request that comes
+#: from the host and start every health check: beside declared containers they work for the stack, and what they do for
+#: the containers of others cannot be told apart.
+_ENGINE = frozenset({"dockerd", "containerd", "containerd-shim", "docker-proxy", "runc"})
 
 
 class Stat(NamedTuple):
@@ -67,6 +72,7 @@ class Owners:
         self._strangers: set[int] = set()
         self._groups: set[int] = set()
         self._containers: set[str] = set()
+        self._engine: set[int] = set()  # of ours: what descends from them is not ours for that
         self._sum_s: float | None = None  # of the look before; None before the first
         self._departed_s = 0.0  # collected by strangers, less what was used before it was known to be ours
         self._newest = 0  # start of the youngest process that was ever looked at
@@ -89,6 +95,7 @@ class Owners:
         before = self._ours
         self._strangers &= listed
         self._ours = {pid: now for pid in before.keys() & listed if (now := self._same(pid, before[pid])) is not None}
+        self._engine &= self._ours.keys()
         unsure = self._bury(before)
         self._welcome(listed - self._ours.keys() - self._strangers)
         total = sum(stat.total_s for stat in self._ours.values()) + self._departed_s
@@ -128,7 +135,7 @@ class Owners:
         while ours := [pid for pid, stat in unsorted.items() if self._is_ours(pid, stat)]:
             for pid in ours:
                 stat = self._ours[pid] = unsorted.pop(pid)
-                if stat.group == pid:
+                if stat.group == pid and pid not in self._engine:
                     self._groups.add(pid)
                 if stat.start <= self._newest or self._sum_s is None:  # it lived before it was known
                     self._departed_s -= stat.total_s
@@ -138,11 +145,17 @@ class Owners:
         self._newest = max(self._newest, newest)
 
     def _is_ours(self, pid: int, stat: Stat) -> bool:
-        if pid == self._root or stat.parent in self._ours or (stat.group != pid and stat.group in self._groups):
+        descends = stat.parent in self._ours and stat.parent not in self._engine
+        if pid == self._root or descends or (stat.group != pid and stat.group in self._groups):
             return True
         if self._mark is not None and self._mark in self._bytes(pid, "environ") + b"\0":
             return True
-        return bool(self._containers and self._containers & set(_CONTAINER.findall(self._text(pid, "cgroup"))))
+        if not self._containers:
+            return False
+        if self._text(pid, "comm").strip() in _ENGINE:
+            self._engine.add(pid)
+            return True
+        return bool(self._containers & set(_CONTAINER.findall(self._text(pid, "cgroup"))))
 
     def _stat(self, pid: int) -> Stat | None:
         # Not with pathlib, which costs more than the kernel's part: this is read for each of ours twice a second.

@@ -181,6 +181,24 @@ def test_what_runs_in_a_declared_container_is_ours(proc: Proc) -> None:
     assert used(found.look(0.5)) == 7.0
 
 
+def test_the_container_engine_works_for_the_stack(proc: Proc) -> None:
+    """Its daemon and proxies are ours where containers of ours run, and what it runs for others is not."""
+    found = Owners(HARNESS, "i1", proc.path)
+    proc.born(201, 1, container=CONTAINER)
+    proc.born(202, 1)
+    (proc.path / "202" / "comm").write_text("dockerd\n")
+    proc.born(203, 202)
+    (proc.path / "203" / "comm").write_text("docker-proxy\n")
+    proc.born(204, 202, container="cd" * 32)
+    proc.says(202, 1, 1.0, 0.0)
+    assert used(found.look(0.5)) == 0.0  # without a container of ours it is somebody else's
+    found.declare([201])
+    found.look(0.5)
+    for pid, parent in ((201, 1), (202, 1), (203, 202), (204, 202)):
+        proc.says(pid, parent, 3.0, 0.0)
+    assert used(found.look(0.5)) == 8.0
+
+
 def test_containers_that_this_host_does_not_show(proc: Proc) -> None:
     """A daemon elsewhere, or outside our process namespace: whose CPU is whose cannot be told, and that is said."""
     found = Owners(HARNESS, "i1", proc.path)
