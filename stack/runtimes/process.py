@@ -133,6 +133,9 @@ class ProcessRuntime:
             if time.monotonic() > deadline:
                 raise StackError(f"{name} could not be stopped: supervisord says {control.program(name).state}")
             time.sleep(0.05)
+        now = control.program(name).pid
+        if now is not None and now != pid:  # started again after a crash, just before supervisord was told to stop it
+            processes += family.component_processes(now)
         left = family.wait_gone(processes, grace_s)
         family.signal_all(left, signal.SIGKILL)
         if still := family.wait_gone(left, 5.0):
