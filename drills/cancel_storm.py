@@ -41,7 +41,7 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   replica's, and it may put a cancel down to the replica. Or has something really failed?
 - **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
 - INCONCLUSIVE with «the moment was not reached»: the machine is too fast or too slow for this scenario. Change
-  `streams`, `words` or `max_tokens` of that wave; nothing was judged that was not reached.
+  `demand`, `words` or `lasts` of that wave; nothing was judged that was not reached.
 """
 
 BRIEFING = """\

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import threading
 import time
@@ -21,7 +22,7 @@ from pydantic import Field
 
 from harness.adapters.stream import ChatStream
 from harness.errors import FaultError
-from harness.faults.base import Proof, World
+from harness.faults.base import Proof, World, tell_step
 from harness.probes.path import CHAT
 from harness.probes.question import TOKENS_MAX
 from harness.probes.waves import Waves
@@ -30,6 +31,7 @@ from harness.scenario import Seconds, Strict
 from harness.undo import Undo
 from harness.waves import Canary, Stream, Wave
 from stack import keys, state
+from stack.engines import SEQUENCES_MAX
 from stack.models import questions
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
@@ -52,19 +54,40 @@ UNSEEN_MAX_S = 0.4
 #: So many more waves than were asked for are made at most for that, or as many again.
 MORE_WAVES = 3
 CANARY_S = 5.0
+#: The speed of one stream is the best of so many: each of the others may have met somebody.
+SPEED_PROBES, SPEED_WITHIN_S = 3, 10.0
+#: Room for a prompt in the model's length, in tokens per word and at least.
+_TOKENS_PER_WORD, _PROMPT_TOKENS_MIN = 2, 64
+#: With fewer tokens there is nothing between the first and the last.
+_TOKENS_MIN = 16
 
 
 class _Options(Strict):
-    """``streams`` hang up together once ``moment`` is reached, which is waited for ``give_up`` at most."""
+    """So many streams hang up together once ``moment`` is reached, which is waited for ``give_up`` at most.
+
+    ``demand`` is their number as a multiple of the requests that the replicas they come to decode side by side;
+    ``streams`` is the number itself. ``lasts`` is how long one stream alone would take to its end, at the speed
+    measured before; ``max_tokens`` is its length itself. What is a number wins.
+    """
 
     moment: Literal["queued", "prefill", "early", "late", "half-read"]
-    streams: int = Field(default=16, ge=2, le=256)
+    demand: float = Field(default=0.25, gt=0, le=8)
+    streams: int | None = Field(default=None, ge=2, le=256)
     waves: int = Field(default=1, ge=1, le=100)
     pause: Seconds = 0.0  # between two waves
-    max_tokens: int = Field(default=256, ge=8, le=4096)
+    lasts: Seconds = Field(default=6.0, gt=0, le=60)
+    max_tokens: int | None = Field(default=None, ge=8, le=4096)
     words: int = Field(default=30, ge=1, le=2000)  # of each prompt; no two prompts are the same
     give_up: Seconds = 10.0
     watch: Seconds = Field(default=1.5, ge=0.8, le=5.0)  # how long the engines are looked at after the cancel, at least
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Of one wave: how many streams, and the length of each in tokens."""
+
+    streams: int
+    tokens: int
 
 
 @dataclass
@@ -101,6 +124,7 @@ class CancelWave:
         self.doors = GATEWAYS if on == BOTH_GATEWAYS else (on,)
         self.asked = {on} if on in REPLICAS else set(REPLICAS)  # whom a wave comes to in the end
         self.waves: list[Wave] = []
+        self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
         self._random = random.Random(id)
         self._task: asyncio.Task[None] | None = None
@@ -115,10 +139,28 @@ class CancelWave:
         return Undo(self.id, "end_wave", {"wave": self.id})
 
     async def measure(self, world: World) -> None:
-        """The engines tell their figures: without them nothing could be compared."""
+        """The engines show their figures: without them nothing could be compared. And how large a wave is here."""
         ledger = _ledger(world)
         with ledger.watching():
             await _busiest(ledger)
+        self.size = await self._sized(world)
+        tell_step(world, self, "sized", streams=self.size.streams, tokens=self.size.tokens)
+
+    async def _sized(self, world: World) -> _Size:
+        places = SEQUENCES_MAX * len(self.asked)
+        streams = self.options.streams or max(2, math.ceil(self.options.demand * places))
+        return _Size(streams, self.options.max_tokens or await self._tokens(world))
+
+    async def _tokens(self, world: World) -> int:
+        """What one stream makes in ``lasts``, as far as the model and the gateways allow."""
+        gateway = next((door for door in self.doors if door in GATEWAYS), GATEWAYS[0])
+        samples = [await world.path.through(gateway, SPEED_WITHIN_S) for _ in range(SPEED_PROBES)]
+        speeds = [speed for sample in samples if (speed := sample.tokens_per_s) is not None]
+        if not speeds:
+            raise FaultError(f"{gateway} does not stream before the fault ({samples[-1].describe()})")
+        prompt = max(_PROMPT_TOKENS_MIN, _TOKENS_PER_WORD * self.options.words)
+        most = min(world.topology.max_model_len - prompt, world.topology.gateway_policy.chat_max_tokens)
+        return max(_TOKENS_MIN, min(round(max(speeds) * self.options.lasts), most))
 
     async def inject(self, world: World) -> None:
         """Begin the waves; they go on while the phase does."""
@@ -134,7 +176,8 @@ class CancelWave:
         reached = sum(wave.reached for wave in self.waves)
         cut = sum(stream.cut for wave in self.waves for stream in wave.streams)
         seen = f"{reached} of {len(self.waves)} waves reached it, {cut} streams were cancelled"
-        before = f"{self.options.waves} waves of {self.options.streams} streams, to be cancelled: {self.options.moment}"
+        size = f"{self.size.streams} streams of {self.size.tokens} tokens"
+        before = f"{self.options.waves} waves of {size}, to be cancelled: {self.options.moment}"
         if reached >= self.options.waves:
             return Proof(True, f"{self.waves[-1].why}; {seen}", before, seen)
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
@@ -193,14 +236,14 @@ class CancelWave:
         opened: list[_Open] = []
         with contextlib.ExitStack() as asks:
             try:
-                for number in range(self.options.streams):
+                for number in range(self.size.streams):
                     door = self.doors[number % len(self.doors)]
                     ending = ("fin", "rst")[number // len(self.doors) % 2]
                     stream = Stream(f"{self.id}/{wave.number}/{number}".replace("/", "."), door, ending)
                     wave.streams.append(stream)
                     tries = 1 if door in REPLICAS else 1 + world.topology.gateway_policy.retries
                     whose = door if door in REPLICAS else ANY_REPLICA
-                    asks.enter_context(world.path.own.asking(whose, tries * self.options.max_tokens))
+                    asks.enter_context(world.path.own.asking(whose, tries * self.size.tokens))
                     opened.append(self._open(world, stream))
                 yield opened
             finally:
@@ -222,14 +265,14 @@ class CancelWave:
         body = {
             "model": world.path.deployment,
             "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": self.options.max_tokens,
+            "max_tokens": self.size.tokens,
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
         }
         headers = {"X-Request-Id": stream.request_id[-64:]}
         if stream.door in GATEWAYS:
-            key = _user_key(world, len(self.waves) * self.options.streams + _number(stream))
+            key = _user_key(world, len(self.waves) * self.size.streams + _number(stream))
             headers["Authorization"] = f"Bearer {key}"
         return _Open(stream, chat, asyncio.create_task(_follow(ledger, stream, chat, headers, body)))
 
@@ -274,10 +317,10 @@ class CancelWave:
                 if len(stopped) >= MOST * len(alive) and ledger.now_s() - max(stopped) >= HELD_S:
                     return f"{len(stopped)} readers had stopped for {HELD_S:g} s after {READ_TOKENS} events"
             case moment:
-                wanted = EARLY_TOKENS if moment == "early" else LATE_SHARE * self.options.max_tokens
+                wanted = EARLY_TOKENS if moment == "early" else LATE_SHARE * self.size.tokens
                 there = sum(stream.tokens >= wanted for stream in alive)
                 if there >= MOST * len(alive):
-                    return f"{there} streams had {wanted:.0f} or more of {self.options.max_tokens} tokens"
+                    return f"{there} streams had {wanted:.0f} or more of {self.size.tokens} tokens"
         return None
 
     async def _canary(self, world: World, replica: str, number: int) -> Canary:

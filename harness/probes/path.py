@@ -41,6 +41,14 @@ class PathSample:
     reads: int = 0  # how many pieces the body came in
     replica: str | None = None  # who answered, as the gateway says
 
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How quickly the tokens came after the first; None where the answer is not whole or came in one piece."""
+        if self.outcome != "ok" or self.reads < 2 or self.first_body_ms is None or self.e2e_ms is None:
+            return None
+        took_ms = self.e2e_ms - self.first_body_ms
+        return 1000 * (PROBE_TOKENS - 1) / took_ms if took_ms > 0 else None
+
     def describe(self) -> str:
         """One phrase for evidence tables."""
         if self.outcome == "ok":
