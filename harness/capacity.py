@@ -67,6 +67,7 @@ class Step:
     tps: float | None = None
     refused: int = 0  # 429 and 503
     signals: Signals = Signals()
+    lost: float | None = None  # share of the machine that others had meanwhile, at most; None: nobody watched
 
     @property
     def seconds(self) -> float:
@@ -157,7 +158,7 @@ def point(steps: Sequence[Step], unfinished: bool = False) -> Point | None:
     if best is None:
         return None
     beyond = min((s for s in steps if s.concurrency > best.concurrency), key=lambda s: s.concurrency, default=None)
-    half = best.rate_per_s * _Z95 / math.sqrt(best.served)
+    half = best.rate_per_s * _uncertainty(best)
     end = "the time for the search was over" if unfinished else "no more users with keys of their own"
     why = end if beyond is None else reason(beyond)
     low, high = max(0.0, best.rate_per_s - half), best.rate_per_s + half
@@ -225,14 +226,13 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measuring, before it is judged. ``disturbed``: what interfered; "" when nothing did."""
+    """One measuring, before it is judged."""
 
     whole: Sequence[Step]
     without: Sequence[Step]
     single: Step | None
     cache_hit_ratio: float | None
     measured: str
-    disturbed: str = ""
     defects: Sequence[str] = ()
     stopped: str = ""  # why more steps were of no use
     unfinished: bool = False  # the time was over before a step did not hold
@@ -261,8 +261,8 @@ def judge(found: Measured) -> Capacity:
 def _doubts(found: Measured, best: Point | None) -> tuple[str, ...]:
     """Why it may not be accepted. The load has to be shared where there was enough of it to tell."""
     doubts = []
-    if found.disturbed:
-        doubts.append(f"{DISTURBED}{found.disturbed}")
+    if disturbed := _disturbed(found):
+        doubts.append(f"{DISTURBED}{disturbed}")
     if best is None:
         doubts.append("no step held")
     elif found.whole and found.whole[0].replicas > 1 and point(found.without, unfinished=True) is None:
@@ -278,6 +278,36 @@ def _doubts(found: Measured, best: Point | None) -> tuple[str, ...]:
     if uneven := [f"{step.uneven} at {step.concurrency} at a time" for step in shared if step.uneven]:
         doubts.append(f"the replicas did not share the load: {uneven[0]}")
     return tuple(doubts)
+
+
+def _disturbed(found: Measured) -> str:
+    """What others had of the machine while it mattered, where that may have moved the value; "" where it cannot have.
+
+    A step that holds may have been slowed down within its own interval. One that does not may have been kept from it by
+    as little as the share of requests that decides.
+    """
+    single, edges = [found.single] if found.single else [], [*_edges(found.whole), *_edges(found.without)]
+    for step in (*single, *edges):
+        bound = 1 - HOLDS_SHARE if not step.holds else _uncertainty(step)
+        if step.lost is None:
+            return "the machine was not watched"
+        if step.lost > bound:
+            return f"others had up to {step.lost:.0%} of the machine with {step.concurrency} at a time"
+    return ""
+
+
+def _edges(steps: Sequence[Step]) -> list[Step]:
+    """The steps that decide: the highest that holds, and the lowest that does not."""
+    held, failed = [step for step in steps if step.holds], [step for step in steps if not step.holds]
+    return [
+        *([max(held, key=lambda step: step.concurrency)] if held else []),
+        *([min(failed, key=lambda step: step.concurrency)] if failed else []),
+    ]
+
+
+def _uncertainty(step: Step) -> float:
+    """By what share of it the rate of so many requests may be off, either way (95 %, one-sided)."""
+    return _Z95 / math.sqrt(step.served) if step.served else math.inf
 
 
 def pooled(repeats: Sequence[Capacity]) -> Capacity:

@@ -1,5 +1,9 @@
 """Makes a scenario fit the machine: a share of capacity becomes a rate, or the sentence that the machine is too small.
 
+Capacity is measured with one cohort, and with a replica drained. A scenario whose answers are longer gets a lower rate,
+by the speed of one stream; one that takes a replica away also leaves room for that replica's start, which runs on the
+same processor.
+
 Below 4 requests per second answers are shortened first, from 48 tokens down to 12, then phases that have too few
 samples for their objectives stretch, by 1.5 at most. Pure.
 """
@@ -13,7 +17,7 @@ from typing import Any
 
 from harness import expressions, loading
 from harness.capacity import Capacity
-from harness.scenario import Phase, Scenario, Share
+from harness.scenario import Cohort, Phase, Scenario, Share
 from stack.topology import GatewayPolicy
 
 #: At fewer a window of five seconds does not hold the 20 requests that recovery is judged by.
@@ -40,24 +44,35 @@ class Fitted:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPolicy) -> Fitted:
-    """``scenario``, whose rate is ``share``, for a machine with that capacity, behind gateways of that policy."""
+def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPolicy, cores: int) -> Fitted:
+    """``scenario``, whose rate is ``share``, for a machine with that capacity and ``cores``, behind such gateways."""
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
         return Fitted(scenario, str(share), (), _doubted(capacity.hopeless, capacity), {"capacity_per_s": of_capacity})
-    plain = share.per_s(of_capacity)
-    for tokens in (*range(_tokens(plain, capacity), TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
-        rate = min(plain * gain(tokens, capacity), math.inf if share.most_per_s is None else share.most_per_s)
-        shorter = _with_users(_at(_shortened(scenario, tokens), rate), rate, policy)
+    room = room_while_starting(cores) if share.without_replica else 1.0
+    plain = share.per_s(of_capacity * room)
+    first = _tokens(scenario, plain, capacity)
+    for tokens in (*range(first, TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
+        shorter = _shortened(scenario, tokens)
+        rate = min(plain * gain(shorter, capacity), math.inf if share.most_per_s is None else share.most_per_s)
+        shorter = _with_users(_at(shorter, rate), rate, policy)
         for stretch in _STRETCHES:
             fitted, stretched = _stretched(shorter, stretch)
             if not _problems(fitted):
-                notes = _notes(share, of_capacity, rate, tokens, stretched, stretch)
+                notes = _notes(share, of_capacity, room, rate, tokens, stretched, stretch)
                 return Fitted(fitted, str(share), notes, None, {"capacity_per_s": of_capacity, "rate_per_s": rate})
-    needed = needed_per_s(scenario, share, capacity)
+    needed = needed_per_s(scenario, share, capacity, cores)
     numbers = {"capacity_per_s": of_capacity, "needed_per_s": needed}
     why = _doubted(too_small(scenario, share, of_capacity, needed), capacity)
     return Fitted(scenario, str(share), (), why, numbers)
+
+
+def room_while_starting(cores: int) -> float:
+    """The share of the machine that is left to the others while a replica starts.
+
+    A start is one busy thread (a Python process that imports and loads); with one core it shares that with the others.
+    """
+    return max(cores - 1, 0.5 * cores) / cores
 
 
 def _doubted(why: str, capacity: Capacity) -> str:
@@ -66,9 +81,9 @@ def _doubted(why: str, capacity: Capacity) -> str:
     return f"{why} (provisional: {'; '.join(doubts)})" if doubts else why
 
 
-def hopeless(scenario: Scenario, share: Share, known: Capacity) -> str | None:
+def hopeless(scenario: Scenario, share: Share, known: Capacity, cores: int) -> str | None:
     """The sentence that no capacity below the highest rate of any step so far is enough; None while one may be."""
-    needed = needed_per_s(scenario, share, known)
+    needed = needed_per_s(scenario, share, known, cores)
     if known.saturated_per_s >= needed:
         return None
     return too_small(scenario, share, known.saturated_per_s, needed, " at most")
@@ -84,7 +99,7 @@ def too_small(scenario: Scenario, share: Share, of_capacity: float, needed: floa
     )
 
 
-def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity) -> float:
+def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity, cores: int) -> float:
     """A capacity with which ``scenario`` has too few samples, whatever fitting does, and with 2 % more has enough."""
     too_few, enough = _NEED_FROM_PER_S, _NEED_TO_PER_S
     while enough / too_few > _NEED_PRECISION:
@@ -93,26 +108,36 @@ def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity) -> float:
             too_few = rate
         else:
             enough = rate
-    return too_few / (share.percent / 100) / gain(TOKENS_MIN, capacity)
+    room = room_while_starting(cores) if share.without_replica else 1.0
+    return too_few / (share.percent / 100) / room / gain(_shortened(scenario, TOKENS_MIN), capacity)
 
 
-def gain(tokens: int, capacity: Capacity) -> float:
-    """How many times as many requests are served when answers have ``tokens`` tokens at most, by one stream's speed.
+def gain(scenario: Scenario, capacity: Capacity) -> float:
+    """How many requests of ``scenario`` are served in the time of one that capacity was measured with.
 
-    1 where that is not known. An answer that is shorter by itself gains nothing.
+    By one stream's speed; 1 where that is not known.
     """
     whole = capacity.whole
     if capacity.ttft_ms is None or not capacity.tps or whole is None or not whole.rate_per_s:
         return 1.0
-    usual = whole.tokens_per_s / whole.rate_per_s
-    prefill_s = capacity.ttft_ms / 1000
-    return (prefill_s + usual / capacity.tps) / (prefill_s + min(usual, tokens) / capacity.tps)
+    usual, prefill_s = whole.tokens_per_s / whole.rate_per_s, capacity.ttft_ms / 1000
+    cohorts = scenario.load.cohorts
+    total = sum(one.share for one in cohorts)
+    tokens = sum(one.share / total * _answer_tokens(one, usual) for one in cohorts)
+    return (prefill_s + usual / capacity.tps) / (prefill_s + tokens / capacity.tps)
 
 
-def _tokens(rate: float, capacity: Capacity) -> int:
+def _answer_tokens(cohort: Cohort, usual: float) -> float:
+    """Questions of the eval set are what capacity is measured with; who else asks may get all that is allowed."""
+    return min(usual, cohort.max_tokens) if cohort.prompts == "eval" else cohort.max_tokens
+
+
+def _tokens(scenario: Scenario, rate: float, capacity: Capacity) -> int:
     """How long answers may be for the rate that is needed: as long as possible."""
-    fitting = (tokens for tokens in range(TOKENS, TOKENS_MIN, -1) if rate * gain(tokens, capacity) >= RATE_MIN_PER_S)
-    return next(fitting, TOKENS_MIN)
+    for tokens in range(TOKENS, TOKENS_MIN, -1):
+        if rate * gain(_shortened(scenario, tokens), capacity) >= RATE_MIN_PER_S:
+            return tokens
+    return TOKENS_MIN
 
 
 def _shortened(scenario: Scenario, tokens: int) -> Scenario:
@@ -166,9 +191,10 @@ def _longer(phase: Phase, factor: float) -> Phase:
 
 
 def _notes(
-    share: Share, of_capacity: float, rate: float, tokens: int, stretched: Sequence[str], stretch: float
+    share: Share, of_capacity: float, room: float, rate: float, tokens: int, stretched: Sequence[str], stretch: float
 ) -> tuple[str, ...]:
-    notes = [f"{share}, which is {of_capacity:.3g}/s here: {rate:.3g}/s"]
+    starting = f", {of_capacity * room:.3g}/s while a replica starts beside it" if room < 1 else ""
+    notes = [f"{share}, which is {of_capacity:.3g}/s here{starting}: {rate:.3g}/s"]
     if tokens < TOKENS:
         notes.append(f"answers have {tokens} tokens instead of {TOKENS}, others in proportion")
     if stretched:

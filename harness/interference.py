@@ -83,6 +83,24 @@ def overlap_s(spans: Iterable[Span], begin_s: float, end_s: float) -> float:
     return sum(max(0.0, min(span.end_s, end_s) - max(span.begin_s, begin_s)) for span in spans)
 
 
+def lost_share(spans: Iterable[Span], begin_s: float, end_s: float, cores: float) -> float:
+    """What share of the machine's work in that time others had, at most: each span counts as its peak throughout."""
+    lost_s = sum(_had(span.peaks, cores) * overlap_s([span], begin_s, end_s) for span in spans)
+    return lost_s / (end_s - begin_s)
+
+
+def _had(peaks: Mapping[str, float], cores: float) -> float:
+    """The share of a machine with so many cores that was not to be had."""
+    shares = {
+        "others": peaks.get("others", 0.0) / cores,
+        "steal": peaks.get("steal", 0.0) / cores,
+        "throttled": peaks.get("throttled", 0.0),
+        "slow": 1 - 1 / peaks.get("slow", 1.0),
+        "standstill": 1.0 if "standstill" in peaks else 0.0,
+    }
+    return min(1.0, max(shares.values()))
+
+
 def describe(spans: Iterable[Span], begin_s: float, end_s: float, of: str = "it") -> str:
     """What disturbed the machine in that time, with numbers; ``of`` is what that time is called. «» without any."""
     here = [span for span in spans if span.begin_s < end_s and span.end_s > begin_s]

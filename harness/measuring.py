@@ -8,6 +8,7 @@ What it records is read while it runs. One folder holds all of it, as that of a 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import math
 import shutil
@@ -186,19 +187,17 @@ class _Meter:
         before = await self._cache()
         try:
             await self._start()
-            began_s = self._now()
             await self._steps()
-            ended_s = self._now()
             after = await self._cache()
         finally:
             await self._finish()
+        weigh = _weighed(RunView(self.folder))
         return Measured(
-            self.whole,
-            self.without,
-            self.single,
+            [weigh(step) for step in self.whole],
+            [weigh(step) for step in self.without],
+            weigh(self.single) if self.single else None,
             _hit_ratio(before, after),
             dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            disturbed=_disturbed(RunView(self.folder), began_s, ended_s),
             defects=self.order.defects,
             stopped=self.stopped,
             unfinished=self.unfinished,
@@ -394,11 +393,12 @@ class _Meter:
         return self.log.now_s()
 
 
-def _disturbed(view: RunView, begin_s: float, end_s: float) -> str:
-    """What interfered with the measuring; a machine that was not watched cannot be called quiet."""
+def _weighed(view: RunView) -> Callable[[Step], Step]:
+    """Adds to a step what others had of the machine meanwhile; who was not watched cannot be called quiet."""
     if not interference.known(view) or any(machine.ENDED in e.data["unread"] for e in view.events("machine_unread")):
-        return "the machine was not watched"
-    return interference.describe(interference.spans(view), begin_s, end_s)
+        return lambda step: step
+    spans, cores = interference.spans(view), float(view.metrics(interference.COMPONENT, "cores")["value"].max())
+    return lambda step: dataclasses.replace(step, lost=interference.lost_share(spans, step.begin_s, step.end_s, cores))
 
 
 def _hit_ratio(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:

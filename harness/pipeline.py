@@ -137,17 +137,17 @@ def fit(job: Job) -> None:
     topology, share = job.runtime.topology, job.scenario.load.rate
     if topology.target is not None:
         return
-    entry = capacity_store.store_of(topology).load()
+    entry, machine = capacity_store.store_of(topology).load(), capacity_store.machine(topology.runtime, topology.engine)
     used = entry.accepted
     if isinstance(share, Share):
         try:
             used = entry.accepted or _measured(job, job.scenario, share)
-            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy)
+            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy, machine.cores)
             job.scenario = job.fitted.scenario
         except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
             job.unfit = f"capacity could not be measured: {error}"
     job.capacity = {
-        "machine": str(capacity_store.machine(topology.runtime, topology.engine)),
+        "machine": str(machine),
         "used": None if used is None else capacity.as_data(used),
         "regression": entry.regression,
         "asked": str(share) if isinstance(share, Share) else None,
@@ -160,10 +160,11 @@ def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     """Measure, keep and return it: accepted where it is sound, for this run only where it is provisional."""
     assert job.runtime
     topology = job.runtime.topology
+    cores = capacity_store.machine(topology.runtime, topology.engine).cores
     job.progress.say(f"the load is {share}, and none is accepted for this machine yet: it is measured, in {LIMIT}")
     order = measuring.Order(
         job.runtime, job.lock, job.progress, marks(topology), sorted(topology.defects),
-        lambda known: fitting.hopeless(scenario, share, known),
+        lambda known: fitting.hopeless(scenario, share, known, cores),
     )  # fmt: skip
     found = measuring.measure(order)
     store = capacity_store.store_of(topology)
@@ -206,7 +207,7 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
         return scenario, known
     if entry.accepted is None:
         return scenario, [f"none is accepted for this machine yet: it will be measured before the run, in {LIMIT}"]
-    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy)
+    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 
 

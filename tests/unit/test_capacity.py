@@ -28,6 +28,7 @@ def step(concurrency: int = 8, rate: float = 10.0, good: float = 1.0, **more: An
     facts = {
         "begin_s": 0.0, "end_s": 10.0, "ended": count, "served": count, "good": round(good * count),
         "tokens": 20 * count, "replicas": 2, "by_replica": half, "wrong": 0, "ttft_ms": 60.0, "tps": 100.0,
+        "lost": 0.0,
     }  # fmt: skip
     return Step(concurrency, **{**facts, **more})
 
@@ -169,7 +170,6 @@ def test_a_sound_measuring_may_be_accepted() -> None:
 @pytest.mark.parametrize(
     ("more", "doubt"),
     [
-        ({"disturbed": "others used 40 % of the machine"}, "interference: others used 40 %"),
         ({"defects": ["no_queue_limit"]}, "defects are switched on: no_queue_limit"),
         ({"stopped": "too small: …"}, "too small"),
     ],
@@ -179,6 +179,29 @@ def test_a_doubtful_measuring_is_provisional(more: dict[str, Any], doubt: str) -
     found = capacity.judge(measured(searched(up_to(16)), **more))
     assert len(found.provisional) == 1
     assert found.provisional[0].startswith(doubt)
+
+
+#: A hundred requests: a rate that may be off by 16 %.
+HOLDS, FAILS = step(10, 10.0), step(16, 10.0, good=0.4)
+
+
+@pytest.mark.parametrize(
+    ("steps", "doubt"),
+    [
+        ([step(4), dataclasses.replace(HOLDS, lost=0.15), FAILS], None),
+        ([step(4), dataclasses.replace(HOLDS, lost=0.17), FAILS], "others had up to 17% of the machine with 10"),
+        ([step(4), HOLDS, dataclasses.replace(FAILS, lost=0.04)], None),
+        ([step(4), HOLDS, dataclasses.replace(FAILS, lost=0.06)], "others had up to 6% of the machine with 16"),
+        ([step(4, lost=0.9), HOLDS, FAILS], None),  # it held even so, and something above it did
+        ([step(4), HOLDS, FAILS, step(32, good=0.1, lost=0.9)], None),  # less has failed undisturbed
+        ([step(4), dataclasses.replace(HOLDS, lost=None), FAILS], "the machine was not watched"),
+    ],
+)
+def test_a_disturbance_counts_where_it_may_have_moved_the_value(steps: list[Step], doubt: str | None) -> None:
+    """Within the value's own interval it cannot; a step that failed may have needed very little."""
+    found = capacity.judge(measured(steps)).provisional
+    assert found == (() if doubt is None else (found[0],))
+    assert doubt is None or found[0].startswith(f"interference: {doubt}")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +262,7 @@ def test_noise_within_the_interval_is_no_regression() -> None:
 def test_a_provisional_measuring_changes_nothing() -> None:
     """It neither becomes what load follows, nor shows a regression, however slow it was."""
     entry = Entry().after(healthy())
-    disturbed = capacity.judge(measured(searched(up_to(16, 0.3)), disturbed="others"))
+    disturbed = capacity.judge(measured([dataclasses.replace(step(8, rate=3.0), lost=0.9)]))
     for accept in (False, True):
         after = entry.after(disturbed, accept)
         assert after.accepted == entry.accepted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -29,6 +30,9 @@ SCENARIO = {
 }
 
 
+CORES = 4
+
+
 def load(tmp_path: Path, rate: str = "40 % of capacity", *overrides: str, topology: Topology | None = None) -> Scenario:
     """The scenario above, from a file, at that rate."""
     path = tmp_path / "mine.yaml"
@@ -44,7 +48,7 @@ def share(scenario: Scenario) -> Share:
 
 def fit(scenario: Scenario, of: Share, capacity: Capacity) -> Fitted:
     """Fitted behind gateways as they are shipped."""
-    return fitting.fit(scenario, of, capacity, GatewayPolicy())
+    return fitting.fit(scenario, of, capacity, GatewayPolicy(), CORES)
 
 
 def machine(rate: float, without: float | None = None, tokens: float = 40.0) -> Capacity:
@@ -146,8 +150,17 @@ def test_enough_capacity_gives_the_share(tmp_path: Path) -> None:
 def test_without_a_replica_the_smaller_capacity_counts(tmp_path: Path) -> None:
     """And where that was not measured there is none."""
     scenario = load(tmp_path, "80 % of capacity without one replica")
-    assert fit(scenario, share(scenario), machine(20, 10)).scenario.load.rate == pytest.approx(8.0)
+    fitted = fit(scenario, share(scenario), machine(40, 10))
+    assert fitted.scenario.load.rate == pytest.approx(6.0)
+    note = "80 % of capacity without one replica, which is 10/s here, 7.5/s while a replica starts beside it: 6/s"
+    assert fitted.notes == (note,)
     assert fit(scenario, share(scenario), machine(20)).too_small is not None
+
+
+@pytest.mark.parametrize(("cores", "room"), [(1, 0.5), (2, 0.5), (4, 0.75), (16, 15 / 16)])
+def test_a_replica_that_starts_has_a_core(cores: int, room: float) -> None:
+    """Of one core it has half, as whoever else wants it."""
+    assert fitting.room_while_starting(cores) == room
 
 
 def test_no_user_comes_near_the_limit_of_their_key(tmp_path: Path) -> None:
@@ -194,7 +207,7 @@ def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
     scenario = load(tmp_path)
     fitted = fit(scenario, share(scenario), machine(1.0))
     assert fitted.scenario == scenario
-    needed = fitting.needed_per_s(scenario, share(scenario), machine(1.0))
+    needed = fitting.needed_per_s(scenario, share(scenario), machine(1.0), CORES)
     assert f"needs a capacity of {needed:.3g}/s, this machine has 1/s" in str(fitted.too_small)
     assert fit(scenario, share(scenario), dataclasses.replace(machine(1.0), whole=None)).too_small is not None
 
@@ -202,8 +215,8 @@ def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
 def test_a_measuring_that_cannot_reach_what_is_needed_is_hopeless(tmp_path: Path) -> None:
     """The highest rate of any step is a bound; the sentence of the measuring is that of the run."""
     scenario = load(tmp_path)
-    assert fitting.hopeless(scenario, share(scenario), machine(20)) is None
-    why = fitting.hopeless(scenario, share(scenario), machine(1.0))
+    assert fitting.hopeless(scenario, share(scenario), machine(20), CORES) is None
+    why = fitting.hopeless(scenario, share(scenario), machine(1.0), CORES)
     assert "1/s at most" in str(why)
     stopped = dataclasses.replace(machine(20), hopeless=str(why))
     assert fit(scenario, share(scenario), stopped).too_small == why
@@ -231,19 +244,42 @@ def test_a_fitted_scenario_has_its_samples(
         problems = [p for slo in fitted.scenario.slos for p in loading.slo_problems(fitted.scenario, slo)]
         assert problems == []
         assert fitted.scenario.load.per_s >= rate * percent / 100
-        assert fitting.hopeless(scenario, share(scenario), capacity) is None
+        assert fitting.hopeless(scenario, share(scenario), capacity, CORES) is None
         ratios = [new.duration / old.duration for new, old in zip(fitted.scenario.phases, scenario.phases, strict=True)]
         assert all(1 <= ratio <= STRETCH_MAX for ratio in ratios)
     else:
         assert fitted.scenario == scenario
-        assert rate <= fitting.needed_per_s(scenario, share(scenario), capacity) * 1.05
+        assert rate <= fitting.needed_per_s(scenario, share(scenario), capacity, CORES) * 1.05
 
 
-def test_a_shorter_answer_never_costs(tmp_path: Path) -> None:
-    """Gain is 1 where answers are shorter than that by themselves, or where one stream's speed is not known."""
-    assert fitting.gain(48, machine(5, tokens=20)) == 1.0
-    assert fitting.gain(12, machine(5, tokens=48)) > 2.0
-    assert fitting.gain(12, dataclasses.replace(machine(5), tps=None)) == 1.0
+@pytest.mark.parametrize(
+    ("cohort", "usual", "gain"),
+    [
+        ({"prompts": "eval", "max_tokens": 48}, 40, 1.0),  # what capacity is measured with
+        ({"prompts": "eval", "max_tokens": 48}, 20, 1.0),  # shorter by itself
+        ({"prompts": "eval", "max_tokens": 10}, 40, 0.5 / 0.2),
+        ({"prompts": "open", "max_tokens": 90}, 40, 0.5 / 1.0),
+        ({"prompts": "long", "max_tokens": 40}, 20, 0.3 / 0.5),
+    ],
+)
+def test_other_answers_cost_what_their_tokens_cost(
+    cohort: dict[str, Any], usual: float, gain: float, tmp_path: Path
+) -> None:
+    """By the speed of one stream, 0.1 s and 10 ms a token; without it nobody knows, and nothing changes."""
+    scenario, capacity = load(tmp_path), machine(5, tokens=usual)
+    changed = scenario.load.cohorts[0].model_copy(update=cohort)
+    scenario = scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": (changed,)})})
+    assert fitting.gain(scenario, capacity) == pytest.approx(gain)
+    assert fitting.gain(scenario, dataclasses.replace(capacity, tps=None)) == 1.0
+
+
+def test_cohorts_cost_by_their_share(tmp_path: Path) -> None:
+    """Three who ask as usual and one whose answer takes twice as long: five for four."""
+    scenario, capacity = load(tmp_path), machine(5, tokens=40)
+    usual = scenario.load.cohorts[0].model_copy(update={"share": 3})
+    writer = usual.model_copy(update={"name": "writers", "share": 1, "prompts": "open", "max_tokens": 90})
+    both = scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": (usual, writer)})})
+    assert fitting.gain(both, capacity) == pytest.approx(4 / 5)
 
 
 def test_an_override_may_name_either(tmp_path: Path) -> None:

@@ -44,6 +44,30 @@ def view(run: Run, path: Path) -> RunView:
     return RunView(run.write(path / "run"))
 
 
+# ── how much of it was lost ──
+
+
+@pytest.mark.parametrize(
+    ("peaks", "lost"),
+    [
+        ({"others": 0.5}, 0.25),
+        ({"steal": 1.0}, 0.5),
+        ({"throttled": 0.3}, 0.3),
+        ({"slow": 4.0}, 0.75),
+        ({"standstill": 500.0}, 1.0),
+        ({"others": 0.2, "slow": 2.0}, 0.5),  # the worst of them, since one may be why there was the other
+        ({"others": 7.0}, 1.0),
+        ({}, 0.0),
+    ],
+)
+def test_what_others_had_of_the_machine(peaks: dict[str, float], lost: float) -> None:
+    """Of two cores, while it lasted; a span that lasted for a quarter of the time counts as a quarter of it."""
+    throughout, a_quarter = Span(0.0, 10.0, "", peaks), Span(7.5, 30.0, "", peaks)
+    assert interference.lost_share([throughout], 0.0, 10.0, 2.0) == pytest.approx(lost)
+    assert interference.lost_share([a_quarter], 0.0, 10.0, 2.0) == pytest.approx(lost / 4)
+    assert interference.lost_share([], 0.0, 10.0, 2.0) == 0.0
+
+
 # ── when it was disturbed ──
 
 
