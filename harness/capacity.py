@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness import validity
 from stack.monitoring.rules import E2E_P95_MAX_S, EXECUTION_P95_MAX_S, TTFT_P95_MAX_S
 
 HOLDS_SHARE = 0.95
@@ -33,8 +34,7 @@ UNEVEN = 2.0
 #: One-sided 95 % of a normal distribution: how far a rate of n counted requests strays, in units of 1/√n.
 _Z95 = 1.645
 #: From these on, what was sampled is called the reason why a step does not hold.
-_KV_FULL, _CPU_FULL, _GENERATOR_FULL = 0.95, 0.9, 0.85
-_LAG_MS_MAX = 40.0
+_KV_FULL, _CPU_FULL = 0.95, 0.9
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def reason(step: Step) -> str:
     seen = step.signals
     if step.refused > (1 - HOLDS_SHARE) * step.ended:
         return f"rate limit or admission: {step.refused} of {step.ended} requests were refused"
-    if (seen.generator_cpu or 0) > _GENERATOR_FULL or (seen.lag_p99_ms or 0) > _LAG_MS_MAX:
+    if (seen.generator_cpu or 0) > validity.CPU_MAX or (seen.lag_p99_ms or 0) > validity.LAG_DEFAULT_MS:
         return "generator: it used a whole core or was late"
     if (seen.kv_usage or 0) >= _KV_FULL:
         return f"KV cache: {seen.kv_usage:.0%} full"

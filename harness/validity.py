@@ -17,8 +17,9 @@ from harness.view import RunView
 EVERYTHING = "*"
 
 _LAG_SHARE = 0.05  # of the tightest latency objective
-_LAG_DEFAULT_MS = 40.0
-_CPU_MAX = 0.85  # of a core, by one process
+#: What a load generator may not exceed, while capacity is measured either.
+LAG_DEFAULT_MS = 40.0
+CPU_MAX = 0.85  # of a core, by one process
 _CPU_BUSY_S = 3.0  # for longer than this
 _RATE_TOLERANCE = 0.01
 _GAP_MAX_S = 2.0
@@ -140,12 +141,12 @@ def load_not_saturated(view: RunView) -> Iterator[Finding]:
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
     longest, begun, ended = 0.0, None, 0.0
     for t_s, value, before in zip(times[1:], values[1:], times, strict=False):
-        begun = (before if begun is None else begun) if value > _CPU_MAX else None
+        begun = (before if begun is None else begun) if value > CPU_MAX else None
         if begun is not None and t_s - begun > longest:
             longest, ended = t_s - begun, t_s
-    extra = {"objective": f"≤ {_CPU_MAX:.0%} of a core", "measured": 100 * float(values.max()), "unit": "%"}
+    extra = {"objective": f"≤ {CPU_MAX:.0%} of a core", "measured": 100 * float(values.max()), "unit": "%"}
     if longest > _CPU_BUSY_S:
-        why = f"it used more than {_CPU_MAX:.0%} of a core for {longest:.0f} s, up to {values.max():.0%}"
+        why = f"it used more than {CPU_MAX:.0%} of a core for {longest:.0f} s, up to {values.max():.0%}"
         bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
         yield replace(bad, window=(ended - longest, ended))
     else:
@@ -311,7 +312,7 @@ def _lag_limit_ms(view: RunView) -> float:
         objective = expressions.parse(slo.objective)
         if objective.unit == "ms" and objective.upper and not expressions.names(objective):
             limits.append(_LAG_SHARE * expressions.evaluate(objective, _no_names).value)
-    return min(limits, default=_LAG_DEFAULT_MS)
+    return min(limits, default=LAG_DEFAULT_MS)
 
 
 def _no_names(name: str) -> float:
