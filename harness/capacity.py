@@ -39,14 +39,14 @@ _KV_FULL, _CPU_FULL = 0.95, 0.9
 
 @dataclass(frozen=True)
 class Signals:
-    """What was sampled beside a step, as its highest value; None where it was not sampled."""
+    """What was sampled beside a step, as its highest value, ``busy`` as its mean; None where it was not sampled."""
 
     engine_waiting: float | None = None  # requests in all engines' queues
     kv_usage: float | None = None  # 0–1, of the fullest replica
     gateway_queue: float | None = None
     generator_cpu: float | None = None  # cores
     lag_p99_ms: float | None = None
-    busy: float | None = None  # 0–1, of all cores
+    busy: float | None = None  # 0–1, of all cores that we may use
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import dataclasses
 import datetime as dt
 import math
 import shutil
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pandas as pd
-import psutil
 
 from harness import capacity, conduct, doctor, heal, interference, record
 from harness.adapters.haproxy import Haproxy
@@ -284,20 +284,21 @@ class _Meter:
         set_at = self._now()
         await asyncio.sleep(WARM_UP_S)
         begin, seen = self._now(), Signals()
-        psutil.cpu_percent()
+        busy: list[float] = []
         while True:
             await asyncio.sleep(_LOOK_S)
             if self.load.ended is not None:
                 raise StackError(f"the load generator died: see {self.folder.path / 'logs' / 'load.log'}")
             seen = _higher(seen, self._signals())
+            busy += self._busy()
             rows = ended(rows_so_far(self.folder.path).to_pandas(), begin)
             end = max([*rows["end_s"].tail(1), self._now() - 1.5 * FLUSH_S])
             enough = len(rows) >= requests and end - begin >= capacity.STEP_S_MIN
             left = capacity.STEP_S_MAX - (self._now() - begin)
             self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, [])
             if enough or left <= 0:
-                busy = psutil.cpu_percent() / 100
-                shape = Step(concurrency, begin, end, 0, 0, 0, 0, replicas, signals=_higher(seen, Signals(busy=busy)))
+                seen = replace(seen, busy=statistics.fmean(busy) if busy else None)
+                shape = Step(concurrency, begin, end, 0, 0, 0, 0, replicas, signals=seen)
                 return summed(rows, shape, set_at, known_answers=self._answers_known())
 
     def _answers_known(self) -> bool:
@@ -317,6 +318,12 @@ class _Meter:
             generator_cpu=max(found["cpu_ratio"]) if "cpu_ratio" in found else None,
             lag_p99_ms=max((lag for lag in lags if lag is not None), default=None),
         )
+
+    def _busy(self) -> list[float]:
+        """The share of the processors that was in use at the last look of the machine's meter; none before it."""
+        latest = {} if self.writer is None else self.writer.latest
+        busy, cores = (latest.get((interference.COMPONENT, name, "")) for name in ("busy_cores", "cores"))
+        return [] if busy is None or not cores else [min(1.0, busy / cores)]
 
     def _tell(self, step: Step, what: str) -> None:
         self.log.add("capacity_step", what=what, holds=step.holds, step=step)

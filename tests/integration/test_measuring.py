@@ -74,6 +74,7 @@ def test_capacity_of_a_healthy_stack(sim_stack: ProcessRuntime, tmp_path: Path) 
     assert (folder.path / "undo.jsonl").stat().st_size > 0
     steps = [event.data["step"] for event in folder.events() if event.kind == "capacity_step"]
     assert all(set(step["by_replica"]) == {"replica-1"} for step in steps if step["replicas"] == 1)
+    assert all(0 < step["signals"]["busy"] <= 1 for step in steps), "by the meter of the machine"
 
 
 def test_a_sick_replica_gets_no_accepted_capacity(sim_stack: ProcessRuntime, tmp_path: Path) -> None:
