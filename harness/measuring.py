@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import httpx
 import pandas as pd
 
 from harness import capacity, conduct, doctor, heal, interference, record
@@ -32,6 +31,7 @@ from harness.probes.base import MetricWriter, Probe, run_probe
 from harness.probes.engine import EngineProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.generator import GeneratorProbe
+from harness.probes.page import NoAnswer
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import LoadSpec, Scenario
@@ -384,16 +384,16 @@ class _Meter:
     async def _cache(self) -> dict[str, float]:
         """Hits and queries of all prefix caches; empty where an engine does not show them."""
         total: dict[str, float] = {}
-        async with httpx.AsyncClient(timeout=5.0, verify=False, trust_env=False) as client:
-            for one in self.topology.components:
-                if one.role != "replica":
-                    continue
-                try:
-                    text = (await client.get(one.url(path="/metrics"))).text
-                except httpx.HTTPError:
-                    continue
-                for (name, _), value in engine.parse(text, _HITS).items():
-                    total[name] = total.get(name, 0.0) + value
+        for name in self.replicas:
+            page = engine.page_of(self.topology.component(name), _HITS, deadline_s=5.0)
+            try:
+                text = (await page.get()).text
+            except NoAnswer:
+                continue
+            finally:
+                page.close()
+            for (metric, _), value in engine.parse(text, _HITS).items():
+                total[metric] = total.get(metric, 0.0) + value
         return total
 
     def _now(self) -> float:
