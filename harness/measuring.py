@@ -46,10 +46,11 @@ from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 from stack.topology import Topology
 
+#: Of one measuring, on a stack that is up, as people are promised it; ``Pace`` keeps it.
+WITHIN_S = 90.0
+WITHIN = f"{WITHIN_S:g} s at most"
 #: Until a step's users are all under way, and those of the last one have their answers.
 WARM_UP_S = 1.5
-#: The steps for all replicas together, and a single step of those for one fewer, begin within this: 90 s in all.
-WHOLE_S, ALL_S = 45.0, 70.0
 #: One stream is no step that has to hold: so many requests give its speed.
 SINGLE_REQUESTS = 10
 #: A drained replica has let go of its last request within this.
@@ -63,6 +64,18 @@ Hopeless = Callable[[Capacity], str | None]
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long things are measured for; as docs/metrics.md says it, unless all that matters is how it is done."""
+
+    requests: int = capacity.STEP_REQUESTS  # that end a step, after so many seconds at least and at most:
+    step_s_min: float = capacity.STEP_S_MIN
+    step_s_max: float = capacity.STEP_S_MAX
+    #: The steps for all replicas together, and a second one of those for one fewer, begin within this.
+    whole_s: float = 45.0
+    all_s: float = 70.0
+
+
+@dataclass(frozen=True)
 class Order:
     """What to measure, and what it is measured with."""
 
@@ -72,6 +85,7 @@ class Order:
     marks: Mapping[str, Any]
     defects: Sequence[str] = ()
     hopeless: Hopeless = lambda known: None
+    pace: Pace = Pace()
 
 
 def measure(order: Order) -> Capacity:
@@ -182,7 +196,7 @@ class _Meter:
         say = self.order.progress.say
         await asyncio.to_thread(doctor.repair_for, self.folder, say)
         await asyncio.to_thread(self.order.runtime.up, self._say_unless_ended)
-        say("measuring the capacity of this stack: one stream, then more until it does not hold, 90 s at most")
+        say(f"measuring the capacity of this stack: one stream, then more until it does not hold, {WITHIN}")
         self.world = heal.world(self.order.runtime)
         before = await self._cache()
         try:
@@ -238,14 +252,14 @@ class _Meter:
 
     async def _steps(self) -> None:
         began = self._now()
-        self.single = await self._step(1, len(self.replicas), SINGLE_REQUESTS)
+        self.single = await self._step(1, len(self.replicas), min(SINGLE_REQUESTS, self.order.pace.requests))
         self._tell(self.single, "one stream")
         places = self.topology.gateway_policy.replica_max_connections * len(self.replicas)
         keys = len(stack_keys.load_or_create(state.instance_folder(self.topology)).users)
         search = Search(2 * len(self.replicas), min(keys, places))
         search.saw(self.single)
         while (wanted := search.next()) is not None:
-            if self._now() - began > WHOLE_S:
+            if self._now() - began > self.order.pace.whole_s:
                 self.unfinished = True
                 break
             step = await self._step(wanted, len(self.replicas))
@@ -271,15 +285,17 @@ class _Meter:
         self.without.append(step)
         self._tell(step, "one replica fewer")
         another = min(concurrency, math.ceil(1.5 * wanted)) if step.holds else max(1, math.floor(wanted / 1.5))
-        if another != wanted and self._now() - began < ALL_S:
+        if another != wanted and self._now() - began < self.order.pace.all_s:
             self.without.append(await self._step(another, count))
             self._tell(self.without[-1], "one replica fewer")
         await self._heal()
 
     # ── one step ──
 
-    async def _step(self, concurrency: int, replicas: int, requests: int = capacity.STEP_REQUESTS) -> Step:
+    async def _step(self, concurrency: int, replicas: int, requests: int | None = None) -> Step:
         assert self.load is not None
+        pace = self.order.pace
+        wanted = pace.requests if requests is None else requests
         await self.load.users(concurrency)
         set_at = self._now()
         await asyncio.sleep(WARM_UP_S)
@@ -293,8 +309,8 @@ class _Meter:
             busy += self._busy()
             rows = ended(rows_so_far(self.folder.path).to_pandas(), begin)
             end = max([*rows["end_s"].tail(1), self._now() - 1.5 * FLUSH_S])
-            enough = len(rows) >= requests and end - begin >= capacity.STEP_S_MIN
-            left = capacity.STEP_S_MAX - (self._now() - begin)
+            enough = len(rows) >= wanted and end - begin >= pace.step_s_min
+            left = pace.step_s_max - (self._now() - begin)
             self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, [])
             if enough or left <= 0:
                 seen = replace(seen, busy=statistics.fmean(busy) if busy else None)

@@ -55,7 +55,6 @@ from stack.runtimes.base import Runtime
 from stack.topology import DNS_POLICY, Topology
 
 ROOT = drill.ROOT
-LIMIT = "90 s at most"  # for measuring capacity
 #: Packages whose versions shape what a run measures.
 VERSIONED = ("locust", "gevent", "geventhttpclient", "pandas", "pyarrow", "toxiproxy-python", "docker", "supervisor")
 
@@ -161,7 +160,9 @@ def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     assert job.runtime
     topology = job.runtime.topology
     cores = capacity_store.machine(topology.runtime, topology.engine).cores
-    job.progress.say(f"the load is {share}, and none is accepted for this machine yet: it is measured, in {LIMIT}")
+    job.progress.say(
+        f"the load is {share}, and none is accepted for this machine yet: it is measured, in {measuring.WITHIN}"
+    )
     order = measuring.Order(
         job.runtime, job.lock, job.progress, marks(topology), sorted(topology.defects),
         lambda known: fitting.hopeless(scenario, share, known, cores),
@@ -206,7 +207,9 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
     if not isinstance(share, Share):
         return scenario, known
     if entry.accepted is None:
-        return scenario, [f"none is accepted for this machine yet: it will be measured before the run, in {LIMIT}"]
+        return scenario, [
+            f"none is accepted for this machine yet: it will be measured before the run, in {measuring.WITHIN}"
+        ]
     fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 

@@ -13,9 +13,6 @@ from harness.measuring import Order
 from harness.progress import Progress
 from stack import state
 
-#: A newcomer waits for it before the first drill.
-SECONDS_MAX = 90.0
-
 
 def measure(instance: int) -> dict[str, Any]:
     """One measuring of a warm stack, which stays up. Nothing is kept: a benchmark is no accepted capacity."""
@@ -39,6 +36,6 @@ def broken(figures: dict[str, Any]) -> list[str]:
     """It is quick enough, and both capacities were found; a disturbed machine is said, and breaks nothing."""
     names = ("all_replicas_per_s", "one_fewer_per_s")
     found = [f"{name.removesuffix('_per_s').replace('_', ' ')}: nothing holds" for name in names if not figures[name]]
-    if figures["seconds"] > SECONDS_MAX:
-        found.append(f"{figures['seconds']} s, at most {SECONDS_MAX:g} s")
+    if figures["seconds"] > measuring.WITHIN_S:  # a newcomer waits for it before the first drill
+        found.append(f"{figures['seconds']} s, {measuring.WITHIN}")
     return found

@@ -31,7 +31,7 @@ def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, cons
     stack, why = runtime.chosen(options)
     stack.preflight()
     progress = Progress()
-    progress.say(f"runtime {stack.name} ({why}); {repeats} measurements of 90 s at most each")
+    progress.say(f"runtime {stack.name} ({why}); {repeats} measurements of {measuring.WITHIN} each")
     with lock.held(state.instance_folder(stack.topology) / LOCK, "a measuring of capacity", progress.say) as held:
         order = Order(stack, held, progress, pipeline.marks(stack.topology), sorted(options.defects))
         found = capacity.pooled([measuring.measure(order) for _ in range(repeats)])
