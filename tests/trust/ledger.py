@@ -10,19 +10,13 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from harness import capacity_store
 from tests.drills.outcome import CHECKOUT, Outcome
-
-#: What decides how fast the engine is: it picks its kernels by these.
-_TELLING_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
 @dataclass(frozen=True)
@@ -100,14 +94,6 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """This machine, for people and as a key: processor, what it can compute with, cores that we may use, memory."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    flags = set(_field(text, "flags", "Features").split())
-    told = "+".join(flag for flag in _TELLING_FLAGS if flag in flags) or "no vector flags known"
-    cores, memory = len(os.sched_getaffinity(0)), psutil.virtual_memory().total / 2**30
-    return f"{_field(text, 'model name') or platform.machine()}, {told}, {cores} cores, {memory:.0f} GiB"
-
-
-def _field(cpuinfo: str, *names: str) -> str:
-    found = re.search(rf"^(?:{'|'.join(names)})[ \t]*:(.*)$", cpuinfo, re.MULTILINE)
-    return found[1].strip() if found else ""
+    """This machine, for people, and as the key by which its capacity is kept: its digest tells of flags as well."""
+    found = capacity_store.machine("process", "vllm")
+    return f"{found} ({found.key})"
