@@ -131,12 +131,16 @@ async def read_back(question: Callable[[], str]) -> str | None:
 
 @dataclass(frozen=True)
 class Healing:
-    """What the proof of a heal waits for, ``within_s`` at most: that nothing is left, and that service is back.
+    """What the proof of a heal waits for: that nothing is left, and that service is back.
 
     The two are told apart. ``left`` (see ``Proof.left``) is asked of who holds the fault's state, and does not depend
     on how quick the machine is. ``back`` tries the service, for so many seconds at most, and says whether it was good
     and what was seen. Its first try is given ``first_s``, each later one twice as long as the one before: what is slow
     because much has piled up is waited for, what hangs is asked again.
+
+    No try ends later than ``within_s`` after the heal, also where ``back`` asks several one after the other and gives
+    each so long: 120 s is an engine's own start, and what is not back then is for the checks of recovery to judge. A
+    try that would be given less than the first one tells nothing, so the one before it is the last.
     """
 
     left: Callable[[], Awaitable[str | None]]
@@ -148,18 +152,26 @@ class Healing:
     every_s: float = 0.2
 
     async def proof(self) -> Proof:
-        """Wait for both; the last look decides what is said when they do not come."""
-        began, patience_s = time.monotonic(), self.first_s
+        """Wait for both; the last try decides what is said when they do not come."""
+        began, patience_s, rest_s = time.monotonic(), self.first_s, max(self.first_s, self.within_s)
         while True:
-            good, seen = await self.back(patience_s)
+            good, seen = await self._tried(patience_s, rest_s)
             left = await self.left()
             waited_s = time.monotonic() - began
             if good and left == "":
                 return Proof(True, f"{self.done}, {waited_s:.1f} s after the heal", self.before, seen)
-            if waited_s > self.within_s:
+            rest_s = self.within_s - waited_s - self.every_s
+            if rest_s < self.first_s:
                 return Proof(False, f"{_why(left)}; {waited_s:.0f} s after the heal: {seen}", self.before, seen, left)
-            patience_s = min(2 * patience_s, max(self.first_s, self.within_s - waited_s))
+            patience_s = min(2 * patience_s, rest_s)
             await asyncio.sleep(self.every_s)
+
+    async def _tried(self, patience_s: float, rest_s: float) -> tuple[bool, str]:
+        try:
+            async with asyncio.timeout(rest_s):
+                return await self.back(patience_s)
+        except TimeoutError:
+            return False, f"a try was not over after {rest_s:.3g} s"
 
 
 def _why(left: str | None) -> str:

@@ -13,7 +13,7 @@ from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
 from harness.errors import AdapterError
-from harness.faults import cancel_wave, component, link, oversized, restart, server, slow_close, widened
+from harness.faults import base, cancel_wave, component, link, oversized, restart, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
 from harness.probes import question
 from harness.probes.life import Life
@@ -304,3 +304,36 @@ def test_what_is_slow_is_waited_for_longer_each_time() -> None:
     assert healed.proven
     assert healed.why.startswith("done, ")
     assert tries == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_no_try_ends_after_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes all that it is given; together they are the bound, and none is given less than the first."""
+    tries: list[float] = []
+    monkeypatch.setattr(base, "time", SimpleNamespace(monotonic=lambda: sum(tries)))
+
+    async def back(patience_s: float) -> tuple[bool, str]:
+        tries.append(patience_s)
+        return False, "a time-out"
+
+    async def left() -> str:
+        return ""
+
+    healed = asyncio.run(Healing(left, back, "done", "before", 120.0, 4.0, every_s=0.0).proof())
+    assert tries == [4.0, 8.0, 16.0, 32.0, 60.0]
+    assert (healed.proven, healed.left) == (False, "")
+    assert "120 s after the heal: a time-out" in healed.why
+
+
+def test_a_try_that_does_not_end_is_given_up() -> None:
+    """One that asks several in turn would take several times as long as it was given."""
+
+    async def back(patience_s: float) -> tuple[bool, str]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async def left() -> str:
+        return "still here"
+
+    healed = asyncio.run(Healing(left, back, "done", "before", 0.2, 0.1, every_s=0.0).proof())
+    assert (healed.proven, healed.left) == (False, "still here")
+    assert healed.seen == "a try was not over after 0.2 s"
