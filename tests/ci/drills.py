@@ -10,7 +10,6 @@ What was not judged is listed by name: green beside it means «nothing found», 
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import subprocess
 import sys
@@ -81,8 +80,8 @@ def unjudged(attempts: Attempts, engine: str) -> list[Subject]:
 
 
 def unjudged_max(subjects: int) -> int:
-    """How many may be left unjudged: a third of them, rounded up; two of six, one of two."""
-    return math.ceil(subjects / 3)
+    """How many may be left unjudged: a third of them, rounded down; two of six, none of two."""
+    return subjects // 3
 
 
 def problems(attempts: Attempts, engine: str) -> list[str]:
