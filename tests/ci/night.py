@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stack.runtimes import select
-from tests.drills.outcome import CHECKOUT
+from tests.drills.outcome import CHECKOUT, stopped
 from tests.trust.storm import STRATA
 
+#: Of one command, seconds. Only a hang reaches it: whatever has an end has a bound of its own below this.
+COMMAND_S_MAX = 8 * 3600.0
+_HUNG = 124  # as timeout(1) says it
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 INSTALL = (sys.executable, "-m", "stack.tools", "install")
 #: The simulator's processes wait more than they compute. Drills run alone: they judge how late their load was.
@@ -110,8 +113,17 @@ def tally(done: Sequence[Done]) -> str:
     return "\n".join(f"{one.part.name:<10} {one.took_s / 60:4.0f} min  {one.how}" for one in done)
 
 
-def _call(command: Sequence[str]) -> int:
-    return subprocess.run(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, check=False).returncode
+def call(command: Sequence[str], limit_s: float = COMMAND_S_MAX) -> int:
+    """Run it to its end and return its exit code; 124 where it had to be stopped at the limit."""
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL)
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        print(f"=== not over after {limit_s:.0f} s: {' '.join(command[1:])}", flush=True)
+        return _HUNG
+    finally:
+        if process.poll() is None:
+            stopped(process)
 
 
 def main() -> int:
@@ -126,7 +138,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PART", help=" ".join(names))
     options = parser.parse_args()
     print(f"the night:\n{contents}", flush=True)
-    done = night([part for part in PARTS if part.name in options.only], _call, select.docker_trouble)
+    done = night([part for part in PARTS if part.name in options.only], call, select.docker_trouble)
     print(f"\n=== the night\n{tally(done)}", flush=True)
     return 1 if any(one.failed for one in done) else 0
 

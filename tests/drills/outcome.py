@@ -109,12 +109,12 @@ def run(arguments: Sequence[str], limit_s: float, show: Callable[[str], object])
     try:
         code = process.wait(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        code = _stopped(process)
+        code = stopped(process)
         said.append(f"it did not end within {limit_s:.0f} s (exit {code})")
         code = 124
     finally:
         if process.poll() is None:
-            _stopped(process)
+            stopped(process)
     reader.join(timeout=5)  # a component that was started may hold the pipe open
     return read(code, "\n".join(said), time.monotonic() - began)
 
@@ -126,7 +126,8 @@ def _copy(process: subprocess.Popen[str], said: list[str], show: Callable[[str],
         show(said[-1])
 
 
-def _stopped(process: subprocess.Popen[str]) -> int:
+def stopped(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
+    """Ask it to stop, as Ctrl-C does, and kill it where it does not; its exit code."""
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
     try:

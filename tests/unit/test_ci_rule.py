@@ -14,7 +14,7 @@ from harness import drill
 from harness.record import RunFolder
 from tests.ci import budget, drills
 from tests.ci.drills import Subject
-from tests.ci.night import PARTS, Part, night, tally
+from tests.ci.night import PARTS, Part, call, night, tally
 from tests.drills import outcome
 from tests.drills.outcome import TRIES, Outcome, until_judged
 
@@ -237,6 +237,15 @@ def test_the_night_goes_on_after_a_part_that_failed(
     assert [one.how for one in done] == ends
     assert [one.failed for one in done] == [bool(red), False, False]
     assert all(end in tally(done) for end in ends)
+
+
+def test_a_command_that_hangs_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At its limit, as Ctrl-C does it, so that it can put its things away; any other keeps its exit code."""
+    hangs = 'trap "echo put away > $0; exit" INT; while :; do sleep 0.1; done'
+    assert call(("sh", "-c", hangs, str(tmp_path / "left")), limit_s=2.0) == 124
+    assert (tmp_path / "left").read_text() == "put away\n"
+    assert "not over after 2 s: -c trap" in capsys.readouterr().out
+    assert call(("sh", "-c", "exit 7")) == 7
 
 
 def test_the_night_holds_what_ci_leaves_out() -> None:
