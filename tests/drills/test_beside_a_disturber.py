@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness import drill, judge
+from tests.disturber import HEAVY, disturbed
 from tests.drills.drill_process import Ended
 from tests.drills.lanes import Lane, one_lane
 from tests.drills.live_defects import LIVE, SLOW_REPLICA, LiveDefect
-from tests.trust.disturber import HEAVY, disturbed
 
 #: All drills of this module with every repetition take less.
 LIMIT_S = 3 * 3600.0

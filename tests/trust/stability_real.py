@@ -24,10 +24,10 @@ from harness.interference import OTHERS_MIN_CORES, known, spans
 from harness.interference import describe as describe_spans
 from harness.record import RunFolder
 from harness.view import RunView
+from tests.disturber import HEAVY, LIGHT, Disturber, DisturberDied, disturbed
 from tests.drills import outcome
 from tests.drills.outcome import CHECKOUT, Outcome
 from tests.trust import ledger, others
-from tests.trust.disturber import HEAVY, LIGHT, Disturber, DisturberDied, disturbed
 from tests.trust.ledger import Entry, Ledger, Series, Slot
 
 LEDGER = CHECKOUT / "runs" / "stability-real.jsonl"

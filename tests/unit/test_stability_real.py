@@ -16,9 +16,9 @@ import pytest
 from harness.record import RunFolder
 from tests import runs
 from tests.contract.engine.running import eventually
+from tests.disturber import HEAVY, LIGHT, PERIOD_S, Disturber, DisturberDied, disturbed, work
 from tests.drills.outcome import CHECKOUT, Outcome
 from tests.trust import ledger, others, stability_real
-from tests.trust.disturber import DISTURBERS, HEAVY, LIGHT, PERIOD_S, Disturber, DisturberDied, disturbed, work
 from tests.trust.ledger import Entry, Ledger, Series, Slot
 from tests.trust.stability_real import GROUPS, bar, bars, count, describe, tally, todo
 
@@ -169,7 +169,7 @@ def test_a_disturber_works_in_its_own_rhythm() -> None:
     """The heavy one 20 s on, 20 s off; the light one always."""
     assert [HEAVY.works(after_s) for after_s in (0.0, 19.9, 20.1, 39.9, 40.1)] == [True, True, False, False, True]
     assert all(LIGHT.works(tenths / 10) for tenths in range(50))
-    assert {name: one.share for name, one in DISTURBERS.items()} == {"light": 0.25, "heavy": 1.0}
+    assert (LIGHT.share, HEAVY.share) == (0.25, 1.0)
 
 
 def test_a_disturber_takes_its_share_and_no_more() -> None:
@@ -207,7 +207,7 @@ def _killed_meanwhile() -> None:
 def test_a_disturber_dies_with_its_parent_by_sigkill() -> None:
     """Nobody is left who computes for nothing when the count itself is killed."""
     program = (
-        "from tests.trust.disturber import HEAVY, disturbed\n"
+        "from tests.disturber import HEAVY, disturbed\n"
         "with disturbed(HEAVY, 60.0) as process:\n"
         "    print(process.pid, flush=True)\n"
         "    input()\n"

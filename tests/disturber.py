@@ -1,4 +1,4 @@
-"""``python -m tests.trust.disturber``: somebody else on this machine, who computes for as long as we live.
+"""``python -m tests.disturber``: somebody else on this machine, who computes for as long as we live.
 
 One process in a session of its own, as another user's would be, at nice 0. It ends when its stdin does, which the
 kernel closes however its parent ends, and after a time limit in any case.
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 #: Work and rest follow each other so often that a share of a core is one in every second that is sampled.
 PERIOD_S = 0.1
 _ENDS_WITHIN_S = 5.0
@@ -43,7 +43,6 @@ class Disturber:
 
 LIGHT = Disturber("light", 0.25, 1.0, 0.0)
 HEAVY = Disturber("heavy", 1.0, 20.0, 20.0)
-DISTURBERS = {one.name: one for one in (LIGHT, HEAVY)}
 
 
 def work(disturber: Disturber, ended: Callable[[float], bool], limit_s: float) -> None:
@@ -64,8 +63,9 @@ def disturbed(disturber: Disturber | None, limit_s: float) -> Iterator[subproces
     if disturber is None:
         yield None
         return
+    numbers = (disturber.share, disturber.on_s, disturber.off_s, limit_s)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.trust.disturber", disturber.name, "--limit", str(limit_s)],
+        [sys.executable, "-m", "tests.disturber", *map(str, numbers)],
         cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -89,11 +89,13 @@ def _stdin_ended(wait_s: float) -> bool:
 
 def main() -> int:
     """Disturb until stdin ends."""
-    parser = argparse.ArgumentParser(prog="python -m tests.trust.disturber", description=__doc__)
-    parser.add_argument("which", choices=DISTURBERS)
-    parser.add_argument("--limit", type=float, required=True, help="seconds after which it ends by itself")
+    parser = argparse.ArgumentParser(prog="python -m tests.disturber", description=__doc__)
+    parser.add_argument("share", type=float, help="of one core")
+    parser.add_argument("on", type=float, help="seconds of work")
+    parser.add_argument("off", type=float, help="seconds of rest after them")
+    parser.add_argument("limit", type=float, help="seconds after which it ends by itself")
     options = parser.parse_args()
-    work(DISTURBERS[options.which], _stdin_ended, options.limit)
+    work(Disturber("told", options.share, options.on, options.off), _stdin_ended, options.limit)
     return 0
 
 
