@@ -1,0 +1,55 @@
+"""The pages for people: the glossary is in order, and no link leads nowhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.drill import ROOT
+
+GLOSSARY = ROOT / "docs" / "glossary.md"
+LINES_MAX = 2
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """Its links to files of the checkout, and to headings in them, that lead nowhere."""
+    found = []
+    for link in _LINK.findall(text):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" in link or (target.exists() and (not anchor or anchor in anchors(target))):
+            continue
+        found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, and to a heading that it has."""
+    assert broken(page, page.read_text()) == []
+
+
+def test_a_link_to_nowhere_is_found() -> None:
+    """A file that is not there, a heading that is not there; those that are there are left alone."""
+    text = "[a](metrics.md#capacity) [b](no.md) [c](metrics.md#no-such) [d](https://example.com/no) [e](#glossary)"
+    assert broken(GLOSSARY, text) == ["no.md", "metrics.md#no-such"]
+
+
+def test_the_glossary_is_in_order_and_brief() -> None:
+    """By the alphabet, each word once, in two lines at most; README and the map of the code lead to it."""
+    entries = re.split(r"^- ", GLOSSARY.read_text(), flags=re.MULTILINE)[1:]
+    words = [re.findall(r"^\*\*(.+?)\*\* – ", entry)[0].lower() for entry in entries]
+    assert words == sorted(set(words))
+    assert [entry for entry in entries if len(entry.strip().splitlines()) > LINES_MAX] == []
+    for page in (ROOT / "README.md", ROOT / "docs" / "whats-here.md"):
+        assert "glossary.md)" in page.read_text()
