@@ -150,6 +150,7 @@ def test_fault_on_a_clients_link(world: World) -> None:
 def test_a_toxic_that_stays_is_left(world: World, monkeypatch: pytest.MonkeyPatch, type_name: str, told: bool) -> None:
     """The mutant of every heal: by toxiproxy's word; where that is wrong, by the way past the link, which is well."""
     monkeypatch.setattr(link, "HEALED_WITHIN_S", 0.0)
+    monkeypatch.setattr(link, "PAIRS", 2)  # each takes as long as a look; that all have to agree: test_heal_proofs.py
     if not told:
         monkeypatch.setattr(link.LinkFault, "_listed", lambda *_: "")
 

@@ -245,6 +245,22 @@ def test_an_absent_toxic_that_is_felt_is_left(type_name: str, reachable: bool, s
     assert "still meets it" in (healed.left or "")
 
 
+def test_one_crossing_without_the_effect_is_enough(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toxic is on every connection: four crossings that took too long, and a fifth that did not, met none."""
+    late = [LATE] * (link.PAIRS - 1)
+
+    async def page(url: str, deadline_s: float) -> PathSample:
+        over = await stack._page(url, deadline_s) is stack.over
+        return late.pop() if over and late else QUICK
+
+    stack.quick, stack.over = False, LATE
+    monkeypatch.setattr(link, "page", page)
+    healed = proof("latency", stack)
+    assert healed.proven, healed
+    assert late == []
+    assert healed.seen.count("timeout") == link.PAIRS, "the crossing before them, too"
+
+
 def test_a_pause_of_the_machine_is_not_felt_as_a_latency(stack: Stack) -> None:
     """A crossing that takes longer by less than the delay, or fails at once, is none of it."""
     stack.quick = False
