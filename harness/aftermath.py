@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -133,7 +134,46 @@ def seen(view: RunView, phase: str) -> list[dict[str, Aftermath]]:
 
 
 def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
-    """What was left of ``wave`` in ``replica``. Unknown when that was not sampled well enough."""
+    """What was left of ``wave`` in ``replica``. Unknown when that was not sampled well enough.
+
+    Several checks ask the same of every wave, so each answer is kept as long as its view is.
+    """
+    known = _known(view)
+    key = (id(wave), replica)  # the view holds its waves, so no other can be where this one is
+    if key not in known.after:
+        try:
+            known.after[key] = _after(view, wave, replica)
+        except Unknown as error:
+            known.after[key] = str(error)
+    found = known.after[key]
+    if isinstance(found, str):
+        raise Unknown(found)
+    return found
+
+
+@dataclass
+class _Known:
+    """What was found of one view so far; a string is why something is unknown."""
+
+    after: dict[tuple[int, str], Aftermath | str] = field(default_factory=dict)
+    users: dict[str, _Users] = field(default_factory=dict)
+
+
+_KNOWN: WeakKeyDictionary[RunView, _Known] = WeakKeyDictionary()
+
+
+def _known(view: RunView) -> _Known:
+    return _KNOWN.setdefault(view, _Known())
+
+
+def _users(view: RunView, replica: str) -> _Users:
+    known = _known(view).users
+    if replica not in known:
+        known[replica] = _Users(view, replica)
+    return known[replica]
+
+
+def _after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     assert wave.cancelled_s is not None, "waves that were reached were cancelled"
     looks = _looks(view, wave, replica)
     before = looks[looks.index < wave.cancelled_s]
@@ -141,7 +181,7 @@ def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     if before.empty or len(since) < 3 or since.index[-1] < wave.cancelled_s + WATCHED_S:
         raise Unknown(f"{replica} was not looked at for long enough after wave {wave.number} of {wave.phase}")
     times: Floats = since.index.to_numpy(dtype=float)
-    users = _Users(view, replica)
+    users = _users(view, replica)
     theirs = users.at_most(times) + SYNTHETIC
     block = _kv_of_one(view, replica)
     late = times - wave.cancelled_s
