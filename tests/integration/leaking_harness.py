@@ -1,4 +1,4 @@
-"""``python -m tests.drills.leaking_harness run …``: the harness, made to spill what it must not.
+"""``python -m tests.integration.leaking_harness run …``: the harness, made to spill what it must not.
 
 Its questions are those of ``CANARY_QUESTIONS``. A probe dies of an error that holds a key, a component logs a key, and
 the first phase ends with an error that holds one.

@@ -1,4 +1,7 @@
-"""No key and no prompt leaves a run: not in its folder, not on the terminal, not in a command line."""
+"""No key and no prompt leaves a run: not in its folder, not on the terminal, not in a command line.
+
+Nothing here depends on how the run is judged, so other tests may run beside it.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,7 @@ def drill(arguments: list[str]) -> Iterator[Drill]:
     before = pointer.readlink() if pointer.is_symlink() else None
     with CommandLines() as lines:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.drills.leaking_harness", *arguments],
+            [sys.executable, "-m", "tests.integration.leaking_harness", *arguments],
             cwd=CHECKOUT, env=dict(os.environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
         )  # fmt: skip
     name = run_name(done.stderr)
