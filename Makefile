@@ -27,8 +27,10 @@ TIMES     := $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lan
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
-# Most tests wait more than they compute. The drills run alone: they judge how late the load generator was.
+# Most tests wait more than they compute. Files keep their order, so that those that wait for whole stacks come first and
+# the short ones of units fill what is left. The drills run alone: they judge how late the load generator was.
 TEST_WORKERS := 4
+SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/drills
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -93,12 +95,12 @@ check: lint types test-fast ## what to run before every commit
 
 test: .venv/.ready ## all tests but those on real vLLM: real gateways, toxiproxy and DNS around the simulator
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m $(QUICK) --ignore tests/drills $(ARGS)
+	@$(PY) -m pytest -q $(SIDE_BY_SIDE) -m $(QUICK) $(ARGS)
 	@$(PY) -m pytest -q -m $(QUICK) $(ARGS) tests/drills
 
 test-trust: .venv/.ready ## what a verdict and a heal are worth, in minutes: the harness is killed on purpose
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadfile -m trust --ignore tests/drills $(ARGS)
+	@$(PY) -m pytest -q $(SIDE_BY_SIDE) -m trust $(ARGS)
 	@$(PY) -m pytest -q -m trust $(ARGS) tests/drills
 
 night: .venv/.ready ## hours: all of trust, defects switched on, storm, stability, every scenario in both runtimes

@@ -22,7 +22,7 @@ _HUNG = 124  # as timeout(1) says it
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 INSTALL = (sys.executable, "-m", "stack.tools", "install")
 #: The simulator's processes wait more than they compute. Drills run alone: they judge how late their load was.
-_SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--ignore", "tests/drills")
+_SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder", "--ignore", "tests/drills")
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,19 @@ def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sim_stack() -> Iterator[ProcessRuntime]:
-    """A whole stack on the simulator in the process runtime, warm for the session; tests leave it as it was."""
+    """A whole stack on the simulator in the process runtime, warm for this package; tests leave it as it was.
+
+    It goes before the unit tests: idle stacks look after themselves, and take from what computes beside them.
+    """
     with simulated_stack.free_topology() as topology, simulated_stack.started(topology) as runtime:
         yield runtime
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(sim_stack: ProcessRuntime) -> World:
-    """What faults act on: the session's simulated stack."""
+    """What faults act on: the simulated stack of all tests here."""
     topology = sim_stack.topology
     operator = keys.load_or_create(state.instance_folder(topology)).operator
     api = topology.component("toxiproxy")
