@@ -7,7 +7,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -155,23 +155,23 @@ def test_no_replica_left_is_503_and_not_ready(gateway_stack: Start) -> None:
 def test_time_limits_of_streams_and_whole_answers(gateway_stack: Start) -> None:
     """A stream may pause longer than its first byte may take, not forever; a whole answer has its own limit."""
     stack = gateway_stack()
-    pause_s = 2 * FIRST_BYTE_S
 
-    def set_gap(gap_s: float) -> None:
+    def both(gap_s: float) -> tuple[Future[httpx.Response], Future[httpx.Response]]:
+        """A stream and a whole answer, side by side, of replicas that pause so long before each thing they send."""
         for replica in stack.replicas.values():
-            replica.gap_s = gap_s
+            replica.gap_s, replica.events = gap_s, 2
+        with ThreadPoolExecutor(2) as pool:
+            return pool.submit(stack.post, STREAM), pool.submit(stack.post, chat())
 
-    set_gap(pause_s)
-    assert stack.post(STREAM).text.count("data:") == 3
-    set_gap(QUICK.stream_idle_timeout_s + 1)
-    with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
-        stack.post(STREAM)
-    set_gap(pause_s)
-    assert stack.post(chat()).status_code == 200
-    set_gap(QUICK.answer_timeout_s + 1)
+    stream, answer = both(2 * FIRST_BYTE_S)
+    assert stream.result().text.count("data:") == 2
+    assert answer.result().status_code == 200
     before = stack.seen()
-    assert_refused(stack.post(chat()), 504)  # before the replica answers
-    assert stack.seen() == before + 1, "a whole answer that is late is not asked for again"
+    stream, answer = both(max(QUICK.stream_idle_timeout_s, QUICK.answer_timeout_s) + 1)
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+        stream.result()
+    assert_refused(answer.result(), 504)  # before the replica answers
+    assert stack.seen() == before + 2, "what is late after its first byte, or as a whole, is not asked for again"
 
 
 def test_a_full_house_queues_then_refuses(gateway_stack: Start) -> None:
