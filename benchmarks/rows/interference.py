@@ -73,7 +73,13 @@ def _plan(anchor: dict[str, Any]) -> dict[str, Any]:
     load = measuring.load_spec(1).model_dump(mode="json")
     scenario = Scenario.stored({"name": "watched", "description": "no load", "load": load, "phases": [phase]})
     data = scenario.model_dump(mode="json")
-    return {"run_id": "watched", "drill": record.CAPACITY, "scenario": data, "anchor": anchor}
+    return {
+        "schema": record.SCHEMA_VERSION,
+        "run_id": "watched",
+        "drill": record.CAPACITY,
+        "scenario": data,
+        "anchor": anchor,
+    }
 
 
 def beside(disturber: Disturber, zero_s: float) -> Stretch:
