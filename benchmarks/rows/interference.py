@@ -162,26 +162,35 @@ def figures(view: RunView, quiet: Stretch, strangers: dict[str, Stretch]) -> dic
         "quiet_s": round(quiet.end_s - quiet.begin_s, 1),
         "false_s": round(false_s, 2),
         "false_why": interference.describe(spans, quiet.begin_s, quiet.end_s),
+        "quiet_cores": round(_reported(view, quiet), 3),
         "disturbers": {name: _of(view, stretch) for name, stretch in strangers.items()},
     }
 
 
 def _of(view: RunView, stretch: Stretch) -> dict[str, float | None]:
     """Its cores as the kernel and as the meter have them, and when a sample first told of a disturbed machine."""
-    samples = view.metrics(COMPONENT, "others_cores")
-    times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
-    length_s, reported_s, seen_s = stretch.end_s - stretch.begin_s, 0.0, None
-    for before_s, t_s, value in zip(times, times[1:], values[1:], strict=False):
-        if t_s <= stretch.begin_s or before_s >= stretch.end_s:
-            continue  # each sample speaks of the time since the one before it
-        reported_s += value * (t_s - before_s)
-        if seen_s is None and any(span.begin_s < t_s <= span.end_s for span in interference.spans(view)):
-            seen_s = round(t_s - stretch.begin_s, 2)
+    spans = interference.spans(view)
+    seen = (t_s for _, t_s, _ in _samples(view, stretch) if any(one.begin_s < t_s <= one.end_s for one in spans))
+    seen_s = next(seen, None)
     return {
-        "real_cores": round(stretch.cpu_s / length_s, 3),
-        "reported_cores": round(reported_s / length_s, 3),
-        "seen_after_s": seen_s,
+        "real_cores": round(stretch.cpu_s / (stretch.end_s - stretch.begin_s), 3),
+        "reported_cores": round(_reported(view, stretch), 3),
+        "seen_after_s": None if seen_s is None else round(seen_s - stretch.begin_s, 2),
     }
+
+
+def _reported(view: RunView, stretch: Stretch) -> float:
+    """Cores of others in a stretch, by the meter."""
+    used_s = sum(value * (t_s - before_s) for before_s, t_s, value in _samples(view, stretch))
+    return used_s / (stretch.end_s - stretch.begin_s)
+
+
+def _samples(view: RunView, stretch: Stretch) -> list[tuple[float, float, float]]:
+    """The cores of others that touch a stretch: each sample, with the time of the one before, since which it speaks."""
+    samples = view.metrics(COMPONENT, "others_cores")
+    times, values = samples["t_s"].tolist(), samples["value"].tolist()
+    rows = zip(times, times[1:], values[1:], strict=False)
+    return [row for row in rows if row[1] > stretch.begin_s and row[0] < stretch.end_s]
 
 
 def broken(figures: dict[str, Any]) -> list[str]:
