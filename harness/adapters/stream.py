@@ -10,10 +10,13 @@ import contextlib
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import h11
+
+from harness.model.stream import CompletionReader
 
 #: What the kernel keeps for a reader that has stopped reading.
 _SMALL_BUFFER_BYTES = 4096
@@ -28,9 +31,10 @@ class ChatStream:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setblocking(False)
         self._connection = h11.Connection(h11.CLIENT)
-        self._rest = b""
+        self._tokens = 0
         self._reading = asyncio.Event()
         self._reading.set()
+        self.reader = CompletionReader()
         self.status: int | None = None
         self.headers: dict[str, str] = {}
 
@@ -45,6 +49,7 @@ class ChatStream:
             target="/v1/chat/completions",
             headers=[
                 ("Host", f"{self._where[0]}:{self._where[1]}"),
+                ("Accept-Encoding", "identity"),
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(data))),
                 *headers.items(),
@@ -62,13 +67,13 @@ class ChatStream:
                 await self._reading.wait()
                 self._connection.receive_data(await loop.sock_recv(self._socket, _READ_BYTES))
             elif isinstance(event, h11.Response):
-                self.status = event.status_code
-                self.headers = {name.decode(): value.decode() for name, value in event.headers}
+                self._head(event)
             elif isinstance(event, h11.Data):
-                self._count(bytes(event.data))
+                self._body(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                return f"answered with status {self.status}"
-            else:
+                self.reader.end()
+                return f"answered with status {self.status}: {self.reader.outcome()[0]}"
+            elif not isinstance(event, h11.InformationalResponse):
                 return "the connection was closed"
 
     def pause(self) -> None:
@@ -86,13 +91,13 @@ class ChatStream:
                 self._socket.shutdown(socket.SHUT_WR)
         self._socket.close()
 
-    def _count(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data: {") and _content(line):
-                self._on_token()
+    def _head(self, response: h11.Response) -> None:
+        self.status = response.status_code
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        self.reader.head(self.status, self.headers.get("content-type"), self.headers.get("content-encoding"))
 
-
-def _content(line: bytes) -> bool:
-    choices = json.loads(line.removeprefix(b"data: ")).get("choices")
-    return bool(choices and choices[0].get("delta", {}).get("content"))
+    def _body(self, data: bytes) -> None:
+        self.reader.feed(data, time.monotonic())
+        while self._tokens < self.reader.answer.content_events:
+            self._tokens += 1
+            self._on_token()

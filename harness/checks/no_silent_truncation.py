@@ -1,15 +1,20 @@
-"""No answer that was cut off passes for a whole one."""
+"""No answer that was cut off passes for a whole one.
+
+Our own engines account for every token: their usage and the events that came must fit each other. Other servers may leave
+usage out, not count what they reason, or cut an answer into more events than tokens: there a stream with its finish
+reason and ``[DONE]`` is whole, and what cannot be compared is noted.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from harness.drill import Check
+from harness.model.stream import WHOLE_REASONS
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
 NAME = "no silent truncation"
-_WHOLE = ("stop", "length", "tool_calls", "content_filter", "function_call")
 
 
 def check() -> Check:
@@ -21,14 +26,18 @@ def _run(view: RunView) -> CheckResult:
     ok = view.requests[view.requests["outcome"].eq("ok")]
     if ok.empty:
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
-    cut = _cut(ok)
+    ours = view.target is None
+    cut = _first(ok, _unended(ok) | (_unaccounted(ok) if ours else {}) | {_TOO_SHORT: _shorter_than_right(ok)})
     bad = cut[cut.notna()]
     kinds = bad.value_counts()
+    notes = {} if ours else {text: int(where.sum()) for text, where in _unaccounted(ok).items() if where.any()}
     why = (
         f"all {len(ok)} streams that ended ok are whole"
         if bad.empty
         else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
     )
+    if notes:
+        why += "; usage is not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
     return CheckResult(
         NAME,
         Status.FAIL if len(bad) else Status.PASS,
@@ -41,28 +50,42 @@ def _run(view: RunView) -> CheckResult:
         examples=tuple(str(i) for i in ok["request_id"][bad.index].head(5)),
         details={
             **{str(k): int(v) for k, v in kinds.items()},
+            **{f"not compared: {text}": count for text, count in notes.items()},
             # Engines put several tokens into one event when they are behind: suspicious, no proof.
             "fewer_events_than_tokens": int((ok["content_events"] < ok["output_tokens"] - 1).sum()),
         },
     )
 
 
-def _cut(ok: pd.DataFrame) -> pd.Series:
-    """Why each answer is not whole, the first reason found; null when it is."""
+def _first(ok: pd.DataFrame, reasons: dict[str, pd.Series]) -> pd.Series:
+    """Why each answer is not whole, the first reason that holds; null when it is."""
     wrong = pd.Series(None, index=ok.index, dtype=object)
-
-    def mark(where: pd.Series, text: str) -> None:
+    for text, where in reasons.items():
         wrong[where & wrong.isna()] = text
-
-    mark(ok["http_status"].ne(200), "ok without HTTP status 200")
-    mark(ok["finish_reason"].isna(), "ok without a finish_reason")
-    mark(~ok["finish_reason"].isin(_WHOLE), "a finish_reason that is none of a whole answer")
-    mark(ok["output_tokens"].isna(), "ok without usage")
-    mark(ok["ttft_ms"].isna() & ok["output_tokens"].gt(0), "tokens in usage, but none was seen")
-    mark(ok["content_events"].eq(0) & ok["output_tokens"].gt(1), "tokens in usage, but no event with content")
-    mark(ok["content_events"].gt(ok["output_tokens"]), "more events with content than tokens in usage")
-    mark(_shorter_than_right(ok), "an eval answer that ends too early")
     return wrong
+
+
+def _unended(ok: pd.DataFrame) -> dict[str, pd.Series]:
+    """Answers without the end that the API promises."""
+    return {
+        "ok without HTTP status 200": ok["http_status"].ne(200),
+        "ok without a finish_reason": ok["finish_reason"].isna(),
+        "a finish_reason that is none of a whole answer": ~ok["finish_reason"].isin(WHOLE_REASONS),
+    }
+
+
+def _unaccounted(ok: pd.DataFrame) -> dict[str, pd.Series]:
+    """Answers whose usage and events do not fit each other, as those of our engines do."""
+    streamed = ok["content_events"].notna()
+    return {
+        "ok without usage": ok["output_tokens"].isna(),
+        "tokens in usage, but none was seen": streamed & ok["ttft_ms"].isna() & ok["output_tokens"].gt(0),
+        "tokens in usage, but no event with content": ok["content_events"].eq(0) & ok["output_tokens"].gt(1),
+        "more events with content than tokens in usage": ok["content_events"].gt(ok["output_tokens"]),
+    }
+
+
+_TOO_SHORT = "an eval answer that ends too early"
 
 
 def _shorter_than_right(ok: pd.DataFrame) -> pd.Series:

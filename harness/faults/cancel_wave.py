@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import h11
-import httpx
 from pydantic import Field
 
 from harness.adapters.stream import ChatStream
 from harness.errors import FaultError
 from harness.faults.base import Proof, World, tell_step
+from harness.model.stream import CompletionReader
+from harness.probes import completion
 from harness.probes.path import CHAT
 from harness.probes.question import TOKENS_MAX
 from harness.probes.waves import Waves
@@ -332,17 +333,16 @@ class CancelWave:
             "max_tokens": TOKENS_MAX,
             "temperature": 0,
         }
-        began = time.monotonic()
+        began, reader = time.monotonic(), CompletionReader(stream=False)
+        request = {"url": world.topology.component(replica).url(path=CHAT), "json": body}
         with world.path.own.asking(replica, TOKENS_MAX) as ask:
-            try:
-                async with asyncio.timeout(CANARY_S), httpx.AsyncClient(timeout=None, trust_env=False) as client:
-                    answer = await client.post(world.topology.component(replica).url(path=CHAT), json=body)
-                data = answer.json()
-                ask.got = data["usage"]["completion_tokens"]
-                right = data["choices"][0]["message"]["content"].strip() == question.answer.strip()
-                why = "the right answer" if right else "another answer than the right one"
-            except (httpx.HTTPError, TimeoutError, ValueError, LookupError, TypeError) as error:
-                right, why = False, f"no answer ({type(error).__name__})"
+            trouble = await completion.ask(reader, CANARY_S, request)
+            ask.got = reader.answer.output_tokens or 0
+        outcome = trouble or reader.outcome()[0]
+        right = outcome == "ok" and reader.answer.text.strip() == question.answer.strip()
+        why = "the right answer" if right else "another answer than the right one"
+        if outcome != "ok":
+            why = f"no answer ({outcome})"
         return Canary(replica, right, why, time.monotonic() - began)
 
 

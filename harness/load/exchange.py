@@ -11,8 +11,8 @@ moves the first token by hundreds of milliseconds. geventhttpclient's parser is 
 
 from __future__ import annotations
 
-import email.utils
 import errno
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -23,16 +23,18 @@ import gevent.socket
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
 from harness import redact
-from harness.load.answer import Answer, Malformed
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.errorbody import fill_error, shorten_error
 from harness.load.resolver import NoAddress, Pinned, Resolver
 from harness.load.schedule import Arrival
+from harness.model.server_error import READ_CHARS_MAX, retry_after_s, writable
+from harness.model.stream import Answer, CompletionReader
 from harness.scenario import ClientLimits
 
-BODY_BYTES_MAX = 4 << 20  # of an answer that is not streamed, and of errors
+HEAD_BYTES_MAX = 1 << 18
 SAID_CHARS_MAX = 300
+_CONTROL = re.compile(r"[\t\r\n]")  # what is short stands in one line
 END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
 
 _CONNECT_SUBTYPES = {
@@ -101,7 +103,12 @@ class Exchange:
         self._address = ""
         self._streaming = call.arrival.cohort.stream
         self._response = Response("POST")
-        self.answer = Answer()
+        self._reader = CompletionReader(self._streaming)
+
+    @property
+    def answer(self) -> Answer:
+        """What the completion has said."""
+        return self._reader.answer
 
     def run(self) -> None:
         """Never raises for anything that the service does; Drained passes through after the row was filled."""
@@ -163,7 +170,7 @@ class Exchange:
 
     def _read_headers(self) -> None:
         response, row = self._response, self._row
-        any_byte = False
+        size = 0
         while not response.ready:
             try:
                 data = self._receive()
@@ -173,39 +180,42 @@ class Exchange:
             else:
                 how, cause = "eof", None
             if not data:
-                if any_byte:
+                if size:
                     raise Ended("protocol_error", f"{how}_in_headers") from cause
                 self._resolver.distrust()
                 raise Ended("connect_error", f"{how}_before_response") from cause
-            any_byte = True
+            size += len(data)
             self._parse(data)
+            if size > HEAD_BYTES_MAX and not response.ready:
+                raise Ended("protocol_error", "headers_too_large")
+        status = response.get_code()
+        if status >= 600:
+            raise Ended("protocol_error", "status")
         row.headers_ms = (time.monotonic() - self._start_s) * 1000
-        row.http_status = response.get_code()
+        row.http_status = status
         row.replica = response.header("x-drillyard-replica")
         row.retry_after_s = retry_after_s(response.header("retry-after"))
+        self._reader.head(status, response.header("content-type"), response.header("content-encoding"))
 
     def _read_body(self) -> tuple[str, str | None]:
-        """Outcome and subtype."""
-        if self._response.get_code() != 200:
-            return self._read_error()
-        if not self._streaming:
-            return self._read_whole()
-        if not (self._response.header("content-type") or "").startswith("text/event-stream"):
-            raise Ended("protocol_error", "content_type")
-        how = self._read_events()
-        outcome, subtype = self.answer.verdict(self._call.expect_versions)
-        return (outcome, how or subtype) if outcome == "broken_stream" else (outcome, subtype)
+        """Outcome and subtype. A status that is none of success decides, even if its body does not come to its end."""
+        try:
+            broken = self._read_to_end()
+        except Ended as end:
+            if self._row.http_status == 200 or end.outcome == "cancelled_intended":
+                raise
+            self._reader.end()
+            return self._reader.outcome()[0], "no_body"
+        self._reader.end(broken)
+        return self._reader.outcome(self._call.expect_versions)
 
-    def _read_events(self) -> str | None:
+    def _read_to_end(self) -> str | None:
         """Read until nothing can change the outcome. ``"fin"`` or ``"reset"`` when the connection broke before that."""
-        answer, response = self.answer, self._response
+        reader, response = self._reader, self._response
         now_s = self._last_byte_s or time.monotonic()
         while True:
-            try:
-                answer.feed(response.take(), now_s)
-            except Malformed as error:
-                raise Ended("protocol_error", "bad_event") from error
-            if answer.over:
+            reader.feed(response.take(), now_s)
+            if reader.over:
                 self._finish()
                 return None
             if response.message_complete:
@@ -215,48 +225,9 @@ class Exchange:
             except OSError:
                 return "reset"
             if not data:
-                return "fin"
+                return None if self._ends_by_closing() else "fin"
             now_s = time.monotonic()
             self._parse(data)
-
-    def _read_whole(self) -> tuple[str, str | None]:
-        broken, body = self._read_to_end()
-        if broken is not None:
-            return "broken_stream", broken
-        try:
-            self.answer.whole(body)
-        except Malformed as error:
-            raise Ended("protocol_error", "bad_body") from error
-        return self.answer.verdict(self._call.expect_versions)
-
-    def _read_error(self) -> tuple[str, str | None]:
-        """The status decides; a body that cannot be read only leaves the error columns empty."""
-        subtype = None
-        try:
-            broken, body = self._read_to_end()
-        except Ended as end:
-            if end.outcome == "cancelled_intended":
-                raise
-            broken, body, subtype = None, b"", "no_body"
-        fill_error(self._row, body)
-        outcome = outcome_of_status(self._row)
-        return outcome, f"body_{broken}" if broken else subtype
-
-    def _read_to_end(self) -> tuple[str | None, bytes]:
-        """How the body broke off (None: it is whole), and its bytes."""
-        response, body = self._response, self._response.take()
-        while not response.message_complete:
-            try:
-                data = self._receive()
-            except OSError:
-                return "reset", body
-            if not data and not self._ends_by_closing():
-                return "fin", body
-            self._parse(data)
-            body += response.take()
-            if len(body) > BODY_BYTES_MAX:
-                raise Ended("protocol_error", "body_too_large")
-        return None, body
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
@@ -303,7 +274,7 @@ class Exchange:
     def _parse(self, data: bytes) -> None:
         try:
             self._response.feed(data)
-        except HTTPParseError as error:
+        except (HTTPParseError, ValueError) as error:  # ValueError: a header that is no text
             raise Ended("protocol_error", "bad_http") from error
 
     def _ends_by_closing(self) -> bool:
@@ -336,8 +307,8 @@ class Exchange:
         row.content_events = answer.content_events if self._streaming and row.http_status == 200 else None
         row.prompt_tokens, row.output_tokens = answer.prompt_tokens, answer.output_tokens
         row.served_version, row.finish_reason = _said(answer.model), _said(answer.finish_reason)
-        if answer.error is not None:
-            fill_error(row, answer.error)
+        if self._reader.error is not None:
+            fill_error(row, self._reader.error)
         if row.error_type or row.error_message:
             shorten_error(row, () if self._call.store_text else (self._call.arrival.prompt.text, answer.text))
         if answer.error is not None:
@@ -355,50 +326,14 @@ class Exchange:
         self._sock = None
 
 
-@lru_cache(maxsize=1024)
 def _said(value: str | None) -> str | None:
     """A short text of the service as it is recorded."""
-    return None if value is None else redact.text(value)[:SAID_CHARS_MAX]
+    return None if value is None else _short(value[:READ_CHARS_MAX])
 
 
-def outcome_of_status(row: Attempt) -> str:
-    """The outcome of an answer whose status is not 200.
-
-    A 503 is an admission refusal (``shed_503``) if it says so: its error's type or code speaks of a queue, an overload
-    or admission. Otherwise it is an error like the other 5xx.
-    """
-    status = row.http_status or 0
-    if status == 429:
-        return "shed_429"
-    if status == 503 and says_overload(row):
-        return "shed_503"
-    if 400 <= status < 500:
-        return "http_4xx"
-    if 500 <= status < 600:
-        return "http_5xx"
-    return "protocol_error"
-
-
-_OVERLOAD = ("overload", "queue", "admission", "capacity", "busy", "backlog")
-
-
-def says_overload(row: Attempt) -> bool:
-    """Whether the error of a 503 speaks of load, not of breakage."""
-    said = f"{row.error_type} {row.error_code} {row.error_message}".lower()
-    return any(word in said for word in _OVERLOAD)
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """Retry-After as seconds: a number or an HTTP date (RFC 9110 §10.2.3). None when absent or unreadable."""
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(at.timestamp() - time.time(), 0.0)
+@lru_cache(maxsize=1024)
+def _short(value: str) -> str:
+    return redact.text(_CONTROL.sub("\ufffd", writable(value)))[:SAID_CHARS_MAX]
 
 
 def http_request(path: str, headers: Mapping[str, str], body: bytes) -> bytes:

@@ -270,6 +270,7 @@ class Generator:
             "Host": service.authority or f"{service.name}:{service.port}",
             "User-Agent": "drillyard-load",
             "Accept": "text/event-stream" if cohort.stream else "application/json",
+            "Accept-Encoding": "identity",
             "Content-Type": "application/json",
             "X-Request-Id": arrival.request_id,
             "Idempotency-Key": arrival.request_id,
@@ -300,7 +301,7 @@ class Generator:
         self._recorder.add(row)
 
     def _hash(self, text: str) -> str:
-        return hashlib.blake2s(text.encode(), key=self._hash_key, digest_size=16).hexdigest()
+        return hashlib.blake2s(text.encode(errors="replace"), key=self._hash_key, digest_size=16).hexdigest()
 
     def _flush_regularly(self) -> None:
         while not self.stopping.wait(timeout=FLUSH_S):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import httpx
 
+from harness.model.server_error import ServerError, retry_after_s
+from harness.model.stream import CompletionReader
+from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
 from harness.record import ANY_REPLICA
 from stack.topology import Link
@@ -58,19 +60,9 @@ class Reply:
 async def send(path: PathProbe, link: Link, ask: Ask, deadline_s: float) -> Reply:
     """Send ``ask`` over ``link``, with the operator's key, and wait ``deadline_s`` at most. Never raises for network
     trouble; what it has cost is counted among the harness' own tokens."""
-    reply, began = _Reading(), time.monotonic()
-    try:
-        async with (
-            asyncio.timeout(deadline_s),
-            httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-        ):
-            await reply.read(client, _request(path, link, ask))
-        outcome = reply.outcome()
-    except TimeoutError:
-        outcome = "hung"
-    except httpx.HTTPError:
-        outcome = "cut" if reply.found.status == 200 else "none"
-    found = replace(reply.found, outcome=outcome, took_s=time.monotonic() - began)
+    reader, heads, began = CompletionReader(_is_stream(ask.body)), list[httpx.Response](), time.monotonic()
+    trouble = await completion.ask(reader, deadline_s, _request(path, link, ask), head=heads.append)
+    found = replace(_reply(reader, trouble, heads), took_s=time.monotonic() - began)
     _count(path, ask, found)
     return found
 
@@ -100,67 +92,37 @@ def _count(path: PathProbe, ask: Ask, reply: Reply) -> None:
         counted.got = tokens if known else 0
 
 
-class _Reading:
-    """An answer while it is read, event by event or in one piece."""
-
-    def __init__(self) -> None:
-        self.found = Reply("none")
-        self._done = False
-
-    def outcome(self) -> str:
-        """How it ended, once all has been read."""
-        if self.found.status != 200:
-            return "refused"
-        return "whole" if self._done and self.found.finish_reason else "cut"
-
-    async def read(self, client: httpx.AsyncClient, request: Mapping[str, Any]) -> None:
-        async with client.stream("POST", **request) as response:
-            headers = response.headers
-            layer = "engine" if "X-Drillyard-Replica" in headers else "gateway"
-            after = headers.get("Retry-After", "")
-            self._note(
-                status=response.status_code,
-                layer=layer,
-                replica=headers.get("X-Drillyard-Replica"),
-                retry_after_s=float(after) if after.isdigit() else None,
-            )
-            if response.status_code != 200:
-                self._refusal(await response.aread())
-            elif headers.get("Content-Type", "").startswith("text/event-stream"):
-                async for line in response.aiter_lines():
-                    self._event(line)
-            else:
-                self._facts(_object(await response.aread()))
-                self._done = True
-
-    def _note(self, **found: Any) -> None:
-        self.found = replace(self.found, **found)
-
-    def _refusal(self, body: bytes) -> None:
-        error = _object(body).get("error")
-        if isinstance(error, dict):
-            parts = {
-                name: None if error.get(name) is None else str(error[name]) for name in ("code", "type", "message")
-            }
-            self._note(**{**parts, "message": (parts["message"] or "")[:_MESSAGE_CHARS_MAX] or None})
-
-    def _event(self, line: str) -> None:
-        if line == "data: [DONE]":
-            self._done = True
-        elif line.startswith("data: {") and ('"usage":{' in line or '"finish_reason":"' in line):
-            self._facts(_object(line.removeprefix("data: ").encode()))
-
-    def _facts(self, data: Mapping[str, Any]) -> None:
-        if isinstance(usage := data.get("usage"), dict):
-            self._note(prompt_tokens=usage.get("prompt_tokens"), output_tokens=usage.get("completion_tokens"))
-        for choice in data.get("choices") or ():
-            if choice.get("finish_reason"):
-                self._note(finish_reason=choice["finish_reason"])
-
-
-def _object(text: bytes) -> dict[str, Any]:
+def _is_stream(body: bytes) -> bool:
+    """Whether a body, which need not be JSON, asks for events."""
     try:
-        data = json.loads(text)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
+        wanted = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(wanted, dict) and wanted.get("stream") is True
+
+
+def _reply(reader: CompletionReader, trouble: str | None, heads: Sequence[httpx.Response]) -> Reply:
+    """What was read, as it is told."""
+    if not heads:
+        return Reply("hung" if trouble == "timeout" else "none")
+    headers, answer, error = heads[0].headers, reader.answer, reader.error or ServerError()
+    if trouble == "timeout":
+        outcome = "hung"
+    elif reader.status != 200:
+        outcome = "none" if trouble else "refused"
+    else:
+        outcome = "cut" if trouble or not reader.whole else "whole"
+    replica = headers.get("X-Drillyard-Replica")
+    return Reply(
+        outcome,
+        status=reader.status,
+        layer="gateway" if replica is None else "engine",
+        replica=replica,
+        code=error.code,
+        type=error.type,
+        message=error.message and error.message[:_MESSAGE_CHARS_MAX],
+        retry_after_s=retry_after_s(headers.get("Retry-After")),
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        output_tokens=answer.output_tokens,
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from typing import Any
 
 import httpx
 
-from harness.probes import endpoint
+from harness.model.stream import CompletionReader
+from harness.probes import completion, endpoint
 from harness.probes.own_tokens import OwnTokens
 from harness.record import ANY_REPLICA
 from stack.topology import Component, Link, Target, Topology
@@ -32,7 +32,7 @@ CHAT = "/v1/chat/completions"
 class PathSample:
     """One crossing of a link. Times in ms since the request was begun; None when it never came to that."""
 
-    outcome: str  # ok | timeout | refused | broken | http_<status>
+    outcome: str  # ok | timeout | refused | broken | http_<status> | inband_error | protocol_error
     headers_ms: float | None = None
     first_body_ms: float | None = None
     e2e_ms: float | None = None  # until the end, whatever it was
@@ -104,28 +104,19 @@ class PathProbe:
     async def _send(self, request: Mapping[str, Any], deadline_s: float) -> PathSample:
         started = time.monotonic()
         reads: list[tuple[float, int]] = []
-        headers_ms: float | None = None
-        replica: str | None = None
-        outcome = "timeout"
-        try:
-            async with (
-                asyncio.timeout(deadline_s),
-                httpx.AsyncClient(timeout=None, verify=self._verify, trust_env=False) as client,
-                client.stream("POST", json=self._body(), **request) as response,
-            ):
-                headers_ms, replica = _ms_since(started), response.headers.get("X-Drillyard-Replica")
-                last = b""
-                async for piece in response.aiter_raw():
-                    reads.append((_ms_since(started), len(piece)))
-                    last = (last + piece)[-64:]
-                outcome = _outcome(response.status_code, last)
-        except TimeoutError:
-            outcome = "timeout"
-        except httpx.ConnectError:
-            outcome = "refused"
-        except httpx.HTTPError:
-            outcome = "broken"
-        return replace(_sample(outcome, headers_ms, _ms_since(started), reads), replica=replica)
+        heads: list[tuple[float, str | None]] = []
+        reader = CompletionReader()
+        trouble = await completion.ask(
+            reader,
+            deadline_s,
+            {**request, "json": self._body()},
+            verify=self._verify,
+            head=lambda response: heads.append((_ms_since(started), response.headers.get("X-Drillyard-Replica"))),
+            piece=lambda size: reads.append((_ms_since(started), size)),
+        )
+        headers_ms, replica = heads[0] if heads else (None, None)
+        sample = _sample(trouble or crossed(reader), headers_ms, _ms_since(started), reads)
+        return replace(sample, replica=replica)
 
     def _body(self) -> dict[str, object]:
         body: dict[str, object] = {
@@ -162,7 +153,7 @@ async def page(url: str, deadline_s: float) -> PathSample:
 
 
 async def synthetic(replica: Component, deployment: str, deadline_s: float, own: OwnTokens) -> float | None:
-    """Ask a replica directly for one token; time to the first content event in ms, None when none came in time."""
+    """Ask a replica directly for one token; the time until the answer was there in ms, None when none came in time."""
     body = {
         "model": deployment,
         "messages": [{"role": "user", "content": "ping"}],
@@ -170,34 +161,27 @@ async def synthetic(replica: Component, deployment: str, deadline_s: float, own:
         "ignore_eos": True,
         "stream": True,
     }
-    started = time.monotonic()
+    started, reader = time.monotonic(), CompletionReader()
+    came: list[float] = []
+
+    def note(size: int) -> None:
+        if reader.answer.generated and not came:
+            came.append(_ms_since(started))
+
     with own.asking(replica.name, 1) as ask:
-        try:
-            async with (
-                asyncio.timeout(deadline_s),
-                httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-                client.stream("POST", replica.url(path=CHAT), json=body) as response,
-            ):
-                async for line in response.aiter_lines():
-                    if response.status_code == 200 and _has_choice(line):
-                        ask.got = 1
-                        return _ms_since(started)
-        except (TimeoutError, httpx.HTTPError):
-            return None
-    return None
+        await completion.ask(reader, deadline_s, {"url": replica.url(path=CHAT), "json": body}, piece=note)
+        ask.got = len(came)
+    return came[0] if came else None
 
 
-def _has_choice(line: str) -> bool:
-    if not line.startswith("data: {"):
-        return False
-    choices = json.loads(line.removeprefix("data: ")).get("choices")
-    return bool(choices) and choices[0].get("finish_reason") is not None
-
-
-def _outcome(status: int, tail: bytes) -> str:
-    if status != 200:
-        return f"http_{status}"
-    return "ok" if tail.rstrip().endswith(b"data: [DONE]") else "broken"
+def crossed(reader: CompletionReader) -> str:
+    """What came of a crossing whose HTTP answer is whole: ``ok``, if the stream is whole, too."""
+    if reader.status != 200:
+        return f"http_{reader.status}"
+    if reader.whole:
+        return "ok"
+    outcome = reader.outcome()[0]
+    return "broken" if outcome == "broken_stream" else outcome
 
 
 def _sample(outcome: str, headers_ms: float | None, e2e_ms: float, reads: list[tuple[float, int]]) -> PathSample:

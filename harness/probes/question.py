@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
 import httpx
 
-from harness.load.answer import Answer, Malformed
+from harness.model.stream import Answer, CompletionReader
+from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
 from stack.models import Question
 from stack.topology import Component
@@ -41,31 +41,17 @@ class Reply:
 
 async def ask(path: PathProbe, gateway: str, replica: str, question: Question, deadline_s: float) -> Reply:
     """Ask ``replica`` through ``gateway``, by the operator's pin. Never raises for network trouble."""
+    request = {
+        "url": path.topology.component(gateway).url(path=CHAT),
+        "headers": {"Authorization": f"Bearer {path.operator_key}", "X-Drillyard-Pin": replica},
+        "json": _body(path.deployment, question),
+    }
     with path.own.asking(replica, TOKENS_MAX) as own:
-        answer, started = Answer(), time.monotonic()
-        try:
-            async with asyncio.timeout(deadline_s):
-                outcome = await _send(path, gateway, replica, question, answer)
-        except TimeoutError:
-            outcome = "timeout"
-        except (httpx.HTTPError, Malformed):
-            outcome = "broken"
-        own.got, own.whole = answer.output_tokens or 0, outcome == "ok"
-    return _reply(outcome, answer, question, started)
-
-
-async def _send(path: PathProbe, gateway: str, replica: str, question: Question, answer: Answer) -> str:
-    url = path.topology.component(gateway).url(path=CHAT)
-    headers = {"Authorization": f"Bearer {path.operator_key}", "X-Drillyard-Pin": replica}
-    async with (
-        httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client,
-        client.stream("POST", url, headers=headers, json=_body(path.deployment, question)) as response,
-    ):
-        if response.status_code != 200:
-            return f"http_{response.status_code}"
-        async for piece in response.aiter_raw():
-            answer.feed(piece, time.monotonic())
-    return answer.verdict(None)[0]
+        reader, started = CompletionReader(), time.monotonic()
+        trouble = await completion.ask(reader, deadline_s, request)
+        outcome = trouble or (reader.outcome()[0] if reader.status == 200 else f"http_{reader.status}")
+        own.got, own.whole = reader.answer.output_tokens or 0, outcome == "ok"
+    return _reply("broken" if trouble == "refused" else outcome, reader.answer, question, started)
 
 
 def _body(deployment: str, question: Question) -> dict[str, object]:

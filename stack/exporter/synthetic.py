@@ -9,21 +9,13 @@ from contextlib import suppress
 import httpx
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
-from pydantic import BaseModel, ValidationError
 
+from harness.model.stream import CompletionReader
 from stack.exporter.readiness import Readiness
 
 #: What an engine says of itself when it missed a deadline has to come at once.
 _METRICS_S = 0.5
 _TOKENS = "vllm:generation_tokens_total"
-
-
-class _Usage(BaseModel):
-    completion_tokens: int
-
-
-class _Answer(BaseModel):
-    usage: _Usage
 
 
 class Synthetic:
@@ -76,17 +68,12 @@ class Synthetic:
         reason = ""
         try:
             async with asyncio.timeout(deadline_s):
-                response = await client.post("/v1/chat/completions", json=body)
-            if response.status_code != 200:
-                reason = f"http_{response.status_code}"
-            elif _Answer.model_validate_json(response.content).usage.completion_tokens < 1:
-                reason = "empty"
+                response = await client.post("/v1/chat/completions", json=body, headers={"Accept-Encoding": "identity"})
+            reason = _failure(response)
         except TimeoutError:
             reason = "timeout"
         except httpx.HTTPError:
             reason = "connection"
-        except ValidationError:
-            reason = "protocol"
         finally:
             self._tokens["ended"].labels(replica).inc()
         self._record(replica, reason, time.monotonic() - began)
@@ -104,6 +91,19 @@ class Synthetic:
         self._failures.labels(replica, reason).inc()
         with suppress(KeyError):  # there was none yet
             self._ttft.remove(replica)  # an old time must not look like a new one
+
+
+def _failure(response: httpx.Response) -> str:
+    """Why no token came with a whole HTTP answer; "" when one did."""
+    if response.status_code != 200:
+        return f"http_{response.status_code}"
+    reader = CompletionReader(stream=False)
+    reader.head(200, response.headers.get("Content-Type"), response.headers.get("Content-Encoding"))
+    reader.feed(response.content, 0.0)
+    reader.end()
+    if reader.whole:
+        return "" if reader.answer.generated and reader.answer.output_tokens != 0 else "empty"
+    return "protocol"
 
 
 async def _tokens_made(client: httpx.AsyncClient) -> float | None:

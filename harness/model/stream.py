@@ -1,0 +1,321 @@
+"""The answer to a completion request of the OpenAI API: what came over the wire in, facts and an outcome out.
+
+Everybody who asks for a completion reads it with ``CompletionReader``: what a token is, when an answer is whole and
+what is an error is said here and nowhere else. Nothing that a server sends makes it raise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.model import server_error, sse
+from harness.model.server_error import ServerError
+
+#: An answer that is not streamed, and errors.
+BODY_BYTES_MAX = 4 << 20
+#: A stream of 100,000 tokens has some 30 MB.
+STREAM_BYTES_MAX = 64 << 20
+_FILTERED = "content_filter"
+#: Finish reasons of an answer that came to an end of its own; with any other the engine gave up.
+WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", _FILTERED})
+
+#: Channels of a delta or a message, besides ``content``, on which something can be said.
+_CHANNELS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
+#: Of a part of a content, what names it and says nothing.
+_LABELS = ("type", "index", "text")
+_TOKENS_MAX = 2**31 - 1
+_decode = json.JSONDecoder().decode  # json.loads looks at its options first, for every event
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Malformed(ValueError):
+    """The answer is not what the API promises; ``subtype`` says what of it."""
+
+    def __init__(self, subtype: str) -> None:
+        super().__init__(subtype)
+        self.subtype = subtype
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a completion has said so far. Times are monotonic seconds as given to ``feed``."""
+
+    first_content_s: float | None = None
+    last_content_s: float | None = None
+    max_stall_s: float | None = None  # gap between consecutive content events; None with fewer than two
+    content_events: int = 0
+    parts: list[str] = field(default_factory=list)
+    has_content: bool = False
+    model: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    done: bool = False
+    error: ServerError | None = None
+    unfinished: bool = False  # the stream ended inside a line
+    _events: sse.Events = field(default_factory=sse.Events)
+    _bytes: int = 0
+
+    @property
+    def text(self) -> str:
+        """Everything said on the content channel."""
+        return server_error.whole_characters("".join(self.parts))
+
+    @property
+    def over(self) -> bool:
+        """Nothing that may still come can change the outcome."""
+        return self.done or self.error is not None
+
+    @property
+    def generated(self) -> bool:
+        """The engine has made a token: one was seen, or an end of its own (a token need not be a character)."""
+        return self.has_content or self.finish_reason in WHOLE_REASONS
+
+    def feed(self, body: bytes, now_s: float) -> None:
+        """Take the next bytes of an event stream, read at ``now_s``. Malformed, once, when they cannot be read."""
+        self._bytes += len(body)
+        if self._bytes > STREAM_BYTES_MAX:
+            raise Malformed("stream_too_large")
+        try:
+            events = self._events.feed(body, now_s)
+        except sse.TooLarge as error:
+            raise Malformed("event_too_large") from error
+        for event in events:
+            if self.done or self.error is not None:
+                return
+            self._take(event)
+
+    def end(self) -> None:
+        """The stream has ended: what stands there without its end counts if it can be read."""
+        if self.over:
+            return
+        events, line = self._events.end()
+        for event in events:
+            try:
+                self._take(event)
+            except Malformed:
+                continue
+            line = b""
+        self.unfinished = bool(line)
+
+    def whole(self, body: bytes) -> None:
+        """Take the body of an answer that was not streamed: it has no first token, only an end. Malformed."""
+        document = _object(body, "bad_body")
+        self.error = server_error.in_stream(document)
+        if self.error is None:
+            self._facts(document, "message", "bad_body")
+        self.done = True
+
+    def verdict(self, expect_versions: frozenset[str] | None) -> tuple[str, str | None]:
+        """Outcome and subtype of an answer whose connection has nothing more to say (docs/metrics.md)."""
+        if self.error is not None:
+            return "inband_error", self.error.type or "error_event"
+        if self.finish_reason is not None and self.finish_reason not in WHOLE_REASONS:
+            return "inband_error", self.finish_reason
+        if not self.done or self.finish_reason is None:
+            return "broken_stream", "unfinished_line" if self.unfinished else "truncated"
+        filtered = _FILTERED if self.finish_reason == _FILTERED else None
+        if not self.has_content:
+            return "empty", filtered
+        if expect_versions is not None and self.model not in expect_versions:
+            return "wrong_model", self.model
+        return "ok", filtered
+
+    def _take(self, event: sse.Event) -> None:
+        type, data, at_s = event
+        if data[:1] != b"{" and data.strip() == sse.DONE:
+            self.done = True
+        elif type == b"error":
+            self.error = _error_event(data)
+        else:
+            document = _object(data, "bad_event")
+            self.error = server_error.in_stream(document)
+            if self.error is None and self._facts(document, "delta", "bad_event"):
+                self._content(at_s)
+
+    def _content(self, at_s: float) -> None:
+        if self.last_content_s is None:
+            self.first_content_s = at_s
+        else:
+            gap_s = at_s - self.last_content_s
+            if self.max_stall_s is None or gap_s > self.max_stall_s:
+                self.max_stall_s = gap_s
+        self.last_content_s = at_s
+        self.content_events += 1
+
+    def _facts(self, document: dict[str, Any], channel: str, subtype: str) -> bool:
+        """Note everything that ``document`` says; True if it carried content (a role alone or "" is none)."""
+        try:
+            return self._note(document, channel)
+        except (AttributeError, TypeError) as error:
+            raise Malformed(subtype) from error
+
+    def _note(self, document: dict[str, Any], channel: str) -> bool:
+        model, usage = document.get("model"), document.get("usage")
+        if model != self.model and isinstance(model, str):
+            self.model = server_error.writable(model)
+        if usage:
+            self._usage(usage)
+        content = False
+        for choice in document.get("choices") or ():
+            said = choice.get(channel) or _NOTHING
+            text = said.get("content") or choice.get("text")
+            if isinstance(text, str) and text:
+                self.parts.append(text)
+                content = True
+            elif text and self._parts(text):
+                content = True
+            elif not content:
+                content = any(map(said.get, _CHANNELS))
+            reason = choice.get("finish_reason")
+            if reason:
+                if not isinstance(reason, str):
+                    raise Malformed("bad_finish_reason")
+                self.finish_reason = server_error.writable(reason)
+        if content:
+            self.has_content = True
+        return content
+
+    def _parts(self, parts: list[Any]) -> bool:
+        """Take a content that came in parts; whether they hold anything. Malformed when it is no such list."""
+        if not isinstance(parts, list):
+            raise Malformed("bad_content")
+        said = False
+        for part in parts:
+            text = part if isinstance(part, str) else part.get("text") or ""
+            if not isinstance(text, str):
+                raise Malformed("bad_content")
+            self.parts.append(text)
+            said = said or bool(text) or any(part[key] for key in part if key not in _LABELS)
+        return said
+
+    def _usage(self, usage: dict[str, Any]) -> None:
+        if (prompt := usage.get("prompt_tokens")) is not None:
+            self.prompt_tokens = _tokens(prompt)
+        if (output := usage.get("completion_tokens")) is not None:
+            self.output_tokens = _tokens(output)
+
+
+class CompletionReader:
+    """Reads one HTTP answer to a completion request: ``head``, then ``feed`` for each piece of the body, then ``end``.
+
+    ``stream``: whether events were asked for.
+    """
+
+    __slots__ = ("_body", "_broken", "_events", "_problem", "_size", "_stream", "answer", "error", "status")
+
+    def __init__(self, stream: bool = True) -> None:
+        self._stream = stream
+        self._events = False  # the body is to be read as events
+        self._body: list[bytes] = []
+        self._size = 0
+        self._problem: str | None = None  # subtype of the protocol error
+        self._broken: str | None = None
+        self.status = 0
+        self.answer = Answer()
+        self.error: ServerError | None = None  # in whatever way it was told
+
+    @property
+    def over(self) -> bool:
+        """Nothing that may still come can change the outcome."""
+        return self._problem is not None or (self._events and self.answer.over)
+
+    def head(self, status: int, content_type: str | None, content_encoding: str | None) -> None:
+        """The head of the answer. No client of ours offers an encoding: a body that has one cannot be read."""
+        self.status = status
+        encoding = (content_encoding or "identity").strip().lower()
+        if encoding != "identity":
+            self._problem = f"content_encoding_{server_error.writable(encoding)[:20]}"
+        of_events = (content_type or "").strip().lower().startswith("text/event-stream")
+        self._events = status == 200 and self._stream and of_events
+
+    def feed(self, data: bytes, now_s: float) -> None:
+        """Take the next bytes of the body, without the framing of HTTP, which came at ``now_s``."""
+        if self._problem is not None or not data:
+            return
+        if self._events:
+            try:
+                self.answer.feed(data, now_s)
+            except Malformed as error:
+                self._problem = error.subtype
+            return
+        self._body.append(data)
+        self._size += len(data)
+        if self._size > BODY_BYTES_MAX:
+            self._problem, self._body = "body_too_large", []
+
+    def end(self, broken: str | None = None) -> None:
+        """Nothing more will come. ``broken``: how the connection ended before the HTTP message did (fin, reset, …)."""
+        self._broken = broken
+        if self._problem is None and self._events:
+            self.answer.end()
+        elif self._problem is None and self.status == 200:
+            self._whole(b"".join(self._body))
+        elif self._problem is None:
+            self.error = server_error.of_body(b"".join(self._body))
+        if self.answer.error is not None:
+            self.error = self.answer.error
+
+    def outcome(self, expect_versions: frozenset[str] | None = None) -> tuple[str, str | None]:
+        """Outcome and subtype (docs/metrics.md), after ``end``. ``expect_versions``: of models; None: any."""
+        if self.status != 200:
+            outcome, subtype = server_error.outcome_of_status(self.status, self.error or ServerError())
+            return outcome, f"body_{self._broken}" if self._broken else self._problem or subtype
+        if self._problem is not None:
+            return "protocol_error", self._problem
+        outcome, subtype = self.answer.verdict(expect_versions)
+        return (outcome, self._broken or subtype) if outcome == "broken_stream" else (outcome, subtype)
+
+    @property
+    def whole(self) -> bool:
+        """The answer came with its end, and is no error."""
+        return self.outcome()[0] in ("ok", "empty")
+
+    def _whole(self, body: bytes) -> None:
+        """A body in one piece: the answer that was asked for, or, where events were, an error instead of them."""
+        if self._broken is not None and not self._stream:
+            return  # verdict: broken_stream
+        if not self._stream:
+            try:
+                self.answer.whole(body)
+            except Malformed as error:
+                self._problem = error.subtype
+            return
+        try:
+            self.answer.error = server_error.in_stream(_object(body, "content_type"))
+        except Malformed:
+            self.error = server_error.of_body(body)
+        if self.answer.error is None:
+            self._problem = "content_type"
+
+
+def _object(data: bytes, subtype: str) -> dict[str, Any]:
+    try:
+        value = _decode(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise Malformed(subtype) from error
+    if not isinstance(value, dict):
+        raise Malformed(subtype)
+    return value
+
+
+def _error_event(data: bytes) -> ServerError:
+    """What an event of type ``error`` says, as JSON or in words."""
+    try:
+        return server_error.of_document(_object(data, ""))
+    except Malformed:
+        return server_error.of_body(data)
+
+
+def _tokens(value: Any) -> int:
+    """A number of tokens, as a number or in digits. Malformed when it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(_TOKENS_MAX)):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _TOKENS_MAX:
+        raise Malformed("bad_usage")
+    return value

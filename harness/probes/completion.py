@@ -1,0 +1,65 @@
+"""How the harness' own questions are asked: one request for a completion, read as the load generator reads its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from harness.model.stream import CompletionReader
+
+#: After the answer's end the HTTP message has so long to end, too.
+END_GRACE_S = 1.0
+
+
+async def ask(
+    reader: CompletionReader,
+    deadline_s: float,
+    request: dict[str, Any],
+    *,
+    verify: ssl.SSLContext | bool = False,
+    head: Callable[[httpx.Response], object] = lambda response: None,
+    piece: Callable[[int], object] = lambda size: None,
+) -> str | None:
+    """POST ``request`` (httpx's arguments), and let ``reader`` read what comes, for ``deadline_s`` at most.
+
+    None, or why there was no whole HTTP answer: ``timeout``, ``refused``, ``broken``. Never raises for network trouble.
+    ``head`` is called when the head has come, ``piece`` with the size of each piece of the body.
+    """
+    request = {**request, "headers": {"Accept-Encoding": "identity", **request.get("headers", {})}}
+    trouble = None
+    try:
+        async with (
+            asyncio.timeout(deadline_s) as limit,
+            httpx.AsyncClient(timeout=None, verify=verify, trust_env=False) as client,
+            client.stream("POST", **request) as response,
+        ):
+            reader.head(
+                response.status_code, response.headers.get("Content-Type"), response.headers.get("Content-Encoding")
+            )
+            head(response)
+            _hurry(limit, reader)
+            async for data in response.aiter_raw():
+                reader.feed(data, time.monotonic())
+                piece(len(data))
+                _hurry(limit, reader)
+    except TimeoutError:
+        trouble = None if reader.over else "timeout"
+    except httpx.ConnectError:
+        trouble = "refused"
+    except httpx.HTTPError:
+        trouble = None if reader.over else "broken"
+    if reader.status:
+        reader.end("fin" if trouble == "broken" else trouble)
+    return trouble
+
+
+def _hurry(limit: asyncio.Timeout, reader: CompletionReader) -> None:
+    """After the answer's end read on for a moment: whoever hangs up before the HTTP message ends looks impatient."""
+    if reader.over:
+        soon = asyncio.get_running_loop().time() + END_GRACE_S
+        limit.reschedule(min(soon, limit.when() or soon))
