@@ -1,8 +1,8 @@
 """No answer that was cut off passes for a whole one.
 
-Our own engines account for every token: their usage and the events that came must fit each other. Other servers may leave
-usage out, not count what they reason, or cut an answer into more events than tokens: there a stream with its finish
-reason and ``[DONE]`` is whole, and what cannot be compared is noted.
+Our own engines account for every token: their usage and the events that came must fit each other. Other servers may
+leave usage out, not count what they reason, or cut an answer into more events than tokens: there a stream with its
+finish reason and ``[DONE]`` is whole, and what cannot be compared is noted.
 """
 
 from __future__ import annotations

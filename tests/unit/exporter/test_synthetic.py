@@ -11,7 +11,11 @@ from prometheus_client import CollectorRegistry
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 
-GOOD = {"usage": {"completion_tokens": 1}}
+GOOD = {
+    "choices": [{"message": {"content": "x"}, "finish_reason": "length"}],
+    "usage": {"completion_tokens": 1},
+}
+NONE = {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}], "usage": {"completion_tokens": 0}}
 OK, TTFT, FAILURES = (
     "drillyard_synthetic_ok",
     "drillyard_synthetic_ttft_seconds",
@@ -75,7 +79,8 @@ def test_token_within_the_deadline_is_ok_and_timed() -> None:
         (_deaf, "timeout"),
         (_refused, "connection"),
         (_answers(503, {"error": {}}), "http_503"),
-        (_answers(200, {"usage": {"completion_tokens": 0}}), "empty"),
+        (_answers(200, NONE), "empty"),
+        (_answers(200, {"object": "error", "message": "EngineCore died"}), "protocol"),
         (_answers(200, ["?"]), "protocol"),
     ],
 )

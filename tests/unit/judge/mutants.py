@@ -16,6 +16,7 @@ from harness import guard, judge
 from harness.drill import Drill
 from harness.guard import External
 from harness.verdict import Status
+from tests import runs
 from tests.runs import Run
 
 ONE, ALL = "one-replica", "all-replicas"
@@ -268,6 +269,18 @@ def answer_cut_short(run: Run) -> None:
 def usage_without_content(run: Run) -> None:
     """Tokens were billed, none arrived."""
     run.requests.loc[run.requests.index[ok(run)][3], "content_events"] = 0
+
+
+@mutant("no silent truncation")
+def ok_without_usage(run: Run) -> None:
+    """Our engines always say what an answer cost; one of them did not."""
+    run.requests.loc[run.requests.index[ok(run)][3], "output_tokens"] = None
+
+
+@mutant("no silent truncation")
+def more_events_than_tokens(run: Run) -> None:
+    """More came than was made."""
+    run.requests.loc[run.requests.index[ok(run)][3], "content_events"] = runs.TOKENS + 1
 
 
 @mutant("no silent truncation")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import random
 import socket
 import ssl
@@ -16,8 +15,7 @@ from geventhttpclient.response import HTTPParseError
 
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
-from harness.load.errorbody import fill_error
-from harness.load.exchange import Call, Exchange, Response, outcome_of_status, retry_after_s
+from harness.load.exchange import Call, Exchange, Response
 from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
@@ -178,39 +176,3 @@ def test_parser_contract() -> None:
     assert (response.message_complete, response.should_close()) == (True, False)
     with pytest.raises(HTTPParseError):
         Response("POST").feed(b"nonsense\r\n\r\n")
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "outcome"),
-    [
-        (429, None, "shed_429"), (503, "queue_full", "shed_503"), (503, None, "http_5xx"), (500, None, "http_5xx"),
-        (504, "upstream_timeout", "http_5xx"), (404, None, "http_4xx"), (302, None, "protocol_error"),
-    ],
-)  # fmt: skip
-def test_outcome_of_status(status: int, code: str | None, outcome: str) -> None:
-    """A 503 is a refusal only if it says so."""
-    result = row()
-    result.http_status, result.error_code = status, code
-    assert outcome_of_status(result) == outcome
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "The engine is currently busy and cannot accept new requests.",
-        "The engine has reached its prefill token backlog limit.",
-    ],
-)
-def test_engine_refusals_are_refusals(message: str) -> None:
-    """What vLLM says when it does not admit a request."""
-    result = row()
-    result.http_status = 503
-    fill_error(result, {"type": "Service Unavailable", "code": 503, "message": message})
-    assert outcome_of_status(result) == "shed_503"
-
-
-def test_retry_after() -> None:
-    """Seconds or a date; nonsense is no promise; the past is now."""
-    assert (retry_after_s("2"), retry_after_s(None), retry_after_s("soon")) == (2.0, None, None)
-    assert 28 < (retry_after_s(email.utils.formatdate(time.time() + 30, usegmt=True)) or 0) <= 30
-    assert retry_after_s(email.utils.formatdate(0, usegmt=True)) == 0.0

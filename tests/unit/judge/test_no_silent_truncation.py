@@ -1,0 +1,70 @@
+"""Whole or cut off: exact for our own engines, by the stream's own end for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.checks import no_silent_truncation
+from harness.verdict import CheckResult, Status
+from harness.view import RunView
+from tests import runs
+from tests.runs import Run
+from tests.unit.judge import mutants
+
+
+def judged(run: Run, folder: Path, external: bool) -> CheckResult:
+    """What the check says."""
+    if external:
+        mutants.as_external(run)
+    return no_silent_truncation.check().run(RunView(run.write(folder)))
+
+
+def tool_calls(run: Run) -> None:
+    """Answers that call a tool, and one that was filtered."""
+    rows = run.requests.index[mutants.ok(run)]
+    run.requests.loc[rows[3], ["finish_reason", "answer_correct"]] = ["tool_calls", None]
+    run.requests.loc[rows[4], ["finish_reason", "answer_correct"]] = ["content_filter", None]
+
+
+def not_streamed(run: Run) -> None:
+    """An answer in one piece, which has no first token and no events."""
+    run.requests.loc[run.requests.index[mutants.ok(run)][3], ["ttft_ms", "content_events"]] = None
+
+
+@pytest.mark.parametrize("external", [False, True])
+@pytest.mark.parametrize("unusual", [tool_calls, not_streamed])
+def test_unusual_but_whole(unusual: Callable[[Run], None], external: bool, tmp_path: Path) -> None:
+    """Right answers of an unusual kind are no cut ones, whoever gave them."""
+    run = runs.healthy()
+    unusual(run)
+    assert judged(run, tmp_path / "run", external).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("unaccounted", "note"),
+    [
+        (mutants.ok_without_usage, "ok without usage"),
+        (mutants.more_events_than_tokens, "more events with content than tokens in usage"),
+        (mutants.usage_without_content, "tokens in usage, but no event with content"),
+    ],
+)
+def test_what_cannot_be_compared_is_noted(unaccounted: Callable[[Run], None], note: str, tmp_path: Path) -> None:
+    """Usage that does not fit is red on our own stack, and a note on a target that need not account as ours do."""
+    run = runs.healthy()
+    unaccounted(run)
+    ours = judged(run, tmp_path / "ours", external=False)
+    theirs = judged(run, tmp_path / "theirs", external=True)
+    assert (ours.status, theirs.status) == (Status.FAIL, Status.PASS)
+    assert theirs.details[f"not compared: {note}"] == 1
+    assert f"usage is not compared: 1 × {note}" in theirs.why
+
+
+@pytest.mark.parametrize("cut", [mutants.ok_without_finish_reason, mutants.ok_after_abort, mutants.answer_cut_short])
+def test_what_was_cut_is_red_everywhere(cut: Callable[[Run], None], tmp_path: Path) -> None:
+    """A stream without its end is no whole one, and a note says nothing of it."""
+    run = runs.healthy()
+    cut(run)
+    assert judged(run, tmp_path / "run", external=True).status is Status.FAIL

@@ -1,0 +1,64 @@
+"""What the world sends, and the right reading of it, by everybody who reads it: one file of tests/cases/ each."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.record import OUTCOMES
+from tests import clients
+from tests.clients import Seen
+from tests.wire import Case, cases, server
+
+STREAMS = [case for case in cases() if case.stream]
+WHOLES = [case for case in cases() if not case.stream]
+
+
+def expected(client: str, case: Case) -> str:
+    """The outcome of a case in a client's own words."""
+    refused = case.wire.status != 200
+    match client:
+        case "exporter":
+            return "ok" if case.told["whole"] else "not ok"
+        case "fault's question":
+            return "refused" if refused else "whole" if case.told["whole"] else "cut"
+        case "link proof" if case.told["whole"]:
+            return "ok"
+        case "link proof" | "synthetic question" if refused:
+            return f"http_{case.wire.status}"
+    return case.outcome
+
+
+def compare(client: str, case: Case, seen: Seen) -> None:
+    """Everything that the client tells is as the case has it."""
+    told = {name: value for name, value in case.told.items() if name in seen.tells}
+    found = {name: getattr(seen, name) for name in told}
+    assert (seen.outcome, found) == (expected(client, case), told)
+
+
+def test_cases_have_outcomes_that_there_are() -> None:
+    """A wrong word in a file is found, and there are answers of every kind that a stream decides."""
+    assert {case.outcome for case in cases()} <= set(OUTCOMES)
+    assert len(STREAMS) > 50
+    assert len(WHOLES) > 4
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_the_reader_itself(case: Case) -> None:
+    """Without a network."""
+    compare("the reader", case, clients.pure(case.wire, case.stream))
+
+
+@pytest.mark.parametrize("client", clients.STREAMS)
+@pytest.mark.parametrize("case", STREAMS, ids=lambda case: case.name)
+def test_readers_of_streams(case: Case, client: str) -> None:
+    """Through a socket, each in the way in which it reads."""
+    with server(lambda: case.wire) as port:
+        compare(client, case, clients.STREAMS[client](port))
+
+
+@pytest.mark.parametrize("client", clients.WHOLES)
+@pytest.mark.parametrize("case", WHOLES, ids=lambda case: case.name)
+def test_readers_of_answers_in_one_piece(case: Case, client: str) -> None:
+    """The same, not streamed."""
+    with server(lambda: case.wire) as port:
+        compare(client, case, clients.WHOLES[client](port))
