@@ -140,7 +140,7 @@ def link_proof(port: int) -> Seen:
 
 def fault_question(port: int, stream: bool = True) -> Seen:
     """A request of any size and shape."""
-    link = Link("client-to-gateway-a", "client", "gateway-a", ADDRESS, port, ADDRESS, port)
+    link = Link("client-to-gateway-a", "client", "gateway-a", ADDRESS, port, port)
     body = ask.Ask(json.dumps({"stream": stream}).encode())
     reply = asyncio.run(ask.send(_probe(port), link, body, DEADLINE_S))
     return Seen(
@@ -154,7 +154,8 @@ def exporter(port: int) -> Seen:
     registry = CollectorRegistry()
 
     async def generate() -> None:
-        async with httpx.AsyncClient(base_url=f"http://{ADDRESS}:{port}", timeout=None, trust_env=False) as client:
+        url = f"http://{ADDRESS}:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=None, verify=False, trust_env=False) as client:
             await Synthetic(registry, Readiness(fall=2)).ask(client, "replica-1", "drillyard", DEADLINE_S)
 
     asyncio.run(generate())

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,7 @@ class Wire:
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/event-stream"),)
     framing: Literal["chunked", "length", "close"] = "chunked"
     ends: Literal["message", "fin", "reset"] = "message"
+    spoil: Callable[[bytes], bytes] | None = None  # done to all of it, before it is sent in one piece
 
     def header(self, name: str) -> str | None:
         """A header's value."""
@@ -49,6 +50,9 @@ class Wire:
 
     def pieces(self) -> Iterator[bytes]:
         """All that goes over the wire, piece by piece."""
+        if self.spoil is not None:
+            yield self.spoil(b"".join(replace(self, spoil=None).pieces()))
+            return
         yield self.head()
         for piece in self.body:
             if piece:
@@ -102,7 +106,7 @@ def _piece(piece: str | dict[str, str]) -> bytes:
 
 
 @contextlib.contextmanager
-def server(answer: Callable[[], Wire]) -> Iterator[int]:
+def server(answer: Callable[[], Wire], pause_s: float = PAUSE_S) -> Iterator[int]:
     """A server on loopback whose connections each get one ``answer()``; yields its port."""
     listening = socket.create_server((ADDRESS, 0), backlog=128)
     threads: list[threading.Thread] = []
@@ -113,7 +117,8 @@ def server(answer: Callable[[], Wire]) -> Iterator[int]:
                 connection, _ = listening.accept()
             except OSError:
                 return
-            threads.append(threading.Thread(target=_serve, args=(connection, answer), daemon=True))
+            threads[:] = [thread for thread in threads if thread.is_alive()]
+            threads.append(threading.Thread(target=_serve, args=(connection, answer, pause_s), daemon=True))
             threads[-1].start()
 
     accepting = threading.Thread(target=accept, daemon=True)
@@ -128,7 +133,7 @@ def server(answer: Callable[[], Wire]) -> Iterator[int]:
             thread.join(timeout=5)
 
 
-def _serve(connection: socket.socket, answer: Callable[[], Wire]) -> None:
+def _serve(connection: socket.socket, answer: Callable[[], Wire], pause_s: float) -> None:
     with connection, contextlib.suppress(OSError):  # a client that has seen enough hangs up
         connection.settimeout(5)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -136,8 +141,8 @@ def _serve(connection: socket.socket, answer: Callable[[], Wire]) -> None:
         wire = answer()
         for piece in wire.pieces():
             connection.sendall(piece)
-            if len(wire.body) < 32:
-                time.sleep(PAUSE_S)
+            if pause_s and len(wire.body) < 32:
+                time.sleep(pause_s)
         if wire.ends == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 

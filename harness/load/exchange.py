@@ -59,7 +59,30 @@ class Ended(Exception):
 
 
 class Response(HTTPResponse):
-    """geventhttpclient's parser, fed by hand; the body is taken out as it comes."""
+    """geventhttpclient's parser, fed by hand; the body is taken out as it comes.
+
+    What comes behind the end of the message is no part of it, and the connection is not used again.
+    """
+
+    _ended = False
+
+    def feed(self, data: str | bytes) -> None:
+        """Parse what has come. HTTPParseError, or ValueError for a header that is no text."""
+        try:
+            super(HTTPResponse, self).feed(data)  # HTTPResponse's own is for answers to HEAD
+        except (HTTPParseError, ValueError):
+            if not self._ended:
+                raise
+            self._trailing_data_dropped = True  # should_close looks at it
+
+    def _on_message_begin(self) -> None:
+        if self._ended:
+            raise HTTPParseError("bytes behind the end of the message")
+        super()._on_message_begin()
+
+    def _on_message_complete(self) -> None:
+        super()._on_message_complete()
+        self._ended = self.get_code() >= 200
 
     def take(self) -> bytes:
         """The body bytes parsed since the last call."""
@@ -274,7 +297,7 @@ class Exchange:
     def _parse(self, data: bytes) -> None:
         try:
             self._response.feed(data)
-        except (HTTPParseError, ValueError) as error:  # ValueError: a header that is no text
+        except (HTTPParseError, ValueError) as error:
             raise Ended("protocol_error", "bad_http") from error
 
     def _ends_by_closing(self) -> bool:

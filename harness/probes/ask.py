@@ -15,7 +15,7 @@ from harness.model.stream import CompletionReader
 from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
 from harness.record import ANY_REPLICA
-from stack.topology import Link
+from stack.topology import REPLICAS, Link
 
 COMPLETIONS = "/v1/completions"
 _MESSAGE_CHARS_MAX = 400
@@ -88,7 +88,8 @@ def _count(path: PathProbe, ask: Ask, reply: Reply) -> None:
     known = reply.outcome == "whole" and reply.output_tokens is not None
     tries = 1 + path.topology.gateway_policy.retries
     tokens = reply.output_tokens or 0 if known else ask.most_tokens * tries
-    with path.own.asking(reply.replica or ANY_REPLICA if known else ANY_REPLICA, tokens) as counted:
+    whose = reply.replica if known and reply.replica in REPLICAS else ANY_REPLICA
+    with path.own.asking(whose, tokens) as counted:
         counted.got = tokens if known else 0
 
 

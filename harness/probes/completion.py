@@ -52,10 +52,10 @@ async def ask(
     except httpx.ConnectError:
         trouble = "refused"
     except httpx.HTTPError:
-        trouble = None if reader.over else "broken"
+        trouble = "broken"
     if reader.status:
         reader.end("fin" if trouble == "broken" else trouble)
-    return trouble
+    return None if trouble == "broken" and reader.over else trouble
 
 
 def _hurry(limit: asyncio.Timeout, reader: CompletionReader) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.record import OUTCOMES
@@ -62,3 +64,13 @@ def test_readers_of_answers_in_one_piece(case: Case, client: str) -> None:
     """The same, not streamed."""
     with server(lambda: case.wire) as port:
         compare(client, case, clients.WHOLES[client](port))
+
+
+@pytest.mark.parametrize("client", clients.STREAMS)
+@pytest.mark.parametrize("behind", [b"\r\n", b"xyz", b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\nx"])
+def test_bytes_behind_the_end_change_nothing(behind: bytes, client: str) -> None:
+    """What comes behind the end of the HTTP message is no part of the answer."""
+    plain = next(case for case in STREAMS if case.name == "plain")
+    wire = replace(plain.wire, spoil=lambda data: data + behind)
+    with server(lambda: wire) as port:
+        compare(client, plain, clients.STREAMS[client](port))
