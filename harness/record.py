@@ -86,10 +86,10 @@ REQUEST_COLUMNS = pa.schema(
         ("output_tokens", pa.int32()),  # the server's usage
         ("content_events", pa.int32()),  # events with content that were counted
         ("outcome", pa.string()),
-        ("subtype", pa.string()),  # e.g. refused, no_answer, eof_before_response, reset, fin
+        ("subtype", pa.string()),  # e.g. refused, no_answer, reset, fin, bad_usage; of ok: content_filter
         ("http_status", pa.int16()),
         ("finish_reason", pa.string()),
-        ("error_type", pa.string()),  # error.type, error.code, error.message of a JSON error body
+        ("error_type", pa.string()),  # as the server told it (harness/model/server_error.py)
         ("error_code", pa.string()),
         ("error_message", pa.string()),  # what it quotes of the prompt or the answer is left out: […]
         ("error_request_id", pa.string()),
