@@ -17,7 +17,7 @@ _WORDS = (
     "stop", "length", "error", "abort", "queue is full", "overloaded", "", "ä 你", "\ud83d", "\ude00", "\x00\x1b[1m",
 )  # fmt: skip
 _TYPES = ("text/event-stream; charset=utf-8", "application/json", "text/html", "text/plain", "", "¿")
-_BEFORE = ("", "", "", "", ": ping\n", "event: message\n", "event: error\n", "id: 1\nretry: 2\n", "data\n")
+_BEFORE = (*[""] * 12, ": ping\n", "event: message\n", "id: 1\nretry: 2\n", "data\n")
 _STATUS = (400, 404, 413, 422, 429, 429, 500, 502, 503, 503, 503, 504, 201, 204, 302, 304, 599, 999)
 _HEADERS = (
     ("Retry-After", "1"), ("Retry-After", "²"), ("Retry-After", "9" * 400), ("Retry-After", "Mon, 99 Foo"),
@@ -66,7 +66,7 @@ def _value(rng: random.Random, depth: int = 0) -> Any:
 
 
 def _delta(rng: random.Random) -> Any:
-    match rng.randrange(12):
+    match rng.randrange(40):
         case 0:
             return {"role": "assistant", "content": ""}
         case 1:
@@ -85,7 +85,7 @@ def _delta(rng: random.Random) -> Any:
 
 def _document(rng: random.Random) -> Any:
     """What an event holds."""
-    match rng.randrange(20):
+    match rng.randrange(80):
         case 0:
             return {"error": _value(rng)}
         case 1:
@@ -122,7 +122,8 @@ def _stream(rng: random.Random) -> bytes:
 def _event(rng: random.Random, document: str) -> str:
     lines = [rng.choice(_WORDS)] if rng.random() < 0.03 else document.split("\n")
     data = "".join(f"data:{rng.choice((' ', ' ', ' ', ''))}{line}\n" for line in lines)
-    return f"{rng.choice(_BEFORE)}{data}\n"
+    before = _odd(rng, rng.choice(_BEFORE), ("event: error\n", "event\n"), 0.03)
+    return f"{before}{data}\n"
 
 
 def _whole(rng: random.Random) -> bytes:

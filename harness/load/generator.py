@@ -301,7 +301,7 @@ class Generator:
         self._recorder.add(row)
 
     def _hash(self, text: str) -> str:
-        return hashlib.blake2s(text.encode(errors="replace"), key=self._hash_key, digest_size=16).hexdigest()
+        return hashlib.blake2s(text.encode(), key=self._hash_key, digest_size=16).hexdigest()
 
     def _flush_regularly(self) -> None:
         while not self.stopping.wait(timeout=FLUSH_S):
