@@ -38,6 +38,7 @@ DOCKERFILE = "stack/images/Dockerfile"
 OUR_CODE = (
     "stack/images/requirements.lock",
     *(f"harness/{name}.py" for name in ("__init__", "errors", "redact")),
+    *(f"harness/model/{name}.py" for name in ("__init__", "server_error", "sse", "stream")),
     "stack",
 )
 #: Target -> the files and folders that its stages copy.
