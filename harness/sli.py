@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 if TYPE_CHECKING:
+    from harness.scenario import ClientLimits
     from harness.view import RunView
 
 _FOLDER = Path(__file__).parent / "slis"
@@ -39,8 +41,8 @@ Floats = npt.NDArray[np.float64]
 class Measurement:
     """One number. ``value`` None means «not measured», and ``why`` says what was missing.
 
-    ``bounds`` is set when only an interval is known (bucketed histograms, right-censored time-outs: then the upper
-    bound is infinite); the truth lies in it and ``value`` is the lower bound or the best estimate.
+    ``bounds`` is set when only an interval is known (bucketed histograms, time-outs, which are right-censored: the
+    upper bound may be infinite); the truth lies in it and ``value`` is the lower bound or the best estimate.
     """
 
     value: float | None
@@ -53,11 +55,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Sample:
-    """One number per request with its request id; ``censored`` marks those known only to be at least so large."""
+    """One number per request with its request id. Each is known to lie from ``values`` to ``upper``.
+
+    The two are equal where it was measured. An attempt that ran into a time limit is right-censored: its ``upper`` is
+    infinite.
+    """
 
     values: Floats
     ids: npt.NDArray[np.object_]
-    censored: npt.NDArray[np.bool_]
+    upper: Floats
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,14 @@ def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) 
     rank = max(0, -(-percent * count // 100) - 1)
     if few:
         rank = min(rank, count - 1 - _TAIL_SAMPLES)
-    chosen = order[rank]
-    value = float(sample.values[chosen])
+    value = float(sample.values[order[rank]])
     slowest = tuple(str(i) for i in sample.ids[order[::-1][:3]])
-    # A censored value below the rank may truly belong above it: then the percentile is at least ``value``.
-    if bool(sample.censored[order[: rank + 1]].any()):
-        why = f"p{percent} is at least {value:.4g} {unit}: it falls on requests that ran into a time limit"
-        return Measurement(value, unit, count, why, (value, float("inf")), slowest)
+    # A percentile grows with each of its values: at its largest it is that of the largest which they can have been.
+    high = float(np.sort(sample.upper)[rank])
+    if high > value:
+        known = f"at least {value:.4g}" if np.isinf(high) else f"between {value:.4g} and {high:.4g}"
+        why = f"p{percent} is {known} {unit}: it falls on requests that ran into a time limit"
+        return Measurement(value, unit, count, why, (value, high), slowest)
     return Measurement(value, unit, count, examples=slowest)
 
 
@@ -141,33 +148,53 @@ def _spellings(stem: str) -> list[str]:
     return [stem] if hasattr(module, "measure") else [_spelled(stem, module), _spelled(stem, module) + "_all"]
 
 
-def latencies(
-    requests: pd.DataFrame, column: str, everything: bool, limits_ms: dict[str, float], ends: bool = False
-) -> Sample:
-    """A latency column as a sample.
+def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
+    """How long the client of an attempt waited that ran into a time limit, in ms from its start; null for all others.
 
-    Without ``everything``: requests that ended ``ok``. With it: all attempts; those that ran into a time limit
-    (``limits_ms``: outcome -> limit counted from the attempt's start) count as right-censored there, other failures
-    without a value are left out. ``ends``: the column has a value for time-outs too, the time at which they ended.
+    It is no less than the limit, nor than what was measured until the client gave up. A name server that did not answer
+    in time is one of them, the kernel's own limit on a connect another.
     """
-    if not everything:
-        good = requests[requests["final"].eq(True) & requests["outcome"].eq("ok") & requests[column].notna()]
-        return _sample(good, good[column], np.zeros(len(good), dtype=bool))
-    limit = requests["outcome"].map(limits_ms).astype(float)
-    if column.endswith("_from_schedule_ms"):
-        limit = limit + (requests["start_s"] - requests["intended_start_s"]) * 1000
-    timed_out = limit.notna() & (ends | requests[column].isna())
-    values = requests[column].fillna(limit)
-    kept = values.notna()
-    return _sample(requests[kept], values[kept], timed_out[kept].to_numpy(dtype=bool))
+    outcome, subtype = requests["outcome"], requests["subtype"]
+    by_outcome = {
+        "timeout_ttft": 1000 * limits.first_token,
+        "timeout_stall": 1000 * limits.idle,
+        "timeout_total": 1000 * limits.total,
+    }
+    limit = outcome.map(by_outcome).astype(float)
+    limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
+    limit = limit.mask(outcome.eq("dns_error") & subtype.eq("timeout"), 0.0)
+    measured = requests["e2e_ms"].astype(float).fillna(0.0)
+    return limit.where(limit.isna() | limit.gt(measured), measured)
 
 
-def of_ok(requests: pd.DataFrame, values: pd.Series, everything: bool) -> Sample:
-    """Values of the requests that ended ``ok`` (or of all attempts that have a value), nothing censored."""
-    wanted = values.notna() & np.isfinite(values.astype(float))
-    if not everything:
-        wanted &= requests["final"].eq(True) & requests["outcome"].eq("ok")
-    return _sample(requests[wanted], values[wanted], np.zeros(int(wanted.sum()), dtype=bool))
+def lag_ms(requests: pd.DataFrame) -> pd.Series:
+    """Start of the attempt − intended start of its request."""
+    return (requests["start_s"] - requests["intended_start_s"]).astype(float) * 1000
+
+
+def sample(
+    requests: pd.DataFrame,
+    measured: pd.Series,
+    everything: bool,
+    at_least: pd.Series,
+    at_most: pd.Series | float = math.inf,
+) -> Sample:
+    """``measured`` of the requests that ended ``ok``; with ``everything`` of all attempts that have a value.
+
+    ``at_least`` is a number where a time limit cut the measurement off, and null elsewhere: the value is only known to
+    lie from there to ``at_most``. Such attempts count with ``everything`` alone.
+    """
+    values = measured.astype(float)
+    values = values.where(np.isfinite(values))
+    if everything:
+        cut = at_least.notna()
+        low, high = values.mask(cut, at_least), values.mask(cut, at_most)
+        kept = low.notna()
+    else:
+        low = high = values
+        kept = values.notna() & requests["final"].eq(True) & requests["outcome"].eq("ok")
+    ids = requests["request_id"][kept].to_numpy(dtype=object)
+    return Sample(low[kept].to_numpy(dtype=float), ids, high[kept].to_numpy(dtype=float))
 
 
 def ratio(good: pd.Series, requests: pd.DataFrame, examples: pd.Series | None = None) -> Measurement:
@@ -177,7 +204,3 @@ def ratio(good: pd.Series, requests: pd.DataFrame, examples: pd.Series | None = 
         return Measurement(None, "%", 0, "there were no requests to count")
     shown = requests["request_id"][~good if examples is None else examples]
     return Measurement(100.0 * float(good.mean()), "%", count, examples=tuple(str(i) for i in shown.head(5)))
-
-
-def _sample(rows: pd.DataFrame, values: pd.Series, censored: npt.NDArray[np.bool_]) -> Sample:
-    return Sample(values.to_numpy(dtype=float), rows["request_id"].to_numpy(dtype=object), censored)

@@ -54,7 +54,7 @@ def _waits(view: RunView, phases: Sequence[str]) -> Sample:
     shared = np.minimum(first[:, None], ends) - np.maximum(start[:, None], begins)
     waits = 1000 * (first - start - np.clip(shared, 0.0, None).sum(axis=1))
     ids = rows["request_id"].to_numpy(dtype=object)
-    return Sample(waits[between], ids[between], np.zeros(int(between.sum()), dtype=bool))
+    return Sample(waits[between], ids[between], waits[between])
 
 
 def _on(view: RunView) -> tuple[Floats, Floats]:

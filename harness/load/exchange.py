@@ -326,7 +326,7 @@ class Exchange:
         row.e2e_ms = (ended_s - self._start_s) * 1000
         if answer.first_content_s is not None:
             row.ttft_ms = (answer.first_content_s - self._start_s) * 1000
-        row.max_stall_ms = None if answer.max_stall_s is None else answer.max_stall_s * 1000
+        row.max_stall_ms = self._max_stall_ms(now_s)
         row.content_events = answer.content_events if self._streaming and row.http_status == 200 else None
         row.prompt_tokens, row.output_tokens = answer.prompt_tokens, answer.output_tokens
         row.served_version, row.finish_reason = _said(answer.model), _said(answer.finish_reason)
@@ -337,6 +337,13 @@ class Exchange:
         if answer.error is not None:
             row.subtype = row.error_type or row.subtype
         row.subtype, row.replica = _said(row.subtype), _said(row.replica)
+
+    def _max_stall_ms(self, now_s: float) -> float | None:
+        """The longest silence of the stream; where the client gave up waiting, that last one counts, too."""
+        longest_s, last_s = self.answer.max_stall_s, self.answer.last_content_s
+        if self._row.outcome.startswith("timeout_") and last_s is not None:
+            longest_s = max(longest_s or 0.0, now_s - last_s)
+        return None if longest_s is None else longest_s * 1000
 
     def _release(self) -> None:
         """Keep the connection if the message ended cleanly; close it, and with it the request, otherwise."""

@@ -19,12 +19,17 @@ def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: 
     The lower bound takes off the largest queue time that any request can have had there, and is 0 when that is not
     known: so an objective that the upper bound keeps is kept, and one that it breaks may be undecided.
     """
-    sample = sli.of_ok(requests, requests["e2e_ms"] - requests["queue_gateway_ms"], everything)
-    found = sli.percentile(sample, percent, UNIT)
+    whole, queued = requests["e2e_ms"], requests["queue_gateway_ms"]
+    # One that timed out still queued may not have been executed at all, and neither may one that no gateway has logged.
+    executed = requests["gateway_replica"].fillna("").ne("") & queued.notna()
+    waited = sli.waited_ms(requests, view.limits)
+    at_least = (waited - queued).clip(lower=0).where(executed, 0.0).where(waited.notna())
+    found = sli.percentile(sli.sample(requests, whole - queued, everything, at_least), percent, UNIT)
     if found.value is None:
         return found
     ends = requests["start_s"] + requests["e2e_ms"].fillna(0) / 1000
     engine = queue.engine_ms(view, (float(requests["start_s"].min()), float(ends.max())), 100)
     low = 0.0 if engine is None else max(0.0, found.value - engine[1])
-    why = f"p{percent} lies between {low:.4g} and {found.value:.4g} ms"
-    return Measurement(found.value, UNIT, found.samples, why, (low, found.value), found.examples)
+    high = found.value if found.bounds is None else found.bounds[1]
+    why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"
+    return Measurement(found.value, UNIT, found.samples, why, (low, high), found.examples)

@@ -1,8 +1,9 @@
 """Largest gap between consecutive content events of one stream: what users feel in a network fault."""
 
+import numpy as np
 import pandas as pd
 
-from harness.sli import Sample, latencies
+from harness.sli import Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -10,5 +11,12 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. A stream that stalled past the limit is censored there."""
-    return latencies(requests, "max_stall_ms", everything, {"timeout_stall": view.limits.idle * 1000})
+    """One value per request in ms. An attempt that timed out is censored at the silence in which its client gave up.
+
+    That is all of its time where no token came; of a stream the limit on silence where it ran into that one. One whose
+    whole time was over may have had tokens until then: it is censored at the largest gap that was seen.
+    """
+    seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
+    of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
+    silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)
+    return sample(requests, seen, everything, silent.where(silent.isna(), np.fmax(seen, silent)))

@@ -21,8 +21,11 @@ BUCKETS = "request_queue_time_seconds_bucket"
 
 
 def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: bool) -> Measurement:
-    """Bounds of percentile ``percent`` in ms; ``value`` is the upper one."""
-    gateway = sli.of_ok(requests, requests["queue_gateway_ms"], everything)
+    """Bounds of percentile ``percent`` in ms; ``value`` is the upper one where that is finite."""
+    queued, waited = requests["queue_gateway_ms"], sli.waited_ms(requests, view.limits)
+    # Who timed out when it had left the gateway's queue waited in it for just so long; of the others it is unknown.
+    left = requests["gateway_replica"].fillna("").ne("") & queued.notna()
+    gateway = sli.sample(requests, queued, everything, queued.fillna(0.0).where(waited.notna() & ~left))
     own = sli.percentile(gateway, percent, UNIT)
     if own.value is None:
         return own
@@ -34,7 +37,8 @@ def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: 
     low = max(own.value, engine[0])
     high = min(_upper(gateway, view, window, percent, share) for share in (0.25, 0.5, 0.75))
     why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"
-    return Measurement(high, UNIT, own.samples, why, None if low == high else (low, high), own.examples)
+    known = low if math.isinf(high) else high
+    return Measurement(known, UNIT, own.samples, why, None if low == high else (low, high), own.examples)
 
 
 def engine_ms(view: RunView, window: tuple[float, float], percent: float) -> tuple[float, float] | None:
@@ -64,7 +68,7 @@ def _window(requests: pd.DataFrame) -> tuple[float, float]:
 def _upper(gateway: sli.Sample, view: RunView, window: tuple[float, float], percent: int, share: float) -> float:
     """Upper bound of Q_{X+Y}(p): Q_X(1−a·(1−p)) + Q_Y(1−(1−a)·(1−p)) for any split a of the tail (union bound)."""
     tail = 100 - percent
-    ordered = sorted(gateway.values)
+    ordered = sorted(gateway.upper)
     rank = min(len(ordered) - 1, math.ceil((100 - tail * share) / 100 * len(ordered)) - 1)
     engine = engine_ms(view, window, 100 - tail * (1 - share))
     return float(ordered[rank]) + (engine[1] if engine is not None else math.inf)

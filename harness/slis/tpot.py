@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from harness.sli import Sample, of_ok
+from harness.sli import Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -10,6 +10,12 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms; answers of one token have none."""
-    gaps = requests["output_tokens"].astype(float) - 1
-    return of_ok(requests, (requests["e2e_ms"] - requests["ttft_ms"]) / gaps.where(gaps > 0), everything)
+    """One value per request in ms; answers of one token have none.
+
+    A stream that timed out is censored at what it would be had all the tokens that it was allowed come by the moment at
+    which its client gave up; an attempt without a token at 0.
+    """
+    gaps, most = requests["output_tokens"].astype(float) - 1, requests["max_tokens"].astype(float) - 1
+    waited = waited_ms(requests, view.limits)
+    at_least = ((waited - requests["ttft_ms"]) / most.where(most > 0)).fillna(0.0).where(waited.notna())
+    return sample(requests, (requests["e2e_ms"] - requests["ttft_ms"]) / gaps.where(gaps > 0), everything, at_least)

@@ -1,8 +1,10 @@
 """Tokens per second of one stream: output tokens / (e2e − ttft); what one user sees, not what a server does."""
 
+import math
+
 import pandas as pd
 
-from harness.sli import Sample, of_ok
+from harness.sli import Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "tokens/s"
@@ -10,6 +12,14 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in tokens per second; streams of no duration have none."""
+    """One value per request in tokens per second; streams of no duration have none.
+
+    A stream that timed out is no faster than it would be had all the tokens that it was allowed come by the moment at
+    which its client gave up; of an attempt without a token nothing is known.
+    """
     seconds = (requests["e2e_ms"] - requests["ttft_ms"]) / 1000
-    return of_ok(requests, requests["output_tokens"].astype(float) / seconds.where(seconds > 0), everything)
+    waited = waited_ms(requests, view.limits)
+    streamed = (waited - requests["ttft_ms"]) / 1000
+    at_most = (requests["max_tokens"].astype(float) / streamed.where(streamed > 0)).fillna(math.inf)
+    rate = requests["output_tokens"].astype(float) / seconds.where(seconds > 0)
+    return sample(requests, rate, everything, waited.where(waited.isna(), 0.0), at_most)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from harness.sli import Sample, latencies
+from harness.sli import Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -10,6 +10,6 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. An attempt that timed out without a token is censored at its limit."""
-    limits = {"timeout_ttft": view.limits.first_token * 1000, "timeout_total": view.limits.total * 1000}
-    return latencies(requests, "ttft_ms", everything, limits)
+    """One value per request in ms. An attempt that timed out without a token is censored where its client gave up."""
+    ttft = requests["ttft_ms"]
+    return sample(requests, ttft, everything, waited_ms(requests, view.limits).where(ttft.isna()))

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from harness.sli import Sample, latencies
+from harness.sli import Sample, lag_ms, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -10,6 +10,6 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. An attempt that timed out without a token is censored at its limit."""
-    limits = {"timeout_ttft": view.limits.first_token * 1000, "timeout_total": view.limits.total * 1000}
-    return latencies(requests, "ttft_from_schedule_ms", everything, limits)
+    """One value per request in ms. An attempt that timed out without a token is censored where its client gave up."""
+    ttft, waited = requests["ttft_from_schedule_ms"], waited_ms(requests, view.limits) + lag_ms(requests)
+    return sample(requests, ttft, everything, waited.where(ttft.isna()))

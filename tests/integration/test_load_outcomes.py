@@ -127,6 +127,12 @@ def test_limits_are_hard(outcome: Outcome, case: str, limit_ms: float) -> None:
     assert 0.98 < outcome.of(case).e2e_ms.median() / limit_ms < 2
 
 
+def test_the_silence_in_which_a_client_gave_up_is_a_stall(outcome: Outcome) -> None:
+    """A stream that fell silent stalled for the limit at least; one that trickled to its end did not."""
+    assert outcome.of("stall").max_stall_ms.min() >= 0.98 * 600
+    assert outcome.of("trickle").max_stall_ms.median() < 600
+
+
 def test_no_token_is_null_not_zero(outcome: Outcome) -> None:
     """Headers and a role are no token."""
     for case in ("silent", "headers_only", "empty", "eof", "http_400"):

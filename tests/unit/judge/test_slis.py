@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +24,8 @@ from tests.runs import Run
 def sample(values: list[float], censored: list[bool] | None = None) -> Sample:
     """A sample with made-up ids."""
     ids = np.array([f"r{i}" for i in range(len(values))], dtype=object)
-    return Sample(np.array(values, dtype=float), ids, np.array(censored or [False] * len(values), dtype=bool))
+    measured = np.array(values, dtype=float)
+    return Sample(measured, ids, np.where(censored or [False] * len(values), np.inf, measured))
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=100, max_size=300), st.sampled_from([5, 50, 90, 95]))
@@ -50,6 +54,15 @@ def test_censored_percentile_is_a_lower_bound() -> None:
     found = sli.percentile(sample(values, censored), 95, "ms")
     assert found.bounds == (12000.0, float("inf"))
     assert sli.percentile(sample(values, censored), 50, "ms").bounds is None
+
+
+def test_a_percentile_is_exact_where_no_censored_value_can_move_it() -> None:
+    """Two small censored values may belong above: that moves the median by two ranks at most, not to infinity."""
+    values = [float(n) for n in range(100)]
+    found = sli.percentile(sample(values, [n < 2 for n in range(100)]), 50, "ms")
+    assert (found.value, found.bounds) == (49.0, (49.0, 51.0))
+    same = sli.percentile(sample([7.0] * 100, [n < 2 for n in range(100)]), 50, "ms")
+    assert (same.value, same.bounds) == (7.0, None)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +126,96 @@ def test_ok_only_and_all_attempts_differ(tmp_path: Path) -> None:
     assert everything.value == 12000.0
     assert everything.bounds == (12000.0, float("inf"))
     assert everything.samples == good.samples + 10
+
+
+LIMITS_MS = {"timeout_ttft": 12000.0, "timeout_stall": 12000.0, "timeout_total": 30000.0, "connect_error": 2000.0}
+LATENCIES = ("ttft", "ttft_from_schedule", "e2e", "e2e_from_schedule", "max_stall")
+PERCENTILES = (*(f"{name}_p{p}_ms_all" for name in (*LATENCIES, "tpot", "execution") for p in (50, 90)), "tps_p50_all")
+
+
+def time_out(rows: pd.DataFrame, chosen: Any, outcome: str, streamed: bool) -> None:
+    """Those attempts run into a time limit: ``streamed`` after their first tokens, else without any."""
+    waited = LIMITS_MS[outcome] + (200.0 if streamed else 0.0)
+    rows.loc[chosen, ["outcome", "subtype"]] = [outcome, "no_answer" if outcome == "connect_error" else None]
+    rows.loc[chosen, ["output_tokens", "finish_reason", "answer_correct"]] = None
+    rows.loc[chosen, "e2e_ms"] = waited
+    rows.loc[chosen, "e2e_from_schedule_ms"] = waited + sli.lag_ms(rows[chosen])
+    if not streamed:
+        rows.loc[chosen, ["ttft_ms", "ttft_from_schedule_ms", "max_stall_ms", "content_events"]] = None
+
+
+ENDS = [
+    ("timeout_ttft", False), ("timeout_stall", True), ("timeout_total", True), ("timeout_total", False),
+    ("connect_error", False),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    """A healthy run."""
+    return RunView(runs.healthy_run(tmp_path_factory.mktemp("calm") / "run"))
+
+
+@pytest.mark.parametrize(("outcome", "streamed"), ENDS)
+def test_a_time_out_counts_as_at_least_its_limit(calm: RunView, outcome: str, streamed: bool) -> None:
+    """In every latency that the attempt had not settled before: no less than the limit, and perhaps much more."""
+    rows = calm.attempts("baseline").copy()
+    chosen = rows.index.isin(rows.index[:20])
+    time_out(rows, chosen, outcome, streamed)
+    ids = set(rows["request_id"][chosen])
+    for name in LATENCIES:
+        module = importlib.import_module(f"harness.slis.{name}")
+        good, found = (module.values(rows, calm, everything) for everything in (False, True))
+        assert not ids & set(good.ids)
+        own = np.isin(found.ids.astype(str), list(ids))
+        assert own.sum() == 20, name
+        if streamed and name.startswith("ttft"):
+            assert (found.values[own] == found.upper[own]).all(), "the token came"
+            continue
+        assert np.isinf(found.upper[own]).all(), name
+        settled = streamed and outcome == "timeout_total" and name == "max_stall"  # tokens may have come to the end
+        assert (found.values[own] >= (30.0 if settled else LIMITS_MS[outcome])).all(), name
+
+
+@pytest.mark.parametrize(("outcome", "streamed"), ENDS)
+@pytest.mark.parametrize("name", PERCENTILES)
+def test_time_outs_never_improve_a_percentile(calm: RunView, name: str, outcome: str, streamed: bool) -> None:
+    """However many attempts time out instead of ending well, what the percentile may be gets no better."""
+    rng = random.Random(f"{name}{outcome}{streamed}")
+    rows = calm.attempts("baseline").copy()
+    faster = name.startswith("tps")
+    worst = bounds(sli.find(name).measure(rows, calm))[0 if faster else 1]
+    left = list(rows.index)
+    rng.shuffle(left)
+    while left:
+        hit = [left.pop() for _ in range(min(len(left), 10))]
+        time_out(rows, rows.index.isin(hit), outcome, streamed)
+        low, high = bounds(sli.find(name).measure(rows, calm))
+        assert low <= high
+        assert (low <= worst) if faster else (high >= worst), f"{len(left)} left: {low}, {high}, was {worst}"
+        worst = low if faster else high
+
+
+def bounds(found: Measurement) -> tuple[float, float]:
+    """From where to where the value may be."""
+    assert found.value is not None
+    return found.bounds or (found.value, found.value)
+
+
+def test_streams_that_fell_silent_break_the_stall_objective(tmp_path: Path) -> None:
+    """A third of the streams stood still until the client gave up: what they had seen before is not their stall."""
+    run = runs.healthy()
+    rows = run.requests.index[run.in_phase("baseline")]
+    assert judged_stall(run, tmp_path / "calm") is Status.PASS
+    time_out(run.requests, run.requests.index.isin(rows[: len(rows) // 3]), "timeout_stall", streamed=True)
+    assert judged_stall(run, tmp_path / "silent") is Status.FAIL
+
+
+def judged_stall(run: Run, path: Path) -> Status:
+    """Status of «three in four attempts never stall for longer than half a second»."""
+    found = slo.measure(RunView(run.write(path)), "max_stall_p75_ms_all", ["baseline"])
+    limit = expressions.evaluate(expressions.parse("<= 500 ms"), lambda name: 0.0)
+    return slo.compare(found, limit, "stall")[0]
 
 
 def test_own_cancels_are_nobodys_failure(tmp_path: Path) -> None:
