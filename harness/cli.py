@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import defects, drill, guard, judge, pipeline, redact
+from harness import defects, drill, exhausted, guard, judge, pipeline, redact
 from harness.commands import capacity, doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
@@ -29,6 +29,7 @@ from stack.runtimes import select
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors for people are one line on stderr, never a traceback, nothing a secret."""
     redact.learn_environment(os.environ)
+    exhausted.raise_open_files()
     out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         return _main(list(sys.argv[1:] if arguments is None else arguments))

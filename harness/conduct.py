@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from harness import defects, doctor, heal, interference, request_limits, steady
+from harness import defects, doctor, exhausted, heal, interference, request_limits, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import finish_requests
 from harness.component_logs import LogMarks
 from harness.defects import Switch
-from harness.errors import DrillyardError, FaultError, StackError
+from harness.errors import DrillyardError, Exhausted, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, Proof, Stays, World, fault_class, matching, take_back, to_the_end
 from harness.probes import endpoint, machine, release
@@ -138,6 +138,8 @@ def _first_known(error: Exception) -> DrillyardError | None:
     """The error for people in ``error`` (task groups wrap theirs); None when there is any other in it."""
     if isinstance(error, DrillyardError):
         return error
+    if isinstance(error, OSError) and (what := exhausted.subtype(error)) is not None:
+        return Exhausted(what, exhausted.WORDS[what])
     if isinstance(error, ExceptionGroup):
         found = [_first_known(one) for one in error.exceptions]
         return None if None in found else found[0]

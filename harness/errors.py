@@ -10,6 +10,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
 ├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
+├── Exhausted                  exit 2: no descriptor, port or memory is left here: nothing can be said about the stack
 └── RunFolderError             exit 64: a run folder is unreadable or of an unknown version
 
 Messages say what was found, what was expected and what to do.
@@ -77,6 +78,16 @@ class FaultError(DrillyardError):
     """A fault could not be injected, proven or healed."""
 
     exit_code = 2
+
+
+class Exhausted(DrillyardError):
+    """No descriptor, port or memory is left here for a connection. ``what`` says which (harness/exhausted.py)."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, why: str) -> None:
+        self.what = what
+        super().__init__(f"the harness itself could not make a connection: {why}")
 
 
 class RunFolderError(UsageError):

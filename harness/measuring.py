@@ -312,6 +312,8 @@ class _Meter:
             enough = len(rows) >= wanted and end - begin >= pace.step_s_min
             left = pace.step_s_max - (self._now() - begin)
             self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, [])
+            if rows["outcome"].eq("not_sent").any():
+                raise StackError("the load generator could not send its requests: they tell of it, not of the stack")
             if enough or left <= 0:
                 seen = replace(seen, busy=statistics.fmean(busy) if busy else None)
                 shape = Step(concurrency, begin, end, 0, 0, 0, 0, replicas, signals=seen)

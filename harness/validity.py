@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness import expressions
+from harness import exhausted, expressions
 from harness.record import Event
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
@@ -23,7 +23,12 @@ CPU_MAX = 0.85  # of a core, by one process
 _CPU_BUSY_S = 3.0  # for longer than this
 _RATE_TOLERANCE = 0.01
 _GAP_MAX_S = 2.0
-_NOT_SENT_MAX = 0.01
+#: Why a request was not sent, by subtype.
+_NOT_SENT = {
+    **exhausted.WORDS,
+    "generator_behind": "too late for the schedule",
+    "harness_error": "a bug of the load generator (logs/load.log)",
+}
 #: Findings that no early end of a run brings about.
 PROBES, WATCHDOG = "probes", "watchdog"
 CRASHES = (PROBES, WATCHDOG)
@@ -175,13 +180,16 @@ def load_at_rate(view: RunView) -> Iterator[Finding]:
 def all_sent(view: RunView) -> Iterator[Finding]:
     """Did the generator send what it scheduled?"""
     final = view.final
-    count = int(final["outcome"].eq("not_sent").sum())
-    if len(final) and count > _NOT_SENT_MAX * len(final):
-        why = f"{count} of {len(final)} requests were never sent by the load generator"
-        bad = _bad("requests sent", why, "load", samples=len(final))
-        yield replace(bad, window=_loaded(view), per_request=True)
-    else:
-        yield _good("requests sent", f"{count} of {len(final)} requests were not sent", samples=len(final))
+    unsent = final["subtype"][final["outcome"].eq("not_sent")]
+    if unsent.empty:
+        yield _good("requests sent", f"0 of {len(final)} requests were not sent", samples=len(final))
+        return
+    kinds = unsent.fillna("no reason recorded").value_counts()
+    reasons = ", ".join(f"{count} × {_NOT_SENT.get(str(kind), kind)}" for kind, count in kinds.items())
+    why = f"{len(unsent)} of {len(final)} requests were never sent by the load generator: {reasons}"
+    bad = _bad("requests sent", why, "load", samples=len(final))
+    ours = unsent.isin(list(exhausted.WORDS)).any()
+    yield bad if ours else replace(bad, window=_loaded(view), per_request=True)
 
 
 def metrics_without_gaps(view: RunView) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import h11
 
+from harness import exhausted
 from harness.model.stream import CompletionReader
 
 #: What the kernel keeps for a reader that has stopped reading.
@@ -24,11 +25,18 @@ _READ_BYTES = 65536
 
 
 class ChatStream:
-    """A request to ``address``:``port``. ``on_token`` is called for each event with content."""
+    """A request to ``address``:``port``. ``on_token`` is called for each event with content.
+
+    Exhausted when there is no socket to be had for it, or no port.
+    """
 
     def __init__(self, address: str, port: int, on_token: Callable[[], None]) -> None:
         self._where, self._on_token = (address, port), on_token
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        except OSError as error:
+            exhausted.ensure_theirs(error)
+            raise
         self._socket.setblocking(False)
         self._connection = h11.Connection(h11.CLIENT)
         self._tokens = 0
@@ -42,7 +50,11 @@ class ChatStream:
         """Connect and hand over the whole request. OSError when that fails."""
         loop = asyncio.get_running_loop()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
-        await loop.sock_connect(self._socket, self._where)
+        try:
+            await loop.sock_connect(self._socket, self._where)
+        except OSError as error:
+            exhausted.ensure_theirs(error)
+            raise
         data = json.dumps(body).encode()
         request = h11.Request(
             method="POST",

@@ -20,7 +20,7 @@ import h11
 from pydantic import Field
 
 from harness.adapters.stream import ChatStream
-from harness.errors import FaultError
+from harness.errors import Exhausted, FaultError
 from harness.faults.base import Proof, World, tell_step
 from harness.model.stream import CompletionReader
 from harness.probes import completion
@@ -364,7 +364,7 @@ async def _follow(
         await chat.send(headers, body)
         stream.sent_s = ledger.now_s()
         stream.ended = await chat.read()
-    except (OSError, h11.RemoteProtocolError) as error:
+    except (OSError, h11.RemoteProtocolError, Exhausted) as error:
         stream.ended = f"{type(error).__name__}: {error}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from harness import exhausted
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import World
 from harness.faults.link import LOOK_S, LinkFault
@@ -62,7 +63,8 @@ async def _hang_up(address: str, port: int) -> PathSample:
                 writer.close()
     except TimeoutError:
         outcome = "timeout"
-    except OSError:
+    except OSError as error:
+        exhausted.ensure_theirs(error)
         outcome = "broken"
     took_ms = (time.monotonic() - began) * 1000
     return PathSample(outcome, took_ms if outcome == "ok" else None, e2e_ms=took_ms)

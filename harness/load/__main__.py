@@ -33,7 +33,7 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from harness import redact  # noqa: E402
+from harness import exhausted, redact  # noqa: E402
 from harness.errors import DrillyardError  # noqa: E402
 from harness.load.job import read_job  # noqa: E402
 from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
@@ -48,6 +48,8 @@ def main() -> int:
     arguments = parser.parse_args()
     redact.learn_environment(os.environ)
     sys.stderr = redact.Stream(sys.stderr)
+    if raised := exhausted.raise_open_files():
+        print(raised, file=sys.stderr)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)

@@ -35,7 +35,10 @@ class Connections:
         return None
 
     def connect(self, address: str, timeout_s: float) -> gevent.socket.socket:
-        """A new connection. OSError (TimeoutError after ``timeout_s``), ssl.SSLError when TLS fails."""
+        """A new connection. OSError (TimeoutError after ``timeout_s``), ssl.SSLError when TLS fails.
+
+        An OSError may be our own (harness/exhausted.py).
+        """
         sock = gevent.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout_s)

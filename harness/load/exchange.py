@@ -22,7 +22,8 @@ from functools import lru_cache
 import gevent.socket
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
-from harness import redact
+from harness import exhausted, redact
+from harness.errors import Exhausted
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.errorbody import fill_error, shorten_error
@@ -159,6 +160,8 @@ class Exchange:
         except NoAddress as error:
             self._row.dns_ms = error.dns_ms
             raise Ended("dns_error", error.subtype) from error
+        except Exhausted as error:
+            raise Ended("not_sent", error.what) from error
         self._row.dns_ms = resolution.dns_ms
         self._row.gateway = self._address = resolution.address
         self._sock = self._connections.reuse(user_id, self._address)
@@ -172,6 +175,7 @@ class Exchange:
             self._resolver.distrust()
             raise Ended("tls_error", error.reason or type(error).__name__) from error
         except OSError as error:
+            _ensure_theirs(error)
             self._resolver.distrust()
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise Ended(outcome, subtype) from error
@@ -188,8 +192,9 @@ class Exchange:
         except TimeoutError as error:
             self._resolver.distrust()
             raise Ended(outcome, subtype) from error
-        except OSError:
-            pass  # the other side may have answered before it closed (413, …): reading tells
+        except OSError as error:
+            _ensure_theirs(error)
+            # The other side may have answered before it closed (413, …): reading tells.
 
     def _read_headers(self) -> None:
         response, row = self._response, self._row
@@ -269,6 +274,9 @@ class Exchange:
             if self._row.headers_ms is None:
                 self._resolver.distrust()
             raise Ended(outcome, subtype) from error
+        except OSError as error:
+            _ensure_theirs(error)
+            raise
         if data:
             self._last_byte_s = time.monotonic()
         return data
@@ -354,6 +362,12 @@ class Exchange:
         else:
             self._sock.close()
         self._sock = None
+
+
+def _ensure_theirs(error: OSError) -> None:
+    """What the generator itself could not do is ``not_sent``, and no failure of the service."""
+    if (what := exhausted.subtype(error)) is not None:
+        raise Ended("not_sent", what) from error
 
 
 def _said(value: str | None) -> str | None:

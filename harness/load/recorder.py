@@ -36,6 +36,7 @@ class Recorder:
         self._file = pa.OSFile(str(folder / f"requests-{worker}.arrows"), "wb")
         self._writer = pa.ipc.new_stream(self._file, REQUEST_COLUMNS)
         self._rows: list[Attempt] = []
+        _batch([])  # what that imports is read now: later there may be no descriptor for it
 
     def add(self, row: Attempt) -> None:
         """Record a finished attempt."""
@@ -47,17 +48,20 @@ class Recorder:
         """Write what is buffered."""
         if self._rows:
             rows, self._rows = self._rows, []
-            columns = [
-                _column([get(row) for row in rows], field.type)
-                for get, field in zip(_GETTERS, REQUEST_COLUMNS, strict=True)
-            ]
-            self._writer.write_batch(pa.record_batch(columns, schema=REQUEST_COLUMNS))
+            self._writer.write_batch(_batch(rows))
 
     def close(self) -> None:
         """Write the rest and close the file."""
         self.flush()
         self._writer.close()
         self._file.close()
+
+
+def _batch(rows: list[Attempt]) -> pa.RecordBatch:
+    columns = [
+        _column([get(row) for row in rows], field.type) for get, field in zip(_GETTERS, REQUEST_COLUMNS, strict=True)
+    ]
+    return pa.record_batch(columns, schema=REQUEST_COLUMNS)
 
 
 def _column(values: list[Any], type: pa.DataType) -> pa.Array:

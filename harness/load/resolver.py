@@ -18,6 +18,9 @@ import dns.rdatatype
 import gevent.socket
 from gevent.event import AsyncResult
 
+from harness import exhausted
+from harness.errors import Exhausted
+
 DEADLINE_S = 0.3  # how long a query may take
 STALE_S = 60.0  # how long the last answer is lived on when DNS does not answer
 RETRY_S = 1.0  # after a query in vain the last answer serves so long before DNS is asked again
@@ -75,7 +78,10 @@ class Resolver:
         self.queries = 0
 
     def resolve(self, rng: random.Random) -> Resolution:
-        """An address, drawn by ``rng`` where there are several. NoAddress when there is none."""
+        """An address, drawn by ``rng`` where there are several. NoAddress when there is none.
+
+        Exhausted when no question can be asked, for want of a socket; the last answer does not serve then.
+        """
         if self._clock() < self._fresh_until_s:
             return Resolution(rng.choice(self._addresses), None)
         began_s = self._clock()
@@ -100,7 +106,7 @@ class Resolver:
         asking = self._asking = AsyncResult()
         try:
             self._refresh()
-        except NoAddress as error:
+        except (NoAddress, Exhausted) as error:
             asking.set_exception(error)
             raise
         except BaseException:  # the asking user was cancelled: those who wait get the last answer or an error
@@ -146,8 +152,8 @@ class Resolver:
 
     def _exchange(self, query: dns.message.Message) -> dns.message.Message:
         deadline_s = time.monotonic() + DEADLINE_S
-        with gevent.socket.socket(gevent.socket.AF_INET, gevent.socket.SOCK_DGRAM) as sock:
-            try:
+        try:
+            with gevent.socket.socket(gevent.socket.AF_INET, gevent.socket.SOCK_DGRAM) as sock:
                 sock.connect(self._server)  # errors (port unreachable) then come back to us
                 sock.send(query.to_wire())
                 while (left_s := deadline_s - time.monotonic()) > 0:
@@ -158,8 +164,9 @@ class Resolver:
                         continue  # not DNS: somebody else's datagram
                     if query.is_response(response):
                         return response
-            except TimeoutError:
-                pass
-            except OSError as error:
-                raise _NoAnswer("unreachable") from error
+        except TimeoutError:
+            pass
+        except OSError as error:
+            exhausted.ensure_theirs(error)
+            raise _NoAnswer("unreachable") from error
         raise _NoAnswer("timeout")

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from harness import exhausted
 from harness.model.stream import CompletionReader
 
 #: After the answer's end the HTTP message has so long to end, too.
@@ -27,7 +28,8 @@ async def ask(
 ) -> str | None:
     """POST ``request`` (httpx's arguments), and let ``reader`` read what comes, for ``deadline_s`` at most.
 
-    None, or why there was no whole HTTP answer: ``timeout``, ``refused``, ``broken``. Never raises for network trouble.
+    None, or why there was no whole HTTP answer: ``timeout``, ``refused``, ``broken``. Never raises for network trouble;
+    Exhausted when no connection can be made for want of something here.
     ``head`` is called when the head has come, ``piece`` with the size of each piece of the body.
     """
     request = {**request, "headers": {"Accept-Encoding": "identity", **request.get("headers", {})}}
@@ -49,7 +51,8 @@ async def ask(
                 _hurry(limit, reader)
     except TimeoutError:
         trouble = None if reader.over else "timeout"
-    except httpx.ConnectError:
+    except httpx.ConnectError as error:
+        exhausted.ensure_theirs(error)
         trouble = "refused"
     except httpx.HTTPError:
         trouble = "broken"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dns.asyncresolver
 import dns.exception
 
+from harness import exhausted
 from harness.probes.base import Row
 from stack.topology import SERVICE_NAME, Component
 
@@ -26,7 +27,10 @@ class DnsProbe:
         """One row per address; ``answered`` 0 when there was no answer within 300 ms."""
         try:
             answer = await self._resolver.resolve(SERVICE_NAME, "A")
-        except dns.exception.DNSException:
+        except dns.exception.DNSException as error:
+            for *_, cause, _ in error.kwargs.get("errors", ()):  # of each question that was asked
+                if isinstance(cause, Exception):
+                    exhausted.ensure_theirs(cause)
             return [Row("dns", "answered", "", 0.0)]
         addresses = sorted(record.to_text() for record in answer)
         return [Row("dns", "answered", "", 1.0), *(Row("dns", "answer", f"address={a}", 1.0) for a in addresses)]

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from harness import exhausted
+
 #: An answer that has not come as a whole by then has not come.
 DEADLINE_S = 1.0
 #: A page of metrics has some 100 kB; nobody makes a probe read for ever.
@@ -69,7 +71,10 @@ class Page:
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, target: str | None = None) -> Answer:
-        """Ask for the page, or for ``target`` (path and query) of the same server. NoAnswer without a whole answer."""
+        """Ask for the page, or for ``target`` (path and query) of the same server. NoAnswer without a whole answer.
+
+        Exhausted when no connection can be made for want of something here.
+        """
         request = self._request if target is None else self._as_request(target)
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -119,6 +124,7 @@ class Page:
                     self._host, self._port, limit=_HEAD_BYTES_MAX, ssl=self._tls, server_hostname=self._server_name
                 )
             except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can be like this
+                exhausted.ensure_theirs(error)
                 raise NoAnswer("refused", f"{type(error).__name__}: {error}") from error
         return self._connection
 

@@ -1,5 +1,7 @@
 """Measures a link on the data path: one small streamed request that must cross it.
 
+Network trouble is an outcome. What is wrong with the harness itself is none: Exhausted when it has no socket left.
+
 A link between a gateway and a replica is measured *through that gateway* (operator key and ``X-Drillyard-Pin``), never
 by connecting to toxiproxy directly: if the gateway goes another way than through the link, the fault shows no effect,
 and that is the point. A link between clients and a gateway is measured at the address that DNS hands to clients, one to
@@ -17,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from harness import exhausted
 from harness.model.stream import CompletionReader
 from harness.probes import completion, endpoint
 from harness.probes.own_tokens import OwnTokens
@@ -145,7 +148,8 @@ async def page(url: str, deadline_s: float) -> PathSample:
             outcome = "ok" if response.status_code == 200 else f"http_{response.status_code}"
     except TimeoutError:
         outcome = "timeout"
-    except httpx.ConnectError:
+    except httpx.ConnectError as error:
+        exhausted.ensure_theirs(error)
         outcome = "refused"
     except httpx.HTTPError:
         outcome = "broken"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from harness import exhausted
 from stack.topology import Component
 
 #: A synthetic generation may hold a block just now: it is asked again so often.
@@ -39,6 +40,7 @@ async def reset_prefix_cache(replica: Component, within_s: float) -> Reset:
                     )
                 why = f"it cannot reset its prefix cache: {answer.status_code} {answer.text[:100]}"
             except (httpx.HTTPError, ValueError) as error:
+                exhausted.ensure_theirs(error)
                 why = f"it does not answer: {type(error).__name__}"
             await asyncio.sleep(_AGAIN_EVERY_S)
     return Reset(replica.name, False, tries, f"{why} (tried {tries} times)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -45,15 +46,20 @@ class LoadService:
         return [json.loads(line) for line in self._log.read().splitlines() if line.startswith("{")]
 
 
+#: Of a process, soft and hard, by the kernel's number of the resource.
+Limits = dict[int, tuple[int, int]]
+
+
 class Load:
     """A running load generator; its stdout is read all the time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.folder = folder
+        limited = None if limits is None else lambda: [resource.setrlimit(*limit) for limit in limits.items()]
         self._stderr = (folder / "stderr").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.load", str(folder)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, text=True, preexec_fn=limited,
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

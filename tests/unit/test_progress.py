@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,13 @@ def test_plain_lines_about_the_load_are_rare(monkeypatch: pytest.MonkeyPatch) ->
         shown.tick("baseline", 9.0, [window()])
         clock[0] += 0.5
     assert len(text.getvalue().splitlines()) == 20 / progress.PLAIN_EVERY_S
+
+
+def test_what_was_not_sent_is_no_error_of_the_service() -> None:
+    """It stands beside the errors, with whose fault it is."""
+    line = load_line([replace(window(failed=3), outcomes={"not_sent": 2, "http_5xx": 1})])
+    assert "errors 1  NOT SENT 2 (the load generator's own fault)  TTFT" in line
+    assert "NOT SENT" not in load_line([window(failed=3)])
 
 
 def test_markup_in_messages_is_text() -> None:

@@ -80,6 +80,13 @@ def _unsent(run: Run) -> None:
     run.recount()
 
 
+def _out_of_descriptors(run: Run) -> None:
+    """A single request in a long run: it is no failure of the service all the same."""
+    one = run.requests.index[mutants.ok(run)][40]
+    run.requests.loc[one, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
+    run.recount()
+
+
 def _gap(run: Run) -> None:
     run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
 
@@ -136,6 +143,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_busy_generator, "load generator not saturated", "load"),
     (_generator_not_sampled, "load generator not saturated", "load"),
     (_unsent, "requests sent", "load"),
+    (_out_of_descriptors, "requests sent", "load"),
     (_probe_crashes, "probes", "metrics"),
     (_watchdog_dies, "watchdog", ""),
     (_gap, "metrics of gateway-b", "metrics"),
@@ -259,6 +267,19 @@ def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: S
     run.metrics = run.metrics[~silent]
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "metrics of replica-2").status is status
+
+
+def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path: Path) -> None:
+    """Half of the requests had no descriptor: no objective fails, and the first line names what ran out."""
+    run = runs.healthy()
+    rows = run.requests.index[mutants.ok(run)][::2]
+    run.requests.loc[rows, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
+    run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.INCONCLUSIVE, verdict.reason
+    assert verdict.reason.startswith("requests sent: ")
+    assert "no file descriptor was left" in verdict.reason
+    assert verdict.cause is None, "no neighbour of this machine explains it"
 
 
 def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:

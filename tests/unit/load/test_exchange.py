@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import ssl
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gevent.socket
 import pytest
 from geventhttpclient.response import HTTPParseError
 
@@ -21,8 +23,12 @@ from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
 from harness.load.schedule import Arrival
 from harness.scenario import ClientLimits, Cohort
+from tests.exhaustion import no_descriptor_left
 
 LIMITS = ClientLimits.model_validate({"connect": "300ms", "first_token": "1s", "idle": "1s", "total": "2s"})
+
+
+ARRIVAL = Arrival("r", 0.0, Cohort(name="chat"), "user-001", Prompt("hi", None), random.Random(1))
 
 
 class Fixed(Resolver):
@@ -53,10 +59,9 @@ def row() -> Attempt:
 
 def attempt(port: int, address: str | None = "127.0.16.1", **service: Any) -> tuple[Attempt, Fixed]:
     """Run one attempt against ``address:port``."""
-    arrival = Arrival("r", 0.0, Cohort(name="chat"), "user-001", Prompt("hi", None), random.Random(1))
     resolver, result = Fixed(address), row()
     connections = Connections(Service(name="name.test", port=port, dns=("127.0.16.1", 1), **service))
-    call = Call(arrival, b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", LIMITS, None)
+    call = Call(ARRIVAL, b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", LIMITS, None)
     Exchange(call, result, resolver, connections, result.start_s).run()
     return result, resolver
 
@@ -117,6 +122,33 @@ def test_no_answer_ends_at_the_connect_limit() -> None:
     assert (result.outcome, result.subtype) == ("connect_error", "no_answer")
     assert result.e2e_ms is not None
     assert 0.95 < result.e2e_ms / 300 < 100
+
+
+@pytest.mark.parametrize(
+    ("number", "subtype"),
+    [(errno.EADDRNOTAVAIL, "no_port"), (errno.ENOBUFS, "no_memory"), (errno.ENFILE, "no_descriptor")],
+)
+def test_what_runs_out_here_is_not_sent(number: int, subtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No port, no memory: the generator's own fault, and no reason to ask DNS again."""
+
+    def connect(self: Connections, address: str, timeout_s: float) -> gevent.socket.socket:
+        raise OSError(number, "why")
+
+    monkeypatch.setattr(Connections, "connect", connect)
+    result, resolver = attempt(1)
+    assert (result.outcome, result.subtype, resolver.distrusted) == ("not_sent", subtype, 0)
+
+
+def test_no_descriptor_is_not_sent() -> None:
+    """The socket itself cannot be made, for the connection or for the question to DNS."""
+    with no_descriptor_left():
+        result, _ = attempt(1)
+        asking, row_of = Resolver("name.test", ("127.0.16.1", 1)), row()
+        call = Call(ARRIVAL, b"", LIMITS, None)
+        connections = Connections(Service(name="name.test", port=1, dns=("127.0.16.1", 1)))
+        Exchange(call, row_of, asking, connections, row_of.start_s).run()
+    for found in (result, row_of):
+        assert (found.outcome, found.subtype) == ("not_sent", "no_descriptor")
 
 
 def test_no_address() -> None:
