@@ -20,7 +20,7 @@ from harness.commands import capacity, doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
-from harness.record import RunFolder
+from harness.record import RunFolder, no_room
 from reports import render
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import select
@@ -48,7 +48,10 @@ def _main(given: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:
+    except Exception as error:
+        if (unwritten := no_room(error)) is not None:
+            print(f"drillyard: {unwritten}", file=sys.stderr)
+            return unwritten.exit_code
         traceback.print_exc()
         print(
             "drillyard: this is a bug in the harness, not in your stack; please report the lines above", file=sys.stderr

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import phases
-from harness.record import REQUEST_COLUMNS, RunFolder
+from harness.record import REQUEST_COLUMNS, RunFolder, replacing
 from harness.scenario import Scenario
 
 #: HAProxy's word for «no server was tried».
@@ -20,16 +20,15 @@ NO_SERVER = "<NOSRV>"
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
-    """Fill in the columns of requests.parquet that only now are known."""
+    """Fill in the columns of requests.parquet that only now are known. RecordError when they cannot be written."""
     path = folder.path / "requests.parquet"
     if not path.exists():
         return
     frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
     frame = frame.assign(**from_gateways(frame, folder.path / "logs"))
     table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 class _Line(NamedTuple):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from harness import defects, doctor, exhausted, heal, interference, request_limits, steady
+from harness import defects, doctor, exhausted, heal, interference, record, request_limits, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import finish_requests
@@ -140,6 +140,8 @@ def _first_known(error: Exception) -> DrillyardError | None:
         return error
     if isinstance(error, OSError) and (what := exhausted.subtype(error)) is not None:
         return Exhausted(what, exhausted.WORDS[what])
+    if (unwritten := record.no_room(error)) is not None:
+        return unwritten
     if isinstance(error, ExceptionGroup):
         found = [_first_known(one) for one in error.exceptions]
         return None if None in found else found[0]
@@ -479,7 +481,7 @@ class Conductor:
         while (left := until_s - self._now()) > 0:
             if pending is not None and all(task.done() for task in pending):
                 return
-            self._check_load_alive()
+            self._check_recording()
             self._require_watchdog()
             self.run.progress.tick(name, left, self._windows_since(self._now() - 2.0))
             await asyncio.sleep(min(0.5, left))
@@ -497,7 +499,7 @@ class Conductor:
             found = self._steady_now()
             if found.reached or self._now() > give_up:
                 break
-            self._check_load_alive()
+            self._check_recording()
             self.run.progress.tick(f"{phase.name}: not in steady state: {found.why}", give_up - self._now(), [])
             await asyncio.sleep(0.5)
         self.run.log.add("steady_state", phase=phase.name, **dataclasses.asdict(found))
@@ -516,7 +518,7 @@ class Conductor:
     async def _await_heals(self, phase: Phase) -> None:
         """Wait until every heal so far is proven, or found not to be: an engine may start for longer than a phase."""
         while pending := [proof for proof in self.heal_proofs if not proof.done()]:
-            self._check_load_alive()
+            self._check_recording()
             waiting = f"{phase.name}: {len(pending)} heals are not proven yet"
             self.run.progress.tick(waiting, 0.0, self._windows_since(self._now() - 2.0))
             await asyncio.wait(pending, timeout=0.5)
@@ -536,7 +538,10 @@ class Conductor:
         if self.load is not None:
             self.run.progress.say("load off; waiting for running streams")
             await self.load.stop(DRAIN_S)
-            self.run.log.add("load_stopped", status=self.load.ended)
+            died = {"why": self.load.death} if self.load.death else {}
+            self.run.log.add("load_stopped", status=self.load.ended, ended=self.load.told_ended, **died)
+            if died:
+                self.run.progress.say(self.load.death)
             await self._await_readings()
 
     async def _await_readings(self) -> None:
@@ -549,12 +554,13 @@ class Conductor:
     async def _stop_probes(self) -> None:
         await _end(self.probes)
         if self.writer is not None:
-            self.writer.close()
-            self.writer = None
+            writer, self.writer = self.writer, None
+            writer.close()
 
     async def _collect(self) -> None:
         if self.marks is not None:
-            await asyncio.to_thread(self.marks.collect, self.run.runtime, self.run.folder)
+            with record.writing(self.run.folder.path / "logs"):
+                await asyncio.to_thread(self.marks.collect, self.run.runtime, self.run.folder)
         await asyncio.to_thread(finish_requests, self.run.folder, self.run.scenario)
 
     # ── small things ──
@@ -581,9 +587,12 @@ class Conductor:
         if not self.run.watchdog.alive:
             raise FaultError("no watchdog stays alive (logs/watchdog.log of the run says why): nothing is injected")
 
-    def _check_load_alive(self) -> None:
+    def _check_recording(self) -> None:
+        """RecordError when events cannot be written, StackError without load: nothing could be judged any more."""
+        if self.run.log.failed is not None:
+            raise self.run.log.failed
         if self.load is not None and self.load.ended is not None:
-            raise StackError(f"the load generator died with status {self.load.ended}: see logs/load.log of the run")
+            raise StackError(self.load.death or "the load generator ended by itself: see logs/load.log of the run")
 
 
 def service(topology: Topology) -> dict[str, Any]:

@@ -10,6 +10,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
 ├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
+├── RecordError                exit 2: what was seen cannot be written down (disk full, file too large, …)
 ├── Exhausted                  exit 2: no descriptor, port or memory is left here: nothing can be said about the stack
 └── RunFolderError             exit 64: a run folder is unreadable or of an unknown version
 
@@ -76,6 +77,12 @@ class AdapterError(DrillyardError):
 
 class FaultError(DrillyardError):
     """A fault could not be injected, proven or healed."""
+
+    exit_code = 2
+
+
+class RecordError(DrillyardError):
+    """What was seen cannot be written down: without it nothing can be judged."""
 
     exit_code = 2
 

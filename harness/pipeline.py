@@ -15,7 +15,8 @@ import os
 import platform
 import random
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from harness.capacity import Capacity
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
-from harness.errors import DrillyardError, UsageError
+from harness.errors import DrillyardError, RecordError, RunFolderError, UsageError
 from harness.fitting import Fitted
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
@@ -92,6 +93,7 @@ class Job:
     lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
     notes: list[str] = field(default_factory=list)  # what happened before there was a log
     bug: Exception | None = None  # what the harness itself stumbled over while conducting
+    unwritten: list[RecordError] = field(default_factory=list)  # what could not be written down
 
 
 def run(options: Options, progress: Progress) -> int:
@@ -292,6 +294,7 @@ def perform(job: Job) -> None:
         if not watchdog.alive:
             log.add("watchdog_died")
         log.close()
+        job.unwritten += [log.failed] if log.failed is not None else []
 
 
 def _not_begun(job: Job, log: EventLog) -> None:
@@ -308,13 +311,27 @@ def verdict(job: Job) -> None:
     """Save 2: judge what was recorded."""
     assert job.folder and job.drill
     job.verdict = judge.judge(job.folder, job.drill)
-    judge.write(job.folder, job.verdict)
+    with _noting_what_is_not_written(job):
+        judge.write(job.folder, job.verdict)
 
 
 def page(job: Job) -> None:
     """The report, whatever the verdict."""
     assert job.folder
-    render.render(job.folder)
+    with _noting_what_is_not_written(job):
+        render.render(job.folder)
+
+
+@contextlib.contextmanager
+def _noting_what_is_not_written(job: Job) -> Iterator[None]:
+    """A full disk takes the verdict's file or the page, and not the word of how it went."""
+    try:
+        yield
+    except RecordError as error:
+        job.unwritten.append(error)
+    except RunFolderError:
+        if not job.unwritten:  # else it is the page of a verdict that could not be written
+            raise
 
 
 STEPS: Sequence[Callable[[Job], None]] = (resolve, fit, plan, perform, verdict, page)
@@ -325,9 +342,12 @@ def _conclude(job: Job) -> int:
     print_last_lines(job.folder, job.verdict)
     if job.bug is not None:
         raise job.bug
+    for error in job.unwritten:
+        print(f"drillyard: {error}", file=sys.stderr)
     if any(event.kind == "interrupted" for event in job.folder.events()):
         return 130
-    return job.verdict.status.exit_code
+    # What is not written down is proof of nothing, whatever the rest of it says.
+    return job.verdict.status.exit_code or (RecordError.exit_code if job.unwritten else 0)
 
 
 def print_last_lines(folder: RunFolder, found: Verdict) -> None:

@@ -13,6 +13,7 @@ waves.json          what was done to each stream of a wave of cancelled ones, if
 rollout.json        what a rollout of another model did, and why, if there was one (harness/rollout.py)
 load.json           what the load generator was told, and ``load-summary.json`` what it did
 logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
+<file>.failed       why that file is not whole: it could not be written
 verdict.json        harness/judge.py (save 2)
 report.html, junit.xml
 =================== ========================================================================================
@@ -25,10 +26,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import errno
 import itertools
 import json
 import math
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,13 +43,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import redact
-from harness.errors import RunFolderError
+from harness.errors import RecordError, RunFolderError
 
 SCHEMA_VERSION = 1
 #: In ``drill`` of a folder that no drill has made: it measures capacity, and has nothing to be judged.
 CAPACITY = "capacity"
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
+
+#: What is appended to the name of a file that could not be written whole, and says why.
+FAILED = ".failed"
+_MADE_AGAIN = ("verdict.json", "report.html", "junit.xml")
+#: Errors that tell of the place where files are, and not of a bug: no room, too large, read only, broken.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 #: Outcome of an attempt: exactly one of these (docs/metrics.md).
 OUTCOMES = (
@@ -136,11 +147,13 @@ class Event:
     settled or alerts had cleared, or was given up waiting for), ``steady_state`` {phase, reached, why,
     since_s} (the begin of its stretch), ``alert_rules`` {scale, rules},
     ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
-    received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started`` /
-    ``load_stopped``, ``probe_error`` {probe, why}, ``watchdog_died``, ``stop_condition`` {condition, why},
-    ``component_restarted`` {component}, ``component_ready`` {component, after_s} (it came back after the watchdog's
-    heal), ``prefix_cache_reset`` {component, success, tries, why}, ``cleanup_problem`` {why}, ``interrupted`` {signal},
-    ``note`` {text}, ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
+    received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started``,
+    ``load_stopped`` {status, why, ended} (the generator's exit status, why it was not 0, and how many requests it had
+    told of as ended while it ran), ``probe_error`` {probe, why}, ``watchdog_died``,
+    ``stop_condition`` {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s}
+    (it came back after the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why},
+    ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text},
+    ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
     for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
     """
 
@@ -203,11 +216,15 @@ class RunFolder:
         return data
 
     def write_json(self, name: str, data: dict[str, Any]) -> None:
-        """Write atomically, without secrets: readers see the old file or the whole new one."""
-        temporary = self.path / f".{name}.tmp"
+        """Write atomically, without secrets: readers see the old file or the new one. RecordError when it fails."""
         text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str)
-        temporary.write_text(redact.text(text) + "\n")
-        temporary.replace(self.path / name)
+        with replacing(self.path / name) as temporary:
+            temporary.write_text(redact.text(text) + "\n")
+
+    def unwritten(self) -> dict[str, str]:
+        """Files of what was seen that could not be written whole, with the reason. A verdict can be made again."""
+        found = {path.name.removesuffix(FAILED): path for path in sorted(self.path.glob(f"*{FAILED}"))}
+        return {name: _reason(path) for name, path in found.items() if name not in _MADE_AGAIN}
 
     def events(self) -> list[Event]:
         """All events in order; lines that are none, such as a torn last one (the harness died), are left out."""
@@ -237,6 +254,51 @@ class RunFolder:
         return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """While ``path`` is written: RecordError when that fails, and then it is known to be not whole."""
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` at once when all is written. RecordError when that fails."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+            path.with_name(path.name + FAILED).unlink(missing_ok=True)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def not_written(path: Path, error: OSError) -> RecordError:
+    """Note beside ``path`` that it is not whole, where even that can be written; the error to raise."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    with suppress(OSError):
+        path.with_name(path.name + FAILED).write_text(json.dumps({"why": why}) + "\n")
+    return RecordError(f"{path} cannot be written: {why}")
+
+
+def no_room(error: BaseException) -> RecordError | None:
+    """The error for people of a write that failed for want of room or of a place that works; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+        return None
+    return RecordError(f"{error.filename or 'a file'} cannot be written: {os.strerror(error.errno)}")
+
+
+def _reason(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_bytes())["why"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return "why cannot be read"
+
+
 def _event(line: bytes) -> Event | None:
     try:
         raw = json.loads(line)
@@ -261,11 +323,16 @@ def schema_problem(data: dict[str, Any], known: int) -> str | None:
 
 
 class EventLog:
-    """Appends events to a run folder, stamped with seconds since the run's zero."""
+    """Appends events to a run folder, stamped with seconds since the run's zero.
+
+    Events are recorded on the way out, too, where nothing may keep a fault from being taken back: a write that fails is
+    remembered in ``failed``, and whoever goes on with the run has to look at that.
+    """
 
     def __init__(self, folder: RunFolder, zero_mono_s: float) -> None:
         self.folder, self.zero_mono_s = folder, zero_mono_s
-        path = folder.path / "events.jsonl"
+        self.failed: RecordError | None = None
+        self._path = path = folder.path / "events.jsonl"
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a", buffering=1)
         if torn:  # the harness died while writing: what is told from here on is not part of that line
@@ -285,12 +352,19 @@ class EventLog:
         """Record one event now; no secret reaches the file."""
         event = Event(round(self.now_s(), 6), kind, data)
         flat = {"t_s": event.t_s, "kind": kind, **data}
-        self._file.write(redact.text(json.dumps(flat, ensure_ascii=False, default=_as_json)) + "\n")
+        text = redact.text(json.dumps(flat, ensure_ascii=False, default=_as_json))
+        try:
+            self._file.write(text + "\n")
+        except OSError as error:
+            self.failed = self.failed or not_written(self._path, error)
         return event
 
     def close(self) -> None:
         """Close the file; events cannot be added any more."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            self.failed = not_written(self._path, error)
 
 
 def anchor() -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,11 +47,11 @@ class Journal:
 
     def will_need(self, undo: Undo) -> None:
         """Write down ``undo`` durably. FaultError when that is impossible: then nothing may be injected."""
-        self._append({"id": undo.id, "action": undo.action, "args": dict(undo.args)})
+        self._append({"id": undo.id, "action": undo.action, "args": dict(undo.args)}, "nothing is injected")
 
     def done(self, undo: Undo) -> None:
-        """Mark ``undo`` as taken back."""
-        self._append({"done": undo.id})
+        """Mark ``undo`` as taken back. FaultError when that is impossible: then it will be taken back once more."""
+        self._append({"done": undo.id}, f"{undo.id} was taken back, and will be once more")
 
     def open_entries(self) -> list[Undo]:
         """What has still to be taken back, newest first. An id that was written down again counts as written last.
@@ -92,14 +93,16 @@ class Journal:
         for undo in entries:
             try:
                 run(undo)
-                self.done(undo)
             except DrillyardError as error:
                 problems.append(f"{undo.id}: {error}")
             except Exception as error:  # a defect, or a record that was damaged
                 problems.append(f"{undo.id}: {type(error).__name__}: {error}")
+            else:
+                with suppress(FaultError):  # it is taken back all the same; whoever replays next does that again
+                    self.done(undo)
         return problems
 
-    def _append(self, data: dict[str, Any]) -> None:
+    def _append(self, data: dict[str, Any], otherwise: str) -> None:
         try:
             with self.path.open("a+b") as file:
                 if file.seek(0, os.SEEK_END) and not _ends_line(file):
@@ -108,9 +111,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise FaultError(
-                f"{self.path}: the undo journal cannot be written ({error}); nothing is injected"
-            ) from error
+            raise FaultError(f"{self.path}: the undo journal cannot be written ({error}); {otherwise}") from error
 
 
 def _record(line: bytes) -> Any:

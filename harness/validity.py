@@ -66,6 +66,33 @@ def _safely(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list
         return [_bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
 
 
+def records_written(view: RunView) -> Iterator[Finding]:
+    """Could all be written down that was seen?"""
+    name, lost = "records written", view.folder.unwritten()
+    if lost:
+        what, why = next(iter(lost.items()))
+        more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+        yield _bad(name, f"{what} could not be written: {why}{more}", EVERYTHING)
+    else:
+        yield _good(name, "no write failed")
+
+
+def load_ended_well(view: RunView) -> Iterator[Finding]:
+    """Did the generator end when it was told to, and leave a record of each request that it had told of?"""
+    name, recorded = "load generator's end", len(view.final)
+    for event in view.events("load_stopped"):
+        if event.data.get("status"):
+            why = event.data.get("why", f"the load generator ended with status {event.data['status']}")
+            yield _bad(name, str(why), EVERYTHING)
+            return
+        told = int(event.data.get("ended", 0))
+        if told > recorded:
+            why = f"{told} requests had ended by what the load generator told, but only {recorded} are recorded"
+            yield _bad(name, why, EVERYTHING)
+            return
+    yield _good(name, "it ended when it was told to, and every request that it told of is recorded")
+
+
 def machine_large_enough(view: RunView) -> Iterator[Finding]:
     """Can this machine carry what the scenario asks for?"""
     name, said = "machine large enough", view.events("too_small")
@@ -278,6 +305,8 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
 
 
 _RULES = (
+    records_written,
+    load_ended_well,
     machine_large_enough,
     run_complete,
     events_readable,

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from harness import judge
-from harness.record import RunFolder
+from harness.record import RunFolder, replacing
 from harness.verdict import Verdict
 from harness.view import RunView
 from reports import junit, panel
@@ -19,7 +19,10 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(folder: RunFolder) -> Path:
-    """Write both files; the path of the page. RunFolderError when plan or verdict cannot be read."""
+    """Write both files; the path of the page.
+
+    RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
+    """
     view, verdict = RunView(folder), judge.read(folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
@@ -37,8 +40,9 @@ def render(folder: RunFolder) -> Path:
         script=Markup((TEMPLATES / "report.js").read_text()),
     )
     path = folder.path / "report.html"
-    path.write_text(page, encoding="utf-8")
-    (folder.path / "junit.xml").write_text(junit.render(view, verdict), encoding="utf-8")
+    for file, text in ((path, page), (folder.path / "junit.xml", junit.render(view, verdict))):
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return path
 
 

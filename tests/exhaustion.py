@@ -1,4 +1,4 @@
-"""A process that has run out of file descriptors, for as long as a test needs it to."""
+"""A process that has run out of file descriptors, or of room for a file, for as long as a test needs it to."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def no_descriptor_left() -> Iterator[None]:
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """While this lasts, a file cannot grow beyond so many bytes (EFBIG), as on a disk that is full then.
+
+    A kernel ends a process for that; Python has it ignore the signal.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +78,8 @@ class LoadProcess:
     def __init__(self, process: asyncio.subprocess.Process, folder: RunFolder) -> None:
         self._process, self._folder = process, folder
         self.windows: deque[Window] = deque(maxlen=WINDOWS_KEPT)
+        self.told_ended = 0  # requests, by all windows; lines are dropped where nobody reads, so there may be more
+        self._failed = ""  # its last words
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -99,12 +102,22 @@ class LoadProcess:
         """Its exit status, or None while it runs."""
         return self._process.returncode
 
+    @property
+    def death(self) -> str:
+        """How it ended by itself, or badly, in words; "" while it runs, and when it ended as it should."""
+        if not self.ended:
+            return ""
+        how = f"status {self.ended}"
+        if self.ended < 0:
+            how = f"killed by {signal.Signals(-self.ended).name}"
+        return f"the load generator died ({how}): {self._failed or 'see logs/load.log of the run'}"
+
     async def first_window(self, deadline_s: float = 20.0) -> None:
         """Wait until the generator has reported once. StackError when it dies or stays silent."""
         deadline = asyncio.get_running_loop().time() + deadline_s
         while not self.windows:
             if self.ended is not None:
-                raise StackError(f"the load generator ended with status {self.ended}: see logs/load.log of the run")
+                raise StackError(self.death or "the load generator ended before it had begun")
             if asyncio.get_running_loop().time() > deadline:
                 raise StackError(
                     f"the load generator said nothing for {deadline_s:.0f} s: see logs/load.log of the run"
@@ -144,7 +157,17 @@ class LoadProcess:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             try:
-                self.windows.append(parse_window(line.decode()))
-            except (ValueError, KeyError):
-                with (self._folder.path / "logs" / "load.log").open("ab") as log:
+                self._take(line.decode())
+            except (ValueError, KeyError, TypeError):
+                with suppress(OSError), (self._folder.path / "logs" / "load.log").open("ab") as log:
                     log.write(b"not understood on stdout: " + redact.raw(line))
+
+    def _take(self, line: str) -> None:
+        """A window, or the last words; ValueError, KeyError or TypeError for anything else."""
+        data = json.loads(line)
+        if "failed" in data:
+            self._failed = str(data["failed"])
+            return
+        window = parse_window(line)
+        self.windows.append(window)
+        self.told_ended += window.ok + window.failed

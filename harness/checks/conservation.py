@@ -30,6 +30,8 @@ def _run(view: RunView) -> CheckResult:
     if requests.empty:
         why = f"{scheduled} requests were scheduled, but no attempt at all is recorded"
         return CheckResult(NAME, Status.INCONCLUSIVE, why, samples=0)
+    if unwritten := int(summary.get("unwritten_attempts", 0)):
+        return _unwritten(view, summary, unwritten)
     leaks = [*_totals(view, summary), *_outcomes(requests), *_finals(requests), *_per_phase(requests)]
     missing = scheduled - len(view.final) - int(summary["in_flight_at_end"])
     return CheckResult(
@@ -43,6 +45,18 @@ def _run(view: RunView) -> CheckResult:
         samples=scheduled,
         details={"leaks": leaks},
     )
+
+
+def _unwritten(view: RunView, summary: dict[str, object], attempts: int) -> CheckResult:
+    """Rows that the generator could not write are no requests that vanished; what else is missing did."""
+    scheduled, lost = int(str(summary["scheduled_requests"])), int(str(summary["unwritten_requests"]))
+    missing = scheduled - len(view.final) - int(str(summary["in_flight_at_end"])) - lost
+    extra = {"objective": "0 unaccounted", "measured": float(abs(missing)), "unit": "requests", "samples": scheduled}
+    if missing:
+        why = f"{abs(missing)} of {scheduled} requests are unaccounted for, besides {lost} that could not be written"
+        return CheckResult(NAME, Status.FAIL, why, margin=0.0 - abs(missing), **extra)  # type: ignore[arg-type]
+    why = f"{attempts} attempts could not be written: {summary.get('write_error') or 'no reason given'}"
+    return CheckResult(NAME, Status.INCONCLUSIVE, why, **extra)  # type: ignore[arg-type]
 
 
 def _totals(view: RunView, summary: dict[str, object]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """``python -m harness.load RUNFOLDER``: produce the load of RUNFOLDER/load.json until SIGTERM or SIGINT.
 
-Writes RUNFOLDER/requests.parquet and load-summary.json, prints a line of JSON on stdout every half second. Exit codes:
-0 the load was stopped as it should be; 64 load.json is wrong, nothing was sent; 70 the generator broke (traceback
-on stderr; what was recorded is written all the same).
+Writes RUNFOLDER/requests.parquet and load-summary.json, prints a line of JSON on stdout every half second, and a last
+one with ``failed`` where the exit code is not 0. Exit codes: 0 the load was stopped as it should be; 64 load.json is
+wrong, nothing was sent; 70 the generator broke (traceback on stderr; what was recorded is written all the same); 74 its
+records could not be written.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ signal.signal(signal.SIGINT, _note)
 import locust  # noqa: E402, F401, I001 - patches the standard library for gevent: before anything else
 
 import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
@@ -34,9 +37,12 @@ import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
 from harness import exhausted, redact  # noqa: E402
-from harness.errors import DrillyardError  # noqa: E402
+from harness.errors import DrillyardError, RecordError  # noqa: E402
 from harness.load.job import read_job  # noqa: E402
 from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
+from harness.record import no_room  # noqa: E402
+
+UNWRITTEN = 74  # as EX_IOERR of sysexits.h
 
 
 def main() -> int:
@@ -63,16 +69,26 @@ def main() -> int:
             Master(job).run(stop)
         else:
             run_alone(job, stop)
-    except LoadFailed:
-        traceback.print_exc()
-        return 70
+    except RecordError as error:
+        return _failed(str(error), str(error), UNWRITTEN)
+    except LoadFailed as error:
+        return _failed(traceback.format_exc(), str(error), 70)
     except DrillyardError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except Exception:
-        traceback.print_exc()
-        return 70
+        return _failed(str(error), str(error), error.exit_code)
+    except Exception as error:
+        if (unwritten := no_room(error)) is not None:
+            return _failed(str(unwritten), str(unwritten), UNWRITTEN)
+        return _failed(traceback.format_exc(), f"the load generator broke ({type(error).__name__})", 70)
     return 0
+
+
+def _failed(text: str, sentence: str, status: int) -> int:
+    """Tell the log, and the harness: where the disk is full its pipe is what is left."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), (json.dumps({"failed": redact.text(sentence)}) + "\n").encode())
+    return status
 
 
 if __name__ == "__main__":

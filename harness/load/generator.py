@@ -42,6 +42,9 @@ class Tally:
     in_flight_at_end: int = 0
     duration_s: float = 0.0  # from the beginning of the schedule to the stop
     cpu_ratio: float = 0.0
+    unwritten_attempts: int = 0  # recorded, but lost, since they could not be written; and why
+    unwritten_requests: int = 0  # final ones of these
+    write_error: str | None = None
 
 
 class Generator:
@@ -74,7 +77,7 @@ class Generator:
         """Start the schedule at monotonic ``zero_s``; prompts and answers are hashed with ``hash_key``."""
         self._zero_s, self._hash_key = zero_s, hash_key
         self._cpu_s = time.process_time()
-        gevent.spawn(self._flush_regularly)
+        gevent.spawn(self._flush_regularly).link_exception(lambda broken: self._crashed(broken.exception))
         self._began.set()
 
     def dispatch(self) -> None:
@@ -120,7 +123,7 @@ class Generator:
         self._requests.kill(Drained, block=True, timeout=5.0)
         tally.in_flight_at_end = len(self._in_flight)
         self._connections.close()
-        self._recorder.close()
+        self._close_recorder()
         return tally
 
     def window(self) -> Window:
@@ -299,6 +302,7 @@ class Generator:
         if row.first_byte_sent_s is not None:
             row.first_byte_sent_s -= self._job.zero_mono_s
         self._recorder.add(row)
+        self._check_recorder()
 
     def _hash(self, text: str) -> str:
         return hashlib.blake2s(text.encode(), key=self._hash_key, digest_size=16).hexdigest()
@@ -306,9 +310,25 @@ class Generator:
     def _flush_regularly(self) -> None:
         while not self.stopping.wait(timeout=FLUSH_S):
             self._recorder.flush()
+            self._check_recorder()
+
+    def _check_recorder(self) -> None:
+        """Without records the load is for nothing: it ends with the first write that fails."""
+        if self._recorder.failed is not None:
+            self._crashed(self._recorder.failed)
+
+    def _close_recorder(self) -> None:
+        try:
+            self._recorder.close()
+        except Exception as error:  # the summary has to say how many rows that has cost
+            self._crashed(error)
+        self._check_recorder()
+        lost = self._recorder.unwritten
+        self.tally.unwritten_attempts, self.tally.unwritten_requests = len(lost), sum(lost)
+        self.tally.write_error = None if self._recorder.failed is None else str(self._recorder.failed)
 
     def _crashed(self, error: BaseException) -> None:
-        """A bug of the harness: remember the first one and end the load with what there is."""
+        """A bug of the harness, or a write that failed: remember the first and end the load with what there is."""
         self.crash = self.crash or error
         self.stop()
 

@@ -3,6 +3,9 @@
 While the load runs each process appends small Arrow record batches to ``requests-N.arrows`` in the run folder: cheap,
 never more than ``BATCH_ROWS`` rows or ``FLUSH_S`` seconds in memory, and readable up to the last batch even if the
 process is killed. ``merge`` streams those files into requests.parquet, a row group at a time.
+
+A write that fails (disk full, file too large) is remembered, not raised: rows come from the end of requests, where
+nothing may be raised. What cannot be written any more is counted.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harness.errors import RecordError
 from harness.load.attempt import Attempt
-from harness.record import REQUEST_COLUMNS
+from harness.record import REQUEST_COLUMNS, not_written, replacing
 
 BATCH_ROWS = 256
 FLUSH_S = 1.0
@@ -33,7 +37,10 @@ class Recorder:
     """Appends attempts to ``folder/requests-<worker>.arrows``. Not flushed by itself: call ``flush`` now and then."""
 
     def __init__(self, folder: Path, worker: int) -> None:
-        self._file = pa.OSFile(str(folder / f"requests-{worker}.arrows"), "wb")
+        self._path = folder / f"requests-{worker}.arrows"
+        self.failed: RecordError | None = None  # the first write that failed; nothing is written after it
+        self.unwritten: list[bool] = []  # of each attempt that could not be written: whether it was a final one
+        self._file = pa.OSFile(str(self._path), "wb")
         self._writer = pa.ipc.new_stream(self._file, REQUEST_COLUMNS)
         self._rows: list[Attempt] = []
         _batch([])  # what that imports is read now: later there may be no descriptor for it
@@ -46,15 +53,27 @@ class Recorder:
 
     def flush(self) -> None:
         """Write what is buffered."""
-        if self._rows:
-            rows, self._rows = self._rows, []
-            self._writer.write_batch(_batch(rows))
+        rows, self._rows = self._rows, []
+        written = not rows
+        try:
+            if rows and self.failed is None:
+                self._writer.write_batch(_batch(rows))
+                written = True
+        except OSError as error:
+            self.failed = not_written(self._path, error)
+        finally:
+            if not written:
+                self.unwritten += [row.final for row in rows]
 
     def close(self) -> None:
         """Write the rest and close the file."""
         self.flush()
-        self._writer.close()
-        self._file.close()
+        try:
+            if self.failed is None:  # else it would seem to be whole
+                self._writer.close()
+            self._file.close()
+        except OSError as error:  # all rows are there: only the mark of the end is not, which nobody needs
+            self.failed = self.failed or not_written(self._path, error)
 
 
 def _batch(rows: list[Attempt]) -> pa.RecordBatch:
@@ -95,11 +114,16 @@ class Counts:
 
 
 def merge(folder: Path) -> Counts:
-    """Stream all ``requests-N.arrows`` into requests.parquet, remove them, and count. Atomic for readers."""
+    """Stream all ``requests-N.arrows`` into requests.parquet, remove them, and count. Atomic for readers.
+
+    RecordError when it cannot be written; the parts stay then.
+    """
     counts = Counts()
     parts = sorted(folder.glob("requests-*.arrows"))
-    temporary = folder / ".requests.parquet.tmp"
-    with pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd", write_page_checksum=True) as writer:
+    with (
+        replacing(folder / "requests.parquet") as temporary,
+        pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd", write_page_checksum=True) as writer,
+    ):
         group: list[pa.RecordBatch] = []
         rows = 0
         for part in parts:
@@ -112,7 +136,6 @@ def merge(folder: Path) -> Counts:
                     group, rows = [], 0
         if group:
             writer.write_table(pa.Table.from_batches(group))
-    temporary.replace(folder / "requests.parquet")
     for part in parts:
         part.unlink()
     return counts

@@ -25,7 +25,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from harness.errors import DrillyardError
+from harness.errors import DrillyardError, RecordError
 from harness.load.generator import Generator, Report, Tally
 from harness.load.job import Job
 from harness.load.recorder import Recorder, merge
@@ -63,8 +63,7 @@ def run_alone(job: Job, stop: Event) -> None:
     tally = generator.drain(0.0 if orphaned.is_set() else job.drain_s)
     _write_summary(job, [tally])
     runner.quit()
-    if generator.crash is not None:
-        raise LoadFailed("the load generator broke; see the traceback above") from generator.crash
+    _raise_crash(generator, "the load generator broke")
 
 
 def run_worker(job: Job, worker: int, master_port: int, stop: Event) -> None:
@@ -88,8 +87,15 @@ def run_worker(job: Job, worker: int, master_port: int, stop: Event) -> None:
     crashed = generator.crash is not None
     runner.send_message("drained", {"worker": worker, "tally": asdict(tally), "crashed": crashed})
     gevent.sleep(0.1)  # the message is sent by a thread of the protocol library
+    _raise_crash(generator, f"worker {worker} of the load generator broke")
+
+
+def _raise_crash(generator: Generator, words: str) -> None:
+    """RecordError after a write that failed, LoadFailed after a bug; its text may quote a prompt, so only its kind."""
+    if isinstance(generator.crash, RecordError):
+        raise generator.crash
     if generator.crash is not None:
-        raise LoadFailed(f"worker {worker} of the load generator broke") from generator.crash
+        raise LoadFailed(f"{words} ({type(generator.crash).__name__})") from generator.crash
 
 
 class Master:
@@ -127,6 +133,8 @@ class Master:
         self._wait(lambda: len(self._tallies) == count, patience_s + 10.0, never, dead_end_it=False)
         self._end_workers()
         _write_summary(self._job, list(self._tallies.values()))
+        if lost := next((tally.write_error for tally in self._tallies.values() if tally.write_error), None):
+            raise RecordError(lost)
         if self._crashed or len(self._tallies) < count:
             silent = sorted(set(range(count)) - set(self._tallies))
             raise LoadFailed(f"workers that broke: {sorted(self._crashed)}, that never reported their end: {silent}")

@@ -16,11 +16,13 @@ def summary(job: Job, tallies: Sequence[Tally], counts: Counts) -> dict[str, Any
     Rates are first attempts per second until the stop: ``planned_rate_per_s`` as the schedule said for this very
     stretch (a Poisson schedule of 4/s rarely holds exactly 4/s), ``achieved_rate_per_s`` as they were begun.
     ``cpu_ratio`` is that of the busiest process: CPU time / wall time, 1.0 is one whole core. ``conserved`` says
-    whether every scheduled request ended in exactly one final row.
+    whether every scheduled request ended in exactly one final row. ``unwritten_…`` ended, too, but their rows are lost:
+    they could not be written, for the reason ``write_error``.
     """
     duration_s = max((tally.duration_s for tally in tallies), default=0.0)
     scheduled = sum(tally.scheduled for tally in tallies)
     in_flight = sum(tally.in_flight_at_end for tally in tallies)
+    unwritten = sum(tally.unwritten_requests for tally in tallies)
     lag_ms = counts.lag_p99_ms()
     return {
         "scheduled_requests": scheduled,
@@ -29,7 +31,10 @@ def summary(job: Job, tallies: Sequence[Tally], counts: Counts) -> dict[str, Any
         "outcomes_attempts": dict(counts.outcomes_attempts),
         "in_flight_at_stop": sum(tally.in_flight_at_stop for tally in tallies),
         "in_flight_at_end": in_flight,
-        "conserved": scheduled == counts.outcomes_final.total() + in_flight,
+        "conserved": scheduled == counts.outcomes_final.total() + in_flight + unwritten,
+        "unwritten_attempts": sum(tally.unwritten_attempts for tally in tallies),
+        "unwritten_requests": unwritten,
+        "write_error": next((tally.write_error for tally in tallies if tally.write_error), None),
         "cpu_ratio": round(max((tally.cpu_ratio for tally in tallies), default=0.0), 4),
         "schedule_lag_p99_ms": None if lag_ms is None else round(lag_ms, 3),
         "achieved_rate_per_s": _rate(sum(tally.started for tally in tallies), duration_s),

@@ -62,13 +62,18 @@ class Load:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, text=True, preexec_fn=limited,
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
+        self.failed: str | None = None  # its last words
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+            told = json.loads(line)
+            if "failed" in told:
+                self.failed = told["failed"]
+            else:
+                self.lines.append(told)
 
     def wait_for_scheduled(self, count: int, limit_s: float = 60.0) -> None:
         """Until ``count`` requests have been scheduled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import threading
 from collections import Counter
@@ -14,7 +15,7 @@ import pytest
 from harness import conduct
 from harness.adapters.load import Window
 from harness.conduct import Conductor, _all_ended, _first_known
-from harness.errors import FaultError, StackError
+from harness.errors import Exhausted, FaultError, RecordError, StackError
 from harness.faults.base import Proof, to_the_end
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase
@@ -39,6 +40,8 @@ def test_a_bug_beside_an_error_for_people_stays_a_bug() -> None:
 
 class _Quiet:
     """Stands for the run's log and progress."""
+
+    failed: RecordError | None = None
 
     def now_s(self) -> float:
         """The run's clock."""
@@ -79,7 +82,7 @@ def test_waiting_for_a_heal_ends_with_the_load() -> None:
     """Without load nothing can be judged any more; and what a proof died of is not lost."""
 
     async def drill() -> None:
-        conductor = _waiting(load=SimpleNamespace(ended=1, windows=[]))
+        conductor = _waiting(load=SimpleNamespace(ended=1, death="the load generator died (status 1)", windows=[]))
         conductor.heal_proofs = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
         with pytest.raises(StackError, match="load generator died"):
             await conductor._await_heals(RECOVERY)
@@ -94,6 +97,39 @@ def test_waiting_for_a_heal_ends_with_the_load() -> None:
             await conductor._await_heals(RECOVERY)
 
     asyncio.run(drill())
+
+
+def test_events_that_cannot_be_written_end_the_run() -> None:
+    """Nothing is held, injected or waited for that nobody could judge."""
+    conductor = _waiting()
+    conductor.run.log.failed = RecordError("events.jsonl cannot be written: No space left on device")
+    with pytest.raises(RecordError, match="No space left"):
+        asyncio.run(conductor._hold("baseline", 10.0))
+
+
+def test_a_full_disk_is_no_bug() -> None:
+    """Wherever it is met: it is said in a sentence, as is a descriptor that could not be had; other errors are bugs."""
+    assert isinstance(_first_known(OSError(errno.ENOSPC, "full", "waves.json")), RecordError)
+    assert isinstance(_first_known(ExceptionGroup("tasks", [OSError(errno.EMFILE, "none")])), Exhausted)
+    assert _first_known(OSError(errno.ENOENT, "gone")) is None
+
+
+@pytest.mark.parametrize("died", ["", "the load generator died (status 74): its records cannot be written"])
+def test_the_load_generators_end_is_recorded(died: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its status, what it had told, and the reason where it was not asked to end so."""
+    log = EventLog(RunFolder(tmp_path), 0.0)
+
+    async def stop(_: float) -> None:
+        pass
+
+    load = SimpleNamespace(stop=stop, ended=74 if died else 0, told_ended=7, death=died)
+    run = SimpleNamespace(log=log, progress=_Quiet())
+    conductor = Conductor(run, asyncio.Event(), load=load)  # type: ignore[arg-type]
+    monkeypatch.setattr(conductor, "_await_readings", _nothing)
+    asyncio.run(conductor._stop_load())
+    log.close()
+    (told,) = RunFolder(tmp_path).events()
+    assert told.data == ({"status": 74, "ended": 7, "why": died} if died else {"status": 0, "ended": 7})
 
 
 async def _quick(error: Exception | None = None) -> None:
@@ -318,7 +354,7 @@ def test_what_users_would_feel_is_taken_back_when_they_have_gone(
         done.append("load off")
 
     async def drill() -> list[str]:
-        load = SimpleNamespace(stop=ended, ended=0)
+        load = SimpleNamespace(stop=ended, ended=0, told_ended=0, death="")
         log, world = EventLog(RunFolder(tmp_path), 0.0), SimpleNamespace()
         run = SimpleNamespace(log=log, progress=_Quiet(), folder=SimpleNamespace(path=tmp_path))
         conductor = Conductor(run, asyncio.Event(), load=load, world=world)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import pytest
 
 from harness import cli, drill, judge, pipeline
 from harness.commands.options import StackOptions
-from harness.errors import StackError
+from harness.errors import RecordError, StackError
 from harness.pipeline import Job, Options
 from harness.progress import Progress
 from harness.record import RunFolder
 from harness.verdict import CheckResult, Status, Verdict
 from stack.runtimes.process import ProcessRuntime
 from tests import runs
+from tests.exhaustion import no_file_beyond
 
 STACK = ("--runtime", "process", "--engine", "sim", "--instance", "69")
 
@@ -244,7 +246,16 @@ def test_steps_are_done_in_order_and_clean_up_is_last(monkeypatch: pytest.Monkey
     assert done == ["first", "second", "cleaned"]
 
 
-@pytest.mark.parametrize(("error", "code"), [(StackError("a"), 2), (RuntimeError("b"), 70), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StackError("a"), 2),
+        (RuntimeError("b"), 70),
+        (KeyboardInterrupt(), 130),
+        (OSError(errno.ENOSPC, "full", "x"), 2),
+        (OSError(errno.ENOENT, "gone", "x"), 70),
+    ],
+)
 def test_errors_have_their_exit_code(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +269,41 @@ def test_errors_have_their_exit_code(
     err = capsys.readouterr().err
     assert ("Traceback" in err) == (code == 70)
     assert ("this is a bug in the harness" in err) == (code == 70)
+
+
+def test_what_is_not_written_down_is_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full when a good run is judged: the reason is told, the file is named, no traceback, and 2."""
+
+    def conducted(job: Job) -> None:
+        job.folder, job.drill = runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")
+
+    def disk_is_full(job: Job) -> None:
+        job.cleanup.enter_context(no_file_beyond(1000))
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, disk_is_full, pipeline.verdict, pipeline.page))
+    assert cli.main(["run", "timeout-spike", *STACK]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].startswith("all ")
+    assert "verdict.json cannot be written: File too large" in captured.err
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "run" / "verdict.json").exists()
+    assert cli.main(["judge", str(tmp_path / "run")]) == 0, "once there is room it can be judged"
+
+
+def test_events_that_were_not_written_are_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is left of them says that all went well."""
+
+    def conducted(job: Job) -> None:
+        job.folder, job.drill = runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")
+        job.unwritten.append(RecordError("events.jsonl cannot be written: No space left on device"))
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
+    assert cli.main(["run", "timeout-spike", *STACK]) == 2
+    assert "drillyard: events.jsonl cannot be written: No space left" in capsys.readouterr().err
 
 
 def test_replay_command_carries_the_seed() -> None:

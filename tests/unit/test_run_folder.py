@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from harness.record import RunFolder
+import pytest
+
+from harness.errors import RecordError
+from harness.probes.base import MetricWriter, Row
+from harness.record import EventLog, RunFolder
+from tests.exhaustion import no_file_beyond
 
 
 def test_latest_is_the_newest_run(tmp_path: Path) -> None:
@@ -23,3 +29,49 @@ def test_two_runs_of_one_second_do_not_meet(tmp_path: Path) -> None:
     names = [RunFolder.create(tmp_path, "run").path.name for _ in range(3)]
     assert names == ["run", "run-2", "run-3"]
     assert str((tmp_path / "latest").readlink()) == "run-3"
+
+
+def test_an_event_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+    """Whoever is taking something back goes on; the log remembers, and so does the folder."""
+    log = EventLog(RunFolder(tmp_path), 0.0)
+    log.add("note", text="one")
+    with no_file_beyond((tmp_path / "events.jsonl").stat().st_size + 20):
+        for number in range(3):
+            log.add("fault_healed", fault=str(number))
+        assert isinstance(log.failed, RecordError)
+        log.close()
+    assert "events.jsonl cannot be written: File too large" in str(log.failed)
+    assert RunFolder(tmp_path).unwritten() == {"events.jsonl": "File too large"}
+    assert RunFolder(tmp_path).events()[0].data == {"text": "one"}
+
+
+def test_a_log_that_was_written_says_nothing(tmp_path: Path) -> None:
+    """No failure, no mark."""
+    log = EventLog(RunFolder(tmp_path), 0.0)
+    log.add("note", text="one")
+    log.close()
+    assert (log.failed, RunFolder(tmp_path).unwritten()) == (None, {})
+
+
+def test_samples_that_cannot_be_written_leave_no_torn_table(tmp_path: Path) -> None:
+    """The error is one for people, the folder says what is missing, and nothing stands there that nobody can read."""
+    writer = MetricWriter(tmp_path / "metrics.parquet")
+    for t_s in range(2000):
+        writer.add(t_s / 7, [Row("gateway-a", "up", "", t_s / 3)])
+    with no_file_beyond(200), pytest.raises(RecordError, match=r"metrics\.parquet cannot be written: File too large"):
+        writer.close()
+    assert RunFolder(tmp_path).unwritten() == {"metrics.parquet": "File too large"}
+    assert not (tmp_path / "metrics.parquet").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.parquet.failed"]
+
+
+def test_data_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
+    """A JSON file is replaced at once or not at all; once it was, nothing is said to be missing."""
+    folder = RunFolder(tmp_path)
+    folder.write_json("rollout.json", {"stage": 1})
+    with no_file_beyond(60), pytest.raises(RecordError, match=r"rollout\.json cannot be written"):
+        folder.write_json("rollout.json", {"stages": list(range(100))})
+    assert json.loads((tmp_path / "rollout.json").read_text()) == {"stage": 1}
+    assert list(folder.unwritten()) == ["rollout.json"]
+    folder.write_json("rollout.json", {"stage": 2})
+    assert folder.unwritten() == {}

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import AdapterError, FaultError
 from harness.undo import Journal, Undo
+from tests.exhaustion import no_file_beyond
 
 ONE, TWO = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})
 THREE = Undo("three", "unpause", {"component": "replica-1"})
@@ -55,6 +56,21 @@ def test_no_journal_no_injection(tmp_path: Path) -> None:
     """A journal that cannot be written refuses the injection."""
     with pytest.raises(FaultError, match="nothing is injected"):
         Journal(tmp_path / "missing" / "undo.jsonl").will_need(ONE)
+
+
+def test_a_heal_that_cannot_be_written_down_is_one(tmp_path: Path) -> None:
+    """The disk is full: what was taken back is not called injected; it stays open, and the next one does it again."""
+    path, done = tmp_path / "undo.jsonl", list[str]()
+    journal = Journal(path)
+    journal.will_need(ONE)
+    with no_file_beyond(path.stat().st_size):
+        assert journal.replay(lambda undo: done.append(undo.id)) == []
+        with pytest.raises(FaultError, match="one was taken back"):
+            journal.done(ONE)
+        with pytest.raises(FaultError, match="nothing is injected"):
+            journal.will_need(TWO)
+    assert done == ["one"]
+    assert [undo.id for undo in journal.open_entries()] == ["one"]
 
 
 def test_a_target_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:

@@ -87,6 +87,33 @@ def _out_of_descriptors(run: Run) -> None:
     run.recount()
 
 
+def _load_died(run: Run) -> None:
+    event = next(e for e in run.events if e["kind"] == "load_stopped")
+    event |= {
+        "status": 74,
+        "why": "the load generator died (status 74): requests-0.arrows cannot be written: it is full",
+    }
+
+
+def _load_was_killed(run: Run) -> None:
+    event = next(e for e in run.events if e["kind"] == "load_stopped")
+    event |= {"status": -9}
+
+
+def _rows_are_missing(run: Run) -> None:
+    """The generator had told of one request more than it left: killed before its last flush, by whatever."""
+    event = next(e for e in run.events if e["kind"] == "load_stopped")
+    event |= {"status": 0, "ended": int(run.requests["final"].sum()) + 1}
+
+
+def _samples_not_written(run: Run) -> None:
+    run.files["metrics.parquet.failed"] = {"why": "No space left on device"}
+
+
+def _events_not_written(run: Run) -> None:
+    run.files["events.jsonl.failed"] = {"why": "File too large"}
+
+
 def _gap(run: Run) -> None:
     run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
 
@@ -130,6 +157,11 @@ def _too_small(run: Run) -> None:
 
 
 FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
+    (_samples_not_written, "records written", "*"),
+    (_events_not_written, "records written", "*"),
+    (_load_died, "load generator's end", "*"),
+    (_load_was_killed, "load generator's end", "*"),
+    (_rows_are_missing, "load generator's end", "*"),
     (_too_small, "machine large enough", "*"),
     (_drop_phase_end, "run complete", "*"),
     (_interrupt, "run complete", "*"),
@@ -280,6 +312,59 @@ def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path
     assert verdict.reason.startswith("requests sent: ")
     assert "no file descriptor was left" in verdict.reason
     assert verdict.cause is None, "no neighbour of this machine explains it"
+
+
+def test_what_could_not_be_written_is_the_first_line(tmp_path: Path) -> None:
+    """The write that failed, then the generator's end, before all that follows from them; a cause of its own."""
+    run = runs.healthy()
+    for defect in (_late, _abort, _load_died, _events_not_written):
+        defect(run)
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.reason.startswith("records written: events.jsonl could not be written: File too large")
+    assert [r.name for r in verdict.validity if r.status is not Status.PASS][1] == "load generator's end"
+    assert verdict.cause is None
+
+
+@pytest.mark.parametrize("ended", [0, -1])
+def test_a_generator_that_ended_as_it_should_is_fine(ended: int, tmp_path: Path) -> None:
+    """All that it told of is recorded, the last half second of it besides."""
+    run = runs.healthy()
+    event = next(e for e in run.events if e["kind"] == "load_stopped")
+    event |= {"status": 0, "ended": int(run.requests["final"].sum()) + ended}
+    run.files["verdict.json.failed"] = {"why": "No space left on device"}  # an earlier judging: this one can
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert verdict.status is Status.PASS, verdict.reason
+
+
+@pytest.mark.parametrize(("lost", "status"), [(20, Status.INCONCLUSIVE), (19, Status.FAIL)])
+def test_rows_that_could_not_be_written_have_not_vanished(lost: int, status: Status, tmp_path: Path) -> None:
+    """The generator counted them; one more that is missing has."""
+    run = runs.healthy()
+    gone = run.requests[run.requests["final"]]["request_id"].tail(20)
+    attempts = run.requests["request_id"].isin(gone)
+    scheduled = run.summary["scheduled_requests"]
+    run.requests = run.requests[~attempts]
+    run.recount()
+    told = {"unwritten_attempts": int(attempts.sum()), "unwritten_requests": lost, "write_error": "the disk is full"}
+    run.summary |= {"scheduled_requests": scheduled, **told}
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    assert next(r for r in verdict.checks if r.name == "conservation").status is status
+
+
+def test_events_that_were_not_written_leave_the_heal_open(tmp_path: Path) -> None:
+    """A fault whose heal nobody could write down was perhaps healed: no proof that it was left, nor that it was not."""
+    run = runs.healthy()
+    for kind in ("fault_healed", "heal_proven"):
+        run.drop_events(kind, phase="all-replicas")
+    assert _left(run, tmp_path / "told") is Status.FAIL
+    _events_not_written(run)
+    assert _left(run, tmp_path / "not told") is Status.INCONCLUSIVE
+
+
+def _left(run: Run, path: Path) -> Status:
+    verdict = judge.judge(run.write(path), DRILL)
+    return next(r.status for r in verdict.checks if r.name == "nothing left injected")
 
 
 def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from gevent.util import print_run_info
 
+from harness.errors import RecordError
 from harness.load.attempt import Attempt
 from harness.load.generator import BEHIND_S, Generator, Tally
 from harness.load.recorder import Recorder, merge
+from tests.exhaustion import no_file_beyond
 from tests.unit.load.jobs import make_job
 
 LOAD = {"arrivals": "constant", "retries": {"max": 0}}  # against a DNS server that does not exist: dns_error
@@ -67,6 +69,26 @@ def test_broken_harness_ends_the_load_and_loses_no_request(tmp_path: Path, capfd
     said = capfd.readouterr().err
     assert "test_generator" in said
     assert not re.search("case:|secret-key", said + repr(job))
+
+
+@pytest.mark.parametrize("flushed", ["by the clock", "when full"])
+def test_records_that_cannot_be_written_end_the_load(
+    flushed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first write that fails, whoever makes it: nobody goes on sending what nobody will ever see."""
+    monkeypatch.setattr("harness.load.recorder.BATCH_ROWS", 5 if flushed == "when full" else 10_000)
+    monkeypatch.setattr("harness.load.generator.FLUSH_S", 60.0 if flushed == "when full" else 0.1)
+    job = make_job(tmp_path / "run", LOAD)
+    generator = Generator(job, Recorder(job.folder, 0), lambda *_: None)
+    with no_file_beyond((job.folder / "requests-0.arrows").stat().st_size + 10):
+        user = gevent.spawn(generator.dispatch)
+        generator.begin(time.monotonic(), b"key")
+        assert generator.stopping.wait(timeout=60)
+        tally = generator.drain(1.0)
+        user.join(timeout=5)
+    assert isinstance(generator.crash, RecordError)
+    assert tally.scheduled == tally.unwritten_requests == tally.unwritten_attempts > 0
+    assert "File too large" in str(tally.write_error)
 
 
 @pytest.mark.parametrize("store", [False, True])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harness.errors import RecordError
 from harness.load.attempt import Attempt
 from harness.load.recorder import GROUP_ROWS, Recorder, merge, rows_so_far
-from harness.record import REQUEST_COLUMNS
+from harness.record import REQUEST_COLUMNS, RunFolder
+from tests.exhaustion import no_file_beyond
 
 
 def attempt(number: int, outcome: str = "ok", final: bool = True) -> Attempt:
@@ -65,6 +68,50 @@ def test_killed_writer_loses_only_its_last_rows(tmp_path: Path) -> None:
     part = tmp_path / "requests-0.arrows"
     part.write_bytes(part.read_bytes()[:-400])
     assert merge(tmp_path).attempts == 256
+
+
+def test_a_write_that_fails_loses_only_what_could_not_be_written(tmp_path: Path) -> None:
+    """It is not raised where rows come from, remembered with its reason, and every lost row is counted once."""
+    recorder = Recorder(tmp_path, 0)
+    for number in range(300):
+        recorder.add(attempt(number))
+    recorder.flush()
+    size = (tmp_path / "requests-0.arrows").stat().st_size
+    with no_file_beyond(size + 1000):
+        for number in range(300, 900):
+            recorder.add(attempt(number, final=number % 2 == 0))
+        recorder.close()
+    assert isinstance(recorder.failed, RecordError)
+    assert "requests-0.arrows cannot be written: File too large" in str(recorder.failed)
+    assert (len(recorder.unwritten), sum(recorder.unwritten)) == (600, 300)
+    assert merge(tmp_path).attempts == 300
+    assert RunFolder(tmp_path).unwritten() == {"requests-0.arrows": "File too large"}
+
+
+def test_a_row_that_cannot_be_recorded_is_raised_and_counted(tmp_path: Path) -> None:
+    """That is a bug, which ends the load; the rows that went with it are known to be lost."""
+    recorder = Recorder(tmp_path, 0)
+    recorder.add(dataclasses.replace(attempt(1), output_tokens="three"))  # type: ignore[arg-type]
+    with pytest.raises(pa.ArrowInvalid):
+        recorder.flush()
+    recorder.add(attempt(2))
+    recorder.close()
+    assert (recorder.failed, recorder.unwritten) == (None, [True])
+    assert merge(tmp_path).attempts == 1
+
+
+def test_a_table_that_cannot_be_written_leaves_the_parts(tmp_path: Path) -> None:
+    """Nothing that is on disk is thrown away for what could not be put there; the old table stays no torn one."""
+    recorder = Recorder(tmp_path, 0)
+    for number in range(300):
+        recorder.add(attempt(number))
+    recorder.close()
+    with no_file_beyond(100), pytest.raises(RecordError, match=r"requests\.parquet cannot be written: File too large"):
+        merge(tmp_path)
+    assert rows_so_far(tmp_path).num_rows == 300
+    assert not (tmp_path / "requests.parquet").exists()
+    assert merge(tmp_path).attempts == 300
+    assert RunFolder(tmp_path).unwritten() == {}, "it was made whole later"
 
 
 def test_nothing_recorded_is_an_empty_file(tmp_path: Path) -> None:
