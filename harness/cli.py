@@ -22,6 +22,7 @@ from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
 from harness.record import RunFolder, no_room
 from reports import render
+from stack import proxies
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import select
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors for people are one line on stderr, never a traceback, nothing a secret."""
     redact.learn_environment(os.environ)
     exhausted.raise_open_files()
+    proxies.spare_loopback(os.environ)
     out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         return _main(list(sys.argv[1:] if arguments is None else arguments))

@@ -27,6 +27,7 @@ def text(drill: Drill, scenario: Scenario, topology: Topology, where: str, capac
             f"runtime     {where}, engine {topology.engine}, instance {topology.instance}, on {topology.host(0)}/24",
             *_target(topology),
             f"guard       {guard.sentence(topology.target)}",
+            f"proxy       {guard.route(topology.target)}",
             *_load(scenario),
             *(f"capacity    {line}" for line in capacity),
             f"stops when  {'; '.join(map(str, scenario.abort_when)) or 'nothing: it goes on to its end'}",

@@ -2,7 +2,9 @@
 
 The stacks of the process and docker runtimes prove themselves by the instance id in their state file (stack/state.py).
 Anything else, a loopback address or a container with our labels included (a tunnel makes production look local), is a
-target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run.
+target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run. The
+link that is broken connects to that address, so a target is drilled directly or not at all: one for which the
+environment names a proxy is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 
 from harness import redact
 from harness.errors import UsageError
+from stack import proxies
 from stack.topology import Endpoint, Target
 
 OPTION = "--i-own-this-target"
@@ -61,6 +64,9 @@ def admit(said: External, resolve: Resolve = address_of) -> Target:
     metrics = _endpoint("METRICS_URL", said.metrics_url) if said.metrics_url else None
     _require_owned([e for e in (service, metrics) if e is not None], said.owned)
     _require_key(said.api_key_env)
+    for endpoint in (service, metrics):
+        if endpoint is not None:
+            _require_direct(endpoint)
     addresses: dict[str, str] = {}
     for endpoint in (service, metrics):
         if endpoint is not None and endpoint.host not in addresses:
@@ -80,6 +86,27 @@ def sentence(target: Target | None) -> str:
     endpoints = [target.service, *([target.metrics] if target.metrics else [])]
     pins = {e.host: e.address or "resolved once when the run starts" for e in endpoints}
     return "you own " + ", ".join(f"{host} (pinned: {address})" for host, address in pins.items())
+
+
+def route(target: Target | None) -> str:
+    """Whether proxies that the environment names have a part in it, for people."""
+    if target is None:
+        return "none: everything is on loopback, which is never reached through one"
+    named = [name for name in proxies.VARIABLES if name.lower() != "no_proxy" and os.environ.get(name)]
+    if not named:
+        return "none: the environment names none"
+    return f"none: the environment ({', '.join(named)}) leads to the target directly"
+
+
+def _require_direct(endpoint: Endpoint) -> None:
+    """What a proxy is told stays out of the message: it may be a password."""
+    variable = proxies.named_for(endpoint.scheme, endpoint.host, os.environ)
+    if variable is not None:
+        raise UsageError(
+            f"the environment ({variable}) leads to {endpoint.host} through a proxy, but the link that a drill breaks "
+            f"connects to the target itself: nothing was sent. If this machine reaches it directly, say so with "
+            f"no_proxy={endpoint.host}; else drill it from a machine that does"
+        )
 
 
 def _endpoint(name: str, url: str) -> Endpoint:

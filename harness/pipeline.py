@@ -252,6 +252,7 @@ def plan(job: Job) -> None:
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
         "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
+        "proxy": guard.route(topology.target),
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),
         "capacity": job.capacity,

@@ -11,18 +11,17 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stack import engines, tools
+from stack import engines, proxies, tools
 from stack.state import CHECKOUT, COMPONENT_VARIABLE, socket_folder
 from stack.topology import Component, Topology
 
 #: Engines yield to everything else: on a small machine the load generator must keep its schedule.
 ENGINE_NICENESS = 10
 
-#: Of the caller's environment, what vLLM needs to fetch a model from a hub, perhaps through a proxy.
-HUB_VARIABLES = (
-    "HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
+#: Of the caller's environment, what vLLM needs to fetch a model from a hub; perhaps through a proxy, which stays out of
+#: loopback.
+_HUB = ("HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+HUB_VARIABLES = (*_HUB, *proxies.VARIABLES)
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,8 @@ def _replica(topology: Topology, component: Component, data: Path) -> Command:
         return Command([sys.executable, *arguments], environment, ENGINE_NICENESS)
     python = tools.require("vllm-python")
     # Not started in the checkout: `-m` puts the working folder first in the path of vLLM's own imports.
-    hub = {name: os.environ[name] for name in HUB_VARIABLES if name in os.environ}
+    hub = {name: os.environ[name] for name in _HUB if name in os.environ}
+    hub |= proxies.sparing(os.environ, sorted({one.address for one in topology.components}))
     return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, cwd=data)
 
 

@@ -45,6 +45,7 @@ LAYERS = {
     "stack": 2,
     "harness.adapters": 1,
     "stack.topology": 0,
+    "stack.proxies": 0,
     "stack.monitoring.rules": 0,  # as checks and reports need to know how long a rule takes
     "reports": 0,
 }
@@ -57,6 +58,19 @@ KEEPERS = {
     "gevent": ("harness.load",),
     "toxiproxy": ("harness.adapters",),
     "docker": ("stack.runtimes",),
+}
+#: Of httpx, what makes a client. Each is told not to look for proxies in the environment, or is given its transport.
+CLIENTS = ("Client", "AsyncClient", "get", "post", "put", "patch", "delete", "head", "options", "request", "stream")
+#: Modules of other clients that look there, and who may import them: who asks over a socket file, gives settings with
+#: each call, or only needs the names of errors.
+TRUSTING = {
+    "requests": ("harness.adapters.toxiproxy", "stack.runtimes", "tests.unit.docker"),
+    "http.client": ("stack.runtimes.supervisor",),
+    "xmlrpc.client": ("stack.runtimes.supervisor", "tests.unit.stack.test_supervisor"),
+    "urllib.request": (),
+    "urllib3": (),
+    "aiohttp": (),
+    "websockets": (),
 }
 #: Hosts of registries, and absolute paths below somebody's home or workplace. Written so that it does not find itself.
 UNWANTED = re.compile(
@@ -163,6 +177,40 @@ def test_awkward_libraries_have_one_keeper() -> None:
         if not any(within(name, keeper) for keeper in KEEPERS.get(target.split(".")[0], (name,)))
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def trusting(source: ast.AST) -> Iterator[ast.Call]:
+    """Calls that make a client which looks for proxies in the environment."""
+    for node in ast.walk(source):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        owner, name = ast.unparse(node.func.value), node.func.attr
+        told = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if owner == "httpx" and name in CLIENTS and told.get("trust_env") != "False" and "transport" not in told:
+            yield node
+        if owner == "requests" and name in (*(name.lower() for name in CLIENTS), "Session", "session"):
+            yield node
+
+
+def test_no_client_looks_for_proxies_in_the_environment() -> None:
+    """Loopback is never reached through a proxy, and no proxy is told of a control call."""
+    everywhere = python_files(*CODE, "tests", "benchmarks")
+    wrong = [f"{place(path, call.lineno)}: trust_env=False" for path in everywhere for call in trusting(tree(path))]
+    wrong += [
+        f"{place(path, line)}: {target}"
+        for path in everywhere
+        for target, line in imports(path)
+        for module, allowed in TRUSTING.items()
+        if within(target, module) and not any(within(module_name(path), one) for one in allowed)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_client_finder_tells_a_trusting_one() -> None:
+    """The rule above finds what looks at the environment, and lets pass what does not."""
+    lines = ["httpx.get(u)", "httpx.Client(trust_env=True)", "requests.post(u)", "requests.Session()"]
+    fine = ["httpx.get(u, trust_env=False)", "httpx.AsyncClient(transport=t)", "httpx.Request()", "found.get(u)"]
+    assert [len(list(trusting(ast.parse(line)))) for line in (*lines, *fine)] == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -1,8 +1,9 @@
 """toxiproxy-python with what it lacks: deadlines, status checks, read-back, and one endpoint per adapter.
 
-The package keeps its endpoint in a class attribute, knows no time limit and answers a failed delete with False
-(toxiproxy-python 0.1.1). Here every adapter has a consumer class of its own, every call a deadline and a status
-check. All calls block; the engine runs them with ``asyncio.to_thread``.
+The package keeps its endpoint in a class attribute, knows no time limit, answers a failed delete with False and asks
+with ``requests``, which looks for proxies and passwords in the environment (toxiproxy-python 0.1.1). Here every adapter
+has a consumer class of its own, every call a deadline, a status check and nothing of the environment. All calls block;
+the engine runs them with ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
@@ -77,17 +78,21 @@ class Toxiproxy:
     def recreate(self, proxy: str, listen: str, upstream: str) -> None:
         """Drop the proxy with its connections and toxics, and make it again. Never waits for what the toxics hold."""
         try:
-            self._consumer.delete(f"/proxies/{proxy}", timeout=self.deadline_s)
+            self._consumer.delete(f"/proxies/{proxy}", **self._settings())
         except NotFound:
             pass  # an earlier try came so far
         except requests.RequestException as error:
             raise AdapterError(f"toxiproxy at {self.host}:{self.port} does not drop {proxy!r}: {error}") from error
         self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
 
+    def _settings(self) -> dict[str, Any]:
+        """For ``requests``: a deadline, no proxy to this host whatever the environment says, no password of .netrc."""
+        return {"timeout": self.deadline_s, "proxies": {"no_proxy": self.host}, "auth": lambda request: request}
+
     def _call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         where = f"toxiproxy at {self.host}:{self.port}: {method} {path}"
         try:
-            response: requests.Response = getattr(self._consumer, method)(path, timeout=self.deadline_s, **kwargs)
+            response: requests.Response = getattr(self._consumer, method)(path, **self._settings(), **kwargs)
         except (requests.RequestException, NotFound, ProxyExists, InvalidToxic) as error:
             raise AdapterError(f"{where}: {error}") from error
         if not response.ok:

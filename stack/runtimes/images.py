@@ -28,6 +28,7 @@ import docker
 from docker.errors import DockerException, ImageNotFound
 
 from harness.errors import RuntimeUnavailable, StackError, UsageError
+from stack import proxies
 from stack.runtimes.base import Say
 from stack.state import CHECKOUT, STATE_ROOT
 
@@ -249,6 +250,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such image: {', '.join(unknown)}; there are {', '.join(TARGETS)}", file=sys.stderr)
         return UsageError.exit_code
+    proxies.spare_loopback(os.environ)
     client = connect()
     for target, image in ensure(client, list(arguments) or list(TARGETS), print).items():
         client.images.get(image).tag(f"drillyard/{target}", "latest")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.errors import DrillyardError
+from stack import proxies
 from stack.tools import processor
 from stack.tools.install import bring, browser, parts_for
 from stack.tools.progress import Progress
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)
     progress = Progress()
+    proxies.spare_loopback(os.environ)
     try:
         if chosen.what == "chromium":
             parts = browser()

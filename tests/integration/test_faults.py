@@ -293,7 +293,7 @@ def abandon(world: World, clients: int = 3, tokens: int = 24) -> None:
 
 
 def _metric(world: World, name: str) -> float:
-    text = httpx.get(world.topology.component("replica-2").url(path="/metrics"), timeout=5).text
+    text = httpx.get(world.topology.component("replica-2").url(path="/metrics"), timeout=5, trust_env=False).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
 
 

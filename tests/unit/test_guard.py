@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.guard import External
 from harness.probes import endpoint
 from harness.probes.engine import EngineProbe
-from stack import config, keys, state
+from stack import config, keys, proxies, state
 
 HOST = "llm.example.com"
 
@@ -31,6 +31,13 @@ class Fickle:
         """The next address."""
         self.asked.append(host)
         return f"192.0.2.{len(self.asked)}"
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine's own environment says about them."""
+    for name in proxies.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
 
 
 def never(host: str, port: int) -> str:
@@ -138,6 +145,50 @@ def test_own_stacks_take_no_target() -> None:
     for external in (External(f"https://{HOST}"), External(owned=(HOST,))):
         with pytest.raises(UsageError, match="RUNTIME=external"):
             admitted(StackOptions("process", external=external), never)
+
+
+PROXY = "http://user:secret@proxy.corp:3128"
+
+
+@pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["llm.example.com", "10.1.2.3"])
+def test_a_target_behind_a_proxy_is_refused(name: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link connects to the target itself: said before a name server is asked, and without the proxy's password."""
+    monkeypatch.setenv(name, PROXY)
+    with pytest.raises(UsageError, match=rf"\({name}\) leads to {host} through a proxy") as raised:
+        guard.admit(External(f"https://{host}", (host,)), resolve=lambda *_: pytest.fail("asked"))
+    assert "secret" not in str(raised.value)
+    assert f"no_proxy={host}" in str(raised.value)
+
+
+def test_metrics_behind_a_proxy_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are another service, perhaps elsewhere."""
+    monkeypatch.setenv("http_proxy", PROXY)
+    said = External("https://a.corp", ("a.corp", "m.corp"), metrics_url="http://m.corp/metrics")
+    with pytest.raises(UsageError, match=r"leads to m\.corp through a proxy"):
+        guard.admit(said, resolve=lambda *_: "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "none: the environment names none"),
+        (
+            {"https_proxy": PROXY, "no_proxy": ".corp"},
+            "the environment (https_proxy) leads to the target directly",
+        ),
+        ({"http_proxy": PROXY}, "the environment (http_proxy) leads to the target directly"),  # which is not for https
+    ],
+)
+def test_a_target_that_is_reached_directly_is_said_to_be(
+    environment: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the plan, so that nobody wonders which way the load went."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    target = guard.admit(External("https://a.corp", ("a.corp",)), resolve=lambda *_: "10.0.0.1")
+    assert says in guard.route(target)
+    assert "secret" not in guard.route(target)
 
 
 def test_environment_counts_only_where_it_was_asked_for(

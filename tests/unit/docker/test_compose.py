@@ -71,6 +71,16 @@ def test_nothing_is_published_beyond_loopback() -> None:
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: c.name)
+def test_no_container_asks_its_stack_through_a_proxy(component: Component) -> None:
+    """Docker's configuration may name proxies for all containers; only a replica fetches something, a model."""
+    service = services()[component.name]
+    told = service.get("environment", {})
+    assert component.role == "replica" or (told["no_proxy"], told["NO_PROXY"]) == ("*", "*")
+    check = service["healthcheck"]["test"]
+    assert "curl" not in check or check[check.index("--noproxy") + 1] == "*"
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: c.name)
 def test_each_component_is_run_as_described(component: Component) -> None:
     """Role, dependencies, restart policy, memory limit and health check."""
     service = services()[component.name]

@@ -6,13 +6,12 @@ import ast
 import gc
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
@@ -98,10 +97,9 @@ def test_extra_certificates_are_served_only_while_the_build_runs(
     with images.extra_ca() as url:
         assert url is not None
         assert url.startswith("http://127.0.0.1:")
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            assert answer.read() == b"-----BEGIN-----"
-    with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(url, timeout=5)
+        assert httpx.get(url, trust_env=False).content == b"-----BEGIN-----"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
 
 
 def test_a_bundle_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,105 @@
+"""What the environment says about proxies: never for loopback, for others as it says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stack import proxies, tools
+from stack.commands import command
+from stack.runtimes import select
+from stack.topology import Topology
+from tests.listener import listening
+from tests.unit.stack.test_commands import CONFIG, TOPOLOGY
+
+PROXY = "http://user:secret@proxy.corp:3128"
+#: As companies have it: nobody there thinks of 127.0.6.5.
+USUAL = {"http_proxy": PROXY, "HTTPS_PROXY": PROXY, "no_proxy": "localhost, 127.0.0.1,.corp"}
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_loopback_is_excepted_where_a_proxy_is_named(name: str) -> None:
+    """Under both spellings, beside what was excepted before, and once."""
+    found = proxies.sparing({name: PROXY, "NO_PROXY": "10.0.0.0/8,localhost", "PATH": "/bin"}, ["127.0.6.5"])
+    assert found.keys() == {name, "no_proxy", "NO_PROXY"}
+    assert found["no_proxy"] == found["NO_PROXY"] == "10.0.0.0/8,localhost,127.0.0.0/8,127.0.0.1,::1,127.0.6.5"
+
+
+def test_without_a_proxy_nothing_is_said() -> None:
+    """An environment without proxies stays as it is."""
+    environment = {"no_proxy": "example.com", "PATH": "/bin", "http_proxy": ""}
+    assert proxies.sparing(environment) == {}
+    proxies.spare_loopback(environment)
+    assert environment == {"no_proxy": "example.com", "PATH": "/bin", "http_proxy": ""}
+
+
+def test_our_own_environment_keeps_its_proxies() -> None:
+    """Set-up downloads through them."""
+    environment = dict(USUAL)
+    proxies.spare_loopback(environment)
+    assert (environment["http_proxy"], environment["HTTPS_PROXY"]) == (PROXY, PROXY)
+    assert "127.0.0.0/8" in environment["no_proxy"].split(",")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "variable"),
+    [
+        ("http", "llm.example.com", "http_proxy"), ("https", "llm.example.com", "HTTPS_PROXY"),
+        ("https", "llm.corp", None), ("https", "LLM.corp", None), ("https", "notcorp", "HTTPS_PROXY"),
+        ("http", "127.0.0.1", None), ("http", "127.0.6.5", None), ("http", "localhost", None), ("http", "::1", None),
+        ("http", "10.1.2.3", "http_proxy"),
+    ],
+)  # fmt: skip
+def test_a_proxy_is_named_for_a_host(scheme: str, host: str, variable: str | None) -> None:
+    """By scheme, with what is excepted; loopback always is."""
+    assert proxies.named_for(scheme, host, USUAL) == variable
+
+
+@pytest.mark.parametrize(
+    ("host", "excepted", "direct"),
+    [
+        ("a.b.c", "*", True), ("a.b.c", "b.c", True), ("a.b.c", ".b.c", True), ("a.b.c", "*.b.c", True),
+        ("b.c", ".b.c", True), ("ab.c", "b.c", False), ("a.b.c", "b.c:443", True), ("a.b.c", "", False),
+        ("10.1.2.3", "10.0.0.0/8", True), ("10.1.2.3", "10.1.2.3", True), ("10.1.2.3", "11.0.0.0/8", False),
+        ("10.1.2.3", "2.3", False),
+    ],
+)  # fmt: skip
+def test_what_no_proxy_means(host: str, excepted: str, direct: bool) -> None:
+    """The entries that curl, Go and requests agree on."""
+    named = proxies.named_for("https", host, {"ALL_PROXY": PROXY, "NO_PROXY": f"x.y,{excepted}"})
+    assert named == (None if direct else "ALL_PROXY")
+
+
+def test_only_an_engine_that_fetches_a_model_knows_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other component gets one in its environment; the engine's has every address of the stack excepted."""
+    for name, value in USUAL.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tools, "require", lambda name: tools.Tool(Path("/tools") / name, {}))
+    for component in TOPOLOGY.components:
+        assert not command(TOPOLOGY, component, CONFIG).env.keys() & set(proxies.VARIABLES)
+    real = Topology(instance=12, engine="vllm", models=dict.fromkeys(("replica-1", "replica-2"), "some/model"))
+    told = command(real, real.component("replica-1"), CONFIG).env
+    assert told["http_proxy"] == PROXY
+    assert {one.address for one in real.components} <= set(told["no_proxy"].split(","))
+
+
+def test_a_docker_daemon_on_loopback_is_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's SDK looks at the environment: it asks the proxy until loopback is excepted there."""
+    with (
+        listening(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as daemon,
+        listening(b"") as proxy,
+    ):
+        environment = {"http_proxy": f"http://127.0.0.1:{proxy.port}", "no_proxy": "example.com"}
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{daemon.port}")
+        for name in proxies.VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert select.docker_trouble()
+        assert (daemon.connections, proxy.connections) == (0, 1)
+        for name, value in proxies.sparing(os.environ).items():
+            monkeypatch.setenv(name, value)
+        assert select.docker_trouble()
+        assert (daemon.connections, proxy.connections) == (1, 1)
