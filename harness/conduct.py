@@ -306,7 +306,7 @@ class Conductor:
             if world.waves is not None:
                 probes += world.waves.probes
         elif target.metrics is not None:
-            probes.append(EngineProbe.of_target(target.metrics))
+            probes.append(EngineProbe.of_target(target.metrics, self.run.log.add))
         for component in components:
             if component.role == "replica":
                 probes.append(EngineProbe.of_replica(component))

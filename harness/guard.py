@@ -9,6 +9,7 @@ environment names a proxy is refused.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import socket
@@ -61,7 +62,10 @@ def admit(said: External, resolve: Resolve = address_of) -> Target:
     if not said.url:
         raise UsageError("RUNTIME=external drills an endpoint that you name: TARGET=https://HOST (or --target)")
     service = _endpoint("TARGET", said.url)
+    service = dataclasses.replace(service, path=service.path.rstrip("/"))
     metrics = _endpoint("METRICS_URL", said.metrics_url) if said.metrics_url else None
+    if metrics is not None and metrics.path in ("", "/"):
+        metrics = dataclasses.replace(metrics, path="/metrics")  # with a slash at its end it may be another page
     _require_owned([e for e in (service, metrics) if e is not None], said.owned)
     _require_key(said.api_key_env)
     for endpoint in (service, metrics):
@@ -75,7 +79,7 @@ def admit(said: External, resolve: Resolve = address_of) -> Target:
         service=_pinned(service, addresses, service.path.removesuffix("/v1")),
         api_key_env=said.api_key_env,
         model=said.model,
-        metrics=None if metrics is None else _pinned(metrics, addresses, metrics.path or "/metrics"),
+        metrics=None if metrics is None else _pinned(metrics, addresses, metrics.path),
     )
 
 
@@ -121,7 +125,7 @@ def _endpoint(name: str, url: str) -> Endpoint:
         raise UsageError(f"{name} holds more than scheme, host, port and path; a key belongs in API_KEY_ENV's variable")
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not _PATH.fullmatch(parts.path):
         raise UsageError(f"{name}={url}: expected https://HOST[:PORT][/PATH] or the same with http")
-    return Endpoint(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path.rstrip("/"))
+    return Endpoint(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path)
 
 
 def _require_owned(endpoints: list[Endpoint], owned: tuple[str, ...]) -> None:

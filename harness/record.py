@@ -149,7 +149,8 @@ class Event:
     ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
     received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started``,
     ``load_stopped`` {status, why, ended} (the generator's exit status, why it was not 0, and how many requests it had
-    told of as ended while it ran), ``probe_error`` {probe, why}, ``watchdog_died``,
+    told of as ended while it ran), ``probe_error`` {probe, why},
+    ``metrics_unread`` {component, what} (what came instead of metrics, once for each sort of it), ``watchdog_died``,
     ``stop_condition`` {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s}
     (it came back after the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why},
     ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text},

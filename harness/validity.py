@@ -11,7 +11,7 @@ import numpy as np
 from harness import exhausted, expressions
 from harness.record import Event
 from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.view import TARGET, RunView
 
 #: In ``Finding.spoils``: all checks but those for safety.
 EVERYTHING = "*"
@@ -220,7 +220,10 @@ def all_sent(view: RunView) -> Iterator[Finding]:
 
 
 def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
-    """Was every gateway and replica sampled all the time? An external target only if it shows its metrics."""
+    """Was every gateway and replica sampled all the time? An external target only if it shows its metrics.
+
+    A source that answered and of which nothing was read was not sampled.
+    """
     if not view.phases:
         yield _bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
         return
@@ -230,11 +233,21 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
         gap, at = _largest_gap(view, component, begin, end)
         name = f"metrics of {component}"
         extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
-        if gap > _GAP_MAX_S:
+        if component == TARGET and not set(view.metrics_of(component)) - {"up"}:
+            came = _came_instead(view, component, end) or "; nothing says what came instead"
+            yield _bad(name, f"not one series of {component} was read{came}", "metrics")
+        elif gap > _GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
+            why += _came_instead(view, component, at + gap)
             yield replace(_bad(name, why, "metrics", **extra), window=(at, at + gap))
         else:
             yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
+
+
+def _came_instead(view: RunView, component: str, until_s: float) -> str:
+    """What came instead of metrics, until then at the latest, to put behind a sentence; "" where nothing was told."""
+    told = [e for e in view.events("metrics_unread") if e.data.get("component") == component and e.t_s <= until_s]
+    return f"; what came instead: {told[-1].data.get('what')}" if told else ""
 
 
 def probes_alive(view: RunView) -> Iterator[Finding]:

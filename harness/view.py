@@ -20,6 +20,9 @@ from harness.scenario import SLO, ClientLimits, Retries, Scenario
 from harness.waves import Wave
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
+#: The component as which the metrics of a service that Drillyard did not start are recorded.
+TARGET = "target"
+
 
 class RunView:
     """Read access to one run. Raises RunFolderError when the plan or a table cannot be read.
@@ -63,7 +66,7 @@ class RunView:
         """Components whose own metrics the run depended on."""
         if self.target is None:
             return (*REPLICAS, *GATEWAYS)
-        return ("target",) if self.target.get("metrics") else ()
+        return (TARGET,) if self.target.get("metrics") else ()
 
     @cached_property
     def slos(self) -> tuple[SLO, ...]:
@@ -150,6 +153,10 @@ class RunView:
     def components(self) -> tuple[str, ...]:
         """Components of which there are samples, sorted."""
         return tuple(sorted({component for component, _ in self._metrics_by_name}))
+
+    def metrics_of(self, component: str) -> tuple[str, ...]:
+        """Names of the metrics of which there are samples of ``component``, sorted."""
+        return tuple(sorted(metric for of, metric in self._metrics_by_name if of == component))
 
     def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
         """Events in order, of one kind and one phase when asked for."""

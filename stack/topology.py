@@ -153,7 +153,7 @@ class Endpoint:
     scheme: str  # http | https
     host: str
     port: int
-    path: str = ""  # what stands before /v1/…, without a slash at its end
+    path: str = ""  # what stands before /v1/…, without a slash at its end; of a metrics page the whole of its path
     address: str = ""
 
     @property

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
+import re
 import ssl
 from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
 from harness.errors import StackError
-from harness.probes.page import Page
+from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack.topology import Endpoint, Target, Topology
+
+#: Of a metrics page: an engine of vLLM shows 60 kB, so this is a service of 64 of them. It is read in one go, five
+#: times a second, beside the drill: what is larger is refused before it takes the harness' time.
+METRICS_BYTES_MAX = 4 * 1024 * 1024
+#: One for TLS, one for a slash, one more.
+REDIRECTS_MAX = 3
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PATH = re.compile("[!-~]*")
+_SHOWN_CHARS = 60
 
 
 def verification(endpoint: Endpoint) -> ssl.SSLContext | bool:
@@ -20,7 +33,9 @@ def verification(endpoint: Endpoint) -> ssl.SSLContext | bool:
 
 def request(endpoint: Endpoint, where: str, path: str = "", key: str = "") -> dict[str, Any]:
     """httpx's arguments for a request to ``where`` (address:port) that means ``endpoint``."""
-    headers = {"Host": endpoint.authority} | ({"Authorization": f"Bearer {key}"} if key else {})
+    # Who is offered a compression may use it, and what crosses a link would no longer be what was sent.
+    headers = {"Host": endpoint.authority, "Accept-Encoding": "identity"}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
     url = f"{endpoint.scheme}://{where}{endpoint.path}{path}"
     return {"url": url, "headers": headers, "extensions": {"sni_hostname": endpoint.host}}
 
@@ -28,8 +43,91 @@ def request(endpoint: Endpoint, where: str, path: str = "", key: str = "") -> di
 def page(endpoint: Endpoint) -> Page:
     """What is at ``endpoint``, asked at the address that it was pinned to."""
     tls = ssl.create_default_context() if endpoint.scheme == "https" else None
-    headers = {"Host": endpoint.authority}
-    return Page(f"{endpoint.scheme}://{endpoint.pinned}{endpoint.path}", 1.0, True, headers, tls, endpoint.host)
+    headers = {"Host": endpoint.authority, "Accept-Encoding": "identity"}
+    url = f"{endpoint.scheme}://{endpoint.pinned}{endpoint.path}"
+    return Page(url, DEADLINE_S, True, headers, tls, endpoint.host, METRICS_BYTES_MAX)
+
+
+class MetricsPage:
+    """A metrics page of somebody else's. Redirects are followed as long as they stay on its host.
+
+    Another host is one that its owner has not named: a redirect to it is an answer like any other. Where one has led is
+    asked from then on, until that is no good any more.
+    """
+
+    def __init__(self, metrics: Endpoint) -> None:
+        self._first = self._at = metrics
+        self._page = page(metrics)
+
+    async def get(self) -> Answer:
+        """The page, or what came instead of it. NoAnswer without a whole answer in time, all redirects included."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await self._followed()
+        except TimeoutError as error:
+            self._turn_to(self._first)
+            raise NoAnswer("timeout", f"no whole answer in {DEADLINE_S:g} s") from error
+        except NoAnswer:
+            self._turn_to(self._first)
+            raise
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        self._page.close()
+
+    async def _followed(self) -> Answer:
+        answer = await self._page.get()
+        if answer.status != 200 and self._at != self._first:
+            self._turn_to(self._first)
+            answer = await self._page.get()
+        for _ in range(REDIRECTS_MAX):
+            there = self._led_to(answer)
+            if there is None:
+                break
+            self._turn_to(there)
+            answer = await self._page.get()
+        return answer
+
+    def _led_to(self, answer: Answer) -> Endpoint | None:
+        """Where a redirect leads on the same host; None for all else."""
+        location = _location(answer, self._at)
+        if location is None or location.hostname != self._first.host or location.scheme not in ("http", "https"):
+            return None
+        path = f"{location.path}?{location.query}" if location.query else location.path
+        if location.username is not None or not _PATH.fullmatch(path):
+            return None
+        port = location.port or {"http": 80, "https": 443}[location.scheme]
+        return dataclasses.replace(self._first, scheme=location.scheme, port=port, path=path or "/")
+
+    def _turn_to(self, there: Endpoint) -> None:
+        if there != self._at:
+            self._page.close()
+            self._at, self._page = there, page(there)
+
+
+def _location(answer: Answer, asked: Endpoint) -> SplitResult | None:
+    """Where an answer to ``asked`` leads; None when that is nowhere, or no URL."""
+    if answer.status not in _REDIRECTS or not answer.said("location"):
+        return None
+    try:
+        found = urlsplit(urljoin(f"{asked.scheme}://{asked.authority}{asked.path}", answer.said("location")))
+        return found if found.port != 0 else None
+    except ValueError:
+        return None
+
+
+def describe(answer: Answer) -> str:
+    """One phrase about an answer that was not what was wanted, for people: status, type, and how it begins.
+
+    Of where a redirect leads no query is repeated: logins put secrets there.
+    """
+    kind = answer.said("content-type").partition(";")[0] or "no content type"
+    found = f"status {answer.status} with {kind[:_SHOWN_CHARS]}, {len(answer.body)} bytes"
+    if answer.status in _REDIRECTS:
+        where = answer.said("location").partition("?")[0]
+        return f"{found}, a redirect to {where[: 2 * _SHOWN_CHARS] or 'nowhere'} that is not followed"
+    begin = " ".join(answer.text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
+    return f"{found} that begin «{begin}»" if begin else found
 
 
 def key_of(target: Target) -> str:

@@ -6,13 +6,15 @@ The half second in which a cancel has to arrive is looked at more closely (harne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 from urllib.parse import quote
 
 from harness.errors import StackError
 from harness.probes import endpoint, exposition
 from harness.probes.base import Row
-from harness.probes.page import NoAnswer, Page
+from harness.probes.page import Answer, NoAnswer, Page
 from stack.topology import Component, Endpoint
 
 #: vLLM's name → ours. vLLM 0.32; the contract tests pin the names.
@@ -27,8 +29,17 @@ WANTED: Mapping[str, str] = {
     "vllm:admission_rejections_total": "admission_rejections_total",
     "vllm:request_queue_time_seconds_bucket": "request_queue_time_seconds_bucket",
 }
-#: The label that is kept, where there is one: a histogram's bucket edges. All others are summed over.
+#: What versions before that called them, and what took its place: used where the name of today is not there.
+OLDER: Mapping[str, str] = {
+    "vllm:gpu_cache_usage_perc": "vllm:kv_cache_usage_perc",  # until 0.11
+    "vllm:time_in_queue_requests_bucket": "vllm:request_queue_time_seconds_bucket",  # until 0.8
+}
+#: The label that is kept, where there is one: a histogram's bucket edges. Over all others (an engine of several that
+#: share the work, a reason) is summed; of a share of something there is no sum, and the fullest engine counts.
 KEPT = "le"
+RATIOS = frozenset({"kv_usage_ratio"})
+#: Sorts of what came instead of metrics that are told of, of one source.
+_TOLD_MAX = 5
 
 
 _CACHE_INFO = "vllm:cache_config_info"
@@ -43,46 +54,82 @@ def page_of(replica: Component, names: Iterable[str], deadline_s: float = 1.0) -
     return Page(replica.url(path=f"/metrics/?{only}"), deadline_s)
 
 
+class Asked(Protocol):
+    """A page that is asked for again and again."""
+
+    async def get(self) -> Answer:
+        """The page. NoAnswer without a whole answer."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
 class EngineProbe:
-    """One engine; sums a metric's series over their labels, except a histogram's ``le``."""
+    """One engine, or several behind one page; see ``parse``. ``tell`` records what came instead of metrics."""
 
     period_s = 0.2
 
-    def __init__(self, name: str, page: Page) -> None:
-        self.name, self._replica, self._page = f"engine {name}", name, page
+    def __init__(self, name: str, page: Asked, tell: Callable[..., object] = lambda kind, **data: None) -> None:
+        self.name, self._replica, self._page, self._tell = f"engine {name}", name, page, tell
+        self._told: set[str] = set()
 
     @classmethod
     def of_replica(cls, replica: Component) -> EngineProbe:
         """One of our own replicas."""
-        return cls(replica.name, page_of(replica, WANTED))
+        return cls(replica.name, page_of(replica, (*WANTED, *OLDER)))
 
     @classmethod
-    def of_target(cls, metrics: Endpoint) -> EngineProbe:
+    def of_target(cls, metrics: Endpoint, tell: Callable[..., object]) -> EngineProbe:
         """The metrics page of a target that is not ours, recorded as the component ``target``."""
-        return cls("target", endpoint.page(metrics))
+        return cls("target", endpoint.MetricsPage(metrics), tell)
 
     async def sample(self) -> Sequence[Row]:
-        """``up`` = 0 and nothing else when the engine does not answer within a second."""
+        """``up`` = 0 and nothing else without an answer within a second, or when it has nothing that is wanted."""
         try:
             answer = await self._page.get()
-        except NoAnswer:
-            return [Row(self._replica, "up", "", 0.0)]
+        except NoAnswer as error:
+            return self._unread(error.reason, f"no answer ({error})")
         if answer.status != 200:
-            return [Row(self._replica, "up", "", 0.0)]
-        values = parse(answer.text).items()
-        return [Row(self._replica, "up", "", 1.0), *(Row(self._replica, *key, value) for key, value in values)]
+            return self._unread(str(answer.status), endpoint.describe(answer))
+        try:
+            values = parse(exposition.whole(answer.text))
+        except ValueError as error:
+            return self._unread("no sample", f"{endpoint.describe(answer)}, in which there is {error}")
+        if not values:
+            return self._unread("no series", f"{endpoint.describe(answer)}, without one series of vLLM's")
+        rows = (Row(self._replica, *key, value) for key, value in values.items())
+        return [Row(self._replica, "up", "", 1.0), *rows]
 
     def close(self) -> None:
         """End its connection."""
         self._page.close()
 
+    def _unread(self, sort: str, what: str) -> Sequence[Row]:
+        if sort not in self._told and len(self._told) < _TOLD_MAX:
+            self._told.add(sort)
+            self._tell("metrics_unread", component=self._replica, what=what)
+        return [Row(self._replica, "up", "", 0.0)]
+
 
 def parse(text: str, wanted: Mapping[str, str] = WANTED) -> dict[tuple[str, str], float]:
-    """The ``wanted`` values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``)."""
+    """The ``wanted`` values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``).
+
+    A series that stands twice counts once, as Prometheus has it; what is no number is no value.
+    """
+    older = {old: new for old, new in OLDER.items() if new in wanted}
+    series: dict[str, dict[frozenset[tuple[str, str]], float]] = {}
+    for name, labels, value in exposition.samples(text, {*wanted, *older}):
+        if math.isfinite(value):
+            series.setdefault(name, {}).setdefault(frozenset(labels.items()), value)
+    for old, new in older.items():
+        series.setdefault(new, series.pop(old, {}))
     values: dict[tuple[str, str], float] = {}
-    for name, labels, value in exposition.samples(text, wanted):
-        key = wanted[name], f"{KEPT}={labels[KEPT]}" if KEPT in labels else ""
-        values[key] = values.get(key, 0.0) + value
+    for name, found in series.items():
+        for labelled, value in found.items():
+            edge = dict(labelled).get(KEPT)
+            key = wanted[name], "" if edge is None else f"{KEPT}={edge}"
+            before = values.get(key, 0.0)
+            values[key] = max(before, value) if wanted[name] in RATIOS else before + value
     return values
 
 

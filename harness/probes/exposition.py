@@ -3,6 +3,9 @@
 prometheus_client's parser looks at each character. Probes ask for a page many times a second and want a few of its
 hundreds of lines, which servers write in one way. A wanted line that is written in another way goes to that parser, so
 that both always say the same.
+
+A page may be of OpenMetrics all the same, though nobody asked for that: what its lines have more (an exemplar) is left
+out. The format itself says that a page ends with a line's end: what follows the last one is half a line.
 """
 
 from __future__ import annotations
@@ -24,12 +27,27 @@ _LABEL = re.compile(r'([a-zA-Z0-9_]+)="([^"]*)"')
 _NAME = re.compile(r"\{|[^{\s]*")
 
 
+#: Behind a sample of OpenMetrics. In labels that are written plainly there is no brace.
+_EXEMPLAR = re.compile(r'([^{}"#]*(?:\{[^"{}]*(?:"[^"\\{}]*"[^"{}]*)*\}[^{}"#]*)?) # \{')
+_OPENMETRICS_END = "# EOF"
+#: The parser for all lines may take a time that grows with the square of their length.
+_LINE_CHARS_MAX = 8192
+
+
 class Sample(NamedTuple):
     """One line."""
 
     name: str
     labels: dict[str, str]
     value: float
+
+
+def whole(text: str) -> str:
+    """A page without the half line at its end, if there is one, and without exemplars."""
+    text = text[: text.rfind("\n") + 1]
+    if not text.rstrip().endswith(_OPENMETRICS_END):
+        return text
+    return "\n".join(found[1] if (found := _EXEMPLAR.match(line)) else line for line in text.split("\n"))
 
 
 def samples(text: str, wanted: Container[str]) -> Iterator[Sample]:
@@ -50,6 +68,8 @@ def samples(text: str, wanted: Container[str]) -> Iterator[Sample]:
 
 
 def _written_otherwise(line: str, wanted: Container[str]) -> Iterator[Sample]:
+    if len(line) > _LINE_CHARS_MAX:
+        raise ValueError(f"no sample: {line[:80]!r}, and so on for {len(line)} characters")
     try:
         families = list(text_string_to_metric_families(line + "\n"))
     except IndexError as error:  # the parser reads past the end of some lines

@@ -3,7 +3,7 @@
 Probes send some thirty requests a second for the whole of a run, beside the very thing that they measure, and a general
 HTTP client spends about a millisecond of processor time on each. This is HTTP/1.1 (RFC 9112) as far as a page of
 metrics needs it: a status, and a body by its length, in chunks, or until the connection ends. Redirects are not
-followed, no compression is asked for.
+followed (endpoint.py does, for services of others), no compression is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 
 from harness import exhausted
@@ -33,16 +34,22 @@ class NoAnswer(Exception):
         self.reason = reason
 
 
-class Answer(NamedTuple):
-    """A whole answer, whatever its status."""
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, whatever its status. ``fields`` are its header fields, their names in lower case."""
 
     status: int
     body: bytes
+    fields: Mapping[bytes, bytes] = field(default_factory=dict, compare=False)
 
     @property
     def text(self) -> str:
         """The body as UTF-8."""
         return self.body.decode(errors="replace")
+
+    def said(self, name: str) -> str:
+        """The value of a header field; "" without one."""
+        return self.fields.get(name.lower().encode(), b"").decode("latin-1")
 
 
 class Page:
@@ -50,6 +57,7 @@ class Page:
 
     With ``keep`` false each request has a connection of its own. ``headers`` are sent with each; ``host`` is what Host
     says where that is not the URL's, and with ``tls`` the name that a certificate has to have is ``server_name``.
+    Of a body ``bytes_max`` are read at most: a larger one is no answer.
     """
 
     def __init__(
@@ -60,12 +68,13 @@ class Page:
         headers: Mapping[str, str] = {},
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None, f"{url} names no host"
         self._host, self._port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
         self._tls, self._server_name = tls, (server_name or parts.hostname) if tls else None
-        self._deadline_s, self._keep = deadline_s, keep
+        self._deadline_s, self._keep, self._bytes_max = deadline_s, keep, bytes_max
         self._headers = {"Host": parts.netloc, "Connection": "keep-alive" if keep else "close", **headers}
         self._request = self._as_request(f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}")
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -109,7 +118,7 @@ class Page:
         reusable = False
         try:
             writer.write(request)
-            answer, reusable = await _read(reader)
+            answer, reusable = await _read(reader, self._bytes_max)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, ValueError) as error:
             raise NoAnswer("broken", f"{type(error).__name__}: {error}") from error
         finally:  # of what was given up on, the rest would be read as the next answer
@@ -133,47 +142,47 @@ class _Unheard(Exception):
     """The connection ended before the first byte of an answer."""
 
 
-async def _read(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+async def _read(reader: asyncio.StreamReader, bytes_max: int) -> tuple[Answer, bool]:
     """An answer, and whether the connection can be asked again."""
     status, fields = await _head(reader)
     while status < 200:
         status, fields = await _head(reader)
-    length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding", b"")
+    length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding", b"").lower()
     if status in (204, 304):
         body = b""
     elif coding:
         if coding != b"chunked":
             raise ValueError(f"transfer coding {coding!r}")
-        body = await _chunks(reader)
+        body = await _chunks(reader, bytes_max)
     elif length is not None:
-        body = await reader.readexactly(_size(int(length)))
+        body = await reader.readexactly(_size(int(length), bytes_max))
     else:
-        return Answer(status, await _until_end(reader)), False
-    return Answer(status, body), fields.get(b"connection", b"keep-alive") != b"close"
+        return Answer(status, await _until_end(reader, bytes_max), fields), False
+    return Answer(status, body, fields), fields.get(b"connection", b"keep-alive").lower() != b"close"
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes]]:
-    """Status and header fields, both in lower case."""
+    """Status and header fields, the names in lower case."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         if not getattr(error, "partial", b""):
             raise _Unheard("the connection ended without an answer") from error
         raise
-    first, *lines = head[:-4].lower().split(b"\r\n")
+    first, *lines = head[:-4].split(b"\r\n")
     version, _, rest = first.partition(b" ")
-    if version not in (b"http/1.1", b"http/1.0"):
+    if version.lower() not in (b"http/1.1", b"http/1.0"):
         raise ValueError(f"no HTTP/1.1: {first[:80]!r}")
-    fields = {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-    if version == b"http/1.0":
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    if version.lower() == b"http/1.0":
         fields.setdefault(b"connection", b"close")
     return int(rest[:3]), fields
 
 
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
+async def _chunks(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
     body = bytearray()
     while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-        _size(len(body) + size)
+        _size(len(body) + size, bytes_max)
         body += await reader.readexactly(size)
         if await reader.readexactly(2) != b"\r\n":
             raise ValueError("a chunk does not end where it says")
@@ -182,15 +191,15 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
     return bytes(body)
 
 
-async def _until_end(reader: asyncio.StreamReader) -> bytes:
+async def _until_end(reader: asyncio.StreamReader, bytes_max: int) -> bytes:
     body = bytearray()
     while piece := await reader.read(_HEAD_BYTES_MAX):
         body += piece
-        _size(len(body))
+        _size(len(body), bytes_max)
     return bytes(body)
 
 
-def _size(size: int) -> int:
-    if not 0 <= size <= BODY_BYTES_MAX:
-        raise ValueError(f"a body of {size} bytes; {BODY_BYTES_MAX} are read at most")
+def _size(size: int, bytes_max: int) -> int:
+    if not 0 <= size <= bytes_max:
+        raise ValueError(f"a body of {size} bytes; {bytes_max} are read at most")
     return size

@@ -260,7 +260,7 @@ RULES = (
     ),
     Rule(
         "KvCacheNearlyFull",
-        "vllm:kv_cache_usage_perc > 0.9",
+        "max by (component) (vllm:kv_cache_usage_perc) > 0.9",  # one alert of a replica with several engines
         Window("1m", "5s"),
         Window("2m", "5s"),
         "ticket",

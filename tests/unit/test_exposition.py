@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -83,6 +85,34 @@ def test_nonsense_means_what_it_means_to_prometheus(parts: list[str]) -> None:
     """Lines made of the pieces of which lines are made, in any order."""
     assert same("vllm:running" + "".join(parts))
     assert same("".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("vllm:running 3", ""),
+        ("vllm:running 3\nvllm:runn", "vllm:running 3\n"),
+        ('a 1 # {x="y"} 2\n', 'a 1 # {x="y"} 2\n'),
+        ('a 1 # {x="y"} 2\n# EOF\n', "a 1\n# EOF\n"),
+        ("a 1 17.5 # {} 2 3\n# EOF\n", "a 1 17.5\n# EOF\n"),
+        ('a{b="# {"} 1 # {x="y"} 2\n# EOF\n', 'a{b="# {"} 1 # {x="y"} 2\n# EOF\n'),
+        ('a{b="c",d=" # "} 1 # {x="y"} 2\n# EOF\n', 'a{b="c",d=" # "} 1\n# EOF\n'),
+        ("# HELP a # {x}\na 1\n# EOF\n", "# HELP a # {x}\na 1\n# EOF\n"),
+    ],
+)
+def test_half_a_line_and_exemplars_are_left_out(page: str, expected: str) -> None:
+    """Half a number is another number; exemplars only are what they are on a page of OpenMetrics."""
+    assert exposition.whole(page) == expected
+
+
+def test_long_lines_take_no_time() -> None:
+    """Whatever stands in them, each is looked at once."""
+    for piece in ("a", '"', "\\", "{", "#", " # {", 'a="b",', '\\"'):
+        page = f"vllm:running{{{piece * 300_000}\n# EOF\n"
+        began = time.process_time()
+        with suppress(ValueError):
+            list(exposition.samples(exposition.whole(page), WANTED))
+        assert time.process_time() - began < 5.0, piece
 
 
 VALUES = st.floats(width=64) | st.integers(-(10**30), 10**30).map(float)

@@ -15,7 +15,7 @@ from harness.conduct import service
 from harness.errors import UsageError
 from harness.guard import External
 from harness.probes import endpoint
-from harness.probes.engine import EngineProbe
+from harness.probes.endpoint import MetricsPage
 from stack import config, keys, proxies, state
 
 HOST = "llm.example.com"
@@ -118,6 +118,18 @@ def test_path_and_port() -> None:
     assert target.metrics.path == "/metrics"
 
 
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("", "/metrics"), ("/", "/metrics"), ("/metrics", "/metrics"), ("/metrics/", "/metrics/"), ("/gpu/m/", "/gpu/m/")],
+)
+def test_the_path_of_a_metrics_page_is_its_own(given: str, path: str) -> None:
+    """With a slash at its end it may be another page; only where none was named it is the usual one."""
+    said = External(f"https://{HOST}/v1/", (HOST,), metrics_url=f"https://{HOST}{given}")
+    target = guard.admit(said, Fickle())
+    assert target.metrics is not None
+    assert (target.service.path, target.metrics.path) == ("", path)
+
+
 def test_the_address_is_pinned(tmp_path: Path) -> None:
     """A name whose address changes is resolved once: proxy, load, probes and the plan all keep to the first answer."""
     fickle = Fickle()
@@ -131,7 +143,7 @@ def test_the_address_is_pinned(tmp_path: Path) -> None:
     proxies = json.loads((tmp_path / "toxiproxy" / "toxiproxy.json").read_text())
     assert [(p["name"], p["upstream"]) for p in proxies] == [("client-to-target", "192.0.2.1:443")]
     assert endpoint.request(target.service, target.service.pinned)["url"] == "https://192.0.2.1:443"
-    page = EngineProbe.of_target(target.metrics)._page
+    page = MetricsPage(target.metrics)._page
     assert (page._host, page._port, page._server_name) == ("192.0.2.1", 9000, HOST)
     load = service(topology)["service"]
     assert (load["address"], load["name"], load["authority"], load["tls"]) == ("127.0.54.111", HOST, HOST, True)

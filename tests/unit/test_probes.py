@@ -59,6 +59,60 @@ def test_engine_histogram_keeps_its_edges() -> None:
     assert values["request_queue_time_seconds_bucket", "le=+Inf"] == 7.0
 
 
+def test_several_engines_behind_one_page() -> None:
+    """With data parallelism each has its series: requests add up, of the KV caches the fullest counts."""
+    lines = (
+        'vllm:num_requests_running{engine="0"} 3',
+        'vllm:num_requests_running{engine="1"} 4',
+        'vllm:kv_cache_usage_perc{engine="0"} 0.6',
+        'vllm:kv_cache_usage_perc{engine="1"} 0.7',
+        'vllm:generation_tokens_total{engine="0"} 100',
+        'vllm:generation_tokens_total{engine="1"} 20',
+        'vllm:request_queue_time_seconds_bucket{engine="0",le="0.3"} 4',
+        'vllm:request_queue_time_seconds_bucket{engine="1",le="0.3"} 5',
+    )
+    assert engine.parse("\n".join(lines)) == {
+        ("running", ""): 7.0,
+        ("kv_usage_ratio", ""): 0.7,
+        ("generation_tokens_total", ""): 120.0,
+        ("request_queue_time_seconds_bucket", "le=0.3"): 9.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["vllm:gpu_cache_usage_perc 0.4"], {("kv_usage_ratio", ""): 0.4}),
+        (["vllm:kv_cache_usage_perc 0.5", "vllm:gpu_cache_usage_perc 0.4"], {("kv_usage_ratio", ""): 0.5}),
+        (["vllm:gpu_cache_usage_perc 0.6", "vllm:kv_cache_usage_perc 0.5"], {("kv_usage_ratio", ""): 0.5}),
+        (['vllm:time_in_queue_requests_bucket{le="1.0"} 2'], {("request_queue_time_seconds_bucket", "le=1.0"): 2.0}),
+        (["vllm:cpu_cache_usage_perc 0.4"], {}),
+    ],
+)
+def test_older_names_are_read_where_todays_are_missing(lines: list[str], expected: dict[object, float]) -> None:
+    """Versions of a transition show both names: they are one thing, which is not counted twice."""
+    assert engine.parse("\n".join(lines)) == expected
+
+
+def test_an_older_name_is_nothing_to_who_wants_something_else() -> None:
+    """Other readers of the page name what they want."""
+    assert engine.parse("vllm:gpu_cache_usage_perc 0.4\na 1", {"a": "b"}) == {("b", ""): 1.0}
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "1e999"])
+def test_no_number_is_no_value(value: str) -> None:
+    """Not 0, and it spoils no sum."""
+    assert engine.parse(f"vllm:num_requests_running {value}") == {}
+    page = f'vllm:num_requests_running{{engine="0"}} {value}\nvllm:num_requests_running{{engine="1"}} 2'
+    assert engine.parse(page) == {("running", ""): 2.0}
+
+
+def test_a_series_that_stands_twice_counts_once() -> None:
+    """The same labels in another order are the same series; Prometheus keeps the first, too."""
+    page = 'vllm:num_requests_running{a="1",b="2"} 3\nvllm:num_requests_running{b="2",a="1"} 5'
+    assert engine.parse(page) == {("running", ""): 3.0}
+
+
 def test_gateway_statistics_leave_pinned_servers_out() -> None:
     """The harness' own pinned backends are no serving capacity, and links would count requests a second time."""
     rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harness import drill, judge
+from harness import drill, guard, judge
 from harness.drill import Check
 from harness.errors import RunFolderError
+from harness.guard import External
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from tests import runs
@@ -365,6 +367,53 @@ def test_events_that_were_not_written_leave_the_heal_open(tmp_path: Path) -> Non
 def _left(run: Run, path: Path) -> Status:
     verdict = judge.judge(run.write(path), DRILL)
     return next(r.status for r in verdict.checks if r.name == "nothing left injected")
+
+
+def _of_target(run: Run, *metrics: str) -> None:
+    """As if the service were somebody else's, and its page had shown these."""
+    said = External("https://h", ("h",), metrics_url="https://h/metrics")
+    run.plan["topology"]["target"] = dataclasses.asdict(guard.admit(said, lambda host, port: "192.0.2.1"))
+    end_s = int(run.events[-1]["t_s"]) + 1
+    rows = [(float(t_s), "target", metric, "", 1.0) for t_s in range(end_s) for metric in metrics]
+    run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=run.metrics.columns)], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told", "status", "why"),
+    [
+        (("up", "running"), False, Status.PASS, "the largest gap was 1.00 s"),
+        (("up",), False, Status.INCONCLUSIVE, "not one series of target was read; nothing says what came instead"),
+        (("up",), True, Status.INCONCLUSIVE, "not one series of target was read; what came instead: status 200 with"),
+        ((), True, Status.INCONCLUSIVE, "what came instead: status 200 with text/html"),
+    ],
+)
+def test_a_page_without_a_series_was_not_sampled(
+    metrics: tuple[str, ...], told: bool, status: Status, why: str, tmp_path: Path
+) -> None:
+    """A metrics URL that answers with a login page shows nothing, however often it is asked: it says what came."""
+    run = runs.healthy()
+    _of_target(run, *metrics)
+    if told:
+        what = "status 200 with text/html, 812 bytes that begin «<html>»"
+        run.events.insert(5, {"t_s": 1.0, "kind": "metrics_unread", "component": "target", "what": what})
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    (found,) = (result for result in verdict.validity if result.name == "metrics of target")
+    assert found.status is status
+    assert why in found.why
+
+
+def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
+    """A page that was moved in the middle of the run."""
+    run = runs.healthy()
+    _of_target(run, "up", "running")
+    silent = run.metrics["component"].eq("target") & run.metrics["t_s"].between(40, 50)
+    run.metrics.loc[silent & run.metrics["metric"].eq("up"), "value"] = 0.0
+    for t_s, what in ((40.2, "status 404 with text/html, 9 bytes"), (99.0, "something later")):
+        run.events.append({"t_s": t_s, "kind": "metrics_unread", "component": "target", "what": what})
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    (found,) = (result for result in verdict.validity if result.name == "metrics of target")
+    assert found.status is Status.INCONCLUSIVE
+    assert found.why.endswith("; what came instead: status 404 with text/html, 9 bytes")
 
 
 def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:

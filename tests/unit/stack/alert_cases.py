@@ -98,6 +98,12 @@ def memory(scope: str, available: float) -> Series:
     }
 
 
+def engines(*kv_usage: float) -> Series:
+    """How full the KV cache of each engine of one replica is."""
+    name = "vllm:kv_cache_usage_perc"
+    return {f'{name}{{component="replica-1",engine="{n}"}}': Level(share) for n, share in enumerate(kv_usage)}
+
+
 def stream(tokens_per_second: float, streams: float = 1) -> Series:
     """``streams`` that run side by side, at that speed each."""
     name = "vllm:inter_token_latency_seconds"
@@ -183,8 +189,11 @@ CASES: Mapping[str, Case] = {
     ),
     "KvCacheNearlyFull": Case(
         usual={'vllm:kv_cache_usage_perc{component="replica-1"}': Level(0.2)},
-        bad=(Bad({'vllm:kv_cache_usage_perc{component="replica-1"}': Level(0.95)}, {"component": "replica-1"}),),
-        nearly=({'vllm:kv_cache_usage_perc{component="replica-1"}': Level(0.89)},),
+        bad=(
+            Bad({'vllm:kv_cache_usage_perc{component="replica-1"}': Level(0.95)}, {"component": "replica-1"}),
+            Bad(engines(0.2, 0.95), {"component": "replica-1"}),
+        ),
+        nearly=({'vllm:kv_cache_usage_perc{component="replica-1"}': Level(0.89)}, engines(0.6, 0.7)),
     ),
     "MemoryLow": Case(
         usual={**memory("machine", 50), **memory("cgroup", 50)},
