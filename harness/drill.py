@@ -25,7 +25,8 @@ class Check:
     ``needs`` names what has to be valid before the value may be compared: ``"load"`` (the generator kept its
     schedule), ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
     ``"gateways"``, ``"replicas"``, ``"alerts"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where
-    that is not so, on an external target, the check is skipped. ``safety`` checks may FAIL even in an invalid run.
+    that is not so, on an external target, it is not asked (harness/judge.py). ``safety`` checks may FAIL even in an
+    invalid run.
     ``promises``: it asks whether the service keeps its promises in these phases. Before the first fault a slow machine
     looks like a slow service, so where all of them are there, a FAIL becomes INCONCLUSIVE: no steady state.
     ``despite`` names findings that keep it from PASS but not from FAIL: those that are the consequence of its FAIL.
@@ -48,12 +49,16 @@ class Check:
     after_heal: bool = False
     steady: bool = False
 
+    @property
+    def phases(self) -> frozenset[str]:
+        """The phases that it speaks of, by what it needs."""
+        return frozenset(need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:")))
+
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
         if roles := sorted(self.needs & {"gateways", "replicas", "alerts"}):
             return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
-        named = {need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:"))}
-        missing = sorted(named - phases)
+        missing = sorted(self.phases - phases)
         return f"it needs the phase {missing[0]}, which this runtime's scenario does not have" if missing else None
 
 

@@ -136,10 +136,13 @@ def _checks(drill: Drill, scenario: Scenario, topology: Topology) -> Iterator[st
         short = alert_times.too_short(drill.alerts, scenario.phases, STACK_SCALE)
         yield from (f"  will not be asked, {sentence}" for sentence in short)
         return
-    phases = frozenset(phase.name for phase in scenario.phases)
-    for check in judge.checks(drill, external=True):
+    phases, unasked = frozenset(phase.name for phase in scenario.phases), judge.not_asked(drill, scenario)
+    for check in judge.checks(drill, True, scenario.phases):
         why = check.lacks(phases)
-        yield f"  {check.name}: {check.question}" if why is None else f"  {check.name}: will be SKIPPED, {why}"
+        if check.name not in unasked:
+            yield f"  {check.name}: {check.question if why is None else f'will be SKIPPED, {why}'}"
+    if unasked:
+        yield f"  {judge.not_asked_line(unasked)}: {', '.join(unasked)}"
 
 
 def _first_line(described: object) -> str:

@@ -1,10 +1,10 @@
 """The judge: a pure function from a run folder to a verdict. Judging again gives the same bytes.
 
 1. *Validity first*: what could this run not measure? Each finding names what it spoils.
-2. Every check and every SLO. One that needs what an external target does not have is SKIPPED. One whose ``needs`` are
-   spoiled is INCONCLUSIVE before its value is compared, unless it is a safety check, which may FAIL even then, or
-   what spoils it is a consequence of its own FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the
-   exception's text.
+2. Every check and every SLO. What an external target cannot answer is no part of its drill (``not_asked``); one that
+   was meant for it and lacks something is SKIPPED. One whose ``needs`` are spoiled is INCONCLUSIVE before its value is
+   compared, unless it is a safety check, which may FAIL even then, or what spoils it is a consequence of its own FAIL
+   (``Check.despite``). One that crashes is INCONCLUSIVE with the exception's text.
 3. Where others disturbed the machine, a FAIL that is about time may be INCONCLUSIVE instead (harness/disturbed.py).
 4. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
 5. When everything that made a run INCONCLUSIVE is explained by such a disturbance, that is its recorded cause.
@@ -27,7 +27,7 @@ from harness.disturbed import Machine
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
 from harness.record import RunFolder, schema_problem
-from harness.scenario import SLO, Phase
+from harness.scenario import SLO, Phase, Scenario
 from harness.validity import EVERYTHING, Finding
 from harness.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict, worst
 from harness.view import RunView
@@ -49,14 +49,16 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     machine = Machine(view)
     findings, explained = _explained(machine, validity.findings(view))
     known = checks(drill, view.target is not None, view.scenario.phases)
+    unasked = not_asked(drill, view.scenario) if view.target is not None else ()
     # A run from before alerts were recorded has nothing to say about them.
-    asked = (*(c for c in known if "alerts" not in c.needs or "alerts" in view.plan), *_slo_checks(view))
+    told = (c for c in known if "alerts" not in c.needs or "alerts" in view.plan)
+    asked = (*(c for c in told if c.name not in unasked), *_slo_checks(view))
     weighed = [_judged(check, view, findings, machine) for check in asked]
     results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
-    reason = _reason(status, findings, results)
-    return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause)
+    reason = "; ".join(filter(None, (_reason(status, findings, results), not_asked_line(unasked))))
+    return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause, unasked)
 
 
 def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:
@@ -96,6 +98,30 @@ def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -
     return (*INVARIANTS, *own, *alerts.checks(drill.alerts, phases))
 
 
+def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
+    """Names of the checks that an external target cannot answer, in the drill's order: no part of its drill.
+
+    What the drill asks of such targets on purpose (``Drill.external``) stays a part of it, whatever the scenario lacks.
+    And every fault has to be judged by something: where one would be left without a check or an objective that speaks
+    of its phase, nothing is left out, and what cannot be answered is SKIPPED.
+    """
+    phases = frozenset(phase.name for phase in scenario.phases)
+    known, meant = checks(drill, True, scenario.phases), {check.name for check in drill.external}
+    judged = {phase for slo in scenario.slos for phase in slo.phases}
+    judged |= {phase for check in known if check.lacks(phases) is None for phase in check.phases}
+    if not {phase.name for phase in scenario.phases if phase.faults} <= judged:
+        return ()
+    return tuple(c.name for c in known if c.name not in meant and c.lacks(phases) is not None)
+
+
+def not_asked_line(names: Sequence[str]) -> str:
+    """The one line about them, for people; "" when all was asked."""
+    if not names:
+        return ""
+    what = "gateways, replicas, alerts or links of Drillyard's own"
+    return f"not asked of an external target: {len(names)} checks that need {what}"
+
+
 def write(folder: RunFolder, verdict: Verdict) -> None:
     """Write verdict.json."""
     folder.write_json("verdict.json", as_data(verdict))
@@ -118,7 +144,8 @@ def read(folder: RunFolder) -> Verdict:
             str(data["reason"]),
             tuple(_result(r) for r in data["validity"]),
             tuple(_result(r) for r in data["checks"]),
-            data.get("cause"),  # verdicts of earlier versions have none
+            data.get("cause"),  # verdicts of earlier versions have none, nor the next
+            tuple(map(str, data.get("not_asked", ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"
@@ -148,7 +175,7 @@ class _Judged:
 def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine: Machine) -> _Judged:
     why = check.lacks(frozenset(p["name"] for p in view.planned_phases)) if view.target else None
     if why is not None:
-        return _Judged(CheckResult(check.name, Status.SKIPPED, f"skipped: {why}"))
+        return _Judged(CheckResult(check.name, Status.SKIPPED, why))
     spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
     decisive = [f for f in spoiled if f.result.name not in check.despite]
     if decisive and not check.safety:
@@ -192,8 +219,9 @@ def _skipped(results: list[CheckResult]) -> str:
     """How many checks passed and how many were skipped, for the reason; "" when none was."""
     skipped = [r for r in results if r.status is Status.SKIPPED]
     passed = sum(r.status is Status.PASS for r in results)
-    why = "this run is of an external target, and they need gateways, replicas or links of Drillyard's own"
-    return f"{passed} checks passed, {len(skipped)} were skipped because {why}" if skipped else ""
+    if not skipped:
+        return ""
+    return f"{passed} checks passed, {len(skipped)} were skipped ({skipped[0].name}: {skipped[0].why})"
 
 
 def _result(data: dict[str, Any]) -> CheckResult:

@@ -12,7 +12,7 @@ INTERFERENCE, TOO_SMALL = "interference", "too_small"
 
 
 class Status(StrEnum):
-    """Outcome of a check or of a whole run. SKIPPED is a check's only: one that this runtime cannot answer."""
+    """Outcome of a check or of a whole run. SKIPPED is a check's only: it was asked for, and this runtime cannot."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """FAIL if any failed, PASS if all passed, else INCONCLUSIVE: what was skipped or never asked proves nothing."""
+    """FAIL if any failed, PASS if all passed, else INCONCLUSIVE: what was skipped proves nothing, nor does nothing."""
     seen = set(statuses)
     if Status.FAIL in seen:
         return Status.FAIL
@@ -59,7 +59,8 @@ class Verdict:
     """The verdict of a run: merged status, the reason in one line, validity findings, every check.
 
     ``cause`` is the root cause of an INCONCLUSIVE verdict where it was recorded: ``INTERFERENCE`` of the machine, or
-    ``TOO_SMALL``, a stack whose capacity is below what the drill needs.
+    ``TOO_SMALL``, a stack whose capacity is below what the drill needs. ``not_asked`` are the names of the drill's
+    checks that are no part of it for an external target.
     """
 
     status: Status
@@ -67,3 +68,4 @@ class Verdict:
     validity: tuple[CheckResult, ...]
     checks: tuple[CheckResult, ...]
     cause: str | None = None
+    not_asked: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The verdict as JUnit XML: a check is a case; INCONCLUSIVE an ``error``, FAIL a ``failure``, SKIPPED ``skipped``.
 
-The recorded cause of an INCONCLUSIVE verdict is the suite's property ``cause``.
+The recorded cause of an INCONCLUSIVE verdict is the suite's property ``cause``; ``not_asked`` names the checks that are
+no part of the drill of an external target.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ def render(view: RunView, verdict: Verdict) -> str:
         skipped=str(statuses.count(Status.SKIPPED)),
         timestamp=str(view.plan["anchor"].get("wall", "")),
     )
-    if verdict.cause is not None:
+    told = {"cause": verdict.cause, "not_asked": ", ".join(verdict.not_asked)}
+    if any(told.values()):
         properties = ElementTree.SubElement(suite, "properties")
-        ElementTree.SubElement(properties, "property", name="cause", value=verdict.cause)
+        for key, value in told.items():
+            if value:
+                ElementTree.SubElement(properties, "property", name=key, value=value)
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))
     ElementTree.indent(suite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from harness.drill import Check
 from harness.slis.goodput import within_limits
@@ -13,17 +14,21 @@ from harness.view import RunView
 WINDOW_S = 5.0
 REQUESTS_MIN = 20
 GOOD_MIN = 0.95
+EARLY_ENDS = ("stop_condition", "aborted", "interrupted")
 
 
 def check(phase: str, seconds: float) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"
     needs = frozenset({"load", f"fault:{phase}"})
+    # Who is not served again meets a stop condition, or keeps the next fault from being injected.
+    despite = frozenset({"run complete"})
     return Check(
         f"recovery after {phase}",
         question,
         lambda view: _run(view, phase, seconds),
         needs,
+        despite=despite,
         timing=True,
         per_request=True,
         after_heal=True,
@@ -40,13 +45,18 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
     rows = view.final
     # Requests that the next fault hit are that fault's, whenever they were meant to start.
     rows = rows[rows["intended_start_s"].between(healed, end) & ~rows["judged_phase"].isin(view.fault_phases)]
-    rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
+    rows = rows[rows["outcome"].ne("cancelled_intended") & ~_unknown(rows, view)]
+    rows = rows.sort_values("intended_start_s", kind="stable")
     good = within_limits(rows, view).to_numpy(dtype=bool)
     recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
     if windows == 0:
         why = f"only {len(rows)} requests until the next fault or the end: not one window of {REQUESTS_MIN}"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)
-    if recovered is None:
+    known_s = float(rows["intended_start_s"].max()) - healed
+    if recovered is None and end == _early_end(view) and known_s < seconds:
+        why = f"users were not served again, but the run ended early: only {known_s:.1f} s after the heal are known"
+        status = Status.INCONCLUSIVE
+    elif recovered is None:
         why = f"users were not served again in the {end - healed:.0f} s after the heal"
         status = Status.FAIL
     else:
@@ -58,10 +68,21 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
 
 
 def watched_until(view: RunView, healed: float) -> float:
-    """Until when recovery may be watched: the next injection, else the end of the last phase."""
+    """Until when recovery may be watched: the next injection, else the end of the last phase or of the run."""
     following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
-    ends = [s.end_s for s in view.phases if s.end_s is not None]
-    return min(following) if following else max(ends, default=healed)
+    ends = [_early_end(view) if s.end_s is None else s.end_s for s in view.phases]
+    return min(following) if following else max((end for end in ends if end is not None), default=healed)
+
+
+def _early_end(view: RunView) -> float | None:
+    """When the run ended before its time; None where it did not."""
+    return min((e.t_s for kind in EARLY_ENDS for e in view.events(kind)), default=None)
+
+
+def _unknown(rows: pd.DataFrame, view: RunView) -> pd.Series:
+    """Marks what the end of the load cut off while it could still become a good answer in time."""
+    in_time = rows["e2e_from_schedule_ms"].le(view.limits.first_token * 1000) | rows["ttft_ms"].notna()
+    return rows["outcome"].eq("cancelled_drain") & in_time
 
 
 def recovery_s(

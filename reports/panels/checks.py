@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from harness import judge
 from harness.verdict import CheckResult, Verdict
 from harness.view import RunView
 from reports.panel import badge, number, table
@@ -12,11 +13,15 @@ ORDER, TITLE = 10, "Checks"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """All checks, red ones first, skipped ones last, in the order of the drill otherwise."""
+    """All checks, red ones first, skipped ones last, in the order of the drill otherwise; then what was not asked."""
     rank = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2, "SKIPPED": 3}
     ordered = sorted(verdict.checks, key=lambda check: rank[check.status])
     head = ("verdict", "check", "phase", "objective", "measured", "margin", "n", "why")
-    return table(head, [_row(check) for check in ordered], css="checks")
+    asked = table(head, [_row(check) for check in ordered], css="checks")
+    if not verdict.not_asked:
+        return asked
+    line = f"{judge.not_asked_line(verdict.not_asked)}: {', '.join(verdict.not_asked)}"
+    return asked + Markup("<p>{}</p>").format(line)
 
 
 def _row(check: CheckResult) -> tuple[object, ...]:

@@ -110,20 +110,36 @@ def test_it_says_which_alerts_are_not_asked_for(capsys: pytest.CaptureFixture[st
     assert "will not be asked" not in said(capsys, "--runtime", "process")
 
 
-def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[str]) -> None:
-    """The target, that its name is yet to be resolved, the runtime's own scenario, each check that is skipped."""
+def test_it_says_what_an_external_run_would_not_ask(capsys: pytest.CaptureFixture[str]) -> None:
+    """The target, its name yet to be resolved, the runtime's own scenario, and one line of what is not asked."""
     text = said(capsys, "--runtime", "external", *TARGET[:4], "--metrics-url", "https://llm.example.com:9000")
     for line in (
         "target https://llm.example.com, with no key",
         "metrics https://llm.example.com:9000/metrics",
         "guard you own llm.example.com (pinned: resolved once when the run starts)",
         "timeout on client-to-target",
-        "stops when error_ratio > 50 % for 10 s",
-        "gateways take replica-2 out: will be SKIPPED, it needs the state of the gateways",
-        "steady state in recovery-one: will be SKIPPED, it needs the phase recovery-one",
+        "stops when error_ratio > 50 % for 30 s",
         "no hang in silent-link: Does every request",
     ):
         assert line in text, text
+    (line,) = (line for line in text.splitlines() if "not asked of an external target" in line)
+    for name in ("gateways take replica-2 out", "steady state in recovery-one", "alerts fire in all-replicas"):
+        assert name in line
+    assert "no hang in silent-link" not in line
+    assert "SKIPPED" not in text
+
+
+def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the drill asks such a target about and the scenario lacks: each with what it needs. Here nobody asks about
+    one of the faults, and nothing is left out.
+    """
+    short = str(CHECKOUT / "tests" / "drills" / "external.yaml")
+    external = ("--runtime", "external", *TARGET[:4])
+    changed = ("--set", "phases.slow-link.name=slow", "--set", "slos=[]")
+    text = said(capsys, *external, "--scenario", short, *changed)
+    assert "no hang in slow-link: will be SKIPPED, it needs the phase slow-link, which this runtime" in text
+    assert "gateways take replica-2 out: will be SKIPPED, it needs the state of the gateways" in text
+    assert "not asked" not in text
 
 
 def test_an_external_run_has_a_stop_condition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
-"""What an external target cannot be asked is skipped, said so, and never passes."""
+"""What an external target cannot answer is no part of its drill, and said so; what was asked in vain is no pass."""
 
 from __future__ import annotations
 
 import dataclasses
+import html
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,24 +13,35 @@ from harness import drill, guard, judge
 from harness.guard import External
 from harness.record import RunFolder
 from harness.verdict import Status, Verdict, worst
+from harness.view import RunView
 from reports import render
 from tests import runs
+from tests.unit.judge import mutants
 
 DRILL = drill.load("timeout-spike")
+NOT_OURS = ("gateways take replica-2 out", "no abandoned generation in all-replicas", "steady state in recovery-one")
+LINE = "not asked of an external target: {} checks that need gateways, replicas, alerts or links of Drillyard's own"
 
 
 def external_run(metrics: bool = False) -> runs.Run:
-    """The healthy run, as if its service had been somebody else's."""
+    """The healthy run with the phases of our own stack, as if its service had been somebody else's."""
     run = runs.healthy()
     said = External("https://h", ("h",), metrics_url="https://h/metrics" if metrics else None)
     run.plan["topology"]["target"] = dataclasses.asdict(guard.admit(said, lambda host, port: "192.0.2.1"))
     return run
 
 
-def judged(run: runs.Run, path: Path) -> tuple[RunFolder, Verdict]:
+def its_own_run() -> runs.Run:
+    """The healthy run of the drill's scenario for external targets."""
+    run = runs.healthy()
+    mutants.as_external(run)
+    return run
+
+
+def judged(run: runs.Run, path: Path, practised: drill.Drill = DRILL) -> tuple[RunFolder, Verdict]:
     """Its verdict, written."""
     folder = run.write(path)
-    found = judge.judge(folder, DRILL)
+    found = judge.judge(folder, practised)
     judge.write(folder, found)
     return folder, found
 
@@ -43,31 +55,80 @@ def test_the_worst_wins() -> None:
     assert worst([]) is Status.INCONCLUSIVE
 
 
-def test_what_needs_our_own_stack_is_skipped(tmp_path: Path) -> None:
-    """Checks of gateways and replicas are skipped with what they need, the clients' own are judged, the run is open."""
+def test_all_that_could_be_asked_held(tmp_path: Path) -> None:
+    """PASS, with one line about what was not asked: it is in no list of results, and known by name."""
+    folder, found = judged(its_own_run(), tmp_path / "run")
+    assert {check.name: check.why for check in found.checks if check.status is not Status.PASS} == {}
+    assert found.status is Status.PASS, found.reason
+    assert found.status.exit_code == 0
+    names = {check.name for check in found.checks}
+    assert {
+        "conservation",
+        "no hang in slow-link",
+        "recovery after silent-link",
+        "availability with a slow link",
+    } <= names
+    assert {*NOT_OURS, "no page before the first fault"} <= set(found.not_asked)
+    assert not names & set(found.not_asked)
+    assert len(names) + len(found.not_asked) == len(judge.checks(DRILL, True, RunView(folder).scenario.phases)) + 1
+    assert found.reason == f"all {len(names)} checks passed; {LINE.format(len(found.not_asked))}"
+    stored = judge.read(folder)
+    assert (stored.not_asked, stored.reason) == (found.not_asked, found.reason)
+
+
+def test_what_was_meant_for_it_and_could_not_be_done_is_skipped(tmp_path: Path) -> None:
+    """A scenario without the phases that the drill asks external targets about leaves the run open, and says so."""
     folder, found = judged(external_run(), tmp_path / "run")
     by_name = {check.name: check for check in found.checks}
     skipped = {name for name, check in by_name.items() if check.status is Status.SKIPPED}
-    assert "it needs the state of the gateways" in by_name["gateways take replica-2 out"].why
-    assert "it needs the state of the replicas" in by_name["no abandoned generation in all-replicas"].why
-    assert "it needs the phase slow-link" in by_name["no hang in slow-link"].why
+    assert skipped == {check.name for check in DRILL.external}
+    assert by_name["no hang in slow-link"].why.startswith("it needs the phase slow-link")
     assert by_name["conservation"].status is by_name["no hang in one-replica"].status is Status.PASS
     assert found.status is Status.INCONCLUSIVE
     assert found.status.exit_code == 2
     passed = sum(check.status is Status.PASS for check in found.checks)
     assert passed + len(skipped) == len(by_name)
-    assert found.reason.startswith(f"{passed} checks passed, {len(skipped)} were skipped because ")
+    assert found.reason.startswith(
+        f"{passed} checks passed, {len(skipped)} were skipped (no hang in slow-link: it needs"
+    )
+    assert found.reason.endswith(LINE.format(len(found.not_asked)))
     stored = judge.read(folder)
     assert {check.name for check in stored.checks if check.status is Status.SKIPPED} == skipped
 
 
-def test_skipped_does_not_hide_a_failure(tmp_path: Path) -> None:
-    """A check that FAILs decides the run, skipped ones or not."""
-    run = external_run()
-    run.requests.loc[run.requests["phase"].eq("baseline"), "outcome"] = "http_5xx"
+def test_a_fault_that_nothing_judges_leaves_the_run_open(tmp_path: Path) -> None:
+    """A drill that can ask nothing about a fault of the scenario has not seen it through: all it asks counts then."""
+    folder, found = judged(its_own_run(), tmp_path / "run", drill.load("gateway-failover"))
+    assert RunView(folder).fault_phases == ("slow-link", "silent-link")  # an objective speaks of the first alone
+    assert found.not_asked == ()
+    assert {check.status for check in found.checks} == {Status.PASS, Status.SKIPPED}
+    assert found.status is Status.INCONCLUSIVE
+
+
+def test_our_own_stacks_are_asked_everything(tmp_path: Path) -> None:
+    """Whatever a run of ours lacks is missing; it is never left out."""
+    for spoil in (lambda run: None, lambda run: run.drop_events("fault_injected", phase="one-replica")):
+        run = runs.healthy()
+        spoil(run)
+        _, found = judged(run, tmp_path / str(len(run.events)))
+        assert found.not_asked == ()
+        assert Status.SKIPPED not in {check.status for check in found.checks}
+        assert {check.name for check in found.checks} >= {check.name for check in judge.checks(DRILL)}
+    run = its_own_run()
+    run.plan["topology"]["target"] = None
+    _, found = judged(run, tmp_path / "without-a-target")
+    assert found.not_asked == ()
+    assert found.status is not Status.PASS
+
+
+def test_not_asked_does_not_hide_a_failure(tmp_path: Path) -> None:
+    """A check that FAILs decides the run, and the line about the others is there all the same."""
+    run = its_own_run()
+    mutants.fail(run, run.requests["judged_phase" if "judged_phase" in run.requests else "phase"].eq("slow-link"))
+    run.recount()
     _, found = judged(run, tmp_path / "run")
     assert found.status is Status.FAIL
-    assert any(check.status is Status.SKIPPED for check in found.checks)
+    assert found.reason.endswith(LINE.format(len(found.not_asked)))
 
 
 @pytest.mark.parametrize("metrics", [False, True])
@@ -88,3 +149,56 @@ def test_report_and_junit_show_what_was_skipped(tmp_path: Path) -> None:
     suite = ElementTree.fromstring((folder.path / "junit.xml").read_text())
     assert suite.get("skipped") == str(count) == str(len(suite.findall("testcase/skipped")))
     assert suite.get("errors") == "0"
+
+
+def test_report_and_junit_say_what_was_not_asked(tmp_path: Path) -> None:
+    """The same line on the page as in the reason, with the names; in JUnit a property, and no case of its own."""
+    folder, found = judged(its_own_run(), tmp_path / "run")
+    page = html.unescape(render.render(folder).read_text())
+    assert page.count(LINE.format(len(found.not_asked))) == 2
+    assert f"{len(found.not_asked)} not asked" in page
+    assert f"{LINE.format(len(found.not_asked))}: {', '.join(found.not_asked)}" in page
+    suite = ElementTree.fromstring((folder.path / "junit.xml").read_text())
+    (told,) = (one.get("value") for one in suite.iter("property") if one.get("name") == "not_asked")
+    assert told == ", ".join(found.not_asked)
+    assert suite.get("skipped") == suite.get("errors") == suite.get("failures") == "0"
+    assert not {case.get("name") for case in suite.iter("testcase")} & set(found.not_asked)
+
+
+def stopped(after_heal_s: float, back: bool) -> runs.Run:
+    """A run of an external target that was stopped so long after its last heal; ``back``: users were served again."""
+    run = runs.healthy()
+    if not back:
+        mutants.no_recovery_all(run)
+    mutants.as_external(run)
+    healed_s = max(e["t_s"] for e in run.events if e["kind"] == "fault_healed")
+    at_s = healed_s + after_heal_s
+    run.events = [e for e in run.events if e["t_s"] <= at_s and e["kind"] != "load_stopped"]
+    run.events.append({"t_s": at_s, "kind": "stop_condition", "condition": "x", "why": "error_ratio was 100 %"})
+    run.requests = run.requests[run.requests["intended_start_s"] < at_s].reset_index(drop=True)
+    limit_s = run.plan["scenario"]["load"]["limits"]["first_token"]
+    young = run.requests["final"] & run.requests["intended_start_s"].gt(at_s - limit_s)
+    if not back:
+        run.requests.loc[young, ["outcome", "ttft_ms"]] = ["cancelled_drain", None]
+        run.requests.loc[young, "e2e_from_schedule_ms"] = 1000 * (at_s - run.requests["intended_start_s"][young])
+    run.recount()
+    return run
+
+
+@pytest.mark.parametrize(
+    ("after_heal_s", "back", "status", "recovery"),
+    [
+        (25.0, False, Status.FAIL, Status.FAIL),
+        (12.0, False, Status.INCONCLUSIVE, Status.INCONCLUSIVE),  # who asked last might still have been served in time
+        (25.0, True, Status.INCONCLUSIVE, Status.INCONCLUSIVE),
+    ],
+)
+def test_a_service_that_does_not_come_back_is_fail_though_it_was_left_alone(
+    after_heal_s: float, back: bool, status: Status, recovery: Status, tmp_path: Path
+) -> None:
+    """The stop condition is a consequence: down for longer than recovery may take is known enough."""
+    _, found = judged(stopped(after_heal_s, back), tmp_path / "run")
+    (check,) = (check for check in found.checks if check.name == "recovery after silent-link")
+    assert check.status is recovery, check.why
+    assert found.status is status, found.reason
+    assert "run complete" in {f.name for f in found.validity if f.status is Status.INCONCLUSIVE}
