@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import phases
-from harness.record import REQUEST_COLUMNS, RunFolder, replacing
+from harness.record import CUT_BY_HEAL, REQUEST_COLUMNS, Event, RunFolder, replacing
 from harness.scenario import Scenario
 
+_BROKEN_OFF = ("broken_stream", "connect_error", "tls_error")
+#: A closed connection is seen at once; the generator may be at other work, but for less than a client's patience.
+_NOTICED_WITHIN_S = 0.5
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
 
@@ -25,10 +29,25 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
     if not path.exists():
         return
     frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
-    frame = frame.assign(**from_gateways(frame, folder.path / "logs"))
+    frame = cut_by_heal(frame.assign(**from_gateways(frame, folder.path / "logs")), folder.events())
     table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
+    """The same attempts; the subtype of those that a heal cut is ``CUT_BY_HEAL``.
+
+    They were on their way over a link while what carried it was made again, and broke off then.
+    """
+    begin = frame["start_s"].astype(float)
+    end = begin + frame["e2e_ms"].astype(float) / 1000
+    cut = pd.Series(False, frame.index)
+    for event in (event for event in events if event.kind == "link_cut"):
+        since_s, until_s = event.t_s - float(event.data["took_s"]), event.t_s + _NOTICED_WITHIN_S
+        over = frame["gateway"].isin([str(address) for address in event.data["addresses"]])
+        cut |= over & begin.le(event.t_s) & end.between(since_s, until_s) & frame["outcome"].isin(_BROKEN_OFF)
+    return frame.assign(subtype=frame["subtype"].astype(object).mask(cut, CUT_BY_HEAL))
 
 
 class _Line(NamedTuple):

@@ -182,7 +182,7 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine:
         return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}"))
     try:
         result, by_machine = machine.weigh(check, dataclasses.replace(check.run(view), name=check.name))
-        result = _before_any_fault(check, view, result)
+        result = _cut_by_heal(check, view, _before_any_fault(check, view, result))
     except Exception as error:  # a judge that crashes must not look like a service that works
         why = f"the check itself crashed: {type(error).__name__}: {error}"
         return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, why), own=True)
@@ -190,6 +190,21 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine:
         why = f"not judged: {spoiled[0].result.why}"
         return _Judged(dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why))
     return _Judged(result, True, by_machine)
+
+
+def _cut_by_heal(check: Check, view: RunView, result: CheckResult) -> CheckResult:
+    """A FAIL that is none without the requests that healing has cut: Drillyard's own doing, and not the service's.
+
+    It is no PASS either: what would have become of them nobody knows.
+    """
+    if result.status is not Status.FAIL or not check.per_request or not view.cut_by_heal:
+        return result
+    if check.run(view.without(view.cut_by_heal)).status is Status.FAIL:
+        return result
+    why = (
+        f"{result.why}; {len(view.cut_by_heal)} requests were cut by the heal of a link, and without them it is not so"
+    )
+    return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why)
 
 
 def _before_any_fault(check: Check, view: RunView, result: CheckResult) -> CheckResult:

@@ -64,6 +64,9 @@ OUTCOMES = (
     "empty", "wrong_model", "cancelled_intended", "cancelled_drain", "not_sent",
 )  # fmt: skip
 
+#: The subtype of attempts that broke off because a heal cut them.
+CUT_BY_HEAL = "cut_by_heal"
+
 #: One row per attempt. Null means «not measured», never 0.
 REQUEST_COLUMNS = pa.schema(
     [
@@ -97,7 +100,7 @@ REQUEST_COLUMNS = pa.schema(
         ("output_tokens", pa.int32()),  # the server's usage
         ("content_events", pa.int32()),  # events with content that were counted
         ("outcome", pa.string()),
-        ("subtype", pa.string()),  # e.g. refused, no_answer, reset, fin, bad_usage; of ok: content_filter
+        ("subtype", pa.string()),  # e.g. refused, no_answer, reset, fin, bad_usage, cut_by_heal; of ok: content_filter
         ("http_status", pa.int16()),
         ("finish_reason", pa.string()),
         ("error_type", pa.string()),  # as the server told it (harness/model/server_error.py)
@@ -139,8 +142,9 @@ class Event:
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` /
     ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven`` {fault, phase, on,
     type, excuses, before, during, after, why; of ``heal_unproven`` also left: what is still there in words, «» when
-    nothing was found, null when that could not be told}, ``fault_stays`` {fault, on, type} (a part that is taken back
-    when the users have gone, in no phase),
+    nothing was found, null when that could not be told}, ``link_cut`` {links, addresses, took_s, why} (healing cut what
+    was crossing them: the proxy, or all of toxiproxy, was made again), ``fault_stays`` {fault, on, type} (a part that
+    is taken back when the users have gone, in no phase),
     ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
     name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),
     ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness import phases, rollout, waves
 from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
-from harness.record import Event, RunFolder
+from harness.record import CUT_BY_HEAL, Event, RunFolder
 from harness.rollout import Rollout
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
 from harness.waves import Wave
@@ -124,6 +124,11 @@ class RunView:
         return self.requests if phase is None else self.requests[self.requests["judged_phase"].eq(phase)]
 
     @cached_property
+    def cut_by_heal(self) -> frozenset[str]:
+        """Ids of the requests of which a heal cut an attempt: a link's proxy had to be made again to heal it."""
+        return frozenset(self.requests["request_id"][self.requests["subtype"].eq(CUT_BY_HEAL)])
+
+    @cached_property
     def _metrics(self) -> pd.DataFrame:
         return self.folder.metrics().sort_values("t_s", kind="stable")
 
@@ -149,14 +154,14 @@ class RunView:
             frame = frame[frame["t_s"].between(span.start_s, math.inf if span.end_s is None else span.end_s)]
         return frame
 
+    def metrics_of(self, component: str) -> tuple[str, ...]:
+        """Names of the metrics of which there are samples of ``component``, sorted."""
+        return tuple(sorted(metric for of, metric in self._metrics_by_name if of == component))
+
     @cached_property
     def components(self) -> tuple[str, ...]:
         """Components of which there are samples, sorted."""
         return tuple(sorted({component for component, _ in self._metrics_by_name}))
-
-    def metrics_of(self, component: str) -> tuple[str, ...]:
-        """Names of the metrics of which there are samples of ``component``, sorted."""
-        return tuple(sorted(metric for of, metric in self._metrics_by_name if of == component))
 
     def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
         """Events in order, of one kind and one phase when asked for."""

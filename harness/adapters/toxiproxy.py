@@ -63,6 +63,18 @@ class Toxiproxy:
         answer = self._call("get", f"/proxies/{proxy}").json()
         return answer["listen"], answer["upstream"]
 
+    def change(self, proxy: str, toxic: str, attributes: dict[str, int]) -> None:
+        """Give a toxic other attributes; harmless when it is not there. AdapterError when it does not have them then.
+
+        What the toxic holds goes on by the new ones; nobody's connection is touched.
+        """
+        if toxic not in {t.name for t in self.toxics(proxy)}:
+            return
+        self._call("post", f"/proxies/{proxy}/toxics/{toxic}", json={"attributes": attributes})
+        found = next((t.attributes for t in self.toxics(proxy) if t.name == toxic), attributes)
+        if found != {**found, **attributes}:
+            raise AdapterError(f"toxiproxy took {attributes} for {toxic!r} of {proxy!r}, but has {found}")
+
     def remove(self, proxy: str, toxic: str) -> None:
         """Remove a toxic; harmless when it is not there. AdapterError when toxiproxy does not do it in time.
 

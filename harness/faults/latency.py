@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Any
+
 from harness.adapters.toxiproxy import Toxic
-from harness.faults.link import LOOK_S, LinkFault
+from harness.errors import AdapterError
+from harness.faults.base import World
+from harness.faults.link import LOOK_S, LinkFault, remove_toxics, renew_proxy
 from harness.probes.path import PathSample
 from harness.scenario import Seconds, Strict
 
-#: The longest delay that is taken back by removing the toxic. Removal deadlocks toxiproxy when a client has gone while
-#: two chunks were waiting for it, and then the next connection blocks everything else (2.12: its accept loop waits for
-#: the same lock, and dropping the proxy waits for the accept loop). The longer chunks wait, the likelier.
-REMOVABLE_S = 1.0
+#: Between the order to delay nothing any more and the toxic's removal. What was held goes on by itself meanwhile: to
+#: who is there, and to who has gone, whose connection ends then. A matter of a scheduling step, and heals take seconds.
+DRAIN_S = 0.2
 
 
 class Options(Strict):
@@ -32,9 +37,8 @@ class Latency(LinkFault[Options]):
         return (Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter}),)
 
     def heals_by(self) -> str:
-        """A long delay goes with its proxy: see ``REMOVABLE_S``. What the link still held is lost."""
-        longest_s = self.options.latency + self.options.jitter
-        return "renew_proxy" if longest_s > REMOVABLE_S else super().heals_by()
+        """What the link holds is let go first: nobody who is being served is cut."""
+        return "drain_latency"
 
     def extra_ms(self, before: PathSample) -> float:
         """Four fifths of the smallest delay; more than the look itself lasts shows as a time-out."""
@@ -42,4 +46,23 @@ class Latency(LinkFault[Options]):
         return min(0.8 * least_s, LOOK_S) * 1000
 
 
+def _drain_latency(world: World, args: Mapping[str, Any]) -> None:
+    """Delay nothing any more, so that what waits goes on at once; then remove the toxic, as any other.
+
+    Removal alone would deadlock toxiproxy when a client has gone while two chunks were waiting for it, and then the
+    next connection blocks everything else (2.12: removal hands all that waits to a reader that has ended, under a lock
+    that this end waits for; the accept loop waits for it, too, and dropping the proxy for the accept loop). A change of
+    the delay hands on one chunk at most, and all others go when the lock is free again.
+    """
+    try:
+        for toxic in args["toxics"]:
+            world.toxiproxy.change(args["proxy"], toxic, {"latency": 0, "jitter": 0})
+    except AdapterError as error:
+        renew_proxy(world, args, str(error))
+        return
+    time.sleep(DRAIN_S)
+    remove_toxics(world, args)
+
+
+UNDO = {"drain_latency": _drain_latency}
 FAULT = Latency

@@ -203,21 +203,30 @@ def _describe(pairs: Sequence[tuple[PathSample, PathSample]]) -> str:
     )
 
 
-def _remove_toxics(world: World, args: Mapping[str, Any]) -> None:
+def remove_toxics(world: World, args: Mapping[str, Any]) -> None:
     """Remove the toxics; when that hangs make the proxy anew; when that hangs restart toxiproxy, which starts clean."""
     try:
         for toxic in args["toxics"]:
             world.toxiproxy.remove(args["proxy"], toxic)
-    except AdapterError:
-        _renew_proxy(world, args)
+    except AdapterError as error:
+        renew_proxy(world, args, str(error))
 
 
-def _renew_proxy(world: World, args: Mapping[str, Any]) -> None:
-    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy."""
+
+    What was crossing the link is cut by that, and the run says so: it is no failure of the service.
+    """
+    began_s = time.monotonic()
+    cut = [world.topology.link(args["proxy"])]
     try:
         world.toxiproxy.recreate(args["proxy"], args["listen"], args["upstream"])
-    except AdapterError:
+    except AdapterError as error:
+        why, cut = f"{why}; {error}", list(world.topology.links)
         world.runtime.kill("toxiproxy")
 
 
-UNDO = {"remove_toxics": _remove_toxics, "renew_proxy": _renew_proxy}
+UNDO = {"remove_toxics": remove_toxics, "renew_proxy": renew_proxy}
+def renew_proxy(world: World, args: Mapping[str, Any], why: str = "its toxics could not be removed") -> None:
+    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy.
+    took_s = round(time.monotonic() - began_s, 6)
+    addresses = [link.listen_address for link in cut if link.source == "client"]
+    world.tell("link_cut", links=[link.name for link in cut], addresses=addresses, took_s=took_s, why=why)

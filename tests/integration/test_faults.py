@@ -35,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     slow_close.FAULT.type: {"delay": "2500ms"},
 }
 HANG_S = 20.0
+STREAMS = 12
 
 
 def fault(type_name: str, on: str = LINK, **options: Any) -> Fault:
@@ -306,7 +307,7 @@ def _running(world: World) -> float:
 
 
 def test_long_delay_is_taken_back_though_its_clients_have_gone(world: World) -> None:
-    """Removing such a toxic would hang toxiproxy: the link is back within seconds, and toxiproxy was not restarted."""
+    """Removing such a toxic at once would hang toxiproxy: the link is back within seconds, nothing was made again."""
 
     async def drill() -> None:
         one = fault("latency", latency=f"{HANG_S:.0f}s")
@@ -314,14 +315,91 @@ def test_long_delay_is_taken_back_though_its_clients_have_gone(world: World) -> 
         restarts = _restarts(world)
         await one.inject(world)
         await asyncio.to_thread(abandon, world)
-        began = time.monotonic()
-        await asyncio.to_thread(take_back, world, one.undo())
+        began, told = time.monotonic(), list[str]()
+        telling = replace(world, tell=lambda kind, **data: told.append(kind))
+        await asyncio.to_thread(take_back, telling, one.undo())
         healed = await one.verify_healed(world)
         assert healed.proven, healed.why
         assert time.monotonic() - began < HANG_S
-        assert _restarts(world) == restarts
+        assert (_restarts(world), told) == (restarts, [])
 
     asyncio.run(drill())
+
+
+def test_taking_a_delay_back_cuts_nobody(world: World) -> None:
+    """Streams that run over the link when its delay ends come to their end, quicker than they would have with it."""
+    link = world.topology.link(LINK)
+    body: dict[str, Any] = {
+        "model": DEPLOYMENT,
+        "messages": [{"role": "user", "content": "Say something."}],
+        "max_tokens": 200,
+        "ignore_eos": True,
+        "stream": True,
+    }
+
+    async def one_stream(client: httpx.AsyncClient) -> tuple[str, float]:
+        began = time.monotonic()
+        url = f"http://{link.listen_address}:{link.listen_port}/v1/chat/completions"
+        try:
+            answer = await client.post(url, json=body)
+        except httpx.HTTPError as error:
+            return type(error).__name__, time.monotonic() - began
+        return "whole" if answer.text.endswith("data: [DONE]\n\n") else "cut", time.monotonic() - began
+
+    async def drill() -> list[tuple[str, float]]:
+        one = fault("latency", latency=f"{HANG_S:.0f}s")
+        await one.measure(world)
+        await one.inject(world)
+        told: list[str] = []
+        async with httpx.AsyncClient(timeout=4 * HANG_S, trust_env=False) as client:
+            before = _generated(world)
+            streams = [asyncio.create_task(one_stream(client)) for _ in range(STREAMS)]
+            # Half of the answers, or more, waits in the link.
+            await asyncio.to_thread(_until_generated, world, before + STREAMS * body["max_tokens"] / 2)
+            telling = replace(world, tell=lambda kind, **data: told.append(kind))
+            await asyncio.to_thread(take_back, telling, one.undo())
+            found = await asyncio.gather(*streams)
+        assert told == []
+        assert (await one.verify_healed(world)).proven
+        return found
+
+    ends = asyncio.run(drill())
+    assert [end for end, _ in ends] == ["whole"] * len(ends)
+    assert max(took_s for _, took_s in ends) < HANG_S
+    assert toxics(world) == []
+
+
+def _until_generated(world: World, tokens: float) -> None:
+    deadline = time.monotonic() + 15
+    while _generated(world) < tokens:
+        assert time.monotonic() < deadline, "the replica did not answer over the link"
+        time.sleep(0.05)
+
+
+def test_what_a_heal_cuts_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where toxiproxy does not do what it is asked, the proxy is made again, and the run knows over which link."""
+    told: list[dict[str, Any]] = []
+
+    def refuse(*_: object) -> None:
+        raise AdapterError("it hangs")
+
+    async def drill(on: str) -> None:
+        one = fault("latency", on)
+        await one.measure(world)
+        await one.inject(world)
+        monkeypatch.setattr(world.toxiproxy, "change", refuse)
+        telling = replace(world, tell=lambda kind, **data: told.append({"kind": kind, **data}))
+        await asyncio.to_thread(take_back, telling, one.undo())
+        assert (await one.verify_healed(world)).proven
+
+    for on in (LINK, "client-to-gateway-b"):
+        asyncio.run(drill(on))
+    address = world.topology.link("client-to-gateway-b").listen_address
+    assert [(one["kind"], one["links"], one["addresses"]) for one in told] == [
+        ("link_cut", [LINK], []),
+        ("link_cut", ["client-to-gateway-b"], [address]),
+    ]
+    assert all(one["why"] == "it hangs" and one["took_s"] >= 0 for one in told)
 
 
 def test_removal_that_hangs_is_noticed_and_helped(world: World) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness import collect
-from harness.record import REQUEST_COLUMNS, RunFolder
+from harness.record import REQUEST_COLUMNS, Event, RunFolder
 from tests import runs
 
 
@@ -124,3 +124,27 @@ def test_run_without_requests_is_left_alone(folder: RunFolder) -> None:
     """A run that ended before its load has no table to finish."""
     collect.finish_requests(folder, runs.scenario())
     assert not (folder.path / "requests.parquet").exists()
+
+
+def test_attempts_that_a_heal_cut_are_marked() -> None:
+    """Those that were on their way over that link and broke off just then: no others, and no other end."""
+    cut = {"took_s": 0.5, "links": ["client-to-target"], "addresses": ["127.0.9.111"], "why": "it hung"}
+    rows = [
+        # id, link, start, ms, outcome, marked
+        ("in flight", "127.0.9.111", 5.0, 5000.0, "broken_stream", True),
+        ("while it was made again", "127.0.9.111", 9.8, 100.0, "connect_error", True),
+        ("noticed late", "127.0.9.111", 5.0, 5400.0, "broken_stream", True),
+        ("over another link", "127.0.9.112", 5.0, 5000.0, "broken_stream", False),
+        ("before", "127.0.9.111", 5.0, 4000.0, "broken_stream", False),
+        ("after", "127.0.9.111", 5.0, 6000.0, "broken_stream", False),
+        ("begun after", "127.0.9.111", 10.1, 100.0, "connect_error", False),
+        ("well", "127.0.9.111", 5.0, 5000.0, "ok", False),
+        ("refused", "127.0.9.111", 5.0, 5000.0, "http_5xx", False),
+        ("not sent", None, None, None, "not_sent", False),
+    ]
+    frame = pd.DataFrame([row[:5] for row in rows], columns=["request_id", "gateway", "start_s", "e2e_ms", "outcome"])
+    frame = frame.assign(subtype="fin")
+    marked = collect.cut_by_heal(frame, [Event(10.0, "link_cut", cut), Event(20.0, "note", {"text": "x"})])
+    assert marked["subtype"].eq("cut_by_heal").tolist() == [row[5] for row in rows]
+    assert marked["subtype"][~marked["subtype"].eq("cut_by_heal")].eq("fin").all()
+    assert collect.cut_by_heal(frame, [])["subtype"].eq("fin").all()

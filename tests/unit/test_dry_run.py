@@ -84,7 +84,7 @@ def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> No
         " 50.0 s – 80.0 s one-replica (fault)",
         "latency on gateway-b-to-replica-2: latency 20s",
         "proof Cross the link again",
-        "undo renew_proxy: ",
+        "undo drain_latency: ",
         "timeout on gateway-a-to-replica-1: no options",
         "availability before: availability >= 99 % in baseline",
         "gateway.first_byte_timeout_ms = 3000",
