@@ -1,4 +1,4 @@
-"""A service that Drillyard did not start: a simulator of the test's own, over TLS when asked for, on 127.0.0.1."""
+"""A service that Drillyard did not start: a program of the test's own, over TLS when asked for, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from harness.adapters.simulator import Simulator
 
 ADDRESS = "127.0.0.1"
 HOST = "localhost"  # what the certificate is for; 127.0.0.1 is not in it
@@ -24,34 +26,44 @@ KEY = "sk-a-foreign-key-0123456789"
 
 @dataclass
 class Foreign:
-    """One running service. ``environment`` makes a client trust it; ``asked`` are the names in TLS hellos so far."""
+    """One running service. ``environment`` makes a client trust it; ``asked`` are the names in TLS hellos so far.
+
+    ``switches`` is the way past everything to what it can be made to do wrong.
+    """
 
     url: str
     metrics_url: str
     port: int
+    switches: Simulator
     environment: dict[str, str] = field(default_factory=dict)
     asked: list[str | None] = field(default_factory=list)
     seen: bytearray = field(default_factory=bytearray)  # what clients have sent, in the clear
 
 
 @contextmanager
-def foreign_service(folder: Path, tls: bool) -> Iterator[Foreign]:
-    """A simulator on a free port, behind a front that keeps what clients send and speaks TLS when asked to."""
+def foreign_service(
+    folder: Path, tls: bool = False, base: str = "", arguments: Sequence[str] = ()
+) -> Iterator[Foreign]:
+    """A service on a free port, behind a front that keeps what clients send and speaks TLS when asked to.
+
+    ``base`` is the path below which all of it is; ``arguments`` are those of openai_service.py.
+    """
     with ExitStack() as cleanup:
         behind = _free_port()
         log = cleanup.enter_context((folder / "simulator.log").open("wb"))
         simulator = subprocess.Popen(
-            [sys.executable, "-m", "stack.simulator", "--host", ADDRESS, "--port", str(behind)],
+            [sys.executable, "-m", "tests.integration.openai_service", "--host", ADDRESS, "--port", str(behind),
+             "--base", base, *arguments],
             stdout=log, stderr=log,
         )  # fmt: skip
         cleanup.callback(simulator.wait, 10)
         cleanup.callback(simulator.kill)
-        metrics = f"http://{ADDRESS}:{behind}/metrics"
+        metrics = f"http://{ADDRESS}:{behind}{base}/metrics"
         _await(metrics)
-        found = Foreign("", metrics, 0)
+        found = Foreign("", metrics, 0, Simulator(f"http://{ADDRESS}:{behind}"))
         context = _certified(folder, found) if tls else None
         found.port = cleanup.enter_context(_front(behind, context, found))
-        found.url = f"{'https' if tls else 'http'}://{HOST}:{found.port}"
+        found.url = f"{'https' if tls else 'http'}://{HOST}:{found.port}{base}"
         yield found
 
 
