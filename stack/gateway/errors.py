@@ -73,11 +73,20 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
         GatewayError(503, "overloaded_error", "not_ready", "No replica is up behind this gateway.", retry=True),
         GatewayError(
             404, "invalid_request_error", "unknown_path",
-            "There is nothing at this path. This gateway serves /v1/chat/completions, /v1/completions and /v1/models.",
+            "There is nothing at this path. This gateway serves /v1/chat/completions, /v1/completions, /v1/models and "
+            "/v1/models/MODEL.",
         ),
         GatewayError(
             405, "invalid_request_error", "method_not_allowed",
             "This path does not take this method: POST for completions, GET for /v1/models.",
+        ),
+        GatewayError(
+            404, "invalid_request_error", "model_not_found",
+            "There is no model %[var(txn.model_id),json(utf8s)] here; GET /v1/models lists those that there are.",
+        ),
+        GatewayError(
+            502, "upstream_error", "unreadable_models",
+            "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
         ),
         GatewayError(
             401, "authentication_error", "missing_api_key",

@@ -228,6 +228,36 @@ core.register_action("check_body", {"http-req"}, function(txn, cap, per_minute)
   txn:set_var("txn.refusal_message", ours and problem[3] or "The body could not be checked.")
 end, 2)
 
+-- http-request lua.want_model: sets txn.model_id, the last part of the path without its percent signs.
+core.register_action("want_model", {"http-req"}, function(txn)
+  local id = txn.f:path():sub(#"/v1/models/" + 1)
+  txn:set_var("txn.model_id", (id:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)))
+end)
+
+-- Of a list of models the card whose id is `wanted`, as it stands there; nil where there is none.
+local function card_of(text, wanted)
+  local list, found = read_body(text)["data"], nil
+  if not list or list:sub(1, 1) ~= "[" then fail("unreadable_models", "There is no list of models.") end
+  read_container(list, 1, 2, function(_, at)
+    local after = skip_value(list, at, 3)
+    local card = list:sub(at, after - 1)
+    local id = card:sub(1, 1) == "{" and read_body(card)["id"]
+    if id and id:sub(1, 1) == '"' and (read_string(id, 1, true)) == wanted then found = found or card end
+    return after
+  end)
+  return found
+end
+
+-- http-response lua.pick_model: sets txn.model_card, or says in txn.pick why not (none, unreadable).
+core.register_action("pick_model", {"http-res"}, function(txn)
+  local fine, card = pcall(card_of, txn:get_var("txn.models") or "", txn:get_var("txn.model_id"))
+  if fine and card then
+    txn:set_var("txn.model_card", card)
+  else
+    txn:set_var("txn.pick", fine and "none" or "unreadable")
+  end
+end)
+
 -- The request id: the client's own where it is fit for logs and JSON, else a new one.
 core.register_fetches("request_id", function(txn)
   local given = txn.f:req_hdr("x-request-id")

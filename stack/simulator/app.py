@@ -71,6 +71,8 @@ class Server:
         if behaviour.error_status is not None:
             raise Refusal(behaviour.error_status, "InternalServerError", "switched on: error_status")
         self._check_model(body.model)
+        if body.tool_problem is not None:
+            raise Refusal(400, "BadRequestError", body.tool_problem)
         admitted = self._check_admission(behaviour)
         max_tokens = self._max_tokens(body, behaviour)
         form = Format(

@@ -76,6 +76,11 @@ class Generation(BaseModel):
         return False
 
     @property
+    def tool_problem(self) -> str | None:
+        """Why its tools cannot be used, in vLLM's words; None when it has none."""
+        return None
+
+    @property
     def include_usage(self) -> bool:
         """Whether a usage chunk ends the stream."""
         return self.stream_options is not None and self.stream_options.include_usage
@@ -86,6 +91,20 @@ class ChatRequest(Generation):
 
     messages: list[Message]
     max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+    @property
+    def tool_problem(self) -> str | None:
+        """Drillyard's replicas have no parser for tool calls; without a choice of theirs tools mean «auto»."""
+        choice = self.tool_choice or ("auto" if self.tools else "none")
+        if choice == "none":
+            return None
+        if choice == "auto":
+            return '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+        named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+        described = f'"{choice}"' if named is None else f'function "{named}"'
+        return f"tool_choice={described} requires --tool-call-parser to be set"
 
     @property
     def asked_tokens(self) -> tuple[str, int | None]:

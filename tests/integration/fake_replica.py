@@ -48,6 +48,7 @@ class FakeReplica:
 
     def __init__(self, address: str) -> None:
         self.mode, self.healthy, self.gap_s, self.events = "ok", True, 0.01, 3
+        self.answers: dict[str, bytes] = {}  # by path, instead of its usual one
         self.seen: list[Seen] = []
         self.checked = 0
         self._stopping = threading.Event()
@@ -118,7 +119,7 @@ def _handler(replica: FakeReplica) -> type[BaseHTTPRequestHandler]:
             elif b'"stream": true' in body:
                 self.stream(seen)
             elif replica.hold(self.connection, seen, replica.gap_s):
-                self.answer(200, json.dumps({"choices": []}).encode())
+                self.answer(200, replica.answers.get(self.path, json.dumps({"choices": []}).encode()))
 
         def answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -171,17 +172,81 @@ def test_who_still_sends_is_heard_out_before_he_is_refused(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/metrics", "/health", "/reset_prefix_cache", "/v1/models/", "/v1/models/../../metrics", "/v1/embeddings",
-     "//v1/models", "/V1/models", "/v1/chat/completions%2f..", "/v1/load_lora_adapter", "/stats"],
+    ["/", "/metrics", "/health", "/reset_prefix_cache", "/v1/models/", "/v1/models/../../metrics", "/v1/models/x/..",
+     "/v1/embeddings", "//v1/models", "/V1/models", "/v1/chat/completions%2f..", "/v1/load_lora_adapter", "/stats"],
 )  # fmt: skip
 def test_other_paths_do_not_exist(shared_gateway: GatewayStack, path: str) -> None:
-    """Only three routes are served, compared exactly: the engine's administrative ones stay out of reach."""
+    """Only three routes and the models are served: the engine's administrative ones stay out of reach."""
     before = shared_gateway.seen()
     request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEYS.operator}\r\n\r\n"
     answer = shared_gateway.raw(request.encode())
     assert answer.splitlines()[0].split()[1] == b"404"
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "unknown_path"
     assert shared_gateway.seen() == before
+
+
+CARDS = {
+    "v1@00000000": '{"id":"v1@00000000","object":"model", "n": [1, {"id": "drillyard"}]}',
+    "drillyard": '{"object":"model","id":"drillyard","root":"\\u0022]}"}',
+    "org/model-7B": '{ "id" : "org\\/model-7B" }',
+    "ä ö": '{"id":"ä ö"}',
+}
+LIST = ('{"object":"list","data":[null, 7, {"id": 7}, ' + ", ".join(CARDS.values()) + "]}").encode()
+
+
+def ask_for_model(gateway: GatewayStack, model: str, listed: bytes = LIST, method: str = "GET") -> httpx.Response:
+    """``method`` of one model, while the replicas list these."""
+    for replica in gateway.replicas.values():
+        replica.answers["/v1/models"] = listed
+    try:
+        headers = {"Authorization": f"Bearer {KEYS.users['user-001']}"}
+        return gateway.client.request(method, f"/v1/models/{model}", headers=headers)
+    finally:
+        for replica in gateway.replicas.values():
+            replica.answers.clear()
+
+
+@pytest.mark.parametrize("model", CARDS)
+def test_one_model_is_its_card_of_the_list(shared_gateway: GatewayStack, model: str) -> None:
+    """Byte for byte what a replica lists it as, whatever is in its name; engines are asked for nothing but the list."""
+    for asked in (quote(model, safe="/"), quote(model, safe="")):
+        answer = ask_for_model(shared_gateway, asked)
+        assert (answer.status_code, answer.text) == (200, CARDS[model])
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-request-id"]
+        replica = shared_gateway.replicas[answer.headers["x-drillyard-replica"]]
+        assert replica.seen[-1].path == "/v1/models"
+        assert "authorization" not in replica.seen[-1].headers
+
+
+@pytest.mark.parametrize(
+    "model", ["nobody", "drillyar", "drillyard/", "DRILLYARD", "7", "%22", "%00", "n" * 2000, "a?b=c"]
+)
+def test_a_model_that_is_not_listed_is_not_there(shared_gateway: GatewayStack, model: str) -> None:
+    """404 in the one shape, and it says where to look."""
+    error = assert_refused(ask_for_model(shared_gateway, model), 404, "model_not_found")
+    assert "GET /v1/models" in error["message"]
+
+
+@pytest.mark.parametrize("listed", [b"", b"[]", b'{"data":7}', b'{"data":[', b"<html>", b"\xff", b'{"object":"list"}'])
+def test_no_list_is_no_model(shared_gateway: GatewayStack, listed: bytes) -> None:
+    """What a replica says instead of a list is the replica's failure, and not that there is no such model."""
+    assert_refused(ask_for_model(shared_gateway, "drillyard", listed), 502, "unreadable_models")
+
+
+def test_one_model_is_asked_for_as_anything_else(shared_gateway: GatewayStack) -> None:
+    """With a key, by GET alone; a replica's own error stays its error."""
+    assert_refused(shared_gateway.client.get("/v1/models/drillyard"), 401, "missing_api_key")
+    for method in ("POST", "HEAD", "DELETE"):
+        assert ask_for_model(shared_gateway, "drillyard", method=method).status_code == 405
+    for replica in shared_gateway.replicas.values():
+        replica.mode = "500"
+    try:
+        answer = ask_for_model(shared_gateway, "drillyard")
+        assert (answer.status_code, answer.json()["error"]["message"]) == (500, "from the engine")
+    finally:
+        for replica in shared_gateway.replicas.values():
+            replica.mode = "ok"
 
 
 def test_methods(shared_gateway: GatewayStack) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.contract.engine.running import RunningEngine
@@ -30,6 +32,34 @@ def test_models_lists_all_names(engine: RunningEngine) -> None:
     assert answer["object"] == "list"
     assert [card["id"] for card in answer["data"]] == [engine.version, "drillyard"]
     assert {card["max_model_len"] for card in answer["data"]} == {engine.max_model_len}
+
+
+def test_one_model_has_no_path_of_its_own(engine: RunningEngine) -> None:
+    """The gateways answer for it, from the list. Once engines do, the gateways need not."""
+    assert engine.client.get("/v1/models/drillyard").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({}, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
+        ({"tool_choice": "auto"}, '"auto" tool choice requires'),
+        ({"tool_choice": "required"}, 'tool_choice="required" requires --tool-call-parser to be set'),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "look"}}},
+            'tool_choice=function "look" requires --tool-call-parser to be set',
+        ),
+    ],
+)
+def test_tools_need_a_parser(engine: RunningEngine, choice: dict[str, Any], says: str) -> None:
+    """Replicas are started without one: tools may be described, and not be called."""
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]
+    refused = engine.post(engine.chat(max_tokens=2, tools=tools, **choice))
+    assert refused.status_code == 400
+    assert says in refused.json()["error"]["message"]
+    described = engine.post(engine.chat(max_tokens=2, tools=tools, tool_choice="none"))
+    assert described.status_code == 200
+    assert described.json()["choices"][0]["message"]["content"]
 
 
 def test_request_id_is_echoed_and_used(engine: RunningEngine) -> None:
