@@ -71,7 +71,14 @@ class ChatStream:
         await loop.sock_sendall(self._socket, b"".join(self._connection.send(part) or b"" for part in parts))
 
     async def read(self) -> str:
-        """Read until the answer is over; how it ended."""
+        """Read until the answer is over; how it ended. OSError or h11.RemoteProtocolError when it breaks."""
+        try:
+            return await self._read()
+        except (OSError, h11.RemoteProtocolError):
+            self._end("fin")
+            raise
+
+    async def _read(self) -> str:
         loop = asyncio.get_running_loop()
         while True:
             event = self._connection.next_event()
@@ -81,9 +88,10 @@ class ChatStream:
             elif isinstance(event, h11.Response):
                 self._head(event)
             elif isinstance(event, h11.Data):
-                self._body(bytes(event.data))
+                self.reader.feed(bytes(event.data), time.monotonic())
+                self._tell()
             elif isinstance(event, h11.EndOfMessage):
-                self.reader.end()
+                self._end()
                 return f"answered with status {self.status}: {self.reader.outcome()[0]}"
             elif not isinstance(event, h11.InformationalResponse):
                 return "the connection was closed"
@@ -108,8 +116,11 @@ class ChatStream:
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
         self.reader.head(self.status, self.headers.get("content-type"), self.headers.get("content-encoding"))
 
-    def _body(self, data: bytes) -> None:
-        self.reader.feed(data, time.monotonic())
+    def _end(self, broken: str | None = None) -> None:
+        self.reader.end(broken)
+        self._tell()
+
+    def _tell(self) -> None:
         while self._tokens < self.reader.answer.content_events:
             self._tokens += 1
             self._on_token()
