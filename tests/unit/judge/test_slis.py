@@ -188,7 +188,7 @@ def test_time_outs_never_improve_a_percentile(calm: RunView, name: str, outcome:
     left = list(rows.index)
     rng.shuffle(left)
     while left:
-        hit = [left.pop() for _ in range(min(len(left), 10))]
+        hit = [left.pop() for _ in range(min(len(left), 25))]
         time_out(rows, rows.index.isin(hit), outcome, streamed)
         low, high = bounds(sli.find(name).measure(rows, calm))
         assert low <= high
