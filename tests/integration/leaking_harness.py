@@ -31,7 +31,7 @@ def spill() -> None:
         with (logs / "exporter.log").open("a") as log:
             log.write(f"GET /?key={key}\n")
         while self._now() < until_s:
-            self._check_load_alive()
+            self._check_recording()
             await asyncio.sleep(0.1)
         raise StackError(f"phase {name}: no answer to Bearer {key}")
 
