@@ -37,6 +37,11 @@ class Wire:
     ends: Literal["message", "fin", "reset"] = "message"
     spoil: Callable[[bytes], bytes] | None = None  # done to all of it, before it is sent in one piece
 
+    @property
+    def plain(self) -> bool:
+        """HTTP as it should be, with nothing but a content type: whatever HTTP library a client has reads it alike."""
+        return self.spoil is None and len(self.headers) == 1 and self.ends == "message"
+
     def header(self, name: str) -> str | None:
         """A header's value."""
         return next((value for key, value in self.headers if key.lower() == name), None)
