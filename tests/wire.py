@@ -22,6 +22,8 @@ ADDRESS = "127.0.0.1"
 FOLDER = Path(__file__).parent / "cases"
 #: Between two pieces: long enough for the client to read them one by one, mostly. No test depends on it.
 PAUSE_S = 0.001
+#: A client that is not heard of for so long has gone.
+GONE_S = 30.0
 
 _LINE_ENDS = {"cr": b"\r", "crlf": b"\r\n"}
 
@@ -140,7 +142,7 @@ def server(answer: Callable[[], Wire], pause_s: float = PAUSE_S) -> Iterator[int
 
 def _serve(connection: socket.socket, answer: Callable[[], Wire], pause_s: float) -> None:
     with connection, contextlib.suppress(OSError):  # a client that has seen enough hangs up
-        connection.settimeout(5)
+        connection.settimeout(GONE_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _read_request(connection)
         wire = answer()
