@@ -54,7 +54,7 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     first = _tokens(scenario, plain, capacity)
     for tokens in (*range(first, TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
         shorter = _shortened(scenario, tokens)
-        rate = min(plain * gain(shorter, capacity), math.inf if share.most_per_s is None else share.most_per_s)
+        rate = plain * gain(shorter, capacity)
         shorter = _with_users(_at(shorter, rate), rate, policy)
         for stretch in _STRETCHES:
             fitted, stretched = _stretched(shorter, stretch)

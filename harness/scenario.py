@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,26 +49,21 @@ class Share:
 
     percent: float
     without_replica: bool = False  # of the capacity that is left when one replica is away
-    most_per_s: float | None = None  # on a machine that carries more, too
 
     def __str__(self) -> str:
         """As a scenario says it."""
-        most = "" if self.most_per_s is None else f", at most {self.most_per_s:g}/s"
-        return f"{self.percent:g} % of capacity" + (" without one replica" if self.without_replica else "") + most
+        return f"{self.percent:g} % of capacity" + (" without one replica" if self.without_replica else "")
 
     def per_s(self, capacity_per_s: float) -> float:
         """Requests per second on a stack of that capacity."""
-        return min(capacity_per_s * self.percent / 100, math.inf if self.most_per_s is None else self.most_per_s)
+        return capacity_per_s * self.percent / 100
 
 
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\s+of\s+capacity(\s+without\s+one\s+replica)?(?:\s*,\s*at\s+most\s+(\S.*))?")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%\s+of\s+capacity(\s+without\s+one\s+replica)?")
 
 
 def parse_load(text: Any) -> float | Share:
-    """``"4/s"`` → requests per second; ``"40 % of capacity"`` → a share of capacity.
-
-    A share goes on with ``" without one replica"`` and ``", at most 5/s"``, one of them or both, in this order.
-    """
+    """``"4/s"`` → requests per second; ``"40 % of capacity"`` → a share, also of capacity ``without one replica``."""
     match = _SHARE.fullmatch(str(text).strip())
     if match is None:
         try:
@@ -79,7 +73,7 @@ def parse_load(text: Any) -> float | Share:
             raise ValueError(f"{error}{hint}") from None
     if not 0 < float(match[1]) <= PERCENT_MAX:
         raise ValueError(f"found {short(text)}, expected more than 0 % and {PERCENT_MAX:g} % at most")
-    return Share(float(match[1]), match[2] is not None, None if match[3] is None else parse_rate(match[3]))
+    return Share(float(match[1]), match[2] is not None)
 
 
 def short(value: Any) -> str:

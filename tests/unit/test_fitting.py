@@ -68,8 +68,6 @@ def machine(rate: float, without: float | None = None, tokens: float = 40.0) -> 
         ("  40%  of  capacity ", Share(40.0)),
         ("12.5 % of capacity without one replica", Share(12.5, without_replica=True)),
         ("150 % of capacity", Share(150.0)),
-        ("40 % of capacity, at most 5/s", Share(40.0, most_per_s=5.0)),
-        ("40 % of capacity without one replica , at most 300/m", Share(40.0, without_replica=True, most_per_s=5.0)),
         ("5/s", 5.0),
         ("120/m", 2.0),
     ],
@@ -84,7 +82,7 @@ def test_a_rate_is_a_number_or_a_share(text: str, found: float | Share) -> None:
 @pytest.mark.parametrize(
     "text", ["0 % of capacity", "1001 % of capacity", "-4 % of capacity", "40 of capacity", "40 %", "% of capacity",
              "40 % of capacity without two replicas", "40 % of capacities", "5", "", "0/s",
-             "40 % of capacity, at most 5", "40 % of capacity, at most", "40 % of capacity at most 5/s"],
+             "40 % of capacity, at most 5/s"],
 )  # fmt: skip
 def test_what_is_neither_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     """One line with file and line, that shows what is expected."""
@@ -125,15 +123,6 @@ def test_a_share_is_of_arrivals(tmp_path: Path) -> None:
     """In the closed model users wait for their answers: there is no arrival rate to share."""
     with pytest.raises(ScenarioError, match="only the open model has"):
         load(tmp_path, "40 % of capacity", "load.model=closed")
-
-
-def test_a_share_may_have_a_ceiling(tmp_path: Path) -> None:
-    """A machine that carries more gets no more than that; one that carries less is fitted as without it."""
-    scenario = load(tmp_path, "40 % of capacity, at most 5/s")
-    assert fit(scenario, share(scenario), machine(20)).scenario.load.rate == 5.0
-    assert fit(scenario, share(scenario), machine(11)).scenario.load.rate == pytest.approx(4.4)
-    small = fit(scenario, share(scenario), machine(5))
-    assert small.too_small is not None or small.scenario.load.per_s <= 5.0
 
 
 def test_enough_capacity_gives_the_share(tmp_path: Path) -> None:
