@@ -1,8 +1,8 @@
 """Makes a scenario fit the machine: a share of capacity becomes a rate, or the sentence that the machine is too small.
 
 Capacity is measured with one cohort, and with a replica drained. A scenario whose answers are longer gets a lower rate,
-by the speed of one stream; one that takes a replica away also leaves room for that replica's start, which runs on the
-same processor.
+by the speed of one stream. One that takes a replica away also leaves room for its start, which runs on the same
+processor.
 
 Below 4 requests per second answers are shortened first, from 48 tokens down to 12, then phases that have too few
 samples for their objectives stretch, by 1.5 at most. Pure.
@@ -49,7 +49,7 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
         return Fitted(scenario, str(share), (), _doubted(capacity.hopeless, capacity), {"capacity_per_s": of_capacity})
-    room = room_while_starting(cores) if share.without_replica else 1.0
+    room = share_left_by_a_start(cores) if share.without_replica else 1.0
     plain = share.per_s(of_capacity * room)
     first = _tokens(scenario, plain, capacity)
     for tokens in (*range(first, TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
@@ -67,10 +67,10 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     return Fitted(scenario, str(share), (), why, numbers)
 
 
-def room_while_starting(cores: int) -> float:
-    """The share of the machine that is left to the others while a replica starts.
+def share_left_by_a_start(cores: int) -> float:
+    """The share of the machine, 0–1, that a starting replica leaves to the other components.
 
-    A start is one busy thread (a Python process that imports and loads); with one core it shares that with the others.
+    A start is one busy thread (a Python process that imports and loads); on a single core it takes half of it.
     """
     return max(cores - 1, 0.5 * cores) / cores
 
@@ -108,14 +108,14 @@ def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity, cores: in
             too_few = rate
         else:
             enough = rate
-    room = room_while_starting(cores) if share.without_replica else 1.0
+    room = share_left_by_a_start(cores) if share.without_replica else 1.0
     return too_few / (share.percent / 100) / room / gain(_shortened(scenario, TOKENS_MIN), capacity)
 
 
 def gain(scenario: Scenario, capacity: Capacity) -> float:
-    """How many requests of ``scenario`` are served in the time of one that capacity was measured with.
+    """Cost of a request that capacity was measured with / cost of one of ``scenario``, by one stream's speed.
 
-    By one stream's speed; 1 where that is not known.
+    1 where that speed is not known.
     """
     whole = capacity.whole
     if capacity.ttft_ms is None or not capacity.tps or whole is None or not whole.rate_per_s:
@@ -128,12 +128,12 @@ def gain(scenario: Scenario, capacity: Capacity) -> float:
 
 
 def _answer_tokens(cohort: Cohort, usual: float) -> float:
-    """Questions of the eval set are what capacity is measured with; who else asks may get all that is allowed."""
+    """Mean length of a cohort's answers: ``usual`` at most for eval questions, ``max_tokens`` for all others."""
     return min(usual, cohort.max_tokens) if cohort.prompts == "eval" else cohort.max_tokens
 
 
 def _tokens(scenario: Scenario, rate: float, capacity: Capacity) -> int:
-    """How long answers may be for the rate that is needed: as long as possible."""
+    """The longest answers, in tokens, with which the rate is at least ``RATE_MIN_PER_S``."""
     for tokens in range(TOKENS, TOKENS_MIN, -1):
         if rate * gain(_shortened(scenario, tokens), capacity) >= RATE_MIN_PER_S:
             return tokens

@@ -34,10 +34,10 @@ def world(runtime: Runtime) -> World:
 def take_everything_back(world: World, journal: Journal, log: EventLog, within_s: float) -> list[str]:
     """Replay the journal until nothing is open, ``within_s`` at most; what is injected still, one sentence each."""
 
-    told = replace(world, tell=log.add)
+    recorded = replace(world, tell=log.add)
 
     def run(undo: Undo) -> None:
-        take_back(told, undo)
+        take_back(recorded, undo)
         log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
 
     deadline = time.monotonic() + within_s

@@ -50,8 +50,8 @@ class Journal:
         self._append({"id": undo.id, "action": undo.action, "args": dict(undo.args)}, "nothing is injected")
 
     def done(self, undo: Undo) -> None:
-        """Mark ``undo`` as taken back. FaultError when that is impossible: then it will be taken back once more."""
-        self._append({"done": undo.id}, f"{undo.id} was taken back, and will be once more")
+        """Mark ``undo`` as rolled back. FaultError when that is impossible: then it will be rolled back once more."""
+        self._append({"done": undo.id}, f"{undo.id} was rolled back, and will be once more")
 
     def open_entries(self) -> list[Undo]:
         """What has still to be taken back, newest first. An id that was written down again counts as written last.
@@ -98,7 +98,7 @@ class Journal:
             except Exception as error:  # a defect, or a record that was damaged
                 problems.append(f"{undo.id}: {type(error).__name__}: {error}")
             else:
-                with suppress(FaultError):  # it is taken back all the same; whoever replays next does that again
+                with suppress(FaultError):  # it is rolled back all the same; the next replay repeats it
                     self.done(undo)
         return problems
 

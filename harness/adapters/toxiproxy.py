@@ -1,9 +1,9 @@
 """toxiproxy-python with what it lacks: deadlines, status checks, read-back, and one endpoint per adapter.
 
-The package keeps its endpoint in a class attribute, knows no time limit, answers a failed delete with False and asks
-with ``requests``, which looks for proxies and passwords in the environment (toxiproxy-python 0.1.1). Here every adapter
-has a consumer class of its own, every call a deadline, a status check and nothing of the environment. All calls block;
-the engine runs them with ``asyncio.to_thread``.
+The package keeps its endpoint in a class attribute, knows no time limit, answers a failed delete with False and uses
+``requests``, which reads proxies and passwords from the environment (toxiproxy-python 0.1.1). Here every adapter has a
+consumer class of its own, and every call a deadline, a status check and no proxy. All calls block; the engine runs them
+with ``asyncio.to_thread``.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Toxiproxy:
         return answer["listen"], answer["upstream"]
 
     def change(self, proxy: str, toxic: str, attributes: dict[str, int]) -> None:
-        """Give a toxic other attributes; harmless when it is not there. AdapterError when it does not have them then.
+        """Change the attributes of a toxic; harmless when it does not exist. AdapterError if the change did not apply.
 
-        What the toxic holds goes on by the new ones; nobody's connection is touched.
+        What the toxic holds is forwarded with the new attributes; no connection is closed.
         """
         if toxic not in {t.name for t in self.toxics(proxy)}:
             return
@@ -98,7 +98,7 @@ class Toxiproxy:
         self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
 
     def _settings(self) -> dict[str, Any]:
-        """For ``requests``: a deadline, no proxy to this host whatever the environment says, no password of .netrc."""
+        """Arguments for ``requests``: a deadline, no proxy and no password from the environment or .netrc."""
         return {"timeout": self.deadline_s, "proxies": {"no_proxy": self.host}, "auth": lambda request: request}
 
     def _call(self, method: str, path: str, **kwargs: Any) -> requests.Response:

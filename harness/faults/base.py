@@ -138,9 +138,9 @@ class Healing:
     and what was seen. Its first try is given ``first_s``, each later one twice as long as the one before: what is slow
     because much has piled up is waited for, what hangs is asked again.
 
-    No try ends later than ``within_s`` after the heal, also where ``back`` asks several one after the other and gives
-    each so long: 120 s is an engine's own start, and what is not back then is for the checks of recovery to judge. A
-    try that would be given less than the first one tells nothing, so the one before it is the last.
+    No try ends later than ``within_s`` after the heal, also where ``back`` probes several components in turn: 120 s is
+    an engine's own start, and a service that is not back then is judged by the checks of recovery. No try is started
+    with less time than the first one had.
     """
 
     left: Callable[[], Awaitable[str | None]]
@@ -152,7 +152,7 @@ class Healing:
     every_s: float = 0.2
 
     async def proof(self) -> Proof:
-        """Wait for both; the last try decides what is said when they do not come."""
+        """Wait for both; without them the last try gives the reason."""
         began, patience_s, rest_s = time.monotonic(), self.first_s, max(self.first_s, self.within_s)
         while True:
             good, seen = await self._tried(patience_s, rest_s)
@@ -171,7 +171,7 @@ class Healing:
             async with asyncio.timeout(rest_s):
                 return await self.back(patience_s)
         except TimeoutError:
-            return False, f"a try was not over after {rest_s:.3g} s"
+            return False, f"a try did not end within {rest_s:.3g} s"
 
 
 def _why(left: str | None) -> str:

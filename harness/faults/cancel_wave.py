@@ -55,20 +55,20 @@ UNSEEN_MAX_S = 0.4
 #: So many more waves than were asked for are made at most for that, or as many again.
 MORE_WAVES = 3
 CANARY_S = 5.0
-#: The speed of one stream is the best of so many: each of the others may have met somebody.
+#: The speed of one stream is the best of so many probes: the others may have run beside other requests.
 SPEED_PROBES, SPEED_WITHIN_S = 3, 10.0
 #: Room for a prompt in the model's length, in tokens per word and at least.
 _TOKENS_PER_WORD, _PROMPT_TOKENS_MIN = 2, 64
-#: With fewer tokens there is nothing between the first and the last.
+#: Shorter streams leave no time between the first and the last token.
 _TOKENS_MIN = 16
 
 
 class _Options(Strict):
-    """So many streams hang up together once ``moment`` is reached, which is waited for ``give_up`` at most.
+    """The streams of a wave are cancelled together once ``moment`` is reached, or after ``give_up``.
 
-    ``demand`` is their number as a multiple of the requests that the replicas they come to decode side by side;
-    ``streams`` is the number itself. ``lasts`` is how long one stream alone would take to its end, at the speed
-    measured before; ``max_tokens`` is its length itself. What is a number wins.
+    ``demand`` is their number as a multiple of the requests that the target replicas decode side by side; ``lasts`` is
+    how long one stream alone would take, at the speed measured before. ``streams`` (a number) overrides ``demand``,
+    ``max_tokens`` (per stream) overrides ``lasts``.
     """
 
     moment: Literal["queued", "prefill", "early", "late", "half-read"]
@@ -85,7 +85,7 @@ class _Options(Strict):
 
 @dataclass(frozen=True)
 class _Size:
-    """Of one wave: how many streams, and the length of each in tokens."""
+    """Of one wave: the number of streams, and the length of each in tokens."""
 
     streams: int
     tokens: int
@@ -140,7 +140,7 @@ class CancelWave:
         return Undo(self.id, "end_wave", {"wave": self.id})
 
     async def measure(self, world: World) -> None:
-        """The engines show their figures: without them nothing could be compared. And how large a wave is here."""
+        """Read the engines' metrics, without which nothing could be compared, and size the waves. FaultError."""
         ledger = _ledger(world)
         with ledger.watching():
             await _busiest(ledger)
@@ -153,7 +153,7 @@ class CancelWave:
         return _Size(streams, self.options.max_tokens or await self._tokens(world))
 
     async def _tokens(self, world: World) -> int:
-        """What one stream makes in ``lasts``, as far as the model and the gateways allow."""
+        """The tokens of one stream in ``lasts``, capped by the model and the gateways. FaultError without a stream."""
         gateway = next((door for door in self.doors if door in GATEWAYS), GATEWAYS[0])
         samples = [await world.path.through(gateway, SPEED_WITHIN_S) for _ in range(SPEED_PROBES)]
         speeds = [speed for sample in samples if (speed := sample.tokens_per_s) is not None]

@@ -13,8 +13,8 @@ from harness.faults.link import LOOK_S, LinkFault, remove_toxics, renew_proxy
 from harness.probes.path import PathSample
 from harness.scenario import Seconds, Strict
 
-#: Between the order to delay nothing any more and the toxic's removal. What was held goes on by itself meanwhile: to
-#: who is there, and to who has gone, whose connection ends then. A matter of a scheduling step, and heals take seconds.
+#: Between setting the delay to 0 and removing the toxic: toxiproxy forwards what it holds meanwhile, and closes the
+#: connections of clients that have disconnected. That takes one scheduling step; heals take seconds.
 DRAIN_S = 0.2
 
 
@@ -37,7 +37,7 @@ class Latency(LinkFault[Options]):
         return (Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter}),)
 
     def heals_by(self) -> str:
-        """What the link holds is let go first: nobody who is being served is cut."""
+        """The link forwards what it holds first, so that no request is cut."""
         return "drain_latency"
 
     def extra_ms(self, before: PathSample) -> float:
@@ -47,12 +47,12 @@ class Latency(LinkFault[Options]):
 
 
 def _drain_latency(world: World, args: Mapping[str, Any]) -> None:
-    """Delay nothing any more, so that what waits goes on at once; then remove the toxic, as any other.
+    """Set the delay to 0, so that the link forwards what it holds; then remove the toxic as any other.
 
-    Removal alone would deadlock toxiproxy when a client has gone while two chunks were waiting for it, and then the
-    next connection blocks everything else (2.12: removal hands all that waits to a reader that has ended, under a lock
-    that this end waits for; the accept loop waits for it, too, and dropping the proxy for the accept loop). A change of
-    the delay hands on one chunk at most, and all others go when the lock is free again.
+    Removal alone deadlocks toxiproxy 2.12 if a client has disconnected while two chunks were waiting for it: removal
+    writes all waiting chunks to a reader that has ended, holding a lock that the reader's end needs. The accept loop
+    needs that lock, too, and deleting the proxy waits for the accept loop. A change of the delay forwards one chunk at
+    most, and the others follow when the lock is free again.
     """
     try:
         for toxic in args["toxics"]:

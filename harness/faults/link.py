@@ -164,9 +164,9 @@ class LinkFault(Generic[OptionsT]):
         return min(map(_took_ms, over)) - _took_ms(quickest) < self.extra_ms(quickest)
 
     async def _pairs(self, world: World) -> list[tuple[PathSample, PathSample]]:
-        """Comparisons of the two ways; no more of them where a service that is not ours answers on neither.
+        """Comparisons of the two ways: ``PAIRS``, or fewer once an external target answers on neither.
 
-        That is no sign of the link, asking for longer tells no more, and whoever is waited for may never come back.
+        Then the cause is not the link, and the target may never answer again.
         """
         pairs: list[tuple[PathSample, PathSample]] = []
         while len(pairs) < PAIRS:
@@ -216,7 +216,7 @@ def _describe(pairs: Sequence[tuple[PathSample, PathSample]]) -> str:
 
 
 def remove_toxics(world: World, args: Mapping[str, Any]) -> None:
-    """Remove the toxics; when that hangs make the proxy anew; when that hangs restart toxiproxy, which starts clean."""
+    """Remove the toxics; if that hangs recreate the proxy; if that hangs restart toxiproxy, which starts clean."""
     try:
         for toxic in args["toxics"]:
             world.toxiproxy.remove(args["proxy"], toxic)
@@ -225,9 +225,9 @@ def remove_toxics(world: World, args: Mapping[str, Any]) -> None:
 
 
 def renew_proxy(world: World, args: Mapping[str, Any], why: str = "its toxics could not be removed") -> None:
-    """Make the proxy anew, without its toxics and its connections; when even that hangs restart toxiproxy.
+    """Recreate the proxy, without its toxics and its connections; if that hangs restart toxiproxy.
 
-    What was crossing the link is cut by that, and the run says so: it is no failure of the service.
+    That cuts the requests on the link. The event ``link_cut`` records it, so that the service is not blamed.
     """
     began_s = time.monotonic()
     cut = [world.topology.link(args["proxy"])]

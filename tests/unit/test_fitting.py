@@ -149,7 +149,7 @@ def test_without_a_replica_the_smaller_capacity_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("cores", "room"), [(1, 0.5), (2, 0.5), (4, 0.75), (16, 15 / 16)])
 def test_a_replica_that_starts_has_a_core(cores: int, room: float) -> None:
     """Of one core it has half, as whoever else wants it."""
-    assert fitting.room_while_starting(cores) == room
+    assert fitting.share_left_by_a_start(cores) == room
 
 
 def test_no_user_comes_near_the_limit_of_their_key(tmp_path: Path) -> None:

@@ -352,4 +352,4 @@ def test_a_try_that_does_not_end_is_given_up() -> None:
 
     healed = asyncio.run(Healing(left, back, "done", "before", 0.2, 0.1, every_s=0.0).proof())
     assert (healed.proven, healed.left) == (False, "still here")
-    assert healed.seen == "a try was not over after 0.2 s"
+    assert healed.seen == "a try did not end within 0.2 s"

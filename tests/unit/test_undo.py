@@ -65,7 +65,7 @@ def test_a_heal_that_cannot_be_written_down_is_one(tmp_path: Path) -> None:
     journal.will_need(ONE)
     with no_file_beyond(path.stat().st_size):
         assert journal.replay(lambda undo: done.append(undo.id)) == []
-        with pytest.raises(FaultError, match="one was taken back"):
+        with pytest.raises(FaultError, match="one was rolled back"):
             journal.done(ONE)
         with pytest.raises(FaultError, match="nothing is injected"):
             journal.will_need(TWO)
