@@ -136,10 +136,10 @@ def seen(view: RunView, phase: str) -> list[dict[str, Aftermath]]:
 def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
     """What was left of ``wave`` in ``replica``. Unknown when that was not sampled well enough.
 
-    Several checks ask the same of every wave, so each answer is kept as long as its view is.
+    Several checks need it of every wave: results are cached for the lifetime of the view.
     """
     known = _known(view)
-    key = (id(wave), replica)  # the view holds its waves, so no other can be where this one is
+    key = (id(wave), replica)  # the view keeps its waves alive, so an id is not reused
     if key not in known.after:
         try:
             known.after[key] = _after(view, wave, replica)
@@ -153,7 +153,7 @@ def after(view: RunView, wave: Wave, replica: str) -> Aftermath:
 
 @dataclass
 class _Known:
-    """What was found of one view so far; a string is why something is unknown."""
+    """Cached results of one view; a string says why a result is unknown."""
 
     after: dict[tuple[int, str], Aftermath | str] = field(default_factory=dict)
     users: dict[str, _Users] = field(default_factory=dict)

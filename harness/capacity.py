@@ -67,7 +67,7 @@ class Step:
     tps: float | None = None
     refused: int = 0  # 429 and 503
     signals: Signals = Signals()
-    lost: float | None = None  # share of the machine that others had meanwhile, at most; None: nobody watched
+    lost: float | None = None  # share of the machine that others used meanwhile, at most; None: not sampled
 
     @property
     def seconds(self) -> float:
@@ -281,10 +281,10 @@ def _doubts(found: Measured, best: Point | None) -> tuple[str, ...]:
 
 
 def _disturbed(found: Measured) -> str:
-    """What others had of the machine while it mattered, where that may have moved the value; "" where it cannot have.
+    """Interference in the deciding steps that may have moved the value, in words; "" without any.
 
-    A step that holds may have been slowed down within its own interval. One that does not may have been kept from it by
-    as little as the share of requests that decides.
+    Bounds, as shares of the machine: of a step that holds the half width of its rate's interval; of one that does not
+    the share of requests that decides (1 − ``HOLDS_SHARE``).
     """
     single, edges = [found.single] if found.single else [], [*_edges(found.whole), *_edges(found.without)]
     for step in (*single, *edges):
@@ -292,7 +292,7 @@ def _disturbed(found: Measured) -> str:
         if step.lost is None:
             return "the machine was not watched"
         if step.lost > bound:
-            return f"others had up to {step.lost:.0%} of the machine with {step.concurrency} at a time"
+            return f"others used up to {step.lost:.0%} of the machine at concurrency {step.concurrency}"
     return ""
 
 
@@ -306,7 +306,7 @@ def _edges(steps: Sequence[Step]) -> list[Step]:
 
 
 def _uncertainty(step: Step) -> float:
-    """By what share of it the rate of so many requests may be off, either way (95 %, one-sided)."""
+    """Half width of the interval of a step's rate, as a share of the rate (95 %, one-sided): 1.645/√n."""
     return _Z95 / math.sqrt(step.served) if step.served else math.inf
 
 

@@ -17,7 +17,7 @@ from harness.record import CUT_BY_HEAL, REQUEST_COLUMNS, Event, RunFolder, repla
 from harness.scenario import Scenario
 
 _BROKEN_OFF = ("broken_stream", "connect_error", "tls_error")
-#: A closed connection is seen at once; the generator may be at other work, but for less than a client's patience.
+#: The generator notices a closed connection at once, unless it is busy.
 _NOTICED_WITHIN_S = 0.5
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
@@ -38,7 +38,7 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
 def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
     """The same attempts; the subtype of those that a heal cut is ``CUT_BY_HEAL``.
 
-    They were on their way over a link while what carried it was made again, and broke off then.
+    They were in flight over a link while its proxy was recreated, and ended then.
     """
     begin = frame["start_s"].astype(float)
     end = begin + frame["e2e_ms"].astype(float) / 1000

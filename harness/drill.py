@@ -51,7 +51,7 @@ class Check:
 
     @property
     def phases(self) -> frozenset[str]:
-        """The phases that it speaks of, by what it needs."""
+        """The phases that it is about, by what it needs."""
         return frozenset(need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:")))
 
     def lacks(self, phases: frozenset[str]) -> str | None:

@@ -84,13 +84,13 @@ def overlap_s(spans: Iterable[Span], begin_s: float, end_s: float) -> float:
 
 
 def lost_share(spans: Iterable[Span], begin_s: float, end_s: float, cores: float) -> float:
-    """What share of the machine's work in that time others had, at most: each span counts as its peak throughout."""
+    """Upper bound of the share of the machine that others used in that time: each span counts with its peak."""
     lost_s = sum(_had(span.peaks, cores) * overlap_s([span], begin_s, end_s) for span in spans)
     return lost_s / (end_s - begin_s)
 
 
 def _had(peaks: Mapping[str, float], cores: float) -> float:
-    """The share of a machine with so many cores that was not to be had."""
+    """The share of a machine with ``cores`` cores that was not available, 0–1."""
     shares = {
         "others": peaks.get("others", 0.0) / cores,
         "steal": peaks.get("steal", 0.0) / cores,

@@ -1,10 +1,10 @@
 """The judge: a pure function from a run folder to a verdict. Judging again gives the same bytes.
 
 1. *Validity first*: what could this run not measure? Each finding names what it spoils.
-2. Every check and every SLO. What an external target cannot answer is no part of its drill (``not_asked``); one that
-   was meant for it and lacks something is SKIPPED. One whose ``needs`` are spoiled is INCONCLUSIVE before its value is
-   compared, unless it is a safety check, which may FAIL even then, or what spoils it is a consequence of its own FAIL
-   (``Check.despite``). One that crashes is INCONCLUSIVE with the exception's text.
+2. Every check and every SLO. What an external target cannot answer is no part of its drill (``not_asked``); a check
+   of ``Drill.external`` that lacks something is SKIPPED. One whose ``needs`` are invalidated is INCONCLUSIVE before its
+   value is compared, unless it is a safety check, which may FAIL even then, or the finding is a consequence of its own
+   FAIL (``Check.despite``). One that crashes is INCONCLUSIVE with the exception's text.
 3. Where others disturbed the machine, a FAIL that is about time may be INCONCLUSIVE instead (harness/disturbed.py).
 4. The worst wins: FAIL > INCONCLUSIVE (SKIPPED) > PASS.
 5. When everything that made a run INCONCLUSIVE is explained by such a disturbance, that is its recorded cause.
@@ -50,9 +50,9 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     findings, explained = _explained(machine, validity.findings(view))
     known = checks(drill, view.target is not None, view.scenario.phases)
     unasked = not_asked(drill, view.scenario) if view.target is not None else ()
-    # A run from before alerts were recorded has nothing to say about them.
-    told = (c for c in known if "alerts" not in c.needs or "alerts" in view.plan)
-    asked = (*(c for c in told if c.name not in unasked), *_slo_checks(view))
+    # Runs of early versions did not record alerts.
+    recorded = (c for c in known if "alerts" not in c.needs or "alerts" in view.plan)
+    asked = (*(c for c in recorded if c.name not in unasked), *_slo_checks(view))
     weighed = [_judged(check, view, findings, machine) for check in asked]
     results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
@@ -101,9 +101,8 @@ def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -
 def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
     """Names of the checks that an external target cannot answer, in the drill's order: no part of its drill.
 
-    What the drill asks of such targets on purpose (``Drill.external``) stays a part of it, whatever the scenario lacks.
-    And every fault has to be judged by something: where one would be left without a check or an objective that speaks
-    of its phase, nothing is left out, and what cannot be answered is SKIPPED.
+    Never one of ``Drill.external``, whatever the scenario lacks. Empty when a fault phase would be left without a check
+    or an objective: then every check that cannot be answered is SKIPPED, so that no fault goes unjudged.
     """
     phases = frozenset(phase.name for phase in scenario.phases)
     known, meant = checks(drill, True, scenario.phases), {check.name for check in drill.external}
@@ -115,7 +114,7 @@ def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
 
 
 def not_asked_line(names: Sequence[str]) -> str:
-    """The one line about them, for people; "" when all was asked."""
+    """One line about them for report, terminal and dry run; "" without any."""
     if not names:
         return ""
     what = "gateways, replicas, alerts or links of Drillyard's own"
@@ -193,17 +192,15 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine:
 
 
 def _cut_by_heal(check: Check, view: RunView, result: CheckResult) -> CheckResult:
-    """A FAIL that is none without the requests that healing has cut: Drillyard's own doing, and not the service's.
+    """INCONCLUSIVE for a FAIL that depends on requests which a heal has cut: Drillyard caused it, not the service.
 
-    It is no PASS either: what would have become of them nobody knows.
+    It is no PASS either: the outcome of these requests without the cut is unknown.
     """
     if result.status is not Status.FAIL or not check.per_request or not view.cut_by_heal:
         return result
     if check.run(view.without(view.cut_by_heal)).status is Status.FAIL:
         return result
-    why = (
-        f"{result.why}; {len(view.cut_by_heal)} requests were cut by the heal of a link, and without them it is not so"
-    )
+    why = f"{result.why}; the heal of a link cut {len(view.cut_by_heal)} requests, and the check holds without them"
     return dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why)
 
 

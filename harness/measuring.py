@@ -46,7 +46,7 @@ from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 from stack.topology import Topology
 
-#: Of one measuring, on a stack that is up, as people are promised it; ``Pace`` keeps it.
+#: The documented bound of one measurement on a stack that is up; ``Pace`` keeps it.
 WITHIN_S = 90.0
 WITHIN = f"{WITHIN_S:g} s at most"
 #: Until a step's users are all under way, and those of the last one have their answers.
@@ -65,9 +65,9 @@ Hopeless = Callable[[Capacity], str | None]
 
 @dataclass(frozen=True)
 class Pace:
-    """How long things are measured for; as docs/metrics.md says it, unless all that matters is how it is done."""
+    """Durations of a measurement, in seconds; the defaults are those of docs/metrics.md, tests use shorter ones."""
 
-    requests: int = capacity.STEP_REQUESTS  # that end a step, after so many seconds at least and at most:
+    requests: int = capacity.STEP_REQUESTS  # that end a step, between step_s_min and step_s_max
     step_s_min: float = capacity.STEP_S_MIN
     step_s_max: float = capacity.STEP_S_MAX
     #: The steps for all replicas together, and a second one of those for one fewer, begin within this.
@@ -313,7 +313,9 @@ class _Meter:
             left = pace.step_s_max - (self._now() - begin)
             self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, [])
             if rows["outcome"].eq("not_sent").any():
-                raise StackError("the load generator could not send its requests: they tell of it, not of the stack")
+                raise StackError(
+                    "the load generator could not send its requests: the step would measure it, not the stack"
+                )
             if enough or left <= 0:
                 seen = replace(seen, busy=statistics.fmean(busy) if busy else None)
                 shape = Step(concurrency, begin, end, 0, 0, 0, 0, replicas, signals=seen)
@@ -338,7 +340,7 @@ class _Meter:
         )
 
     def _busy(self) -> list[float]:
-        """The share of the processors that was in use at the last look of the machine's meter; none before it."""
+        """The share of the processors in use, 0–1, by the meter's latest sample; empty before the first."""
         latest = {} if self.writer is None else self.writer.latest
         busy, cores = (latest.get((interference.COMPONENT, name, "")) for name in ("busy_cores", "cores"))
         return [] if busy is None or not cores else [min(1.0, busy / cores)]
@@ -419,7 +421,7 @@ class _Meter:
 
 
 def _weighed(view: RunView) -> Callable[[Step], Step]:
-    """Adds to a step what others had of the machine meanwhile; who was not watched cannot be called quiet."""
+    """A function that adds to a step the share of the machine that others used; unchanged where that is unknown."""
     if not interference.known(view) or any(machine.ENDED in e.data["unread"] for e in view.events("machine_unread")):
         return lambda step: step
     spans, cores = interference.spans(view), float(view.metrics(interference.COMPONENT, "cores")["value"].max())

@@ -71,10 +71,10 @@ def load_line(windows: list[Window]) -> str:
     rate = sum(window.started for window in windows) / (0.5 * len(windows))
     unsent = sum(window.outcomes.get("not_sent", 0) for window in windows)
     failed = sum(window.failed for window in windows) - unsent
-    told = f"errors {failed}" + (f"  NOT SENT {unsent} (the load generator's own fault)" if unsent else "")
+    errors = f"errors {failed}" + (f"  NOT SENT {unsent} (the load generator's own fault)" if unsent else "")
     ttfts = [window.ttft_p95_ms for window in windows if window.ttft_p95_ms is not None]
     ttft = f"{max(ttfts):.0f} ms" if ttfts else "none yet"
-    return f"{rate:5.1f}/s  {told}  TTFT p95 {ttft}  {windows[-1].in_flight} in flight"
+    return f"{rate:5.1f}/s  {errors}  TTFT p95 {ttft}  {windows[-1].in_flight} in flight"
 
 
 def step_line(step: Mapping[str, object]) -> str:

@@ -55,10 +55,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Sample:
-    """One number per request with its request id. Each is known to lie from ``values`` to ``upper``.
+    """One value per request with its id, as arrays of shape (n,); each lies between ``values`` and ``upper``.
 
-    The two are equal where it was measured. An attempt that ran into a time limit is right-censored: its ``upper`` is
-    infinite.
+    The two are equal where it was measured. An attempt that timed out is right-censored: its ``upper`` is infinite.
     """
 
     values: Floats
@@ -120,7 +119,7 @@ def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) 
         rank = min(rank, count - 1 - _TAIL_SAMPLES)
     value = float(sample.values[order[rank]])
     slowest = tuple(str(i) for i in sample.ids[order[::-1][:3]])
-    # A percentile grows with each of its values: at its largest it is that of the largest which they can have been.
+    # A percentile is monotonic in each value, so its upper bound is the percentile of the upper bounds.
     high = float(np.sort(sample.upper)[rank])
     if high > value:
         known = f"at least {value:.4g}" if np.isinf(high) else f"between {value:.4g} and {high:.4g}"
@@ -149,10 +148,10 @@ def _spellings(stem: str) -> list[str]:
 
 
 def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
-    """How long the client of an attempt waited that ran into a time limit, in ms from its start; null for all others.
+    """How long the client waited in an attempt that timed out, in ms from its start; null for all other attempts.
 
-    It is no less than the limit, nor than what was measured until the client gave up. A name server that did not answer
-    in time is one of them, the kernel's own limit on a connect another.
+    The larger of the limit and the measured time. A DNS query without an answer counts as a time-out, and so does a
+    connect that ran into the kernel's own limit.
     """
     outcome, subtype = requests["outcome"], requests["subtype"]
     by_outcome = {
@@ -181,8 +180,8 @@ def sample(
 ) -> Sample:
     """``measured`` of the requests that ended ``ok``; with ``everything`` of all attempts that have a value.
 
-    ``at_least`` is a number where a time limit cut the measurement off, and null elsewhere: the value is only known to
-    lie from there to ``at_most``. Such attempts count with ``everything`` alone.
+    ``at_least`` is a number where a time-out cut the measurement off, and null elsewhere: the value then lies between
+    ``at_least`` and ``at_most``. Such attempts count only with ``everything``. All series have one row per attempt.
     """
     values = measured.astype(float)
     values = values.where(np.isfinite(values))

@@ -12,7 +12,7 @@ INTERFERENCE, TOO_SMALL = "interference", "too_small"
 
 
 class Status(StrEnum):
-    """Outcome of a check or of a whole run. SKIPPED is a check's only: it was asked for, and this runtime cannot."""
+    """Outcome of a check or a run. SKIPPED is for checks only: the runtime or the scenario lacks what it needs."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 
 def worst(statuses: Iterable[Status]) -> Status:
-    """FAIL if any failed, PASS if all passed, else INCONCLUSIVE: what was skipped proves nothing, nor does nothing."""
+    """FAIL if any failed, PASS if all passed, else INCONCLUSIVE, also without any result."""
     seen = set(statuses)
     if Status.FAIL in seen:
         return Status.FAIL

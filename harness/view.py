@@ -125,7 +125,7 @@ class RunView:
 
     @cached_property
     def cut_by_heal(self) -> frozenset[str]:
-        """Ids of the requests of which a heal cut an attempt: a link's proxy had to be made again to heal it."""
+        """Ids of the requests with an attempt that a heal cut, by recreating the proxy of a link."""
         return frozenset(self.requests["request_id"][self.requests["subtype"].eq(CUT_BY_HEAL)])
 
     @cached_property
@@ -155,7 +155,7 @@ class RunView:
         return frame
 
     def metrics_of(self, component: str) -> tuple[str, ...]:
-        """Names of the metrics of which there are samples of ``component``, sorted."""
+        """Names of the metrics with samples of ``component``, sorted."""
         return tuple(sorted(metric for of, metric in self._metrics_by_name if of == component))
 
     @cached_property

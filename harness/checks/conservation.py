@@ -48,7 +48,7 @@ def _run(view: RunView) -> CheckResult:
 
 
 def _unwritten(view: RunView, summary: dict[str, object], attempts: int) -> CheckResult:
-    """Rows that the generator could not write are no requests that vanished; what else is missing did."""
+    """INCONCLUSIVE for rows that could not be written; FAIL when further requests are missing."""
     scheduled, lost = int(str(summary["scheduled_requests"])), int(str(summary["unwritten_requests"]))
     missing = scheduled - len(view.final) - int(str(summary["in_flight_at_end"])) - lost
     extra = {"objective": "0 unaccounted", "measured": float(abs(missing)), "unit": "requests", "samples": scheduled}

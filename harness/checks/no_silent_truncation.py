@@ -1,8 +1,8 @@
 """No answer that was cut off passes for a whole one.
 
-Our own engines account for every token: their usage and the events that came must fit each other. Other servers may
-leave usage out, not count what they reason, or cut an answer into more events than tokens: there a stream with its
-finish reason and ``[DONE]`` is whole, and what cannot be compared is noted.
+Our own engines account for every token: their usage and the events received must match. Other servers may leave usage
+out, not count reasoning tokens, or send more events than tokens: there a stream with finish reason and ``[DONE]`` is
+whole, and the check notes what it could not compare.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _unended(ok: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _unaccounted(ok: pd.DataFrame) -> dict[str, pd.Series]:
-    """Answers whose usage and events do not fit each other, as those of our engines do."""
+    """Answers whose usage and events do not match."""
     streamed = ok["content_events"].notna()
     return {
         "ok without usage": ok["output_tokens"].isna(),

@@ -21,7 +21,7 @@ def check(phase: str, seconds: float) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"
     needs = frozenset({"load", f"fault:{phase}"})
-    # Who is not served again meets a stop condition, or keeps the next fault from being injected.
+    # A service that does not recover triggers a stop condition, or keeps the next fault from being injected.
     despite = frozenset({"run complete"})
     return Check(
         f"recovery after {phase}",
@@ -75,12 +75,12 @@ def watched_until(view: RunView, healed: float) -> float:
 
 
 def _early_end(view: RunView) -> float | None:
-    """When the run ended before its time; None where it did not."""
+    """When the run ended early, in seconds since its zero; None where it did not."""
     return min((e.t_s for kind in EARLY_ENDS for e in view.events(kind)), default=None)
 
 
 def _unknown(rows: pd.DataFrame, view: RunView) -> pd.Series:
-    """Marks what the end of the load cut off while it could still become a good answer in time."""
+    """Requests that the end of the load cut off while they could still have been answered within the limits."""
     in_time = rows["e2e_from_schedule_ms"].le(view.limits.first_token * 1000) | rows["ttft_ms"].notna()
     return rows["outcome"].eq("cancelled_drain") & in_time
 

@@ -20,7 +20,7 @@ def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: 
     known: so an objective that the upper bound keeps is kept, and one that it breaks may be undecided.
     """
     whole, queued = requests["e2e_ms"], requests["queue_gateway_ms"]
-    # One that timed out still queued may not have been executed at all, and neither may one that no gateway has logged.
+    # A request that timed out in the queue may not have been executed at all, nor one that no gateway logged.
     executed = requests["gateway_replica"].fillna("").ne("") & queued.notna()
     waited = sli.waited_ms(requests, view.limits)
     at_least = (waited - queued).clip(lower=0).where(executed, 0.0).where(waited.notna())

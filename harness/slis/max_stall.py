@@ -11,10 +11,10 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. An attempt that timed out is censored at the silence in which its client gave up.
+    """One value per request in ms. An attempt that timed out is censored at the gap in which its client gave up.
 
-    That is all of its time where no token came; of a stream the limit on silence where it ran into that one. One whose
-    whole time was over may have had tokens until then: it is censored at the largest gap that was seen.
+    Without a token that is its whole time; after ``timeout_stall`` the idle limit; after ``timeout_total``, which may
+    have had tokens until the end, the largest gap seen.
     """
     seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)

@@ -23,7 +23,7 @@ BUCKETS = "request_queue_time_seconds_bucket"
 def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: bool) -> Measurement:
     """Bounds of percentile ``percent`` in ms; ``value`` is the upper one where that is finite."""
     queued, waited = requests["queue_gateway_ms"], sli.waited_ms(requests, view.limits)
-    # Who timed out when it had left the gateway's queue waited in it for just so long; of the others it is unknown.
+    # A timed-out request that had left the gateway's queue has an exact value; the others are censored.
     left = requests["gateway_replica"].fillna("").ne("") & queued.notna()
     gateway = sli.sample(requests, queued, everything, queued.fillna(0.0).where(waited.notna() & ~left))
     own = sli.percentile(gateway, percent, UNIT)

@@ -12,8 +12,8 @@ TIMING = True
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     """One value per request in ms; answers of one token have none.
 
-    A stream that timed out is censored at what it would be had all the tokens that it was allowed come by the moment at
-    which its client gave up; an attempt without a token at 0.
+    A stream that timed out is censored at the value that it would have with ``max_tokens`` tokens at the time-out; an
+    attempt without a token at 0.
     """
     gaps, most = requests["output_tokens"].astype(float) - 1, requests["max_tokens"].astype(float) - 1
     waited = waited_ms(requests, view.limits)

@@ -14,8 +14,8 @@ TIMING = True
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     """One value per request in tokens per second; streams of no duration have none.
 
-    A stream that timed out is no faster than it would be had all the tokens that it was allowed come by the moment at
-    which its client gave up; of an attempt without a token nothing is known.
+    The upper bound of a stream that timed out is its value with ``max_tokens`` tokens at the time-out; an attempt
+    without a token has none.
     """
     seconds = (requests["e2e_ms"] - requests["ttft_ms"]) / 1000
     waited = waited_ms(requests, view.limits)

@@ -189,9 +189,15 @@ HOLDS, FAILS = step(10, 10.0), step(16, 10.0, good=0.4)
     ("steps", "doubt"),
     [
         ([step(4), dataclasses.replace(HOLDS, lost=0.15), FAILS], None),
-        ([step(4), dataclasses.replace(HOLDS, lost=0.17), FAILS], "others had up to 17% of the machine with 10"),
+        (
+            [step(4), dataclasses.replace(HOLDS, lost=0.17), FAILS],
+            "others used up to 17% of the machine at concurrency 10",
+        ),
         ([step(4), HOLDS, dataclasses.replace(FAILS, lost=0.04)], None),
-        ([step(4), HOLDS, dataclasses.replace(FAILS, lost=0.06)], "others had up to 6% of the machine with 16"),
+        (
+            [step(4), HOLDS, dataclasses.replace(FAILS, lost=0.06)],
+            "others used up to 6% of the machine at concurrency 16",
+        ),
         ([step(4, lost=0.9), HOLDS, FAILS], None),  # it held even so, and something above it did
         ([step(4), HOLDS, FAILS, step(32, good=0.1, lost=0.9)], None),  # less has failed undisturbed
         ([step(4), dataclasses.replace(HOLDS, lost=None), FAILS], "the machine was not watched"),
