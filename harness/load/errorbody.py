@@ -1,4 +1,4 @@
-"""What a server said of an error, in the error columns of an attempt."""
+"""The server's error, in the error columns of an attempt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PARTS = ("type", "code", "message", "request_id")
 
 
 def fill_error(row: Attempt, error: ServerError) -> None:
-    """Fill the error columns; null where it did not say."""
+    """Fill the error columns; null where nothing was reported."""
     for name in _PARTS:
         said = getattr(error, name)
         setattr(row, f"error_{name}", None if said is None else redact.text(said))

@@ -35,7 +35,7 @@ from harness.scenario import ClientLimits
 
 HEAD_BYTES_MAX = 1 << 18
 SAID_CHARS_MAX = 300
-_CONTROL = re.compile(r"[\t\r\n]")  # what is short stands in one line
+_CONTROL = re.compile(r"[\t\r\n]")  # short texts are kept on one line
 END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
 
 _CONNECT_SUBTYPES = {
@@ -60,15 +60,15 @@ class Ended(Exception):
 
 
 class Response(HTTPResponse):
-    """geventhttpclient's parser, fed by hand; the body is taken out as it comes.
+    """geventhttpclient's parser, fed by hand; ``take`` returns the body as it is received.
 
-    What comes behind the end of the message is no part of it, and the connection is not used again.
+    Bytes after the end of the message are ignored, and the connection is not reused.
     """
 
     _ended = False
 
     def feed(self, data: str | bytes) -> None:
-        """Parse what has come. HTTPParseError, or ValueError for a header that is no text."""
+        """Parse received bytes. HTTPParseError, or ValueError for a header that is no text."""
         try:
             super(HTTPResponse, self).feed(data)  # HTTPResponse's own is for answers to HEAD
         except (HTTPParseError, ValueError):
@@ -78,7 +78,7 @@ class Response(HTTPResponse):
 
     def _on_message_begin(self) -> None:
         if self._ended:
-            raise HTTPParseError("bytes behind the end of the message")
+            raise HTTPParseError("bytes after the end of the message")
         super()._on_message_begin()
 
     def _on_message_complete(self) -> None:
@@ -131,7 +131,7 @@ class Exchange:
 
     @property
     def answer(self) -> Answer:
-        """What the completion has said."""
+        """What was received of the completion."""
         return self._reader.answer
 
     def run(self) -> None:
@@ -175,7 +175,7 @@ class Exchange:
             self._resolver.distrust()
             raise Ended("tls_error", error.reason or type(error).__name__) from error
         except OSError as error:
-            _ensure_theirs(error)
+            _raise_if_local(error)
             self._resolver.distrust()
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise Ended(outcome, subtype) from error
@@ -193,8 +193,8 @@ class Exchange:
             self._resolver.distrust()
             raise Ended(outcome, subtype) from error
         except OSError as error:
-            _ensure_theirs(error)
-            # The other side may have answered before it closed (413, …): reading tells.
+            _raise_if_local(error)
+            # The server may have answered before it closed (413, …): read on.
 
     def _read_headers(self) -> None:
         response, row = self._response, self._row
@@ -226,7 +226,7 @@ class Exchange:
         self._reader.head(status, response.header("content-type"), response.header("content-encoding"))
 
     def _read_body(self) -> tuple[str, str | None]:
-        """Outcome and subtype. A status that is none of success decides, even if its body does not come to its end."""
+        """Outcome and subtype. An error status decides, even if its body is incomplete."""
         try:
             broken = self._read_to_end()
         except Ended as end:
@@ -275,7 +275,7 @@ class Exchange:
                 self._resolver.distrust()
             raise Ended(outcome, subtype) from error
         except OSError as error:
-            _ensure_theirs(error)
+            _raise_if_local(error)
             raise
         if data:
             self._last_byte_s = time.monotonic()
@@ -347,7 +347,7 @@ class Exchange:
         row.subtype, row.replica = _said(row.subtype), _said(row.replica)
 
     def _max_stall_ms(self, now_s: float) -> float | None:
-        """The longest silence of the stream; where the client gave up waiting, that last one counts, too."""
+        """The longest gap of the stream in ms; after a time-out including the one until then. None without content."""
         longest_s, last_s = self.answer.max_stall_s, self.answer.last_content_s
         if self._row.outcome.startswith("timeout_") and last_s is not None:
             longest_s = max(longest_s or 0.0, now_s - last_s)
@@ -364,8 +364,8 @@ class Exchange:
         self._sock = None
 
 
-def _ensure_theirs(error: OSError) -> None:
-    """What the generator itself could not do is ``not_sent``, and no failure of the service."""
+def _raise_if_local(error: OSError) -> None:
+    """Ended as ``not_sent`` if a local resource was exhausted: that is no failure of the service."""
     if (what := exhausted.subtype(error)) is not None:
         raise Ended("not_sent", what) from error
 

@@ -42,7 +42,7 @@ class Tally:
     in_flight_at_end: int = 0
     duration_s: float = 0.0  # from the beginning of the schedule to the stop
     cpu_ratio: float = 0.0
-    unwritten_attempts: int = 0  # recorded, but lost, since they could not be written; and why
+    unwritten_attempts: int = 0  # ended, but their rows could not be written
     unwritten_requests: int = 0  # final ones of these
     write_error: str | None = None
 
@@ -313,14 +313,14 @@ class Generator:
             self._check_recorder()
 
     def _check_recorder(self) -> None:
-        """Without records the load is for nothing: it ends with the first write that fails."""
+        """End the load with the first write that fails: without records it proves nothing."""
         if self._recorder.failed is not None:
             self._crashed(self._recorder.failed)
 
     def _close_recorder(self) -> None:
         try:
             self._recorder.close()
-        except Exception as error:  # the summary has to say how many rows that has cost
+        except Exception as error:  # the summary still has to count the lost rows
             self._crashed(error)
         self._check_recorder()
         lost = self._recorder.unwritten
@@ -328,7 +328,7 @@ class Generator:
         self.tally.write_error = None if self._recorder.failed is None else str(self._recorder.failed)
 
     def _crashed(self, error: BaseException) -> None:
-        """A bug of the harness, or a write that failed: remember the first and end the load with what there is."""
+        """A bug of the harness, or a write that failed: keep the first error and end the load."""
         self.crash = self.crash or error
         self.stop()
 

@@ -4,8 +4,8 @@ While the load runs each process appends small Arrow record batches to ``request
 never more than ``BATCH_ROWS`` rows or ``FLUSH_S`` seconds in memory, and readable up to the last batch even if the
 process is killed. ``merge`` streams those files into requests.parquet, a row group at a time.
 
-A write that fails (disk full, file too large) is remembered, not raised: rows come from the end of requests, where
-nothing may be raised. What cannot be written any more is counted.
+A write that fails (disk full, file too large) is kept in ``failed``, not raised: rows are added at the end of requests,
+where nothing may raise. Rows that cannot be written are counted.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Recorder:
     def __init__(self, folder: Path, worker: int) -> None:
         self._path = folder / f"requests-{worker}.arrows"
         self.failed: RecordError | None = None  # the first write that failed; nothing is written after it
-        self.unwritten: list[bool] = []  # of each attempt that could not be written: whether it was a final one
+        self.unwritten: list[bool] = []  # per attempt that could not be written: whether it was final
         self._file = pa.OSFile(str(self._path), "wb")
         self._writer = pa.ipc.new_stream(self._file, REQUEST_COLUMNS)
         self._rows: list[Attempt] = []
-        _batch([])  # what that imports is read now: later there may be no descriptor for it
+        _batch([])  # its lazy imports happen now: later there may be no file descriptor for them
 
     def add(self, row: Attempt) -> None:
         """Record a finished attempt."""
@@ -69,10 +69,10 @@ class Recorder:
         """Write the rest and close the file."""
         self.flush()
         try:
-            if self.failed is None:  # else it would seem to be whole
+            if self.failed is None:  # else it would look complete
                 self._writer.close()
             self._file.close()
-        except OSError as error:  # all rows are there: only the mark of the end is not, which nobody needs
+        except OSError as error:  # all rows are written: only the end marker is missing, which readers do not need
             self.failed = self.failed or not_written(self._path, error)
 
 
@@ -116,7 +116,7 @@ class Counts:
 def merge(folder: Path) -> Counts:
     """Stream all ``requests-N.arrows`` into requests.parquet, remove them, and count. Atomic for readers.
 
-    RecordError when it cannot be written; the parts stay then.
+    RecordError when it cannot be written; then the parts are kept.
     """
     counts = Counts()
     parts = sorted(folder.glob("requests-*.arrows"))

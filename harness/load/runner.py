@@ -91,7 +91,7 @@ def run_worker(job: Job, worker: int, master_port: int, stop: Event) -> None:
 
 
 def _raise_crash(generator: Generator, words: str) -> None:
-    """RecordError after a write that failed, LoadFailed after a bug; its text may quote a prompt, so only its kind."""
+    """RecordError after a write that failed, LoadFailed after a bug, by type: its text may quote a prompt."""
     if isinstance(generator.crash, RecordError):
         raise generator.crash
     if generator.crash is not None:

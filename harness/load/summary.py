@@ -16,8 +16,8 @@ def summary(job: Job, tallies: Sequence[Tally], counts: Counts) -> dict[str, Any
     Rates are first attempts per second until the stop: ``planned_rate_per_s`` as the schedule said for this very
     stretch (a Poisson schedule of 4/s rarely holds exactly 4/s), ``achieved_rate_per_s`` as they were begun.
     ``cpu_ratio`` is that of the busiest process: CPU time / wall time, 1.0 is one whole core. ``conserved`` says
-    whether every scheduled request ended in exactly one final row. ``unwritten_…`` ended, too, but their rows are lost:
-    they could not be written, for the reason ``write_error``.
+    whether every scheduled request ended in exactly one final row. ``unwritten_…`` count those that ended, but
+    whose rows could not be written, for the reason ``write_error``.
     """
     duration_s = max((tally.duration_s for tally in tallies), default=0.0)
     scheduled = sum(tally.scheduled for tally in tallies)

@@ -1,8 +1,8 @@
-"""What a server says when it refuses or fails: error bodies in the shapes that are out there, and what they mean.
+"""Error bodies of servers, in the envelopes that are in use, and the outcomes that they mean.
 
 ``{"error": {"type", "code", "message", "request_id"}}`` is today's; ``{"object": "error", "message": …}`` older vLLM's
 and sglang's, ``{"error": "…", "error_type": …}`` TGI's, ``{"detail": …}`` FastAPI's, ``{"title", "detail"}``
-RFC 9457's; proxies say it in plain text.
+RFC 9457's; proxies send plain text.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Of a text so much is kept.
+#: Longer texts are cut.
 READ_CHARS_MAX = 4096
-#: A status beyond these is none of HTTP's (RFC 9110 §15).
+#: Valid HTTP status codes (RFC 9110 §15).
 _STATUS = range(100, 600)
 _OVERLOAD = ("overload", "overflow", "queue", "admission", "capacity", "busy", "backlog")
-#: What no file and no page can hold, or nobody can see; line ends and tabs stay.
+#: Control characters and surrogates, except line ends and tabs.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """An error as the server told it, in its own words. None: it did not say."""
+    """An error as reported by the server. None: not reported."""
 
     type: str | None = None
     code: str | None = None
@@ -35,26 +35,26 @@ class ServerError:
     request_id: str | None = None
 
     @property
-    def says_overload(self) -> bool:
-        """Whether it speaks of load, not of breakage."""
-        said = f"{self.type} {self.code} {self.message}".lower()
-        return any(word in said for word in _OVERLOAD)
+    def is_overload(self) -> bool:
+        """Whether it reports overload, not a failure."""
+        text = f"{self.type} {self.code} {self.message}".lower()
+        return any(word in text for word in _OVERLOAD)
 
 
 def whole_characters(text: str) -> str:
-    """``text`` with pairs of surrogates put together, which JSON may bring in two strings, and U+FFFD for halves."""
+    """``text`` with surrogate pairs joined, which JSON may split over two strings, and U+FFFD for lone surrogates."""
     if text.isascii() or not _SURROGATES.search(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def writable(text: str) -> str:
-    """``text`` with U+FFFD for what no file can hold, no longer than READ_CHARS_MAX."""
+    """``text`` with U+FFFD for control characters and lone surrogates, READ_CHARS_MAX characters at most."""
     return _UNWRITABLE.sub("\ufffd", whole_characters(text[:READ_CHARS_MAX]))
 
 
 def in_stream(document: Mapping[str, Any]) -> ServerError | None:
-    """The error that a JSON object after status 200 is or holds; None where it tells of none."""
+    """The error in a JSON object after status 200; None without one."""
     error = document.get("error")
     if error is not None and error is not False and error != "":
         return of_document(document)
@@ -67,7 +67,7 @@ def of_document(document: Mapping[str, Any]) -> ServerError:
     """The error of a JSON object that is known to be one."""
     error = document.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, dict) else document
-    message = next((said for name in ("message", "detail", "title") if (said := inner.get(name))), None)
+    message = next((text for name in ("message", "detail", "title") if (text := inner.get(name))), None)
     if not isinstance(error, dict | None):
         message = error
     return ServerError(
@@ -79,7 +79,7 @@ def of_document(document: Mapping[str, Any]) -> ServerError:
 
 
 def of_body(body: bytes) -> ServerError:
-    """The error of a body whose status says that it is one: JSON, or plain text; a page of HTML says nothing."""
+    """The error of a body with an error status: JSON, or plain text; HTML is ignored."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -93,11 +93,11 @@ def of_body(body: bytes) -> ServerError:
 def outcome_of_status(status: int, error: ServerError) -> tuple[str, str | None]:
     """Outcome and subtype of an answer whose status is not 200 (docs/metrics.md).
 
-    A 503 is an admission refusal (``shed_503``) if it says so. Otherwise it is an error like the other 5xx.
+    A 503 is an admission refusal (``shed_503``) if its error reports overload, else an error like the other 5xx.
     """
     if status == 429:
         return "shed_429", None
-    if status == 503 and error.says_overload:
+    if status == 503 and error.is_overload:
         return "shed_503", None
     if 400 <= status < 500:
         return "http_4xx", None
@@ -121,7 +121,7 @@ def retry_after_s(value: str | None) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    """A value of JSON as text: as it is, or as it was written."""
+    """A string as it is, any other JSON value as JSON; None for null."""
     if value is None:
         return None
     if isinstance(value, str):

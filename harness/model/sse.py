@@ -1,18 +1,18 @@
-"""Server-sent events: bytes in, in whatever cuts they come, events out.
+"""Server-sent events: bytes in, however they are split, events out.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. An event is over at its
-blank line; it has arrived when the last of its data lines has. ``[DONE]``, which ends a stream of the OpenAI API, and
-what a stream that ends has left without its blank line are told at once: nothing can be joined to them any more.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation. An event ends
+at its blank line; its time is that of its last data line. ``[DONE]``, which ends a stream of the OpenAI API, and an
+event at the end of the stream are dispatched without the blank line: nothing can follow them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: One event: its type (``b""``: a message), its data lines joined by ``\n``, and when the last of them came.
+#: One event: its type (``b""``: a message), its data lines joined by ``\n``, the time of the last one in seconds.
 Event = tuple[bytes, bytes, float]
 
-#: One event, and one line. An answer token by token has some 300 bytes in each.
+#: Of one event, and of one line. An answer sent token by token has some 300 bytes in each.
 EVENT_BYTES_MAX = 4 << 20
 DONE = b"[DONE]"
 
@@ -20,33 +20,33 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class TooLarge(ValueError):
-    """An event that does not end."""
+    """An event or a line is longer than ``EVENT_BYTES_MAX``."""
 
 
 class Events:
-    """The events of one stream. Times are what ``feed`` is given."""
+    """The events of one stream. Times are those given to ``feed``, in seconds."""
 
     __slots__ = ("_at_s", "_begun", "_bytes", "_cr", "_data", "_rest", "_rest_s", "_type")
 
     def __init__(self) -> None:
         self._begun = False  # the first line may begin with a BOM
-        self._cr = False  # the last byte was a CR: an LF that comes next belongs to it
-        self._rest: list[bytes] = []  # of a line whose end has not come
+        self._cr = False  # the last byte was a CR: a following LF belongs to it
+        self._rest: list[bytes] = []  # of an unfinished line
         self._rest_s = 0.0
-        self._data: list[bytes] = []  # lines of an event whose end has not come
+        self._data: list[bytes] = []  # lines of an unfinished event
         self._type = b""
-        self._bytes = 0  # of the event that has not ended, at least
+        self._bytes = 0  # of the unfinished event, at least
         self._at_s = 0.0
 
     def feed(self, data: bytes, now_s: float) -> Sequence[Event]:
-        """The events that end in ``data``, which came at ``now_s``. TooLarge for one that does not end."""
+        """The events that end in ``data``, received at ``now_s``. TooLarge for one that does not end."""
         if self._cr or b"\r" in data:
             data = self._with_line_feeds(data)
         if b"\n" not in data:
             return self._wait(data, now_s)
         idle = not (self._rest or self._data or self._type)
         if idle and data[-2:] == b"\n\n" and data[:6] == b"data: " and data.count(b"\n") == 2:
-            self._begun = True  # so come nearly all: one event in one read
+            self._begun = True  # the usual case: one event in one read
             return ((b"", data[6:-2], now_s),)
         lines = data.split(b"\n")
         if self._rest:
@@ -60,12 +60,12 @@ class Events:
         return found
 
     def end(self) -> tuple[Sequence[Event], bytes]:
-        """Nothing more will come: what an unended event has told so far, and the line that was not ended."""
+        """End of the stream: the event that was not terminated, if there is one, and the unfinished line."""
         line, self._rest = b"".join(self._rest), []
         return self._take([line, b""], self._rest_s), line
 
     def _wait(self, data: bytes, now_s: float) -> Sequence[Event]:
-        """Keep ``data``, whose line has not ended."""
+        """Keep ``data`` of an unfinished line."""
         if data:
             self._rest.append(data)
             self._rest_s = now_s
@@ -75,7 +75,7 @@ class Events:
         return ()
 
     def _with_line_feeds(self, data: bytes) -> bytes:
-        """``data`` with LF for each CR LF and CR, wherever the reads have cut it."""
+        """``data`` with LF for each CR LF and CR, also when a read ends between the two."""
         if self._cr and data[:1] == b"\n":
             data = data[1:]
         self._cr = data[-1:] == b"\r"

@@ -1,7 +1,7 @@
-"""The answer to a completion request of the OpenAI API: what came over the wire in, facts and an outcome out.
+"""Parser of answers to completion requests of the OpenAI API: bytes in, facts and an outcome out.
 
-Everybody who asks for a completion reads it with ``CompletionReader``: what a token is, when an answer is whole and
-what is an error is said here and nowhere else. Nothing that a server sends makes it raise.
+Every client uses ``CompletionReader``: only this module decides what a token is, when an answer is whole and what is an
+error. It never raises for anything that a server sends.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ BODY_BYTES_MAX = 4 << 20
 #: A stream of 100,000 tokens has some 30 MB.
 STREAM_BYTES_MAX = 64 << 20
 _FILTERED = "content_filter"
-#: Finish reasons of an answer that came to an end of its own; with any other the engine gave up.
+#: Finish reasons of a complete answer; with any other the engine gave up.
 WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", _FILTERED})
 
-#: Channels of a delta or a message, besides ``content``, on which something can be said.
+#: Channels of a delta or a message that carry tokens, besides ``content``.
 _CHANNELS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
-#: Of a part of a content, what names it and says nothing.
+#: Keys of a content part that carry no token by themselves.
 _LABELS = ("type", "index", "text")
 _TOKENS_MAX = 2**31 - 1
 _decode = json.JSONDecoder().decode  # json.loads looks at its options first, for every event
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Malformed(ValueError):
-    """The answer is not what the API promises; ``subtype`` says what of it."""
+    """The answer breaks the API; ``subtype`` is that of ``protocol_error`` (docs/metrics.md)."""
 
     def __init__(self, subtype: str) -> None:
         super().__init__(subtype)
@@ -41,7 +41,7 @@ class Malformed(ValueError):
 
 @dataclass(slots=True)
 class Answer:
-    """What a completion has said so far. Times are monotonic seconds as given to ``feed``."""
+    """What was received of a completion so far. Times are monotonic seconds as given to ``feed``."""
 
     first_content_s: float | None = None
     last_content_s: float | None = None
@@ -61,17 +61,17 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Everything said on the content channel."""
+        """The text of the content channel."""
         return server_error.whole_characters("".join(self.parts))
 
     @property
     def over(self) -> bool:
-        """Nothing that may still come can change the outcome."""
+        """Whether the outcome is final."""
         return self.done or self.error is not None
 
     @property
     def generated(self) -> bool:
-        """The engine has made a token: one was seen, or an end of its own (a token need not be a character)."""
+        """Whether the engine generated a token: content, or a complete answer (a token may be no character)."""
         return self.has_content or self.finish_reason in WHOLE_REASONS
 
     def feed(self, body: bytes, now_s: float) -> None:
@@ -89,7 +89,7 @@ class Answer:
             self._take(event)
 
     def end(self) -> None:
-        """The stream has ended: what stands there without its end counts if it can be read."""
+        """End of the stream: an event without its blank line counts if it can be parsed."""
         if self.over:
             return
         events, line = self._events.end()
@@ -102,7 +102,7 @@ class Answer:
         self.unfinished = bool(line)
 
     def whole(self, body: bytes) -> None:
-        """Take the body of an answer that was not streamed: it has no first token, only an end. Malformed."""
+        """Take the body of an answer that was not streamed: it has no first token. Malformed when it cannot be read."""
         document = _object(body, "bad_body")
         self.error = server_error.in_stream(document)
         if self.error is None:
@@ -110,7 +110,7 @@ class Answer:
         self.done = True
 
     def verdict(self, expect_versions: frozenset[str] | None) -> tuple[str, str | None]:
-        """Outcome and subtype of an answer whose connection has nothing more to say (docs/metrics.md)."""
+        """Outcome and subtype after the end (docs/metrics.md). ``expect_versions``: model versions; None: any."""
         if self.error is not None:
             return "inband_error", self.error.type or "error_event"
         if self.finish_reason is not None and self.finish_reason not in WHOLE_REASONS:
@@ -147,7 +147,7 @@ class Answer:
         self.content_events += 1
 
     def _facts(self, document: dict[str, Any], channel: str, subtype: str) -> bool:
-        """Note everything that ``document`` says; True if it carried content (a role alone or "" is none)."""
+        """Record the facts of ``document``; True if it carried content (a role alone or "" is none). Malformed."""
         try:
             return self._note(document, channel)
         except (AttributeError, TypeError) as error:
@@ -161,15 +161,15 @@ class Answer:
             self._usage(usage)
         content = False
         for choice in document.get("choices") or ():
-            said = choice.get(channel) or _NOTHING
-            text = said.get("content") or choice.get("text")
+            delta = choice.get(channel) or _NOTHING
+            text = delta.get("content") or choice.get("text")
             if isinstance(text, str) and text:
                 self.parts.append(text)
                 content = True
             elif text and self._parts(text):
                 content = True
             elif not content:
-                content = any(map(said.get, _CHANNELS))
+                content = any(map(delta.get, _CHANNELS))
             reason = choice.get("finish_reason")
             if reason:
                 if not isinstance(reason, str):
@@ -180,17 +180,17 @@ class Answer:
         return content
 
     def _parts(self, parts: list[Any]) -> bool:
-        """Take a content that came in parts; whether they hold anything. Malformed when it is no such list."""
+        """Take content that is a list of parts; True if they are not empty. Malformed when it is no such list."""
         if not isinstance(parts, list):
             raise Malformed("bad_content")
-        said = False
+        content = False
         for part in parts:
             text = part if isinstance(part, str) else part.get("text") or ""
             if not isinstance(text, str):
                 raise Malformed("bad_content")
             self.parts.append(text)
-            said = said or bool(text) or any(part[key] for key in part if key not in _LABELS)
-        return said
+            content = content or bool(text) or any(part[key] for key in part if key not in _LABELS)
+        return content
 
     def _usage(self, usage: dict[str, Any]) -> None:
         if (prompt := usage.get("prompt_tokens")) is not None:
@@ -202,29 +202,29 @@ class Answer:
 class CompletionReader:
     """Reads one HTTP answer to a completion request: ``head``, then ``feed`` for each piece of the body, then ``end``.
 
-    ``stream``: whether events were asked for.
+    ``stream``: whether a stream was requested.
     """
 
     __slots__ = ("_body", "_broken", "_events", "_problem", "_size", "_stream", "answer", "error", "status")
 
     def __init__(self, stream: bool = True) -> None:
         self._stream = stream
-        self._events = False  # the body is to be read as events
+        self._events = False  # the body is parsed as events
         self._body: list[bytes] = []
         self._size = 0
         self._problem: str | None = None  # subtype of the protocol error
         self._broken: str | None = None
         self.status = 0
         self.answer = Answer()
-        self.error: ServerError | None = None  # in whatever way it was told
+        self.error: ServerError | None = None  # of the body or of the stream
 
     @property
     def over(self) -> bool:
-        """Nothing that may still come can change the outcome."""
+        """Whether the outcome is final."""
         return self._problem is not None or (self._events and self.answer.over)
 
     def head(self, status: int, content_type: str | None, content_encoding: str | None) -> None:
-        """The head of the answer. No client of ours offers an encoding: a body that has one cannot be read."""
+        """Take the head of the answer. No client accepts a content encoding: with one it is a protocol error."""
         self.status = status
         encoding = (content_encoding or "identity").strip().lower()
         if encoding != "identity":
@@ -233,7 +233,7 @@ class CompletionReader:
         self._events = status == 200 and self._stream and of_events
 
     def feed(self, data: bytes, now_s: float) -> None:
-        """Take the next bytes of the body, without the framing of HTTP, which came at ``now_s``."""
+        """Take the next bytes of the body, without HTTP framing, received at ``now_s`` (monotonic seconds)."""
         if self._problem is not None or not data:
             return
         if self._events:
@@ -248,7 +248,7 @@ class CompletionReader:
             self._problem, self._body = "body_too_large", []
 
     def end(self, broken: str | None = None) -> None:
-        """Nothing more will come. ``broken``: how the connection ended before the HTTP message did (fin, reset, …)."""
+        """End of the answer. ``broken``: how the connection ended before the HTTP message did (fin, reset, …)."""
         self._broken = broken
         if self._problem is None and self._events:
             self.answer.end()
@@ -271,11 +271,11 @@ class CompletionReader:
 
     @property
     def whole(self) -> bool:
-        """The answer came with its end, and is no error."""
+        """Whether the answer is complete and no error."""
         return self.outcome()[0] in ("ok", "empty")
 
     def _whole(self, body: bytes) -> None:
-        """A body in one piece: the answer that was asked for, or, where events were, an error instead of them."""
+        """Parse a body that is not a stream: the answer, or an error although a stream was requested."""
         if self._broken is not None and not self._stream:
             return  # verdict: broken_stream
         if not self._stream:
@@ -303,7 +303,7 @@ def _object(data: bytes, subtype: str) -> dict[str, Any]:
 
 
 def _error_event(data: bytes) -> ServerError:
-    """What an event of type ``error`` says, as JSON or in words."""
+    """The error of an event of type ``error``, in JSON or plain text."""
     try:
         return server_error.of_document(_object(data, ""))
     except Malformed:
@@ -311,7 +311,7 @@ def _error_event(data: bytes) -> ServerError:
 
 
 def _tokens(value: Any) -> int:
-    """A number of tokens, as a number or in digits. Malformed when it is none."""
+    """A token count from a JSON number or a string of digits. Malformed when it is none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(_TOKENS_MAX)):
         value = int(value)
     if isinstance(value, float) and value.is_integer():

@@ -53,7 +53,7 @@ def test_retry_after_that_is_no_number_is_no_promise(value: str) -> None:
 def test_bodies_that_say_nothing(body: bytes) -> None:
     """No error to be read, and no exception."""
     assert of_body(body).type is None
-    assert not of_body(body).says_overload
+    assert not of_body(body).is_overload
 
 
 def test_what_is_kept_can_be_written() -> None:
