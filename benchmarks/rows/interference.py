@@ -1,5 +1,5 @@
-"""How truly a known disturber is measured beside a stack that wants every core: how much of it, how soon, and how often
-somebody is seen where nobody is."""
+"""Accuracy of the interference meter beside a fully loaded stack: a known disturber's CPU, the delay until it is
+detected, and false positives."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from stack.topology import Topology
 from tests.disturber import HEAVY, LIGHT, Disturber, disturbed
 
 QUIET_S, DISTURBED_S, PAUSE_S = 20.0, 10.0, 2.0
-#: What a stack under load is to the meter, one for each core: it descends from the watcher, and so it is ours.
+#: Simulates the stack under load, one per core: a descendant of the watcher, so the meter counts it as ours.
 OWN = Disturber("own", 1.0, 1.0, 0.0)
 STRANGERS = (LIGHT, HEAVY)
 #: The watcher's first sample, and its end. Only a hang reaches them.
 WITHIN_S = 60.0
 #: Of all processes that this starts.
 LIMIT_S = 2 * WITHIN_S + QUIET_S + len(STRANGERS) * (DISTURBED_S + PAUSE_S)
-#: Two samples of forty: some daemon of an idle machine that wakes up.
+#: Two samples of forty: a daemon that wakes up.
 FALSE_SHARE_MAX = 0.05
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A time, in seconds since the folder's zero, in which somebody used ``cpu_s`` by the kernel's word on him."""
+    """A time span, in seconds since the run's zero, and the CPU seconds of the disturber in it, by the kernel."""
 
     begin_s: float
     end_s: float
@@ -68,7 +68,7 @@ def measure(instance: int) -> dict[str, Any]:
 
 
 def _plan(anchor: dict[str, Any]) -> dict[str, Any]:
-    """As much of a run's as it takes to read the samples back."""
+    """The part of a plan that RunView needs to read the samples."""
     phase = {"name": "watched", "kind": "baseline", "duration": 1.0}
     load = measuring.load_spec(1).model_dump(mode="json")
     scenario = Scenario.stored({"name": "watched", "description": "no load", "load": load, "phases": [phase]})
@@ -83,7 +83,7 @@ def _plan(anchor: dict[str, Any]) -> dict[str, Any]:
 
 
 def beside(disturber: Disturber, zero_s: float) -> Stretch:
-    """The stretch in which it works, and what it uses in that."""
+    """Run the disturber; its time span with the CPU seconds that it used."""
     begin_s = time.monotonic() - zero_s
     with disturbed(disturber, LIMIT_S) as process:
         assert process is not None
@@ -96,7 +96,7 @@ def beside(disturber: Disturber, zero_s: float) -> Stretch:
 def watched(folder: Path, instance: int) -> Iterator[None]:
     """The meter of the machine beside the block, with its samples in ``folder`` afterwards.
 
-    In a process of its own: whoever descends from the one that starts the meter is ours to it, and disturbers are not.
+    In a process of its own: the meter counts descendants of its parent process as ours, and disturbers must not be.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -106,7 +106,7 @@ def watched(folder: Path, instance: int) -> Iterator[None]:
     try:
         if not here.poll(WITHIN_S):
             raise SystemExit(f"the machine was not sampled within {WITHIN_S:g} s")
-        here.recv()  # EOFError when it has died: it has said why
+        here.recv()  # EOFError when it has died; it printed the reason
         yield
     finally:
         here.close()
@@ -155,7 +155,7 @@ async def _watch(folder: RunFolder, instance: int, end: Connection) -> None:
 
 
 def figures(view: RunView, quiet: Stretch, strangers: dict[str, Stretch]) -> dict[str, Any]:
-    """What was measured, beside what was."""
+    """Measured values beside the real ones."""
     spans = interference.spans(view)
     false_s = interference.overlap_s(spans, quiet.begin_s, quiet.end_s)
     return {
@@ -168,7 +168,7 @@ def figures(view: RunView, quiet: Stretch, strangers: dict[str, Stretch]) -> dic
 
 
 def _of(view: RunView, stretch: Stretch) -> dict[str, float | None]:
-    """Its cores as the kernel and as the meter have them, and when a sample first told of a disturbed machine."""
+    """Its cores by the kernel and by the meter, and the delay until the first sample that shows interference."""
     spans = interference.spans(view)
     seen = (t_s for _, t_s, _ in _samples(view, stretch) if any(one.begin_s < t_s <= one.end_s for one in spans))
     seen_s = next(seen, None)
@@ -186,7 +186,7 @@ def _reported(view: RunView, stretch: Stretch) -> float:
 
 
 def _samples(view: RunView, stretch: Stretch) -> list[tuple[float, float, float]]:
-    """The cores of others that touch a stretch: each sample, with the time of the one before, since which it speaks."""
+    """Samples of others' cores that overlap a stretch: (time of the sample before, its own time, cores)."""
     samples = view.metrics(COMPONENT, "others_cores")
     times, values = samples["t_s"].tolist(), samples["value"].tolist()
     rows = zip(times, times[1:], values[1:], strict=False)
@@ -194,10 +194,12 @@ def _samples(view: RunView, stretch: Stretch) -> list[tuple[float, float, float]
 
 
 def broken(figures: dict[str, Any]) -> list[str]:
-    """Nobody is seen where nobody is; each disturber is, in time, and as what it was but for the meter's own noise."""
+    """Bounds that do not hold: false positives, accuracy and detection delay of each disturber; one line each."""
     found = []
     if figures["false_s"] > FALSE_SHARE_MAX * figures["quiet_s"]:
-        found.append(f"{figures['false_s']} s of {figures['quiet_s']} quiet ones: {figures['false_why']}")
+        found.append(
+            f"false positives in {figures['false_s']} s of {figures['quiet_s']} quiet ones: {figures['false_why']}"
+        )
     for name, one in figures["disturbers"].items():
         if abs(one["reported_cores"] - one["real_cores"]) > OTHERS_MIN_CORES:
             real = f"really {one['real_cores']}, at most {OTHERS_MIN_CORES} off"

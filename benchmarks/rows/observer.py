@@ -20,10 +20,10 @@ SCENARIO = drill.ROOT / "tests" / "drills" / "short.yaml"
 def measure(instance: int) -> dict[str, Any]:
     """One run of the short timeout-spike; the stack stays up, as after any drill."""
     stack = ["--runtime", "process", "--engine", "sim", "--instance", str(instance)]
-    said: list[str] = []
-    ended = outcome.run(("timeout-spike", "--scenario", str(SCENARIO), *stack), LIMIT_S, said.append)
+    output: list[str] = []
+    ended = outcome.run(("timeout-spike", "--scenario", str(SCENARIO), *stack), LIMIT_S, output.append)
     if ended.folder is None or not (ended.folder.path / "verdict.json").exists():
-        raise SystemExit("\n".join(["the run left no verdict:", *said[-20:], ended.reason]))
+        raise SystemExit("\n".join(["the run left no verdict:", *output[-20:], ended.reason]))
     view = RunView(ended.folder)
     cost = observer.measure(view)
     if cost is None or view.interrupted is not None:

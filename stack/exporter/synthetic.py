@@ -94,7 +94,7 @@ class Synthetic:
 
 
 def _failure(response: httpx.Response) -> str:
-    """Why no token came with a whole HTTP answer; "" when one did."""
+    """Why a whole HTTP answer has no token, as the reason label; "" when it has one."""
     if response.status_code != 200:
         return f"http_{response.status_code}"
     reader = CompletionReader(stream=False)

@@ -228,13 +228,13 @@ core.register_action("check_body", {"http-req"}, function(txn, cap, per_minute)
   txn:set_var("txn.refusal_message", ours and problem[3] or "The body could not be checked.")
 end, 2)
 
--- http-request lua.want_model: sets txn.model_id, the last part of the path without its percent signs.
+-- http-request lua.want_model: sets txn.model_id, the last part of the path, percent-decoded.
 core.register_action("want_model", {"http-req"}, function(txn)
   local id = txn.f:path():sub(#"/v1/models/" + 1)
   txn:set_var("txn.model_id", (id:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)))
 end)
 
--- Of a list of models the card whose id is `wanted`, as it stands there; nil where there is none.
+-- The entry of a list of models whose id is `wanted`, verbatim; nil without one.
 local function card_of(text, wanted)
   local list, found = read_body(text)["data"], nil
   if not list or list:sub(1, 1) ~= "[" then fail("unreadable_models", "There is no list of models.") end
@@ -248,7 +248,7 @@ local function card_of(text, wanted)
   return found
 end
 
--- http-response lua.pick_model: sets txn.model_card, or says in txn.pick why not (none, unreadable).
+-- http-response lua.pick_model: sets txn.model_card, or the reason in txn.pick (none, unreadable).
 core.register_action("pick_model", {"http-res"}, function(txn)
   local fine, card = pcall(card_of, txn:get_var("txn.models") or "", txn:get_var("txn.model_id"))
   if fine and card then

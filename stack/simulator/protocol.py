@@ -77,7 +77,7 @@ class Generation(BaseModel):
 
     @property
     def tool_problem(self) -> str | None:
-        """Why its tools cannot be used, in vLLM's words; None when it has none."""
+        """Why its tools cannot be used, with vLLM's message; None without tools."""
         return None
 
     @property
@@ -96,7 +96,7 @@ class ChatRequest(Generation):
 
     @property
     def tool_problem(self) -> str | None:
-        """Drillyard's replicas have no parser for tool calls; without a choice of theirs tools mean «auto»."""
+        """Drillyard's replicas have no tool-call parser. With tools the default of ``tool_choice`` is "auto"."""
         choice = self.tool_choice or ("auto" if self.tools else "none")
         if choice == "none":
             return None

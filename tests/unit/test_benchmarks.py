@@ -39,7 +39,7 @@ def test_what_was_not_measured_truly_breaks_a_bound(tmp_path: Path) -> None:
         assert f"cores were reported, really {real_s / 10.2:.3f}, at most 0.1 off" in why
     good = figures(tmp_path / "good")
     (false,) = interference.broken({**good, "false_s": 2.0, "false_why": "others used up to 0.2 cores"})
-    assert false == "2.0 s of 18.0 quiet ones: others used up to 0.2 cores"
+    assert false == "false positives in 2.0 s of 18.0 quiet ones: others used up to 0.2 cores"
     for seen_s, said in ((None, "never"), (2.1, "after 2.1 s")):
         late = {"one": {**good["disturbers"]["one"], "seen_after_s": seen_s}}
         assert interference.broken({**good, "disturbers": late}) == [f"the one disturber was seen {said}, at most 2 s"]
