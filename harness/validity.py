@@ -67,7 +67,7 @@ def _safely(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list
 
 
 def records_written(view: RunView) -> Iterator[Finding]:
-    """Could all be written down that was seen?"""
+    """Could every record be written?"""
     name, lost = "records written", view.folder.unwritten()
     if lost:
         what, why = next(iter(lost.items()))
@@ -78,19 +78,19 @@ def records_written(view: RunView) -> Iterator[Finding]:
 
 
 def load_ended_well(view: RunView) -> Iterator[Finding]:
-    """Did the generator end when it was told to, and leave a record of each request that it had told of?"""
+    """Did the generator exit cleanly, and record every request that it had reported as ended?"""
     name, recorded = "load generator's end", len(view.final)
     for event in view.events("load_stopped"):
         if event.data.get("status"):
             why = event.data.get("why", f"the load generator ended with status {event.data['status']}")
             yield _bad(name, str(why), EVERYTHING)
             return
-        told = int(event.data.get("ended", 0))
-        if told > recorded:
-            why = f"{told} requests had ended by what the load generator told, but only {recorded} are recorded"
+        reported = int(event.data.get("ended", 0))
+        if reported > recorded:
+            why = f"the load generator reported {reported} ended requests, but only {recorded} are recorded"
             yield _bad(name, why, EVERYTHING)
             return
-    yield _good(name, "it ended when it was told to, and every request that it told of is recorded")
+    yield _good(name, "it exited cleanly, and every request that it reported is recorded")
 
 
 def machine_large_enough(view: RunView) -> Iterator[Finding]:
@@ -215,14 +215,14 @@ def all_sent(view: RunView) -> Iterator[Finding]:
     reasons = ", ".join(f"{count} × {_NOT_SENT.get(str(kind), kind)}" for kind, count in kinds.items())
     why = f"{len(unsent)} of {len(final)} requests were never sent by the load generator: {reasons}"
     bad = _bad("requests sent", why, "load", samples=len(final))
-    ours = unsent.isin(list(exhausted.WORDS)).any()
-    yield bad if ours else replace(bad, window=_loaded(view), per_request=True)
+    local = unsent.isin(list(exhausted.WORDS)).any()
+    yield bad if local else replace(bad, window=_loaded(view), per_request=True)
 
 
 def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
     """Was every gateway and replica sampled all the time? An external target only if it shows its metrics.
 
-    A source that answered and of which nothing was read was not sampled.
+    A page without any wanted series is not a sample.
     """
     if not view.phases:
         yield _bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
@@ -234,20 +234,20 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
         name = f"metrics of {component}"
         extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
         if component == TARGET and not set(view.metrics_of(component)) - {"up"}:
-            came = _came_instead(view, component, end) or "; nothing says what came instead"
-            yield _bad(name, f"not one series of {component} was read{came}", "metrics")
+            received = _received_instead(view, component, end) or "; what was received instead is not recorded"
+            yield _bad(name, f"no series of {component} was read{received}", "metrics")
         elif gap > _GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
-            why += _came_instead(view, component, at + gap)
+            why += _received_instead(view, component, at + gap)
             yield replace(_bad(name, why, "metrics", **extra), window=(at, at + gap))
         else:
             yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
 
 
-def _came_instead(view: RunView, component: str, until_s: float) -> str:
-    """What came instead of metrics, until then at the latest, to put behind a sentence; "" where nothing was told."""
-    told = [e for e in view.events("metrics_unread") if e.data.get("component") == component and e.t_s <= until_s]
-    return f"; what came instead: {told[-1].data.get('what')}" if told else ""
+def _received_instead(view: RunView, component: str, until_s: float) -> str:
+    """What was received instead of metrics before ``until_s``, as a suffix; "" where that is not recorded."""
+    unread = [e for e in view.events("metrics_unread") if e.data.get("component") == component and e.t_s <= until_s]
+    return f"; received instead: {unread[-1].data.get('what')}" if unread else ""
 
 
 def probes_alive(view: RunView) -> Iterator[Finding]:

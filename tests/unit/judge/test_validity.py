@@ -103,7 +103,7 @@ def _load_was_killed(run: Run) -> None:
 
 
 def _rows_are_missing(run: Run) -> None:
-    """The generator had told of one request more than it left: killed before its last flush, by whatever."""
+    """The generator reported one request more than it recorded: it was killed before its last flush."""
     event = next(e for e in run.events if e["kind"] == "load_stopped")
     event |= {"status": 0, "ended": int(run.requests["final"].sum()) + 1}
 
@@ -330,7 +330,7 @@ def test_what_could_not_be_written_is_the_first_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ended", [0, -1])
 def test_a_generator_that_ended_as_it_should_is_fine(ended: int, tmp_path: Path) -> None:
-    """All that it told of is recorded, the last half second of it besides."""
+    """All reported requests are recorded, and so is the last half second."""
     run = runs.healthy()
     event = next(e for e in run.events if e["kind"] == "load_stopped")
     event |= {"status": 0, "ended": int(run.requests["final"].sum()) + ended}
@@ -382,9 +382,14 @@ def _of_target(run: Run, *metrics: str) -> None:
     ("metrics", "told", "status", "why"),
     [
         (("up", "running"), False, Status.PASS, "the largest gap was 1.00 s"),
-        (("up",), False, Status.INCONCLUSIVE, "not one series of target was read; nothing says what came instead"),
-        (("up",), True, Status.INCONCLUSIVE, "not one series of target was read; what came instead: status 200 with"),
-        ((), True, Status.INCONCLUSIVE, "what came instead: status 200 with text/html"),
+        (
+            ("up",),
+            False,
+            Status.INCONCLUSIVE,
+            "no series of target was read; what was received instead is not recorded",
+        ),
+        (("up",), True, Status.INCONCLUSIVE, "no series of target was read; received instead: status 200 with"),
+        ((), True, Status.INCONCLUSIVE, "received instead: status 200 with text/html"),
     ],
 )
 def test_a_page_without_a_series_was_not_sampled(
@@ -413,7 +418,7 @@ def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
     (found,) = (result for result in verdict.validity if result.name == "metrics of target")
     assert found.status is Status.INCONCLUSIVE
-    assert found.why.endswith("; what came instead: status 404 with text/html, 9 bytes")
+    assert found.why.endswith("; received instead: status 404 with text/html, 9 bytes")
 
 
 def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:
