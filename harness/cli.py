@@ -20,7 +20,7 @@ from harness.commands import capacity, doctor, down, logs, status, up
 from harness.commands.options import StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
-from harness.record import RunFolder, no_room
+from harness.record import RunFolder, storage_failure
 from reports import render
 from stack import proxies
 from stack.engines import DEFAULT_MODEL
@@ -30,8 +30,8 @@ from stack.runtimes import select
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors for people are one line on stderr, never a traceback, nothing a secret."""
     redact.learn_environment(os.environ)
-    exhausted.raise_open_files()
-    proxies.spare_loopback(os.environ)
+    exhausted.raise_open_files_limit()
+    proxies.exclude_loopback(os.environ)
     out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         return _main(list(sys.argv[1:] if arguments is None else arguments))
@@ -51,7 +51,7 @@ def _main(given: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (unwritten := no_room(error)) is not None:
+        if (unwritten := storage_failure(error)) is not None:
             print(f"drillyard: {unwritten}", file=sys.stderr)
             return unwritten.exit_code
         traceback.print_exc()

@@ -140,7 +140,7 @@ def _first_known(error: Exception) -> DrillyardError | None:
         return error
     if isinstance(error, OSError) and (what := exhausted.subtype(error)) is not None:
         return Exhausted(what, exhausted.WORDS[what])
-    if (unwritten := record.no_room(error)) is not None:
+    if (unwritten := record.storage_failure(error)) is not None:
         return unwritten
     if isinstance(error, ExceptionGroup):
         found = [_first_known(one) for one in error.exceptions]
@@ -539,7 +539,7 @@ class Conductor:
             self.run.progress.say("load off; waiting for running streams")
             await self.load.stop(DRAIN_S)
             died = {"why": self.load.death} if self.load.death else {}
-            self.run.log.add("load_stopped", status=self.load.ended, ended=self.load.told_ended, **died)
+            self.run.log.add("load_stopped", status=self.load.ended, ended=self.load.reported_ended, **died)
             if died:
                 self.run.progress.say(self.load.death)
             await self._await_readings()
@@ -588,7 +588,7 @@ class Conductor:
             raise FaultError("no watchdog stays alive (logs/watchdog.log of the run says why): nothing is injected")
 
     def _check_recording(self) -> None:
-        """RecordError when events cannot be written, StackError without load: nothing could be judged any more."""
+        """RecordError when events cannot be written, StackError when the load generator has ended."""
         if self.run.log.failed is not None:
             raise self.run.log.failed
         if self.load is not None and self.load.ended is not None:

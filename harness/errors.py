@@ -10,8 +10,8 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
 ├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
-├── RecordError                exit 2: what was seen cannot be written down (disk full, file too large, …)
-├── Exhausted                  exit 2: no descriptor, port or memory is left here: nothing can be said about the stack
+├── RecordError                exit 2: a record cannot be written (disk full, file too large, …)
+├── Exhausted                  exit 2: no file descriptor, port or memory is left on this machine
 └── RunFolderError             exit 64: a run folder is unreadable or of an unknown version
 
 Messages say what was found, what was expected and what to do.
@@ -82,13 +82,13 @@ class FaultError(DrillyardError):
 
 
 class RecordError(DrillyardError):
-    """What was seen cannot be written down: without it nothing can be judged."""
+    """A record cannot be written: without it nothing can be judged."""
 
     exit_code = 2
 
 
 class Exhausted(DrillyardError):
-    """No descriptor, port or memory is left here for a connection. ``what`` says which (harness/exhausted.py)."""
+    """No file descriptor, port or memory is left for a connection. ``what``: the subtype (harness/exhausted.py)."""
 
     exit_code = 2
 

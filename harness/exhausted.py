@@ -1,7 +1,7 @@
-"""What has run out here when a connection cannot be made: an error of ours, which says nothing about the other side.
+"""Local resource exhaustion: no file descriptor, port or memory for a connection.
 
-Without a descriptor, a local port or memory nobody can be asked. A refusal in the records would be the service's fault
-then, and a probe's 0 a proof of something that never was.
+Such an error says nothing about the service. Recorded as a refusal it would be blamed on the service, and a probe's 0
+would be false evidence.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ WORDS = {
 
 
 def subtype(error: BaseException) -> str | None:
-    """What ran out by this error, by those that it was raised from or by one of its group; None when nothing did."""
+    """The exhausted resource, as a subtype, of the error, its causes and the members of its group; None without one."""
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in SUBTYPES:
             return SUBTYPES[one.errno]
     return None
 
 
-def ensure_theirs(error: BaseException) -> None:
-    """Raise Exhausted where the error is one of ours; one of the other side's is left to the caller."""
+def raise_if_local(error: BaseException) -> None:
+    """Raise Exhausted if a local resource was exhausted; return otherwise."""
     if (what := subtype(error)) is not None:
         raise Exhausted(what, WORDS[what]) from error
 
 
-def raise_open_files() -> str:
-    """Allow this process as many open files as it may allow itself; what was changed, or "" when nothing was."""
+def raise_open_files_limit() -> str:
+    """Raise the soft limit of open files to the hard one; a sentence about the change, "" without one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return ""
-    with suppress(ValueError, OSError):  # where «no limit» cannot be had
+    with suppress(ValueError, OSError):  # the kernel refuses «unlimited»
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     now, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return f"open files: the soft limit was {soft}, now it is {now}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and all that it comes from, each once."""
+    """The error, its causes and the members of its groups, each once."""
     todo, seen = [error], set[int]()
     while todo:
         one = todo.pop()

@@ -3,8 +3,7 @@
 The stacks of the process and docker runtimes prove themselves by the instance id in their state file (stack/state.py).
 Anything else, a loopback address or a container with our labels included (a tunnel makes production look local), is a
 target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run. The
-link that is broken connects to that address, so a target is drilled directly or not at all: one for which the
-environment names a proxy is refused.
+link under drill connects to that address directly: a target for which the environment names a proxy is refused.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def admit(said: External, resolve: Resolve = address_of) -> Target:
     service = dataclasses.replace(service, path=service.path.rstrip("/"))
     metrics = _endpoint("METRICS_URL", said.metrics_url) if said.metrics_url else None
     if metrics is not None and metrics.path in ("", "/"):
-        metrics = dataclasses.replace(metrics, path="/metrics")  # with a slash at its end it may be another page
+        metrics = dataclasses.replace(metrics, path="/metrics")  # with a trailing slash it may be another page
     _require_owned([e for e in (service, metrics) if e is not None], said.owned)
     _require_key(said.api_key_env)
     for endpoint in (service, metrics):
@@ -93,7 +92,7 @@ def sentence(target: Target | None) -> str:
 
 
 def route(target: Target | None) -> str:
-    """Whether proxies that the environment names have a part in it, for people."""
+    """One sentence about the proxies that the environment names, for plan and dry run."""
     if target is None:
         return "none: everything is on loopback, which is never reached through one"
     named = [name for name in proxies.VARIABLES if name.lower() != "no_proxy" and os.environ.get(name)]
@@ -103,13 +102,13 @@ def route(target: Target | None) -> str:
 
 
 def _require_direct(endpoint: Endpoint) -> None:
-    """What a proxy is told stays out of the message: it may be a password."""
-    variable = proxies.named_for(endpoint.scheme, endpoint.host, os.environ)
+    """UsageError if the environment names a proxy for it. The message omits its URL, which may hold a password."""
+    variable = proxies.variable_for(endpoint.scheme, endpoint.host, os.environ)
     if variable is not None:
         raise UsageError(
-            f"the environment ({variable}) leads to {endpoint.host} through a proxy, but the link that a drill breaks "
-            f"connects to the target itself: nothing was sent. If this machine reaches it directly, say so with "
-            f"no_proxy={endpoint.host}; else drill it from a machine that does"
+            f"the environment ({variable}) leads to {endpoint.host} through a proxy, but the link under drill connects "
+            f"to the target directly: nothing was sent. If this machine reaches it directly, set "
+            f"no_proxy={endpoint.host}; otherwise run the drill on a machine that does"
         )
 
 

@@ -93,7 +93,7 @@ class Job:
     lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
     notes: list[str] = field(default_factory=list)  # what happened before there was a log
     bug: Exception | None = None  # what the harness itself stumbled over while conducting
-    unwritten: list[RecordError] = field(default_factory=list)  # what could not be written down
+    unwritten: list[RecordError] = field(default_factory=list)  # records that could not be written
 
 
 def run(options: Options, progress: Progress) -> int:
@@ -325,13 +325,13 @@ def page(job: Job) -> None:
 
 @contextlib.contextmanager
 def _noting_what_is_not_written(job: Job) -> Iterator[None]:
-    """A full disk takes the verdict's file or the page, and not the word of how it went."""
+    """Note a RecordError and go on: on a full disk the exit code and the terminal still give the verdict."""
     try:
         yield
     except RecordError as error:
         job.unwritten.append(error)
     except RunFolderError:
-        if not job.unwritten:  # else it is the page of a verdict that could not be written
+        if not job.unwritten:  # else verdict.json itself could not be written
             raise
 
 
@@ -347,7 +347,7 @@ def _conclude(job: Job) -> int:
         print(f"drillyard: {error}", file=sys.stderr)
     if any(event.kind == "interrupted" for event in job.folder.events()):
         return 130
-    # What is not written down is proof of nothing, whatever the rest of it says.
+    # Missing records prove nothing, whatever the verdict of the rest is.
     return job.verdict.status.exit_code or (RecordError.exit_code if job.unwritten else 0)
 
 

@@ -51,11 +51,11 @@ CAPACITY = "capacity"
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
-#: What is appended to the name of a file that could not be written whole, and says why.
+#: Suffix of the file that says why its neighbour could not be written completely.
 FAILED = ".failed"
-_MADE_AGAIN = ("verdict.json", "report.html", "junit.xml")
-#: Errors that tell of the place where files are, and not of a bug: no room, too large, read only, broken.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_REGENERATED = ("verdict.json", "report.html", "junit.xml")
+#: Errors of the storage, not bugs: disk or quota full, file too large, read only, I/O error.
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 #: Outcome of an attempt: exactly one of these (docs/metrics.md).
 OUTCOMES = (
@@ -64,7 +64,7 @@ OUTCOMES = (
     "empty", "wrong_model", "cancelled_intended", "cancelled_drain", "not_sent",
 )  # fmt: skip
 
-#: The subtype of attempts that broke off because a heal cut them.
+#: Subtype of attempts that a heal cut.
 CUT_BY_HEAL = "cut_by_heal"
 
 #: One row per attempt. Null means «not measured», never 0.
@@ -103,7 +103,7 @@ REQUEST_COLUMNS = pa.schema(
         ("subtype", pa.string()),  # e.g. refused, no_answer, reset, fin, bad_usage, cut_by_heal; of ok: content_filter
         ("http_status", pa.int16()),
         ("finish_reason", pa.string()),
-        ("error_type", pa.string()),  # as the server told it (harness/model/server_error.py)
+        ("error_type", pa.string()),  # as reported by the server (harness/model/server_error.py)
         ("error_code", pa.string()),
         ("error_message", pa.string()),  # what it quotes of the prompt or the answer is left out: […]
         ("error_request_id", pa.string()),
@@ -142,8 +142,8 @@ class Event:
     ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` /
     ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven`` {fault, phase, on,
     type, excuses, before, during, after, why; of ``heal_unproven`` also left: what is still there in words, «» when
-    nothing was found, null when that could not be told}, ``link_cut`` {links, addresses, took_s, why} (healing cut what
-    was crossing them: the proxy, or all of toxiproxy, was made again), ``fault_stays`` {fault, on, type} (a part that
+    nothing was found, null when that could not be told}, ``link_cut`` {links, addresses, took_s, why} (healing cut the
+    requests on them: the proxy, or all of toxiproxy, was recreated), ``fault_stays`` {fault, on, type} (a part that
     is taken back when the users have gone, in no phase),
     ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
     name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),
@@ -152,9 +152,9 @@ class Event:
     since_s} (the begin of its stretch), ``alert_rules`` {scale, rules},
     ``alert_before`` / ``alert_fired`` / ``alert_cleared`` {alert, severity, labels, started_s, ended_s,
     received_s} (as Alertmanager delivered it; ``t_s`` is when the harness read that), ``load_started``,
-    ``load_stopped`` {status, why, ended} (the generator's exit status, why it was not 0, and how many requests it had
-    told of as ended while it ran), ``probe_error`` {probe, why},
-    ``metrics_unread`` {component, what} (what came instead of metrics, once for each sort of it), ``watchdog_died``,
+    ``load_stopped`` {status, why, ended} (the generator's exit status, why it was not 0, and how many requests it
+    had reported as ended), ``probe_error`` {probe, why},
+    ``metrics_unread`` {component, what} (what was received instead of metrics, once per kind), ``watchdog_died``,
     ``stop_condition`` {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s}
     (it came back after the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why},
     ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text},
@@ -227,9 +227,9 @@ class RunFolder:
             temporary.write_text(redact.text(text) + "\n")
 
     def unwritten(self) -> dict[str, str]:
-        """Files of what was seen that could not be written whole, with the reason. A verdict can be made again."""
+        """Files of evidence that are incomplete, with the reason; not verdict and report, which can be regenerated."""
         found = {path.name.removesuffix(FAILED): path for path in sorted(self.path.glob(f"*{FAILED}"))}
-        return {name: _reason(path) for name, path in found.items() if name not in _MADE_AGAIN}
+        return {name: _reason(path) for name, path in found.items() if name not in _REGENERATED}
 
     def events(self) -> list[Event]:
         """All events in order; lines that are none, such as a torn last one (the harness died), are left out."""
@@ -261,7 +261,7 @@ class RunFolder:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """While ``path`` is written: RecordError when that fails, and then it is known to be not whole."""
+    """Around writing ``path``: an OSError becomes RecordError, and ``path`` is marked as incomplete."""
     try:
         yield
     except OSError as error:
@@ -270,7 +270,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` at once when all is written. RecordError when that fails."""
+    """A temporary path that atomically replaces ``path`` after the block. RecordError when that fails."""
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
         try:
@@ -283,16 +283,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def not_written(path: Path, error: OSError) -> RecordError:
-    """Note beside ``path`` that it is not whole, where even that can be written; the error to raise."""
+    """Mark ``path`` as incomplete in a file beside it, if that can be written; the error to raise."""
     why = os.strerror(error.errno) if error.errno else str(error)
     with suppress(OSError):
         path.with_name(path.name + FAILED).write_text(json.dumps({"why": why}) + "\n")
     return RecordError(f"{path} cannot be written: {why}")
 
 
-def no_room(error: BaseException) -> RecordError | None:
-    """The error for people of a write that failed for want of room or of a place that works; None for any other."""
-    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+def storage_failure(error: BaseException) -> RecordError | None:
+    """RecordError for an error of the storage (``_STORAGE_ERRORS``); None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in _STORAGE_ERRORS:
         return None
     return RecordError(f"{error.filename or 'a file'} cannot be written: {os.strerror(error.errno)}")
 
@@ -330,8 +330,8 @@ def schema_problem(data: dict[str, Any], known: int) -> str | None:
 class EventLog:
     """Appends events to a run folder, stamped with seconds since the run's zero.
 
-    Events are recorded on the way out, too, where nothing may keep a fault from being taken back: a write that fails is
-    remembered in ``failed``, and whoever goes on with the run has to look at that.
+    A write that fails does not raise, because no error may keep a fault from being rolled back: it is kept in
+    ``failed``, which the run checks while it goes on.
     """
 
     def __init__(self, folder: RunFolder, zero_mono_s: float) -> None:

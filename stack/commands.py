@@ -18,8 +18,7 @@ from stack.topology import Component, Topology
 #: Engines yield to everything else: on a small machine the load generator must keep its schedule.
 ENGINE_NICENESS = 10
 
-#: Of the caller's environment, what vLLM needs to fetch a model from a hub; perhaps through a proxy, which stays out of
-#: loopback.
+#: Of the caller's environment, what vLLM needs to fetch a model from a hub, perhaps through a proxy.
 _HUB = ("HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 HUB_VARIABLES = (*_HUB, *proxies.VARIABLES)
 
@@ -87,7 +86,7 @@ def _replica(topology: Topology, component: Component, data: Path) -> Command:
     python = tools.require("vllm-python")
     # Not started in the checkout: `-m` puts the working folder first in the path of vLLM's own imports.
     hub = {name: os.environ[name] for name in _HUB if name in os.environ}
-    hub |= proxies.sparing(os.environ, sorted({one.address for one in topology.components}))
+    hub |= proxies.excluding_loopback(os.environ, sorted({one.address for one in topology.components}))
     return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, cwd=data)
 
 

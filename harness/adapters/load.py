@@ -78,8 +78,10 @@ class LoadProcess:
     def __init__(self, process: asyncio.subprocess.Process, folder: RunFolder) -> None:
         self._process, self._folder = process, folder
         self.windows: deque[Window] = deque(maxlen=WINDOWS_KEPT)
-        self.told_ended = 0  # requests, by all windows; lines are dropped where nobody reads, so there may be more
-        self._failed = ""  # its last words
+        self.reported_ended = (
+            0  # requests, over all windows; a lower bound, since lines are dropped when the pipe is full
+        )
+        self._failed = ""  # the reason in its last line
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -104,7 +106,7 @@ class LoadProcess:
 
     @property
     def death(self) -> str:
-        """How it ended by itself, or badly, in words; "" while it runs, and when it ended as it should."""
+        """One sentence about an exit with an error; "" while it runs and after a clean exit."""
         if not self.ended:
             return ""
         how = f"status {self.ended}"
@@ -163,11 +165,11 @@ class LoadProcess:
                     log.write(b"not understood on stdout: " + redact.raw(line))
 
     def _take(self, line: str) -> None:
-        """A window, or the last words; ValueError, KeyError or TypeError for anything else."""
+        """Take a window, or the reason of a failure. ValueError, KeyError or TypeError for any other line."""
         data = json.loads(line)
         if "failed" in data:
             self._failed = str(data["failed"])
             return
         window = parse_window(line)
         self.windows.append(window)
-        self.told_ended += window.ok + window.failed
+        self.reported_ended += window.ok + window.failed

@@ -27,7 +27,7 @@ _READ_BYTES = 65536
 class ChatStream:
     """A request to ``address``:``port``. ``on_token`` is called for each event with content.
 
-    Exhausted when there is no socket to be had for it, or no port.
+    Exhausted when no socket or port is left.
     """
 
     def __init__(self, address: str, port: int, on_token: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ class ChatStream:
         try:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         except OSError as error:
-            exhausted.ensure_theirs(error)
+            exhausted.raise_if_local(error)
             raise
         self._socket.setblocking(False)
         self._connection = h11.Connection(h11.CLIENT)
@@ -53,7 +53,7 @@ class ChatStream:
         try:
             await loop.sock_connect(self._socket, self._where)
         except OSError as error:
-            exhausted.ensure_theirs(error)
+            exhausted.raise_if_local(error)
             raise
         data = json.dumps(body).encode()
         request = h11.Request(

@@ -64,7 +64,7 @@ async def _hang_up(address: str, port: int) -> PathSample:
     except TimeoutError:
         outcome = "timeout"
     except OSError as error:
-        exhausted.ensure_theirs(error)
+        exhausted.raise_if_local(error)
         outcome = "broken"
     took_ms = (time.monotonic() - began) * 1000
     return PathSample(outcome, took_ms if outcome == "ok" else None, e2e_ms=took_ms)

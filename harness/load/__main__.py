@@ -40,9 +40,9 @@ from harness import exhausted, redact  # noqa: E402
 from harness.errors import DrillyardError, RecordError  # noqa: E402
 from harness.load.job import read_job  # noqa: E402
 from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
-from harness.record import no_room  # noqa: E402
+from harness.record import storage_failure  # noqa: E402
 
-UNWRITTEN = 74  # as EX_IOERR of sysexits.h
+UNWRITTEN = 74  # EX_IOERR of sysexits.h
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     redact.learn_environment(os.environ)
     sys.stderr = redact.Stream(sys.stderr)
-    if raised := exhausted.raise_open_files():
+    if raised := exhausted.raise_open_files_limit():
         print(raised, file=sys.stderr)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,14 +76,14 @@ def main() -> int:
     except DrillyardError as error:
         return _failed(str(error), str(error), error.exit_code)
     except Exception as error:
-        if (unwritten := no_room(error)) is not None:
+        if (unwritten := storage_failure(error)) is not None:
             return _failed(str(unwritten), str(unwritten), UNWRITTEN)
         return _failed(traceback.format_exc(), f"the load generator broke ({type(error).__name__})", 70)
     return 0
 
 
 def _failed(text: str, sentence: str, status: int) -> int:
-    """Tell the log, and the harness: where the disk is full its pipe is what is left."""
+    """Report to the log and, over stdout, to the harness, which also works on a full disk; the exit code."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
     with contextlib.suppress(OSError):

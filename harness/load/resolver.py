@@ -80,7 +80,7 @@ class Resolver:
     def resolve(self, rng: random.Random) -> Resolution:
         """An address, drawn by ``rng`` where there are several. NoAddress when there is none.
 
-        Exhausted when no question can be asked, for want of a socket; the last answer does not serve then.
+        Exhausted when no socket is left for a query; the cached answer is not used then.
         """
         if self._clock() < self._fresh_until_s:
             return Resolution(rng.choice(self._addresses), None)
@@ -167,6 +167,6 @@ class Resolver:
         except TimeoutError:
             pass
         except OSError as error:
-            exhausted.ensure_theirs(error)
+            exhausted.raise_if_local(error)
             raise _NoAnswer("unreachable") from error
         raise _NoAnswer("timeout")

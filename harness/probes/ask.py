@@ -94,7 +94,7 @@ def _count(path: PathProbe, ask: Ask, reply: Reply) -> None:
 
 
 def _is_stream(body: bytes) -> bool:
-    """Whether a body, which need not be JSON, asks for events."""
+    """Whether a body, which need not be JSON, requests a stream."""
     try:
         wanted = json.loads(body)
     except (ValueError, RecursionError):
@@ -103,7 +103,7 @@ def _is_stream(body: bytes) -> bool:
 
 
 def _reply(reader: CompletionReader, trouble: str | None, heads: Sequence[httpx.Response]) -> Reply:
-    """What was read, as it is told."""
+    """The result as a Reply."""
     if not heads:
         return Reply("hung" if trouble == "timeout" else "none")
     headers, answer, error = heads[0].headers, reader.answer, reader.error or ServerError()

@@ -1,4 +1,4 @@
-"""How the harness' own questions are asked: one request for a completion, read as the load generator reads its own."""
+"""Completion requests of the harness itself, parsed as the load generator parses its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import httpx
 from harness import exhausted
 from harness.model.stream import CompletionReader
 
-#: After the answer's end the HTTP message has so long to end, too.
+#: How long to wait for the end of the HTTP message after the end of the answer.
 END_GRACE_S = 1.0
 
 
@@ -26,11 +26,11 @@ async def ask(
     head: Callable[[httpx.Response], object] = lambda response: None,
     piece: Callable[[int], object] = lambda size: None,
 ) -> str | None:
-    """POST ``request`` (httpx's arguments), and let ``reader`` read what comes, for ``deadline_s`` at most.
+    """POST ``request`` (httpx's arguments) and feed the answer to ``reader``, for ``deadline_s`` at most.
 
-    None, or why there was no whole HTTP answer: ``timeout``, ``refused``, ``broken``. Never raises for network trouble;
-    Exhausted when no connection can be made for want of something here.
-    ``head`` is called when the head has come, ``piece`` with the size of each piece of the body.
+    None, or why there was no whole HTTP answer: ``timeout``, ``refused``, ``broken``. Network errors do not raise;
+    Exhausted when no file descriptor, port or memory is left here.
+    ``head`` is called with the head of the answer, ``piece`` with the size in bytes of each piece of the body.
     """
     request = {**request, "headers": {"Accept-Encoding": "identity", **request.get("headers", {})}}
     trouble = None
@@ -52,7 +52,7 @@ async def ask(
     except TimeoutError:
         trouble = None if reader.over else "timeout"
     except httpx.ConnectError as error:
-        exhausted.ensure_theirs(error)
+        exhausted.raise_if_local(error)
         trouble = "refused"
     except httpx.HTTPError:
         trouble = "broken"
@@ -62,7 +62,7 @@ async def ask(
 
 
 def _hurry(limit: asyncio.Timeout, reader: CompletionReader) -> None:
-    """After the answer's end read on for a moment: whoever hangs up before the HTTP message ends looks impatient."""
+    """Read on briefly after the end of the answer: closing before the HTTP message ends would look like a cancel."""
     if reader.over:
         soon = asyncio.get_running_loop().time() + END_GRACE_S
         limit.reschedule(min(soon, limit.when() or soon))

@@ -28,9 +28,9 @@ class DnsProbe:
         try:
             answer = await self._resolver.resolve(SERVICE_NAME, "A")
         except dns.exception.DNSException as error:
-            for *_, cause, _ in error.kwargs.get("errors", ()):  # of each question that was asked
+            for *_, cause, _ in error.kwargs.get("errors", ()):  # of each query
                 if isinstance(cause, Exception):
-                    exhausted.ensure_theirs(cause)
+                    exhausted.raise_if_local(cause)
             return [Row("dns", "answered", "", 0.0)]
         addresses = sorted(record.to_text() for record in answer)
         return [Row("dns", "answered", "", 1.0), *(Row("dns", "answer", f"address={a}", 1.0) for a in addresses)]

@@ -16,8 +16,8 @@ from harness.errors import StackError
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack.topology import Endpoint, Target, Topology
 
-#: Of a metrics page: an engine of vLLM shows 60 kB, so this is a service of 64 of them. It is read in one go, five
-#: times a second, beside the drill: what is larger is refused before it takes the harness' time.
+#: Of a metrics page: a vLLM engine has 60 kB, so this is a service of 64 of them. The harness reads it five times a
+#: second beside the drill; a larger page is rejected because it would take too much CPU.
 METRICS_BYTES_MAX = 4 * 1024 * 1024
 #: One for TLS, one for a slash, one more.
 REDIRECTS_MAX = 3
@@ -33,7 +33,7 @@ def verification(endpoint: Endpoint) -> ssl.SSLContext | bool:
 
 def request(endpoint: Endpoint, where: str, path: str = "", key: str = "") -> dict[str, Any]:
     """httpx's arguments for a request to ``where`` (address:port) that means ``endpoint``."""
-    # Who is offered a compression may use it, and what crosses a link would no longer be what was sent.
+    # A server may compress only what the client accepts, and link probes count bytes.
     headers = {"Host": endpoint.authority, "Accept-Encoding": "identity"}
     headers |= {"Authorization": f"Bearer {key}"} if key else {}
     url = f"{endpoint.scheme}://{where}{endpoint.path}{path}"
@@ -49,10 +49,10 @@ def page(endpoint: Endpoint) -> Page:
 
 
 class MetricsPage:
-    """A metrics page of somebody else's. Redirects are followed as long as they stay on its host.
+    """Metrics page of an external target. Redirects on its own host are followed.
 
-    Another host is one that its owner has not named: a redirect to it is an answer like any other. Where one has led is
-    asked from then on, until that is no good any more.
+    A redirect to another host, which its owner has not named, is returned as it is. The destination of a redirect is
+    requested directly from then on, until it fails.
     """
 
     def __init__(self, metrics: Endpoint) -> None:
@@ -60,7 +60,7 @@ class MetricsPage:
         self._page = page(metrics)
 
     async def get(self) -> Answer:
-        """The page, or what came instead of it. NoAnswer without a whole answer in time, all redirects included."""
+        """The page, or any other answer. NoAnswer without a whole answer within ``DEADLINE_S``, redirects included."""
         try:
             async with asyncio.timeout(DEADLINE_S):
                 return await self._followed()
@@ -89,7 +89,7 @@ class MetricsPage:
         return answer
 
     def _led_to(self, answer: Answer) -> Endpoint | None:
-        """Where a redirect leads on the same host; None for all else."""
+        """The destination of a redirect on the same host; None for any other answer."""
         location = _location(answer, self._at)
         if location is None or location.hostname != self._first.host or location.scheme not in ("http", "https"):
             return None
@@ -106,25 +106,25 @@ class MetricsPage:
 
 
 def _location(answer: Answer, asked: Endpoint) -> SplitResult | None:
-    """Where an answer to ``asked`` leads; None when that is nowhere, or no URL."""
-    if answer.status not in _REDIRECTS or not answer.said("location"):
+    """The destination of a redirect from ``asked``; None for any other answer or without a valid URL."""
+    if answer.status not in _REDIRECTS or not answer.header("location"):
         return None
     try:
-        found = urlsplit(urljoin(f"{asked.scheme}://{asked.authority}{asked.path}", answer.said("location")))
+        found = urlsplit(urljoin(f"{asked.scheme}://{asked.authority}{asked.path}", answer.header("location")))
         return found if found.port != 0 else None
     except ValueError:
         return None
 
 
 def describe(answer: Answer) -> str:
-    """One phrase about an answer that was not what was wanted, for people: status, type, and how it begins.
+    """One phrase about an unexpected answer: status, type, size, and how it begins.
 
-    Of where a redirect leads no query is repeated: logins put secrets there.
+    The query of a redirect's destination is left out: login pages put secrets there.
     """
-    kind = answer.said("content-type").partition(";")[0] or "no content type"
+    kind = answer.header("content-type").partition(";")[0] or "no content type"
     found = f"status {answer.status} with {kind[:_SHOWN_CHARS]}, {len(answer.body)} bytes"
     if answer.status in _REDIRECTS:
-        where = answer.said("location").partition("?")[0]
+        where = answer.header("location").partition("?")[0]
         return f"{found}, a redirect to {where[: 2 * _SHOWN_CHARS] or 'nowhere'} that is not followed"
     begin = " ".join(answer.text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
     return f"{found} that begin «{begin}»" if begin else found

@@ -29,17 +29,17 @@ WANTED: Mapping[str, str] = {
     "vllm:admission_rejections_total": "admission_rejections_total",
     "vllm:request_queue_time_seconds_bucket": "request_queue_time_seconds_bucket",
 }
-#: What versions before that called them, and what took its place: used where the name of today is not there.
+#: Old name → current name of vLLM. The old one is used where the current one is missing.
 OLDER: Mapping[str, str] = {
     "vllm:gpu_cache_usage_perc": "vllm:kv_cache_usage_perc",  # until 0.11
     "vllm:time_in_queue_requests_bucket": "vllm:request_queue_time_seconds_bucket",  # until 0.8
 }
-#: The label that is kept, where there is one: a histogram's bucket edges. Over all others (an engine of several that
-#: share the work, a reason) is summed; of a share of something there is no sum, and the fullest engine counts.
+#: The label that is kept, where there is one: a histogram's bucket edges. Series are summed over all others (the engine
+#: under data parallelism, a reason); of a ratio the largest counts.
 KEPT = "le"
 RATIOS = frozenset({"kv_usage_ratio"})
-#: Sorts of what came instead of metrics that are told of, of one source.
-_TOLD_MAX = 5
+#: How many kinds of answers other than metrics are reported, per source.
+_REPORTED_MAX = 5
 
 
 _CACHE_INFO = "vllm:cache_config_info"
@@ -54,8 +54,8 @@ def page_of(replica: Component, names: Iterable[str], deadline_s: float = 1.0) -
     return Page(replica.url(path=f"/metrics/?{only}"), deadline_s)
 
 
-class Asked(Protocol):
-    """A page that is asked for again and again."""
+class MetricsSource(Protocol):
+    """A page that is requested periodically."""
 
     async def get(self) -> Answer:
         """The page. NoAnswer without a whole answer."""
@@ -65,13 +65,13 @@ class Asked(Protocol):
 
 
 class EngineProbe:
-    """One engine, or several behind one page; see ``parse``. ``tell`` records what came instead of metrics."""
+    """One engine, or several behind one page; see ``parse``. ``tell`` records what was received instead of metrics."""
 
     period_s = 0.2
 
-    def __init__(self, name: str, page: Asked, tell: Callable[..., object] = lambda kind, **data: None) -> None:
+    def __init__(self, name: str, page: MetricsSource, tell: Callable[..., object] = lambda kind, **data: None) -> None:
         self.name, self._replica, self._page, self._tell = f"engine {name}", name, page, tell
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @classmethod
     def of_replica(cls, replica: Component) -> EngineProbe:
@@ -84,7 +84,7 @@ class EngineProbe:
         return cls("target", endpoint.MetricsPage(metrics), tell)
 
     async def sample(self) -> Sequence[Row]:
-        """``up`` = 0 and nothing else without an answer within a second, or when it has nothing that is wanted."""
+        """``up`` = 0 and nothing else without an answer within a second or any wanted series."""
         try:
             answer = await self._page.get()
         except NoAnswer as error:
@@ -96,7 +96,7 @@ class EngineProbe:
         except ValueError as error:
             return self._unread("no sample", f"{endpoint.describe(answer)}, in which there is {error}")
         if not values:
-            return self._unread("no series", f"{endpoint.describe(answer)}, without one series of vLLM's")
+            return self._unread("no series", f"{endpoint.describe(answer)}, without any series of vLLM")
         rows = (Row(self._replica, *key, value) for key, value in values.items())
         return [Row(self._replica, "up", "", 1.0), *rows]
 
@@ -105,8 +105,8 @@ class EngineProbe:
         self._page.close()
 
     def _unread(self, sort: str, what: str) -> Sequence[Row]:
-        if sort not in self._told and len(self._told) < _TOLD_MAX:
-            self._told.add(sort)
+        if sort not in self._reported and len(self._reported) < _REPORTED_MAX:
+            self._reported.add(sort)
             self._tell("metrics_unread", component=self._replica, what=what)
         return [Row(self._replica, "up", "", 0.0)]
 
@@ -114,7 +114,7 @@ class EngineProbe:
 def parse(text: str, wanted: Mapping[str, str] = WANTED) -> dict[tuple[str, str], float]:
     """The ``wanted`` values of a metrics page, by our name and labels (``""`` or ``"le=0.3"``).
 
-    A series that stands twice counts once, as Prometheus has it; what is no number is no value.
+    A duplicate series counts once, as in Prometheus; NaN and infinity are skipped.
     """
     older = {old: new for old, new in OLDER.items() if new in wanted}
     series: dict[str, dict[frozenset[tuple[str, str]], float]] = {}

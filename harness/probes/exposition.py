@@ -4,8 +4,8 @@ prometheus_client's parser looks at each character. Probes ask for a page many t
 hundreds of lines, which servers write in one way. A wanted line that is written in another way goes to that parser, so
 that both always say the same.
 
-A page may be of OpenMetrics all the same, though nobody asked for that: what its lines have more (an exemplar) is left
-out. The format itself says that a page ends with a line's end: what follows the last one is half a line.
+A server may send OpenMetrics although it was not requested: exemplars are removed. Both formats end a page with a line
+feed, so text after the last one is an incomplete line.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _LABEL = re.compile(r'([a-zA-Z0-9_]+)="([^"]*)"')
 _NAME = re.compile(r"\{|[^{\s]*")
 
 
-#: Behind a sample of OpenMetrics. In labels that are written plainly there is no brace.
+#: After a sample of OpenMetrics. Labels without escapes contain no brace.
 _EXEMPLAR = re.compile(r'([^{}"#]*(?:\{[^"{}]*(?:"[^"\\{}]*"[^"{}]*)*\}[^{}"#]*)?) # \{')
 _OPENMETRICS_END = "# EOF"
-#: The parser for all lines may take a time that grows with the square of their length.
+#: The time of prometheus_client's parser grows with the square of a line's length.
 _LINE_CHARS_MAX = 8192
 
 
@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 
 
 def whole(text: str) -> str:
-    """A page without the half line at its end, if there is one, and without exemplars."""
+    """A page without an incomplete last line and without exemplars."""
     text = text[: text.rfind("\n") + 1]
     if not text.rstrip().endswith(_OPENMETRICS_END):
         return text

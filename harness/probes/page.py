@@ -3,7 +3,7 @@
 Probes send some thirty requests a second for the whole of a run, beside the very thing that they measure, and a general
 HTTP client spends about a millisecond of processor time on each. This is HTTP/1.1 (RFC 9112) as far as a page of
 metrics needs it: a status, and a body by its length, in chunks, or until the connection ends. Redirects are not
-followed (endpoint.py does, for services of others), no compression is asked for.
+followed (endpoint.py does, for external targets), no compression is accepted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answer:
         """The body as UTF-8."""
         return self.body.decode(errors="replace")
 
-    def said(self, name: str) -> str:
+    def header(self, name: str) -> str:
         """The value of a header field; "" without one."""
         return self.fields.get(name.lower().encode(), b"").decode("latin-1")
 
@@ -57,7 +57,7 @@ class Page:
 
     With ``keep`` false each request has a connection of its own. ``headers`` are sent with each; ``host`` is what Host
     says where that is not the URL's, and with ``tls`` the name that a certificate has to have is ``server_name``.
-    Of a body ``bytes_max`` are read at most: a larger one is no answer.
+    A body larger than ``bytes_max`` is no answer.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Page:
     async def get(self, target: str | None = None) -> Answer:
         """Ask for the page, or for ``target`` (path and query) of the same server. NoAnswer without a whole answer.
 
-        Exhausted when no connection can be made for want of something here.
+        Exhausted when no file descriptor, port or memory is left here.
         """
         request = self._request if target is None else self._as_request(target)
         try:
@@ -133,7 +133,7 @@ class Page:
                     self._host, self._port, limit=_HEAD_BYTES_MAX, ssl=self._tls, server_hostname=self._server_name
                 )
             except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can be like this
-                exhausted.ensure_theirs(error)
+                exhausted.raise_if_local(error)
                 raise NoAnswer("refused", f"{type(error).__name__}: {error}") from error
         return self._connection
 

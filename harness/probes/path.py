@@ -1,6 +1,6 @@
 """Measures a link on the data path: one small streamed request that must cross it.
 
-Network trouble is an outcome. What is wrong with the harness itself is none: Exhausted when it has no socket left.
+Network errors are outcomes. Exhausted when no file descriptor, port or memory is left here.
 
 A link between a gateway and a replica is measured *through that gateway* (operator key and ``X-Drillyard-Pin``), never
 by connecting to toxiproxy directly: if the gateway goes another way than through the link, the fault shows no effect,
@@ -46,7 +46,7 @@ class PathSample:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """How quickly the tokens came after the first; None where the answer is not whole or came in one piece."""
+        """Tokens per second after the first; None where the answer is incomplete or arrived in one piece."""
         if self.outcome != "ok" or self.reads < 2 or self.first_body_ms is None or self.e2e_ms is None:
             return None
         took_ms = self.e2e_ms - self.first_body_ms
@@ -149,7 +149,7 @@ async def page(url: str, deadline_s: float) -> PathSample:
     except TimeoutError:
         outcome = "timeout"
     except httpx.ConnectError as error:
-        exhausted.ensure_theirs(error)
+        exhausted.raise_if_local(error)
         outcome = "refused"
     except httpx.HTTPError:
         outcome = "broken"
@@ -157,7 +157,7 @@ async def page(url: str, deadline_s: float) -> PathSample:
 
 
 async def synthetic(replica: Component, deployment: str, deadline_s: float, own: OwnTokens) -> float | None:
-    """Ask a replica directly for one token; the time until the answer was there in ms, None when none came in time."""
+    """Request one token from a replica directly; ms until it was generated, None without it within ``deadline_s``."""
     body = {
         "model": deployment,
         "messages": [{"role": "user", "content": "ping"}],
@@ -166,20 +166,20 @@ async def synthetic(replica: Component, deployment: str, deadline_s: float, own:
         "stream": True,
     }
     started, reader = time.monotonic(), CompletionReader()
-    came: list[float] = []
+    generated_ms: list[float] = []
 
     def note(size: int) -> None:
-        if reader.answer.generated and not came:
-            came.append(_ms_since(started))
+        if reader.answer.generated and not generated_ms:
+            generated_ms.append(_ms_since(started))
 
     with own.asking(replica.name, 1) as ask:
         await completion.ask(reader, deadline_s, {"url": replica.url(path=CHAT), "json": body}, piece=note)
-        ask.got = len(came)
-    return came[0] if came else None
+        ask.got = len(generated_ms)
+    return generated_ms[0] if generated_ms else None
 
 
 def crossed(reader: CompletionReader) -> str:
-    """What came of a crossing whose HTTP answer is whole: ``ok``, if the stream is whole, too."""
+    """Outcome of a crossing with a whole HTTP answer: ``ok`` if the stream is whole, too."""
     if reader.status != 200:
         return f"http_{reader.status}"
     if reader.whole:

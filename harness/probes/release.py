@@ -40,7 +40,7 @@ async def reset_prefix_cache(replica: Component, within_s: float) -> Reset:
                     )
                 why = f"it cannot reset its prefix cache: {answer.status_code} {answer.text[:100]}"
             except (httpx.HTTPError, ValueError) as error:
-                exhausted.ensure_theirs(error)
+                exhausted.raise_if_local(error)
                 why = f"it does not answer: {type(error).__name__}"
             await asyncio.sleep(_AGAIN_EVERY_S)
     return Reset(replica.name, False, tries, f"{why} (tried {tries} times)")

@@ -250,7 +250,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such image: {', '.join(unknown)}; there are {', '.join(TARGETS)}", file=sys.stderr)
         return UsageError.exit_code
-    proxies.spare_loopback(os.environ)
+    proxies.exclude_loopback(os.environ)
     client = connect()
     for target, image in ensure(client, list(arguments) or list(TARGETS), print).items():
         client.images.get(image).tag(f"drillyard/{target}", "latest")

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)
     progress = Progress()
-    proxies.spare_loopback(os.environ)
+    proxies.exclude_loopback(os.environ)
     try:
         if chosen.what == "chromium":
             parts = browser()

@@ -122,7 +122,7 @@ def test_the_load_generators_end_is_recorded(died: str, tmp_path: Path, monkeypa
     async def stop(_: float) -> None:
         pass
 
-    load = SimpleNamespace(stop=stop, ended=74 if died else 0, told_ended=7, death=died)
+    load = SimpleNamespace(stop=stop, ended=74 if died else 0, reported_ended=7, death=died)
     run = SimpleNamespace(log=log, progress=_Quiet())
     conductor = Conductor(run, asyncio.Event(), load=load)  # type: ignore[arg-type]
     monkeypatch.setattr(conductor, "_await_readings", _nothing)
@@ -354,7 +354,7 @@ def test_what_users_would_feel_is_taken_back_when_they_have_gone(
         done.append("load off")
 
     async def drill() -> list[str]:
-        load = SimpleNamespace(stop=ended, ended=0, told_ended=0, death="")
+        load = SimpleNamespace(stop=ended, ended=0, reported_ended=0, death="")
         log, world = EventLog(RunFolder(tmp_path), 0.0), SimpleNamespace()
         run = SimpleNamespace(log=log, progress=_Quiet(), folder=SimpleNamespace(path=tmp_path))
         conductor = Conductor(run, asyncio.Event(), load=load, world=world)  # type: ignore[arg-type]

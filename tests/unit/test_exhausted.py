@@ -97,10 +97,10 @@ def test_errors_are_told_apart_however_they_are_wrapped(number: int, what: str |
     for error in (bare, wrapped):
         assert exhausted.subtype(error) == what
     if what is None:
-        exhausted.ensure_theirs(bare)
+        exhausted.raise_if_local(bare)
     else:
         with pytest.raises(Exhausted, match=r"the harness itself could not make a connection"):
-            exhausted.ensure_theirs(wrapped)
+            exhausted.raise_if_local(wrapped)
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
@@ -108,9 +108,9 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 512), hard))
     try:
-        said = exhausted.raise_open_files()
+        said = exhausted.raise_open_files_limit()
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
         assert str(hard) in said
-        assert exhausted.raise_open_files() == ""
+        assert exhausted.raise_open_files_limit() == ""
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,4 +1,4 @@
-"""Metrics pages of others, over real sockets: redirects on their own host, what came instead, and no exception."""
+"""Metrics pages of external targets, over real sockets: redirects, answers that are no metrics, no exception."""
 
 from __future__ import annotations
 
@@ -192,16 +192,16 @@ def test_where_it_led_is_forgotten_when_it_is_no_good() -> None:
     ("answer", "says"),
     [
         (said(b"<!DOCTYPE html>\n<title>Log in</title>", "text/html; charset=utf-8"),
-         "status 200 with text/html, 37 bytes that begin «<!DOCTYPE html> <title>Log in</title>», without one series"),
+         "status 200 with text/html, 37 bytes that begin «<!DOCTYPE html> <title>Log in</title>», without any series"),
         (said(b'{"detail":"Not Found"}', "application/json", "404 Not Found"), "status 404 with application/json, 22"),
-        (said(b"sglang:num_running_reqs 3\n"), "without one series of vLLM's"),
-        (said(b""), "status 200 with text/plain, 0 bytes, without one series of vLLM's"),
+        (said(b"sglang:num_running_reqs 3\n"), "without any series of vLLM"),
+        (said(b""), "status 200 with text/plain, 0 bytes, without any series of vLLM"),
         (said(b"vllm:num_requests_running three\n"), "in which there is"),
-        (said(b"vllm:num_requests_running NaN\n"), "without one series"),
+        (said(b"vllm:num_requests_running NaN\n"), "without any series"),
         (said(GOOD)[:-20] + ENDS, "no answer (IncompleteReadError"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + ENDS, "4194304 are read at most"),
         (b"SSH-2.0-OpenSSH\r\n\r\n" + ENDS, "no HTTP/1.1"),
-        (said(b"\xff\xfe\x00"), "without one series"),
+        (said(b"\xff\xfe\x00"), "without any series"),
     ],
     ids=str,
 )  # fmt: skip

@@ -22,7 +22,7 @@ USUAL = {"http_proxy": PROXY, "HTTPS_PROXY": PROXY, "no_proxy": "localhost, 127.
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
 def test_loopback_is_excepted_where_a_proxy_is_named(name: str) -> None:
     """Under both spellings, beside what was excepted before, and once."""
-    found = proxies.sparing({name: PROXY, "NO_PROXY": "10.0.0.0/8,localhost", "PATH": "/bin"}, ["127.0.6.5"])
+    found = proxies.excluding_loopback({name: PROXY, "NO_PROXY": "10.0.0.0/8,localhost", "PATH": "/bin"}, ["127.0.6.5"])
     assert found.keys() == {name, "no_proxy", "NO_PROXY"}
     assert found["no_proxy"] == found["NO_PROXY"] == "10.0.0.0/8,localhost,127.0.0.0/8,127.0.0.1,::1,127.0.6.5"
 
@@ -30,15 +30,15 @@ def test_loopback_is_excepted_where_a_proxy_is_named(name: str) -> None:
 def test_without_a_proxy_nothing_is_said() -> None:
     """An environment without proxies stays as it is."""
     environment = {"no_proxy": "example.com", "PATH": "/bin", "http_proxy": ""}
-    assert proxies.sparing(environment) == {}
-    proxies.spare_loopback(environment)
+    assert proxies.excluding_loopback(environment) == {}
+    proxies.exclude_loopback(environment)
     assert environment == {"no_proxy": "example.com", "PATH": "/bin", "http_proxy": ""}
 
 
 def test_our_own_environment_keeps_its_proxies() -> None:
     """Set-up downloads through them."""
     environment = dict(USUAL)
-    proxies.spare_loopback(environment)
+    proxies.exclude_loopback(environment)
     assert (environment["http_proxy"], environment["HTTPS_PROXY"]) == (PROXY, PROXY)
     assert "127.0.0.0/8" in environment["no_proxy"].split(",")
 
@@ -54,7 +54,7 @@ def test_our_own_environment_keeps_its_proxies() -> None:
 )  # fmt: skip
 def test_a_proxy_is_named_for_a_host(scheme: str, host: str, variable: str | None) -> None:
     """By scheme, with what is excepted; loopback always is."""
-    assert proxies.named_for(scheme, host, USUAL) == variable
+    assert proxies.variable_for(scheme, host, USUAL) == variable
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_proxy_is_named_for_a_host(scheme: str, host: str, variable: str | Non
 )  # fmt: skip
 def test_what_no_proxy_means(host: str, excepted: str, direct: bool) -> None:
     """The entries that curl, Go and requests agree on."""
-    named = proxies.named_for("https", host, {"ALL_PROXY": PROXY, "NO_PROXY": f"x.y,{excepted}"})
+    named = proxies.variable_for("https", host, {"ALL_PROXY": PROXY, "NO_PROXY": f"x.y,{excepted}"})
     assert named == (None if direct else "ALL_PROXY")
 
 
@@ -99,7 +99,7 @@ def test_a_docker_daemon_on_loopback_is_asked_directly(monkeypatch: pytest.Monke
             monkeypatch.setenv(name, value)
         assert select.docker_trouble()
         assert (daemon.connections, proxy.connections) == (0, 1)
-        for name, value in proxies.sparing(os.environ).items():
+        for name, value in proxies.excluding_loopback(os.environ).items():
             monkeypatch.setenv(name, value)
         assert select.docker_trouble()
         assert (daemon.connections, proxy.connections) == (1, 1)
