@@ -25,8 +25,14 @@ def excluding_loopback(environment: Mapping[str, str], addresses: Iterable[str] 
         return {}
     for name in _EXCEPT:
         listed = found.get(name) or next((found[other] for other in _EXCEPT if other in found), "")
-        found[name] = ",".join(dict.fromkeys([*filter(None, map(str.strip, listed.split(","))), *LOOPBACK, *addresses]))
+        found[name] = _with(listed, (*LOOPBACK, *addresses))
     return found
+
+
+def _with(listed: str, more: Iterable[str]) -> str:
+    """The excepted hosts and ``more``. A ``*`` stays alone: curl, urllib and requests ignore it among others."""
+    entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
+    return "*" if "*" in entries else ",".join(dict.fromkeys([*entries, *more]))
 
 
 def exclude_loopback(environment: MutableMapping[str, str]) -> None:
