@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness import phases
-from harness.record import CUT_BY_HEAL, REQUEST_COLUMNS, Event, RunFolder, replacing
+from harness.record import CUT_BY_HEAL, CUT_OUTCOMES, REQUEST_COLUMNS, Event, RunFolder, replacing
 from harness.scenario import Scenario
 
-_BROKEN_OFF = ("broken_stream", "connect_error", "tls_error")
 #: The generator notices a closed connection at once, unless it is busy.
 _NOTICED_WITHIN_S = 0.5
 #: HAProxy's word for «no server was tried».
@@ -46,7 +45,7 @@ def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
     for event in (event for event in events if event.kind == "link_cut"):
         since_s, until_s = event.t_s - float(event.data["took_s"]), event.t_s + _NOTICED_WITHIN_S
         over = frame["gateway"].isin([str(address) for address in event.data["addresses"]])
-        cut |= over & begin.le(event.t_s) & end.between(since_s, until_s) & frame["outcome"].isin(_BROKEN_OFF)
+        cut |= over & begin.le(event.t_s) & end.between(since_s, until_s) & frame["outcome"].isin(CUT_OUTCOMES)
     return frame.assign(subtype=frame["subtype"].astype(object).mask(cut, CUT_BY_HEAL))
 
 

@@ -66,6 +66,8 @@ OUTCOMES = (
 
 #: Subtype of attempts that a heal cut.
 CUT_BY_HEAL = "cut_by_heal"
+#: How what was cut can have ended. Under any other outcome the subtype may be a word of the server.
+CUT_OUTCOMES = ("broken_stream", "connect_error", "tls_error")
 
 #: One row per attempt. Null means «not measured», never 0.
 REQUEST_COLUMNS = pa.schema(

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness import phases, rollout, waves
 from harness.errors import RunFolderError
 from harness.phases import PhaseSpan
-from harness.record import CUT_BY_HEAL, Event, RunFolder
+from harness.record import CUT_BY_HEAL, CUT_OUTCOMES, Event, RunFolder
 from harness.rollout import Rollout
 from harness.scenario import SLO, ClientLimits, Retries, Scenario
 from harness.waves import Wave
@@ -126,7 +126,8 @@ class RunView:
     @cached_property
     def cut_by_heal(self) -> frozenset[str]:
         """Ids of the requests with an attempt that a heal cut, by recreating the proxy of a link."""
-        return frozenset(self.requests["request_id"][self.requests["subtype"].eq(CUT_BY_HEAL)])
+        cut = self.requests["subtype"].eq(CUT_BY_HEAL) & self.requests["outcome"].isin(CUT_OUTCOMES)
+        return frozenset(self.requests["request_id"][cut])
 
     @cached_property
     def _metrics(self) -> pd.DataFrame:

@@ -35,6 +35,12 @@ def _broken(run: Run) -> None:
     run.requests.loc[_last_of_slow_link(run, 5), "subtype"] = "fin"
 
 
+def _told_so(run: Run) -> None:
+    """As many failed, and the server called its error what a cut is called in the records."""
+    _cut(run)
+    run.requests.loc[_last_of_slow_link(run, 5), ["outcome", "error_type"]] = ["inband_error", CUT_BY_HEAL]
+
+
 def _cut_and_refused(run: Run) -> None:
     """The service failed besides."""
     mutants.fail(run, pd.Series(_last_of_slow_link(run, 12), run.requests.index))
@@ -43,7 +49,7 @@ def _cut_and_refused(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("defect", "status"),
-    [(_cut, Status.INCONCLUSIVE), (_broken, Status.FAIL), (_cut_and_refused, Status.FAIL)],
+    [(_cut, Status.INCONCLUSIVE), (_broken, Status.FAIL), (_told_so, Status.FAIL), (_cut_and_refused, Status.FAIL)],
 )
 def test_what_a_heal_cut_is_no_failure_of_the_service(defect: object, status: Status, tmp_path: Path) -> None:
     """Without those requests the objective would be met: then nobody knows. Where it would not, it is broken."""

@@ -38,7 +38,7 @@ def test_without_a_proxy_nothing_is_said() -> None:
 @pytest.mark.parametrize("said", ["*", " * ", "example.com,*"])
 def test_who_excepts_everything_still_does(said: str) -> None:
     """curl, urllib and requests know the star when it stands alone: beside others downloads would use the proxy."""
-    found = proxies.sparing({"https_proxy": PROXY, "no_proxy": said}, ["127.0.6.5"])
+    found = proxies.excluding_loopback({"https_proxy": PROXY, "no_proxy": said}, ["127.0.6.5"])
     assert found["no_proxy"] == found["NO_PROXY"] == "*"
 
 
