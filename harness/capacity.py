@@ -283,12 +283,13 @@ def _doubts(found: Measured, best: Point | None) -> tuple[str, ...]:
 def _disturbed(found: Measured) -> str:
     """Interference in the deciding steps that may have moved the value, in words; "" without any.
 
-    Bounds, as shares of the machine: of a step that holds the half width of its rate's interval; of one that does not
-    the share of requests that decides (1 − ``HOLDS_SHARE``).
+    Bounds, as shares of the machine: of a step that holds the half width of its rate's interval, that of a full step at
+    most (few requests have a wide one); of one that does not the share of requests that decides (1 − ``HOLDS_SHARE``).
     """
+    most = _Z95 / math.sqrt(STEP_REQUESTS)
     single, edges = [found.single] if found.single else [], [*_edges(found.whole), *_edges(found.without)]
     for step in (*single, *edges):
-        bound = 1 - HOLDS_SHARE if not step.holds else _uncertainty(step)
+        bound = 1 - HOLDS_SHARE if not step.holds else min(_uncertainty(step), most)
         if step.lost is None:
             return "the machine was not watched"
         if step.lost > bound:

@@ -193,6 +193,11 @@ HOLDS, FAILS = step(10, 10.0), step(16, 10.0, good=0.4)
             [step(4), dataclasses.replace(HOLDS, lost=0.17), FAILS],
             "others used up to 17% of the machine at concurrency 10",
         ),
+        ([step(4), step(10, rate=1.0, lost=0.25), FAILS], None),
+        (
+            [step(4), step(10, rate=1.0, lost=0.5), FAILS],  # ten requests
+            "others used up to 50% of the machine at concurrency 10",
+        ),
         ([step(4), HOLDS, dataclasses.replace(FAILS, lost=0.04)], None),
         (
             [step(4), HOLDS, dataclasses.replace(FAILS, lost=0.06)],
