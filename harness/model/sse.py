@@ -15,6 +15,8 @@ Event = tuple[bytes, bytes, float]
 #: Of one event, and of one line. An answer sent token by token has some 300 bytes in each.
 EVENT_BYTES_MAX = 4 << 20
 DONE = b"[DONE]"
+#: With blanks around it. What is longer is not looked at again with each read: it may have megabytes.
+_DONE_BYTES_MAX = 64
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -96,7 +98,7 @@ class Events:
                 found += self._dispatched()
             else:
                 self._type, self._bytes = b"", 0
-        if data and data[0].strip() == DONE and len(data) == 1:
+        if len(data) == 1 and len(data[0]) <= _DONE_BYTES_MAX and data[0].strip() == DONE:
             found += self._dispatched()
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -51,6 +52,18 @@ def test_one_content_event_has_no_stall() -> None:
     answer = Answer()
     answer.feed(event({"content": "a"}), 1.0)
     assert answer.max_stall_s is None
+
+
+def test_what_is_waited_for_is_not_copied_with_each_read() -> None:
+    """A long line with a blank at its end, of an event that goes on, costs no more with every two bytes that come."""
+    events = sse.Events()
+    events.feed(b"data: " + b"x" * 1_000_000 + b" \n", 1.0)
+    tracemalloc.start()
+    try:
+        events.feed(b":\n", 2.0)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
