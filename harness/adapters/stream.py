@@ -113,7 +113,9 @@ class ChatStream:
 
     def _head(self, response: h11.Response) -> None:
         self.status = response.status_code
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+        self.headers = {}
+        for name, value in ((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers):
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
         self.reader.head(self.status, self.headers.get("content-type"), self.headers.get("content-encoding"))
 
     def _end(self, broken: str | None = None) -> None:

@@ -101,6 +101,11 @@ class Response(HTTPResponse):
         value = self.get(name)
         return value[0] if isinstance(value, list) else value
 
+    def headers_joined(self, name: str) -> str | None:
+        """All values of a header as the list that they mean (RFC 9110 §5.3)."""
+        value = self.get(name)
+        return ", ".join(value) if isinstance(value, list) else value
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -127,6 +132,7 @@ class Exchange:
         self._address = ""
         self._streaming = call.arrival.cohort.stream
         self._response = Response("POST")
+        self._spoiled: Exception | None = None  # the body is no HTTP from there on
         self._reader = CompletionReader(self._streaming)
 
     @property
@@ -223,7 +229,7 @@ class Exchange:
         row.http_status = status
         row.replica = response.header("x-drillyard-replica")
         row.retry_after_s = retry_after_s(response.header("retry-after"))
-        self._reader.head(status, response.header("content-type"), response.header("content-encoding"))
+        self._reader.head(status, *map(response.headers_joined, ("content-type", "content-encoding")))
 
     def _read_body(self) -> tuple[str, str | None]:
         """Outcome and subtype. An error status decides, even if its body is incomplete."""
@@ -246,6 +252,8 @@ class Exchange:
             if reader.over:
                 self._finish()
                 return None
+            if self._spoiled is not None:
+                raise Ended("protocol_error", "bad_http") from self._spoiled
             if response.message_complete:
                 return None
             try:
@@ -303,10 +311,13 @@ class Exchange:
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
+        """Take what has come. What came of a body before it was spoiled still counts, as if it had come by itself."""
         try:
             self._response.feed(data)
         except (HTTPParseError, ValueError) as error:
-            raise Ended("protocol_error", "bad_http") from error
+            if not self._response.ready:
+                raise Ended("protocol_error", "bad_http") from error
+            self._spoiled = error
 
     def _ends_by_closing(self) -> bool:
         """Neither length nor chunks: the FIN is the end of the message (RFC 9112 §6.3)."""
@@ -317,7 +328,7 @@ class Exchange:
         assert self._sock is not None
         deadline_s = time.monotonic() + END_GRACE_S
         try:
-            while self.answer.done and not self._response.message_complete:
+            while self.answer.done and not self._response.message_complete and self._spoiled is None:
                 self._sock.settimeout(max(deadline_s - time.monotonic(), 0.001))
                 data = self._sock.recv(65536)
                 if not data or time.monotonic() > deadline_s:

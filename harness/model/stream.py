@@ -224,10 +224,13 @@ class CompletionReader:
         return self._problem is not None or (self._events and self.answer.over)
 
     def head(self, status: int, content_type: str | None, content_encoding: str | None) -> None:
-        """Take the head of the answer. No client accepts a content encoding: with one it is a protocol error."""
+        """Take the head of the answer; a header that came several times is one comma-separated list.
+
+        No client accepts a content encoding: with one it is a protocol error.
+        """
         self.status = status
-        encoding = (content_encoding or "identity").strip().lower()
-        if encoding != "identity":
+        encoding = (content_encoding or "").strip().lower()
+        if {coding.strip() for coding in encoding.split(",")} - {"", "identity"}:
             self._problem = f"content_encoding_{server_error.writable(encoding)[:20]}"
         of_events = (content_type or "").strip().lower().startswith("text/event-stream")
         self._events = status == 200 and self._stream and of_events

@@ -74,3 +74,33 @@ def test_bytes_behind_the_end_change_nothing(behind: bytes, client: str) -> None
     wire = replace(plain.wire, spoil=lambda data: data + behind)
     with server(lambda: wire) as port:
         compare(client, plain, clients.STREAMS[client](port))
+
+
+@pytest.mark.parametrize("client", clients.STREAMS)
+def test_bytes_that_are_no_http_after_the_answer_change_nothing(client: str) -> None:
+    """The user has the whole answer, in however many reads it came: here in the same one as what is wrong."""
+    plain = next(case for case in STREAMS if case.name == "plain")
+    wire = replace(plain.wire, spoil=lambda data: data.removesuffix(b"0\r\n\r\n") + b"zz\r\n")
+    with server(lambda: wire) as port:
+        compare(client, plain, clients.STREAMS[client](port))
+
+
+@pytest.mark.parametrize("client", clients.STREAMS)
+@pytest.mark.parametrize(
+    ("headers", "fine"),
+    [
+        ([("Content-Encoding", "identity"), ("Content-Encoding", "identity")], True),
+        ([("Content-Encoding", "identity"), ("Content-Encoding", "gzip")], False),
+        ([("Content-Type", "text/html")], True),  # after the other: the first counts
+    ],
+)
+def test_headers_that_come_twice(headers: list[tuple[str, str]], fine: bool, client: str) -> None:
+    """They are one list, for everybody."""
+    plain = next(case for case in STREAMS if case.name == "plain")
+    wire = replace(plain.wire, headers=(*plain.wire.headers, *headers))
+    with server(lambda: wire) as port:
+        seen = clients.STREAMS[client](port)
+    if fine:
+        compare(client, plain, seen)
+    else:
+        assert seen.outcome in ("protocol_error", "cut", "not ok")
