@@ -202,3 +202,23 @@ def test_a_service_that_does_not_come_back_is_fail_though_it_was_left_alone(
     assert check.status is recovery, check.why
     assert found.status is status, found.reason
     assert "run complete" in {f.name for f in found.validity if f.status is Status.INCONCLUSIVE}
+
+
+def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
+    """Of phases without faults somebody has to speak, too: here all users fail after the baseline, and nobody asks."""
+    run = its_own_run()
+    renamed = {"slow-link": "calm", "silent-link": "calmer"}
+    run.plan["scenario"]["slos"] = []
+    for phase in run.plan["scenario"]["phases"]:
+        phase.update(faults=[], name=renamed.get(phase["name"], phase["name"]))
+    run.events[:] = [
+        {**event, "phase": renamed.get(event.get("phase", ""), event.get("phase"))}
+        for event in run.events
+        if not event["kind"].startswith(("fault_", "heal_"))
+    ]
+    run.requests = run.requests.replace({"phase": renamed}).assign(straddles=None)
+    mutants.fail(run, run.requests["final"] & ~run.requests["phase"].isin(["warm-up", "baseline"]))
+    run.recount()
+    _, found = judged(run, tmp_path / "run", drill.load("oom"))
+    assert found.status is Status.INCONCLUSIVE, found.reason
+    assert found.not_asked == ()
