@@ -54,7 +54,7 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     first = _tokens(scenario, plain, capacity)
     for tokens in (*range(first, TOKENS_MIN, -TOKENS_STEP), TOKENS_MIN) if plain > 0 else ():
         shorter = _shortened(scenario, tokens)
-        rate = plain * gain(shorter, capacity)
+        rate = _bounded(plain * gain(shorter, capacity), max(plain, of_capacity * room))
         shorter = _with_users(_at(shorter, rate), rate, policy)
         for stretch in _STRETCHES:
             fitted, stretched = _stretched(shorter, stretch)
@@ -65,6 +65,11 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
     numbers = {"capacity_per_s": of_capacity, "needed_per_s": needed}
     why = _doubted(too_small(scenario, share, of_capacity, needed), capacity)
     return Fitted(scenario, str(share), (), why, numbers)
+
+
+def _bounded(rate: float, measured: float) -> float:
+    """``rate``, at most ``measured``: shorter answers are served faster, but one stream's speed says little of many."""
+    return min(rate, max(measured, RATE_MIN_PER_S))
 
 
 def share_left_by_a_start(cores: int) -> float:
@@ -109,7 +114,8 @@ def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity, cores: in
         else:
             enough = rate
     room = share_left_by_a_start(cores) if share.without_replica else 1.0
-    return too_few / (share.percent / 100) / room / gain(_shortened(scenario, TOKENS_MIN), capacity)
+    by_gain = too_few / (share.percent / 100) / room / gain(_shortened(scenario, TOKENS_MIN), capacity)
+    return by_gain if too_few <= RATE_MIN_PER_S else max(by_gain, too_few / room / max(1.0, share.percent / 100))
 
 
 def gain(scenario: Scenario, capacity: Capacity) -> float:
@@ -118,7 +124,7 @@ def gain(scenario: Scenario, capacity: Capacity) -> float:
     1 where that speed is not known.
     """
     whole = capacity.whole
-    if capacity.ttft_ms is None or not capacity.tps or whole is None or not whole.rate_per_s:
+    if not capacity.ttft_ms or not capacity.tps or whole is None or not whole.rate_per_s:
         return 1.0
     usual, prefill_s = whole.tokens_per_s / whole.rate_per_s, capacity.ttft_ms / 1000
     cohorts = scenario.load.cohorts

@@ -276,3 +276,17 @@ def test_an_override_may_name_either(tmp_path: Path) -> None:
     assert load(tmp_path, "9/s").load.rate == 9.0
     with pytest.raises((UsageError, ScenarioError), match="expected more than 0 %"):
         load(tmp_path, "0 % of capacity")
+
+
+def test_short_answers_bring_no_more_than_was_measured(tmp_path: Path) -> None:
+    """One stream's speed would promise eight times as much: a share of capacity is no multiple of it."""
+    scenario = load(tmp_path, "40 % of capacity", "load.cohorts.0.max_tokens=1")
+    quick = dataclasses.replace(machine(10), ttft_ms=1.0)
+    assert fitting.gain(scenario, quick) > 8
+    assert fit(scenario, share(scenario), quick).numbers["rate_per_s"] == 10
+
+
+def test_a_machine_that_told_no_times_is_no_crash(tmp_path: Path) -> None:
+    """No tokens and no time to the first one say nothing about answers of another length."""
+    scenario = load(tmp_path)
+    assert fitting.gain(scenario, dataclasses.replace(machine(10, tokens=0.0), ttft_ms=0.0)) == 1.0
