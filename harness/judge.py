@@ -101,9 +101,9 @@ def checks(drill: Drill, external: bool = False, phases: Sequence[Phase] = ()) -
 def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
     """Names of the checks that an external target cannot answer, in the drill's order: no part of its drill.
 
-    Never one of ``Drill.external``, whatever the scenario lacks. Empty when a fault phase (without faults: any phase but a
-    warm-up) would be left without a check or an objective: then every check that cannot be answered is SKIPPED, so that
-    no fault goes unjudged.
+    Never one of ``Drill.external``, whatever the scenario lacks. Empty when a fault phase (without faults: any phase
+    but a warm-up) would be left without a check or an objective: then every check that cannot be answered is SKIPPED,
+    so that no fault goes unjudged.
     """
     phases = frozenset(phase.name for phase in scenario.phases)
     known, meant = checks(drill, True, scenario.phases), {check.name for check in drill.external}
