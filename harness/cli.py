@@ -195,7 +195,7 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     wanted = pipeline.Options(
         drill=options.drill,
         stack=stack,
-        command=shlex.join(["python", "-m", "harness", *given, *_of_environment(options, stack.external)]),
+        command=shlex.join([".venv/bin/python", "-m", "harness", *given, *_of_environment(options, stack.external)]),
         scenario=options.scenario,
         seed=options.seed,
         overrides=tuple(overrides),

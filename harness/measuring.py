@@ -311,7 +311,8 @@ class _Meter:
             end = max([*rows["end_s"].tail(1), self._now() - 1.5 * FLUSH_S])
             enough = len(rows) >= wanted and end - begin >= pace.step_s_min
             left = pace.step_s_max - (self._now() - begin)
-            self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, [])
+            recent = list(self.load.windows)[-4:]
+            self.order.progress.tick(f"capacity: {concurrency} at a time, {len(rows)} requests", left, recent)
             if rows["outcome"].eq("not_sent").any():
                 raise StackError(
                     "the load generator could not send its requests: the step would measure it, not the stack"

@@ -36,7 +36,7 @@ def parse_rate(text: Any) -> float:
     """``"4/s"``, ``"120/m"`` → requests per second."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*/\s*(s|m)", str(text).strip())
     if match is None or float(match[1]) == 0:
-        raise ValueError(f"found {short(text)}, expected a rate above zero, such as 4/s or 120/m")
+        raise ValueError(f"found {short(text)}, expected a rate above zero with its unit, such as 4/s or 120/m")
     rate = float(match[1]) / _SECONDS[match[2]]
     if rate > FASTEST_PER_S:
         raise ValueError(f"found {short(text)}, expected {FASTEST_PER_S:,.0f}/s at most")
