@@ -34,6 +34,9 @@ _PERCENTILE = re.compile(r"(?P<base>[a-z0-9_]+?)_p(?P<p>\d{1,2})(?P<unit>_ms)?(?
 _TAIL_SAMPLES = 5  # docs/metrics.md: n·(1−p) below this is no answer
 _HIGH_PERCENT = 90
 
+#: Outcomes of clients that did not wait for the end.
+LEFT = ("cancelled_intended", "cancelled_drain")
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -148,10 +151,11 @@ def _spellings(stem: str) -> list[str]:
 
 
 def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
-    """How long the client waited in an attempt that timed out, in ms from its start; null for all other attempts.
+    """How long the client waited in an attempt that was cut off, in ms from its start; null for all other attempts.
 
-    The larger of the limit and the measured time. A DNS query without an answer counts as a time-out, and so does a
-    connect that ran into the kernel's own limit.
+    For a time-out, the larger of the limit and the measured time. A DNS query without an answer counts as one, and so
+    does a connect that ran into the kernel's own limit, and an error whose body never ended. A client that hung up, or
+    was stopped with the load, waited for as long as it stayed.
     """
     outcome, subtype = requests["outcome"], requests["subtype"]
     by_outcome = {
@@ -161,7 +165,8 @@ def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
     }
     limit = outcome.map(by_outcome).astype(float)
     limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
-    limit = limit.mask(outcome.eq("dns_error") & subtype.eq("timeout"), 0.0)
+    at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(LEFT)
+    limit = limit.mask(at_their_end, 0.0)
     measured = requests["e2e_ms"].astype(float).fillna(0.0)
     return limit.where(limit.isna() | limit.gt(measured), measured)
 

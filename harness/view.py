@@ -119,6 +119,11 @@ class RunView:
         view.__dict__["requests"] = self.requests[~self.requests["request_id"].isin(list(request_ids))]
         return view
 
+    def of_streams(self, requests: pd.DataFrame) -> pd.Series:
+        """Marks the attempts that asked for a stream: an answer in one piece has no first token and no gaps."""
+        whole = [cohort.name for cohort in self.scenario.load.cohorts if not cohort.stream]
+        return ~requests["cohort"].isin(whole)
+
     def attempts(self, phase: str | None = None) -> pd.DataFrame:
         """All attempts, or those of the requests that are judged with ``phase``."""
         return self.requests if phase is None else self.requests[self.requests["judged_phase"].eq(phase)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from harness.sli import Sample, sample, waited_ms
+from harness.sli import LEFT, Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -11,12 +11,14 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. An attempt that timed out is censored at the gap in which its client gave up.
+    """One value per stream in ms. An attempt that was cut off is censored at the gap in which its client gave up.
 
     Without a token that is its whole time; after ``timeout_stall`` the idle limit; after ``timeout_total``, which may
-    have had tokens until the end, the largest gap seen.
+    have had tokens until the end, the largest gap seen. A client that hung up in a stream felt the gaps until then.
     """
+    requests = requests[view.of_streams(requests)]
     seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
+    waited = waited.mask(requests["outcome"].isin(LEFT) & requests["ttft_ms"].notna())
     silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)
     return sample(requests, seen, everything, silent.where(silent.isna(), np.fmax(seen, silent)))

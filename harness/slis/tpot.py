@@ -15,6 +15,7 @@ def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     A stream that timed out is censored at the value that it would have with ``max_tokens`` tokens at the time-out; an
     attempt without a token at 0.
     """
+    requests = requests[view.of_streams(requests)]
     gaps, most = requests["output_tokens"].astype(float) - 1, requests["max_tokens"].astype(float) - 1
     waited = waited_ms(requests, view.limits)
     at_least = ((waited - requests["ttft_ms"]) / most.where(most > 0)).fillna(0.0).where(waited.notna())

@@ -17,6 +17,7 @@ def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     The upper bound of a stream that timed out is its value with ``max_tokens`` tokens at the time-out; an attempt
     without a token has none.
     """
+    requests = requests[view.of_streams(requests)]
     seconds = (requests["e2e_ms"] - requests["ttft_ms"]) / 1000
     waited = waited_ms(requests, view.limits)
     streamed = (waited - requests["ttft_ms"]) / 1000

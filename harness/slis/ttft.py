@@ -10,6 +10,7 @@ TIMING = True
 
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
-    """One value per request in ms. An attempt that timed out without a token is censored where its client gave up."""
+    """One value per stream in ms. An attempt that was cut off without a token is censored where its client gave up."""
+    requests = requests[view.of_streams(requests)]
     ttft = requests["ttft_ms"]
     return sample(requests, ttft, everything, waited_ms(requests, view.limits).where(ttft.isna()))

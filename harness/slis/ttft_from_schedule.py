@@ -11,5 +11,6 @@ TIMING = True
 
 def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out without a token is censored where its client gave up."""
+    requests = requests[view.of_streams(requests)]
     ttft, waited = requests["ttft_from_schedule_ms"], waited_ms(requests, view.limits) + lag_ms(requests)
     return sample(requests, ttft, everything, waited.where(ttft.isna()))

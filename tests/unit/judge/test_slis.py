@@ -255,3 +255,37 @@ def test_unknown_names_are_refused(name: str) -> None:
     """Typos and wrong units are ValueErrors that say what is known."""
     with pytest.raises(ValueError, match=r"Known:|ask for a percentile"):
         sli.find(name)
+
+
+@pytest.mark.parametrize("outcome", ["cancelled_intended", "cancelled_drain"])
+def test_who_hangs_up_unanswered_has_waited(calm: RunView, outcome: str) -> None:
+    """A client that left before the first token waited for at least as long as it stayed; after it, it has a TTFT."""
+    rows = calm.attempts("baseline").copy()
+    chosen = rows.index[:20]
+    rows.loc[chosen, ["outcome", "e2e_ms"]] = [outcome, 9000.0]
+    left = rows.copy()
+    left.loc[chosen, ["ttft_ms", "max_stall_ms"]] = None
+    for name in ("ttft_p95_ms_all", "max_stall_p95_ms_all"):
+        found = sli.find(name).measure(left, calm)
+        assert found.bounds == (9000.0, float("inf"))
+        assert sli.find(name).measure(rows, calm).bounds is None
+
+
+def test_a_body_that_never_ends_has_no_end(calm: RunView) -> None:
+    """The status came, and then nothing until the client gave up."""
+    rows = calm.attempts("baseline").copy()
+    rows.loc[rows.index[:20], ["outcome", "subtype", "e2e_ms", "ttft_ms"]] = ["http_5xx", "no_body", 9000.0, None]
+    assert sli.find("e2e_p95_ms_all").measure(rows, calm).bounds == (9000.0, float("inf"))
+
+
+@pytest.mark.parametrize("name", ["ttft_p50_ms_all", "ttft_from_schedule_p50_ms_all", "max_stall_p50_ms_all"])
+def test_an_answer_in_one_piece_has_no_first_token(name: str, tmp_path: Path) -> None:
+    """A cohort without streams has no value there, so its time-outs have none either; its end to end counts."""
+    run = runs.healthy()
+    run.plan["scenario"]["load"]["cohorts"].append({"name": "whole", "stream": False})
+    rows = run.requests.index[run.in_phase("baseline")][:60]
+    run.requests.loc[rows, ["outcome", "cohort"]] = ["timeout_total", "whole"]
+    run.requests.loc[rows, ["ttft_ms", "ttft_from_schedule_ms", "max_stall_ms", "content_events"]] = None
+    view = RunView(run.write(tmp_path / "run"))
+    assert slo.measure(view, name, ["baseline"]).bounds is None
+    assert slo.measure(view, "e2e_p90_ms_all", ["baseline"]).bounds is not None
