@@ -29,15 +29,16 @@ class Seen:
 
 
 @contextmanager
-def held(path: Path, holder: str, say: Callable[[str], None]) -> Iterator[int]:
+def held(
+    path: Path, holder: str, say: Callable[[str], None], hint: str = "wait for it, or use another INSTANCE"
+) -> Iterator[int]:
     """Hold ``path`` while the block runs; its file descriptor. ``say`` is told of a dead holder's name in it.
 
-    UsageError naming the holder when somebody else holds it.
+    UsageError naming the holder, with ``hint``, when somebody else holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         if not _taken(file.fileno()):
-            hint = "wait for it, or use another INSTANCE"
             raise UsageError(f"this stack is in use by {_name(file.fileno()) or 'somebody'} ({path}): {hint}")
         if left := _name(file.fileno()):
             say(f"the lock of this stack is taken over from {left}, which is gone")

@@ -6,17 +6,28 @@ import time
 
 from rich.console import Console
 
+from harness import lock
 from harness.commands import runtime
 from harness.commands.options import StackOptions
+from harness.doctor import LOCK
+from stack import state
 
 
 def up(options: StackOptions, console: Console | None = None) -> int:
-    """Bring the stack up, saying what is waited for; 0 when it is ready. Raises UsageError and StackError."""
+    """Bring the stack up, saying what is waited for; 0 when it is ready.
+
+    StackError; UsageError, among others while a run uses the stack, which another engine would take from it.
+    """
     console = console or Console(highlight=False)
     began_s = time.monotonic()
     stack, why = runtime.chosen(options)
     console.print(f"runtime {stack.name}: {why}", markup=False, soft_wrap=True)
-    warm = stack.up(lambda line: console.print(line, markup=False, soft_wrap=True))
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    with lock.held(state.instance_folder(stack.topology) / LOCK, "harness up", say):
+        warm = stack.up(say)
     took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
     links = [link for link in stack.topology.links if link.source == "client"]
     scheme = stack.topology.target.service.scheme if stack.topology.target else "http"
