@@ -352,11 +352,13 @@ def _conclude(job: Job) -> int:
 
 
 def print_last_lines(folder: RunFolder, found: Verdict) -> None:
-    """The reason, then the verdict and where the report is."""
+    """The reason, what to do about a recorded cause, then the verdict and where the report is."""
     path = folder.path / "report.html"
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     with contextlib.suppress(OSError):  # nobody may be there to read it: the exit code tells the same
         print(found.reason)
+        if found.advice:
+            print(found.advice)
         print(f"verdict: {found.status}  report: {shown}", flush=True)
 
 

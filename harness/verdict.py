@@ -9,6 +9,13 @@ from typing import Any
 
 #: Root causes of an INCONCLUSIVE verdict.
 INTERFERENCE, TOO_SMALL = "interference", "too_small"
+#: What to do about each.
+ADVICE = {
+    INTERFERENCE: "Other work on this machine disturbed the run; no defect of the stack was found. "
+    "Stop that work, or wait for its end, and run the drill again.",
+    TOO_SMALL: "This machine cannot carry the load that the drill needs. "
+    "Use a larger one, or a scenario with less load.",
+}
 
 
 class Status(StrEnum):
@@ -69,3 +76,8 @@ class Verdict:
     checks: tuple[CheckResult, ...]
     cause: str | None = None
     not_asked: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """What to do about the recorded cause; "" without one."""
+        return ADVICE.get(self.cause or "", "")

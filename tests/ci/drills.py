@@ -159,7 +159,9 @@ class Bench:
         """Take the stack down. What does not end in time is said, and takes no verdict away."""
         where = ("--runtime", self.runtime, "--instance", str(self.instance))
         try:
-            subprocess.run([sys.executable, "-m", "harness", "down", "--force", *where], cwd=CHECKOUT, check=False, timeout=DOWN_S)
+            subprocess.run(
+                [sys.executable, "-m", "harness", "down", "--force", *where], cwd=CHECKOUT, check=False, timeout=DOWN_S
+            )
         except subprocess.TimeoutExpired:
             print(f"=== the stack was not down after {DOWN_S:.0f} s", flush=True)
 

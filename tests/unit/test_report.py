@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from harness import capacity, drill, judge
+from harness import capacity, drill, judge, pipeline
 from harness.capacity import Capacity, Point
 from harness.phases import PhaseSpan
 from harness.record import RunFolder
@@ -548,6 +548,20 @@ def test_what_the_machine_does_not_show_is_said(tmp_path: Path) -> None:
     assert "pressure (PSI): this kernel has none" in section(rendered(run.write(tmp_path / "unread")), "machine")
     run.metrics = run.metrics[run.metrics["component"].ne("machine")]
     assert "was not watched" in section(rendered(run.write(tmp_path / "old")), "machine")
+
+
+def test_a_disturbed_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First of all on the page and in the terminal, and only where interference is the cause."""
+    run = runs.healthy()
+    run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
+    advice = "Other work on this machine disturbed the run; no defect of the stack was found."
+    for name, shown in (("quiet", False), ("disturbed", True)):
+        folder = run.write(tmp_path / name)
+        page = rendered(folder)
+        assert (advice in page.partition("</header>")[0]) is shown
+        pipeline.print_last_lines(folder, judge.read(folder))
+        assert (advice in capsys.readouterr().out) is shown
+        runs.disturb(run, 60.0, 63.0)
 
 
 def test_junit_names_the_cause(tmp_path: Path) -> None:
