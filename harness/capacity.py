@@ -152,9 +152,7 @@ def point(steps: Sequence[Step], unfinished: bool = False) -> Point | None:
 
     One measurement has the interval in which a rate of so many requests lies (95 %, one-sided, either way).
     """
-    held = [step for step in steps if step.holds]
-    fails = min((step.concurrency for step in steps if not step.holds), default=math.inf)
-    best = max((s for s in held if s.concurrency < fails), key=lambda s: s.concurrency, default=None)
+    best = _best(steps)
     if best is None:
         return None
     beyond = min((s for s in steps if s.concurrency > best.concurrency), key=lambda s: s.concurrency, default=None)
@@ -298,12 +296,17 @@ def _disturbed(found: Measured) -> str:
 
 
 def _edges(steps: Sequence[Step]) -> list[Step]:
-    """The steps that decide: the highest that holds, and the lowest that does not."""
-    held, failed = [step for step in steps if step.holds], [step for step in steps if not step.holds]
-    return [
-        *([max(held, key=lambda step: step.concurrency)] if held else []),
-        *([min(failed, key=lambda step: step.concurrency)] if failed else []),
-    ]
+    """The steps that decide: the one that the value comes from, and the lowest that does not hold."""
+    failed = [step for step in steps if not step.holds]
+    best = _best(steps)
+    return [*([best] if best else []), *([min(failed, key=lambda step: step.concurrency)] if failed else [])]
+
+
+def _best(steps: Sequence[Step]) -> Step | None:
+    """The highest step that holds, with none below it that does not; None without one."""
+    fails = min((step.concurrency for step in steps if not step.holds), default=math.inf)
+    held = (step for step in steps if step.holds and step.concurrency < fails)
+    return max(held, key=lambda step: step.concurrency, default=None)
 
 
 def _uncertainty(step: Step) -> float:

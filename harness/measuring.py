@@ -426,6 +426,8 @@ def _weighed(view: RunView) -> Callable[[Step], Step]:
     if not interference.known(view) or any(machine.ENDED in e.data["unread"] for e in view.events("machine_unread")):
         return lambda step: step
     spans, cores = interference.spans(view), float(view.metrics(interference.COMPONENT, "cores")["value"].max())
+    if not cores > 0:  # not read: no share of it is known
+        return lambda step: step
     return lambda step: dataclasses.replace(step, lost=interference.lost_share(spans, step.begin_s, step.end_s, cores))
 
 

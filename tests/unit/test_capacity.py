@@ -206,6 +206,8 @@ HOLDS, FAILS = step(10, 10.0), step(16, 10.0, good=0.4)
         ([step(4, lost=0.9), HOLDS, FAILS], None),  # it held even so, and something above it did
         ([step(4), HOLDS, FAILS, step(32, good=0.1, lost=0.9)], None),  # less has failed undisturbed
         ([step(4), dataclasses.replace(HOLDS, lost=None), FAILS], "the machine was not watched"),
+        # A lucky step beyond one that fails is not where the value comes from.
+        ([step(4, lost=0.9), FAILS, step(32)], "others used up to 90% of the machine at concurrency 4"),
     ],
 )
 def test_a_disturbance_counts_where_it_may_have_moved_the_value(steps: list[Step], doubt: str | None) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from harness import measuring
 from harness.capacity import Signals, Step
 from harness.measuring import ended, summed
 from harness.record import REQUEST_COLUMNS
+from harness.view import RunView
+from tests import runs
 
 SHAPE = Step(2, 10.0, 20.0, 0, 0, 0, 0, 2, signals=Signals(busy=0.5))
 
@@ -78,3 +82,14 @@ def test_nothing_is_no_step_that_holds() -> None:
     """No request in it: no rate, no speed, and it does not hold."""
     step = taken(rows({}).iloc[:0])
     assert (step.rate_per_s, step.ttft_ms, step.tps, step.holds) == (0.0, None, None, False)
+
+
+def test_without_the_number_of_cores_no_step_is_called_undisturbed(tmp_path: Path) -> None:
+    """The share of others is unknown then, and not 0."""
+    run = runs.healthy()
+    step = Step(1, 10.0, 20.0, 40, 40, 40, 400, 2)
+    weigh = measuring._weighed(RunView(run.write(tmp_path / "watched")))
+    assert weigh(step).lost == 0.0
+    unread = run.metrics["component"].eq("machine") & run.metrics["metric"].eq("cores")
+    run.metrics = run.metrics[~unread]
+    assert measuring._weighed(RunView(run.write(tmp_path / "unread")))(step).lost is None
