@@ -35,7 +35,7 @@ _TAIL_SAMPLES = 5  # docs/metrics.md: n·(1−p) below this is no answer
 _HIGH_PERCENT = 90
 
 #: Outcomes of clients that did not wait for the end.
-LEFT = ("cancelled_intended", "cancelled_drain")
+ABANDONED = ("cancelled_intended", "cancelled_drain")
 
 Floats = npt.NDArray[np.float64]
 
@@ -165,7 +165,7 @@ def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
     }
     limit = outcome.map(by_outcome).astype(float)
     limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
-    at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(LEFT)
+    at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(ABANDONED)
     limit = limit.mask(at_their_end, 0.0)
     measured = requests["e2e_ms"].astype(float).fillna(0.0)
     return limit.where(limit.isna() | limit.gt(measured), measured)

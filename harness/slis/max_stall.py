@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from harness.sli import LEFT, Sample, sample, waited_ms
+from harness.sli import ABANDONED, Sample, sample, waited_ms
 from harness.view import RunView
 
 UNIT = "ms"
@@ -19,6 +19,6 @@ def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
     requests = requests[view.of_streams(requests)]
     seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
-    waited = waited.mask(requests["outcome"].isin(LEFT) & requests["ttft_ms"].notna())
+    waited = waited.mask(requests["outcome"].isin(ABANDONED) & requests["ttft_ms"].notna())
     silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)
     return sample(requests, seen, everything, silent.where(silent.isna(), np.fmax(seen, silent)))
