@@ -42,6 +42,9 @@ _NO_CAP = 10**12
 _AGENT_HOP_PORT = 8405
 #: Room in a gateway's buffer beside the largest body: headers, and what HAProxy reserves to rewrite them.
 _BUFFER_RESERVE_BYTES = 32768
+_REWRITE_BYTES = 4096  # of that, what HAProxy reserves
+#: Of a request's headers, and of its URL.
+HEAD_BYTES_MAX = 8192
 
 #: One line per request, JSON. Times in ms, -1 where a request never got so far. ``t_ms`` is the wall clock's.
 _LOG_FIELDS = {
@@ -49,8 +52,9 @@ _LOG_FIELDS = {
     "gateway": '"{gateway}"',
     "request_id": '"%ID"',
     "key_id": '"%[var(txn.key_id)]"',
-    "method": '"%HM"',
-    "path": '"%[var(txn.path),json(utf8s)]"',
+    # Cut to what a log line holds: HAProxy would cut the line, and what is left would be no JSON.
+    "method": '"%[var(txn.method),bytes(0,32),json(utf8s)]"',
+    "path": '"%[var(txn.path),bytes(0,512),json(utf8s)]"',
     "backend": '"%b"',
     "replica": '"%s"',
     "status": "%ST",
@@ -145,6 +149,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "http_port": component.ports["http"],
         "metrics_port": component.ports["metrics"],
         "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
+        "rewrite_bytes": _REWRITE_BYTES,
         "own_errors": errors.own_errors(policy),
         "refusals": errors.refusals(policy),
         "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
@@ -160,6 +165,8 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "server_options": " resolvers runtime resolve-prefer ipv4 init-addr last,libc,none" if docker else "",
         "resolver": DOCKER_RESOLVER if docker else "",
         "log_format": _log_format(gateway),
+        "error_log_format": _log_format(gateway, queue_ms="-1"),
+        "head_bytes_max": HEAD_BYTES_MAX,
         "html_errors": "html_errors" in defects,
         "retries": _retries(policy, defects),
         "checks": "no_readiness_checks" not in defects,
@@ -227,8 +234,8 @@ def _socket(topology: Topology, gateway: str, name: str) -> str:
     return f"abns@drillyard-{topology.instance}-{gateway}-{name}"
 
 
-def _log_format(gateway: str) -> str:
-    fields = (f'"{name}":{value.format(gateway=gateway)}' for name, value in _LOG_FIELDS.items())
+def _log_format(gateway: str, **instead: str) -> str:
+    fields = (f'"{name}":{value.format(gateway=gateway)}' for name, value in {**_LOG_FIELDS, **instead}.items())
     return "{" + ",".join(fields) + "}"
 
 

@@ -152,37 +152,44 @@ end
 local function prompts(fields)
   local text = fields["prompt"]
   if not text or text:sub(1, 1) ~= "[" then return 1 end
-  local count, tokens = 0, false
+  local count, tokens = 0, true
   read_container(text, 1, 2, function(_, at)
     local first = text:sub(at, at)
-    count, tokens = count + 1, tokens or (first ~= '"' and first ~= "[")
+    count, tokens = count + 1, tokens and first ~= '"' and first ~= "["
     return skip_value(text, at, 3)
   end)
-  return tokens and 1 or math.max(count, 1)
+  return tokens and 1 or count
 end
 
+-- What vLLM reads for an endpoint, and nothing that it ignores there: the fields that limit an answer, the one that
+-- counts first, and how many prompts there are. (`best_of` is a field of neither.)
+local ENDPOINTS = {
+  chat = {limits = {"max_completion_tokens", "max_tokens"}, prompts = function() return 1 end},
+  completions = {limits = {"max_tokens"}, prompts = prompts},
+}
+
 -- The most tokens that the request can make the engine generate; refuses what exceeds `cap`.
--- Without max_tokens the engine decides (its own default and --max-model-len): it is charged as the whole cap.
-local function asked_tokens(fields, cap)
-  local asked
-  for _, name in ipairs({"max_tokens", "max_completion_tokens"}) do
-    local value = whole_number(fields, name, cap)
-    if value and value > cap then
-      fail("max_tokens_too_large", string.format("%s is %d: at most %d are allowed here.", name, value, cap))
-    end
-    if value then asked = math.max(asked or 0, value) end
+-- Without a limit the engine decides (its own default and --max-model-len): it is charged as the whole cap.
+local function asked_tokens(fields, endpoint, cap)
+  local name, asked
+  for _, limit in ipairs(endpoint.limits) do
+    name, asked = limit, whole_number(fields, limit, cap)
+    if asked then break end
   end
-  local copies = math.max(whole_number(fields, "n", cap) or 1, whole_number(fields, "best_of", cap) or 1, 1)
-  copies = copies * prompts(fields)
+  if asked and asked > cap then
+    fail("max_tokens_too_large", string.format("%s is %d: at most %d are allowed here.", name, asked, cap))
+  end
+  local copies = math.max(whole_number(fields, "n", cap) or 1, 1) * endpoint.prompts(fields)
   if copies > 1 and not asked then
-    fail("max_tokens_missing", string.format("A request for %d answers must say max_tokens: at most %d tokens are "
-      .. "allowed in one request.", copies, cap))
+    fail("max_tokens_missing", string.format("A request for %d answers must say %s: at most %d tokens are "
+      .. "allowed in one request.", copies, name, cap))
   end
-  if copies > 1 and asked * copies > cap then
+  asked = math.max(asked or cap, 1)  -- for a limit of 0 the engine makes one token, or refuses
+  if asked * copies > cap then
     fail("max_tokens_too_large", string.format("%d answers of up to %d tokens each: at most %d tokens are allowed "
       .. "in one request.", copies, asked, cap))
   end
-  return asked and asked * copies or cap
+  return asked * copies
 end
 
 local function now_ms()
@@ -203,9 +210,9 @@ local function charge(key_id, tokens, per_minute)
   return fits
 end
 
-local function check(txn, cap, per_minute)
+local function check(txn, endpoint, cap, per_minute)
   local fields = read_body(txn.f:req_body() or "")
-  local tokens = asked_tokens(fields, cap)
+  local tokens = asked_tokens(fields, ENDPOINTS[endpoint], cap)
   txn:set_var("txn.stream", boolean(fields, "stream") and 1 or 0)
   txn:set_var("txn.asked_tokens", tokens)
   local key_id = txn:get_var("txn.key_id")
@@ -216,17 +223,17 @@ local function check(txn, cap, per_minute)
   end
 end
 
--- http-request lua.check_body CAP TOKENS_PER_MINUTE: sets txn.stream, txn.asked_tokens, or txn.refusal (the status),
+-- http-request lua.check_body ENDPOINT CAP TOKENS_PER_MINUTE: sets txn.stream, txn.asked_tokens, or txn.refusal (the status),
 -- txn.refusal_code and txn.refusal_message.
-core.register_action("check_body", {"http-req"}, function(txn, cap, per_minute)
-  local fine, problem = pcall(check, txn, tonumber(cap), tonumber(per_minute))
+core.register_action("check_body", {"http-req"}, function(txn, endpoint, cap, per_minute)
+  local fine, problem = pcall(check, txn, endpoint, tonumber(cap), tonumber(per_minute))
   if fine then return end
   local ours = type(problem) == "table" and problem[1] == refuse
   if not ours then core.Alert("guard.lua: " .. tostring(problem)) end
   txn:set_var("txn.refusal", 400)
   txn:set_var("txn.refusal_code", ours and problem[2] or "unreadable_body")
   txn:set_var("txn.refusal_message", ours and problem[3] or "The body could not be checked.")
-end, 2)
+end, 3)
 
 -- http-request lua.want_model: sets txn.model_id, the last part of the path, percent-decoded.
 core.register_action("want_model", {"http-req"}, function(txn)
@@ -334,18 +341,24 @@ core.register_fetches("queue_ms", function(txn)
   return math.floor(wait.queue_ms or now_ms() - wait.since_ms)
 end)
 
--- Answers what is no HTTP request, or not yet one: no rule of the service ever sees it.
-local function register_refusal(name, status, type, code, message)
-  core.register_service(name, "tcp", function(applet)
-    local id = applet.f:uuid()
-    local body = string.format('{"error": {"type": "%s", "code": "%s", "message": "%s", "request_id": "%s"}}',
-      type, code, message, id)
-    applet:send(string.format("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-      .. "Connection: close\r\nX-Request-Id: %s\r\n\r\n%s", status, #body, id, body))
-  end)
+-- An answer to what is no HTTP request, or not yet one: no rule of the service ever sees it.
+local function refusal(id, status, type, code, message)
+  local body = string.format('{"error": {"type": "%s", "code": "%s", "message": "%s", "request_id": "%s"}}',
+    type, code, message, id)
+  return string.format("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    .. "Connection: close\r\nX-Request-Id: %s\r\nX-Drillyard-Gateway: %s\r\n\r\n%s",
+    status, #body, id, os.getenv("DRILLYARD_GATEWAY"), body)
 end
 
-register_refusal("bad_request", "400 Bad Request", "invalid_request_error", "bad_request",
-  "This is no valid HTTP request: check its first line, its headers and its Content-Length.")
-register_refusal("request_timeout", "408 Request Timeout", "timeout_error", "request_timeout",
-  "The request did not arrive completely in time. Send it again.")
+local REFUSALS = {
+  bad_request = {"400 Bad Request", "invalid_request_error", "bad_request",
+    "This is no valid HTTP request: check its first line, its headers and its Content-Length."},
+  length_required = {"411 Length Required", "invalid_request_error", "length_required",
+    "Send the body with one Content-Length header, not chunked: bytes are counted before they are read."},
+  request_timeout = {"408 Request Timeout", "timeout_error", "request_timeout",
+    "The request did not arrive completely in time. Send it again."},
+}
+
+for name, answer in pairs(REFUSALS) do
+  core.register_service(name, "tcp", function(applet) applet:send(refusal(applet.f:uuid(), table.unpack(answer))) end)
+end

@@ -58,7 +58,7 @@ class GatewayStack:
     def raw(self, request: bytes) -> bytes:
         """Send bytes that no client library would, read until the gateway closes (it must)."""
         gateway = self.topology.component("gateway-a")
-        with socket.create_connection((gateway.address, gateway.ports["http"]), timeout=3) as connection:
+        with socket.create_connection((gateway.address, gateway.ports["http"]), timeout=15) as connection:
             connection.sendall(request)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 

@@ -40,6 +40,9 @@ def assert_refused(answer: httpx.Response, status: int, code: str | None = None)
         chat(max_tokens=CAP),
         chat(max_tokens=None, max_completion_tokens=CAP),
         chat(n=2, max_tokens=CAP // 2),
+        chat(max_tokens=CAP + 1, max_completion_tokens=CAP),  # the engine reads the second where both stand
+        chat(best_of=2, max_tokens=CAP),  # no field of this engine's, and so is a prompt here
+        chat(prompt=["one", "two"], max_tokens=CAP),
         chat(stream=False, temperature=1e-3, stop=["\u00e9", "\n", '"max_tokens": 99999'], user=None),
         chat(messages=[{"role": "user", "content": "x" * 60_000}]),
         chat(messages=[{"role": "user", "content": '\u0001\ud83d\ude00 \\ " {}[]'}], max_tokens=0),
@@ -67,7 +70,6 @@ def test_what_fits_passes_unchanged(shared_gateway: GatewayStack, body: dict[str
         chat(max_tokens=[5000]),
         chat(max_tokens=True),
         chat(n=2, max_tokens=CAP),
-        chat(best_of=2, max_tokens=CAP),
         {"model": "drillyard", "messages": [], "n": 3},
         chat(messages=[{"role": "user", "content": "x" * 20_000}]) | {"max_completion_tokens": CAP + 1},
         b'{"messages":[{"role":"user","content":"' + b"x" * 40_000 + b'"}],"max_tokens":5000}',
@@ -129,6 +131,37 @@ def test_a_batch_of_prompts_counts_each(shared_gateway: GatewayStack, prompt: An
         assert answer.status_code == 200
     else:
         assert_refused(answer, 400, "max_tokens_too_large")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "tokens"),
+    [
+        ("chat/completions", {"max_tokens": 7}, 7),
+        ("chat/completions", {"max_tokens": 9, "max_completion_tokens": 7}, 7),
+        ("chat/completions", {"max_tokens": 7, "max_completion_tokens": None}, 7),
+        ("chat/completions", {"max_tokens": 7, "n": 3, "best_of": 5, "prompt": ["a", "b"]}, 21),
+        ("chat/completions", {"max_completion_tokens": 0}, 1),
+        ("chat/completions", {}, CAP),
+        ("completions", {"max_tokens": 7}, 7),
+        ("completions", {"max_completion_tokens": 0}, CAP),
+        ("completions", {"max_tokens": 7, "max_completion_tokens": 0}, 7),
+        ("completions", {"max_tokens": 7, "max_completion_tokens": "x", "best_of": 9}, 7),
+        ("completions", {"max_tokens": 0}, 1),
+        ("completions", {"max_tokens": None, "n": None}, CAP),
+        ("completions", {"max_tokens": 7, "n": 2, "prompt": ["a", "b", "c"]}, 42),
+        ("completions", {"max_tokens": 7, "n": 2, "prompt": [[1, 2], [3]]}, 28),
+        ("completions", {"max_tokens": 7, "n": 2, "prompt": [1, 2, 3]}, 14),
+        ("completions", {"max_tokens": 7, "n": 2, "prompt": []}, 14),
+        ("completions", {"max_tokens": 7, "prompt": [1, "two"]}, 14),  # whatever an engine takes it for
+    ],
+)
+def test_tokens_are_charged_as_the_engine_reads_the_request(
+    shared_gateway: GatewayStack, path: str, fields: dict[str, Any], tokens: int
+) -> None:
+    """The limit that counts for the endpoint, times answers and prompts; without one the cap; never nothing."""
+    answer = shared_gateway.post({"model": "drillyard", **fields}, path=f"/v1/{path}")
+    assert answer.status_code == 200, answer.text
+    assert shared_gateway.logged(answer.headers["x-request-id"])["asked_tokens"] == str(tokens)
 
 
 def test_large_and_unmeasured_bodies_are_refused(shared_gateway: GatewayStack) -> None:
