@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
 from harness.adapters.load import Window
+from harness.terminal import Console
 
 #: Without a terminal: one line about the load every so many seconds.
 PLAIN_EVERY_S = 5.0

@@ -33,6 +33,8 @@ _PATTERNS = (
 )
 _TEXT = [re.compile(pattern) for pattern in _PATTERNS]
 _RAW = [re.compile(pattern.encode()) for pattern in _PATTERNS]
+#: All but line ends and tabs, and the marks that turn the direction of text around.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 _known: list[str] = []  # longest first: one secret may be the beginning of another
 
@@ -71,15 +73,25 @@ def raw(written: bytes) -> bytes:
     return written
 
 
-class Stream:
-    """A text stream that lets no secret through: stands in for sys.stdout and sys.stderr."""
+def printable(written: str) -> str:
+    """``written`` without what a terminal obeys instead of showing it: control characters, changes of direction."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", written)
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+
+class Stream:
+    """A text stream that lets no secret and no control character through: stands in for sys.stdout and sys.stderr."""
+
+    def __init__(self, stream: TextIO, controls: bool = False) -> None:
+        self._stream, self._controls = stream, controls
+
+    @property
+    def styled(self) -> Stream:
+        """The same for whoever has replaced foreign control characters and adds colours (harness/terminal.py)."""
+        return Stream(self._stream, controls=True)
 
     def write(self, written: str) -> int:
         """Pass on ``written`` without secrets."""
-        self._stream.write(text(written))
+        self._stream.write(text(written if self._controls else printable(written)))
         return len(written)
 
     def writelines(self, lines: list[str]) -> None:

@@ -35,6 +35,7 @@ _STYLE = {
     "svg.hashsalt": "drillyard",
     "font.family": "sans-serif",
     "font.size": 8,
+    "text.parse_math": False,  # names come from servers: `$` is no formula
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -99,7 +100,8 @@ def draw(chart: Chart, phases: Sequence[PhaseSpan], end_s: float, marks: Sequenc
         "unit": chart.unit,
         "series": [{"name": s.name, "points": _points(s)} for s in measured],
     }
-    script = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    # `</script>` ends a script, and `<!--<script>` lets it swallow the rest of the page.
+    script = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return Markup(
         f'<figure class="chart" id="{chart.id}" data-series="{len(measured)}">{head}'
         f'<div class="plot">{svg}</div><script type="application/json">{script}</script></figure>'

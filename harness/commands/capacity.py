@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from harness import capacity, capacity_store, lock, measuring, pipeline
 from harness.commands import runtime
 from harness.commands.options import StackOptions
@@ -11,6 +9,7 @@ from harness.doctor import LOCK
 from harness.errors import UsageError
 from harness.measuring import Order
 from harness.progress import Progress
+from harness.terminal import Console
 from harness.verdict import Status
 from stack import state
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from harness import doctor
 from harness.leftovers.base import Leftover
+from harness.terminal import Console
 
 _DATA = ("instance", "kind", "what", "remedy")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from harness import capacity, capacity_store
 from harness.commands import runtime
 from harness.commands.options import StackOptions, build_topology
+from harness.terminal import Console
 from stack.runtimes.base import ComponentState
 from stack.state import StackState
 from stack.topology import Topology

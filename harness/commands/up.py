@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
-
 from harness import lock
 from harness.commands import runtime
 from harness.commands.options import StackOptions
 from harness.doctor import LOCK
+from harness.terminal import Console
 from stack import state
 
 
