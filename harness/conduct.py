@@ -387,13 +387,17 @@ class Conductor:
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s)")
         until_s = self._now() + phase.duration
         replicas = [one for one in self._world().topology.components if one.role == "replica"]
-        found = await asyncio.gather(*(release.reset_prefix_cache(replica, phase.duration) for replica in replicas))
+        ask = partial(release.reset_prefix_cache, within_s=phase.duration, token=self._engine_token())
+        found = await asyncio.gather(*map(ask, replicas))
         for reset in found:
             self._released(reset)
         while (left := until_s - self._now()) > 0:
             self.run.progress.tick(phase.name, left, [])
             await asyncio.sleep(min(0.5, left))
         self.run.log.add("phase_ended", phase=phase.name)
+
+    def _engine_token(self) -> str:
+        return stack_keys.engine_token(self._world().path.operator_key)
 
     def _released(self, reset: release.Reset) -> None:
         self.run.log.add("prefix_cache_reset", **dataclasses.asdict(reset))

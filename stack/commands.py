@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stack import engines, proxies, tools
+from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.state import CHECKOUT, COMPONENT_VARIABLE, socket_folder
 from stack.topology import Component, Topology
 
@@ -33,12 +34,15 @@ class Command:
     cwd: Path = CHECKOUT
 
 
-def command(topology: Topology, component: Component, config_folder: Path) -> Command:
-    """The process that is ``component``. Raises MissingTool when its program or model is not there."""
+def command(topology: Topology, component: Component, config_folder: Path, engine_token: str) -> Command:
+    """The process that is ``component``. Raises MissingTool when its program or model is not there.
+
+    ``engine_token``: for which an engine resets its cache.
+    """
     config, data = config_folder / component.name, data_folder(config_folder, component.name)
     match component.role:
         case "replica":
-            return _replica(topology, component, data)
+            return _replica(topology, component, data, engine_token)
         case "gateway":
             return _tool("haproxy", component, ["-db", "-f", str(config / "haproxy.cfg")], data)
         case "toxiproxy":
@@ -78,9 +82,9 @@ def _tool(name: str, component: Component, arguments: list[str], data: Path) -> 
     return Command([str(tool.path), *arguments], {**_environment(component), **tool.env}, cwd=data)
 
 
-def _replica(topology: Topology, component: Component, data: Path) -> Command:
+def _replica(topology: Topology, component: Component, data: Path, token: str) -> Command:
     arguments, extra = engines.engine_command(topology, component.name, component.address, component.ports["http"])
-    environment = {**_environment(component), **extra}
+    environment = {**_environment(component), **extra, TOKEN_VARIABLE: token}
     if topology.engine == "sim":
         return Command([sys.executable, *arguments], environment, ENGINE_NICENESS)
     python = tools.require("vllm-python")

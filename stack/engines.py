@@ -12,8 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from stack import models
+from stack.middleware import drillyard_engine
 from stack.topology import Topology
 
+#: Read by the engine's own Python.
+MIDDLEWARE = Path(drillyard_engine.__file__).resolve()
 DEPLOYMENT = "drillyard"  # the model name that every request asks for
 DEFAULT_MODEL = "v1"
 MODELS_IN_CONTAINER = "/models"  # where the Docker runtime mounts what ``mounts`` lists
@@ -126,12 +129,13 @@ def _vllm(topology: Topology, replica: str, host: str, port: int) -> tuple[list[
         "--enforce-eager",  # nothing to compile: start-up counts
         *("--distributed-executor-backend", "uni"),  # the worker lives in the engine process: one start-up less
         "--disable-fastapi-docs",
+        *("--middleware", "drillyard_engine.AllowList"),  # no route but those that drills use; /reset_prefix_cache
         "--no-enable-log-requests",  # they would hold the prompts
         *("--disable-access-log-for-endpoints", "/health,/metrics,/v1/models"),  # polled several times a second
     ]
     if name in models.TRAINED:
         arguments += ["--dtype", "float32"]  # as trained; `auto` would round them to 16 bits
-    return arguments, _vllm_environment(local)
+    return arguments, _vllm_environment(local) | {"PYTHONPATH": _middleware(topology, replica)}
 
 
 def _vllm_environment(local: bool) -> dict[str, str]:
@@ -140,7 +144,6 @@ def _vllm_environment(local: bool) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_HOST_IP": "127.0.0.1",  # else the engine's own queues sit on the network card's address
-        "VLLM_SERVER_DEV_MODE": "1",  # /reset_prefix_cache proves that no KV block is held; loopback only
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
@@ -148,6 +151,11 @@ def _vllm_environment(local: bool) -> dict[str, str]:
     if local:
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return environment
+
+
+def _middleware(topology: Topology, replica: str) -> str:
+    """Where vLLM finds ``MIDDLEWARE``: in a container, which may be any image, beside its start script."""
+    return f"/etc/drillyard/{replica}" if topology.runtime == "docker" else str(MIDDLEWARE.parent)
 
 
 def _inside(name: str, folder: Path) -> str:

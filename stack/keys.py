@@ -5,6 +5,7 @@ Keys are secrets: they are kept in a file of mode 600, never logged; what logs a
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
@@ -83,6 +84,13 @@ def load(path: Path) -> Keys:
     if wrong := [user for user in data["users"] if not _USER_ID.fullmatch(user) or user == OPERATOR]:
         raise UsageError(f"{path}: user id {wrong[0]!r}: expected lower-case letters, digits and «-», such as user-001")
     return Keys(data["operator"], dict(data["users"]))
+
+
+def engine_token(operator: str) -> str:
+    """What an engine wants of the harness (stack/middleware): made of the operator's key, which no engine sees."""
+    token = hmac.new(operator.encode(), b"engine", "sha256").hexdigest()
+    redact.learn(token)
+    return token
 
 
 def _new_key() -> str:

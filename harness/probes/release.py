@@ -26,10 +26,11 @@ class Reset:
     why: str
 
 
-async def reset_prefix_cache(replica: Component, within_s: float) -> Reset:
-    """Ask until it succeeds, ``within_s`` at most. Never raises for network trouble."""
+async def reset_prefix_cache(replica: Component, within_s: float, token: str) -> Reset:
+    """Ask with the engine's ``token`` until it succeeds, ``within_s`` at most. Never raises for network trouble."""
     deadline, tries, why = time.monotonic() + within_s, 0, "it was not asked"
-    async with httpx.AsyncClient(timeout=_ANSWERS_WITHIN_S, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(timeout=_ANSWERS_WITHIN_S, trust_env=False, headers=headers) as client:
         while time.monotonic() < deadline:
             tries += 1
             try:

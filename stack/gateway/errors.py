@@ -88,7 +88,7 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             502, "upstream_error", "unreadable_models",
             "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
         ),
-        GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Send fewer or shorter ones."),
+        GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Shorten them."),
         GatewayError(
             401, "authentication_error", "missing_api_key",
             "No API key was sent. Send it as a header: Authorization: Bearer KEY.",

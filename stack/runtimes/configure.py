@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 from harness.errors import UsageError
 from stack import config, keys
 from stack.commands import ENGINE_NICENESS
-from stack.engines import engine_command
+from stack.engines import MIDDLEWARE, engine_command
+from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.topology import REPLICAS, GatewayPolicy, Topology
 
 STATE_IN_CONTAINER = Path("/state")
@@ -44,18 +46,21 @@ def topology_from(environment: Mapping[str, str]) -> Topology:
 def write(topology: Topology, folder: Path) -> None:
     """Write ``folder/keys.json`` and ``folder/config/<component>/…``. Raises MissingTool for an untrained model."""
     target = folder / "config"
-    config.render(topology, keys.load_or_create(folder), target)
+    found = keys.load_or_create(folder)
+    config.render(topology, found, target)
     for replica in REPLICAS:
         (target / replica).mkdir(exist_ok=True)
         script = target / replica / "start.sh"
-        script.write_text(start_script(topology, replica))
+        script.write_text(start_script(topology, replica, keys.engine_token(found.operator)))
         script.chmod(0o644)
+        shutil.copyfile(MIDDLEWARE, target / replica / MIDDLEWARE.name)
 
 
-def start_script(topology: Topology, replica: str) -> str:
+def start_script(topology: Topology, replica: str, token: str) -> str:
     """How the replica's container starts its engine, in any image that has ``sh`` and ``python3``."""
     port = topology.component(replica).ports["http"]
     arguments, environment = engine_command(topology, replica, "0.0.0.0", port)
+    environment = environment | {TOKEN_VARIABLE: token}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
     # `-m` puts the working folder first in the path of all imports: one with nothing in it.
     work = "mkdir -p /tmp/work && cd /tmp/work\n"

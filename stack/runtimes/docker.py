@@ -127,7 +127,8 @@ class DockerRuntime:
                 f"{', '.join(foreign)} is not mounted in the containers: only models of ours can be swapped"
             )
         script = self.folder / "config" / name / "start.sh"
-        script.write_text(configure.start_script(topology, name))
+        token = keys.engine_token(keys.load_or_create(self.folder).operator)
+        script.write_text(configure.start_script(topology, name, token))
 
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""

@@ -117,7 +117,7 @@ class ProcessRuntime:
         if found is None:
             raise StackError(f"no stack of instance {self.topology.instance} runs; `make up` starts it")
         topology = engines.serving(self.topology, name, model)
-        process = command(topology, topology.component(name), self.config_folder)
+        process = command(topology, topology.component(name), self.config_folder, self._engine_token())
         supervisor.write_start(name, self._owned(found, process), self.folder)
 
     def stop(self, name: str, grace_s: float) -> None:
@@ -281,7 +281,11 @@ class ProcessRuntime:
         return program.pid
 
     def _commands(self) -> dict[str, Command]:
-        return {c.name: command(self.topology, c, self.config_folder) for c in self.topology.components}
+        token = self._engine_token()
+        return {c.name: command(self.topology, c, self.config_folder, token) for c in self.topology.components}
+
+    def _engine_token(self) -> str:
+        return keys.engine_token(keys.load_or_create(self.folder).operator)
 
     def _render(self, commands: Mapping[str, Command]) -> str:
         """Write all configuration; returns a hash of everything that shapes what runs."""
@@ -292,7 +296,11 @@ class ProcessRuntime:
             environment = {k: v for k, v in process.env.items() if k not in _CALLERS_VARIABLES}
             digest.update(json.dumps([name, process.argv, environment, process.nice], sort_keys=True).encode())
         files = [path for path in sorted(self.config_folder.rglob("*")) if path.is_file()]
-        ours = [path for name in ("simulator", "exporter") for path in (state.CHECKOUT / "stack" / name).glob("*.py")]
+        ours = [
+            path
+            for name in ("simulator", "middleware", "exporter")
+            for path in (state.CHECKOUT / "stack" / name).glob("*.py")
+        ]
         for path in files + sorted(ours):
             digest.update(f"{path}\0".encode() + path.read_bytes())
         return digest.hexdigest()[:16]

@@ -12,11 +12,13 @@ from itertools import islice
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from stack.middleware.drillyard_engine import AllowList
 from stack.simulator.answers import Answers
 from stack.simulator.behaviour import Behaviour
 from stack.simulator.engine import Engine
@@ -27,6 +29,7 @@ from stack.simulator.sequence import Sequence
 from stack.simulator.stream import EventStream, reading
 
 VERSION = "0.32.0"
+_SWITCHES = "/simulator/behaviour"
 _BUSY = (
     "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 )
@@ -42,8 +45,8 @@ class Server:
         self._loaded_at_s = 0.0
 
     def app(self) -> ASGIApp:
-        """The ASGI application."""
-        return Starlette(
+        """The ASGI application; its ``engine_client`` is what vLLM's middleware finds there, too."""
+        app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._complete, methods=["POST"]),
@@ -52,11 +55,13 @@ class Server:
                 Route("/version", self._version),
                 Route("/metrics", self._metrics_page),
                 Route("/metrics/", self._wanted_metrics),
-                Route("/reset_prefix_cache", self._reset_prefix_cache, methods=["POST"]),
-                Route("/simulator/behaviour", self._behaviour, methods=["GET", "POST", "DELETE"]),
+                Route(_SWITCHES, self._behaviour, methods=["GET", "POST", "DELETE"]),
             ],
+            middleware=[Middleware(AllowList, more=[_SWITCHES])],  # type: ignore[arg-type]
             exception_handlers={Refusal: _refuse, HTTPException: _refuse_http},
         )
+        app.state.engine_client = self
+        return app
 
     async def _chat(self, request: Request) -> ASGIApp:
         return await self._generate(request, ChatRequest)
@@ -191,9 +196,9 @@ class Server:
         page = self._metrics.page(request.query_params.getlist("name[]"))
         return Response(page, media_type="text/plain; version=1.0.0; charset=utf-8")
 
-    async def _reset_prefix_cache(self, request: Request) -> Response:
-        self._check_loaded()
-        return JSONResponse({"success": self._engine.idle})
+    async def reset_prefix_cache(self) -> bool:
+        """Whether no block is held: what is not held can be let go of."""
+        return self._engine.idle
 
     async def _behaviour(self, request: Request) -> Response:
         if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:

@@ -179,8 +179,8 @@ def test_a_component_that_dies_ends_the_wait_with_its_last_words(
     """Up fails at once, shows the end of the log and leaves nothing running."""
     command = process.command
 
-    def dying(topology: Topology, component: object, folder: Path) -> process.Command:
-        found = command(topology, component, folder)  # type: ignore[arg-type]
+    def dying(topology: Topology, component: object, folder: Path, token: str) -> process.Command:
+        found = command(topology, component, folder, token)  # type: ignore[arg-type]
         last_words = ["/bin/sh", "-c", "echo 'these are my last words'; exit 3"]
         return replace(found, argv=last_words) if component.name == "replica-2" else found  # type: ignore[attr-defined]
 

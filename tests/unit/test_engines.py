@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import MissingTool
 from stack import engines
+from stack.middleware.drillyard_engine import AllowList
 from stack.models import catalogue
 from stack.simulator.behaviour import Behaviour
 from stack.simulator.options import parse
@@ -96,6 +99,24 @@ def test_nothing_is_reported_and_nothing_fetched_for_a_local_model(trained: Path
     assert local["VLLM_NO_USAGE_STATS"] == hub["VLLM_NO_USAGE_STATS"] == "1"
     assert local["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in hub
+
+
+def test_development_endpoints_are_off(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is needed of them is in a middleware that the engine's Python finds, on the host and in a container."""
+    for runtime, folder in (("process", engines.MIDDLEWARE.parent), ("docker", Path("/etc/drillyard/replica-1"))):
+        arguments, environment = engines.engine_command(Topology(runtime=runtime), "replica-1", "127.0.0.21", 8000)
+        assert "VLLM_SERVER_DEV_MODE" not in environment
+        module, name = option(arguments, "--middleware").split(".")
+        assert (module, name) == (engines.MIDDLEWARE.stem, AllowList.__name__)
+        assert environment["PYTHONPATH"] == str(folder)
+
+
+def test_the_middleware_needs_nothing_but_python() -> None:
+    """It is imported by another interpreter, without this checkout in its path."""
+    code = f"import drillyard_engine; print(drillyard_engine.{AllowList.__name__})"
+    environment = {"PYTHONPATH": str(engines.MIDDLEWARE.parent)}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=environment, cwd="/", capture_output=True, timeout=20)
+    assert done.returncode == 0, done.stderr
 
 
 def test_container_sees_its_model_where_it_is_mounted(trained: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_resetting_a_cache_needs_a_socket_too() -> None:
 
     async def ask() -> None:
         with no_descriptor_left():
-            await reset_prefix_cache(REPLICA, 0.5)
+            await reset_prefix_cache(REPLICA, 0.5, "token")
 
     with pytest.raises((Exhausted, OSError)) as raised:
         asyncio.run(ask())

@@ -20,6 +20,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
+from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.tools import require
 from stack.topology import Topology
 from tests.workers import worker
@@ -27,6 +28,7 @@ from tests.workers import worker
 #: Both engines get these after their usual options: a small batch and queue, so that tests can fill them.
 BATCH, QUEUE = 4, 8
 FLAGS = ("--max-num-seqs", str(BATCH), "--max-num-queued-reqs", str(QUEUE), "--enable-request-id-headers")
+TOKEN = "the-token-of-the-contract-tests"
 INSTANCE = 230 + worker()
 START_S_MAX = {"sim": 20.0, "vllm": 180.0}
 
@@ -83,7 +85,8 @@ class RunningEngine:
 
     def reset_prefix_cache(self) -> bool:
         """Whether no KV block is held."""
-        return bool(self.client.post("/reset_prefix_cache").json()["success"])
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return bool(self.client.post("/reset_prefix_cache", headers=headers).json()["success"])
 
     def is_idle(self) -> bool:
         """Whether the gauges say that nothing runs, waits or is kept."""
@@ -151,7 +154,7 @@ def running(
     with log.open("ab") as output:
         process = subprocess.Popen(
             [python, *arguments, *flags],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, TOKEN_VARIABLE: TOKEN},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UsageError
-from stack import state
+from stack import keys, state
+from stack.engines import MIDDLEWARE
 from stack.runtimes import configure
-from stack.topology import GatewayPolicy, Topology
+from stack.topology import REPLICAS, GatewayPolicy, Topology
 from tests.unit.docker.test_compose import services
 
 
@@ -58,12 +59,22 @@ def test_every_file_that_compose_names_is_written(tmp_path: Path) -> None:
     assert [name for name in named if not (tmp_path / "config" / name).exists()] == []
 
 
+def test_the_middleware_lies_beside_each_start_script(tmp_path: Path) -> None:
+    """As it is in the checkout; its token stands in that replica's script alone."""
+    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    token = keys.engine_token(keys.load(tmp_path / "keys.json").operator)
+    for replica in REPLICAS:
+        folder = tmp_path / "config" / replica
+        assert (folder / MIDDLEWARE.name).read_bytes() == MIDDLEWARE.read_bytes()
+        assert token in (folder / "start.sh").read_text()
+
+
 def test_start_script_hands_over_arguments_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blanks, quotes and JSON arrive as they are; the exit status is the engine's own."""
     arguments, environment = ["-m", "engine", "--config", '{"a": "it\'s $HOME"}'], {"OMP_NUM_THREADS": "1", "X": "a b"}
     monkeypatch.setattr(configure, "engine_command", lambda *_: (arguments, environment))
     script, python = tmp_path / "start.sh", tmp_path / "python3"
-    script.write_text(configure.start_script(replace(Topology(), runtime="docker"), "replica-1"))
+    script.write_text(configure.start_script(replace(Topology(), runtime="docker"), "replica-1", "token"))
     python.write_text('#!/bin/sh\nfor a in "$@" "$OMP_NUM_THREADS" "$X"; do printf "%s\\n" "$a"; done\nexit 7\n')
     python.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"

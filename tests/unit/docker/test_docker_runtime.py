@@ -16,7 +16,8 @@ import requests
 from docker.errors import APIError
 
 from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
-from stack import state
+from stack import keys, state
+from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.runtimes import docker as docker_runtime
 from stack.runtimes import images
 from stack.runtimes.docker import DockerRuntime
@@ -290,3 +291,5 @@ def test_a_replica_is_given_another_model_by_its_start_script(tmp_path: Path) ->
     for model, version in (("v2", "v2@sim"), (None, "v1@sim")):
         runtime.serve("replica-2", model)
         assert version in script.read_text()
+    token = keys.engine_token(keys.load(tmp_path / "keys.json").operator)
+    assert f"export {TOKEN_VARIABLE}={token}\n" in script.read_text()

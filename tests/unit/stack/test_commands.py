@@ -26,15 +26,17 @@ def test_every_component_has_an_absolute_program_and_a_marked_environment(
 ) -> None:
     """Programs are absolute, secrets of the caller stay outside, and the process says which component it is."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    found = command(TOPOLOGY, component, CONFIG)  # type: ignore[arg-type]
+    found = command(TOPOLOGY, component, CONFIG, "token")  # type: ignore[arg-type]
     assert Path(found.argv[0]).is_absolute()
     assert "AWS_SECRET_ACCESS_KEY" not in found.env
+    assert ("token" in found.env.values()) == (component.role == "replica")  # type: ignore[attr-defined]
+    assert "token" not in found.argv
     assert found.env["DRILLYARD_COMPONENT"] == component.name  # type: ignore[attr-defined]
 
 
 def test_only_engines_yield() -> None:
     """Replicas run at a worse priority than the load generator; nothing else does."""
-    niceness = {c.name: command(TOPOLOGY, c, CONFIG).nice for c in TOPOLOGY.components}
+    niceness = {c.name: command(TOPOLOGY, c, CONFIG, "token").nice for c in TOPOLOGY.components}
     assert {name for name, nice in niceness.items() if nice == ENGINE_NICENESS} == {"replica-1", "replica-2"}
 
 
@@ -42,14 +44,14 @@ def test_programs_listen_on_their_own_address_only() -> None:
     """What takes its address on the command line gets the component's; Alertmanager's gossip is off."""
     for name in ("toxiproxy", "prometheus", "alertmanager", "replica-1"):
         component = TOPOLOGY.component(name)
-        assert component.address in " ".join(command(TOPOLOGY, component, CONFIG).argv)
-    alertmanager = command(TOPOLOGY, TOPOLOGY.component("alertmanager"), CONFIG).argv
+        assert component.address in " ".join(command(TOPOLOGY, component, CONFIG, "token").argv)
+    alertmanager = command(TOPOLOGY, TOPOLOGY.component("alertmanager"), CONFIG, "token").argv
     assert "--cluster.listen-address=" in alertmanager
 
 
 def test_the_simulator_runs_with_the_harness_own_python() -> None:
     """ENGINE=sim needs neither vLLM nor its environment."""
-    assert command(TOPOLOGY, TOPOLOGY.component("replica-2"), CONFIG).argv[:3] == [
+    assert command(TOPOLOGY, TOPOLOGY.component("replica-2"), CONFIG, "token").argv[:3] == [
         sys.executable,
         "-m",
         "stack.simulator",
@@ -58,4 +60,4 @@ def test_the_simulator_runs_with_the_harness_own_python() -> None:
 
 def test_a_tool_brings_its_libraries() -> None:
     """Programs unpacked without root find their libraries through the environment."""
-    assert command(TOPOLOGY, TOPOLOGY.component("gateway-a"), CONFIG).env["LD_LIBRARY_PATH"] == "/lib"
+    assert command(TOPOLOGY, TOPOLOGY.component("gateway-a"), CONFIG, "token").env["LD_LIBRARY_PATH"] == "/lib"
