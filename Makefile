@@ -1,6 +1,28 @@
 # The short way to everything. Nothing has to be done first: each target brings what it needs.
 # GNU make ends with 2 whatever its recipe returned; scripts that tell FAIL from INCONCLUSIVE call `python -m harness`.
 
+# Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
+# given, so that nothing of it has run when it is refused.
+$(foreach name,SETTINGS PY STACK PLACE OF_MODEL RUN TIMES SET_UP FAST QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES \
+	ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
+	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT
+define NEWLINE
+
+
+endef
+QUOTES   := ' "
+ACTED_ON := ; & | < > ( ) $$ ` \ \#
+REFUSE    = $(foreach mark,$(2),$(if $(findstring $(mark),$(value $(1))),$(error \
+	$(1)=$(value $(1)): found $(mark), expected a value without $(2) (`python -m harness` takes any)))) \
+	$(if $(findstring $(NEWLINE),$(value $(1))),$(error $(1)=$(value $(1)): found a line break, expected one line))
+$(foreach name,$(filter-out ARGS,$(SETTINGS)) MAKECMDGOALS,$(call REFUSE,$(name),$(ACTED_ON) $(QUOTES)))
+$(call REFUSE,ARGS,$(ACTED_ON))
+# Others are for the environment of what is started (TARGET=https://…): no shell reads them, but make expands them.
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call REFUSE,$(name),$$)))
+# Not the environment's business: an exported variable of the same name would reach every component of the stack.
+unexport $(SETTINGS)
+
 PYTHON   ?= python3
 RUNTIME  ?= auto
 ENGINE   ?= vllm
@@ -15,15 +37,16 @@ LANES    ?=
 FIX      ?=
 ACCEPT   ?=
 
-# Not the environment's business: an exported variable of the same name would reach every component of the stack.
-unexport RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT PYTHON
 # Where it is set, each of the many processes compiles pandas or vLLM anew: seconds of every start, on all cores.
 unexport PYTHONDONTWRITEBYTECODE
 
 PY        := .venv/bin/python
-STACK     := --runtime $(RUNTIME) --engine $(ENGINE) --instance $(INSTANCE)
-RUN       := $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
-TIMES     := $(if $(N),-n $(N)) $(if $(SEED),--seed $(SEED)) $(if $(LANES),--lanes $(LANES))
+# A setting is one word; ARGS are several, quoted as in a shell.
+STACK      = --runtime '$(RUNTIME)' --engine '$(ENGINE)' --instance '$(INSTANCE)'
+PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
+OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
+RUN        = $(STACK) $(OF_MODEL) $(if $(WORKERS),--workers '$(WORKERS)') $(ARGS)
+TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
@@ -43,38 +66,38 @@ help: ## this list
 		printf 'make %-12s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker|external, see docs/external.md)  ENGINE=$(ENGINE) (vllm|sim)'
-	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  ARGS=$(ARGS) (e.g. "--set key=value")'
+	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  ARGS=$(subst ','\'',$(ARGS)) (e.g. "--set key=value")'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
 .venv/.ready: requirements.lock stack/tools/bootstrap.py
-	@$(PYTHON) stack/tools/bootstrap.py
+	@'$(PYTHON)' stack/tools/bootstrap.py
 
 setup: .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
-	@$(SET_UP) --runtime $(RUNTIME) --engine $(ENGINE) $(if $(MODEL),--model $(MODEL))
+	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
 
 chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
 	@$(PY) -m stack.tools chromium
 
 up: setup ## start the stack and wait until it is ready
-	@$(PY) -m harness up $(STACK) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+	@$(PY) -m harness up $(STACK) $(OF_MODEL) $(ARGS)
 
 down: .venv/.ready ## stop the stack of this INSTANCE
-	@$(PY) -m harness down --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS)
+	@$(PY) -m harness down $(PLACE) $(ARGS)
 
 status: .venv/.ready ## a table of the stack's components
-	@$(PY) -m harness status --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS)
+	@$(PY) -m harness status $(PLACE) $(ARGS)
 
 capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
-	@$(PY) -m harness capacity $(STACK) $(if $(MODEL),--model $(MODEL)) $(if $(ACCEPT),--accept) $(ARGS)
+	@$(PY) -m harness capacity $(STACK) $(OF_MODEL) $(if $(ACCEPT),--accept) $(ARGS)
 
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
-	@$(PY) -m harness logs --runtime $(RUNTIME) --instance $(INSTANCE) $(ARGS) $(C)
+	@$(PY) -m harness logs $(PLACE) $(ARGS) $(if $(C),'$(C)')
 
 doctor: .venv/.ready ## what earlier runs have left behind, on all instances; FIX=1 repairs it
 	@$(PY) -m harness doctor $(if $(FIX),--fix) $(ARGS)
 
 drill-%: setup
-	@$(PY) -m harness run $* $(RUN)
+	@$(PY) -m harness run '$*' $(RUN)
 
 drills: setup ## run every drill there is, one after the other
 	@failed=; for name in $$($(PY) -m harness list --names); do \
@@ -116,11 +139,11 @@ stability: .venv/.ready ## drill a healthy simulated stack N times, from SEED on
 
 bench: .venv/.ready ## what Drillyard's own parts cost, a row each (ARGS=observer for one); on an idle machine
 	@$(SET_UP) --runtime process --engine sim
-	@$(PY) -m benchmarks --instance $(INSTANCE) $(ARGS)
+	@$(PY) -m benchmarks --instance '$(INSTANCE)' $(ARGS)
 
 stability-real: ## six drills on real vLLM: quiet, and beside a light and a heavy disturber; hours, goes on where it was
 	@$(MAKE) --no-print-directory setup ENGINE=vllm RUNTIME=process
-	@$(PY) -m tests.trust.stability_real $(if $(N),-n $(N)) --instance $(INSTANCE) $(ARGS)
+	@$(PY) -m tests.trust.stability_real $(if $(N),-n '$(N)') --instance '$(INSTANCE)' $(ARGS)
 
 test-docker: .venv/.ready ## the tests of the Docker runtime; the first time they build its images
 	@$(SET_UP) --runtime process --engine sim
@@ -131,5 +154,5 @@ test-drills: ## the tests on real vLLM
 	@$(PY) -m pytest -m realstack $(ARGS)
 
 clean: ## remove everything that set-up and runs made (stacks have to be down), but not runs/
-	@if [ -x $(PY) ]; then $(PY) -m harness down --runtime $(RUNTIME) --instance $(INSTANCE); fi
+	@if [ -x $(PY) ]; then $(PY) -m harness down $(PLACE); fi
 	rm -rf .venv .tools .state .mypy_cache .ruff_cache .pytest_cache .hypothesis

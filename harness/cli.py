@@ -17,7 +17,7 @@ from pathlib import Path
 
 from harness import defects, drill, exhausted, guard, judge, pipeline, redact
 from harness.commands import capacity, doctor, down, logs, status, up
-from harness.commands.options import StackOptions
+from harness.commands.options import ENGINES, INSTANCE_MAX, StackOptions
 from harness.errors import DrillyardError, UsageError
 from harness.progress import Progress
 from harness.record import RunFolder, storage_failure
@@ -106,13 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--repeats", type=int, default=capacity.REPEATS, choices=range(1, 11), metavar="N", help="[3]")
     one.set_defaults(do=lambda o, _: capacity.measure(_stack(o), accept=o.accept, repeats=o.repeats))
     one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
-    one.add_argument("component", metavar="COMPONENT")
+    one.add_argument("component", nargs="?", default="", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
     one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
     one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
     one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
     one.add_argument("--json", action="store_true", help="as data")
-    one.add_argument("--instance", type=int, metavar="N", help="only this instance, not all of this checkout")
+    one.add_argument("--instance", type=_instance, metavar="N", help="only this instance, not all of this checkout")
     one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
 
@@ -121,9 +121,9 @@ def _stack_arguments() -> _Parser:
     shared = _Parser(add_help=False)
     add = shared.add_argument
     runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
-    add("--runtime", choices=select.NAMES, default=_word("RUNTIME", "auto"), help=runtime)
-    add("--engine", choices=("vllm", "sim"), default=_word("ENGINE", "vllm"), help="[ENGINE]")
-    add("--instance", type=int, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--runtime", metavar=f"{{{','.join(select.NAMES)}}}", default=_word("RUNTIME", "auto"), help=runtime)
+    add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=_word("ENGINE", "vllm"), help="[ENGINE]")
+    add("--instance", type=_instance, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
     add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
     defect = "break the stack on purpose, or for one run the simulator (sim.…); `list --defects` tells them all"
     add("--defect", action="append", dest="defects", metavar="NAME", default=[], help=defect)
@@ -147,6 +147,12 @@ def _number(variable: str) -> int | None:
         return None
     if not text.isdigit():
         raise UsageError(f"the environment variable {variable} is {text!r}, expected a number")
+    return int(text)
+
+
+def _instance(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"INSTANCE={text}: expected a number from 0 to {INSTANCE_MAX}")
     return int(text)
 
 

@@ -19,6 +19,7 @@ Messages say what was found, what was expected and what to do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -32,6 +33,12 @@ class UsageError(DrillyardError):
     """The input or configuration is wrong; nothing was started."""
 
     exit_code = 64
+
+
+def require_one_of(setting: str, value: str, known: Iterable[str]) -> None:
+    """UsageError for a setting (``ENGINE``) whose ``value`` is not a ``known`` one."""
+    if value not in (known := tuple(known)):
+        raise UsageError(f"{setting}={value}: expected one of {', '.join(known)}")
 
 
 class ScenarioError(UsageError):

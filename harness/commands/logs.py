@@ -18,10 +18,12 @@ _POLL_S = 0.25
 def logs(options: StackOptions, component: str, out: TextIO, follow: bool = False) -> int:
     """Print a component's log; with ``follow`` go on until interrupted. Logs of a process stack outlive it.
 
-    Raises UsageError for a component that does not exist (with the nearest name) or has no log.
+    Raises UsageError for no component, one that does not exist (with the nearest name) or one that has no log.
     """
     topology = build_topology(options)
     names = [c.name for c in topology.components]
+    if not component:
+        raise UsageError(f"found no component to show the log of, expected one of {', '.join(names)}: make logs C=NAME")
     if component not in names:
         near = difflib.get_close_matches(component, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.errors import UsageError
+from harness.errors import UsageError, require_one_of
 from harness.guard import External
 from stack.runtimes import select
 from stack.topology import DEFECTS, REPLICAS, Topology
@@ -27,20 +27,15 @@ class StackOptions:
 
 def build_topology(options: StackOptions) -> Topology:
     """The topology that these options describe; its runtime is set by ``select``. UsageError for a wrong option."""
-    _require_one_of("RUNTIME", options.runtime, select.NAMES)
-    _require_one_of("ENGINE", options.engine, ENGINES)
+    require_one_of("RUNTIME", options.runtime, select.NAMES)
+    require_one_of("ENGINE", options.engine, ENGINES)
     if not 0 <= options.instance <= INSTANCE_MAX:
         raise UsageError(f"INSTANCE={options.instance}: expected a number from 0 to {INSTANCE_MAX}")
     for defect in sorted(options.defects):
-        _require_one_of("defect", defect, tuple(DEFECTS))
+        require_one_of("defect", defect, tuple(DEFECTS))
     return Topology(
         instance=options.instance,
         engine=options.engine,
         models=dict.fromkeys(REPLICAS, options.model),
         defects=options.defects,
     )
-
-
-def _require_one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{option}={value}: expected one of {', '.join(known)}")

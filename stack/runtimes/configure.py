@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import UsageError
+from harness.errors import UsageError, require_one_of
 from stack import config, keys
 from stack.commands import ENGINE_NICENESS
 from stack.engines import MIDDLEWARE, engine_command
@@ -35,8 +35,7 @@ def topology_from(environment: Mapping[str, str]) -> Topology:
         instance = int(environment.get("INSTANCE") or 0)
     except (ValueError, TypeError, KeyError) as error:
         raise UsageError(f"DRILLYARD_TOPOLOGY or INSTANCE is wrong: {error}") from error
-    if engine not in ("vllm", "sim"):
-        raise UsageError(f"ENGINE={engine}: expected vllm or sim")
+    require_one_of("ENGINE", engine, ("vllm", "sim"))
     if not 0 <= instance <= 255:
         raise UsageError(f"INSTANCE={instance}: expected 0 to 255")
     models = dict.fromkeys(REPLICAS, model) if model else {}

@@ -12,11 +12,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from harness.errors import DrillyardError
+from harness.errors import DrillyardError, require_one_of
 from stack import proxies
 from stack.tools import processor
 from stack.tools.install import bring, browser, parts_for
 from stack.tools.progress import Progress
+
+RUNTIMES = ("auto", "docker", "process", "external")
+ENGINES = ("vllm", "sim")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,10 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "what", choices=("install", "chromium"), help="install: what a stack needs; chromium: for tests"
     )
-    parser.add_argument(
-        "--runtime", choices=("auto", "process", "docker", "external"), default=os.environ.get("RUNTIME") or "auto"
-    )
-    parser.add_argument("--engine", choices=("vllm", "sim"), default=os.environ.get("ENGINE") or "vllm")
+    parser.add_argument("--runtime", metavar=f"{{{','.join(RUNTIMES)}}}", default=os.environ.get("RUNTIME") or "auto")
+    parser.add_argument("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=os.environ.get("ENGINE") or "vllm")
     parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)
     progress = Progress()
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.what == "chromium":
             parts = browser()
         else:
+            require_one_of("RUNTIME", chosen.runtime, RUNTIMES)
+            require_one_of("ENGINE", chosen.engine, ENGINES)
             runtime = _runtime(chosen.runtime)
             processor.require(runtime, chosen.engine)
             parts = parts_for(runtime, chosen.engine, chosen.model)

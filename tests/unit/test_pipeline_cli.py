@@ -62,6 +62,22 @@ def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("status", "--engine", "simm"), "ENGINE=simm: expected one of vllm, sim"),
+        (("status", "--runtime", "podman"), "RUNTIME=podman: expected one of auto, docker, process, external"),
+        (("status", "--instance", "seven"), "INSTANCE=seven: expected a number from 0 to 255"),
+        (("logs",), "found no component to show the log of, expected one of replica-1, "),
+    ],
+)
+def test_settings_are_refused_in_a_sentence(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was found and what was expected, in the words of the Makefile."""
+    assert says in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
     ("find", "put", "says"),
     [
         ("rate: ", "rte: ", "did you mean 'rate'?"),

@@ -158,6 +158,18 @@ def test_command_line_reports_failure_in_words(
     assert capsys.readouterr().err == "set-up: a could not be had\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(("--engine", "simm"), "vllm, sim"), (("--runtime", "podman"), "auto, docker, process")]
+)
+def test_an_unknown_setting_is_refused_in_a_sentence(
+    arguments: tuple[str, str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Set-up is what most targets begin with: what was found, what was expected, and nothing is brought."""
+    assert command_line.main(["install", *arguments]) == 64
+    name, value = arguments[0].removeprefix("--").upper(), arguments[1]
+    assert f"set-up: {name}={value}: expected one of {says}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("runtime", ["process", "docker"])
 def test_command_line_passes_the_use_on(
     runtime: str, tools: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch

@@ -1,8 +1,12 @@
-"""What the Makefile hands on. Nothing is run: make only says what it would do."""
+"""What the Makefile hands on, and refuses. Nothing is run: make only says what it would do."""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +29,7 @@ def dry_run(*words: str) -> str:
 def test_drill_passes_everything_through() -> None:
     """Each setting arrives at the program, and set-up brings what that runtime and engine need."""
     settings = ["RUNTIME=docker", "ENGINE=sim", "INSTANCE=41", "MODEL=v2", "WORKERS=3", "ARGS=--set load.rate=5/s"]
-    commands = " ".join(dry_run("drill-timeout-spike", *settings).split())
+    commands = " ".join(shlex.split(dry_run("drill-timeout-spike", *settings)))
     assert "stack.tools install --runtime docker --engine sim" in commands
     options = "--runtime docker --engine sim --instance 41 --model v2 --workers 3 --set load.rate=5/s"
     assert f"-m harness run timeout-spike {options}" in commands
@@ -57,3 +61,94 @@ def test_help_names_every_target(target: str) -> None:
     """`make` alone lists what there is."""
     done = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True)
     assert f"make {target} " in done.stdout
+
+
+MAKEFILE = (places.CHECKOUT / "Makefile").read_text()
+#: Every variable that the Makefile gives a value to, and those that a user is meant to set.
+VARIABLES = sorted(a or b for a, b in re.findall(r"^(?:define +(\w+)|(\w+) *[:?+]?=)", MAKEFILE, re.MULTILINE))
+SETTINGS = sorted(re.findall(r"^(\w+) *\?=", MAKEFILE, re.MULTILINE))
+#: Each makes a file in one way: by a second command, a shell in the shell or in make, a redirection, a line of its own.
+HOSTILE = (
+    "7;touch {0}",
+    "7 & touch {0}",
+    "7|tee {0}",
+    "7 > {0}",
+    "`touch {0}`",
+    "$(shell touch {0})",
+    "$$(touch {0})",
+    "${{shell touch {0}}}",
+    "7\ntouch {0}",
+    "7'\ntouch {0}\n'",
+    "7';touch {0};'",
+    '7";touch {0};"',
+    "7 # touch {0}",
+)
+
+
+def refused(tmp_path: Path, *words: str, **environment: str) -> str:
+    """What make says to these words when it refuses them; nothing was executed by then."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=places.CHECKOUT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert not list(tmp_path.iterdir()), "something was executed"
+    assert done.returncode == 2
+    assert done.stdout == "", "a recipe was begun"
+    return done.stderr
+
+
+def test_the_makefile_is_read_as_it_is() -> None:
+    """The tests below find what they are about."""
+    assert {"INSTANCE", "ARGS", "C", "PY", "STACK", "NEWLINE"} <= set(VARIABLES)
+    assert {"INSTANCE", "ARGS", "C", "PYTHON"} <= set(SETTINGS) < set(VARIABLES)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_no_value_is_executed(name: str, tmp_path: Path) -> None:
+    """A value that make or a shell would run is refused with a sentence, whichever variable it is for."""
+    for hostile in HOSTILE:
+        said = refused(tmp_path, "status", f"{name}={hostile.format(tmp_path / 'made')}")
+        assert f"*** {name}=" in said
+        assert "found" in said
+        assert "expected" in said
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_value_of_the_environment_is_executed(name: str, tmp_path: Path) -> None:
+    """An exported setting counts as one that was typed."""
+    for hostile in HOSTILE:
+        assert f"*** {name}=" in refused(tmp_path, "status", **{name: hostile.format(tmp_path / "made")})
+
+
+def test_no_name_of_a_drill_is_executed(tmp_path: Path) -> None:
+    """It stands in the recipe, too."""
+    for hostile in HOSTILE:
+        assert "expected" in refused(tmp_path, "drill-" + hostile.format(tmp_path / "made"))
+
+
+def test_what_make_hands_to_the_environment_is_not_executed(tmp_path: Path) -> None:
+    """TARGET and its like are no settings of the Makefile, but make would expand what they hold."""
+    assert "*** TARGET=" in refused(tmp_path, "status", f"TARGET=$(shell touch {tmp_path / 'made'})")
+    assert "harness status" in dry_run("status", "TARGET=https://host/path?a=1&b=2;3")
+
+
+def test_a_setting_is_one_word_and_args_are_several() -> None:
+    """Spaces in a path stay; ARGS are split as a shell does it, quotes and brackets included."""
+    line = dry_run("up", "MODEL=/my models/v*", "ARGS=--set 'a=b c' --defect x[1]").splitlines()[-1]
+    words = shlex.split(line)
+    assert words[words.index("--model") + 1] == "/my models/v*"
+    assert words[-4:] == ["--set", "a=b c", "--defect", "x[1]"]
+
+
+def test_quotes_that_do_not_end_run_nothing(tmp_path: Path) -> None:
+    """ARGS may hold quotes; a single one swallows the rest of the recipe, and the shell says so."""
+    for mark in "'\"":
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            line = dry_run("status", f"ARGS={mark}").splitlines()[-1]
+            subprocess.run(["sh", "-c", line], check=True, capture_output=True, text=True, timeout=30)
+        assert "nterminated quoted string" in caught.value.stderr
