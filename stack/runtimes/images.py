@@ -47,10 +47,10 @@ TARGETS: Mapping[str, tuple[str, ...]] = {
     "gateway": (),
     "dns": (),
     "monitoring": (),
-    "toxiproxy": ("stack/images/install-toxiproxy",),
+    "toxiproxy": ("stack/images/install-toxiproxy", "stack/tools/go.lock", "stack/tools/toxiproxy-modules"),
     "drillyard": OUR_CODE,
     "sim": OUR_CODE,
-    "vllm": ("stack/images/install-vllm", "stack/tools/vllm.lock"),
+    "vllm": ("stack/images/install-vllm", "stack/images/uv.lock", "stack/tools/vllm.lock"),
 }
 COMMON_FILES = (DOCKERFILE, "stack/images/with-extra-ca")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,14 @@ def _recipe() -> str:
     return hashlib.sha256(LOCK.read_bytes()).hexdigest() + f" {sys.version_info.major}.{sys.version_info.minor}\n"
 
 
+def _pin(package: str) -> str:
+    """The lines of the lock file about one package: its version, and a hash for each file that it may be."""
+    found = re.search(rf"^{package}==.*(\n +--hash=.*)+\n", LOCK.read_text(), re.MULTILINE)
+    if found is None:
+        raise Impossible(f"{LOCK}: found no {package} with hashes, expected one: stack/tools/lock-requirements.sh")
+    return found[0]
+
+
 def _python_runs() -> bool:
     python = VENV / "bin" / "python"
     return python.exists() and subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
@@ -63,11 +72,11 @@ def _make() -> None:
         python.unlink(missing_ok=True)
         _run([sys.executable, "-m", "venv", "--without-pip", VENV], "python3 could not make a virtual environment")
     if not (VENV / "bin" / "uv").exists():
-        uv = next(line for line in LOCK.read_text().splitlines() if line.startswith("uv=="))
         with tempfile.TemporaryDirectory() as folder:
-            pip = _pip(Path(folder))
-            command: list[str | Path] = [*pip, "install", "--quiet", "--disable-pip-version-check", uv]
-            _run(command, "pip could not install uv")
+            pip, uv = _pip(Path(folder)), Path(folder) / "uv.lock"
+            uv.write_text(_pin("uv"))
+            options: list[str | Path] = ["--quiet", "--disable-pip-version-check", "-r", uv]
+            _run([*pip, "install", "--require-hashes", *options], "pip could not install uv")
     install: list[str | Path] = [
         VENV / "bin" / "uv",
         "pip",
@@ -76,6 +85,7 @@ def _make() -> None:
         "--python",
         python,
         "--no-deps",
+        "--require-hashes",
         "-r",
         LOCK,
     ]

