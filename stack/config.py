@@ -15,7 +15,6 @@ they bind to all interfaces of their container and find the files at ``/etc/dril
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
@@ -90,9 +89,9 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
         files["alertmanager"] = monitoring.alertmanager_files(topology)
     for component, contents in files.items():
         target = folder / component
-        if target.exists():
-            shutil.rmtree(target)  # what an earlier version rendered must not be read by this one
-        target.mkdir()
+        target.mkdir(exist_ok=True)  # never another folder: a container that has it mounted would keep the old one
+        for old in target.iterdir():
+            old.unlink()  # what an earlier version rendered must not be read by this one
         for name, text in contents.items():
             text = text.replace("@CONFIG@", config_path(topology, folder, component))
             (target / name).write_text(text)

@@ -373,7 +373,8 @@ class DockerRuntime:
         say: Say,
     ) -> None:
         say(f"starting the stack in containers, published on {self.topology.host(0)}/24, engine {self.topology.engine}")
-        for folder in (self.folder / "config", models.FOLDER):
+        configuration = (self.folder / "config" / component.name for component in self.topology.components)
+        for folder in (*configuration, models.FOLDER):
             folder.mkdir(parents=True, exist_ok=True)  # else the daemon makes them, as root's
         try:
             arguments = [*self._files(), "up", "--detach", "--no-build", "--remove-orphans"]

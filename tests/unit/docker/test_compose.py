@@ -64,6 +64,22 @@ def test_ports_lead_to_what_listens_inside() -> None:
             assert inner == inside.get((address, outer), outer)
 
 
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: c.name)
+def test_each_container_sees_its_own_configuration_only(component: Component) -> None:
+    """Neither the gateways' keys nor anybody else's files, through a mount of a folder that holds them."""
+    own = f"../.state/7/config/{component.name}:/etc/drillyard/{component.name}:ro"
+    mounts = services(7)[component.name]["volumes"]
+    assert [mount for mount in mounts if ".state" in mount] == [own]
+    assert {mount.partition(":")[0] for mount in mounts} - {own.partition(":")[0]} <= {"logs", "../.tools/models"}
+
+
+def test_the_configuration_is_written_where_it_is_mounted() -> None:
+    """Only the one-shot service sees the whole folder, and none has a mount by way of a default or another file."""
+    assert services(7)["config"]["volumes"][0] == "../.state/7:/state"
+    for file in ("compose.image.yaml", "compose.gpu.yaml"):
+        assert not any("volumes" in service for service in services(7, file).values())
+
+
 def test_nothing_is_published_beyond_loopback() -> None:
     """A port without a loopback address would be open to the network."""
     for service in services().values():

@@ -69,6 +69,28 @@ def test_the_middleware_lies_beside_each_start_script(tmp_path: Path) -> None:
         assert token in (folder / "start.sh").read_text()
 
 
+def test_only_gateways_see_a_key(tmp_path: Path) -> None:
+    """What each container has mounted, searched for every key that there is: an engine's image may be foreign."""
+    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    secrets = [key for key, _ in keys.load(tmp_path / "keys.json").by_key()]
+    for name, service in services().items():
+        sources = [volume.split(":")[0] for volume in service["volumes"] if ".state/0/config" in volume]
+        folders = [tmp_path / source.removeprefix("../.state/0/") for source in sources]
+        text = "".join(file.read_text() for folder in folders for file in folder.rglob("*"))
+        assert text or name == "config"
+        assert any(secret in text for secret in secrets) == name.startswith("gateway")
+
+
+def test_a_mounted_folder_stays_the_same_when_it_is_written_again(tmp_path: Path) -> None:
+    """A container that runs has the folder itself, not its name; and what an earlier version wrote is gone."""
+    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    folders = {folder: folder.stat().st_ino for folder in (tmp_path / "config").iterdir()}
+    (tmp_path / "config" / "gateway-a" / "old.cfg").touch()
+    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    assert {folder: folder.stat().st_ino for folder in folders} == folders
+    assert not (tmp_path / "config" / "gateway-a" / "old.cfg").exists()
+
+
 def test_start_script_hands_over_arguments_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blanks, quotes and JSON arrive as they are; the exit status is the engine's own."""
     arguments, environment = ["-m", "engine", "--config", '{"a": "it\'s $HOME"}'], {"OMP_NUM_THREADS": "1", "X": "a b"}
