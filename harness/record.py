@@ -184,11 +184,11 @@ class RunFolder:
         root.mkdir(parents=True, exist_ok=True)
         for name in itertools.chain([run_id], (f"{run_id}-{n}" for n in itertools.count(2))):
             try:
-                (root / name).mkdir()
+                (root / name).mkdir(mode=0o700)  # what it holds is for whoever ran it
                 break
             except FileExistsError:
                 continue
-        (root / name / "logs").mkdir()
+        (root / name / "logs").mkdir(mode=0o700)
         pointer = root / f".latest-{name}"
         pointer.symlink_to(name)
         pointer.replace(root / "latest")  # at once: another run may be doing the same

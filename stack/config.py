@@ -75,9 +75,10 @@ _LOG_FIELDS = {
 def render(topology: Topology, keys: Keys, folder: Path) -> None:
     """Write ``folder/<component>/…`` for every component that has a configuration; ``folder`` becomes mode 700.
 
-    The files themselves are readable by all: in a container they are read by another user. Equal arguments give
-    equal bytes.
+    For containers the files themselves are readable by all: another user reads them there. Equal arguments give equal
+    bytes.
     """
+    enter, read = (0o755, 0o644) if topology.runtime == "docker" else (0o700, 0o600)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     files = {"toxiproxy": {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"}}
@@ -89,13 +90,14 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
         files["alertmanager"] = monitoring.alertmanager_files(topology)
     for component, contents in files.items():
         target = folder / component
-        target.mkdir(exist_ok=True)  # never another folder: a container that has it mounted would keep the old one
+        target.mkdir(exist_ok=True)  # never another one: a container that has it mounted would keep the old one
+        target.chmod(enter)
         for old in target.iterdir():
             old.unlink()  # what an earlier version rendered must not be read by this one
         for name, text in contents.items():
             text = text.replace("@CONFIG@", config_path(topology, folder, component))
             (target / name).write_text(text)
-            (target / name).chmod(0o644)
+            (target / name).chmod(read)
 
 
 def config_path(topology: Topology, folder: Path, component: str) -> str:

@@ -49,6 +49,7 @@ def write(topology: Topology, folder: Path) -> None:
     config.render(topology, found, target)
     for replica in REPLICAS:
         (target / replica).mkdir(exist_ok=True)
+        (target / replica).chmod(0o755)
         script = target / replica / "start.sh"
         script.write_text(start_script(topology, replica, keys.engine_token(found.operator)))
         script.chmod(0o644)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,20 @@ def test_data_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
     assert list(folder.unwritten()) == ["rollout.json"]
     folder.write_json("rollout.json", {"stage": 2})
     assert folder.unwritten() == {}
+
+
+def test_a_run_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Nobody else can enter the folder, whatever the umask is; what the program writes, nobody else can read."""
+    folder = shutil.copytree(Path(__file__).parents[1] / "fixtures" / "runs" / "v1", tmp_path / "run")
+    before = os.umask(0)
+    try:
+        made = RunFolder.create(tmp_path / "runs", "one").path
+        judge = [sys.executable, "-m", "harness", "judge", str(folder)]
+        subprocess.run(judge, check=False, capture_output=True, timeout=60)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (made, made / "logs")] == [0o700, 0o700]
+    assert {name: (folder / name).stat().st_mode & 0o777 for name in ("report.html", "junit.xml")} == {
+        "report.html": 0o600,
+        "junit.xml": 0o600,
+    }
