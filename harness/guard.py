@@ -147,9 +147,15 @@ def _require_key(variable: str | None) -> None:
         return
     if not _VARIABLE.fullmatch(variable):
         raise UsageError("API_KEY_ENV is not the name of an environment variable (and is not shown: is it the key?)")
-    redact.learn(os.environ.get(variable, ""))
-    if not _KEY.fullmatch(os.environ.get(variable, "")):
+    key = os.environ.get(variable, "")
+    redact.learn(key)
+    if not _KEY.fullmatch(key):
         raise UsageError("API_KEY_ENV names a variable that is not set or holds no API key (its name is not shown)")
+    if len(key) < redact.SECRET_CHARS_MIN:
+        raise UsageError(
+            f"API_KEY_ENV names a key that has {len(key)} characters, expected {redact.SECRET_CHARS_MIN} or more: "
+            "a shorter one could not be kept out of reports without redacting innocent words. Give the endpoint another"
+        )
 
 
 def _pinned(endpoint: Endpoint, addresses: dict[str, str], path: str) -> Endpoint:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 MARK = "[redacted]"
-#: A shorter value would be found inside innocent words.
+#: A shorter value would be found inside innocent words: whoever takes a key from the user refuses one.
 SECRET_CHARS_MIN = 8
 #: Of an environment variable that only its name makes a secret.
 ENVIRONMENT_CHARS_MIN = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, guard
+from harness import cli, guard, redact
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted
 from harness.conduct import service
@@ -106,6 +106,20 @@ def test_a_key_in_the_wrong_place_is_not_repeated(given: str, monkeypatch: pytes
     said = refusal(External(f"https://{HOST}", (HOST,), api_key_env=given))
     assert "API_KEY_ENV" in said
     assert given not in said
+
+
+@pytest.mark.parametrize("key", ["abc", "is", "1234567", "12345678", "a-long-enough-key"])
+def test_a_key_is_redacted_or_refused(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is too short to be found again among innocent words is not used; any other never shows."""
+    monkeypatch.setattr(redact, "_known", [])
+    monkeypatch.setenv("SHORT", key)
+    asked = External(f"https://{HOST}", (HOST,), api_key_env="SHORT")
+    if len(key) < redact.SECRET_CHARS_MIN:
+        assert f"has {len(key)} characters, expected {redact.SECRET_CHARS_MIN} or more" in refusal(asked)
+        assert redact.text("This is the abcissa of 1234567") == "This is the abcissa of 1234567"
+    else:
+        assert guard.admit(asked, Fickle()).api_key_env == "SHORT"
+        assert redact.text(f"answer to {key}!") == f"answer to {redact.MARK}!"
 
 
 def test_path_and_port() -> None:
