@@ -45,6 +45,7 @@ LAYERS = {
     "stack": 2,
     "harness.adapters": 1,
     "stack.topology": 0,
+    "stack.bounded": 0,
     "stack.proxies": 0,
     "stack.monitoring.rules": 0,  # as checks and reports need to know how long a rule takes
     "reports": 0,
@@ -68,7 +69,7 @@ TRUSTING = {
     "http.client": ("stack.runtimes.supervisor",),
     "xmlrpc.client": ("stack.runtimes.supervisor", "tests.unit.stack.test_supervisor"),
     "urllib.request": (),
-    "urllib3": (),
+    "urllib3": ("harness.adapters.toxiproxy",),
     "aiohttp": (),
     "websockets": (),
 }

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from harness.errors import AdapterError
+from stack import bounded
 
 _PATH = "/simulator/behaviour"
 
@@ -36,9 +37,9 @@ class Simulator:
     def _call(self, method: str, switches: dict[str, Any] | None = None) -> dict[str, Any]:
         where = f"{method} {self.url}{_PATH}"
         try:
-            with httpx.Client(trust_env=False, timeout=self.deadline_s) as client:
-                response = client.request(method, self.url + _PATH, json=switches)
-            if response.is_error:
+            with httpx.Client(trust_env=False) as client:
+                response = bounded.ask(client, method, self.url + _PATH, self.deadline_s, json=switches)
+            if response.status_code >= 400:
                 raise AdapterError(f"{where} answered {response.status_code}: {response.text[:200]}")
             answer: dict[str, Any] = response.json()
             return answer

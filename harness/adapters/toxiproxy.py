@@ -8,14 +8,18 @@ with ``asyncio.to_thread``.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import requests
+import urllib3
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from harness.errors import AdapterError
+from stack import bounded
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,13 @@ class Toxiproxy:
         self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
 
     def _settings(self) -> dict[str, Any]:
-        """Arguments for ``requests``: a deadline, no proxy and no password from the environment or .netrc."""
-        return {"timeout": self.deadline_s, "proxies": {"no_proxy": self.host}, "auth": lambda request: request}
+        """Arguments for ``requests``: bounds, no proxy and no password from the environment or .netrc."""
+        return {
+            "timeout": self.deadline_s,
+            "hooks": {"response": partial(_read_bounded, time.monotonic() + self.deadline_s)},
+            "proxies": {"no_proxy": self.host},
+            "auth": lambda request: request,
+        }
 
     def _call(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         where = f"toxiproxy at {self.host}:{self.port}: {method} {path}"
@@ -110,3 +119,18 @@ class Toxiproxy:
         if not response.ok:
             raise AdapterError(f"{where} answered {response.status_code}: {response.text[:200]}")
         return response
+
+
+def _read_bounded(deadline: float, response: requests.Response, **_: Any) -> None:
+    """Called before ``requests`` reads the body, which it does without any bound."""
+    body = bytearray()
+    try:
+        while piece := response.raw.read1(65536, decode_content=True):
+            body += piece
+            if len(body) > bounded.BODY_BYTES_MAX or time.monotonic() > deadline:
+                raise requests.RequestException(f"the answer does not end: {len(body)} bytes so far")
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.RequestException(str(error)) from error
+    finally:
+        response.close()
+    response._content = bytes(body)

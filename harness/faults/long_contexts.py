@@ -25,6 +25,7 @@ from harness.probes.engine import kv_tokens, parse
 from harness.probes.path import PathSample
 from harness.scenario import Seconds, Strict
 from harness.undo import Undo
+from stack import bounded
 from stack.topology import GATEWAYS, REPLICAS, Topology
 
 #: Token ids that every vocabulary has and that mean nothing special.
@@ -32,6 +33,7 @@ _FIRST_ID, _LAST_ID = 10, 500
 #: With this much of a KV cache in use, and a request preempted, the pressure was real.
 FULL = 0.95
 _LOOK_EVERY_S = 0.2
+_LOOK_S = 2.0
 _WITHOUT_RETRY_AFTER_S = 1.0
 
 
@@ -166,13 +168,16 @@ class LongContexts:
         return Ask(json.dumps(body).encode(), COMPLETIONS, most_tokens=self.options.max_tokens)
 
     async def _look(self, world: World) -> None:
-        async with httpx.AsyncClient(timeout=2.0, verify=False, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client:
             while True:
                 for replica in REPLICAS:
                     try:
-                        page = await client.get(world.topology.component(replica).url(path="/metrics"))
+                        async with asyncio.timeout(_LOOK_S):
+                            page = await bounded.ask_async(
+                                client, "GET", world.topology.component(replica).url(path="/metrics")
+                            )
                         self.seen.look(replica, parse(page.text))
-                    except httpx.HTTPError:
+                    except (httpx.HTTPError, TimeoutError):
                         continue  # the next look is soon
                 await asyncio.sleep(_LOOK_EVERY_S)
 

@@ -37,6 +37,7 @@ HEAD_BYTES_MAX = 1 << 18
 SAID_CHARS_MAX = 300
 _CONTROL = re.compile(r"[\t\r\n]")  # short texts are kept on one line
 END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
+END_BYTES_MAX = 1 << 20  # and so much more to say
 
 _CONNECT_SUBTYPES = {
     errno.ECONNREFUSED: "refused",
@@ -326,12 +327,13 @@ class Exchange:
     def _finish(self) -> None:
         """The answer is complete; read the end of the HTTP message, so that the connection can serve again."""
         assert self._sock is not None
-        deadline_s = time.monotonic() + END_GRACE_S
+        deadline_s, after = time.monotonic() + END_GRACE_S, 0
         try:
             while self.answer.done and not self._response.message_complete and self._spoiled is None:
                 self._sock.settimeout(max(deadline_s - time.monotonic(), 0.001))
                 data = self._sock.recv(65536)
-                if not data or time.monotonic() > deadline_s:
+                after += len(data)
+                if not data or after > END_BYTES_MAX or time.monotonic() > deadline_s:
                     return
                 self._last_byte_s = time.monotonic()
                 self._parse(data)

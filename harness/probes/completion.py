@@ -15,6 +15,8 @@ from harness.model.stream import CompletionReader
 
 #: How long to wait for the end of the HTTP message after the end of the answer.
 END_GRACE_S = 1.0
+#: And how much of it to read: an answer that is over, or too large, has no more to say.
+END_BYTES_MAX = 1 << 20
 
 
 async def ask(
@@ -33,7 +35,7 @@ async def ask(
     ``head`` is called with the head of the answer, ``piece`` with the size in bytes of each piece of the body.
     """
     request = {**request, "headers": {"Accept-Encoding": "identity", **request.get("headers", {})}}
-    trouble = None
+    trouble, after = None, 0
     try:
         async with (
             asyncio.timeout(deadline_s) as limit,
@@ -48,6 +50,9 @@ async def ask(
             async for data in response.aiter_raw():
                 reader.feed(data, time.monotonic())
                 piece(len(data))
+                after += len(data) if reader.over else 0
+                if after > END_BYTES_MAX:
+                    break
                 _hurry(limit, reader)
     except TimeoutError:
         trouble = None if reader.over else "timeout"

@@ -14,6 +14,7 @@ import httpx
 
 from harness.errors import StackError
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
+from stack import bounded
 from stack.topology import Endpoint, Target, Topology
 
 #: Of a metrics page: a vLLM engine has 60 kB, so this is a service of 64 of them. The harness reads it five times a
@@ -145,8 +146,8 @@ def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -
     link, service = topology.link("client-to-target"), target.service
     ask = request(service, f"{link.listen_address}:{link.listen_port}", "/v1/models", key_of(target))
     try:
-        with httpx.Client(timeout=deadline_s, verify=verification(service), trust_env=False) as client:
-            answer = client.get(**ask)
+        with httpx.Client(verify=verification(service), trust_env=False) as client:
+            answer = bounded.ask(client, "GET", deadline_s=deadline_s, **ask)
         if answer.status_code == 200:
             return str(answer.json()["data"][0]["id"])
         found = f"answers {answer.status_code}"

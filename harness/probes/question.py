@@ -10,6 +10,7 @@ import httpx
 from harness.model.stream import Answer, CompletionReader
 from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
+from stack import bounded
 from stack.models import Question
 from stack.topology import Component
 
@@ -22,7 +23,8 @@ PIECES_MIN = 8
 def version_of(replica: Component, deadline_s: float = 2.0) -> str | None:
     """The version that a replica says it serves, asked directly; None when it does not answer."""
     try:
-        listed = httpx.get(replica.url(path="/v1/models"), timeout=deadline_s, trust_env=False).json()
+        with httpx.Client(trust_env=False) as client:
+            listed = bounded.ask(client, "GET", replica.url(path="/v1/models"), deadline_s).json()
         return str(listed["data"][0]["id"])
     except (httpx.HTTPError, ValueError, LookupError, TypeError):
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from harness import exhausted
+from stack import bounded
 from stack.topology import Component
 
 #: A synthetic generation may hold a block just now: it is asked again so often.
@@ -30,17 +31,18 @@ async def reset_prefix_cache(replica: Component, within_s: float, token: str) ->
     """Ask with the engine's ``token`` until it succeeds, ``within_s`` at most. Never raises for network trouble."""
     deadline, tries, why = time.monotonic() + within_s, 0, "it was not asked"
     headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(timeout=_ANSWERS_WITHIN_S, trust_env=False, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=None, trust_env=False, headers=headers) as client:
         while time.monotonic() < deadline:
             tries += 1
             try:
-                answer = await client.post(replica.url(path="/reset_prefix_cache"))
+                async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                    answer = await bounded.ask_async(client, "POST", replica.url(path="/reset_prefix_cache"))
                 if answer.status_code == 200 and answer.json() == {"success": True}:
                     return Reset(
                         replica.name, True, tries, f"its prefix cache was reset, so it holds no KV block (try {tries})"
                     )
                 why = f"it cannot reset its prefix cache: {answer.status_code} {answer.text[:100]}"
-            except (httpx.HTTPError, ValueError) as error:
+            except (httpx.HTTPError, TimeoutError, ValueError) as error:
                 exhausted.raise_if_local(error)
                 why = f"it does not answer: {type(error).__name__}"
             await asyncio.sleep(_AGAIN_EVERY_S)

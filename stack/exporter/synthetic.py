@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.model.stream import CompletionReader
+from stack import bounded
 from stack.exporter.readiness import Readiness
 
 #: What an engine says of itself when it missed a deadline has to come at once.
@@ -68,7 +69,7 @@ class Synthetic:
         reason = ""
         try:
             async with asyncio.timeout(deadline_s):
-                response = await client.post("/v1/chat/completions", json=body, headers={"Accept-Encoding": "identity"})
+                response = await bounded.ask_async(client, "POST", "/v1/chat/completions", json=body)
             reason = _failure(response)
         except TimeoutError:
             reason = "timeout"
@@ -93,7 +94,7 @@ class Synthetic:
             self._ttft.remove(replica)  # an old time must not look like a new one
 
 
-def _failure(response: httpx.Response) -> str:
+def _failure(response: bounded.Answer) -> str:
     """Why a whole HTTP answer has no token, as the reason label; "" when it has one."""
     if response.status_code != 200:
         return f"http_{response.status_code}"
@@ -110,7 +111,7 @@ async def _tokens_made(client: httpx.AsyncClient) -> float | None:
     """The engine's counter of all tokens that it has made; None when it does not tell."""
     try:
         async with asyncio.timeout(_METRICS_S):
-            page = (await client.get("/metrics")).text
+            page = (await bounded.ask_async(client, "GET", "/metrics")).text
         lines = [line for line in page.splitlines() if line.startswith(_TOKENS)]
         families = text_string_to_metric_families("\n".join(lines) + "\n")
         values = [sample.value for family in families for sample in family.samples]

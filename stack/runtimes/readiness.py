@@ -19,6 +19,7 @@ import dns.resolver
 import httpx
 
 from harness.errors import StackError
+from stack import bounded
 from stack.engines import DEPLOYMENT
 from stack.runtimes.base import Say
 from stack.topology import SERVICE_NAME, Component, Topology
@@ -61,7 +62,7 @@ def unready(topology: Topology) -> dict[str, str]:
 
 
 def _client() -> httpx.Client:
-    return httpx.Client(trust_env=False, timeout=_ANSWER_TIMEOUT_S)  # no proxy stands between us and loopback
+    return httpx.Client(trust_env=False)  # no proxy stands between us and loopback
 
 
 def _stages(
@@ -105,7 +106,7 @@ def _component_unmet(topology: Topology, component: Component, client: httpx.Cli
 
 def _get(client: httpx.Client, component: Component, path: str) -> str | None:
     try:
-        status = client.get(component.url(component.probe_port, path)).status_code
+        status = bounded.ask(client, "GET", component.url(component.probe_port, path), _ANSWER_TIMEOUT_S).status_code
     except httpx.HTTPError as error:
         return f"{path}: {_words(error)}"
     return None if status == 200 else f"{path} answers {status}"
@@ -114,7 +115,7 @@ def _get(client: httpx.Client, component: Component, path: str) -> str | None:
 def _no_generation(client: httpx.Client, replica: Component) -> str | None:
     request = {"model": DEPLOYMENT, "prompt": "ready?", "max_tokens": 1}
     try:
-        answer = client.post(replica.url(path="/v1/completions"), json=request, timeout=_GENERATION_TIMEOUT_S)
+        answer = bounded.ask(client, "POST", replica.url(path="/v1/completions"), _GENERATION_TIMEOUT_S, json=request)
     except httpx.HTTPError as error:
         return f"no token generated: {_words(error)}"
     return None if answer.status_code == 200 else f"no token generated: {answer.status_code} {answer.text[:200]}"
@@ -122,7 +123,7 @@ def _no_generation(client: httpx.Client, replica: Component) -> str | None:
 
 def _missing_links(topology: Topology, client: httpx.Client, toxiproxy: Component) -> str | None:
     try:
-        proxies = client.get(toxiproxy.url("api", "/proxies")).json()
+        proxies = bounded.ask(client, "GET", toxiproxy.url("api", "/proxies"), _ANSWER_TIMEOUT_S).json()
     except (httpx.HTTPError, ValueError) as error:
         return f"/proxies: {_words(error)}"
     missing = [link.name for link in topology.links if link.name not in proxies]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -34,7 +36,10 @@ async def _refused(request: httpx.Request) -> httpx.Response:
 
 def _answers(status: int, body: object) -> object:
     async def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, json=body)
+        async def pieces() -> AsyncIterator[bytes]:
+            yield json.dumps(body).encode()
+
+        return httpx.Response(status, headers={"Content-Type": "application/json"}, content=pieces())
 
     return answer
 

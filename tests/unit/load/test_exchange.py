@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import gevent.socket
@@ -17,7 +18,7 @@ from geventhttpclient.response import HTTPParseError
 
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
-from harness.load.exchange import Call, Exchange, Response
+from harness.load.exchange import END_BYTES_MAX, Call, Exchange, Response
 from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
@@ -194,6 +195,23 @@ def test_answer_before_the_request_was_read(listening: Callable[[Callable[[socke
     result, _ = attempt(listening(lambda connection: connection.sendall(head + body)))
     assert (result.outcome, result.error_code, result.error_request_id) == ("http_4xx", "body_too_large", "q")
     assert result.error_message == "key [redacted]"
+
+
+def test_what_follows_the_answer_is_read_briefly(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:
+    """The user has the whole answer; a server that then goes on talking is not listened to, however quick it is."""
+    answer = b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}\n\n'
+    sent: list[int] = []
+
+    def flood(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + answer + b"data: [DONE]\n\n")
+        with suppress(OSError):
+            while True:
+                sent.append(connection.send(b":" * 65536))
+
+    result, _ = attempt(listening(flood))
+    assert result.outcome == "ok"
+    assert sum(sent) < END_BYTES_MAX + 16 * 1024 * 1024, "what sockets on both sides hold, and no more"
 
 
 def test_parser_contract() -> None:
