@@ -249,6 +249,7 @@ def drilled_kind(topology: Topology, folder: Path, kind: Kind, hangs_at: str = "
     return judged(ended)
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("name", KINDS)
 def test_a_service_that_is_well_passes(name: str, topology: Topology, tmp_path: Path) -> None:
     """Slow by design, compressing for whoever asks, below a path with metrics behind a redirect: PASS, nobody cut."""
@@ -263,7 +264,9 @@ def test_a_service_that_is_well_passes(name: str, topology: Topology, tmp_path: 
         shutil.rmtree(ended.folder.path, ignore_errors=True)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", ["gzip", *(pytest.param(n, marks=pytest.mark.night) for n in sorted({*KINDS} - {"gzip"}))]
+)
 def test_a_service_that_does_not_come_back_fails(name: str, topology: Topology, tmp_path: Path) -> None:
     """It hangs from the heal of the silence on: FAIL, by the checks of what comes after that heal, and by no other."""
     ended = drilled_kind(topology, tmp_path, KINDS[name], hangs_at="phase recovery-silent")

@@ -18,8 +18,8 @@ TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 
 
 def depth(quick: int, deep: int) -> pytest.MarkDecorator:
-    """Parametrizes a test with the number of its ``examples``: ``trust`` takes a fifth of the ``night``'s."""
-    more, many = max(quick + 1, deep // 5), deep * TIMES
+    """Parametrizes a test with the number of its ``examples``: ``trust`` takes a twentieth of the ``night``'s."""
+    more, many = max(quick + 1, deep // 20), deep * TIMES
     limit = pytest.mark.timeout(600 * TIMES)
     return pytest.mark.parametrize(
         "examples",

@@ -1,0 +1,84 @@
+"""A company's proxy in the environment: no call to loopback uses it, and it is told of none.
+
+Nothing here depends on how the run is judged, so other tests may run beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stack.runtimes.process import ProcessRuntime
+from stack.state import socket_folder
+from stack.topology import Topology
+from tests.drills.drill_process import SHORT, Running
+from tests.drills.outcome import CHECKOUT, run_name
+from tests.integration.simulated_stack import free_topology
+from tests.listener import Listener, listening
+from tests.trust.lanes import latest_kept
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def topology() -> Iterator[Topology]:
+    """An instance whose stack comes up in that environment, too."""
+    with free_topology() as found:
+        yield found
+        ProcessRuntime(found).down(print)
+
+
+def usual(proxy: Listener) -> dict[str, str]:
+    """Every variable there is, in both spellings, with the usual exceptions."""
+    named = {f"{scheme}_proxy": f"http://127.0.0.1:{proxy.port}" for scheme in ("http", "https", "all")}
+    said = {**named, "no_proxy": "localhost,127.0.0.1"}
+    return {**said, **{name.upper(): value for name, value in said.items()}}
+
+
+@contextmanager
+def permissive() -> Iterator[None]:
+    """The umask of a shell that hides nothing."""
+    before = os.umask(0)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def open_to_others(*folders: Path) -> list[Path]:
+    """What in and of these folders other users of the machine could open."""
+    found = [path for folder in folders for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    assert len(found) > 40
+    return [path for path in found if path.stat().st_mode & 0o077]
+
+
+def test_a_drill_and_the_doctor_use_no_proxy(topology: Topology, tmp_path: Path) -> None:
+    """The whole way, from no stack to a verdict and a clean bill of health: not one connection comes to the proxy.
+
+    And what that wrote, keys and sockets among it, is for its user alone, whatever the shell's umask is.
+    """
+    with latest_kept(), permissive(), listening(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n") as proxy:
+        arguments = ("--seed", "1", "--scenario", str(SHORT))
+        ended = Running(topology, tmp_path, *arguments, environment=usual(proxy)).end()
+        assert run_name(ended.err), ended
+        try:
+            assert ended.code in (0, 1, 2), ended
+            assert ended.folder.plan()["proxy"].startswith("none: everything is on loopback")
+            assert ended.folder.requests()["outcome"].eq("ok").sum() > 5, ended
+            state = ProcessRuntime(topology).folder
+            assert open_to_others(ended.folder.path, state, socket_folder(topology)) == []
+        finally:
+            shutil.rmtree(ended.folder.path)
+        asked = [sys.executable, "-m", "harness", "doctor", "--instance", str(topology.instance)]
+        doctor = subprocess.run(
+            asked, cwd=CHECKOUT, env=os.environ | usual(proxy), capture_output=True, text=True, timeout=120
+        )
+        assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+        assert proxy.connections == 0, proxy.heard
