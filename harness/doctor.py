@@ -2,7 +2,8 @@
 
 An instance that somebody works on, a run, its watchdog, an ``up`` or a ``down``, is not touched: its locks say so. In
 all others everything is looked at where it is, whatever any file says: toxics in toxiproxy, processes in the process
-table, identified by pid and start time, so that it works after a reboot as well.
+table, identified by pid, boot and start, so that it works after a reboot as well. A process of a run that was stopped
+is named in either case. What is not of this checkout, by id and topology, is listed and never acted on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ from pathlib import Path
 
 from harness import drill, lock
 from harness.errors import DrillyardError, UsageError
-from harness.leftovers import components, gateways, journals, links, memory, orphans, stacks, switches, verdicts
+from harness.leftovers import (
+    components,
+    foreign,
+    gateways,
+    journals,
+    links,
+    memory,
+    orphans,
+    stacks,
+    stopped,
+    switches,
+    verdicts,
+)
 from harness.leftovers.base import Find, Leftover, Processes, Site, cannot
 from harness.record import RunFolder
 from stack import state
@@ -25,24 +38,28 @@ SORTS: Sequence[Find] = (
     orphans.find, stacks.find, journals.find, components.find, memory.find, links.find, gateways.find, switches.find,
 )  # fmt: skip
 #: Held by a run, and by its watchdog until it has healed.
-LOCK = "run.lock"
+LOCK = stopped.LOCKS[0]
 #: A repair shows within this: toxiproxy restarts, a component comes back.
 REPAIRED_WITHIN_S = 15.0
+#: The watchdog of a harness that was ended has healed and given the lock back within this.
+HEALED_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is left over, what was and is repaired, and who works on the instances that were left alone."""
+    """What is left over, what was and is repaired, who works on the instances that were left alone, what is foreign."""
 
     left: list[Leftover] = field(default_factory=list)
     repaired: list[Leftover] = field(default_factory=list)
     busy: dict[int, str] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
         """Put another instance's findings to these."""
         self.left.extend(other.left)
         self.repaired.extend(other.repaired)
         self.busy.update(other.busy)
+        self.foreign.extend(other.foreign)
 
 
 def instances() -> list[int]:
@@ -50,12 +67,18 @@ def instances() -> list[int]:
     return sorted(int(folder.name) for folder in state.STATE_ROOT.glob("*") if folder.name.isdigit())
 
 
+def strangers() -> Findings:
+    """What lies in the folder of runs and is of no instance of this checkout."""
+    identities = {number: state.known_identity(_site_folder(number)) for number in instances()}
+    return Findings(foreign=list(foreign.find(RUNS, identities)))
+
+
 def examine(instance: int) -> Findings:
     """Look at one instance without touching anything."""
     site = _site(instance)
     if who := _busy(site.folder):
-        return Findings(busy={instance: who})
-    return Findings(left=[*_stale_lock(site), *_look(site), *verdicts.find(site)])
+        return Findings(left=list(stopped.find(site)), busy={instance: who})
+    return Findings(left=[*_stale_lock(site), *_look_everywhere(site)])
 
 
 def repair(instance: int) -> Findings:
@@ -63,14 +86,24 @@ def repair(instance: int) -> Findings:
     first = examine(instance)
     if not first.left:
         return first
+    problems = {one: _try(one) for one in first.left if one.kind == stopped.KIND}
+    _await_watchdogs(instance)
+    busy = {}
     try:
-        with lock.held(_site(instance).folder / LOCK, "the doctor", lambda text: None):
-            problems = {leftover: _try(leftover) for leftover in first.left}
+        with lock.held(_site_folder(instance) / LOCK, "the doctor", lambda text: None):
+            problems.update((one, _try(one)) for one in first.left if one not in problems)
             left = _look_until_gone(instance, problems)
     except UsageError as error:
-        return Findings(busy={instance: str(error)})
+        busy, left = {instance: str(error)}, [one for one, problem in problems.items() if problem]
     told = [replace(one, remedy=f"NOT repaired: {problems[one]}") if problems[one] else one for one in left]
-    return Findings(told, [leftover for leftover in problems if leftover not in left])
+    return Findings(told, [leftover for leftover in problems if leftover not in left], busy)
+
+
+def _await_watchdogs(instance: int) -> None:
+    """Wait while nobody but watchdogs hold the lock: that of a harness which was ended heals first."""
+    deadline = time.monotonic() + HEALED_WITHIN_S
+    while stopped.watchdogs_only(_site(instance)) and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def repair_for(run: RunFolder, note: Callable[[str], None]) -> None:
@@ -87,14 +120,19 @@ def site(run: RunFolder) -> Site:
 
 
 def _site(instance: int, asking: RunFolder | None = None) -> Site:
-    return Site(instance, state.STATE_ROOT / str(instance), RUNS, Processes.now(), asking)
+    return Site(instance, _site_folder(instance), RUNS, Processes.now(), asking)
+
+
+def _site_folder(instance: int) -> Path:
+    return state.STATE_ROOT / str(instance)
 
 
 def _busy(folder: Path) -> str:
     """Who works on the instance right now; empty when nobody does."""
-    for name in (LOCK, "lock"):
+    for name in stopped.LOCKS:
         if (seen := lock.look(folder / name)).held:
-            return seen.name if name == LOCK else f"process {seen.name}, which brings it up or down"
+            who = seen.name or lock.NAMELESS
+            return who if name == LOCK else f"process {who}, which brings it up or down"
     return ""
 
 
@@ -118,12 +156,16 @@ def _look(site: Site) -> list[Leftover]:
     return found
 
 
+def _look_everywhere(site: Site) -> list[Leftover]:
+    return [*stopped.find(site), *_look(site), *verdicts.find(site)]
+
+
 def _look_until_gone(instance: int, problems: dict[Leftover, str]) -> list[Leftover]:
     """What is still left over a while after the repair. What a repair has brought to light is repaired as well."""
     deadline = time.monotonic() + REPAIRED_WITHIN_S
     while True:
         site = _site(instance)
-        left = [*_look(site), *verdicts.find(site)]
+        left = _look_everywhere(site)
         problems.update((leftover, _try(leftover)) for leftover in left if leftover not in problems)
         if time.monotonic() > deadline or all(problems[leftover] for leftover in left):
             return left

@@ -10,14 +10,17 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from stack.runtimes import family
 
 #: Somebody who only looks at the lock holds it for an instant.
 _LOOKED_AT_S = 0.3
+#: Whoever holds a lock without having written a name into it.
+NAMELESS = "somebody who has left no name"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ def held(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         if not _taken(file.fileno()):
-            raise UsageError(f"this stack is in use by {_name(file.fileno()) or 'somebody'} ({path}): {hint}")
+            if stopped := [pid for pid in holders(path) if family.is_stopped(pid)]:
+                hint = f"process {stopped[0]} is stopped: `kill -CONT {stopped[0]}`, or `make doctor FIX=1` ends it"
+            raise UsageError(f"this stack is in use by {_name(file.fileno()) or NAMELESS} ({path}): {hint}")
         if left := _name(file.fileno()):
             say(f"the lock of this stack is taken over from {left}, which is gone")
         rename(file.fileno(), holder)
@@ -74,6 +79,28 @@ def look(path: Path) -> Seen:
         except BlockingIOError:
             return Seen(name, held=True)
         return Seen(name, held=False)
+
+
+def holders(path: Path) -> list[int]:
+    """Pids of those who hold the lock at this moment, by the kernel's word: whatever name is in the file, or none."""
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return []
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if any(_holds(folder, number, wanted) for number in os.listdir(folder / "fd")):
+                found.append(int(folder.name))
+    return sorted(found)
+
+
+def _holds(process: Path, descriptor: str, wanted: os.stat_result) -> bool:
+    with suppress(OSError):  # it is closed meanwhile
+        if os.path.samestat((process / "fd" / descriptor).stat(), wanted):
+            lines = (process / "fdinfo" / descriptor).read_text().splitlines()
+            return any("FLOCK" in line and "WRITE" in line for line in lines if line.startswith("lock:"))
+    return False
 
 
 def _taken(lock: int) -> bool:

@@ -247,6 +247,7 @@ def plan(job: Job) -> None:
         "runtime_why": job.why_runtime,
         "engine": topology.engine,
         "instance": topology.instance,
+        "instance_id": state.identity(state.instance_folder(topology)),
         "topology": state.topology_data(topology),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),

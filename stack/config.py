@@ -109,7 +109,7 @@ def admin_socket(topology: Topology, gateway: str) -> str:
     """The admin socket as the gateway's process sees it."""
     if topology.runtime == "docker":
         return "/run/drillyard/admin.sock"
-    return str(state.admin_socket(topology, gateway))
+    return str(state.admin_socket(state.socket_folder(topology), gateway))
 
 
 def _gateway(topology: Topology, keys: Keys, gateway: str) -> dict[str, str]:

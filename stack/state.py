@@ -2,6 +2,7 @@
 
 ============== =======================================================================================
 stack.json     ``StackState``: what runs, and the instance id that proves it to be ours
+instance_id    that id: made once, the same for every stack of the instance, and in the plan of every run on it
 keys.json      the gateways' keys (stack/keys.py)
 config/        rendered configuration, a folder per component (stack/config.py)
 data/          what components write, a folder per component
@@ -11,7 +12,8 @@ lock           held by whoever brings the instance up or down
 
 A loopback address or a name proves nothing (another checkout may use the same); the random instance id does: every
 process of a stack carries it in its environment as ``DRILLYARD_INSTANCE_ID``, and the instance's folder as
-``DRILLYARD_STATE``, which says whose it was when the state file knows nothing of it any more.
+``DRILLYARD_STATE``, which says whose it was when the state file knows nothing of it any more. Paths that were recorded
+(``sockets``) are used as they are: where the checkout lies now says nothing about a stack that was started before.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from stack.topology import GatewayPolicy, Target, Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: Of an earlier version, whose mark of the supervisor was a time of the wall clock.
+_WALL_CLOCK_VERSION = 1
 INSTANCE_VARIABLE = "DRILLYARD_INSTANCE_ID"
 FOLDER_VARIABLE = "DRILLYARD_STATE"
 COMPONENT_VARIABLE = "DRILLYARD_COMPONENT"
@@ -44,10 +48,14 @@ COMPONENT_VARIABLE = "DRILLYARD_COMPONENT"
 
 @dataclass(frozen=True)
 class ProcessMark:
-    """One process of this host: a pid alone may be somebody else's by now, with its start time it may not."""
+    """One process of this host. A pid alone may be somebody else's by now; with boot and start it may not.
+
+    Neither is a time of the wall clock, which is set now and then.
+    """
 
     pid: int
-    created_s: float  # psutil's create_time, seconds since the epoch
+    boot_id: str  # /proc/sys/kernel/random/boot_id
+    start_ticks: int  # field 22 of /proc/PID/stat: clock ticks since the boot
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class StackState:
     runtime: str
     fingerprint: str
     topology: dict[str, Any]  # as ``topology_data`` gives it
-    instance_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    instance_id: str  # as ``identity`` gives it
     started: str = dataclasses.field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat())
     supervisor: ProcessMark | None = None  # process runtime only
     sockets: str | None = None  # folder of the unix sockets, process runtime only
@@ -78,9 +86,29 @@ def socket_folder(topology: Topology) -> Path:
     return Path("/tmp") / f"drillyard-{os.getuid()}-{checkout}-{topology.instance}"
 
 
-def admin_socket(topology: Topology, gateway: str) -> Path:
-    """The admin socket of a gateway in the process runtime."""
-    return socket_folder(topology) / f"{gateway}.sock"
+def admin_socket(sockets: Path, gateway: str) -> Path:
+    """The admin socket of a gateway in the process runtime, in the folder of the stack's sockets."""
+    return sockets / f"{gateway}.sock"
+
+
+def identity(folder: Path) -> str:
+    """The random id of the instance in ``folder``; made when there is none yet."""
+    if (known := known_identity(folder)) is not None:
+        return known
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f".instance_id.{uuid.uuid4().hex}"
+    made.write_text(uuid.uuid4().hex)
+    with suppress(FileExistsError):  # another process was first: its id counts
+        os.link(made, folder / "instance_id")
+    made.unlink()
+    return (folder / "instance_id").read_text()
+
+
+def known_identity(folder: Path) -> str | None:
+    """The id of the instance in ``folder``; None where nothing of it was ever started."""
+    with suppress(FileNotFoundError):
+        return (folder / "instance_id").read_text()
+    return None
 
 
 def make_private(folder: Path) -> None:
@@ -112,13 +140,19 @@ def as_topology(data: dict[str, Any]) -> Topology:
 
 
 def load(folder: Path) -> StackState | None:
-    """The state in ``folder``, None when nothing was started. UsageError when the file is broken or too new."""
+    """The state in ``folder``, None when nothing was started. UsageError when the file is broken or too new.
+
+    A stack that an earlier version started counts as one without a supervisor: ``up``, ``down`` and the doctor end it
+    by its instance id.
+    """
     path = folder / "stack.json"
     try:
         raw = json.loads(path.read_text())
-        if raw.pop("schema") != SCHEMA_VERSION:
+        schema, mark = raw.pop("schema"), raw.pop("supervisor")
+        if schema == _WALL_CLOCK_VERSION:
+            mark = None
+        elif schema != SCHEMA_VERSION:
             raise ValueError(f"expected schema {SCHEMA_VERSION}")
-        mark = raw.pop("supervisor")
         return StackState(**raw, supervisor=ProcessMark(**mark) if mark else None)
     except FileNotFoundError:
         return None

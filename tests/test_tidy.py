@@ -32,6 +32,7 @@ LAYERS = {
     "harness.collect": 3,
     "harness.component_logs": 2,
     "harness.doctor": 3,
+    "harness.lock": 2,  # it knows who of the holders is stopped
     "harness.leftovers": 3,
     "harness.heal": 3,
     "harness.faults": 2,

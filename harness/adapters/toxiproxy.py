@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import requests
 import urllib3
@@ -93,13 +94,17 @@ class Toxiproxy:
 
     def recreate(self, proxy: str, listen: str, upstream: str) -> None:
         """Drop the proxy with its connections and toxics, and make it again. Never waits for what the toxics hold."""
+        self.drop(proxy)
+        self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
+
+    def drop(self, proxy: str) -> None:
+        """Drop the proxy with its connections and toxics; harmless when it is not there."""
         try:
-            self._consumer.delete(f"/proxies/{proxy}", **self._settings())
+            self._consumer.delete(f"/proxies/{quote(proxy, safe='')}", **self._settings())
         except NotFound:
-            pass  # an earlier try came so far
+            pass
         except requests.RequestException as error:
             raise AdapterError(f"toxiproxy at {self.host}:{self.port} does not drop {proxy!r}: {error}") from error
-        self._call("post", "/proxies", json={"name": proxy, "listen": listen, "upstream": upstream, "enabled": True})
 
     def _settings(self) -> dict[str, Any]:
         """Arguments for ``requests``: bounds, no proxy and no password from the environment or .netrc."""

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from harness import doctor
 from harness.leftovers.base import Leftover
@@ -20,8 +21,14 @@ def examine(instance: int | None, *, fix: bool, as_json: bool, console: Console 
     found = doctor.Findings()
     for number in doctor.instances() if instance is None else [instance]:
         found.add(doctor.repair(number) if fix else doctor.examine(number))
+    found.add(doctor.strangers())
     if as_json:
-        data = {"leftovers": _data(found.left), "repaired": _data(found.repaired), "busy": found.busy}
+        data = {
+            "leftovers": _data(found.left),
+            "repaired": _data(found.repaired),
+            "busy": found.busy,
+            "foreign": found.foreign,
+        }
         console.print(json.dumps(data, indent=2), markup=False, soft_wrap=True)
     else:
         _print(console, found)
@@ -35,6 +42,8 @@ def _data(leftovers: list[Leftover]) -> list[dict[str, Any]]:
 def _print(console: Console, found: doctor.Findings) -> None:
     for instance, who in sorted(found.busy.items()):
         console.print(f"instance {instance}: in use by {who}; not touched", markup=False, soft_wrap=True)
+    for one in found.foreign:
+        console.print(f"foreign: {_shown(one)}", markup=False, soft_wrap=True)
     if found.repaired:
         _print_table(console, "repaired", "what was done", found.repaired)
     if found.left:
@@ -50,5 +59,10 @@ def _print_table(console: Console, title: str, remedy: str, leftovers: list[Left
     for heading in ("what was found", remedy):
         table.add_column(heading, overflow="fold")
     for one in leftovers:
-        table.add_row(str(one.instance), one.kind, one.what, one.remedy)
+        table.add_row(str(one.instance), one.kind, Text(_shown(one.what)), Text(_shown(one.remedy)))
     console.print(table)
+
+
+def _shown(text: str) -> str:
+    """Without characters that a terminal acts on: some of it comes out of files and process lists."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -57,11 +58,13 @@ class Processes:
         return self.by_run(module).get(run.path, [])
 
     def by_run(self, module: str) -> dict[Path, list[psutil.Process]]:
-        """Processes ``python -m MODULE RUNFOLDER`` by run folder."""
+        """Processes ``python -m MODULE RUNFOLDER`` by run folder; not one that has these words elsewhere."""
         found: dict[Path, list[psutil.Process]] = {}
         for process, line in self.lines.items():
-            if module in line[:-1]:
-                found.setdefault(Path(line[line.index(module) + 1]), []).append(process)
+            for words in zip(line, line[1:], line[2:], strict=False):
+                if words[:2] == ("-m", module):
+                    found.setdefault(Path(words[2]), []).append(process)
+                    break
         return found
 
 
@@ -101,18 +104,28 @@ class Site:
             return False
         return stack.supervisor is None or family.marked(stack.supervisor) is None
 
-    def dead_runs(self, among: Iterable[Path]) -> Iterator[RunFolder]:
-        """Those run folders that are of this instance. Their harness is gone: only who asks may hold the lock."""
+    def own_runs(self, among: Iterable[Path]) -> Iterator[RunFolder]:
+        """Those run folders that are of this instance, by its id: the number is that of many checkouts."""
+        identity = state.known_identity(self.folder)
         for path in sorted(set(among)):
-            if path.parent != self.runs or path.is_symlink() or (self.asking and path == self.asking.path):
+            if path.parent != self.runs or path.is_symlink():
                 continue
             with suppress(RunFolderError):
-                if RunFolder(path).plan().get("instance") == self.instance:
+                if is_of(RunFolder(path).plan(), self.instance, identity):
                     yield RunFolder(path)
+
+    def dead_runs(self, among: Iterable[Path]) -> Iterator[RunFolder]:
+        """Those of ``own_runs`` whose harness is gone, where nobody works: only who asks may hold the lock."""
+        return (run for run in self.own_runs(among) if self.asking is None or run.path != self.asking.path)
 
     def leftover(self, kind: str, what: str, remedy: str, repair: Callable[[], None]) -> Leftover:
         """A leftover of this instance."""
         return Leftover(self.instance, kind, what, remedy, repair)
+
+
+def is_of(plan: Mapping[str, Any], instance: int, identity: str | None) -> bool:
+    """Whether a run was planned for that instance of this checkout, whose id is ``identity``."""
+    return identity is not None and (plan.get("instance"), plan.get("instance_id")) == (instance, identity)
 
 
 Find = Callable[[Site], Iterable[Leftover]]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from harness import heal
 from harness.errors import FaultError
-from harness.leftovers.base import Leftover, Site
+from harness.leftovers import belongs
+from harness.leftovers.base import Leftover, Site, cannot
 from harness.record import EventLog, RunFolder
-from harness.undo import Journal
+from harness.undo import Journal, Undo
 
 HEAL_WITHIN_S = 15.0
 
 
 def find(site: Site) -> Iterator[Leftover]:
-    """Runs of the instance that have not taken back all they injected."""
+    """Runs of the instance that have not taken back all they injected; with a record of others nothing is replayed."""
     unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if Journal(path).open_entries()]
     for run in site.dead_runs(unfinished):
         if entries := journal(run).open_entries():
+            if why := _strange(site, entries):
+                what = f"run {run.path.name} has an undo record that is not of this stack ({why})"
+                remedy = "nothing: roll back by hand what it means, then move the folder out of runs/"
+                yield site.leftover("foreign", what, remedy, cannot(FaultError(remedy)))
+                continue
             names = ", ".join(f"{entry.action} of {entry.target}" for entry in entries)
             what = f"run {run.path.name} died without taking back what it injected: {names}"
             remedy = "it is taken back" if site.world else "the journal is closed: the stack is gone, and that with it"
@@ -28,6 +34,13 @@ def find(site: Site) -> Iterator[Leftover]:
 def journal(run: RunFolder) -> Journal:
     """The undo journal of a run."""
     return Journal(run.path / "undo.jsonl")
+
+
+def _strange(site: Site, entries: Sequence[Undo]) -> str:
+    """What of the records is not of the stack that runs, in words; where none runs nothing is done with them."""
+    if site.world is None:
+        return ""
+    return "; ".join(why for entry in entries if (why := belongs.strange(entry, site.world.topology)))
 
 
 def _take_back(site: Site, run: RunFolder) -> None:

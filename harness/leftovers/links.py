@@ -1,4 +1,4 @@
-"""Links that are not as the topology has them: toxics, proxies that are missing, disabled or lead elsewhere."""
+"""Links that are not as the topology has them: toxics; proxies that are missing, unknown, disabled, astray."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from harness.errors import AdapterError
 from harness.faults.base import World, take_back
 from harness.leftovers.base import Leftover, Site
+from harness.leftovers.belongs import listen_address
 from harness.undo import Undo
 from stack import config
 
@@ -26,7 +27,11 @@ def find(site: Site) -> Iterator[Leftover]:
             "toxiproxy", what, "it is restarted, without toxics", partial(world.runtime.kill, "toxiproxy")
         )
         return
-    for wanted in config.proxies(world.topology):
+    known = config.proxies(world.topology)
+    for name in sorted(proxies.keys() - {wanted["name"] for wanted in known}):
+        what = f"toxiproxy has a proxy {name!a} with {len(proxies[name]['toxics'])} toxic(s), which is no link"
+        yield site.leftover("proxy", what, "the proxy is removed", partial(_remove, world, name))
+    for wanted in known:
         for kind, what, remedy in _differences(wanted, proxies.get(wanted["name"])):
             yield site.leftover(kind, what, remedy, partial(_renew, world, wanted))
 
@@ -40,14 +45,17 @@ def _differences(wanted: dict[str, Any], found: dict[str, Any] | None) -> Iterat
         yield "toxic", f"{name}: {toxic['type']} ({toxic['name']}) on its {toxic['stream']} side", remedy
     if not found["enabled"]:
         yield "proxy", f"{name}: its proxy is disabled", remedy
-    # Toxiproxy writes 0.0.0.0 as [::].
-    if found["upstream"] != wanted["upstream"] or _port(found) != _port(wanted):
+    if found["upstream"] != wanted["upstream"] or listen_address(found["listen"]) != wanted["listen"]:
         where = f"{found['listen']} → {found['upstream']}, expected {wanted['listen']} → {wanted['upstream']}"
         yield "proxy", f"{name}: its proxy leads {where}", remedy
 
 
-def _port(proxy: dict[str, Any]) -> str:
-    return str(proxy["listen"]).rpartition(":")[2]
+def _remove(world: World, name: str) -> None:
+    """Drop the proxy; a toxiproxy that does not do so is restarted, with the topology's proxies only."""
+    try:
+        world.toxiproxy.drop(name)
+    except AdapterError:
+        world.runtime.kill("toxiproxy")
 
 
 def _renew(world: World, wanted: dict[str, Any]) -> None:

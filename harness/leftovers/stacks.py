@@ -21,7 +21,9 @@ def find(site: Site) -> Iterator[Leftover]:
         return
     if stack is not None and site.supervisor_gone:
         left = len(family.of_instance(stack.instance_id))
-        what = f"the stack's supervisor is gone and {left} of its processes are left; a reboot does that"
+        what = (
+            f"no supervisor (a reboot, or an earlier version started the stack), and {left} of its processes are left"
+        )
         yield site.leftover("stack", what, "they are ended and the state is removed", lambda: _forget(stack))
 
 

@@ -97,7 +97,8 @@ class DockerRuntime:
                 found = None
             if found is None:
                 ports.require_free(self.topology)
-                found = StackState(self.name, fingerprint, state.topology_data(self.topology))
+                topology, id = state.topology_data(self.topology), state.identity(self.folder)
+                found = StackState(self.name, fingerprint, topology, id)
                 state.save(self.folder, found)  # before anything runs: from here on it can be proven ours
             self._launch(program, client, found, wanted, say)
             return False

@@ -18,15 +18,21 @@ from stack.state import INSTANCE_VARIABLE, ProcessMark
 _FROZEN_WITHIN_S = 5.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_CLOCK_TOLERANCE_S = 2.0  # create_time is computed from a boot time that moves when the wall clock is set
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def marked(mark: ProcessMark) -> psutil.Process | None:
-    """The live process that ``mark`` names; None when it is gone or its pid is somebody else's by now."""
-    with suppress(psutil.Error):
-        process = psutil.Process(mark.pid)
-        same = abs(process.create_time() - mark.created_s) < _CLOCK_TOLERANCE_S
-        return process if same and alive(process) else None
+def mark(pid: int) -> ProcessMark:
+    """What tells the process ``pid`` from every other, before and after. StackError when it is gone."""
+    if (stat := _stat(pid)) is None:
+        raise StackError(f"process {pid} is gone")
+    return ProcessMark(pid, _BOOT_ID.read_text().strip(), stat.start_ticks)
+
+
+def marked(known: ProcessMark) -> psutil.Process | None:
+    """The live process that ``known`` names; None when it is gone or its pid is somebody else's by now."""
+    with suppress(psutil.Error, StackError):
+        process = psutil.Process(known.pid)  # whatever is done with it is done to this one, or to none
+        return process if mark(known.pid) == known and alive(process) else None
     return None
 
 
@@ -82,6 +88,7 @@ class _Stat(NamedTuple):
 
     state: str  # one letter, see proc(5)
     parent: int
+    start_ticks: int  # since the boot
     used: Used
 
 
@@ -125,7 +132,7 @@ def _stat(pid: int) -> _Stat | None:
         os.close(file)
     fields = line[line.rfind(b")") + 2 :].split()  # its name may hold anything; after it comes the third field
     used = Used(int(fields[21]) * _PAGE_BYTES, (int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
-    return _Stat(fields[0].decode(), int(fields[1]), used)
+    return _Stat(fields[0].decode(), int(fields[1]), int(fields[19]), used)
 
 
 def component_processes(pid: int) -> list[psutil.Process]:

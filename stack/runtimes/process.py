@@ -238,7 +238,10 @@ class ProcessRuntime:
 
     def gateway_command(self, gateway: str, command: str) -> str:
         """Send one command to a gateway's admin socket; its answer, stripped. AdapterError when it does not answer."""
-        path = state.admin_socket(self.topology, gateway)
+        found = self._state()
+        if found is None or found.sockets is None:
+            raise AdapterError(f"{gateway} does not run: no stack of instance {self.topology.instance} does")
+        path = state.admin_socket(Path(found.sockets), gateway)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(_ADMIN_TIMEOUT_S)
@@ -330,6 +333,7 @@ class ProcessRuntime:
             self.name,
             fingerprint,
             state.topology_data(self.topology),
+            state.identity(self.folder),
             sockets=str(state.socket_folder(self.topology)),
         )
         state.save(self.folder, found)  # before anything runs: from here on it can be proven ours
@@ -374,8 +378,7 @@ class ProcessRuntime:
         deadline = time.monotonic() + _SUPERVISOR_TIMEOUT_S
         while True:
             try:
-                pid = control.pid()
-                return state.ProcessMark(pid, psutil.Process(pid).create_time())
+                return family.mark(control.pid())
             except StackError:
                 if time.monotonic() > deadline:
                     raise

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -21,11 +24,15 @@ from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.commands import doctor as command
+from harness.errors import AdapterError
 from harness.record import RunFolder
 from harness.undo import Journal, Undo
 from stack import state
+from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
+from stack.topology import GATEWAYS
 
+NOTHING: dict[str, Any] = {"leftovers": [], "repaired": [], "busy": {}, "foreign": []}
 LATE = Toxic("late", "latency", "downstream", {"latency": 200})
 
 
@@ -42,12 +49,12 @@ def toxiproxy(stack: ProcessRuntime) -> Toxiproxy:
     return Toxiproxy(api.address, api.ports["api"])
 
 
-def dead_run(runs: Path, stack: ProcessRuntime) -> RunFolder:
-    """The folder of a run on that stack whose harness is no more."""
-    run = RunFolder.create(runs, "dead")
+def dead_run(runs: Path, stack: ProcessRuntime, name: str = "dead", identity: str = "") -> RunFolder:
+    """The folder of a run on that stack whose harness is no more; by default on this checkout's."""
+    run = RunFolder.create(runs, name)
     anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
-    plan = {"schema": 1, "run_id": "dead", "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
-    run.write_json("plan.json", {**plan, "instance": stack.topology.instance})
+    plan = {"schema": 1, "run_id": name, "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
+    run.write_json("plan.json", {**plan, "instance": stack.topology.instance, "instance_id": identity or state.identity(stack.folder)})
     run.write_json("verdict.json", {})
     return run
 
@@ -97,6 +104,14 @@ def proxy(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     toxiproxy(stack)._call("post", "/proxies/gateway-b-to-replica-2", json={"enabled": False})
     yield "gateway-b-to-replica-2: its proxy is disabled"
     assert toxiproxy(stack).proxies()["gateway-b-to-replica-2"]["enabled"]
+
+
+def unknown(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
+    """A proxy with a toxic on it that is no link."""
+    body = {"name": "a stranger/1", "listen": f"{stack.topology.host(0)}:1999", "upstream": "127.0.0.1:9", "enabled": True}
+    toxiproxy(stack)._call("post", "/proxies", json=body)
+    yield "toxiproxy has a proxy 'a stranger/1'"
+    assert "a stranger/1" not in toxiproxy(stack).proxies()
 
 
 def paused(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
@@ -156,14 +171,15 @@ MESSES: dict[str, Mess] = {
     "defect": switch,
     "server": server,
 }  # fmt: skip
-PROCESSES: dict[str, Mess] = {"load": orphan, "stray": stray}
+#: Of a kind that there is above.
+MORE: dict[str, Mess] = {"load": orphan, "stray": stray, "unknown": unknown}
 
 
 def test_every_leftover_is_found_repaired_and_gone(sim_stack: ProcessRuntime, runs: Path) -> None:
     """Each sort of mess is named, none is touched without --fix, all are gone with it; the exit codes say so."""
     doctored(sim_stack, fix=True)  # what a test that was killed has left
-    assert doctored(sim_stack) == (0, {"leftovers": [], "repaired": [], "busy": {}})
-    messes = [mess(sim_stack, runs) for mess in (*MESSES.values(), *PROCESSES.values())]
+    assert doctored(sim_stack) == (0, NOTHING)
+    messes = [mess(sim_stack, runs) for mess in (*MESSES.values(), *MORE.values())]
     expected = [next(mess) for mess in messes]
     for _ in range(2):  # looking changes nothing
         code, data = doctored(sim_stack)
@@ -176,7 +192,7 @@ def test_every_leftover_is_found_repaired_and_gone(sim_stack: ProcessRuntime, ru
     assert sorted(leftover["what"] for leftover in data["repaired"]) == sorted(said)
     for mess in messes:
         assert list(mess) == []  # its second half: the thing itself is as it was
-    assert doctored(sim_stack) == (0, {"leftovers": [], "repaired": [], "busy": {}})
+    assert doctored(sim_stack) == (0, NOTHING)
     sim_stack.up(print)
 
 
@@ -190,3 +206,143 @@ def test_a_stack_in_use_is_not_touched(sim_stack: ProcessRuntime, runs: Path) ->
             assert "a run of some drill" in data["busy"][str(sim_stack.topology.instance)]
     assert [t.name for t in toxiproxy(sim_stack).toxics("gateway-a-to-replica-1")] == ["late"]
     assert doctored(sim_stack, fix=True)[0] == 0
+
+
+def gateway_pids(stack: ProcessRuntime) -> dict[str, int | None]:
+    """Of the gateways that run, by name."""
+    return {one.name: one.pid for one in stack.states() if one.name in GATEWAYS}
+
+
+def test_after_the_checkout_was_moved_its_gateways_are_as_well(
+    sim_stack: ProcessRuntime, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sockets lie where they were recorded to lie, not where this path would put them: nobody is restarted."""
+    monkeypatch.setattr(state, "CHECKOUT", Path("/somewhere/else"))
+    before = gateway_pids(sim_stack)
+    assert not state.admin_socket(state.socket_folder(sim_stack.topology), "gateway-a").exists()
+    for fix in (False, True):
+        assert doctored(sim_stack, fix=fix) == (0, NOTHING)
+    assert gateway_pids(sim_stack) == before
+    [found] = server(sim_stack, runs)
+    assert found in str(doctored(sim_stack, fix=True)[1]["repaired"])
+    assert Haproxy(sim_stack, "gateway-a").servers()["replica-1"] == Server("ready", 100)
+
+
+def test_a_wall_clock_that_is_set_is_no_reboot(sim_stack: ProcessRuntime, runs: Path) -> None:
+    """What tells the supervisor is no time of day: three seconds or a year later it is the same process."""
+    real = psutil.Process.create_time
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(psutil.Process, "create_time", lambda process: real(process) + 3)
+        patch.setattr(time, "time", lambda: 0.0)
+        assert doctored(sim_stack, fix=True) == (0, NOTHING)
+    assert sim_stack.up(print)
+
+
+class Recorder:
+    """Listens at an address of somebody else, and counts who connects."""
+
+    def __init__(self) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server.setblocking(False)
+        self.address = f"127.0.0.1:{self.server.getsockname()[1]}"
+
+    def connections(self) -> int:
+        """So far; the kernel has taken them, whether anybody accepts or not."""
+        found = 0
+        with suppress(BlockingIOError):
+            while True:
+                self.server.accept()[0].close()
+                found += 1
+        return found
+
+
+def strange_records(other: str, theirs: str, gateway: str) -> list[Undo]:
+    """What a stranger's journal could ask for: at other addresses, of other programs, of gateways by command."""
+    proxy = {"proxy": theirs, "listen": other, "upstream": other}
+    server = {"gateway": gateway, "replica": "replica-1 state maint; shutdown sessions server replicas/replica-1"}
+    return [
+        Undo("a", "renew_proxy", proxy),
+        Undo("b", "remove_toxics", {**proxy, "proxy": "client-to-gateway-a", "toxics": ["late"]}),
+        Undo("c", "unpause", {"component": "of-others"}),
+        Undo("d", "restore_server", {**server, "state": "ready", "weight": 100}),
+    ]
+
+
+@contextmanager
+def foreign_toxiproxy(tmp_path: Path) -> Iterator[Toxiproxy]:
+    """Somebody else's toxiproxy, with a toxic on its proxy."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    line = [str(tools.binary("toxiproxy-server")), "-host", "127.0.0.1", "-port", str(port)]
+    with (tmp_path / "toxiproxy.log").open("wb") as log, subprocess.Popen(line, stdout=log, stderr=log) as process:
+        found, deadline = Toxiproxy("127.0.0.1", port), time.monotonic() + 10
+        try:
+            while True:
+                with suppress(AdapterError):
+                    found.proxies()
+                    break
+                assert time.monotonic() < deadline
+            body = {"name": "client-to-gateway-a", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:9", "enabled": True}
+            found._call("post", "/proxies", json=body)
+            found.add("client-to-gateway-a", LATE)
+            yield found
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("whose", ["another checkout's", "ours by id, with strange records"])
+def test_what_is_not_ours_is_listed_and_never_touched(
+    sim_stack: ProcessRuntime, runs: Path, tmp_path_factory: pytest.TempPathFactory, whose: str
+) -> None:
+    """Runs, proxies and processes of others stand beside: no byte of them changes and nobody connects to them.
+
+    Neither when the doctor looks, nor when it repairs, nor when a run begins. What is ours is repaired all the same.
+    """
+    recorder, elsewhere = Recorder(), tmp_path_factory.mktemp("elsewhere")
+    ours = whose.startswith("ours")
+    for number, undo in enumerate(strange_records(recorder.address, "their-link", "gateway-a")):
+        run = dead_run(runs, sim_stack, f"foreign-{number}", "" if ours else "an id of theirs")
+        Journal(run.path / "undo.jsonl").will_need(undo)
+    before = contents(runs)
+    environment = {state.INSTANCE_VARIABLE: "theirs", state.FOLDER_VARIABLE: str(elsewhere / ".state" / "0")}
+    pids = gateway_pids(sim_stack)
+    with (
+        foreign_toxiproxy(elsewhere) as toxics,
+        idle("-m", "harness.load", str(elsewhere / "runs" / "x"), **environment) as load,
+        idle("-m", "harness.watchdog", str(elsewhere / "runs" / "x"), "3") as watchdog,
+        idle("harness.load", str(runs / "foreign-0")) as reader,
+    ):
+        watchdog.send_signal(signal.SIGSTOP)
+        for how in ("look", "fix", "run"):
+            toxiproxy(sim_stack).add("gateway-a-to-replica-1", LATE)
+            listed, code = meet(sim_stack, runs, how)
+            assert [f"foreign-{n}" for n in range(4) if f"run foreign-{n} has" in listed] == [
+                f"foreign-{n}" for n in range(4) if how != "run" or ours
+            ]
+            assert code == (1 if ours or how == "look" else 0)
+            if how == "look":
+                toxiproxy(sim_stack).remove("gateway-a-to-replica-1", "late")
+            assert toxiproxy(sim_stack).toxics("gateway-a-to-replica-1") == []
+            assert recorder.connections() == 0
+            assert [toxic.name for toxic in toxics.toxics("client-to-gateway-a")] == ["late"]
+            assert [one.poll() for one in (load, watchdog, reader)] == [None] * 3
+            assert family.is_stopped(watchdog.pid)
+            assert contents(runs, but="asking") == before
+    assert gateway_pids(sim_stack) == pids
+    assert Haproxy(sim_stack, "gateway-a").servers()["replica-1"] == Server("ready", 100)
+
+
+def meet(stack: ProcessRuntime, runs: Path, how: str) -> tuple[str, int]:
+    """What the doctor, or a run that begins, says; and 1 where that is that something is left."""
+    if how != "run":
+        code, data = doctored(stack, fix=how == "fix")
+        return json.dumps(data), code
+    said = list[str]()
+    doctor.repair_for(dead_run(runs, stack, "asking"), said.append)
+    return " ".join(said), int(any("NOT repaired" in line for line in said))
+
+
+def contents(runs: Path, but: str = "") -> dict[Path, bytes]:
+    """Every file below, whole; but for one run."""
+    files = [path for path in runs.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path: path.read_bytes() for path in files if not but or but not in path.parts}

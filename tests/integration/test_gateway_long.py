@@ -25,7 +25,7 @@ class Admin:
     """The admin socket of the stack's gateway, as a runtime offers it."""
 
     def __init__(self, stack: GatewayStack) -> None:
-        self._path = str(state.admin_socket(stack.topology, "gateway-a"))
+        self._path = str(state.admin_socket(state.socket_folder(stack.topology), "gateway-a"))
 
     def gateway_command(self, gateway: str, command: str) -> str:
         """The answer, stripped."""

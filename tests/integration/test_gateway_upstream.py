@@ -286,7 +286,7 @@ def test_admin_socket_drains_and_weighs(gateway_stack: Start) -> None:
 
     def admin(command: str) -> None:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(state.admin_socket(stack.topology, "gateway-a")))
+            connection.connect(str(state.admin_socket(state.socket_folder(stack.topology), "gateway-a")))
             connection.sendall(command.encode() + b"\n")
             assert connection.recv(4096).strip() == b""
 
@@ -480,6 +480,6 @@ def test_defect_sticky_sessions(gateway_stack: Start, defects: tuple[str, ...], 
 def drain(stack: GatewayStack, replica: str, wanted: str = "drain") -> None:
     """Give gateway-a an order over its admin socket."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(state.admin_socket(stack.topology, "gateway-a")))
+        connection.connect(str(state.admin_socket(state.socket_folder(stack.topology), "gateway-a")))
         connection.sendall(f"set server replicas/{replica} state {wanted}\n".encode())
         assert connection.recv(1024).strip() == b""

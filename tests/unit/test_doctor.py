@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,16 +18,20 @@ import pytest
 
 from harness import doctor, lock
 from harness.errors import AdapterError, UsageError
-from harness.leftovers import links
-from harness.leftovers.base import Processes, Site
+from harness.leftovers import links, stopped
+from harness.leftovers.base import Leftover, Processes, Site
 from harness.record import RunFolder
+from harness.undo import Journal, Undo
 from stack import config, state
+from stack.runtimes import family
 from stack.runtimes.base import ComponentState
 from stack.topology import Topology
 from tests import runs as stored
 from tests.integration.simulated_stack import free_topology
 
-TOPOLOGY = Topology(instance=0, engine="sim")
+#: In containers toxiproxy says otherwise where it listens than it was told.
+TOPOLOGY = Topology(instance=0, engine="sim", runtime="docker")
+IDENTITY = "of-this-checkout"
 
 
 @pytest.fixture
@@ -32,6 +40,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(state, "STATE_ROOT", tmp_path / ".state")
     monkeypatch.setattr(doctor, "RUNS", tmp_path / "runs")
     (tmp_path / ".state" / "0").mkdir(parents=True)
+    (tmp_path / ".state" / "0" / "instance_id").write_text(IDENTITY)
     return tmp_path
 
 
@@ -55,6 +64,7 @@ def test_a_lock_that_is_given_back_is_empty(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="a run of x"), lock.held(path, "another", said.append):
             pytest.fail("two holders")
     assert lock.look(path) == lock.Seen("", held=False)
+    assert lock.holders(path) == []
     path.write_text("a run of y (pid 1)")
     with lock.held(path, "a run of z", said.append):
         pass
@@ -79,18 +89,21 @@ def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     assert not lock.look(path).held
 
 
-def test_after_a_reboot_the_state_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("other", [{"boot_id": "of an earlier boot"}, {"start_ticks": 1}], ids=["reboot", "pid reused"])
+def test_after_a_reboot_the_state_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
     """Nothing runs, and the supervisor's pid belongs to somebody else by now, who is not touched."""
     monkeypatch.setattr(doctor, "RUNS", tmp_path)
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with free_topology() as topology, stranger:
         folder = state.instance_folder(topology)
         folder.mkdir(parents=True, exist_ok=True)
-        mark = state.ProcessMark(stranger.pid, created_s=1.0)
-        stack = state.StackState("process", "none", state.topology_data(topology), supervisor=mark)
+        mark = replace(family.mark(stranger.pid), **other)
+        stack = state.StackState("process", "none", state.topology_data(topology), "x", supervisor=mark)
         state.save(folder, replace(stack, sockets=str(tmp_path / "gone")))
         found = doctor.examine(topology.instance)
-        assert "supervisor is gone" in {leftover.kind: leftover.what for leftover in found.left}["stack"]
+        assert "no supervisor" in {leftover.kind: leftover.what for leftover in found.left}["stack"]
         assert not doctor.repair(topology.instance).left
         assert state.load(folder) is None
         assert doctor.examine(topology.instance) == doctor.Findings()
@@ -110,7 +123,7 @@ def test_a_broken_state_file_is_told_and_left_to_people(checkout: Path) -> None:
 def test_a_run_without_a_verdict_gets_one(checkout: Path) -> None:
     """Its harness and its watchdog died after the load: it is judged, as interrupted."""
     run = stored.healthy()
-    run.plan["instance"] = 0
+    run.plan |= {"instance": 0, "instance_id": IDENTITY}
     folder = run.write(checkout / "runs" / "unjudged")
     assert kinds(doctor.examine(0)) == ["run"]
     assert kinds(doctor.repair(0)) == []
@@ -123,7 +136,13 @@ class FakeToxiproxy:
     """Answers with these proxies, or not at all."""
 
     def __init__(self, proxies: list[dict[str, Any]] | None) -> None:
-        self._proxies = proxies
+        self._proxies, self.dropped, self.hangs = proxies, list[str](), False
+
+    def drop(self, name: str) -> None:
+        """As the adapter."""
+        if self.hangs:
+            raise AdapterError("no answer within 1 s")
+        self.dropped.append(name)
 
     def proxies(self) -> dict[str, dict[str, Any]]:
         """As the adapter."""
@@ -163,12 +182,137 @@ def test_a_toxiproxy_that_does_not_answer_is_restarted() -> None:
 def test_proxies_are_compared_with_the_topology() -> None:
     """As configured: nothing. Missing, or leading elsewhere: named."""
     assert list(links.find(site(healthy_proxies(), []))) == []
-    missing, astray, *rest = healthy_proxies()
+    missing, astray, open_to_all, *rest = healthy_proxies()
     astray["upstream"] = "127.0.0.1:1"
-    found = list(links.find(site([astray, *rest], [])))
-    assert [leftover.kind for leftover in found] == ["proxy", "proxy"]
+    open_to_all["listen"] = "[::]:1"
+    found = list(links.find(site([astray, open_to_all, *rest], [])))
+    assert [leftover.kind for leftover in found] == ["proxy", "proxy", "proxy"]
     assert missing["name"] in found[0].what
     assert "127.0.0.1:1" in found[1].what
+
+
+def test_a_proxy_that_is_no_link_is_left_over() -> None:
+    """With its toxics it is named, and dropped; where that hangs toxiproxy is restarted."""
+    stranger = {"name": "a/b", "listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "enabled": True, "toxics": [{}]}
+    killed: list[str] = []
+    asked = site([stranger, *healthy_proxies()], killed)
+    [found] = links.find(asked)
+    assert (found.kind, "'a/b' with 1 toxic" in found.what) == ("proxy", True)
+    found.repair()
+    assert (asked.world.toxiproxy.dropped, killed) == (["a/b"], [])  # type: ignore[union-attr]
+    asked.world.toxiproxy.hangs = True  # type: ignore[union-attr]
+    found.repair()
+    assert killed == ["toxiproxy"]
+
+
+def test_a_process_is_the_same_whatever_the_wall_clock_says() -> None:
+    """Boot and start tell a process, and no time of day is asked for; another start or boot is another process."""
+    known = family.mark(os.getpid())
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    assert known == state.ProcessMark(os.getpid(), family._BOOT_ID.read_text().strip(), ticks)
+    assert family.marked(known) is not None
+    assert family.marked(replace(known, start_ticks=known.start_ticks + 1)) is None
+    assert family.marked(replace(known, boot_id="another")) is None
+
+
+def test_a_lock_without_a_name_is_held(checkout: Path) -> None:
+    """Its holder is asked of the kernel, and the instance is left alone; free, it is nothing."""
+    for name in ("run.lock", "lock"):
+        path = checkout / ".state" / "0" / name
+        with path.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert lock.holders(path) == [os.getpid()]
+            for found in (doctor.examine(0), doctor.repair(0)):
+                assert (found.left, lock.NAMELESS in found.busy[0]) == ([], True)
+        assert doctor.examine(0) == doctor.Findings()
+
+
+@contextmanager
+def holding(path: Path, *line: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with that end of its command line, which holds the lock."""
+    code = "import fcntl, sys, signal; f = open(sys.argv[1], 'a+'); fcntl.flock(f, 2); print(''); signal.pause()"
+    words = [sys.executable, "-u", "-c", code, str(path), *line]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def stopped_by_signal(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While active it is in state T."""
+    process.send_signal(signal.SIGSTOP)
+    while not family.is_stopped(process.pid):
+        os.sched_yield()
+    yield
+
+
+def test_a_stopped_holder_is_named_and_ended(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --fix, once it has been stopped for longer than a lease; one that goes on, or works, is left alone."""
+    path = checkout / ".state" / "0" / "run.lock"
+    with holding(path, "-m", "harness", "run", "x") as process:
+        path.write_text(f"a run of x (pid {process.pid})")
+        assert doctor.examine(0).left == []
+        with stopped_by_signal(process):
+            [found] = doctor.examine(0).left
+            assert f"a run of x (pid {process.pid})) is stopped (pid {process.pid}, state T)" in found.what
+            assert f"`kill -CONT {process.pid}` or `doctor --fix`" in found.what
+            with pytest.raises(UsageError, match=f"process {process.pid} is stopped"), lock.held(path, "y", print):
+                pytest.fail("two holders")
+            process.send_signal(signal.SIGCONT)
+            [left] = repaired_with(found).left
+            assert "goes on again" in left.remedy
+            assert process.poll() is None
+        monkeypatch.setattr(stopped, "STOPPED_FOR_S", 0.3)
+        with stopped_by_signal(process):
+            fixed = doctor.repair(0)
+            assert ([one.kind for one in fixed.repaired], fixed.left, fixed.busy) == (["stopped"], [], {})
+            assert process.wait(5) == -signal.SIGKILL
+    assert doctor.examine(0) == doctor.Findings()
+
+
+def repaired_with(found: Leftover) -> doctor.Findings:
+    """What a repair says that has found only this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "examine", lambda instance: doctor.Findings([found]))
+        return doctor.repair(0)
+
+
+def test_a_stopped_stranger_that_holds_our_lock_is_listed_only(checkout: Path) -> None:
+    """Anybody may lock a file; who is no process of Drillyard is not ended."""
+    with holding(checkout / ".state" / "0" / "run.lock", "harness") as process, stopped_by_signal(process):
+        fixed = doctor.repair(0)
+        assert [one.remedy for one in fixed.left] == [f"NOT repaired: process {process.pid} is no process of Drillyard"]
+        assert process.poll() is None
+
+
+def run_folder(runs: Path, name: str, **plan: object) -> RunFolder:
+    """A run folder with an open undo record and no verdict."""
+    run = RunFolder.create(runs, name)
+    anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
+    run.write_json("plan.json", {"schema": 1, "run_id": name, "drill": "x", "scenario": {}, "anchor": anchor, **plan})
+    Journal(run.path / "undo.jsonl").will_need(Undo("a", "unpause", {"component": "replica-1"}))
+    (run.path / "events.jsonl").touch()
+    return run
+
+
+@pytest.mark.parametrize(
+    "plan", [{}, {"instance": 0}, {"instance": 0, "instance_id": "x"}, {"instance": 1, "instance_id": IDENTITY}]
+)
+def test_a_run_of_others_is_listed_and_nothing_in_it_changes(checkout: Path, plan: dict[str, Any]) -> None:
+    """Number and id must both be this instance's: else nothing is replayed, closed or judged, and nothing is left."""
+    run = run_folder(checkout / "runs", "theirs", **plan)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert doctor.examine(0) == doctor.repair(0) == doctor.Findings()
+    [line] = doctor.strangers().foreign
+    assert "run theirs has 1 open undo record(s)" in line
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    run_folder(checkout / "runs", "mine", instance=0, instance_id=IDENTITY)
+    assert kinds(doctor.examine(0)) == ["journal", "run"]
+    assert len(doctor.strangers().foreign) == 1
 
 
 def test_the_run_that_asks_is_spared(checkout: Path) -> None:
@@ -176,7 +320,8 @@ def test_the_run_that_asks_is_spared(checkout: Path) -> None:
     for name in ("mine", "dead"):
         (checkout / "runs" / name).mkdir(parents=True)
         plan = {"schema": 1, "run_id": name, "drill": "x", "scenario": {}, "anchor": {}, "instance": 0}
+        plan["instance_id"] = IDENTITY
         RunFolder(checkout / "runs" / name).write_json("plan.json", plan)
     among = [checkout / "runs" / name for name in ("mine", "dead")]
-    asking = Site(0, Path(), checkout / "runs", Processes({}, {}), asking=RunFolder(among[0]))
+    asking = Site(0, checkout / ".state" / "0", checkout / "runs", Processes({}, {}), asking=RunFolder(among[0]))
     assert [run.path.name for run in asking.dead_runs(among)] == ["dead"]

@@ -215,7 +215,7 @@ def test_a_process_stack_of_the_same_number_is_left_alone(
     runtime: DockerRuntime, containers: list[FakeContainer]
 ) -> None:
     """One instance, one runtime."""
-    found = StackState("process", "f", state.topology_data(runtime.topology))
+    found = StackState("process", "f", state.topology_data(runtime.topology), "mine")
     state.save(runtime.folder, found)
     with pytest.raises(UsageError, match="process runtime"):
         runtime.states()

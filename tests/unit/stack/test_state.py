@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from stack.topology import Topology
 def test_state_survives_a_round_trip(tmp_path: Path) -> None:
     """What is saved is what is loaded, the supervisor's mark included."""
     data = state.topology_data(Topology(instance=7, models={"replica-1": "v1"}))
-    saved = StackState("process", "abc", data, supervisor=ProcessMark(12, 34.5), sockets="/tmp/x")
+    saved = StackState("process", "abc", data, "mine", supervisor=ProcessMark(12, "boot", 345), sockets="/tmp/x")
     state.save(tmp_path, saved)
     loaded = state.load(tmp_path)
     assert loaded is not None
@@ -39,9 +41,26 @@ def test_a_broken_state_is_a_usage_error_naming_the_file(tmp_path: Path, text: s
         state.load(tmp_path)
 
 
-def test_every_stack_has_its_own_instance_id() -> None:
-    """Two stacks of the same topology can be told apart."""
-    assert StackState("process", "a", {}).instance_id != StackState("process", "a", {}).instance_id
+def test_the_state_of_an_earlier_version_names_no_supervisor(tmp_path: Path) -> None:
+    """Its mark was a time of the wall clock, which is no identity: what it started is ended by its instance id."""
+    state.save(tmp_path, StackState("process", "abc", {}, "mine", supervisor=ProcessMark(12, "boot", 345)))
+    found = json.loads((tmp_path / "stack.json").read_text())
+    found |= {"schema": 1, "supervisor": {"pid": 12, "created_s": 34.5}}
+    (tmp_path / "stack.json").write_text(json.dumps(found))
+    loaded = state.load(tmp_path)
+    assert loaded is not None
+    assert (loaded.instance_id, loaded.supervisor) == ("mine", None)
+
+
+def test_every_instance_has_an_id_of_its_own_for_good(tmp_path: Path) -> None:
+    """It is made once, also when two ask for it at the same time, and that of another checkout differs."""
+    folder = tmp_path / "0"
+    assert state.known_identity(folder) is None
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: state.identity(folder), range(8)))
+    assert made == {state.known_identity(folder)}
+    assert made != {state.identity(tmp_path / "elsewhere" / "0")}
+    assert [path.name for path in folder.iterdir()] == ["instance_id"]
 
 
 def test_the_lock_lets_one_in_and_names_its_holder(tmp_path: Path) -> None:
@@ -74,7 +93,7 @@ def test_the_lock_is_free_after_its_holder(tmp_path: Path) -> None:
 
 def test_sockets_fit_into_their_limit() -> None:
     """The longest socket path of the largest instance is below the 108 bytes of sun_path."""
-    assert len(str(state.admin_socket(Topology(instance=255), "gateway-a"))) < 108
+    assert len(str(state.admin_socket(state.socket_folder(Topology(instance=255)), "gateway-a"))) < 108
 
 
 def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
