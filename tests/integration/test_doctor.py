@@ -30,6 +30,7 @@ from harness.undo import Journal, Undo
 from stack import state
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
+from stack.tools.tool import find
 from stack.topology import GATEWAYS
 
 NOTHING: dict[str, Any] = {"leftovers": [], "repaired": [], "busy": {}, "foreign": []}
@@ -53,8 +54,9 @@ def dead_run(runs: Path, stack: ProcessRuntime, name: str = "dead", identity: st
     """The folder of a run on that stack whose harness is no more; by default on this checkout's."""
     run = RunFolder.create(runs, name)
     anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
+    of = {"instance": stack.topology.instance, "instance_id": identity or state.identity(stack.folder)}
     plan = {"schema": 1, "run_id": name, "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
-    run.write_json("plan.json", {**plan, "instance": stack.topology.instance, "instance_id": identity or state.identity(stack.folder)})
+    run.write_json("plan.json", {**plan, **of})
     run.write_json("verdict.json", {})
     return run
 
@@ -108,10 +110,11 @@ def proxy(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
 
 def unknown(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     """A proxy with a toxic on it that is no link."""
-    body = {"name": "a stranger/1", "listen": f"{stack.topology.host(0)}:1999", "upstream": "127.0.0.1:9", "enabled": True}
-    toxiproxy(stack)._call("post", "/proxies", json=body)
-    yield "toxiproxy has a proxy 'a stranger/1'"
-    assert "a stranger/1" not in toxiproxy(stack).proxies()
+    body = {"name": "a stranger", "listen": f"{stack.topology.host(0)}:1999", "upstream": "127.0.0.1:9"}
+    toxiproxy(stack)._call("post", "/proxies", json={**body, "enabled": True})
+    toxiproxy(stack).add("a stranger", LATE)
+    yield "toxiproxy has a proxy 'a stranger' with 1 toxic"
+    assert "a stranger" not in toxiproxy(stack).proxies()
 
 
 def paused(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
@@ -223,9 +226,9 @@ def test_after_the_checkout_was_moved_its_gateways_are_as_well(
     for fix in (False, True):
         assert doctored(sim_stack, fix=fix) == (0, NOTHING)
     assert gateway_pids(sim_stack) == before
-    [found] = server(sim_stack, runs)
-    assert found in str(doctored(sim_stack, fix=True)[1]["repaired"])
-    assert Haproxy(sim_stack, "gateway-a").servers()["replica-1"] == Server("ready", 100)
+    drained = server(sim_stack, runs)
+    assert next(drained) in str(doctored(sim_stack, fix=True)[1]["repaired"])
+    assert list(drained) == []  # as it was
 
 
 def test_a_wall_clock_that_is_set_is_no_reboot(sim_stack: ProcessRuntime, runs: Path) -> None:
@@ -273,7 +276,9 @@ def foreign_toxiproxy(tmp_path: Path) -> Iterator[Toxiproxy]:
     """Somebody else's toxiproxy, with a toxic on its proxy."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    line = [str(tools.binary("toxiproxy-server")), "-host", "127.0.0.1", "-port", str(port)]
+    tool = find("toxiproxy-server")
+    assert tool is not None
+    line = [str(tool.path), "-host", "127.0.0.1", "-port", str(port)]
     with (tmp_path / "toxiproxy.log").open("wb") as log, subprocess.Popen(line, stdout=log, stderr=log) as process:
         found, deadline = Toxiproxy("127.0.0.1", port), time.monotonic() + 10
         try:
@@ -298,8 +303,9 @@ def test_what_is_not_ours_is_listed_and_never_touched(
 
     Neither when the doctor looks, nor when it repairs, nor when a run begins. What is ours is repaired all the same.
     """
-    recorder, elsewhere = Recorder(), tmp_path_factory.mktemp("elsewhere")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     ours = whose.startswith("ours")
+    recorder = Recorder()
     for number, undo in enumerate(strange_records(recorder.address, "their-link", "gateway-a")):
         run = dead_run(runs, sim_stack, f"foreign-{number}", "" if ours else "an id of theirs")
         Journal(run.path / "undo.jsonl").will_need(undo)
@@ -307,6 +313,7 @@ def test_what_is_not_ours_is_listed_and_never_touched(
     environment = {state.INSTANCE_VARIABLE: "theirs", state.FOLDER_VARIABLE: str(elsewhere / ".state" / "0")}
     pids = gateway_pids(sim_stack)
     with (
+        recorder.server,
         foreign_toxiproxy(elsewhere) as toxics,
         idle("-m", "harness.load", str(elsewhere / "runs" / "x"), **environment) as load,
         idle("-m", "harness.watchdog", str(elsewhere / "runs" / "x"), "3") as watchdog,

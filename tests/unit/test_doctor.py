@@ -136,13 +136,14 @@ class FakeToxiproxy:
     """Answers with these proxies, or not at all."""
 
     def __init__(self, proxies: list[dict[str, Any]] | None) -> None:
-        self._proxies, self.dropped, self.hangs = proxies, list[str](), False
+        self._proxies, self.dropped, self.hangs, self.deaf = proxies, list[str](), False, False
 
     def drop(self, name: str) -> None:
         """As the adapter."""
         if self.hangs:
             raise AdapterError("no answer within 1 s")
         self.dropped.append(name)
+        self._proxies = [one for one in self._proxies or [] if one["name"] != name or self.deaf]
 
     def proxies(self) -> dict[str, dict[str, Any]]:
         """As the adapter."""
@@ -195,7 +196,7 @@ def test_a_proxy_that_is_no_link_is_left_over() -> None:
     """With its toxics it is named, and dropped; where that hangs toxiproxy is restarted."""
     stranger = {"name": "a/b", "listen": "127.0.0.1:1", "upstream": "127.0.0.1:2", "enabled": True, "toxics": [{}]}
     killed: list[str] = []
-    asked = site([stranger, *healthy_proxies()], killed)
+    asked, deaf = (site([stranger, *healthy_proxies()], killed) for _ in range(2))
     [found] = links.find(asked)
     assert (found.kind, "'a/b' with 1 toxic" in found.what) == ("proxy", True)
     found.repair()
@@ -203,6 +204,10 @@ def test_a_proxy_that_is_no_link_is_left_over() -> None:
     asked.world.toxiproxy.hangs = True  # type: ignore[union-attr]
     found.repair()
     assert killed == ["toxiproxy"]
+    deaf.world.toxiproxy.deaf = True  # type: ignore[union-attr]
+    [found] = links.find(deaf)
+    found.repair()
+    assert killed == ["toxiproxy"] * 2
 
 
 def test_a_process_is_the_same_whatever_the_wall_clock_says() -> None:
