@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from stack import state
 from stack.topology import Topology
 from tests.drills.drill_process import Ended, Running, load_processes, starve, toxics
 from tests.drills.lanes import Lane, one_lane
@@ -95,7 +96,10 @@ def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
     assert kinds.count("fault_proven") == 6
     assert "cleanup_problem" not in kinds
     assert "stop_condition" not in kinds
-    assert ended.folder.plan()["scenario"]["abort_when"]
+    plan = ended.folder.plan()
+    assert plan["scenario"]["abort_when"]
+    identity = state.known_identity(state.instance_folder(state.as_topology(plan["topology"])))
+    assert plan["instance_id"] == identity is not None
     assert load_processes(ended.folder.path.name) == []
 
 
