@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from harness import exhausted, expressions
+from harness.arrivals_as_planned import arrivals_as_planned
+from harness.finding import EVERYTHING, Finding
+from harness.finding import bad as _bad
+from harness.finding import good as _good
 from harness.record import Event
-from harness.verdict import CheckResult, Status
 from harness.view import TARGET, RunView
-
-#: In ``Finding.spoils``: all checks but those for safety.
-EVERYTHING = "*"
 
 _LAG_SHARE = 0.05  # of the tightest latency objective
 #: What a load generator may not exceed, while capacity is measured either.
@@ -34,23 +34,6 @@ PROBES, WATCHDOG = "probes", "watchdog"
 CRASHES = (PROBES, WATCHDOG)
 #: What happened before a heal was proven is in the samples so much later: a period of the slowest probe, and a bit.
 _SAMPLED_WITHIN_S = 2.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One question about the run itself, and what may not be judged when the answer is no.
-
-    Where others on the machine can be the cause, ``window`` is when it happened (None: they cannot), and ``late_s`` how
-    much time was lost of it, all of it by default; ``per_request``: it is no longer so without disturbed requests;
-    ``steady``: it is that the steady state was not reached, which requests that failed otherwise explain without them.
-    """
-
-    result: CheckResult
-    spoils: frozenset[str] = frozenset()
-    window: tuple[float, float] | None = None
-    late_s: float | None = None
-    per_request: bool = False
-    steady: bool = False
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
@@ -333,6 +316,7 @@ _RULES = (
     watchdog_alive,
     faults_proven,
     nobody_restarted,
+    arrivals_as_planned,
 )
 
 
@@ -390,11 +374,3 @@ def _excused(view: RunView, component: str, what: str) -> Iterator[tuple[float, 
             proofs = (e for kind in ("heal_proven", "heal_unproven") for e in view.events(kind))
             ends = [e.t_s for e in proofs if e.data.get("fault") == order.data.get("fault")]
             yield order.t_s, max(ends, default=np.inf) + _SAMPLED_WITHIN_S
-
-
-def _good(name: str, why: str, **extra: object) -> Finding:
-    return Finding(CheckResult(name, Status.PASS, why, **extra))  # type: ignore[arg-type]
-
-
-def _bad(name: str, why: str, *spoils: str, **extra: object) -> Finding:
-    return Finding(CheckResult(name, Status.INCONCLUSIVE, why, **extra), frozenset(spoils))  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from harness import alert_times, alerts, drill, loading, phases
 from harness.drill import Drill
 from harness.faults.base import fault_class, matching
+from harness.model import arrivals
+from harness.model.arrivals import Draw
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Retries, Scenario
 from stack.monitoring.rules import BY_NAME, RULES, STACK_SCALE
@@ -34,6 +36,8 @@ RATE_PER_S, OOM_RATE_PER_S = 5.0, 7.0
 POLICY = GatewayPolicy()
 TOPOLOGY = Topology(instance=17)
 E2E_MS, TOKENS = 700.0, 31
+#: When the schedule begins.
+BEGAN_S = 0.55
 _TTFT_MS = 200.0
 
 #: Two cores with two busy replicas of ours.
@@ -131,7 +135,7 @@ def healthy_run(path: Path) -> RunFolder:
 def scenario(name: str = "timeout-spike") -> Scenario:
     """The scenario that these runs have practised, on a machine to which its load was fitted so."""
     rate = OOM_RATE_PER_S if name.startswith("oom") else RATE_PER_S
-    return loading.load(ROOT / "scenarios" / f"{name}.yaml", [f"load.rate={rate:g}/s"])
+    return loading.load(ROOT / "scenarios" / f"{name}.yaml", [f"load.rate={rate:g}/s", "load.arrivals=constant"])
 
 
 @functools.cache
@@ -141,7 +145,7 @@ def _healthy(story: Story) -> Run:
     kinds = {p.name: p.kind for p in practised.phases}
     run = Run(_plan(story.drill, practised), events, pd.DataFrame(), pd.DataFrame(), {})
     spans = {p: run.span(p) for p in kinds}
-    rows = [row for request in _requests(story, practised, spans) for row in request]
+    rows = [row for request in _requests(story, run.plan, spans) for row in request]
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in events]
     run.requests = phases.assign(frame, phases.spans(stamped, kinds))
@@ -165,11 +169,12 @@ def _only_alerts(name: str) -> Run:
     practised = scenario(drill.load(name).scenario)
     events = list(_events(practised))
     end_s = events[-1]["t_s"]
-    starts = [0.55 + number / RATE_PER_S for number in range(int(end_s * RATE_PER_S))]
-    rows = [_row(n, 1, at_s, at_s) | answered(n, 0.0, 0.0) | {"final": True} for n, at_s in enumerate(starts)]
+    plan = _plan(name, practised)
+    due = enumerate(schedule(plan, BEGAN_S, end_s))
+    rows = [_row(n, 1, one, one[0]) | answered(n, 0.0, 0.0) | {"final": True} for n, one in due]
     requests = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     metrics = pd.DataFrame(_all_well(end_s), columns=METRIC_COLUMNS.names)
-    run = Run(_plan(name, practised), events, requests, metrics, {})
+    run = Run(plan, events, requests, metrics, {})
     add_alerts(run, drill.load(name))
     return run
 
@@ -276,7 +281,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
 def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     """What conduct records, at the times at which it does."""
     t_s = 1.0
-    yield {"t_s": 0.5, "kind": "load_started"}
+    yield {"t_s": BEGAN_S + 0.1, "kind": "load_started"}
     for i, phase in enumerate(scenario.phases):
         faults = [
             {
@@ -310,24 +315,28 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     yield {"t_s": t_s + 1.0, "kind": "load_stopped"}
 
 
-def _requests(story: Story, scenario: Scenario, spans: Spans) -> Iterator[list[Row]]:
-    rng = random.Random(7)
-    end = max(e for _, e in spans.values())
-    for number in itertools.count():
-        intended = 0.55 + number / RATE_PER_S
-        if intended > end:
-            return
-        yield _request(story, scenario.load.retries, number, intended, spans, rng)
+def schedule(plan: dict[str, Any], began_s: float, end_s: float) -> list[tuple[float, Draw]]:
+    """All arrivals of a plan that are meant to start by ``end_s``, with their intended starts."""
+    load = Scenario.stored(plan["scenario"]).load
+    draws = arrivals.arrivals(plan["run_id"], plan["seed"], load, arrivals.default_users())
+    timed = ((began_s + draw.offset_s, draw) for draw in draws)
+    return list(itertools.takewhile(lambda one: one[0] <= end_s, timed))
+
+
+def _requests(story: Story, plan: dict[str, Any], spans: Spans) -> Iterator[list[Row]]:
+    rng, retries = random.Random(7), Scenario.stored(plan["scenario"]).load.retries
+    for number, one in enumerate(schedule(plan, BEGAN_S, max(e for _, e in spans.values()))):
+        yield _request(story, retries, number, one, spans, rng)
 
 
 def _request(
-    story: Story, retries: Retries, number: int, intended: float, spans: Spans, rng: random.Random
+    story: Story, retries: Retries, number: int, one: tuple[float, Draw], spans: Spans, rng: random.Random
 ) -> list[Row]:
     """Attempts until one works or the user has tried as often as may be."""
     rows: list[Row] = []
-    start, delay = intended + rng.uniform(0, 0.002), None
+    start, delay = one[0] + rng.uniform(0, 0.002), None
     for attempt in range(1, retries.max + 2):
-        row = story.attempt(_row(number, attempt, intended, start), number, spans, rng)
+        row = story.attempt(_row(number, attempt, one, start), number, spans, rng)
         row["retry_delay_ms"] = delay
         rows.append(row)
         if row["outcome"] == "ok":
@@ -342,14 +351,15 @@ def _jitter_ms(retries: Retries, attempt: int, rng: random.Random) -> float:
     return rng.uniform(0, 1000 * min(retries.cap, retries.base * 2 ** (attempt - 1)))
 
 
-def _row(number: int, attempt: int, intended: float, start: float) -> Row:
+def _row(number: int, attempt: int, one: tuple[float, Draw], start: float) -> Row:
+    intended, draw = one
     row: Row = dict.fromkeys(REQUEST_COLUMNS.names)
     return row | {
-        "request_id": f"r{number:05}",
+        "request_id": draw.request_id,
         "attempt": attempt,
         "final": False,
-        "user_id": f"user-{number % 20:03}",
-        "cohort": "chat",
+        "user_id": draw.user_id,
+        "cohort": draw.cohort.name,
         "deployment": "drillyard",
         "gateway": TOPOLOGY.link("client-to-gateway-a").listen_address,
         "intended_start_s": intended,

@@ -68,7 +68,7 @@ def _never_start(run: Run) -> None:
     run.requests.loc[answered, "served_version"] = stable
     run.requests.loc[answered & rows["start_s"].lt(back) & rows["replica"].eq(on), "replica"] = first["replica"]
     _weigh_back(run, decided, back)
-    run.plan["scenario"] = scenario(NO_START).model_dump(mode="json")
+    _practise(run, NO_START)
 
 
 def break_off(run: Run) -> None:
@@ -137,7 +137,7 @@ def _stop(run: Run) -> None:
     run.requests.loc[wrong, "answer_correct"] = False
     run.requests.loc[wrong, "answer_chars"] -= 3  # another answer, not a part of the right one
     _weigh_back(run, decided, back)
-    run.plan["scenario"] = scenario(STOPPED).model_dump(mode="json")
+    _practise(run, STOPPED)
 
 
 def _judge(data: dict[str, Any], decided: float) -> None:
@@ -149,6 +149,12 @@ def _judge(data: dict[str, Any], decided: float) -> None:
     probes = [rollout.Probe(**probe) for probe in data["probes"]]
     decision = rollout.decide(probes, data["candidate"]["version"], data["questions"], gates)
     data["decision"] = dataclasses.asdict(decision)
+
+
+def _practise(run: Run, name: str) -> None:
+    """Another scenario, under the load that was recorded."""
+    load = run.plan["scenario"]["load"]
+    run.plan["scenario"] = {**scenario(name).model_dump(mode="json"), "load": load}
 
 
 def _stage(name: str, began_s: float) -> dict[str, Any]:

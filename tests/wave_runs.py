@@ -47,7 +47,7 @@ def _healthy() -> Run:
     ]
     run.files["waves.json"] = as_data(found)
     stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in run.events]
-    frame = pd.DataFrame(list(_requests(spans["quiet"][0] - 1.5)), columns=REQUEST_COLUMNS.names)
+    frame = pd.DataFrame(list(_requests(plan, spans["quiet"][0] - 0.5)), columns=REQUEST_COLUMNS.names)
     run.requests = phases.assign(frame, phases.spans(stamped, kinds))
     run.metrics = pd.DataFrame(list(_metrics(run.requests, found, spans)), columns=METRIC_COLUMNS.names)
     run.summary = {
@@ -63,7 +63,7 @@ def _healthy() -> Run:
 
 def _events(scenario: Any) -> Iterator[dict[str, Any]]:
     t_s = 1.0
-    yield {"t_s": 0.5, "kind": "load_started"}
+    yield {"t_s": 1.06, "kind": "load_started"}
     for phase, following in zip(scenario.phases, [*scenario.phases[1:], None], strict=True):
         about = {"phase": phase.name, "fault": f"{phase.name}/cancel_wave/gateways", "on": "gateways", "why": "seen"}
         quiet = phase.kind == "quiet"
@@ -98,13 +98,12 @@ def _wave(phase: str, number: int, began_s: float, options: dict[str, Any]) -> W
     return wave
 
 
-def _requests(end_s: float) -> Iterator[dict[str, Any]]:
-    for number in range(int((end_s - 1.0) * RATE_PER_S)):
-        start = 1.05 + number / RATE_PER_S
+def _requests(plan: dict[str, Any], end_s: float) -> Iterator[dict[str, Any]]:
+    for number, (start, draw) in enumerate(runs.schedule(plan, 1.05, end_s)):
         replica = REPLICAS[number % 2]
         yield dict.fromkeys(REQUEST_COLUMNS.names) | {
-            "request_id": f"r{number:05}", "attempt": 1, "final": True, "user_id": f"user-{number % 20:03}",
-            "cohort": "chat", "deployment": "drillyard", "gateway": "127.0.17.111", "intended_start_s": start,
+            "request_id": draw.request_id, "attempt": 1, "final": True, "user_id": draw.user_id,
+            "cohort": draw.cohort.name, "deployment": "drillyard", "gateway": "127.0.17.111", "intended_start_s": start,
             "start_s": start, "schedule_lag_ms": 1.0, "first_byte_sent_s": start, "max_tokens": 48,
             "prompt_chars": 40, "outcome": "ok", "http_status": 200, "served_version": "v1@00000000",
             "replica": replica, "headers_ms": 10.0, "ttft_ms": 1000 * TTFT_S, "ttft_from_schedule_ms": 1000 * TTFT_S,

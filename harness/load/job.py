@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness import redact
 from harness.errors import UsageError
+from harness.model.arrivals import default_users
 from harness.scenario import STORED, LoadSpec, RequestLimits
-
-_USERS = 64  # user ids where all share one key
 
 
 class Service(BaseModel):
@@ -133,7 +132,7 @@ def _one_key(variable: str | None) -> dict[str, str]:
     if variable and not key:
         raise UsageError(f"the environment variable {variable}, which should hold the API key, is empty")
     redact.learn(key)
-    return {f"user-{n:03d}": key for n in range(1, _USERS + 1)}
+    return dict.fromkeys(default_users(), key)
 
 
 def _questions(path: Path | None) -> tuple[Question, ...]:

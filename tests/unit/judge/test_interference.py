@@ -211,8 +211,9 @@ def test_slow_before_and_after_too_is_the_stacks(tmp_path: Path) -> None:
     assert (verdict.status, verdict.cause) == (Status.FAIL, None)
 
 
-def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path) -> None:
+def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A phase with just enough requests for its percentile, all of them slow: a second and a half excuses nothing."""
+    mutants.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, end = run.span(PHASE)
     here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]
@@ -222,8 +223,9 @@ def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path) -> None:
     assert named(judged(run, tmp_path), SLOWED).status is Status.FAIL
 
 
-def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path) -> None:
+def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single one among too few for the percentile is no proof."""
+    mutants.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, end = run.span(PHASE)
     here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]

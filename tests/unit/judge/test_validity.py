@@ -154,6 +154,39 @@ def _restart_counted(run: Run) -> None:
     run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=run.metrics.columns)], ignore_index=True)
 
 
+def _fewer_than_planned(run: Run) -> None:
+    """One request is not there, and the generator knows nothing of it."""
+    mutants.request_vanishes(run)
+    run.recount()
+
+
+def _faster_in_the_plan(run: Run) -> None:
+    run.plan["scenario"]["load"]["rate"] = 2 * runs.RATE_PER_S
+
+
+def _only_one_user(run: Run) -> None:
+    run.requests["user_id"] = "user-001"
+
+
+def _a_cohort_that_nobody_sent(run: Run) -> None:
+    cohorts = run.plan["scenario"]["load"]["cohorts"]
+    cohorts.append({**cohorts[0], "name": "writers", "share": 1.0})
+
+
+def _another_seed(run: Run) -> None:
+    run.plan["seed"] += 1
+
+
+def _later_than_planned(run: Run) -> None:
+    """One request was moved by a tenth of a second."""
+    run.requests.loc[run.requests.index[77], "intended_start_s"] += 0.1
+
+
+def _before_the_load(run: Run) -> None:
+    """The load is said to have begun later than its first requests."""
+    next(e for e in run.events if e["kind"] == "load_started")["t_s"] = runs.BEGAN_S - 0.1
+
+
 def _too_small(run: Run) -> None:
     run.events.insert(0, {"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 12/s, this machine has 4/s"})
 
@@ -189,6 +222,13 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_never_injected, "fault in all-replicas", "fault:all-replicas"),
     (_restart, "no unordered restarts", "*"),
     (_restart_counted, "no unordered restarts", "*"),
+    (_fewer_than_planned, "arrivals as planned", "load"),
+    (_faster_in_the_plan, "arrivals as planned", "load"),
+    (_only_one_user, "arrivals as planned", "load"),
+    (_a_cohort_that_nobody_sent, "arrivals as planned", "load"),
+    (_another_seed, "arrivals as planned", "load"),
+    (_later_than_planned, "arrivals as planned", "load"),
+    (_before_the_load, "arrivals as planned", "load"),
 ]
 
 
@@ -421,8 +461,9 @@ def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
     assert found.why.endswith("; received instead: status 404 with text/html, 9 bytes")
 
 
-def test_too_few_samples_is_no_answer(tmp_path: Path) -> None:
+def test_too_few_samples_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ninety requests hold no p95: the objective says so, the others are judged."""
+    mutants.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, _ = run.span("baseline")
     run.requests = run.requests[~mutants.between(run, begin, begin + 12)]

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.load.job import Job
 from harness.load.prompts import LONG_WORDS, OPEN_WORDS
-from harness.load.schedule import Arrival, Schedule, cohort_users
+from harness.load.schedule import Arrival, Schedule
+from harness.model.arrivals import cohort_users
 from tests.unit.load.jobs import make_job
 
 
@@ -71,7 +72,7 @@ def test_shares_users_and_prompts(tmp_path: Path) -> None:
     arrivals = head(job, 2000)
     chat = [a for a in arrivals if a.cohort.name == "chat"]
     assert 0.70 < len(chat) / 2000 < 0.80
-    users = cohort_users(job)
+    users = cohort_users(job.load, tuple(job.users))
     assert not set(users["chat"]) & set(users["batch"])
     assert {a.user_id for a in chat} == set(users["chat"])
     assert chat[0].prompt.answer == "right answer"
