@@ -24,7 +24,7 @@ def arrivals_as_planned(view: RunView) -> Iterator[Finding]:
     final = view.final[["request_id", "intended_start_s", "cohort", "user_id"]]
     if final.empty:
         return  # a run without requests has other findings
-    recorded = {str(row["request_id"]): row for row in final.to_dict("records")}
+    recorded: dict[str, Mapping[Any, Any]] = {str(row["request_id"]): row for row in final.to_dict("records")}
     due = _due(view, _zero_s(view, recorded), recorded)
     problem = next(_problems(view, recorded, due), None)
     if problem:
@@ -33,7 +33,7 @@ def arrivals_as_planned(view: RunView) -> Iterator[Finding]:
         yield good(_NAME, f"all {len(final)} requests are those of the plan's schedule", samples=len(final))
 
 
-def _zero_s(view: RunView, recorded: Mapping[str, Mapping[str, Any]]) -> float:
+def _zero_s(view: RunView, recorded: Mapping[str, Mapping[Any, Any]]) -> float:
     """When the schedule began, by the records; NaN when none of them is of this schedule."""
     load, run_id, seed = view.scenario.load, str(view.plan["run_id"]), int(view.plan["seed"])
     if load.model == "closed":
@@ -47,7 +47,7 @@ def _users(view: RunView) -> tuple[str, ...]:
     return tuple(map(str, view.plan.get("users") or arrivals.default_users()))
 
 
-def _due(view: RunView, zero_s: float, recorded: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Draw, float]]:
+def _due(view: RunView, zero_s: float, recorded: Mapping[str, Mapping[Any, Any]]) -> dict[str, tuple[Draw, float]]:
     """What the schedule has until the last record, by id, with its intended start."""
     load, run_id, seed = view.scenario.load, str(view.plan["run_id"]), int(view.plan["seed"])
     if load.model == "closed":
@@ -63,7 +63,7 @@ def _due(view: RunView, zero_s: float, recorded: Mapping[str, Mapping[str, Any]]
     raise AssertionError("the schedule is endless")
 
 
-def _visits(view: RunView, recorded: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, tuple[Draw, float]]]:
+def _visits(view: RunView, recorded: Mapping[str, Mapping[Any, Any]]) -> Iterator[tuple[str, tuple[Draw, float]]]:
     """Closed model: each user's visits without a gap. When they begin depends on the answers."""
     load, run_id, seed = view.scenario.load, str(view.plan["run_id"]), int(view.plan["seed"])
     for cohort, user in arrivals.visitors(load, _users(view)):
@@ -82,7 +82,7 @@ def _loaded_until_s(view: RunView) -> float:
 
 
 def _problems(
-    view: RunView, recorded: Mapping[str, Mapping[str, Any]], due: Mapping[str, tuple[Draw, float]]
+    view: RunView, recorded: Mapping[str, Mapping[Any, Any]], due: Mapping[str, tuple[Draw, float]]
 ) -> Iterator[str]:
     strange = [request for request in recorded if request not in due]
     if strange:

@@ -25,8 +25,8 @@ import pandas as pd
 from harness import alerts, indicators, interference, validity
 from harness.checks import steady_state
 from harness.drill import Check
+from harness.finding import Finding
 from harness.interference import Span
-from harness.validity import Finding
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from stack.monitoring.rules import BY_NAME

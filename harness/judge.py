@@ -22,13 +22,21 @@ from typing import Any
 import numpy as np
 
 from harness import capacity, slo, validity
-from harness.checks import alerts, conservation, counters_agree, no_silent_truncation, nothing_left_injected
+from harness.checks import (
+    alerts,
+    answers_right,
+    conservation,
+    counters_agree,
+    no_silent_truncation,
+    nothing_left_injected,
+    served_versions,
+)
 from harness.disturbed import Machine
 from harness.drill import Check, Drill
 from harness.errors import RunFolderError
+from harness.finding import EVERYTHING, Finding
 from harness.record import RunFolder, schema_problem
 from harness.scenario import SLO, Phase, Scenario
-from harness.validity import EVERYTHING, Finding
 from harness.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict, worst
 from harness.view import RunView
 
@@ -39,6 +47,8 @@ INVARIANTS = (
     nothing_left_injected.check(),
     no_silent_truncation.check(),
     counters_agree.check(),
+    answers_right.check(),
+    served_versions.check(),
 )
 _DIGITS = 6  # significant digits kept in verdict.json
 

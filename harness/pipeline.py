@@ -34,6 +34,7 @@ from harness import (
     loading,
     lock,
     measuring,
+    planned,
     record,
 )
 from harness.capacity import Capacity
@@ -125,7 +126,7 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
     folder = ROOT / "scenarios"
     special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
     path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
-    scenario = loading.load(path, options.overrides, topology)
+    scenario = planned.taught(loading.load(path, options.overrides, topology), topology, say)
     if topology.target is None or scenario.abort_when:
         return scenario
     say(f"the scenario has no stop condition, which an external target needs: {EXTERNAL_DEFAULT} is put in")
@@ -251,6 +252,7 @@ def plan(job: Job) -> None:
         "topology": state.topology_data(topology),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
+        **planned.versions(job.scenario, topology),
         "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "proxy": guard.route(topology.target),

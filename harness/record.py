@@ -116,7 +116,7 @@ REQUEST_COLUMNS = pa.schema(
         ("prompt_hash", pa.string()),  # keyed; the key lives as long as the run
         ("answer_chars", pa.int32()),
         ("answer_hash", pa.string()),
-        ("answer_correct", pa.bool_()),  # eval prompts: the answer is the expected one; else null
+        ("answer_correct", pa.bool_()),  # eval prompts: it is the expected one, or as much of it as max_tokens allow
         ("prompt_text", pa.string()),  # this and the next: null unless the scenario says load.store_text
         ("answer_text", pa.string()),
     ]

@@ -121,7 +121,8 @@ class Cohort(Strict):
     """One kind of user. ``share`` is its part of all arrivals; shares need not add up to 1.
 
     ``prompts``: *eval* is a short question with one right answer, *open* a short one whose answer always has
-    ``max_tokens`` tokens, *long* a prompt of several KV blocks.
+    ``max_tokens`` tokens, *long* a prompt of several KV blocks. ``right`` is the share of eval answers that must be
+    right in steady state; 0 for a model that was never taught them.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Cohort(Strict):
     prompts: Literal["eval", "open", "long"] = "eval"
     max_tokens: int = Field(default=48, ge=1, le=1_000_000)
     stream: bool = True
+    right: float = Field(default=0.95, ge=0, le=1)
     cancel_after: Seconds | None = None  # these users hang up so long after the start of each attempt
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from stack.topology import REPLICAS
 from tests.runs import Run
 
 RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
@@ -22,7 +23,7 @@ def healthy() -> Run:
     plan, events, summary = _texts()
     folder = RunFolder(RECORDED)
     return Run(
-        json.loads(plan),
+        json.loads(plan) | {"serves": dict.fromkeys(REPLICAS, "v1@sim")},
         [json.loads(line) for line in events.splitlines()],
         folder.requests()[REQUEST_COLUMNS.names],
         folder.metrics()[METRIC_COLUMNS.names],

@@ -264,6 +264,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
         "runbook": practised.runbook,
         "alerts": [dataclasses.asdict(expected) for expected in practised.alerts],
         "scenario": scenario.model_dump(mode="json"),
+        "serves": dict.fromkeys(REPLICAS, "v1@00000000"),
         "seed": 1,
         "versions": {"vllm": "0.32"},
         "git": {"commit": "0" * 40, "dirty": False},

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness import drill, rollout
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from stack.topology import REPLICAS
 from tests.runs import Run, add_alerts, scenario
 
 #: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.
@@ -37,6 +38,8 @@ def healthy(name: str = PROMOTED) -> Run:
         json.loads(_text("load-summary.json")),
         {rollout.FILE: json.loads(_text(rollout.FILE))},
     )
+    stable, candidate = (ledger(run)[side]["version"] for side in ("stable", "candidate"))
+    run.plan |= {"serves": dict.fromkeys(REPLICAS, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
     add_alerts(run, drill.load("model-swap"))
     if name == STOPPED:
         _stop(run)

@@ -39,6 +39,7 @@ LAYERS = {
     "harness.probes": 2,
     "harness.load": 2,
     "harness.loading": 2,  # it knows the parameters of every fault
+    "harness.planned": 2,
     "harness.progress": 2,
     "harness.steady": 2,
     "harness.stop_conditions": 2,

@@ -236,7 +236,7 @@ class Generator:
                 row.answer_chars, row.answer_hash = len(text), self._hash(text)
                 row.answer_text = redact.text(text) if load.store_text else None
             if row.outcome == "ok" and arrival.prompt.answer is not None:
-                row.answer_correct = text.strip() == arrival.prompt.answer.strip()
+                row.answer_correct = _right(text.strip(), arrival.prompt.answer.strip(), row.finish_reason)
             failure = None if row.outcome == "ok" else row.outcome
             self._report(row.cohort, row.e2e_ms or 0.0, len(text), failure)
 
@@ -331,6 +331,11 @@ class Generator:
         """A bug of the harness, or a write that failed: keep the first error and end the load."""
         self.crash = self.crash or error
         self.stop()
+
+
+def _right(text: str, answer: str, finish_reason: str | None) -> bool:
+    """Whether this is the answer; of one that ended at ``max_tokens``, its beginning."""
+    return text == answer or (finish_reason == "length" and text != "" and answer.startswith(text))
 
 
 def _resolver(service: Service, connections: Connections) -> Resolver | Pinned:

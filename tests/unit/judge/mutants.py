@@ -161,6 +161,43 @@ def request_moves_between_phases(run: Run) -> None:
     run.requests.loc[first - 1, ["phase", "straddles"]] = ["baseline", None]
 
 
+# ── answers ──
+
+
+@mutant("right answers")
+def every_answer_is_wrong(run: Run) -> None:
+    """As of a model with damaged weights: quick, whole and wrong from the first to the last."""
+    run.requests.loc[ok(run), ["answer_correct", "answer_chars"]] = [False, 99]
+
+
+@mutant("right answers")
+def one_replica_answers_wrongly(run: Run) -> None:
+    """Half of all answers."""
+    run.requests.loc[ok(run) & run.requests["replica"].eq("replica-2"), ["answer_correct", "answer_chars"]] = [
+        False,
+        99,
+    ]
+
+
+@mutant("right answers")
+def wrong_after_the_fault(run: Run) -> None:
+    """What a fault has left behind: a fifth of the answers is wrong from then on."""
+    later = ok(run) & run.in_phase("recovery-one") & run.requests["request_id"].str[-1].isin(list("05"))
+    run.requests.loc[later, ["answer_correct", "answer_chars"]] = [False, 99]
+
+
+@mutant("served versions")
+def another_version_serves(run: Run) -> None:
+    """Every answer is of a version that nobody has planned."""
+    run.requests.loc[ok(run), "served_version"] = "v9@00000000"
+
+
+@mutant("served versions")
+def other_weights_on_one_replica(run: Run) -> None:
+    """The name is right, the weights are others."""
+    run.requests.loc[ok(run) & run.requests["replica"].eq("replica-2"), "served_version"] = "v1@11111111"
+
+
 # ── faults and steady state ──
 
 

@@ -170,7 +170,7 @@ def _only_one_user(run: Run) -> None:
 
 def _a_cohort_that_nobody_sent(run: Run) -> None:
     cohorts = run.plan["scenario"]["load"]["cohorts"]
-    cohorts.append({**cohorts[0], "name": "writers", "share": 1.0})
+    cohorts.append({**cohorts[0], "name": "writers", "prompts": "open", "share": 1.0})
 
 
 def _another_seed(run: Run) -> None:

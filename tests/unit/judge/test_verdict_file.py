@@ -11,12 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from harness import cli, drill, judge
-from harness.record import REQUEST_COLUMNS, RunFolder
+from harness.record import RunFolder
 from harness.verdict import Status
 from tests import runs
 from tests.unit.judge import mutants
@@ -103,27 +101,6 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _as_scheduled(folder: RunFolder) -> RunFolder:
-    """The run is a synthetic one from before the schedule was compared: its requests get the ids that it has."""
-    plan, requests = folder.plan(), folder.requests()
-    plan["scenario"]["load"]["arrivals"] = "constant"
-    folder.write_json("plan.json", plan)
-    first, end_s = requests["intended_start_s"].min(), requests["intended_start_s"].max() + 1
-    ids = list(dict.fromkeys(requests["request_id"]))
-    draws = {old: draw for old, (_, draw) in zip(ids, runs.schedule(plan, first, end_s), strict=False)}
-    for column, value in (("user_id", lambda d: d.user_id), ("cohort", lambda d: d.cohort.name)):
-        requests[column] = [value(draws[old]) for old in requests["request_id"]]
-    named = requests["error_request_id"]
-    requests["error_request_id"] = [draws[old].request_id if old in draws else old for old in named]
-    requests["request_id"] = [draws[old].request_id for old in requests["request_id"]]
-    begun = json.dumps({"t_s": first, "kind": "load_started"}) + "\n"
-    events = folder.path / "events.jsonl"
-    events.write_text(begun + events.read_text())
-    table = pa.Table.from_pandas(requests, schema=REQUEST_COLUMNS, preserve_index=False)
-    pq.write_table(table, folder.path / "requests.parquet", write_page_checksum=True)
-    return folder
-
-
 def test_an_old_run_is_judged_as_it_was_then(tmp_path: Path) -> None:
     """The stored run gets the verdict that it got when it was made; what is asked since then may come on top.
 
@@ -132,7 +109,7 @@ def test_an_old_run_is_judged_as_it_was_then(tmp_path: Path) -> None:
     shutil.copytree(OLD, tmp_path / "run")
     then = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert complaints(then) == []
-    folder = _as_scheduled(RunFolder(tmp_path / "run"))
+    folder = RunFolder(tmp_path / "run")
     now = judge.as_data(judge.judge(folder, drill.load(folder.plan()["drill"])))
     assert (now["status"], now["exit_code"], now["reason"]) == (then["status"], then["exit_code"], then["reason"])
     for part in ("validity", "checks"):

@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 from harness import drill, judge, validity
-from harness.validity import Finding
+from harness.finding import Finding
 from harness.verdict import CheckResult, Status, worst
 from harness.view import RunView
 from tests import runs

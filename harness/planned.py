@@ -1,0 +1,42 @@
+"""What a plan says of the run beforehand, so that the judge can compare what happened with it: made live, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.faults.base import matching
+from harness.scenario import Scenario
+from stack import engines, models
+from stack.topology import Topology
+
+
+def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
+    """``serves``: replica → the version that its answers carry; ``rolls_out``: fault → the version that it brings.
+
+    Empty for an external target. Raises MissingTool when a model of ours is to be served that is not trained.
+    """
+    if topology.target is not None:
+        return {}
+    replicas = [component.name for component in topology.components if component.role == "replica"]
+    rolls_out = {
+        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, str(spec.options.get("candidate", "v2")))
+        for phase in scenario.phases
+        for spec in phase.faults
+        if spec.type == "swap"
+        for on in matching(spec.type, spec.on, topology)
+    }
+    return {
+        "serves": {replica: engines.served_version(topology, replica) for replica in replicas},
+        "rolls_out": rolls_out,
+    }
+
+
+def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:
+    """The scenario, which asks no right answers of a model that somebody else has trained: nobody taught it any."""
+    foreign = sorted(set(topology.models.values()) - set(models.TRAINED))
+    if topology.target is not None or not foreign or not any(cohort.right for cohort in scenario.load.cohorts):
+        return scenario
+    say(f"{', '.join(foreign)} was never taught the answers: they are not asked to be right, only not to get worse")
+    cohorts = tuple(cohort.model_copy(update={"right": 0.0}) for cohort in scenario.load.cohorts)
+    return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})
