@@ -22,7 +22,7 @@ from harness.component_logs import LogMarks
 from harness.defects import Switch
 from harness.errors import DrillyardError, Exhausted, FaultError, StackError
 from harness.faults import simulator
-from harness.faults.base import Fault, Proof, Stays, World, fault_class, matching, take_back, to_the_end
+from harness.faults.base import Fault, Proof, Stays, World, of_phase, take_back, to_the_end
 from harness.probes import endpoint, machine, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -32,6 +32,7 @@ from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.generator import GeneratorProbe
 from harness.probes.path import PathProbe
+from harness.probes.presence import PresenceProbe
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
 from harness.probes.waves import Waves
@@ -62,6 +63,8 @@ READ_FIRST = {
     ("own_tokens_asked_total", "by=exporter"): 2,
     ("generation_tokens_total", ""): 4,
 }
+#: So long before the end of its phase a fault is proven once more: a look takes four seconds where nothing answers.
+AGAIN_BEFORE_S = 5.0
 #: Pause between two looks whether a fault has settled.
 SETTLED_EVERY_S = 0.25
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
@@ -360,21 +363,21 @@ class Conductor:
 
     async def _perform_phase(self, phase: Phase) -> None:
         world = self._world()
-        faults = [
-            fault_class(spec.type)(f"{phase.name}/{spec.type}/{on}", on, _options(spec.type, spec.options))
-            for spec in phase.faults
-            for on in matching(spec.type, spec.on, world.topology)
-        ]
+        faults = of_phase(phase, world.topology)
         await asyncio.gather(*(fault.measure(world) for fault in faults))
         self.run.log.add("phase_started", phase=phase.name, phase_kind=phase.kind)
         on = f" and until {phase.until}, {phase.longest:.0f} s at most".replace("_", " ") if phase.until else ""
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s{on})")
         started = self._now()
         await _all_ended(self._inject(fault, phase) for fault in faults)
-        async with asyncio.TaskGroup() as group:
-            for fault in faults:
-                group.create_task(self._prove(fault, phase))
-            group.create_task(self._last(phase, faults, started))
+        watched = [asyncio.create_task(self._watch(fault)) for fault in faults if fault.lasts]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for fault in faults:
+                    group.create_task(self._prove(fault, phase, started + phase.duration - AGAIN_BEFORE_S))
+                group.create_task(self._last(phase, faults, started))
+        finally:
+            await _end(watched)
         await _all_ended(self._heal(fault, phase) for fault in reversed(faults))
         self.run.log.add("phase_ended", phase=phase.name)
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
@@ -410,11 +413,25 @@ class Conductor:
         await fault.inject(self._world())
         self._evidence("fault_injected", fault, phase)
 
-    async def _prove(self, fault: Fault, phase: Phase) -> None:
+    async def _watch(self, fault: Fault) -> None:
+        assert self.writer is not None, "probes are started"
+        probe = PresenceProbe(fault.id, fault.on, partial(fault.present, self._world()))
+        await run_probe(probe, self.writer, self.run.log)
+
+    async def _prove(self, fault: Fault, phase: Phase, again_s: float) -> None:
+        """Now, and once more at ``again_s`` where the fault can be."""
         proof = await fault.verify(self._world())
         kind = "fault_proven" if proof.proven else "fault_unproven"
         self._evidence(kind, fault, phase, before=proof.before, during=proof.seen, why=proof.why)
         self.run.progress.say(f"{'proven' if proof.proven else 'NOT PROVEN'}: {proof.why}")
+        if not proof.proven or not fault.proven_again:
+            return
+        await asyncio.sleep(max(0.0, again_s - self._now()))
+        again = await fault.verify(self._world())
+        kind = "fault_proven_again" if again.proven else "fault_lost"
+        self._evidence(kind, fault, phase, during=again.seen, why=again.why)
+        if not again.proven:
+            self.run.progress.say(f"LOST BEFORE THE HEAL: {again.why}")
 
     async def _heal(self, fault: Fault, phase: Phase) -> None:
         self._evidence("fault_healing", fault, phase)
@@ -659,7 +676,3 @@ def _of_heal(proof: Proof) -> dict[str, Any]:
     """What an event tells of a heal's proof; of one that failed, what is left, too."""
     told = {"before": proof.before, "after": proof.seen, "why": proof.why}
     return told if proof.proven else {**told, "left": proof.left}
-
-
-def _options(type_name: str, options: dict[str, Any]) -> Any:
-    return fault_class(type_name).Options.model_validate(options)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import capacity, slo, validity
+from harness import as_planned, capacity, slo, validity
 from harness.checks import (
     alerts,
     answers_right,
@@ -57,8 +57,9 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
     machine = Machine(view)
-    findings, explained = _explained(machine, validity.findings(view))
     known = checks(drill, view.target is not None, view.scenario.phases)
+    found = (*validity.findings(view), *as_planned.checks(view, known[len(INVARIANTS) :]))
+    findings, explained = _explained(machine, found)
     unasked = not_asked(drill, view.scenario) if view.target is not None else ()
     # Runs of early versions did not record alerts.
     recorded = (c for c in known if "alerts" not in c.needs or "alerts" in view.plan)

@@ -16,7 +16,7 @@ import platform
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from harness import (
     capacity_store,
     conduct,
     defects,
+    digest,
     drill,
     dryrun,
     fitting,
@@ -43,6 +44,7 @@ from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
 from harness.errors import DrillyardError, RecordError, RunFolderError, UsageError
 from harness.fitting import Fitted
+from harness.model.arrivals import default_users
 from harness.progress import Progress
 from harness.record import EventLog, RunFolder
 from harness.scenario import Scenario, Share
@@ -50,6 +52,7 @@ from harness.stop_conditions import EXTERNAL_DEFAULT
 from harness.verdict import Verdict
 from harness.watchdog import Watchdog
 from reports import render
+from stack import keys as stack_keys
 from stack import state
 from stack.commands import ENGINE_NICENESS
 from stack.runtimes import priority
@@ -253,6 +256,9 @@ def plan(job: Job) -> None:
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
         **planned.versions(job.scenario, topology),
+        "users": list(_users(topology)),
+        "faults": planned.faults(job.scenario, topology),
+        "checks": digest.of_checks(_own_checks(job.drill, job.scenario, topology)),
         "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "proxy": guard.route(topology.target),
@@ -275,11 +281,24 @@ def plan(job: Job) -> None:
         job.progress.say(guard.sentence(topology.target))
 
 
+def _users(topology: Topology) -> Iterable[str]:
+    """Ids of the users, in order."""
+    if topology.target is not None:
+        return default_users()
+    return sorted(stack_keys.load_or_create(state.instance_folder(topology)).users)
+
+
+def _own_checks(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> Sequence[drill.Check]:
+    """What the run will be asked beyond the invariants."""
+    return judge.checks(wanted, topology.target is not None, scenario.phases)[len(judge.INVARIANTS) :]
+
+
 def perform(job: Job) -> None:
     """Conduct the run (save 1). See ``conduct.conduct`` for its steps."""
     assert job.folder and job.scenario and job.runtime
     zero = float(job.plan["anchor"]["mono_s"])
     log = EventLog(job.folder, zero)
+    log.add("planned", digest=digest.of_plan(job.folder.plan()))
     for text in job.notes:
         log.add("note", text=text)
         job.progress.say(text)

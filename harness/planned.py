@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.faults.base import matching
+from harness.faults.base import matching, of_phase
 from harness.scenario import Scenario
 from stack import engines, models
 from stack.topology import Topology
@@ -30,6 +30,23 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
         "serves": {replica: engines.served_version(topology, replica) for replica in replicas},
         "rolls_out": rolls_out,
     }
+
+
+def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
+    """Every fault on every target, with what the judge may ask of it (``Fault``)."""
+    return [
+        {
+            "fault": fault.id,
+            "phase": phase.name,
+            "type": fault.type,
+            "on": fault.on,
+            "lasts": fault.lasts,
+            "proven_again": fault.proven_again,
+            "counts": fault.counts(fault.options, fault.on, topology),
+        }
+        for phase in scenario.phases
+        for fault in of_phase(phase, topology)
+    ]
 
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:

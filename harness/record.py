@@ -141,11 +141,13 @@ METRIC_COLUMNS = pa.schema(
 class Event:
     """Something that happened. Kinds in use:
 
-    ``phase_started`` / ``phase_ended`` {phase, kind}, ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` /
-    ``fault_unproven`` / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` / ``heal_unproven`` {fault, phase, on,
-    type, excuses, before, during, after, why; of ``heal_unproven`` also left: what is still there in words, «» when
-    nothing was found, null when that could not be told}, ``link_cut`` {links, addresses, took_s, why} (healing cut the
-    requests on them: the proxy, or all of toxiproxy, was recreated), ``fault_stays`` {fault, on, type} (a part that
+    ``planned`` {digest} (of the plan, harness/digest.py), ``phase_started`` / ``phase_ended`` {phase, kind},
+    ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` / ``fault_unproven`` / ``fault_proven_again`` /
+    ``fault_lost`` (no effect any more just before the heal) / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` /
+    ``heal_unproven`` {fault, phase, on, type, excuses, before, during, after, why; of ``heal_unproven`` also left: what
+    is still there in words, «» when nothing was found, null when that could not be told},
+    ``link_cut`` {links, addresses, took_s, why} (healing cut the requests on them: the proxy, or all of toxiproxy, was
+    recreated), ``fault_stays`` {fault, on, type} (a part that
     is taken back when the users have gone, in no phase),
     ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
     name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),

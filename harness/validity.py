@@ -10,9 +10,11 @@ import numpy as np
 
 from harness import exhausted, expressions
 from harness.arrivals_as_planned import arrivals_as_planned
+from harness.as_planned import faults_as_planned, plan_unchanged
 from harness.finding import EVERYTHING, Finding
 from harness.finding import bad as _bad
 from harness.finding import good as _good
+from harness.presence import faults_stay
 from harness.record import Event
 from harness.view import TARGET, RunView
 
@@ -317,6 +319,9 @@ _RULES = (
     faults_proven,
     nobody_restarted,
     arrivals_as_planned,
+    plan_unchanged,
+    faults_as_planned,
+    faults_stay,
 )
 
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.scenario import Scenario
 from stack.topology import REPLICAS
-from tests.runs import Run
+from tests.runs import Run, recorded_today
 
 RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
 
@@ -22,10 +23,12 @@ def healthy() -> Run:
     """A fresh copy of it."""
     plan, events, summary = _texts()
     folder = RunFolder(RECORDED)
-    return Run(
+    run = Run(
         json.loads(plan) | {"serves": dict.fromkeys(REPLICAS, "v1@sim")},
         [json.loads(line) for line in events.splitlines()],
         folder.requests()[REQUEST_COLUMNS.names],
         folder.metrics()[METRIC_COLUMNS.names],
         json.loads(summary),
     )
+    recorded_today(run, Scenario.stored(run.plan["scenario"]))
+    return run

@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.faults.oversized import Oversized, asks
 from harness.record import ANY_REPLICA
+from harness.scenario import Scenario
 from stack.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import E2E_MS, POLICY, TOPOLOGY, Row, Run, Sample, Spans
@@ -35,7 +36,9 @@ def widened() -> Run:
     long = next(phase for phase in run.plan["scenario"]["phases"] if phase["name"] == LONG)
     long["faults"].append({"type": "widened", "on": "gateway-a", "options": {"connections": 6}})
     told = [event for event in run.events if event.get("fault") == f"{LONG}/long_contexts/gateway-a"]
-    run.events += [{**event, "fault": f"{LONG}/widened/gateway-a"} for event in told if event["kind"] != "ask"]
+    another = {"fault": f"{LONG}/widened/gateway-a", "type": "widened"}
+    run.events += [{**event, **another} for event in told if event["kind"] not in ("ask", "fault_step")]
+    runs.recorded_today(run, Scenario.stored(run.plan["scenario"]))
     begin, end = run.span(LONG)
     mine = run.metrics["component"].eq(REPLICAS[0])
     full = mine & run.metrics["metric"].eq("kv_usage_ratio") & run.metrics["t_s"].between(begin + 5, end)
@@ -112,6 +115,8 @@ def _told(spans: Spans) -> Iterator[Row]:
     for number, one in enumerate(asks(POLICY, TOPOLOGY.max_model_len, 8576)):
         yield {"t_s": begin + 0.1 + 0.5 * number, "kind": "ask", "must": "be refused", **_refusal(one, number)}
     begin = spans[LONG][0]
+    sized = {"fault": f"{LONG}/long_contexts/gateway-a", "phase": LONG, "on": "gateway-a", "step": "sized"}
+    yield {"t_s": begin + 0.5, "kind": "fault_step", **sized, "asks": 16, "cache_tokens": 8576}
     for number in range(40):
         reply = _served() if number % 3 == 0 else _shed()
         yield {"t_s": begin + 1 + 0.4 * number, "kind": "ask", "must": "be served", **reply}
@@ -119,6 +124,7 @@ def _told(spans: Spans) -> Iterator[Row]:
     of_fault = {"kind": "fault_step", "fault": f"{OOM}/oom/{KILLED}", "phase": OOM, "on": KILLED}
     yield {"t_s": begin + 0.02, **of_fault, "step": "killing"}
     yield {"t_s": begin + _KILLED_S, **of_fault, "step": "killed", "oom_kills": 1, "emulated": None}
+    yield {"t_s": begin + _KILLED_S + 0.01, **of_fault, "step": "limit_lifted"}
     yield {"t_s": begin + _READY_S, **of_fault, "step": "ready"}
     yield {"t_s": begin + _READY_S + 0.2, **of_fault, "step": "first_token", "took_ms": 200.0}
 

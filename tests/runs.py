@@ -21,11 +21,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import alert_times, alerts, drill, loading, phases
+from harness import alert_times, alerts, digest, drill, judge, loading, phases, planned
 from harness.drill import Drill
 from harness.faults.base import fault_class, matching
 from harness.model import arrivals
 from harness.model.arrivals import Draw
+from harness.presence import METRIC, labels
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.scenario import Retries, Scenario
 from stack.monitoring.rules import BY_NAME, RULES, STACK_SCALE
@@ -87,10 +88,13 @@ class Run:
         path.mkdir(parents=True, exist_ok=True)
         folder = RunFolder(path)
         folder.write_json("plan.json", self.plan)
+        begun = {"t_s": 0.0, "kind": "planned", "digest": digest.of_plan(folder.plan())}
+        known = not self.events or any(event["kind"] == "planned" for event in self.events)
+        events = self.events if known else [begun, *self.events]
         folder.write_json("load-summary.json", self.summary)
         for name, data in self.files.items():
             folder.write_json(name, data)
-        (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in self.events))
+        (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
         for name, frame, schema in (
             ("requests", self.requests, REQUEST_COLUMNS),
             ("metrics", self.metrics, METRIC_COLUMNS),
@@ -159,6 +163,7 @@ def _healthy(story: Story) -> Run:
         "workers": 1,
     }
     run.recount()
+    add_presence(run)
     add_alerts(run, drill.load(story.drill))
     add_machine(run)
     return run
@@ -175,6 +180,7 @@ def _only_alerts(name: str) -> Run:
     requests = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
     metrics = pd.DataFrame(_all_well(end_s), columns=METRIC_COLUMNS.names)
     run = Run(plan, events, requests, metrics, {})
+    add_presence(run)
     add_alerts(run, drill.load(name))
     return run
 
@@ -262,6 +268,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
         "title": practised.title,
         "hypothesis": practised.hypothesis,
         "runbook": practised.runbook,
+        **as_planned(practised, scenario),
         "alerts": [dataclasses.asdict(expected) for expected in practised.alerts],
         "scenario": scenario.model_dump(mode="json"),
         "serves": dict.fromkeys(REPLICAS, "v1@00000000"),
@@ -279,6 +286,36 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
     }
 
 
+def as_planned(practised: Drill, scenario: Scenario) -> Row:
+    """What a plan says of the faults and of the drill's checks."""
+    own = judge.checks(practised, phases=scenario.phases)[len(judge.INVARIANTS) :]
+    return {"faults": planned.faults(scenario, TOPOLOGY), "checks": digest.of_checks(own)}
+
+
+def recorded_today(run: Run, scenario: Scenario) -> None:
+    """Add to a run of before what is recorded today: its plan's faults and checks, and that what lasted was there."""
+    run.plan |= as_planned(drill.load(run.plan["drill"]), scenario)
+    for one in (one for one in run.plan["faults"] if one["proven_again"]):
+        heal = next(e for e in run.events if e["kind"] == "fault_healing" and e["fault"] == one["fault"])
+        run.events.append({**heal, "t_s": heal["t_s"] - 1, "kind": "fault_proven_again", "why": "it was seen"})
+    run.events.sort(key=lambda event: float(event["t_s"]))
+    add_presence(run)
+
+
+def add_presence(run: Run) -> None:
+    """What lasts is there from its injection to its heal."""
+    rows: list[Sample] = []
+    for one in (one for one in run.plan["faults"] if one["lasts"]):
+        begin, end = (
+            next(e["t_s"] for e in run.events if e["kind"] == kind and e["fault"] == one["fault"])
+            for kind in ("fault_injected", "fault_healing")
+        )
+        rows += [(begin + n + 0.1, one["on"], METRIC, labels(one["fault"]), 1.0) for n in range(int(end - begin))]
+    if rows:
+        more = pd.DataFrame(rows, columns=METRIC_COLUMNS.names)
+        run.metrics = pd.concat([run.metrics, more], ignore_index=True)
+
+
 def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     """What conduct records, at the times at which it does."""
     t_s = 1.0
@@ -289,6 +326,7 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
                 "fault": f"{phase.name}/{spec.type}/{on}",
                 "phase": phase.name,
                 "on": on,
+                "type": spec.type,
                 "excuses": list(fault_class(spec.type).excuses),
                 "why": "it was seen",
             }
@@ -305,6 +343,7 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
         yield from fault("fault_injected", t_s + 0.05)
         yield from fault("fault_proven", t_s + 4.0)
         t_s += phase.duration
+        yield from fault("fault_proven_again", t_s - 1.0)
         yield from fault("fault_healing", t_s)
         yield from fault("fault_healed", t_s + 0.05)
         yield {"t_s": t_s + 0.06, "kind": "phase_ended", "phase": phase.name}

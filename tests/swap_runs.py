@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from harness import drill, rollout
+from harness import drill, planned, rollout
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.scenario import Scenario
 from stack.topology import REPLICAS
-from tests.runs import Run, add_alerts, scenario
+from tests.runs import TOPOLOGY, Run, add_alerts, recorded_today, scenario
 
 #: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.
 PROMOTED, STOPPED, NO_START = "model-swap", "model-swap-bad", "model-swap-truncated"
@@ -40,6 +41,7 @@ def healthy(name: str = PROMOTED) -> Run:
     )
     stable, candidate = (ledger(run)[side]["version"] for side in ("stable", "candidate"))
     run.plan |= {"serves": dict.fromkeys(REPLICAS, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
+    recorded_today(run, Scenario.stored(run.plan["scenario"]))
     add_alerts(run, drill.load("model-swap"))
     if name == STOPPED:
         _stop(run)
@@ -157,7 +159,12 @@ def _judge(data: dict[str, Any], decided: float) -> None:
 def _practise(run: Run, name: str) -> None:
     """Another scenario, under the load that was recorded."""
     load = run.plan["scenario"]["load"]
-    run.plan["scenario"] = {**scenario(name).model_dump(mode="json"), "load": load}
+    practised = scenario(name)
+    run.plan["scenario"] = {**practised.model_dump(mode="json"), "load": load}
+    run.plan["faults"] = planned.faults(practised, TOPOLOGY)
+    counts = run.plan["faults"][0]["counts"]["rollout"]
+    ledger(run)["gates"] |= {gate: counts[gate] for gate in ("quality", "slower")}
+    ledger(run)["candidate"]["model"] = practised.phases[2].faults[0].options["candidate"]
 
 
 def _stage(name: str, began_s: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness import drill, phases
 from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, Event
+from harness.scenario import Phase, Scenario
 from harness.waves import Canary, Stream, Wave, as_data, from_data
 from stack.topology import GATEWAYS, REPLICAS
 from tests import runs
@@ -31,16 +32,17 @@ def healthy() -> Run:
 
 @functools.cache
 def _healthy() -> Run:
-    practised = runs.scenario("cancel-storm")
+    practised = _smaller(runs.scenario("cancel-storm"))
     plan = copy.deepcopy(runs.healthy().plan)
     named = drill.load("cancel-storm")
     plan |= {"drill": named.name, "title": named.title, "scenario": practised.model_dump(mode="json")}
+    plan |= runs.as_planned(named, practised)
     plan["alerts"] = [dataclasses.asdict(expected) for expected in named.alerts]
     kinds = {p.name: p.kind for p in practised.phases}
     run = Run(plan, list(_events(practised)), pd.DataFrame(), pd.DataFrame(), {})
     spans = {name: run.span(name) for name in kinds}
     found = [
-        _wave(phase.name, number, spans[phase.name][0] + 0.1 + EVERY_S * (number - 1), phase.faults[0].options)
+        _wave(phase, number, spans[phase.name][0] + 0.1 + EVERY_S * (number - 1))
         for phase in practised.phases
         if phase.faults
         for number in range(1, phase.faults[0].options.get("waves", 1) + 1)
@@ -61,11 +63,21 @@ def _healthy() -> Run:
     return run
 
 
+def _smaller(practised: Scenario) -> Scenario:
+    """With as few streams in each wave as these runs have."""
+    data = practised.model_dump(mode="json")
+    for fault in (fault for phase in data["phases"] for fault in phase["faults"]):
+        fault["options"]["streams"] = STREAMS
+    return Scenario.stored(data)
+
+
 def _events(scenario: Any) -> Iterator[dict[str, Any]]:
     t_s = 1.0
     yield {"t_s": 1.06, "kind": "load_started"}
     for phase, following in zip(scenario.phases, [*scenario.phases[1:], None], strict=True):
-        about = {"phase": phase.name, "fault": f"{phase.name}/cancel_wave/gateways", "on": "gateways", "why": "seen"}
+        on = phase.faults[0].on if phase.faults else ""
+        fault = f"{phase.name}/cancel_wave/{on}"
+        about = {"phase": phase.name, "fault": fault, "on": on, "type": "cancel_wave", "why": "seen"}
         quiet = phase.kind == "quiet"
         if quiet:
             yield {"t_s": t_s - 0.5, "kind": "load_stopped"}
@@ -86,8 +98,9 @@ def _events(scenario: Any) -> Iterator[dict[str, Any]]:
         t_s += 2.0 if following is not None and following.kind == "quiet" else 0.1
 
 
-def _wave(phase: str, number: int, began_s: float, options: dict[str, Any]) -> Wave:
-    wave = Wave(f"{phase}/cancel_wave/gateways", phase, number, options["moment"], began_s, True, "seen")
+def _wave(practised: Phase, number: int, began_s: float) -> Wave:
+    phase, spec = practised.name, practised.faults[0]
+    wave = Wave(f"{phase}/cancel_wave/{spec.on}", phase, number, spec.options["moment"], began_s, True, "seen")
     wave.watched_until_s = began_s + WATCHED_S
     for n in range(STREAMS):
         stream = Stream(f"{phase}.{number}.{n}", GATEWAYS[n % 2], ("fin", "rst")[n % 2], began_s + SENT_S)

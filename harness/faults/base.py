@@ -27,6 +27,7 @@ from harness.adapters.toxiproxy import Toxiproxy
 from harness.errors import AdapterError, FaultError, StackError
 from harness.probes.path import PathProbe
 from harness.probes.waves import Waves
+from harness.scenario import Phase
 from harness.undo import Undo
 from stack.runtimes.base import Runtime
 from stack.topology import Topology
@@ -78,9 +79,15 @@ class Fault(Protocol):
     id: str  # unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"
     type: str
     on: str  # the link or component
+    options: Any
     #: What must be forgiven the component ``on`` while this lasts and until its heal is proven: it cannot be measured
     #: (``gaps``), it starts again (``restarts``).
     excuses: ClassVar[tuple[str, ...]]
+    #: Whether it is there until the heal: then ``present`` is asked once a second. What ends by itself (a kill, a
+    #: restart, requests) is not.
+    lasts: ClassVar[bool]
+    #: Whether ``verify`` is asked once more just before the heal: where that is cheap and means the same then.
+    proven_again: ClassVar[bool]
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         """Make the fault for one target; ``options`` is an instance of ``Options``."""
@@ -88,6 +95,12 @@ class Fault(Protocol):
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """Names of everything that this fault can be put on."""
+
+    @staticmethod
+    def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+        """What it will have done on that target, for the judge to compare (harness/as_planned.py): nothing countable
+        (empty), ``steps``, ``asks``, ``waves`` or ``rollout``.
+        """
 
     def undo(self) -> Undo:
         """What takes the fault back; known once the target was measured."""
@@ -100,6 +113,9 @@ class Fault(Protocol):
 
     async def verify(self, world: World) -> Proof:
         """Measure the effect on the data path."""
+
+    async def present(self, world: World) -> bool | None:
+        """Whether it is still there, by the word of who holds it; None when that cannot be told. It changes nothing."""
 
     async def settled(self, world: World) -> bool:
         """Whether what the fault has set off has come to its end: what a phase with ``until: settled`` waits for."""
@@ -127,6 +143,16 @@ async def read_back(question: Callable[[], str]) -> str | None:
         return await asyncio.to_thread(question)
     except (AdapterError, StackError):
         return None
+
+
+def nothing_countable(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+    """``Fault.counts`` of a fault that is there or is not."""
+    return {}
+
+
+async def ended_by_itself(self: object, world: World) -> bool | None:
+    """``Fault.present`` of a fault that does not last."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -238,6 +264,16 @@ def fault_class(type_name: str) -> type[Fault]:
     """The class behind a type name of ``types()``."""
     cls: type[Fault] = importlib.import_module(f"harness.faults.{type_name}").FAULT
     return cls
+
+
+def of_phase(phase: Phase, topology: Topology) -> list[Fault]:
+    """The faults of a phase, one per target."""
+    return [
+        cls(f"{phase.name}/{spec.type}/{on}", on, cls.Options.model_validate(spec.options))
+        for spec in phase.faults
+        for cls in (fault_class(spec.type),)
+        for on in matching(spec.type, spec.on, topology)
+    ]
 
 
 def matching(type_name: str, on: str, topology: Topology) -> list[str]:

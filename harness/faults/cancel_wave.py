@@ -21,7 +21,7 @@ from pydantic import Field
 
 from harness.adapters.stream import ChatStream
 from harness.errors import Exhausted, FaultError
-from harness.faults.base import Proof, World, tell_step
+from harness.faults.base import Proof, World, ended_by_itself, tell_step
 from harness.model.stream import CompletionReader
 from harness.probes import completion
 from harness.probes.path import CHAT
@@ -117,6 +117,9 @@ class CancelWave:
     Options = _Options
     type = "cancel_wave"
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = False
+    proven_again: ClassVar[bool] = False
+    present = ended_by_itself
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
@@ -135,6 +138,16 @@ class CancelWave:
         """Both gateways, each of them, each replica; nothing of somebody else's."""
         return [] if topology.target is not None else [BOTH_GATEWAYS, *GATEWAYS, *REPLICAS]
 
+    @staticmethod
+    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+        """Waves that reach their moment, streams of each, and a canary for each replica after it."""
+        return {
+            "waves": options.waves,
+            "moment": options.moment,
+            "streams": _streams(options, 1 if on in REPLICAS else len(REPLICAS)),
+            "canaries": list(REPLICAS),
+        }
+
     def undo(self) -> Undo:
         """Hang up whatever is still open."""
         return Undo(self.id, "end_wave", {"wave": self.id})
@@ -148,9 +161,7 @@ class CancelWave:
         tell_step(world, self, "sized", streams=self.size.streams, tokens=self.size.tokens)
 
     async def _sized(self, world: World) -> _Size:
-        places = SEQUENCES_MAX * len(self.asked)
-        streams = self.options.streams or max(2, math.ceil(self.options.demand * places))
-        return _Size(streams, self.options.max_tokens or await self._tokens(world))
+        return _Size(_streams(self.options, len(self.asked)), self.options.max_tokens or await self._tokens(world))
 
     async def _tokens(self, world: World) -> int:
         """The tokens of one stream in ``lasts``, capped by the model and the gateways. FaultError without a stream."""
@@ -344,6 +355,11 @@ class CancelWave:
         if outcome != "ok":
             why = f"no answer ({outcome})"
         return Canary(replica, right, why, time.monotonic() - began)
+
+
+def _streams(options: _Options, replicas: int) -> int:
+    """How many streams one wave has."""
+    return options.streams or max(2, math.ceil(options.demand * SEQUENCES_MAX * replicas))
 
 
 def _over(id: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from harness.errors import FaultError
-from harness.faults.base import Healing, Proof, World, read_back
+from harness.faults.base import Healing, Proof, World, nothing_countable, read_back
 from harness.probes.life import Life, look
 from harness.undo import Undo
 from stack.runtimes import family
@@ -32,6 +32,9 @@ class ComponentFault(Generic[OptionsT]):
     type: ClassVar[str]
     heals_by: ClassVar[str]  # the undo action
     excuses: ClassVar[tuple[str, ...]] = ("gaps", "restarts")
+    lasts: ClassVar[bool] = True
+    proven_again: ClassVar[bool] = True
+    counts = staticmethod(nothing_countable)
 
     def __init__(self, id: str, on: str, options: OptionsT) -> None:
         self.id, self.on, self.options = id, on, options
@@ -66,6 +69,11 @@ class ComponentFault(Generic[OptionsT]):
         if during.works or during.answers:
             return Proof(False, f"the fault had no effect: {self.on} still answers", self.seen_before(), seen)
         return Proof(True, f"{self.on} is silent", self.seen_before(), seen)
+
+    async def present(self, world: World) -> bool | None:
+        """Whether anything of it is left, as after the heal."""
+        left = await read_back(partial(self.what_is_left, world))
+        return None if left is None else left != ""
 
     async def settled(self, world: World) -> bool:
         """At once: it is as it is until the heal."""

@@ -15,7 +15,7 @@ from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
 from harness.scenario import Seconds, Strict
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, Component
+from stack.topology import GATEWAYS, Component, Topology
 
 #: How soon after the kill an open connection must break, and how long the runtime may take to notice.
 BREAKS_WITHIN_S = 1.0
@@ -42,6 +42,7 @@ class Kill(ComponentFault[Options]):
     Options = Options
     type = "kill"
     heals_by = "start"
+    lasts = proven_again = False
     first: ComponentState | None = None
     comeback: Comeback
     broke: bool = False
@@ -50,6 +51,11 @@ class Kill(ComponentFault[Options]):
     def __init__(self, id: str, on: str, options: Any) -> None:
         super().__init__(id, on, options)
         self.comeback = Comeback()
+
+    @staticmethod
+    def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+        """The kill itself."""
+        return {"steps": ["killing", "killed"]}
 
     async def measure(self, world: World) -> None:
         """Its signs of life, and which process it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxic
 from harness.errors import AdapterError, FaultError
-from harness.faults.base import Proof, World, read_back, to_the_end
+from harness.faults.base import Proof, World, nothing_countable, read_back, to_the_end
 from harness.probes.path import PathSample, page, synthetic
 from harness.undo import Undo
 from stack.topology import Topology
@@ -33,6 +34,9 @@ class LinkFault(Generic[OptionsT]):
     Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = True
+    proven_again: ClassVar[bool] = True
+    counts = staticmethod(nothing_countable)
     #: Whether a crossing that fails at once is an effect of this fault. Where not, a quick refusal has another reason.
     fails_at_once: ClassVar[bool] = False
 
@@ -98,6 +102,14 @@ class LinkFault(Generic[OptionsT]):
         if not await self._far_side_answers(world):
             return Proof(False, f"{self.on}: its far side does not answer either", before.describe(), seen)
         return Proof(True, f"nothing usable crossed {self.on} ({seen})", before.describe(), seen)
+
+    async def present(self, world: World) -> bool | None:
+        """Whether toxiproxy lists all of the toxics, as they were made."""
+        try:
+            listed = await asyncio.to_thread(world.toxiproxy.toxics, self.on)
+        except AdapterError:
+            return None
+        return all(any(_same(toxic, one) for one in listed) for toxic in self.toxics())
 
     async def settled(self, world: World) -> bool:
         """At once: it is as it is until the heal."""
@@ -203,6 +215,12 @@ class LinkFault(Generic[OptionsT]):
         if self.before is None:
             raise FaultError(f"{self.id}: verify was called before measure")
         return self.before
+
+
+def _same(toxic: Toxic, listed: Toxic) -> bool:
+    """Whether the listed one is that toxic; toxiproxy adds attributes that were left out."""
+    attributes = {name: value for name, value in listed.attributes.items() if name in toxic.attributes}
+    return replace(listed, attributes=attributes) == toxic
 
 
 def _took_ms(sample: PathSample) -> float:

@@ -18,7 +18,7 @@ import httpx
 from pydantic import Field
 
 from harness.errors import FaultError
-from harness.faults.base import Proof, World
+from harness.faults.base import Proof, World, ended_by_itself, tell_step
 from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
@@ -84,6 +84,9 @@ class LongContexts:
     Options = _Options
     type = "long_contexts"
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = False
+    proven_again: ClassVar[bool] = False
+    present = ended_by_itself
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
@@ -97,6 +100,11 @@ class LongContexts:
     def targets(topology: Topology) -> list[str]:
         """The gateways; nothing of somebody else's."""
         return [] if topology.target is not None else list(GATEWAYS)
+
+    @staticmethod
+    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+        """As many as its step ``sized`` says, once the size of the KV caches is known."""
+        return {"asks": "sized"}
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""
@@ -117,6 +125,7 @@ class LongContexts:
         prompt = int(self.options.context * world.topology.max_model_len)
         each, room = prompt + self.options.max_tokens, self.cache_tokens * len(REPLICAS)
         wanted, until_s = math.ceil(self.options.demand * room / each), time.monotonic() + self.options.lasts
+        tell_step(world, self, "sized", asks=wanted, cache_tokens=self.cache_tokens)
         looking = asyncio.create_task(self._look(world))
         try:
             async with asyncio.TaskGroup() as group:

@@ -35,6 +35,7 @@ class Memory(ComponentFault[Options]):
 
     Options = Options
     type = "memory"
+    proven_again = False  # the kernel's count goes on from the first refusal: it would prove nothing new
     limit_before: int | None = None
     stats_before: ComponentStats | None = None
     limit_bytes: int = 0

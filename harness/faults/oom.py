@@ -17,7 +17,7 @@ from harness.faults.memory import Memory
 from harness.faults.memory import Options as MemoryOptions
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS
+from stack.topology import GATEWAYS, Topology
 
 #: How long the replica, asked for tokens all the while, may take to run into its limit.
 KILLED_WITHIN_S = 30.0
@@ -45,6 +45,7 @@ class Oom(Memory):
 
     Options = _Options
     type = "oom"
+    lasts = False  # the limit is lifted once the kernel has killed
     options: _Options
     emulated: str | None = None  # why there was no limit
     kills: int = 0
@@ -54,6 +55,11 @@ class Oom(Memory):
     def __init__(self, id: str, on: str, options: _Options) -> None:
         super().__init__(id, on, options)
         self.comeback = Comeback()
+
+    @staticmethod
+    def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+        """The kill, and that there is memory again."""
+        return {"steps": ["killing", "killed", "limit_lifted"]}
 
     async def measure(self, world: World) -> None:
         """As for any limit, and which process it is."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from harness.errors import FaultError
-from harness.faults.base import Healing, Proof, World
+from harness.faults.base import Healing, Proof, World, ended_by_itself
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
 from harness.probes.path import CHAT, PathSample
@@ -55,6 +55,9 @@ class OversizedAsks:
     Options = _Options
     type = "oversized"
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = False
+    proven_again: ClassVar[bool] = False
+    present = ended_by_itself
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
@@ -66,6 +69,11 @@ class OversizedAsks:
     def targets(topology: Topology) -> list[str]:
         """The gateways; nothing of somebody else's."""
         return [] if topology.target is not None else list(GATEWAYS)
+
+    @staticmethod
+    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+        """Every way, once. Their names do not depend on the size of the KV cache."""
+        return {"asks": [one.name for one in asks(topology.gateway_policy, topology.max_model_len, 1)]}
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""

@@ -18,6 +18,7 @@ from harness.probes.life import look
 from harness.scenario import Seconds
 from harness.undo import Undo
 from stack.runtimes.base import ComponentState
+from stack.topology import Topology
 
 
 class Options(server.Options):
@@ -39,12 +40,18 @@ class Restart(ServerFault[Options]):
     Options = Options
     type = "restart"
     excuses = ("gaps", "restarts")
+    lasts = False
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         super().__init__(id, on, options)
         self.comeback = Comeback()
         self.first: ComponentState | None = None
         self.left = 0  # streams that ran when it was ended
+
+    @staticmethod
+    def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+        """The steps of a restart in order; one under its streams is not drained."""
+        return {"steps": [*(["drained"] if options.drain else []), "stopping", "stopped", "started"]}
 
     def undo(self) -> Undo:
         """Started again, and state and weight as they were measured, at each gateway."""

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from harness.adapters.haproxy import Haproxy, Server
 from harness.errors import AdapterError, FaultError, StackError
-from harness.faults.base import Healing, Proof, World, to_the_end
+from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
 from harness.scenario import Strict
 from harness.undo import Undo
 from stack.topology import GATEWAYS, Topology
@@ -64,6 +64,9 @@ class ServerFault(Generic[OptionsT]):
     Options: ClassVar[type[Options]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = True
+    proven_again: ClassVar[bool] = False  # dozens of requests, beside the users'
+    counts = staticmethod(nothing_countable)
     asked: ClassVar[int]  # requests through each gateway that prove the effect
 
     def __init__(self, id: str, on: str, options: OptionsT) -> None:
@@ -116,6 +119,14 @@ class ServerFault(Generic[OptionsT]):
             return Proof(False, why, self.seen_before, seen)
         proven, why = self.effect(servers, answers)
         return Proof(proven, why if proven else f"the fault had no effect: {why}", self.seen_before, seen)
+
+    async def present(self, world: World) -> bool | None:
+        """Whether every gateway that is meant has the replica otherwise than before."""
+        try:
+            servers = await self._servers(world)
+        except (AdapterError, StackError):
+            return None
+        return all(servers[gateway][self.on] != found[self.on] for gateway, found in self.before.items())
 
     async def settled(self, world: World) -> bool:
         """At once: it is as it is until the heal."""

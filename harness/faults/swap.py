@@ -42,7 +42,7 @@ from harness.scenario import Seconds
 from harness.undo import Undo
 from stack import engines, models
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, REPLICAS
+from stack.topology import GATEWAYS, REPLICAS, Topology
 
 #: How long one question may take, and how often the whole eval set is asked before the comparison is given up.
 ANSWER_S = 10.0
@@ -94,6 +94,7 @@ class Swap(ServerFault[Options]):
     Options = Options
     type = "swap"
     excuses = ("gaps", "restarts")
+    lasts = False
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         super().__init__(id, on, options)
@@ -105,6 +106,13 @@ class Swap(ServerFault[Options]):
         self.rollout: Rollout | None = None
         self.logged = LogMarks({})
         self.started_s = 0.0
+
+    @staticmethod
+    def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
+        """The rollout that is asked for: of whom, to how many, judged by what, and by how many questions."""
+        gates = {"quality": options.quality, "slower": options.slower}
+        asked = {"candidate": options.candidate, "candidate_on": on, "percent": options.percent}
+        return {"rollout": {**asked, **gates, "questions": len(models.questions())}}
 
     def undo(self) -> Undo:
         """The version, the state and the weight of every replica, as they were measured; not what ``stays``."""

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import FaultError
-from harness.faults.base import Healing, Proof, World, read_back, to_the_end
+from harness.errors import AdapterError, FaultError, StackError
+from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.scenario import Strict
 from harness.undo import Undo
@@ -33,6 +33,9 @@ class Widened:
     Options = _Options
     type = "widened"
     excuses: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = True
+    proven_again: ClassVar[bool] = True
+    counts = staticmethod(nothing_countable)
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
@@ -66,6 +69,14 @@ class Widened:
         if any(now.get(replica, 0) <= count for replica, count in self.before.items()):
             return Proof(False, f"the fault had no effect: {self.on} allows no more than before", before, seen)
         return Proof(True, f"{self.on} gives each replica {self.options.connections} long prompts", before, seen)
+
+    async def present(self, world: World) -> bool | None:
+        """Whether it allows each replica more than before."""
+        try:
+            now = await asyncio.to_thread(self._gateway(world).long_connections)
+        except (AdapterError, StackError):
+            return None
+        return all(now.get(replica, 0) > count for replica, count in self.before.items())
 
     async def settled(self, world: World) -> bool:
         """At once: it is as it is until the heal."""

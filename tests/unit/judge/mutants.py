@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import guard, judge, validity
+from harness import digest, drill, guard, judge, validity
 from harness.arrivals_as_planned import arrivals_as_planned
 from harness.drill import Drill
 from harness.guard import External
+from harness.scenario import Scenario
 from harness.verdict import Status
 from tests import runs
 from tests.runs import Run
@@ -543,9 +544,18 @@ def as_external(run: Run) -> None:
             "objective": ">= 99 %",
         }
     ]
+    run.plan["faults"] = _renamed(run.plan["faults"])
+    run.metrics["labels"] = [_renamed(labels) for labels in run.metrics["labels"]]
+    planned_for(run, drill.load(run.plan["drill"]), external=True)
     said = External("https://h", ("h",))
     run.plan["topology"]["target"] = dataclasses.asdict(guard.admit(said, lambda host, port: "192.0.2.1"))
     run.requests = run.requests.replace({"phase": _CALLED, "straddles": _CALLED})
+
+
+def planned_for(run: Run, practised: Drill, external: bool = False) -> None:
+    """The run was planned to be asked what that drill asks today."""
+    phases = Scenario.stored(run.plan["scenario"]).phases
+    run.plan["checks"] = digest.of_checks(judge.checks(practised, external, phases)[len(judge.INVARIANTS) :])
 
 
 def _renamed(part: Any) -> Any:

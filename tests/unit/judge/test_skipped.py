@@ -39,7 +39,8 @@ def its_own_run() -> runs.Run:
 
 
 def judged(run: runs.Run, path: Path, practised: drill.Drill = DRILL) -> tuple[RunFolder, Verdict]:
-    """Its verdict, written."""
+    """Its verdict, written; of a run that was planned for that drill."""
+    mutants.planned_for(run, practised, external=run.plan["topology"].get("target") is not None)
     folder = run.write(path)
     found = judge.judge(folder, practised)
     judge.write(folder, found)

@@ -13,6 +13,7 @@ from harness import drill, guard, judge
 from harness.drill import Check
 from harness.errors import RunFolderError
 from harness.guard import External
+from harness.presence import labels
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from tests import runs
@@ -187,6 +188,83 @@ def _before_the_load(run: Run) -> None:
     next(e for e in run.events if e["kind"] == "load_started")["t_s"] = runs.BEGAN_S - 0.1
 
 
+def _another_plan_than_begun(run: Run) -> None:
+    """The scenario in the folder asks for less than the run began with."""
+    run.events.append({"t_s": 0.2, "kind": "planned", "digest": "0" * 64})
+
+
+def _checks_not_named(run: Run) -> None:
+    del run.plan["checks"]
+
+
+def _check_with_another_limit(run: Run) -> None:
+    run.plan["checks"]["recovery after one-replica"] = "0" * 16
+
+
+def _check_that_is_gone(run: Run) -> None:
+    run.plan["checks"]["nobody is unhappy"] = "0" * 16
+
+
+def _one_of_four_links(run: Run) -> None:
+    for one in run.plan["faults"][3:]:
+        run.drop_events("fault_injecting", "fault_injected", "fault_proven", fault=one["fault"])
+
+
+_LINK = "one-replica/latency/gateway-a-to-replica-2"
+
+
+def _another_link(run: Run) -> None:
+    for event in (e for e in run.events if e.get("fault") == _LINK):
+        event["on"] = "gateway-a-to-replica-1"
+
+
+def _another_type(run: Run) -> None:
+    for event in (e for e in run.events if e.get("fault") == _LINK):
+        event["type"] = "bandwidth"
+
+
+def _more_than_planned(run: Run) -> None:
+    """A fault in a phase that has none."""
+    event = next(e for e in run.events if e["kind"] == "fault_injected")
+    run.events.append({**event, "t_s": run.span("recovery-all")[0] + 5, "phase": "recovery-all"})
+
+
+def _targets_not_planned(run: Run) -> None:
+    del run.plan["faults"]
+
+
+def _target_left_out_of_the_plan(run: Run) -> None:
+    """One of two links, and the run did as its plan says."""
+    run.plan["faults"] = [one for one in run.plan["faults"] if one["phase"] != "all-replicas"]
+
+
+def _present(run: Run) -> pd.Series:
+    return run.metrics["labels"].eq(labels(_LINK))
+
+
+def _gone_early(run: Run) -> None:
+    """Somebody made the proxy anew three seconds into the fault."""
+    since = run.span("one-replica")[0] + 3
+    run.metrics.loc[_present(run) & run.metrics["t_s"].gt(since), "value"] = 0.0
+
+
+def _presence_not_asked(run: Run) -> None:
+    run.metrics = run.metrics[~_present(run)]
+
+
+def _presence_asked_for_a_while(run: Run) -> None:
+    run.metrics = run.metrics[~(_present(run) & run.metrics["t_s"].gt(run.span("one-replica")[0] + 10))]
+
+
+def _not_proven_again(run: Run) -> None:
+    run.drop_events("fault_proven_again", fault=_LINK)
+
+
+def _lost(run: Run) -> None:
+    event = next(e for e in run.events if e["kind"] == "fault_proven_again")
+    event |= {"kind": "fault_lost", "why": "crossing took +3 ms compared with before"}
+
+
 def _too_small(run: Run) -> None:
     run.events.insert(0, {"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 12/s, this machine has 4/s"})
 
@@ -229,6 +307,21 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_another_seed, "arrivals as planned", "load"),
     (_later_than_planned, "arrivals as planned", "load"),
     (_before_the_load, "arrivals as planned", "load"),
+    (_another_plan_than_begun, "plan unchanged", "*"),
+    (_checks_not_named, "checks as planned", "*"),
+    (_check_with_another_limit, "checks as planned", "*"),
+    (_check_that_is_gone, "checks as planned", "*"),
+    (_one_of_four_links, "faults as planned in all-replicas", "fault:all-replicas"),
+    (_another_link, "faults as planned in one-replica", "fault:one-replica"),
+    (_another_type, "faults as planned in one-replica", "fault:one-replica"),
+    (_more_than_planned, "faults as planned in recovery-all", "*"),
+    (_targets_not_planned, "faults as planned in one-replica", "*"),
+    (_target_left_out_of_the_plan, "faults as planned in all-replicas", "fault:all-replicas"),
+    (_gone_early, "fault lasts in one-replica", "fault:one-replica"),
+    (_presence_not_asked, "fault lasts in one-replica", "fault:one-replica"),
+    (_presence_asked_for_a_while, "fault lasts in one-replica", "fault:one-replica"),
+    (_not_proven_again, "fault lasts in one-replica", "fault:one-replica"),
+    (_lost, "fault lasts in one-replica", "fault:one-replica"),
 ]
 
 
@@ -484,7 +577,9 @@ def test_crashed_check_is_inconclusive(tmp_path: Path) -> None:
         raise ZeroDivisionError("a division")
 
     crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "?", crash),), "x", "x")
-    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), crashing)
+    run = runs.healthy()
+    mutants.planned_for(run, crashing)
+    verdict = judge.judge(run.write(tmp_path / "run"), crashing)
     (crashed,) = (result for result in verdict.checks if result.name == "crash")
     assert crashed.status is Status.INCONCLUSIVE
     assert "ZeroDivisionError: a division" in crashed.why

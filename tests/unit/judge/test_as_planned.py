@@ -1,0 +1,134 @@
+"""Faults do on their targets what the plan says; workloads and operations as often as it says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import as_planned, digest, drill, judge
+from harness.checks import recovers_within
+from harness.verdict import Status
+from harness.view import RunView
+from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests.runs import Run
+
+
+def problems(run: Run, folder: Path) -> dict[str, str]:
+    """What is not as planned, by finding."""
+    found = as_planned.faults_as_planned(RunView(run.write(folder)))
+    return {one.result.name: one.result.why for one in found if one.result.status is not Status.PASS}
+
+
+@pytest.mark.parametrize(
+    "healthy",
+    [runs.healthy, oom_runs.healthy, wave_runs.healthy, swap_runs.healthy, node_restart_runs.healthy],
+    ids=["timeout-spike", "oom", "cancel-storm", "model-swap", "node-restart"],
+)
+def test_as_planned(healthy: Callable[[], Run], tmp_path: Path) -> None:
+    """All that was planned happened."""
+    assert problems(healthy(), tmp_path / "run") == {}
+
+
+def _one_ask(run: Run) -> None:
+    asks = [e for e in run.events if e["kind"] == "ask" and e["phase"] == "oversized"]
+    run.events = [e for e in run.events if e not in asks[1:]]
+
+
+def _few_contexts(run: Run) -> None:
+    asks = [e for e in run.events if e["kind"] == "ask" and e["phase"] == "long"]
+    run.events = [e for e in run.events if e not in asks[10:]]
+
+
+def _contexts_not_counted(run: Run) -> None:
+    run.drop_events("fault_step", step="sized")
+
+
+def _limit_stays(run: Run) -> None:
+    run.drop_events("fault_step", step="limit_lifted")
+
+
+@pytest.mark.parametrize(
+    ("defect", "where"),
+    [(_one_ask, "oversized"), (_few_contexts, "long"), (_contexts_not_counted, "long"), (_limit_stays, "oom")],
+)
+def test_fewer_asks_and_steps(defect: Callable[[Run], None], where: str, tmp_path: Path) -> None:
+    """One of some twenty oversized requests, a few of many long contexts, a kill without its end."""
+    run = oom_runs.healthy()
+    defect(run)
+    assert list(problems(run, tmp_path / "run")) == [f"faults as planned in {where}"]
+
+
+def _one_stream(run: Run) -> None:
+    run.files["waves.json"]["waves"][0]["streams"] = run.files["waves.json"]["waves"][0]["streams"][:1]
+
+
+def _ended_before_the_cancel(run: Run) -> None:
+    for stream in run.files["waves.json"]["waves"][0]["streams"]:
+        stream["ended"] = "[DONE]"
+
+
+def _no_canary(run: Run) -> None:
+    run.files["waves.json"]["waves"][0]["canaries"].pop()
+
+
+def _moment_missed(run: Run) -> None:
+    run.files["waves.json"]["waves"][0]["reached"] = False
+
+
+def _another_moment(run: Run) -> None:
+    run.files["waves.json"]["waves"][0]["moment"] = "late"
+
+
+@pytest.mark.parametrize("defect", [_one_stream, _ended_before_the_cancel, _no_canary, _moment_missed, _another_moment])
+def test_smaller_waves(defect: Callable[[Run], None], tmp_path: Path) -> None:
+    """A wave of one stream, or of none that still ran, is none; each replica is asked after it."""
+    run = wave_runs.healthy()
+    defect(run)
+    assert list(problems(run, tmp_path / "run")) == ["faults as planned in queued"]
+
+
+@pytest.mark.parametrize("change", [{"questions": 1}, {"gates": {"quality": 0.1, "slower": 2.0, "pairs_min": 10}}])
+def test_an_easier_rollout(change: dict[str, object], tmp_path: Path) -> None:
+    """One question, or a gate that lets everything through."""
+    run = swap_runs.healthy()
+    swap_runs.ledger(run).update(change)
+    assert list(problems(run, tmp_path / "run")) == ["faults as planned in swap"]
+
+
+def test_another_candidate(tmp_path: Path) -> None:
+    """What was rolled out is not what was to be."""
+    run = swap_runs.healthy()
+    swap_runs.ledger(run)["candidate"]["model"] = "slow"
+    assert list(problems(run, tmp_path / "run")) == ["faults as planned in swap"]
+
+
+def test_a_plan_that_was_edited_after_the_run_began(tmp_path: Path) -> None:
+    """Half of the load, in the folder of a run that is over."""
+    folder = runs.healthy_run(tmp_path / "run")
+    plan = folder.plan()
+    plan["alerts"] = []
+    folder.write_json("plan.json", plan)
+    found = judge.judge(folder, drill.load("timeout-spike"))
+    assert found.status is Status.INCONCLUSIVE
+    assert "plan unchanged" in found.reason
+
+
+def test_checks_that_came_later_are_asked_and_named(tmp_path: Path) -> None:
+    """Today's drill asks more than the plan knew: that is said, and asked."""
+    run = runs.healthy()
+    del run.plan["checks"]["no hang in one-replica"]
+    found = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    assert found.status is Status.PASS
+    said = next(result.why for result in found.validity if result.name == "checks as planned")
+    assert "no hang in one-replica" in said
+
+
+def test_a_digest_is_of_the_arguments() -> None:
+    """The same limits give the same digest, others another; what is not an argument does not count."""
+    one, other = recovers_within.check("a", seconds=10), recovers_within.check("a", seconds=11)
+    again = dataclasses.replace(recovers_within.check("a", seconds=10), question="?")
+    first, changed, same = (digest.of_checks([check])[check.name] for check in (one, other, again))
+    assert first == same != changed

@@ -1,0 +1,137 @@
+"""Every fault says whether it lasts and is proven again; what lasts is seen while it is there, and missed when gone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.adapters.haproxy import Server
+from harness.adapters.toxiproxy import Toxic
+from harness.errors import AdapterError
+from harness.faults.base import Fault, fault_class, types
+from harness.probes.presence import PresenceProbe
+from stack.runtimes.base import ComponentState
+from stack.topology import GATEWAYS
+
+LINK = "gateway-a-to-replica-1"
+OPTIONS: dict[str, dict[str, str | int]] = {
+    "bandwidth": {"rate_kb": 8},
+    "latency": {"latency": "2s"},
+    "slicer": {"size": 8, "delay": "10ms"},
+    "slow_close": {"delay": "2s"},
+    "weight": {"percent": 10},
+    "memory": {"headroom_mb": 0},
+}
+LASTING = [name for name in types() if fault_class(name).lasts]
+
+
+def made(name: str, on: str) -> Fault:
+    """A fault of that type."""
+    cls = fault_class(name)
+    return cls(f"phase/{name}/{on}", on, cls.Options.model_validate(OPTIONS.get(name, {})))
+
+
+def there(fault: Fault, world: object) -> bool | None:
+    """What it answers."""
+    return asyncio.run(fault.present(world))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", types())
+def test_every_fault_says_it(name: str) -> None:
+    """Both are decided in each class; what does not last cannot be proven once more at its end."""
+    cls = fault_class(name)
+    assert isinstance(cls.lasts, bool)
+    assert isinstance(cls.proven_again, bool)
+    assert cls.lasts or not cls.proven_again
+    assert callable(cls.present)
+    assert callable(cls.counts)
+
+
+def test_what_ends_by_itself_is_known() -> None:
+    """Kills, restarts and requests; everything else lasts."""
+    passing = {"cancel_wave", "kill", "long_contexts", "oom", "oversized", "restart", "swap"}
+    assert set(types()) - set(LASTING) == passing
+
+
+def _links() -> list[str]:
+    return [name for name in LASTING if hasattr(fault_class(name), "toxics")]
+
+
+@pytest.mark.parametrize("name", _links())
+def test_toxics(name: str) -> None:
+    """All of them as they were made; toxiproxy may list further attributes, and may not answer."""
+    fault: Any = made(name, LINK)
+    listed: list[Toxic] = [
+        dataclasses.replace(toxic, attributes={**toxic.attributes, "more": 1}) for toxic in fault.toxics()
+    ]
+
+    def silent(_: str) -> list[Toxic]:
+        raise AdapterError("no answer")
+
+    def world(toxics: Any) -> SimpleNamespace:
+        return SimpleNamespace(toxiproxy=SimpleNamespace(toxics=toxics))
+
+    assert there(fault, world(lambda _: listed)) is True
+    assert there(fault, world(lambda _: [])) is False
+    assert there(fault, world(lambda _: listed[1:])) is False
+    other = [dataclasses.replace(toxic, attributes=dict.fromkeys(toxic.attributes, 12345)) for toxic in listed]
+    assert there(fault, world(lambda _: other)) is False
+    assert there(fault, world(silent)) is None
+
+
+@pytest.mark.parametrize(("name", "state"), [("pause", "paused"), ("stop", "stopped"), ("memory", "running")])
+def test_components(name: str, state: str) -> None:
+    """By the runtime's word: paused, stopped, limited."""
+    fault = made(name, "replica-1")
+
+    def world(state: str, limit: int | None) -> SimpleNamespace:
+        states = [ComponentState("replica-1", state, None, None, 0)]
+        return SimpleNamespace(
+            runtime=SimpleNamespace(states=lambda: states, memory_limit=lambda _: limit), topology=None
+        )
+
+    assert there(fault, world(state, 1000)) is True
+    assert there(fault, world("running", None)) is False
+
+
+@pytest.mark.parametrize("name", ["drain", "weight"])
+def test_servers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every gateway that is meant: given back at one of two it is gone."""
+    fault: Any = made(name, "replica-1")
+    before, changed = {"replica-1": Server("ready", 100)}, {"replica-1": Server("drain", 10)}
+    fault.before = dict.fromkeys(GATEWAYS, before)
+    now: dict[str, Any] = dict.fromkeys(GATEWAYS, changed)
+
+    async def servers(_: object) -> dict[str, Any]:
+        return now
+
+    monkeypatch.setattr(fault, "_servers", servers)
+    assert there(fault, None) is True
+    now[GATEWAYS[0]] = before
+    assert there(fault, None) is False
+
+
+def test_widened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every replica."""
+    fault: Any = made("widened", "gateway-a")
+    fault.before, now = {"replica-1": 2, "replica-2": 2}, {"replica-1": 32, "replica-2": 32}
+    monkeypatch.setattr(fault, "_gateway", lambda _: SimpleNamespace(long_connections=lambda: now))
+    assert there(fault, None) is True
+    now["replica-2"] = 2
+    assert there(fault, None) is False
+
+
+def test_what_cannot_be_told_is_no_sample() -> None:
+    """Neither there nor gone."""
+
+    async def ask(answer: bool | None) -> bool | None:
+        return answer
+
+    for answer, values in ((True, [1.0]), (False, [0.0]), (None, [])):
+        rows = asyncio.run(PresenceProbe("a/pause/dns", "dns", lambda: ask(answer)).sample())  # noqa: B023
+        assert [row.value for row in rows] == values
+        assert all(row.component == "dns" and row.labels == "fault=a/pause/dns" for row in rows)
