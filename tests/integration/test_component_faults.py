@@ -98,10 +98,12 @@ def test_fault_is_proven_and_healed(world: World, type_name: str, on: str) -> No
         effect = await one.verify(world)
         assert effect.proven, effect.why
         assert effect.seen != effect.before
+        assert not one.lasts or await one.present(world) is True
         for _ in range(2):
             await asyncio.to_thread(take_back, world, one.undo())
         healed = await one.verify_healed(world)
         assert healed.proven, healed.why
+        assert not one.lasts or await one.present(world) is False
         assert (await look(world.path, world.topology.component(on), 5.0)).works
 
     asyncio.run(drill())

@@ -70,12 +70,15 @@ def test_fault_is_proven_and_healed(world: World, type_name: str) -> None:
     async def drill() -> None:
         one = fault(type_name)
         await one.measure(world)
+        assert await one.present(world) is False
         await one.inject(world)
+        assert await one.present(world) is True
         effect = await one.verify(world)
         assert effect.proven, effect.why
         assert "answered in" in effect.before
         assert effect.seen != effect.before
         await asyncio.to_thread(take_back, world, one.undo())
+        assert await one.present(world) is False
         healed = await one.verify_healed(world)
         assert healed.proven, healed.why
         assert toxics(world) == []

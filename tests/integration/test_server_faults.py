@@ -86,11 +86,13 @@ def test_fault_is_proven_and_healed(world: World, type_name: str, options: dict[
         assert effect.proven, effect.why
         assert "ready, 100 %" in effect.before
         assert "ready, 100 %" not in effect.seen
+        assert await one.present(world) is True
         for _ in range(2):
             await asyncio.to_thread(take_back, world, one.undo())
         healed = await one.verify_healed(world)
         assert healed.proven, healed.why
         assert set(servers(world).values()) == {AS_CONFIGURED}
+        assert await one.present(world) is False
 
     asyncio.run(drill())
 

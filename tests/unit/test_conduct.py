@@ -325,6 +325,42 @@ def test_what_the_warm_up_saw_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> 
     assert "only 0 requests" in conductor._steady_now().why
 
 
+class _Proven:
+    """A fault that is proven as often as it says, the last time as told."""
+
+    id, on, type = "cut/timeout/link", "link", "timeout"
+    proven_again = True
+
+    def __init__(self, *proven: bool) -> None:
+        self.proven = list(proven)
+
+    async def verify(self, world: object) -> Proof:
+        """The next one."""
+        return Proof(self.proven.pop(0), "crossing took +3 ms", "", "")
+
+
+@pytest.mark.parametrize(
+    ("proven", "again", "kinds"),
+    [
+        ([True, True], True, ["fault_proven", "fault_proven_again"]),
+        ([True, False], True, ["fault_proven", "fault_lost"]),
+        ([True], False, ["fault_proven"]),
+        ([False], True, ["fault_unproven"]),
+    ],
+)
+def test_an_effect_is_proven_again(
+    proven: list[bool], again: bool, kinds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it can be, and where it was proven at all; what is lost by then is recorded."""
+    conductor, told, fault = _waiting(), list[str](), _Proven(*proven)
+    fault.proven_again = again
+    monkeypatch.setattr(conductor, "_world", lambda: None)
+    monkeypatch.setattr(conductor, "_evidence", lambda kind, *_, **__: told.append(kind))
+    asyncio.run(conductor._prove(fault, RECOVERY, again_s=0.0))  # type: ignore[arg-type]
+    assert told == kinds
+    assert fault.proven == []
+
+
 class _Stays:
     """Stands for a fault of which something stays."""
 

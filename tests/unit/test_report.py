@@ -345,7 +345,7 @@ def test_errors_are_grouped_with_ids(healthy_page: str) -> None:
     assert counts == sorted(counts, reverse=True)
     assert "upstream_timeout" in shown
     assert "<td>504</td>" in shown
-    assert re.search(r"r\d{5}", shown)
+    assert re.search(r"[0-9a-f]{8}-\d{7}", shown)
 
 
 def test_evidence_says_what_is_missing(tmp_path: Path) -> None:
