@@ -61,9 +61,7 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     found = (*validity.findings(view), *as_planned.checks(view, known[len(INVARIANTS) :]))
     findings, explained = _explained(machine, found)
     unasked = not_asked(drill, view.scenario) if view.target is not None else ()
-    # Runs of early versions did not record alerts.
-    recorded = (c for c in known if "alerts" not in c.needs or "alerts" in view.plan)
-    asked = (*(c for c in recorded if c.name not in unasked), *_slo_checks(view))
+    asked = (*(c for c in known if c.name not in unasked), *_slo_checks(view))
     weighed = [_judged(check, view, findings, machine) for check in asked]
     results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from harness import exhausted, expressions
+from harness import exhausted, expressions, possible, sampled
 from harness.arrivals_as_planned import arrivals_as_planned
 from harness.as_planned import faults_as_planned, plan_unchanged
 from harness.finding import EVERYTHING, Finding
@@ -24,7 +23,6 @@ LAG_DEFAULT_MS = 40.0
 CPU_MAX = 0.85  # of a core, by one process
 _CPU_BUSY_S = 3.0  # for longer than this
 _RATE_TOLERANCE = 0.01
-_GAP_MAX_S = 2.0
 #: Why a request was not sent, by subtype.
 _NOT_SENT = {
     **exhausted.WORDS,
@@ -34,8 +32,6 @@ _NOT_SENT = {
 #: Findings that no early end of a run brings about.
 PROBES, WATCHDOG = "probes", "watchdog"
 CRASHES = (PROBES, WATCHDOG)
-#: What happened before a heal was proven is in the samples so much later: a period of the slowest probe, and a bit.
-_SAMPLED_WITHIN_S = 2.0
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
@@ -65,9 +61,13 @@ def records_written(view: RunView) -> Iterator[Finding]:
 def load_ended_well(view: RunView) -> Iterator[Finding]:
     """Did the generator exit cleanly, and record every request that it had reported as ended?"""
     name, recorded = "load generator's end", len(view.final)
-    for event in view.events("load_stopped"):
-        if event.data.get("status"):
-            why = event.data.get("why", f"the load generator ended with status {event.data['status']}")
+    stopped = view.events("load_stopped")
+    if not stopped:
+        yield _bad(name, "how the load generator ended is not recorded", EVERYTHING)
+        return
+    for event in stopped:
+        if event.data.get("status") != 0:
+            why = event.data.get("why") or f"the load generator ended with status {event.data.get('status', 'unknown')}"
             yield _bad(name, str(why), EVERYTHING)
             return
         reported = int(event.data.get("ended", 0))
@@ -152,8 +152,10 @@ def load_not_saturated(view: RunView) -> Iterator[Finding]:
     """Did the generator have processor time to spare?"""
     name = "load generator not saturated"
     samples = view.metrics("load", "cpu_ratio")
-    if samples.empty:
-        yield _bad(name, "the load generator's use of the processor was not sampled", "load")
+    gap, at = sampled.largest_gap(samples["t_s"].to_numpy(dtype=float), *_loaded(view), ())
+    if samples["value"].isna().any() or gap > _CPU_BUSY_S:
+        why = f"the load generator's use of the processor was not sampled for {gap:.1f} s from {at:.1f} s on"
+        yield replace(_bad(name, why, "load"), window=(at, at + gap))
         return
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
     longest, begun, ended = 0.0, None, 0.0
@@ -215,13 +217,13 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
     begin = view.phases[0].start_s
     end = max(p.end_s if p.end_s is not None else p.start_s for p in view.phases)
     for component in view.scraped:
-        gap, at = _largest_gap(view, component, begin, end)
+        gap, at = _unanswered(view, component, begin, end)
         name = f"metrics of {component}"
-        extra = {"objective": f"≤ {_GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
+        extra = {"objective": f"≤ {sampled.GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
         if component == TARGET and not set(view.metrics_of(component)) - {"up"}:
             received = _received_instead(view, component, end) or "; what was received instead is not recorded"
             yield _bad(name, f"no series of {component} was read{received}", "metrics")
-        elif gap > _GAP_MAX_S:
+        elif gap > sampled.GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
             why += _received_instead(view, component, at + gap)
             yield replace(_bad(name, why, "metrics", **extra), window=(at, at + gap))
@@ -286,7 +288,7 @@ def nobody_restarted(view: RunView) -> Iterator[Finding]:
     """Did components restart that nobody had told to?"""
     name = "no unordered restarts"
     for component, t_s in sorted(_restarts(view), key=lambda restart: restart[1]):
-        if not any(begin < t_s < end for begin, end in _excused(view, component, "restarts")):
+        if not any(begin < t_s < end for begin, end in sampled.expected_gaps(view, component, "restarts")):
             yield _bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
             return
     yield _good(name, "no component restarted unless a fault had told it to")
@@ -314,6 +316,10 @@ _RULES = (
     load_at_rate,
     all_sent,
     metrics_without_gaps,
+    sampled.everything_sampled,
+    possible.possible_samples,
+    possible.possible_records,
+    possible.gateways_logged,
     probes_alive,
     watchdog_alive,
     faults_proven,
@@ -358,24 +364,8 @@ def _no_names(name: str) -> float:
     raise AssertionError(f"{name} in an objective without names")
 
 
-def _largest_gap(view: RunView, component: str, begin: float, end: float) -> tuple[float, float]:
+def _unanswered(view: RunView, component: str, begin: float, end: float) -> tuple[float, float]:
     """Longest time without an answered scrape while the component should be up, and when it began."""
     samples = view.metrics(component, "up")
     times = samples["t_s"][samples["value"].gt(0)].to_numpy(dtype=float)
-    edges = np.concatenate([[begin], times[(times > begin) & (times < end)], [end]])
-    worst, at = 0.0, begin
-    excused = list(_excused(view, component, "gaps"))
-    for left, right in itertools.pairwise(edges):
-        gap = float(right - left)
-        if gap > worst and not any(left < end and right > begin for begin, end in excused):
-            worst, at = gap, float(left)
-    return worst, at
-
-
-def _excused(view: RunView, component: str, what: str) -> Iterator[tuple[float, float]]:
-    """When a fault on the component itself excuses gaps or restarts: until its heal was proven, or found not to be."""
-    for order in view.events("fault_injecting"):
-        if order.data.get("on") == component and what in order.data.get("excuses", ()):
-            proofs = (e for kind in ("heal_proven", "heal_unproven") for e in view.events(kind))
-            ends = [e.t_s for e in proofs if e.data.get("fault") == order.data.get("fault")]
-            yield order.t_s, max(ends, default=np.inf) + _SAMPLED_WITHIN_S
+    return sampled.largest_gap(times, begin, end, sampled.expected_gaps(view, component))

@@ -135,12 +135,13 @@ class RunView:
         return frozenset(self.requests["request_id"][cut])
 
     @cached_property
-    def _metrics(self) -> pd.DataFrame:
+    def samples(self) -> pd.DataFrame:
+        """All samples by time, columns of ``record.METRIC_COLUMNS``."""
         return self.folder.metrics().sort_values("t_s", kind="stable")
 
     @cached_property
     def _metrics_by_name(self) -> dict[tuple[str, str], pd.DataFrame]:
-        grouped = self._metrics.groupby(["component", "metric"], sort=False)
+        grouped = self.samples.groupby(["component", "metric"], sort=False)
         return {(str(key[0]), str(key[1])): frame for key, frame in grouped}
 
     def metrics(self, component: str, metric: str, labels: str | None = None, phase: str | None = None) -> pd.DataFrame:
@@ -148,7 +149,7 @@ class RunView:
 
         With ``phase`` only samples between its start and its end. Empty when there are none.
         """
-        frame = self._metrics_by_name.get((component, metric), self._metrics.iloc[:0])
+        frame = self._metrics_by_name.get((component, metric), self.samples.iloc[:0])
         if labels is not None:
             wanted = set(labels.split(","))
             matching = [text for text in frame["labels"].unique() if wanted <= set(str(text).split(","))]

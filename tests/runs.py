@@ -352,7 +352,7 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
         if following == "fault" and phase.kind != "warmup":
             yield {"t_s": t_s + 0.07, "kind": "steady_state", "phase": phase.name, "reached": True, "why": "all fine"}
         t_s += 0.1
-    yield {"t_s": t_s + 1.0, "kind": "load_stopped"}
+    yield {"t_s": t_s + 1.0, "kind": "load_stopped", "status": 0, "ended": 0}
 
 
 def schedule(plan: dict[str, Any], began_s: float, end_s: float) -> list[tuple[float, Draw]]:

@@ -13,17 +13,19 @@ _HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 
 def check(phase: str) -> Check:
-    """Whether every failed attempt of ``phase`` that reached the gateway got an honest error."""
+    """Whether every failed attempt of ``phase`` got an honest error; for phases in which the gateways are well."""
     question = f"Does every request that fails in {phase} get a JSON error that says what happened and what to do?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
-    return Check(f"honest errors in {phase}", question, lambda view: _run(view, phase), needs, timing=False)
+    return Check(
+        f"honest errors in {phase}", question, lambda view: _run(view, phase), needs, timing=False, per_request=True
+    )
 
 
 def _run(view: RunView, phase: str) -> CheckResult:
     name = f"honest errors in {phase}"
     failed = _failed_at_gateway(view.attempts(phase))
     if failed.empty:
-        why = f"no attempt that reached a gateway failed in {phase}, so no error could be looked at"
+        why = f"no attempt failed before its answer in {phase}, so no error could be looked at"
         return CheckResult(name, Status.INCONCLUSIVE, why, "every error is honest", samples=0, phase=phase)
     faults = _faults(failed)
     bad = faults[faults.notna()]
@@ -48,10 +50,13 @@ def _run(view: RunView, phase: str) -> CheckResult:
 
 
 def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
-    """Attempts that were sent and failed before an answer had begun: a stream that breaks later has had its status."""
+    """Attempts that failed before an answer had begun: a stream that breaks later has had its status.
+
+    One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
+    """
     failed = ~rows["outcome"].isin(["ok", *_HARNESS])
     begun = rows["http_status"].eq(200)
-    return rows[failed & rows["first_byte_sent_s"].notna() & ~begun]
+    return rows[failed & ~begun]
 
 
 def _faults(failed: pd.DataFrame) -> pd.Series:

@@ -15,6 +15,8 @@ from harness.view import RunView
 NAME = "nothing left injected"
 #: What an unproven heal of an earlier version does not tell.
 _NOT_TOLD = "the run does not tell what was left"
+#: How harness and watchdog begin their sentence about what they could not heal.
+_STILL = "still injected"
 
 
 def check() -> Check:
@@ -28,7 +30,7 @@ def _run(view: RunView) -> CheckResult:
     begun = ("fault_injecting", "fault_injected", "fault_stays")
     injected = {str(e.data.get("fault")) for kind in begun for e in view.events(kind)}
     healed, proven, unproven = (_faults(view, kind) for kind in ("fault_healed", "heal_proven", "heal_unproven"))
-    never, there = injected - healed, _still_there(view, injected)
+    never, there = injected - healed, _still_there(view, injected) | _said_so(view, injected)
     if never and not there and "events.jsonl" in view.folder.unwritten():
         status, why = Status.INCONCLUSIVE, f"the events end before the heal of {', '.join(sorted(never))}: not written"
     elif never:
@@ -51,6 +53,14 @@ def _still_there(view: RunView, injected: set[str]) -> dict[str, str]:
     """Fault → what is left of it, of those whose heal was found not to have worked."""
     left = {str(e.data.get("fault")): e.data.get("left", _NOT_TOLD) for e in view.events("heal_unproven")}
     return {fault: str(words) for fault, words in left.items() if fault in injected and words}
+
+
+def _said_so(view: RunView, injected: set[str]) -> dict[str, str]:
+    """What whoever cleaned up could not heal, unless each fault was proven to be healed after that."""
+    said = [e for e in view.events("cleanup_problem") if str(e.data.get("why", "")).startswith(_STILL)]
+    proofs = [(e.t_s, str(e.data.get("fault"))) for e in view.events("heal_proven")]
+    open_ones = (e for e in said if injected - {fault for t_s, fault in proofs if t_s > e.t_s} or not injected)
+    return {"the clean-up": str(e.data["why"]) for e in open_ones}
 
 
 def _faults(view: RunView, kind: str) -> set[str]:

@@ -11,9 +11,10 @@ HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 
 def on_replica(view: RunView, replica: str) -> pd.DataFrame:
-    """All attempts that a gateway gave to ``replica`` and that were answered at all."""
+    """All attempts that a gateway gave to ``replica``, by the answer's header or by the gateway's log."""
     rows = view.requests
-    return rows[rows["replica"].eq(replica) & ~rows["outcome"].isin(HARNESS)]
+    given = rows["replica"].eq(replica) | rows["gateway_replica"].eq(replica)
+    return rows[given & ~rows["outcome"].isin(HARNESS)]
 
 
 def ends_s(rows: pd.DataFrame) -> pd.Series:
