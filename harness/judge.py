@@ -25,6 +25,7 @@ from harness import as_planned, capacity, slo, validity
 from harness.checks import (
     alerts,
     answers_right,
+    broken_attempts,
     conservation,
     counters_agree,
     no_silent_truncation,
@@ -49,6 +50,7 @@ INVARIANTS = (
     counters_agree.check(),
     answers_right.check(),
     served_versions.check(),
+    broken_attempts.check(),
 )
 _DIGITS = 6  # significant digits kept in verdict.json
 

@@ -47,11 +47,12 @@ def _met_the_gateway(row: Row, number: int, spans: Spans, rng: random.Random) ->
             return row | _died(row, phase, begin)
         elif begin - E2E_MS / 1000 < start < begin:
             return row | _broke(number, phase, begin - start)
+    extra_ms = rng.uniform(0, 60)
     silent_from, silent_to = spans[NO_DNS]
     if silent_from + 0.5 <= start < silent_to and number % 5 == 0:
         row["dns_ms"] = 300.0
-        late_s += 0.3
-    return row | runs.answered(number, late_s, rng.uniform(0, 60))
+        extra_ms += 300
+    return row | runs.answered(number, late_s, extra_ms)
 
 
 def _died(row: Row, phase: str, begin: float) -> Row:

@@ -59,8 +59,9 @@ def _said_so(view: RunView, injected: set[str]) -> dict[str, str]:
     """What whoever cleaned up could not heal, unless each fault was proven to be healed after that."""
     said = [e for e in view.events("cleanup_problem") if str(e.data.get("why", "")).startswith(_STILL)]
     proofs = [(e.t_s, str(e.data.get("fault"))) for e in view.events("heal_proven")]
-    open_ones = (e for e in said if injected - {fault for t_s, fault in proofs if t_s > e.t_s} or not injected)
-    return {"the clean-up": str(e.data["why"]) for e in open_ones}
+    unproven = (e for e in said if injected - {fault for t_s, fault in proofs if t_s > e.t_s} or not injected)
+    words = "; ".join(str(e.data["why"]) for e in unproven)
+    return {"the clean-up says": words} if words else {}
 
 
 def _faults(view: RunView, kind: str) -> set[str]:
