@@ -31,7 +31,7 @@ def possible_samples(view: RunView) -> Iterator[Finding]:
     if wrong.any():
         first = frame[wrong].iloc[0]
         why = f"{first['metric']} of {first['component']} was {first['value']} at {first['t_s']:.1f} s"
-        yield bad(name, f"{int(wrong.sum())} of {len(frame)} samples are impossible: {why}", "metrics", "load")
+        yield bad(name, f"{int(wrong.sum())} of {len(frame)} samples are impossible: {why}", EVERYTHING)
     else:
         yield good(name, f"all {len(frame)} samples are finite and not negative", samples=len(frame))
 
@@ -93,10 +93,10 @@ def gateways_logged(view: RunView) -> Iterator[Finding]:
     other = rows["replica"].notna() & ~unknown & rows["replica"].ne(rows["gateway_replica"])
     if unknown.any():
         why = f"{int(unknown.sum())} of {len(rows)} answered attempts are in no gateway's log"
-        yield bad(name, why, "gateways", "replicas", samples=len(rows))
+        yield bad(name, why, "gateways", samples=len(rows))
     elif other.any():
         why = f"{int(other.sum())} of {len(rows)} answers name another replica than the gateway's log"
-        yield bad(name, why, "gateways", "replicas", samples=len(rows))
+        yield bad(name, why, "gateways", samples=len(rows))
     else:
         yield good(name, f"all {len(rows)} answered attempts are in a gateway's log", samples=len(rows))
 

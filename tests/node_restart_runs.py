@@ -1,4 +1,7 @@
-"""A run of the node-restart drill on the simulator, as it was recorded: every check is green. The tests edit copies."""
+"""A run of the node-restart drill on the simulator, as it was recorded: every check is green. The tests edit copies.
+
+It was recorded before alerts, readiness and DNS were: those are added as a healthy stack shows them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import functools
 import json
 from pathlib import Path
 
+from harness import drill
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.scenario import Scenario
 from stack.topology import REPLICAS
-from tests.runs import Run, recorded_today
+from tests.runs import Run, add_alerts, add_unremarkable, recorded_today
 
 RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
 
@@ -31,4 +35,7 @@ def healthy() -> Run:
         json.loads(summary),
     )
     recorded_today(run, Scenario.stored(run.plan["scenario"]))
+    run.metrics = run.metrics[run.metrics["metric"].ne("synthetic_ok")]  # rarer than today
+    add_alerts(run, drill.load("node-restart"))
+    add_unremarkable(run)
     return run

@@ -59,6 +59,8 @@ def _met_the_limits(row: Row, number: int, spans: Spans, rng: random.Random) -> 
             "subtype": "fin",
             "http_status": 200,
             "replica": KILLED,
+            "gateway_replica": KILLED,
+            "queue_gateway_ms": 0.0,
             "headers_ms": 10.0,
             "e2e_ms": (killed_s - start) * 1000 + 5,
             "content_events": 0,

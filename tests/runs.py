@@ -119,7 +119,13 @@ class Run:
         self.events = [e for e in self.events if e["kind"] not in kinds or any(e.get(k) != v for k, v in data.items())]
 
     def recount(self) -> None:
-        """Make the summary agree with the requests, as a generator that lost nothing would."""
+        """Make the summary and what follows from other columns agree, as a generator that lost nothing would."""
+        rows = self.requests
+        rows[["ttft_ms", "e2e_ms"]] = rows[["ttft_ms", "e2e_ms"]].astype(float)
+        rows["e2e_ms"] = rows["e2e_ms"].mask(rows["ttft_ms"].gt(rows["e2e_ms"]), rows["ttft_ms"])
+        for whole in ("ttft", "e2e"):
+            late_ms = 1000 * (rows["start_s"] - rows["intended_start_s"])
+            rows[f"{whole}_from_schedule_ms"] = rows[f"{whole}_ms"] + late_ms
         final = self.requests[self.requests["final"]]
         self.summary["scheduled_requests"], self.summary["attempts"] = len(final), len(self.requests)
         self.summary["outcomes_final"] = final["outcome"].value_counts().to_dict()
@@ -339,6 +345,11 @@ def add_presence(run: Run) -> None:
         run.metrics = pd.concat([run.metrics, more], ignore_index=True)
 
 
+def load_stopped(t_s: float) -> Row:
+    """The event of a generator that ended as it should."""
+    return {"t_s": t_s, "kind": "load_stopped", "status": 0, "ended": 0}
+
+
 def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
     """What conduct records, at the times at which it does."""
     t_s = 1.0
@@ -375,7 +386,7 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
         if following == "fault" and phase.kind != "warmup":
             yield {"t_s": t_s + 0.07, "kind": "steady_state", "phase": phase.name, "reached": True, "why": "all fine"}
         t_s += 0.1
-    yield {"t_s": t_s + 1.0, "kind": "load_stopped", "status": 0, "ended": 0}
+    yield load_stopped(t_s + 1.0)
 
 
 def schedule(plan: dict[str, Any], began_s: float, end_s: float) -> list[tuple[float, Draw]]:

@@ -14,7 +14,7 @@ from harness import drill, planned, rollout
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.scenario import Scenario
 from stack.topology import REPLICAS
-from tests.runs import TOPOLOGY, Run, add_alerts, recorded_today, scenario
+from tests.runs import TOPOLOGY, Run, add_alerts, add_unremarkable, recorded_today, scenario
 
 #: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.
 PROMOTED, STOPPED, NO_START = "model-swap", "model-swap-bad", "model-swap-truncated"
@@ -43,6 +43,7 @@ def healthy(name: str = PROMOTED) -> Run:
     run.plan |= {"serves": dict.fromkeys(REPLICAS, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
     recorded_today(run, Scenario.stored(run.plan["scenario"]))
     add_alerts(run, drill.load("model-swap"))
+    add_unremarkable(run)
     if name == STOPPED:
         _stop(run)
     elif name == NO_START:

@@ -60,6 +60,7 @@ def _healthy() -> Run:
     }
     run.recount()
     runs.add_alerts(run, named)
+    runs.add_unremarkable(run)
     return run
 
 
@@ -80,7 +81,7 @@ def _events(scenario: Any) -> Iterator[dict[str, Any]]:
         about = {"phase": phase.name, "fault": fault, "on": on, "type": "cancel_wave", "why": "seen"}
         quiet = phase.kind == "quiet"
         if quiet:
-            yield {"t_s": t_s - 0.5, "kind": "load_stopped"}
+            yield runs.load_stopped(t_s - 0.5)
         yield {"t_s": t_s, "kind": "phase_started", "phase": phase.name, "phase_kind": phase.kind}
         for kind, after_s in (("fault_injecting", 0.01), ("fault_injected", 0.02), ("fault_proven", 3.0)):
             if phase.faults:

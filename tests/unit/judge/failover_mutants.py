@@ -204,7 +204,7 @@ def users_are_sent_to_the_dead(run: Run) -> None:
     """One user still goes to the dead gateway ten seconds later."""
     begin, _ = run.span(DEAD)
     row = run.requests.index[between(run, begin + 10, begin + 11)][0]
-    run.requests.loc[row, ["gateway", "http_status", "headers_ms"]] = [A, None, None]
+    run.requests.loc[row, ["gateway", "outcome", "http_status", "headers_ms"]] = [A, "connect_error", None, None]
 
 
 @mutant("clients live on the last answer in dns-dead")

@@ -49,8 +49,8 @@ def started(run: Run, begin: float, end: float) -> pd.Series:
 def from_candidate(run: Run, where: pd.Series) -> None:
     """The candidate has answered these, from its replica."""
     data = ledger(run)
-    for column, value in (("replica", data["candidate_on"]), ("served_version", data["candidate"]["version"])):
-        run.requests.loc[where, column] = value
+    run.requests.loc[where, ["replica", "gateway_replica"]] = data["candidate_on"]
+    run.requests.loc[where, "served_version"] = data["candidate"]["version"]
 
 
 def weigh(run: Run, begin: float, end: float, percent: float) -> None:

@@ -330,6 +330,8 @@ def _gap(run: Run) -> tuple[float, float]:
 def _late(run: Run) -> tuple[float, float]:
     rows = mutants.between(run, 20, 26) & run.requests["attempt"].eq(1)
     run.requests.loc[rows, "schedule_lag_ms"] += 200.0
+    run.requests.loc[rows, "start_s"] += 0.2
+    run.recount()
     return 20.0, 26.0
 
 
@@ -348,6 +350,7 @@ def _unsteady(run: Run) -> tuple[float, float]:
     event |= {"reached": False, "why": "3 of 40 requests failed"}
     run.events = [e for e in run.events if e["t_s"] <= event["t_s"]]
     run.events.append({"t_s": event["t_s"] + 0.1, "kind": "aborted", "why": "no steady state after baseline"})
+    run.events.append(runs.load_stopped(event["t_s"] + 0.2))
     return run.span("baseline")
 
 

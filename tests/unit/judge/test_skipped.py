@@ -176,6 +176,7 @@ def stopped(after_heal_s: float, back: bool) -> runs.Run:
     at_s = healed_s + after_heal_s
     run.events = [e for e in run.events if e["t_s"] <= at_s and e["kind"] != "load_stopped"]
     run.events.append({"t_s": at_s, "kind": "stop_condition", "condition": "x", "why": "error_ratio was 100 %"})
+    run.events.append(runs.load_stopped(at_s + 0.1))
     run.requests = run.requests[run.requests["intended_start_s"] < at_s].reset_index(drop=True)
     limit_s = run.plan["scenario"]["load"]["limits"]["first_token"]
     young = run.requests["final"] & run.requests["intended_start_s"].gt(at_s - limit_s)

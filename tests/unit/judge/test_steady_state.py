@@ -33,6 +33,7 @@ def ended_early(run: Run, phase: str, why: str) -> None:
     run.events.append(
         {"t_s": asked["t_s"] + 0.1, "kind": "aborted", "why": f"not in steady state after {phase}: {why}"}
     )
+    run.events.append(runs.load_stopped(asked["t_s"] + 0.2))
     run.requests = run.requests[run.requests["intended_start_s"] < asked["t_s"]].reset_index(drop=True)
     run.metrics = run.metrics[run.metrics["t_s"] < asked["t_s"] + 1]
 

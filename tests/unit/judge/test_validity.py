@@ -51,7 +51,10 @@ def _never_steady(run: Run) -> None:
 
 
 def _late(run: Run) -> None:
-    run.requests.loc[run.requests["attempt"].eq(1), "schedule_lag_ms"] += 45.0
+    first = run.requests["attempt"].eq(1)
+    run.requests.loc[first, "schedule_lag_ms"] += 45.0
+    run.requests.loc[first, "start_s"] += 0.045
+    run.recount()
 
 
 def _slow_generator(run: Run) -> None:
@@ -269,7 +272,155 @@ def _too_small(run: Run) -> None:
     run.events.insert(0, {"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 12/s, this machine has 4/s"})
 
 
+def _without(run: Run, component: str, metric: str, labels: str | None = None) -> None:
+    mine = run.metrics["component"].eq(component) & run.metrics["metric"].eq(metric)
+    run.metrics = run.metrics[~(mine & (labels is None or run.metrics["labels"].eq(labels)))]
+
+
+def _restarts_never_sampled(run: Run) -> None:
+    _without(run, "gateway-b", "restarts_total")
+
+
+def _readiness_never_sampled(run: Run) -> None:
+    _without(run, "gateway-a", "ready")
+
+
+def _dns_never_sampled(run: Run) -> None:
+    _without(run, "dns", "answered")
+
+
+def _dns_answers_nothing(run: Run) -> None:
+    _without(run, "dns", "answer")
+
+
+def _one_replica_of_a_gateway_never_sampled(run: Run) -> None:
+    _without(run, "gateway-a", "server_up", "server=replica-1")
+
+
+def _one_sample(run: Run) -> None:
+    mine = mutants.samples(run, "replica-1", "running", 0, 1e9)
+    run.metrics = run.metrics.drop(run.metrics.index[mine][1:])
+
+
+def _one_moment(run: Run) -> None:
+    run.metrics.loc[run.metrics["component"].eq("gateway-a"), "t_s"] = 50.0
+
+
+def _not_sampled_in_one_phase(run: Run) -> None:
+    begin, end = run.span("recovery-one")
+    mine = mutants.samples(run, "replica-2", "restarts_total", begin, end)
+    run.metrics = run.metrics[~mine]
+
+
+def _no_number(run: Run) -> None:
+    run.metrics.loc[run.metrics.index[mutants.samples(run, "replica-1", "running", 40, 50)][3], "value"] = float("nan")
+
+
+def _endless(run: Run) -> None:
+    run.metrics.loc[run.metrics.index[mutants.samples(run, "machine", "cores", 40, 50)][3], "value"] = float("inf")
+
+
+def _less_than_nothing(run: Run) -> None:
+    run.metrics.loc[run.metrics.index[mutants.samples(run, "replica-1", "waiting", 40, 50)][3], "value"] = -1.0
+
+
+def _load_end_unknown(run: Run) -> None:
+    run.drop_events("load_stopped")
+
+
+def _load_broke(run: Run) -> None:
+    next(e for e in run.events if e["kind"] == "load_stopped")["status"] = 70
+
+
+def _load_status_unknown(run: Run) -> None:
+    next(e for e in run.events if e["kind"] == "load_stopped").pop("status")
+
+
+def _generator_no_number(run: Run) -> None:
+    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 0, 1e9), "value"] = float("nan")
+
+
+def _generator_sampled_once(run: Run) -> None:
+    mine = mutants.samples(run, "load", "cpu_ratio", 0, 1e9)
+    run.metrics = run.metrics.drop(run.metrics.index[mine][1:])
+
+
+def _one(run: Run) -> pd.Index:
+    return run.requests.index[mutants.ok(run)][40:41]
+
+
+def _lag_of_one_only(run: Run) -> None:
+    run.requests.loc[run.requests.index[1:], "schedule_lag_ms"] = None
+
+
+def _lag_negative(run: Run) -> None:
+    run.requests["schedule_lag_ms"] *= -1
+
+
+def _lag_untrue(run: Run) -> None:
+    run.requests["schedule_lag_ms"] *= 0
+
+
+def _all_at_once(run: Run) -> None:
+    run.requests["start_s"] = run.requests["start_s"].iloc[0]
+
+
+def _took_no_time(run: Run) -> None:
+    run.requests.loc[_one(run), "e2e_ms"] = 0.0
+
+
+def _took_for_ever(run: Run) -> None:
+    run.requests.loc[_one(run), ["e2e_ms", "e2e_from_schedule_ms"]] = float("inf")
+
+
+def _went_back_in_time(run: Run) -> None:
+    run.requests.loc[_one(run), "ttft_ms"] = -5.0
+
+
+def _ended_before_its_first_token(run: Run) -> None:
+    run.requests.loc[_one(run), ["e2e_ms", "e2e_from_schedule_ms"]] /= 5
+
+
+def _no_first_token(run: Run) -> None:
+    run.requests.loc[_one(run), ["ttft_ms", "ttft_from_schedule_ms"]] = None
+
+
+def _no_log(run: Run) -> None:
+    run.requests.loc[_one(run), "gateway_replica"] = None
+
+
+def _another_replica(run: Run) -> None:
+    run.requests.loc[_one(run), "gateway_replica"] = "replica-9"
+
+
 FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
+    (_restarts_never_sampled, "series sampled", "*"),
+    (_readiness_never_sampled, "series sampled", "metrics"),
+    (_dns_never_sampled, "series sampled", "metrics"),
+    (_dns_answers_nothing, "series sampled", "metrics"),
+    (_one_replica_of_a_gateway_never_sampled, "series sampled", "metrics"),
+    (_one_sample, "series sampled", "metrics"),
+    (_one_moment, "series sampled", "*"),
+    (_not_sampled_in_one_phase, "series sampled", "*"),
+    (_no_number, "samples possible", "*"),
+    (_endless, "samples possible", "*"),
+    (_less_than_nothing, "samples possible", "*"),
+    (_load_end_unknown, "load generator's end", "*"),
+    (_load_broke, "load generator's end", "*"),
+    (_load_status_unknown, "load generator's end", "*"),
+    (_generator_no_number, "load generator not saturated", "load"),
+    (_generator_sampled_once, "load generator not saturated", "load"),
+    (_lag_of_one_only, "records possible", "*"),
+    (_lag_negative, "records possible", "*"),
+    (_lag_untrue, "records possible", "*"),
+    (_all_at_once, "records possible", "*"),
+    (_took_no_time, "records possible", "*"),
+    (_took_for_ever, "records possible", "*"),
+    (_went_back_in_time, "records possible", "*"),
+    (_ended_before_its_first_token, "records possible", "*"),
+    (_no_first_token, "records possible", "*"),
+    (_no_log, "replica from the gateways' logs", "gateways"),
+    (_another_replica, "replica from the gateways' logs", "gateways"),
     (_samples_not_written, "records written", "*"),
     (_events_not_written, "records written", "*"),
     (_load_died, "load generator's end", "*"),
