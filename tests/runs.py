@@ -121,11 +121,11 @@ class Run:
     def recount(self) -> None:
         """Make the summary and what follows from other columns agree, as a generator that lost nothing would."""
         rows = self.requests
-        rows[["ttft_ms", "e2e_ms"]] = rows[["ttft_ms", "e2e_ms"]].astype(float)
-        rows["e2e_ms"] = rows["e2e_ms"].mask(rows["ttft_ms"].gt(rows["e2e_ms"]), rows["ttft_ms"])
+        ttft_ms, e2e_ms = rows["ttft_ms"].astype(float), rows["e2e_ms"].astype(float)
+        rows["e2e_ms"] = e2e_ms.mask(ttft_ms.gt(e2e_ms), ttft_ms)
         for whole in ("ttft", "e2e"):
             late_ms = 1000 * (rows["start_s"] - rows["intended_start_s"])
-            rows[f"{whole}_from_schedule_ms"] = rows[f"{whole}_ms"] + late_ms
+            rows[f"{whole}_from_schedule_ms"] = rows[f"{whole}_ms"].astype(float) + late_ms.astype(float)
         final = self.requests[self.requests["final"]]
         self.summary["scheduled_requests"], self.summary["attempts"] = len(final), len(self.requests)
         self.summary["outcomes_final"] = final["outcome"].value_counts().to_dict()
@@ -253,7 +253,8 @@ def add_unremarkable(run: Run) -> None:
     if ("dns", "answered") not in known:
         label = f"address={TOPOLOGY.link('client-to-gateway-a').listen_address}"
         rows += [(step / 2, "dns", "answer", label, 1.0) for step in steps]
-    run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=METRIC_COLUMNS.names)], ignore_index=True)
+    if rows:
+        run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=METRIC_COLUMNS.names)], ignore_index=True)
 
 
 def add_machine(run: Run) -> None:

@@ -50,7 +50,9 @@ def wanted(view: RunView, phase: str) -> dict[str, Any]:
 
 def answered(view: RunView) -> pd.DataFrame:
     """Users' attempts that some engine has answered, with its version, and when each of them ended."""
-    rows = view.requests[view.requests["served_version"].notna() & view.requests["replica"].notna()]
+    rows = view.requests
+    rows = rows.assign(replica=rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"]))
+    rows = rows[rows["served_version"].notna() & rows["replica"].fillna("").ne("")]
     return rows.assign(end_s=rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000)
 
 

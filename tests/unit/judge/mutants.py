@@ -384,6 +384,65 @@ def no_error_at_all(run: Run) -> None:
     run.requests.loc[row, columns] = None
 
 
+def _without_an_answer(run: Run, outcome: str) -> None:
+    """Most of the failed attempts find no gateway, although both are there."""
+    failed = run.in_phase(ALL) & ~ok(run) & run.requests["http_status"].ne(200)
+    rows = run.requests.index[failed][::2]
+    run.requests.loc[rows, "outcome"] = outcome
+    columns = ["http_status", "error_type", "error_code", "error_message", "error_request_id", "retry_after_s"]
+    run.requests.loc[rows, [*columns, "first_byte_sent_s", "headers_ms"]] = None
+
+
+@mutant("honest errors in all-replicas")
+def nobody_takes_the_connection(run: Run) -> None:
+    """The gateways refuse connections."""
+    _without_an_answer(run, "connect_error")
+
+
+@mutant("honest errors in all-replicas")
+def nobody_knows_the_name(run: Run) -> None:
+    """DNS has no answer."""
+    _without_an_answer(run, "dns_error")
+
+
+def first_streams_break(run: Run, where: pd.Series) -> None:
+    """Each of these requests was asked for once more before, and its answer broke off."""
+    rows = run.requests
+    asked = rows["request_id"].isin(rows["request_id"][where & ok(run)])
+    first = rows[asked & rows["attempt"].eq(1)].copy()
+    rows.loc[asked, "attempt"] += 1
+    rows.loc[asked, ["start_s", "first_byte_sent_s"]] += 0.5
+    rows.loc[asked, ["schedule_lag_ms"]] = None
+    gone = ["output_tokens", "finish_reason", "prompt_tokens", "answer_chars", "answer_hash", "answer_correct"]
+    first[gone] = None
+    first = first.assign(outcome="broken_stream", subtype="fin", final=False, http_status=200, content_events=1)
+    first = first.assign(e2e_ms=first["ttft_ms"].fillna(10.0).clip(upper=400.0), max_stall_ms=None, ttft_ms=None)
+    first = first.assign(headers_ms=5.0, attempt=1)
+    columns = rows.columns
+    run.requests = pd.concat([first, rows], ignore_index=True)[columns]
+    run.requests = run.requests.sort_values(["request_id", "attempt"], ignore_index=True)
+
+
+@mutant("broken attempts bounded")
+def every_first_stream_breaks(run: Run) -> None:
+    """Each is asked for again, and then it is whole."""
+    first_streams_break(run, pd.Series(True, index=run.requests.index))
+
+
+@mutant("broken attempts bounded")
+def first_streams_break_once_the_fault_is_known(run: Run) -> None:
+    """The bad replica is out, and streams go on breaking."""
+    begin, end = run.span(ONE)
+    first_streams_break(run, between(run, begin + 15, end - 2))
+
+
+@mutant("broken attempts bounded")
+def first_streams_break_after_the_heal(run: Run) -> None:
+    """Two of a hundred users notice."""
+    begin, end = run.span("recovery-all")
+    first_streams_break(run, between(run, begin + 10, end) & run.requests["request_id"].str.endswith("3"))
+
+
 @mutant("failures hidden in one-replica")
 def only_clients_retry(run: Run) -> None:
     """The gateways pass four time-outs on; the clients' own retries make them good."""

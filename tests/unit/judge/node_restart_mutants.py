@@ -97,6 +97,14 @@ def requests_go_to_a_drained_replica(run: Run, phase: str) -> None:
     run.requests.loc[where, ["replica", "gateway_replica"]] = _REPLICA[phase]
 
 
+@in_each("drain breaks nothing in {phase}", "restart-1", "restart-2")
+def requests_go_to_a_drained_replica_without_its_header(run: Run, phase: str) -> None:
+    """Only the gateway's log says who answered them."""
+    requests_go_to_a_drained_replica(run, phase)
+    drained, end = step(run, phase, "drained"), ordered(run, phase, "fault_healing")
+    run.requests.loc[run.requests["start_s"].between(drained + 1, end), "replica"] = None
+
+
 @in_each("{replica} is ready again in {phase}", "restart-1", "restart-2", "kill")
 def it_never_comes_back(run: Run, phase: str) -> None:
     """Nobody started it again."""

@@ -30,6 +30,21 @@ def _heals(run: Run) -> list[dict[str, Any]]:
     return [event for event in run.events if event["kind"] == "heal_proven"]
 
 
+@pytest.mark.parametrize(
+    ("why", "at_s", "status"),
+    [
+        ("still injected: one-replica: its proxy does not answer", 500.0, Status.FAIL),
+        ("still injected: one-replica: its proxy does not answer", 0.5, Status.PASS),  # it was healed after that
+        ("not ready 60 s after the heal: replica-1", 500.0, Status.PASS),
+    ],
+)
+def test_a_clean_up_that_says_still_injected_is_believed(why: str, at_s: float, status: Status, tmp_path: Path) -> None:
+    """Unless every heal was proven later; that a component is slow to come back is for other checks."""
+    run = runs.healthy()
+    run.events.append({"t_s": at_s, "kind": "cleanup_problem", "why": why})
+    assert _judged(run, tmp_path / "run").status is status
+
+
 def _judged(run: Run, folder: Path) -> CheckResult:
     run.requests, run.metrics = run.requests.iloc[:0], run.metrics.iloc[:0]  # it looks at events alone
     return nothing_left_injected.check().run(RunView(run.write(folder)))

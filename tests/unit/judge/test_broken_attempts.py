@@ -1,0 +1,63 @@
+"""Attempts that break have a limit in every drill, whatever the tries that follow make up for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import drill, judge
+from harness.checks import broken_attempts
+from harness.record import CUT_BY_HEAL
+from harness.verdict import Status
+from harness.view import RunView
+from tests.runs import Run
+from tests.unit.judge.mutants import first_streams_break, ok
+from tests.unit.judge.test_nothing_left import HEALTHY
+
+
+def _status(run: Run, path: Path) -> Status:
+    run.recount()
+    return broken_attempts.check().run(RunView(run.write(path))).status
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_every_first_stream_breaks_in_every_drill(name: str, tmp_path: Path) -> None:
+    """Every request succeeds at its second try: red, and green without that."""
+    run = HEALTHY[name]()
+    assert _status(run, tmp_path / "well") is Status.PASS
+    first_streams_break(run, pd.Series(True, index=run.requests.index))
+    assert _status(run, tmp_path / "broken") is Status.FAIL
+
+
+@pytest.mark.parametrize(("name", "phase"), [("model-swap", "swap"), ("node-restart", "restart-1"), ("oom", "long")])
+def test_what_is_done_in_order_breaks_nothing(name: str, phase: str, tmp_path: Path) -> None:
+    """A rollout, a restart in order, other clients: no stream may break from the first moment on."""
+    run = HEALTHY[name]()
+    first_streams_break(run, run.in_phase(phase) & (ok(run).cumsum() % 10).eq(0))
+    assert _status(run, tmp_path / "run") is Status.FAIL
+
+
+def test_streams_in_flight_at_a_kill_may_break(tmp_path: Path) -> None:
+    """And what was sent until the gateways have noticed."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("one-replica")
+    first_streams_break(run, run.requests["start_s"].between(begin, begin + 5))
+    assert _status(run, tmp_path / "run") is Status.PASS
+
+
+def test_what_a_heal_has_cut_is_no_fault_of_the_service(tmp_path: Path) -> None:
+    """Drillyard did that: INCONCLUSIVE."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("recovery-one")
+    first_streams_break(run, run.requests["start_s"].between(begin + 1, begin + 3))
+    broke = (
+        run.requests["outcome"].eq("broken_stream")
+        & run.requests["final"].eq(False)
+        & run.requests["start_s"].gt(begin)
+    )
+    run.requests.loc[broke & run.requests["start_s"].lt(begin + 4), "subtype"] = CUT_BY_HEAL
+    run.recount()
+    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    assert next(c for c in verdict.checks if c.name == broken_attempts.NAME).status is Status.INCONCLUSIVE
