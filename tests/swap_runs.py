@@ -43,6 +43,7 @@ def healthy(name: str = PROMOTED) -> Run:
     run.plan |= {"serves": dict.fromkeys(REPLICAS, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
     recorded_today(run, Scenario.stored(run.plan["scenario"]))
     add_alerts(run, drill.load("model-swap"))
+    run.plan["scenario"]["slos"] = scenario("model-swap").model_dump(mode="json")["slos"]
     add_unremarkable(run)
     if name == STOPPED:
         _stop(run)
@@ -72,7 +73,9 @@ def _never_start(run: Run) -> None:
     data["served"] = [first | {"to_s": None}, second, {**second, "from_s": back, "to_s": None}]
     answered = rows["start_s"].gt(decided) & rows["served_version"].notna()
     run.requests.loc[answered, "served_version"] = stable
-    run.requests.loc[answered & rows["start_s"].lt(back) & rows["replica"].eq(on), "replica"] = first["replica"]
+    run.requests.loc[answered & rows["start_s"].lt(back) & rows["replica"].eq(on), ["replica", "gateway_replica"]] = (
+        first["replica"]
+    )
     _weigh_back(run, decided, back)
     _practise(run, NO_START)
 
@@ -89,7 +92,7 @@ def break_off(run: Run) -> None:
     data |= {"ended": "broken off", "broken": why}
     later = rows["start_s"].gt(data["served"][0]["to_s"]) & rows["served_version"].notna()
     ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
-    run.requests.loc[later & ends.lt(heal), "replica"] = data["candidate_on"]
+    run.requests.loc[later & ends.lt(heal), ["replica", "gateway_replica"]] = data["candidate_on"]
     run.requests.loc[later & rows["start_s"].gt(heal), "served_version"] = stable
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from harness import digest, drill, guard, judge, validity
 from harness.arrivals_as_planned import arrivals_as_planned
@@ -451,7 +452,7 @@ def only_clients_retry(run: Run) -> None:
     failed = rows.assign(
         final=False, outcome="http_5xx", http_status=504, e2e_ms=3000.0, finish_reason=None, output_tokens=None
     )
-    failed = failed.assign(ttft_ms=None, ttft_from_schedule_ms=None, retry_after_s=1.0)
+    failed = failed.assign(ttft_ms=None, ttft_from_schedule_ms=None, headers_ms=3000.0, retry_after_s=1.0)
     again = rows.assign(attempt=2, start_s=rows["start_s"] + 4.2, retry_delay_ms=1200.0, schedule_lag_ms=None)
     run.requests = pd.concat([run.requests.drop(rows.index), failed, again], ignore_index=True)
 
@@ -574,6 +575,25 @@ def waits_twice(run: Run) -> None:
     run.requests.loc[run.in_phase(ONE), ["ttft_ms", "ttft_from_schedule_ms"]] += 3000.0
 
 
+def _in_fault_phases(run: Run) -> pd.Series:
+    """Marks the requests that were served although a fault was there."""
+    faulty = [phase["name"] for phase in run.plan["scenario"]["phases"] if phase["faults"]]
+    return run.requests["phase"].isin(faulty) & ok(run)
+
+
+@mutant("end to end with one bad replica")
+def answers_drag(run: Run) -> None:
+    """Every answer while a fault is there takes 29.9 s; nobody gives up."""
+    run.requests.loc[_in_fault_phases(run), "e2e_ms"] = 29900.0
+
+
+@mutant("stalls with one bad replica")
+def streams_stall(run: Run) -> None:
+    """Every stream is silent for 11.5 s in the middle; nobody gives up."""
+    run.requests.loc[_in_fault_phases(run), "max_stall_ms"] = 11500.0
+    run.requests.loc[_in_fault_phases(run), "e2e_ms"] += 11500.0
+
+
 # ── what only an external target is asked: the same defects, in a run whose phases are called as there ──
 
 _CALLED = {
@@ -589,20 +609,16 @@ EXTERNAL: dict[str, Callable[[Run], None]] = {
     "recovery after silent-link": no_recovery_all,
     "steady state in recovery-silent": not_steady_after,
     "availability with a slow link": no_gateway_retries,
+    "end to end with a slow link": answers_drag,
+    "stalls with a slow link": streams_stall,
 }
 
 
 def as_external(run: Run) -> None:
     """Make it the run of a target that Drillyard had not started."""
     run.plan["scenario"], run.events = (_renamed(part) for part in (run.plan["scenario"], run.events))
-    run.plan["scenario"]["slos"] = [
-        {
-            "name": "availability with a slow link",
-            "sli": "availability",
-            "phases": ["slow-link"],
-            "objective": ">= 99 %",
-        }
-    ]
+    theirs = yaml.safe_load((drill.ROOT / "scenarios" / "timeout-spike.external.yaml").read_text())["slos"]
+    run.plan["scenario"]["slos"] = [slo for slo in theirs if slo["phases"] == ["slow-link"]]
     run.plan["faults"] = _renamed(run.plan["faults"])
     run.metrics["labels"] = [_renamed(labels) for labels in run.metrics["labels"]]
     planned_for(run, drill.load(run.plan["drill"]), external=True)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.checks.streams import ends_s
 from tests.runs import Run
+from tests.unit.judge import mutants
 from tests.unit.judge.mutants import Mutant, fail
 
 MUTANTS: list[Mutant] = []
@@ -281,3 +282,7 @@ def failures_in_the_baseline(run: Run) -> None:
 def slow_from_the_start(run: Run) -> None:
     """Everybody waits for three seconds."""
     run.requests[["ttft_ms", "ttft_from_schedule_ms"]] += 3000
+
+
+mutant("end to end with a replica away")(mutants.answers_drag)
+mutant("stalls with a replica away")(mutants.streams_stall)

@@ -42,6 +42,8 @@ mutant("replica counters and client records agree")(mutants.tokens_for_nobody)
 mutant("steady state in baseline")(mutants.failures_before_the_first_fault)
 mutant("availability before")(mutants.failures_in_the_baseline)
 mutant("TTFT before")(mutants.slow_from_the_start)
+mutant("end to end through the faults")(mutants.answers_drag)
+mutant("stalls through the faults")(mutants.streams_stall)
 
 
 @mutant("nothing left injected")

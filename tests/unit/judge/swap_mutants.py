@@ -10,6 +10,7 @@ import pandas as pd
 
 from tests.runs import Run
 from tests.swap_runs import NO_START, PROMOTED, STOPPED, break_off, ledger
+from tests.unit.judge import mutants
 from tests.unit.judge.mutants import Mutant, fail
 
 _DRILL = "model-swap"
@@ -300,3 +301,7 @@ def failures_in_the_baseline(run: Run) -> None:
 def slow_from_the_start(run: Run) -> None:
     """Everybody waits for three seconds."""
     run.requests[["ttft_ms", "ttft_from_schedule_ms"]] += 3000
+
+
+mutant("end to end during the rollout")(mutants.answers_drag)
+mutant("stalls during the rollout")(mutants.streams_stall)

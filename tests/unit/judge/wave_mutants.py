@@ -11,6 +11,7 @@ import pandas as pd
 
 from drills.cancel_storm import WAVES
 from tests.runs import Run
+from tests.unit.judge import mutants
 from tests.unit.judge.mutants import fail, samples
 from tests.wave_runs import CANCELLED_S, SENT_S, WATCHED_S, watch_on
 
@@ -140,5 +141,7 @@ WAVE_MUTANTS = (
     WaveMutant("nobody waits for those who have gone", others_wait),
     WaveMutant("nobody waits for those who have gone", latecomers_wait),
     WaveMutant("TTFT before", slow_before),
+    WaveMutant("end to end of the others", mutants.answers_drag),
+    WaveMutant("stalls of the others", mutants.streams_stall),
     WaveMutant("steady state in recovery", not_steady_in_the_end),
 )
