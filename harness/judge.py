@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from harness import as_planned, capacity, slo, validity
+from harness import as_planned, capacity, slo, unjudged, validity
 from harness.checks import (
     alerts,
     answers_right,
@@ -69,7 +69,8 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
     reason = "; ".join(filter(None, (_reason(status, findings, results), not_asked_line(unasked))))
-    return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause, unasked)
+    found = tuple(f.result for f in findings)
+    return Verdict(status, reason, found, tuple(results), cause, unasked, unjudged.stretches(view))
 
 
 def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:
@@ -158,6 +159,7 @@ def read(folder: RunFolder) -> Verdict:
             tuple(_result(r) for r in data["checks"]),
             data.get("cause"),  # verdicts of earlier versions have none, nor the next
             tuple(map(str, data.get("not_asked", ()))),
+            tuple(map(str, data.get("unjudged", ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"

@@ -67,7 +67,7 @@ class Verdict:
 
     ``cause`` is the root cause of an INCONCLUSIVE verdict where it was recorded: ``INTERFERENCE`` of the machine, or
     ``TOO_SMALL``, a stack whose capacity is below what the drill needs. ``not_asked`` are the names of the drill's
-    checks that are no part of it for an external target.
+    checks that are no part of it for an external target, ``unjudged`` the stretches that no objective covers.
     """
 
     status: Status
@@ -76,6 +76,7 @@ class Verdict:
     checks: tuple[CheckResult, ...]
     cause: str | None = None
     not_asked: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
 
     @property
     def advice(self) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from harness import alert_times, alerts, indicators
 from harness.alerts import Alert, FaultTime
+from harness.checks.recovers_within import watched_until
+from harness.checks.steady_state import begin_s
 from harness.drill import Check, Expected
 from harness.indicators import Standing
 from harness.scenario import Phase
@@ -22,6 +24,7 @@ from harness.view import RunView
 from stack.monitoring.rules import BY_NAME, STACK_SCALE, Scale
 
 NO_PAGE = "no page before the first fault"
+STAYS_WELL = "no page once recovered"
 _ORDER = (Status.FAIL, Status.INCONCLUSIVE, Status.PASS)
 _NO_RULES = "nobody could ask Prometheus for its rules: no alert can be expected, and silence says nothing"
 
@@ -35,6 +38,8 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     # A page that should not fire keeps a run from its steady state, and so from its first fault.
     despite = frozenset({"run complete", "steady state before the first fault"})
     found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), timing=False, despite=despite)]
+    question = "Is nobody woken once the steady state was reached again, until the next fault?"
+    found.append(Check(STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True))
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
@@ -126,6 +131,45 @@ def _moments(page: Alert, end_s: float, scale: Scale) -> Iterator[float]:
 def _looks_back(alert: Alert, t_s: float, view: RunView, scale: Scale) -> bool:
     """Whether what was before the run's load can still keep it firing at that moment."""
     return t_s < alerts.load_start_s(view) + BY_NAME[alert.name].clears_within_s(scale)
+
+
+# ── once it has recovered ──
+
+
+def _stays_well(view: RunView) -> CheckResult:
+    objective, scale = "0 pages", alerts.scale(view)
+    stretches = list(_recovered(view))
+    if scale is None or not stretches:
+        why = "no steady state was reached after a fault" if scale else _NO_RULES
+        none_planned = scale is not None and not any(p["kind"] == "recovery" for p in view.planned_phases)
+        status = Status.PASS if none_planned else Status.INCONCLUSIVE
+        return CheckResult(STAYS_WELL, status, "no recovery is planned" if none_planned else why, objective)
+    pages = [a for a in alerts.seen(view) if a.is_page_of_service and not a.before]
+    bad = [a for a in pages if any(_late_page(a, stretch, scale) for stretch in stretches)]
+    numbers = {"measured": float(len(bad)), "unit": "pages", "margin": 0.0 - len(bad), "samples": len(pages)}
+    if bad:
+        status, why = min((_is_false(view, a, True, scale) for a in bad), key=lambda one: _ORDER.index(one[0]))
+        return _result(STAYS_WELL, status, why, objective, numbers)
+    if gap := next(filter(None, (alerts.unheard(view, begin, end) for _, begin, end in stretches)), None):
+        return CheckResult(STAYS_WELL, Status.INCONCLUSIVE, gap, objective)
+    why = f"none began in the {len(stretches)} stretches between «steady state reached» and the next fault"
+    return _result(STAYS_WELL, Status.PASS, why, objective, numbers)
+
+
+def _recovered(view: RunView) -> Iterator[tuple[float, float, float]]:
+    """The last heal, the begin of the steady stretch after it, and the next fault or the end of the run."""
+    healed = sorted(s.fault_end_s for s in view.phases if s.fault_end_s is not None)
+    for said in view.events("steady_state"):
+        before = [t_s for t_s in healed if t_s <= said.t_s]
+        if said.data.get("reached") and before:
+            yield before[-1], begin_s(said), max(said.t_s, watched_until(view, said.t_s))
+
+
+def _late_page(alert: Alert, stretch: tuple[float, float, float], scale: Scale) -> bool:
+    """Whether it began in that stretch, and too late for the fault before it to be its cause."""
+    rule, (healed_s, steady_s, end_s) = BY_NAME.get(alert.name), stretch
+    since_s = max(steady_s, healed_s + (rule.fires_within_s(scale) if rule else 0.0))
+    return since_s < alert.started_s < end_s
 
 
 # ── what must fire ──

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness import request_limits
+from harness.checks.recovers_within import watched_until
 from harness.drill import Check
 from harness.record import Event
 from harness.scenario import RequestLimits
@@ -80,16 +81,22 @@ def _judge(said: Event, rows: pd.DataFrame) -> tuple[Status, str]:
 def _of_stretch(view: RunView, said: Event) -> pd.DataFrame:
     """The requests that were meant to start in the stretch, and whether they were good and ``within`` their limits.
 
-    Without those that were cancelled, and those that met a fault.
+    The stretch lasts until the next fault: what was reached has to be kept. Without requests that were cancelled, and
+    those that met a fault.
     """
-    since_s = said.data.get("since_s")
-    begin_s = said.t_s - STRETCH_S if since_s is None else float(since_s)
-    rows = view.final[view.final["intended_start_s"].between(begin_s, said.t_s)]
+    until_s = max(said.t_s, watched_until(view, said.t_s)) if said.data.get("reached") else said.t_s
+    rows = view.final[view.final["intended_start_s"].between(begin_s(said), until_s)]
     rows = rows[~rows["outcome"].isin(("cancelled_intended", "cancelled_drain"))]
     rows = rows[~rows["judged_phase"].isin(view.fault_phases)]
     limits = request_limits.of(view.scenario)
     late = _beyond(rows, "ttft_ms", limits) | _beyond(rows, "e2e_ms", limits)
     return rows.assign(within=rows["outcome"].eq("ok") & ~late)
+
+
+def begin_s(said: Event) -> float:
+    """Since when the stretch lasts that an event ``steady_state`` speaks of, in seconds since the run's zero."""
+    since_s = said.data.get("since_s")
+    return said.t_s - STRETCH_S if since_s is None else float(since_s)
 
 
 def _beyond(rows: pd.DataFrame, column: str, limits: dict[str, RequestLimits]) -> pd.Series:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from harness import judge
+from harness import judge, unjudged
 from harness.verdict import CheckResult, Verdict
 from harness.view import RunView
 from reports.panel import badge, number, table
@@ -13,15 +13,15 @@ ORDER, TITLE = 10, "Checks"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """All checks, red ones first, skipped ones last, in the order of the drill otherwise; then what was not asked."""
+    """All checks, red ones first, skipped ones last, in the order of the drill otherwise; then what was not judged."""
     rank = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2, "SKIPPED": 3}
     ordered = sorted(verdict.checks, key=lambda check: rank[check.status])
     head = ("verdict", "check", "phase", "objective", "measured", "margin", "n", "why")
     asked = table(head, [_row(check) for check in ordered], css="checks")
-    if not verdict.not_asked:
-        return asked
-    line = f"{judge.not_asked_line(verdict.not_asked)}: {', '.join(verdict.not_asked)}"
-    return asked + Markup("<p>{}</p>").format(line)
+    lines = [unjudged.line(verdict.unjudged)]
+    if verdict.not_asked:
+        lines.append(f"{judge.not_asked_line(verdict.not_asked)}: {', '.join(verdict.not_asked)}")
+    return asked + Markup("").join(Markup("<p>{}</p>").format(line) for line in lines if line)
 
 
 def _row(check: CheckResult) -> tuple[object, ...]:

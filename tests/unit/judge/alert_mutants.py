@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from harness import alert_times, drill
-from harness.checks.alerts import NO_PAGE
+from harness.checks.alerts import NO_PAGE, STAYS_WELL
 from harness.drill import Expected
 from stack.monitoring.rules import STACK_SCALE
 from tests.runs import Run, alert_told
@@ -21,6 +21,7 @@ def of(name: str) -> Iterator[Mutant]:
         return Mutant(f"{name}-{what}{about}", check, defect, recount=False, drill=name)
 
     yield from (mutant(defect, NO_PAGE) for defect in (page_without_a_reason, page_that_stays))
+    yield mutant(page_after_all_is_over, STAYS_WELL)
     for one in drill.load(name).alerts:
         about = f"-{one.phase}-{one}"
         if not one.fires:
@@ -43,6 +44,12 @@ def page_that_stays(run: Run) -> None:
     begin, _ = run.span("warm-up")
     run.events += alert_told("E2eP95High", begin + 8, begin + 9)
     run.drop_events("alert_cleared", alert="E2eP95High")
+
+
+def page_after_all_is_over(run: Run) -> None:
+    """The steady state was reached at the end, and yet somebody is woken."""
+    said = max(e["t_s"] for e in run.events if e["kind"] == "steady_state")
+    run.events += alert_told("E2eP95High", said - 0.2, said + 1.0)
 
 
 #: Of whom an alert tells that the drill rules out for everybody.
