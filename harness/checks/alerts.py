@@ -14,8 +14,7 @@ from typing import Any
 
 from harness import alert_times, alerts, indicators
 from harness.alerts import Alert, FaultTime
-from harness.checks.recovers_within import watched_until
-from harness.checks.steady_state import begin_s
+from harness.checks.steady_state import begin_s, kept_until_s
 from harness.drill import Check, Expected
 from harness.indicators import Standing
 from harness.scenario import Phase
@@ -39,7 +38,8 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     despite = frozenset({"run complete", "steady state before the first fault"})
     found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), timing=False, despite=despite)]
     question = "Is nobody woken once the steady state was reached again, until the next fault?"
-    found.append(Check(STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True))
+    well = Check(STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True)
+    found.append(well)
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
@@ -162,7 +162,7 @@ def _recovered(view: RunView) -> Iterator[tuple[float, float, float]]:
     for said in view.events("steady_state"):
         before = [t_s for t_s in healed if t_s <= said.t_s]
         if said.data.get("reached") and before:
-            yield before[-1], begin_s(said), max(said.t_s, watched_until(view, said.t_s))
+            yield before[-1], begin_s(said), kept_until_s(view, said)
 
 
 def _late_page(alert: Alert, stretch: tuple[float, float, float], scale: Scale) -> bool:

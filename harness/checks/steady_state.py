@@ -8,7 +8,6 @@ from __future__ import annotations
 import pandas as pd
 
 from harness import request_limits
-from harness.checks.recovers_within import watched_until
 from harness.drill import Check
 from harness.record import Event
 from harness.scenario import RequestLimits
@@ -81,10 +80,10 @@ def _judge(said: Event, rows: pd.DataFrame) -> tuple[Status, str]:
 def _of_stretch(view: RunView, said: Event) -> pd.DataFrame:
     """The requests that were meant to start in the stretch, and whether they were good and ``within`` their limits.
 
-    The stretch lasts until the next fault: what was reached has to be kept. Without requests that were cancelled, and
+    The stretch lasts until the next phase: what was reached has to be kept. Without requests that were cancelled, and
     those that met a fault.
     """
-    until_s = max(said.t_s, watched_until(view, said.t_s)) if said.data.get("reached") else said.t_s
+    until_s = kept_until_s(view, said) if said.data.get("reached") else said.t_s
     rows = view.final[view.final["intended_start_s"].between(begin_s(said), until_s)]
     rows = rows[~rows["outcome"].isin(("cancelled_intended", "cancelled_drain"))]
     rows = rows[~rows["judged_phase"].isin(view.fault_phases)]
@@ -97,6 +96,12 @@ def begin_s(said: Event) -> float:
     """Since when the stretch lasts that an event ``steady_state`` speaks of, in seconds since the run's zero."""
     since_s = said.data.get("since_s")
     return said.t_s - STRETCH_S if since_s is None else float(since_s)
+
+
+def kept_until_s(view: RunView, said: Event) -> float:
+    """Until when a steady state that was reached has to be kept: the next phase, or the end of the last one."""
+    following = [span.start_s for span in view.phases if span.start_s > said.t_s]
+    return min(following, default=max([said.t_s, *(s.end_s for s in view.phases if s.end_s is not None)]))
 
 
 def _beyond(rows: pd.DataFrame, column: str, limits: dict[str, RequestLimits]) -> pd.Series:

@@ -19,7 +19,7 @@ from tests.unit.judge import alert_mutants
 from tests.unit.judge.mutants import Mutant
 
 MUTANTS = [mutant for name in drill.names() for mutant in alert_mutants.of(name)]
-ASKED = ("no page before", "alerts fire", "alerts silent", "alerts clear")
+ASKED = ("no page", "alerts fire", "alerts silent", "alerts clear")
 
 
 def asked(run: Run, path: Path, name: str) -> dict[str, Status]:

@@ -38,6 +38,19 @@ def ended_early(run: Run, phase: str, why: str) -> None:
     run.metrics = run.metrics[run.metrics["t_s"] < asked["t_s"] + 1]
 
 
+@pytest.mark.parametrize(("failing_s", "status"), [(0.0, Status.PASS), (20.0, Status.FAIL)])
+def test_what_was_reached_is_kept_until_the_next_phase(failing_s: float, status: Status, tmp_path: Path) -> None:
+    """The steady state was reported in the middle of the last recovery, and then everybody fails."""
+    run = runs.healthy()
+    said = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-all")
+    begin, end = run.span("recovery-all")
+    said["t_s"] = begin + 12.0
+    if failing_s:
+        mutants.fail(run, run.requests["intended_start_s"].between(begin + 13, end))
+    _, checks = judged(run, tmp_path / "run")
+    assert checks["steady state in recovery-all"].status is status, checks["steady state in recovery-all"].why
+
+
 def slow(run: Run) -> None:
     """Every first token takes more than a second: the machine is slow."""
     run.requests[["ttft_ms", "ttft_from_schedule_ms", "e2e_ms", "e2e_from_schedule_ms"]] += 1300.0
