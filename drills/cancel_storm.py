@@ -42,6 +42,11 @@ Look at the first red line and work downwards: the upper ones cause the lower on
 - **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
 - INCONCLUSIVE with «the moment was not reached»: the machine is too fast or too slow for this scenario. Change
   `demand`, `words` or `lasts` of that wave; nothing was judged that was not reached.
+- **end to end / stalls …**: those who were served were served badly. Is what is left too little for the load, does a
+  retry come late, does a proxy on the way hold streams back?
+- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The phase is named: look for
+  restarts, idle time-outs that are shorter than an answer, a proxy that drops connections.
+- **no page once recovered**: what came back does not stay well. Something comes on in waves, or the alert is false.
 """
 
 BRIEFING = """\

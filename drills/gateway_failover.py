@@ -54,6 +54,11 @@ Look at the first red line and work downwards: the upper ones cause the lower on
 - **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
 - **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
 - **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
+- **end to end / stalls …**: those who were served were served badly. Is what is left too little for the load, does a
+  retry come late, does a proxy on the way hold streams back?
+- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The phase is named: look for
+  restarts, idle time-outs that are shorter than an answer, a proxy that drops connections.
+- **no page once recovered**: what came back does not stay well. Something comes on in waves, or the alert is false.
 """
 
 BRIEFING = """\

@@ -48,6 +48,11 @@ Look at the first red line and work downwards: the upper ones cause the lower on
   **alerts clear after …**: something is still bad, or the rule looks back for too long.
 - **no page before the first fault**: an alert fires on a healthy service; it will be ignored when it matters.
 - **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
+- **end to end / stalls …**: those who were served were served badly. Is what is left too little for the load, does a
+  retry come late, does a proxy on the way hold streams back?
+- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The phase is named: look for
+  restarts, idle time-outs that are shorter than an answer, a proxy that drops connections.
+- **no page once recovered**: what came back does not stay well. Something comes on in waves, or the alert is false.
 """
 
 BRIEFING = """\

@@ -160,3 +160,15 @@ def test_bounds_come_from_the_rules_own_scale(scale: str) -> None:
         assert fires - clears == pytest.approx(rule.hold.seconds(scale) - (1 - rule.share) * looks_back)  # type: ignore[arg-type]
         assert looks_back < clears < looks_back + 30
     assert BY_NAME["ReplicaDown"].fires_within_s("drill") == 2 + 1 + 1 + 1 + 2
+
+
+def test_a_plan_without_its_alerts_is_no_pass(tmp_path: Path) -> None:
+    """What nobody listened for is not known, whatever the plan says of it."""
+    run = runs.healthy()
+    del run.plan["alerts"]
+    run.events = [e for e in run.events if not e["kind"].startswith("alert")]
+    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    assert verdict.status is Status.INCONCLUSIVE
+    found = {c.name: c.status for c in verdict.checks if c.name.startswith(("alerts", "no page"))}
+    assert len(found) >= 3
+    assert set(found.values()) == {Status.INCONCLUSIVE}
