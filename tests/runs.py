@@ -237,7 +237,6 @@ def add_alerts(run: Run, practised: Drill) -> None:
 
 #: Twice a second, of series that no story speaks of: nothing restarts, everything answers, nothing waits.
 _UNREMARKABLE = {"ready": 1.0, "server_up": 1.0, "server_weight": 100.0, "answered": 1.0, "synthetic_ok": 1.0}
-_UNREMARKABLE |= {"rss_bytes": 5e7}
 
 
 def add_unremarkable(run: Run) -> None:
