@@ -65,10 +65,10 @@ def _wrong(view: RunView, rows: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]
     late_ms = (rows["start_s"] - rows["intended_start_s"]) * 1000
     lag = rows["schedule_lag_ms"].astype(float)
     yield "its schedule lag is missing", sent & rows["attempt"].eq(1) & lag.isna()
-    yield "its schedule lag is not start − intended start", (lag - late_ms).abs() > _SAME_MOMENT_MS
+    yield "its schedule lag is not start − intended start", sent & (lag - late_ms).abs().gt(_SAME_MOMENT_MS)
     for column, whole in (("e2e_from_schedule_ms", "e2e_ms"), ("ttft_from_schedule_ms", "ttft_ms")):
         off = (rows[column].astype(float) - rows[whole].astype(float) - late_ms).abs()
-        yield f"{column} is not {whole} from the intended start", off > _SAME_MOMENT_MS
+        yield f"{column} is not {whole} from the intended start", sent & off.gt(_SAME_MOMENT_MS)
         yield f"{column} or {whole} is missing", rows[column].isna() != rows[whole].isna()
     ok = rows["outcome"].eq("ok")
     for column in _OF_ANSWER:
