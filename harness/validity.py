@@ -62,8 +62,12 @@ def load_ended_well(view: RunView) -> Iterator[Finding]:
     """Did the generator exit cleanly, and record every request that it had reported as ended?"""
     name, recorded = "load generator's end", len(view.final)
     stopped = view.events("load_stopped")
+    if not stopped and not view.events("load_started") and view.requests.empty:
+        yield _good(name, "no load was started")
+        return
     if not stopped:
-        yield _bad(name, "how the load generator ended is not recorded", EVERYTHING)
+        why = "how the load generator ended is not recorded"
+        yield _bad(name, f"{view.interrupted}; {why}" if view.interrupted else why, EVERYTHING)
         return
     for event in stopped:
         if event.data.get("status") != 0:

@@ -32,7 +32,6 @@ def render(view: RunView, verdict: Verdict) -> str:
         timestamp=str(view.plan["anchor"].get("wall", "")),
     )
     told = {"cause": verdict.cause, "not_asked": ", ".join(verdict.not_asked)}
-    told["unjudged"] = ", ".join(verdict.unjudged)
     if any(told.values()):
         properties = ElementTree.SubElement(suite, "properties")
         for key, value in told.items():
