@@ -110,7 +110,7 @@ def judge(view: RunView, phase: str, kept: Callable[[Aftermath], Status]) -> Jud
         whole += all(status is Status.PASS for status in statuses)
     if decided[Status.FAIL]:
         return Judged(Status.FAIL, tuple(decided[Status.FAIL]))
-    if whole >= _planned(view, phase):
+    if whole and whole >= _planned(view, phase):
         return Judged(Status.PASS, tuple(decided[Status.PASS]))
     if unclear := decided[Status.INCONCLUSIVE]:
         one = unclear[0]

@@ -191,3 +191,15 @@ def test_memory_that_grew_before_may_grow(tmp_path: Path) -> None:
     rows = samples(run, "replica-1", "rss_bytes", begin, end)
     run.metrics.loc[rows, "value"] += 4e5 * 2.5 * (run.metrics["t_s"][rows] - begin)
     assert result(run, "no leak over repeated", tmp_path).status is Status.PASS
+
+
+def test_a_phase_without_a_wave_is_not_judged(tmp_path: Path) -> None:
+    """Nothing was planned in it and nothing was done: that is no pass."""
+    run = wave_runs.healthy()
+    run.plan["scenario"]["phases"] = [p for p in run.plan["scenario"]["phases"] if p["name"] != "early"]
+    waves = run.files["waves.json"]
+    waves["waves"] = [wave for wave in waves["waves"] if wave["phase"] != "early"]
+    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("cancel-storm"))
+    found = next(r for r in verdict.checks if r.name == "cancels reach the engines in early")
+    assert found.status is Status.INCONCLUSIVE
+    assert found.why
