@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from harness import defects, doctor, exhausted, heal, interference, record, request_limits, steady
@@ -23,6 +23,7 @@ from harness.defects import Switch
 from harness.errors import DrillyardError, Exhausted, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, Proof, Stays, World, of_phase, take_back, to_the_end
+from harness.lease import LEASE_S
 from harness.probes import endpoint, machine, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -53,6 +54,10 @@ from stack.topology import SERVICE_NAME, SERVICE_PORT, Topology
 DRAIN_S = 5.0
 #: What ends a run early, healed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What Ctrl-Z is answered with: a fault would stay while nobody heals it.
+NO_PAUSE = "SIGTSTP: a run in progress cannot be paused, since its fault would stay; press Ctrl-C to end it healed"
+#: The watchdog is looked at so often.
+WATCHDOG_EVERY_S = 0.5
 #: After the load probes go on until these were read so often again, one after the other, at most so long: what the
 #: replicas counted once the last stream had ended, then what others than users had asked of them until then.
 READ_AFTER_LOAD = (("generation_tokens_total", 4), ("own_tokens_asked_total", 3))
@@ -72,14 +77,24 @@ HEAL_DEADLINE_S = 20.0
 
 
 class Watchdog(Protocol):
-    """Who heals when the harness is killed (harness/watchdog.py)."""
+    """Who heals when the harness is killed or stopped (harness/watchdog.py)."""
 
     @property
     def alive(self) -> bool:
-        """Whether it is there."""
+        """Whether it is there and answers."""
+
+    @property
+    def taken(self) -> str:
+        """Why it has taken over; "" as long as it has not."""
 
     def start(self) -> None:
-        """Start it, or another one when it died."""
+        """Start it, or another one in the place of one that is not alive."""
+
+    def expect(self, until_mono_s: float) -> None:
+        """The phase that begins now is planned to end at that monotonic time."""
+
+    def tell(self, line: Mapping[str, Any]) -> None:
+        """Hand over a line of the undo journal; blocks until it is known. FaultError when it is not."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,8 @@ async def conduct(run: Run) -> None:
     with _signals_set(stop, run):
         conductor = Conductor(run, stop)
         phases = asyncio.create_task(conductor.perform())
-        others = [asyncio.create_task(stop.wait()), asyncio.create_task(conductor.stop_condition())]
+        enders: list[Coroutine[Any, Any, object]] = [stop.wait(), conductor.stop_condition(), conductor.watched()]
+        others = [asyncio.create_task(ender) for ender in enders]
         try:
             await asyncio.wait({phases, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -152,7 +168,10 @@ def _first_known(error: Exception) -> DrillyardError | None:
 
 
 class _signals_set:
-    """While active, SIGINT, SIGTERM and SIGHUP set ``stop`` instead of ending the process; more of them only remind."""
+    """While active, SIGINT, SIGTERM and SIGHUP set ``stop`` instead of ending the process; more of them only remind.
+
+    Ctrl-Z is refused.
+    """
 
     def __init__(self, stop: asyncio.Event, run: Run) -> None:
         self._stop, self._run = stop, run
@@ -161,19 +180,21 @@ class _signals_set:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._caught, number)
+        loop.add_signal_handler(signal.SIGTSTP, self._run.progress.say, NO_PAUSE)
 
     def __exit__(self, *_: object) -> None:
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGTSTP):
             loop.remove_signal_handler(number)
 
     def _caught(self, number: signal.Signals) -> None:
-        if self._stop.is_set():
+        again = self._stop.is_set()
+        self._stop.set()  # first: what cannot be written or shown must not keep the run from ending
+        if again:
             self._run.progress.say("already stopping: taking everything back first")
             return
         self._run.log.add("interrupted", signal=number.name)
         self._run.progress.say(f"{number.name}: stopping; taking everything back first")
-        self._stop.set()
 
 
 @dataclass
@@ -192,10 +213,10 @@ class Conductor:
     staying: list[tuple[Fault, Stays, Undo]] = field(default_factory=list)
     warm_s: float = 0.0  # when the warm-up was over: what was before is no steady state
 
-    @property
+    @cached_property
     def journal(self) -> Journal:
-        """The run's undo journal; it keeps nothing in memory."""
-        return Journal(self.run.folder.path / "undo.jsonl")
+        """The run's undo journal, which the watchdog hears, too."""
+        return Journal(self.run.folder.path / "undo.jsonl", self.run.watchdog.tell)
 
     async def perform(self) -> None:
         """Steps 2 to 5 of ``conduct``."""
@@ -231,15 +252,29 @@ class Conductor:
                     return True
             await asyncio.sleep(0.5)
 
+    async def watched(self) -> None:
+        """Keep a watchdog. FaultError when none stays alive, or when it took over while this process was stopped."""
+        while True:
+            self._require_watchdog()
+            await asyncio.sleep(WATCHDOG_EVERY_S)
+
     async def finish(self) -> None:
         """Step 7 of ``conduct``. Each part is tried whatever became of the others."""
-        problems: list[str] = []
-        for part in (self._heal_everything(), self._stop_load(), self._stop_probes(), self._collect()):
-            problems += await _attempt(part)
-        for problem in problems:
+        for part in (
+            self._end_heal_proofs, self._heal_everything, self._stop_load, self._end_probes, self._close_writer,
+            self._collect_logs, self._finish_requests,
+        ):  # fmt: skip
+            await self._attempt(part)
+        self.run.progress.end()
+
+    async def _attempt(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Whatever one part of the way out stumbles over is recorded, and the others are tried."""
+        try:
+            await part()
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
             self.run.log.add("cleanup_problem", why=problem)
             self.run.progress.say(f"clean-up: {problem}")
-        self.run.progress.end()
 
     # ── the stack ──
 
@@ -369,6 +404,7 @@ class Conductor:
         on = f" and until {phase.until}, {phase.longest:.0f} s at most".replace("_", " ") if phase.until else ""
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s{on})")
         started = self._now()
+        self.run.watchdog.expect(self.run.zero_mono_s + started + phase.longest)
         await _all_ended(self._inject(fault, phase) for fault in faults)
         watched = [asyncio.create_task(self._watch(fault)) for fault in faults if fault.lasts]
         try:
@@ -408,7 +444,8 @@ class Conductor:
 
     async def _inject(self, fault: Fault, phase: Phase) -> None:
         self._require_watchdog()
-        self.journal.will_need(fault.undo())
+        self._check_recording()  # the load has ended when this process was stopped for long
+        await to_the_end(self.journal.will_need, fault.undo())
         self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
         await fault.inject(self._world())
         self._evidence("fault_injected", fault, phase)
@@ -436,7 +473,7 @@ class Conductor:
     async def _heal(self, fault: Fault, phase: Phase) -> None:
         self._evidence("fault_healing", fault, phase)
         if isinstance(fault, Stays) and (stays := fault.stays()) is not None:
-            self.journal.will_need(stays)
+            await to_the_end(self.journal.will_need, stays)
             self.staying.append((fault, fault, stays))
             self.run.log.add("fault_stays", fault=stays.id, on=fault.on, type=fault.type)
         await to_the_end(take_back, self._world(), fault.undo())
@@ -503,7 +540,6 @@ class Conductor:
             if pending is not None and all(task.done() for task in pending):
                 return
             self._check_recording()
-            self._require_watchdog()
             self.run.progress.tick(name, left, self._windows_since(self._now() - 2.0))
             await asyncio.sleep(min(0.5, left))
 
@@ -547,8 +583,10 @@ class Conductor:
 
     # ── the way out ──
 
-    async def _heal_everything(self) -> None:
+    async def _end_heal_proofs(self) -> None:
         await _end(self.heal_proofs)
+
+    async def _heal_everything(self) -> None:
         if self.world is None:
             return
         everything = (heal.world(self.run.runtime), self.journal, self.run.log, HEAL_DEADLINE_S)
@@ -573,15 +611,23 @@ class Conductor:
             await self._await_counts({s: n + times for s, n in counts if s[1] == metric}, give_up)
 
     async def _stop_probes(self) -> None:
+        await self._end_probes()
+        await self._close_writer()
+
+    async def _end_probes(self) -> None:
         await _end(self.probes)
+
+    async def _close_writer(self) -> None:
         if self.writer is not None:
             writer, self.writer = self.writer, None
             writer.close()
 
-    async def _collect(self) -> None:
+    async def _collect_logs(self) -> None:
         if self.marks is not None:
             with record.writing(self.run.folder.path / "logs"):
                 await asyncio.to_thread(self.marks.collect, self.run.runtime, self.run.folder)
+
+    async def _finish_requests(self) -> None:
         await asyncio.to_thread(finish_requests, self.run.folder, self.run.scenario)
 
     # ── small things ──
@@ -601,11 +647,14 @@ class Conductor:
 
     def _require_watchdog(self) -> None:
         """Whatever is injected must heal when this process is killed. FaultError when nobody would see to that."""
-        if self.run.watchdog.alive:
+        watchdog = self.run.watchdog
+        if watchdog.taken:
+            raise FaultError(f"{watchdog.taken}; nothing is injected any more")
+        if watchdog.alive:
             return
-        self.run.watchdog.start()
-        self._note("the watchdog died: another one is started")
-        if not self.run.watchdog.alive:
+        watchdog.start()
+        self._note("the watchdog died or does not answer: another one is started")
+        if not watchdog.alive:
             raise FaultError("no watchdog stays alive (logs/watchdog.log of the run says why): nothing is injected")
 
     def _check_recording(self) -> None:
@@ -614,6 +663,8 @@ class Conductor:
             raise self.run.log.failed
         if self.load is not None and self.load.ended is not None:
             raise StackError(self.load.death or "the load generator ended by itself: see logs/load.log of the run")
+        if self.load is not None and self.load.silent:
+            raise StackError(f"the load generator has not reported for {LEASE_S:g} s: it is stopped, or hangs")
 
 
 def service(topology: Topology) -> dict[str, Any]:
@@ -662,14 +713,6 @@ async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
             task.exception()  # looked at: what a probe or a proof died of does not matter any more
     if pending:
         raise StackError(f"{len(pending)} of the harness' own tasks do not end")
-
-
-async def _attempt(part: Awaitable[None]) -> list[str]:
-    try:
-        await part
-    except (DrillyardError, OSError, TimeoutError, ValueError) as error:
-        return [f"{type(error).__name__}: {error}"]
-    return []
 
 
 def _of_heal(proof: Proof) -> dict[str, Any]:

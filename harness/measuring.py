@@ -12,6 +12,7 @@ import dataclasses
 import datetime as dt
 import math
 import shutil
+import signal
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,8 +98,9 @@ def measure(order: Order) -> Capacity:
     log = EventLog(folder, float(folder.plan()["anchor"]["mono_s"]))
     niceness = priority.of_harness(order.runtime.name)
     try:
-        with Watchdog(folder, order.lock), priority.own_session(niceness):
-            return capacity.judge(asyncio.run(_interruptible(_Meter(order, folder, log))))
+        with Watchdog(folder, order.lock) as watchdog, priority.own_session(niceness):
+            journal = Journal(folder.path / "undo.jsonl", watchdog.tell)
+            return capacity.judge(asyncio.run(_interruptible(_Meter(order, folder, log, journal))))
     finally:
         log.close()
         order.progress.end()
@@ -152,6 +154,7 @@ async def _interruptible(meter: _Meter) -> Measured:
 
     for number in conduct.SIGNALS:
         loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGTSTP, meter.order.progress.say, conduct.NO_PAUSE)
     try:
         return await task
     except (asyncio.CancelledError, StackError):
@@ -159,7 +162,7 @@ async def _interruptible(meter: _Meter) -> Measured:
             raise KeyboardInterrupt from None
         raise
     finally:
-        for number in conduct.SIGNALS:
+        for number in (*conduct.SIGNALS, signal.SIGTSTP):
             loop.remove_signal_handler(number)
 
 
@@ -168,6 +171,7 @@ class _Meter:
     order: Order
     folder: RunFolder
     log: EventLog
+    journal: Journal
     load: LoadProcess | None = None
     writer: MetricWriter | None = None
     world: World | None = None
@@ -186,10 +190,6 @@ class _Meter:
     @property
     def replicas(self) -> list[str]:
         return [c.name for c in self.topology.components if c.role == "replica"]
-
-    @property
-    def journal(self) -> Journal:
-        return Journal(self.folder.path / "undo.jsonl")
 
     async def measured(self) -> Measured:
         """Stack up, load on, one stream, all replicas, one fewer, load off."""

@@ -343,7 +343,11 @@ class EventLog:
         self.failed: RecordError | None = None
         self._path = path = folder.path / "events.jsonl"
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        self._file = path.open("a", buffering=1)
+        try:
+            self._file = path.open("a", buffering=1)
+        except OSError as error:  # the folder is gone: what is still injected is rolled back all the same
+            self.failed = not_written(path, error)
+            self._file = Path(os.devnull).open("a")  # noqa: SIM115 - closed by ``close``
         if torn:  # the harness died while writing: what is told from here on is not part of that line
             self._file.write("\n")
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from harness import redact
 from harness.errors import StackError
+from harness.lease import Lease, PipeHeart
 from harness.record import RunFolder
 
 #: How many half-second windows are kept: ten minutes.
@@ -75,8 +76,9 @@ def parse_window(line: str) -> Window:
 class LoadProcess:
     """One running generator (a master with its workers counts as one)."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: RunFolder) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: RunFolder, heart: PipeHeart) -> None:
         self._process, self._folder = process, folder
+        self._heart, self._lease = heart, Lease()
         self.windows: deque[Window] = deque(maxlen=WINDOWS_KEPT)
         self.reported_ended = (
             0  # requests, over all windows; a lower bound, since lines are dropped when the pipe is full
@@ -87,12 +89,20 @@ class LoadProcess:
     @classmethod
     async def start(cls, folder: RunFolder) -> LoadProcess:
         """Start the generator on ``folder/load.json``, in a process group of its own; stderr goes to logs/load.log."""
-        with (folder.path / "logs" / "load.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "harness.load", str(folder.path),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        return cls(process, folder)
+        theirs, ours = os.pipe()
+        try:
+            with (folder.path / "logs" / "load.log").open("ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "harness.load", str(folder.path), "--lease", str(theirs),
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+                    start_new_session=True, pass_fds=(theirs,),
+                )  # fmt: skip
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return cls(process, folder, PipeHeart(ours))
 
     @property
     def pid(self) -> int:
@@ -103,6 +113,11 @@ class LoadProcess:
     def ended(self) -> int | None:
         """Its exit status, or None while it runs."""
         return self._process.returncode
+
+    @property
+    def silent(self) -> bool:
+        """Whether it has not reported for as long as a lease lasts: it is stopped, or hangs. To be asked regularly."""
+        return self._lease.lapsed
 
     @property
     def death(self) -> str:
@@ -139,11 +154,13 @@ class LoadProcess:
         """End it: SIGTERM, then SIGKILL to its group when it does not write its files in time. Idempotent."""
         if self.ended is None:
             self._signal(signal.SIGTERM)
+            self._signal(signal.SIGCONT)  # one that is stopped would not write its files
             try:
                 await asyncio.wait_for(self._process.wait(), drain_s + 20.0)
             except TimeoutError:
                 self._signal(signal.SIGKILL)
                 await self._process.wait()
+        self._heart.stop()
         # Bounded: a worker that outlived its master would hold the pipe open.
         ended, _ = await asyncio.wait({self._reader}, timeout=READER_ENDS_WITHIN_S)
         for reader in ended:
@@ -172,4 +189,5 @@ class LoadProcess:
             return
         window = parse_window(line)
         self.windows.append(window)
+        self._lease.renew()
         self.reported_ended += window.ok + window.failed

@@ -1,5 +1,8 @@
 """``python -m harness.load RUNFOLDER``: produce the load of RUNFOLDER/load.json until SIGTERM or SIGINT.
 
+It also ends when its parent has gone, and when the lease (``--lease``, harness/lease.py) lapses: the harness is
+stopped.
+
 Writes RUNFOLDER/requests.parquet and load-summary.json, prints a line of JSON on stdout every half second, and a last
 one with ``failed`` where the exit code is not 0. Exit codes: 0 the load was stopped as it should be; 64 load.json is
 wrong, nothing was sent; 70 the generator broke (traceback on stderr; what was recorded is written all the same); 74 its
@@ -51,6 +54,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--master-port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--lease", type=int, help="file descriptor of a pipe: the load ends when it is silent for 6 s")
     arguments = parser.parse_args()
     redact.learn_environment(os.environ)
     sys.stderr = redact.Stream(sys.stderr)
@@ -66,9 +70,9 @@ def main() -> int:
         if arguments.worker is not None:
             run_worker(job, arguments.worker, arguments.master_port, stop)
         elif job.load.workers > 1:
-            Master(job).run(stop)
+            Master(job).run(stop, arguments.lease)
         else:
-            run_alone(job, stop)
+            run_alone(job, stop, arguments.lease)
     except RecordError as error:
         return _failed(str(error), str(error), UNWRITTEN)
     except LoadFailed as error:

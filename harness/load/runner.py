@@ -26,6 +26,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from harness.errors import DrillyardError, RecordError
+from harness.lease import PipeLease
 from harness.load.generator import Generator, Report, Tally
 from harness.load.job import Job
 from harness.load.recorder import Recorder, merge
@@ -44,15 +45,15 @@ class LoadFailed(DrillyardError):
     """The load generator broke; what was recorded until then has been written."""
 
 
-def run_alone(job: Job, stop: Event) -> None:
-    """One process, until ``stop`` is set or the harness is gone. LoadFailed after a crash, with everything written."""
+def run_alone(job: Job, stop: Event, lease: int | None = None) -> None:
+    """One process, until ``stop`` is set or the harness is gone or stopped. LoadFailed after a crash, all written."""
     environment = Environment(user_classes=[])
     generator = Generator(job, Recorder(job.folder, 0), _report_to(environment))
     environment.user_classes.append(_dispatcher(generator))
     runner = environment.create_local_runner()
     runner.start(1, spawn_rate=1)
     generator.begin(time.monotonic() + LEAD_S, secrets.token_bytes(32))
-    orphaned = _watch_parent(stop)
+    orphaned = _watch_parent(stop, lease)
     gevent.spawn(_end_for_certain, stop, job.drain_s + END_S, lambda: None)
     lines = gevent.spawn(_print_lines, job, generator.window, stop)
     if job.users_first is not None:
@@ -113,10 +114,10 @@ class Master:
         self._runner.register_message("drained", self._on_drained)
         self._workers: list[gevent.subprocess.Popen] = []
 
-    def run(self, stop: Event) -> None:
+    def run(self, stop: Event, lease: int | None = None) -> None:
         """As ``run_alone``, with ``job.load.workers`` processes."""
         count = self._job.load.workers
-        orphaned = _watch_parent(stop)
+        orphaned = _watch_parent(stop, lease)
         gevent.spawn(_end_for_certain, stop, self._job.drain_s + END_S, self._kill_workers)
         self._workers = [_start_worker(self._job.folder, n, self._runner.server.port) for n in range(count)]
         if self._wait(lambda: len(self._runner.clients.ready) >= count, WORKERS_READY_S, stop):
@@ -215,13 +216,16 @@ def _start_worker(folder: Path, worker: int, port: int) -> gevent.subprocess.Pop
     return gevent.subprocess.Popen(command, stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.DEVNULL)
 
 
-def _watch_parent(stop: Event) -> Event:
-    """Set ``stop`` and the returned event when the parent process has gone: nobody is left to stop this load."""
+def _watch_parent(stop: Event, lease: int | None = None) -> Event:
+    """Set ``stop`` and the returned event when the parent process has gone, or when its ``lease`` (the descriptor of a
+    pipe) has lapsed: nobody is left to stop this load.
+    """
     orphaned = Event()
     parent = os.getppid()
+    held = None if lease is None else PipeLease(lease)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and not (held and held.lapsed):
             gevent.sleep(WATCH_EVERY_S)
         orphaned.set()
         stop.set()

@@ -29,7 +29,7 @@ def test_a_dead_watchdog_is_replaced(tmp_path: Path) -> None:
         running.wait_for(lambda: "phase broken" in running.said)
         run = RunFolder(CHECKOUT / "runs" / str(run_name(running.said)))
         family.signal_all(Processes.now().of_run("harness.watchdog", run), signal.SIGKILL)
-        running.wait_for(lambda: "the watchdog died: another one is started" in running.said)
+        running.wait_for(lambda: "the watchdog died or does not answer: another one is started" in running.said)
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
         assert eventually(lambda: not Processes.now().of_run("harness.watchdog", run), 60)

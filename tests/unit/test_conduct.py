@@ -232,7 +232,6 @@ def test_a_phase_is_held_until_its_faults_have_settled(looks: int, at_most: str,
         conductor.run.log.now_s = lambda: loop.time() - began  # type: ignore[method-assign]
         conductor.run.log.add = lambda kind, **data: heard.append((kind, data["unsettled"]))  # type: ignore[assignment, misc]
         conductor.world = object()  # type: ignore[assignment]
-        conductor._require_watchdog = lambda: None  # type: ignore[method-assign]
         await conductor._last(phase, [_Starting(looks)], 0.0)  # type: ignore[list-item]
         return loop.time() - began, heard
 
@@ -254,7 +253,6 @@ def test_a_recovery_is_held_until_the_alerts_have_cleared(clears: bool) -> None:
         began = loop.time()
         conductor.run.log.now_s = lambda: loop.time() - began  # type: ignore[method-assign]
         conductor.run.log.add = lambda kind, **data: heard.append((kind, data["unsettled"]))  # type: ignore[assignment, misc]
-        conductor._require_watchdog = lambda: None  # type: ignore[method-assign]
         conductor.alerts = alerts  # type: ignore[assignment]
         await conductor._last(phase, [], 0.0)
         return heard
@@ -282,7 +280,7 @@ def _before_a_fault(late: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Conduc
     conductor, scenario = _waiting(), runs.scenario()
     within, slow = (0, {"ttft": 50}) if late else (50, {})
     window = Window(1.0, 50, 36, 50, 50, 0, 1500.0, 1.0, {"ok": 50}, within, slow, {"150": 50})
-    conductor.load = SimpleNamespace(ended=None, windows=[window])  # type: ignore[assignment]
+    conductor.load = SimpleNamespace(ended=None, silent=False, windows=[window])  # type: ignore[assignment]
     conductor.run.scenario = scenario  # type: ignore[misc]
     conductor.run.log = _Clock()  # type: ignore[misc]
     conductor.run.log.add = lambda kind, **data: heard.append({"kind": kind, **data})  # type: ignore[assignment, misc]
@@ -392,7 +390,8 @@ def test_what_users_would_feel_is_taken_back_when_they_have_gone(
     async def drill() -> list[str]:
         load = SimpleNamespace(stop=ended, ended=0, reported_ended=0, death="")
         log, world = EventLog(RunFolder(tmp_path), 0.0), SimpleNamespace()
-        run = SimpleNamespace(log=log, progress=_Quiet(), folder=SimpleNamespace(path=tmp_path))
+        watchdog = SimpleNamespace(tell=lambda line: None)
+        run = SimpleNamespace(log=log, progress=_Quiet(), folder=SimpleNamespace(path=tmp_path), watchdog=watchdog)
         conductor = Conductor(run, asyncio.Event(), load=load, world=world)  # type: ignore[arg-type]
         monkeypatch.setattr(conductor, "_await_readings", _nothing)
         await conductor._heal(_Stays(), RECOVERY)  # type: ignore[arg-type]
