@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
+import signal
 import threading
 from collections import Counter
 from pathlib import Path
@@ -410,3 +412,101 @@ def test_what_users_would_feel_is_taken_back_when_they_have_gone(
 
 async def _nothing() -> None:
     pass
+
+
+class _Mute(_Quiet):
+    """Neither writes nor shows anything."""
+
+    def add(self, *_: object, **data: object) -> None:
+        """The disk is full."""
+        raise ValueError("I/O operation on closed file")
+
+    say = add  # type: ignore[assignment]
+
+
+def test_a_signal_stops_the_run_before_anything_is_written() -> None:
+    """What cannot be recorded or shown keeps nobody from ending the run."""
+    stop = asyncio.Event()
+    caught = conduct._signals_set(stop, SimpleNamespace(log=_Mute(), progress=_Mute()))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="closed file"):
+        caught._caught(signal.SIGINT)
+    assert stop.is_set()
+
+
+def test_ctrl_z_is_refused_with_a_sentence() -> None:
+    """A run that is paused would leave its fault where it is."""
+    said: list[str] = []
+
+    async def drill() -> bool:
+        stop = asyncio.Event()
+        progress = SimpleNamespace(say=said.append)
+        with conduct._signals_set(stop, SimpleNamespace(log=_Quiet(), progress=progress)):  # type: ignore[arg-type]
+            os.kill(os.getpid(), signal.SIGTSTP)
+            await asyncio.sleep(0.05)
+        return stop.is_set()
+
+    assert asyncio.run(drill()) is False
+    assert said == [conduct.NO_PAUSE]
+
+
+def test_each_part_of_the_way_out_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the parts before it died of, a bug or an error that nobody foresaw, and each is recorded."""
+    parts = [
+        "end_heal_proofs",
+        "heal_everything",
+        "stop_load",
+        "end_probes",
+        "close_writer",
+        "collect_logs",
+        "finish_requests",
+    ]
+    tried, heard = list[str](), list[str]()
+
+    def broken(name: str) -> object:
+        async def part() -> None:
+            tried.append(name)
+            raise KeyError(name)
+
+        return part
+
+    progress = SimpleNamespace(say=lambda text: None, end=lambda: tried.append("end"))
+    log = SimpleNamespace(add=lambda kind, why: heard.append(why))
+    conductor = Conductor(SimpleNamespace(log=log, progress=progress), asyncio.Event())  # type: ignore[arg-type]
+    for name in parts:
+        monkeypatch.setattr(conductor, f"_{name}", broken(name))
+    asyncio.run(conductor.finish())
+    assert tried == [*parts, "end"]
+    assert heard == [f"KeyError: '{name}'" for name in parts]
+
+
+@pytest.mark.parametrize("taken", ["", "the harness was stopped"])
+def test_a_silent_watchdog_is_replaced_and_one_that_took_over_ends_the_run(taken: str) -> None:
+    """The run is never without a watchdog, and never goes on behind the back of one that has healed."""
+    started, alive = list[bool](), [False]
+
+    def start() -> None:
+        started.append(True)
+        alive[0] = True
+
+    class _Dog(SimpleNamespace):
+        @property
+        def alive(self) -> bool:
+            """Whether it answers."""
+            return alive[0]
+
+    conductor = _waiting()
+    conductor.run.watchdog = _Dog(taken=taken, start=start)  # type: ignore[misc]
+    conductor.run.log.add = lambda kind, **data: None  # type: ignore[assignment, misc]
+    if taken:
+        with pytest.raises(FaultError, match="was stopped; nothing is injected any more"):
+            asyncio.run(conductor.watched())
+    else:
+        conductor._require_watchdog()
+    assert started == ([] if taken else [True])
+
+
+def test_a_load_generator_that_is_silent_ends_the_run() -> None:
+    """It is stopped, or hangs: nothing is measured any more."""
+    conductor = _waiting(load=SimpleNamespace(ended=None, silent=True, windows=[]))
+    with pytest.raises(StackError, match="has not reported for 6 s"):
+        asyncio.run(conductor._hold("baseline", 10.0))
