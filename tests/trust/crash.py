@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from harness.conduct import NO_PAUSE
+from harness.lease import BEAT_S, LEASE_S
 from harness.record import RunFolder
 from stack import state
 from stack.runtimes import family, readiness
@@ -32,6 +34,10 @@ HEALED_WITHIN_S = 5.0
 ENDED_WITHIN_S = 60.0
 READY_WITHIN_S = 60.0
 MOMENT_WITHIN_S = 90.0
+#: The longest phase with a fault in storm.yaml.
+PHASE_S = 5.0
+#: Looked at by who watches a lease.
+STOPPED_HEALS_AFTER_S = PHASE_S + LEASE_S + 2 * BEAT_S
 
 
 class Problem(Exception):
@@ -61,9 +67,10 @@ class Drill:
     #: Moments that are no events.
     OTHERS = ("started", "planned", "stack starts", "undo written", "undo done", "judged")
 
-    def __init__(self, topology: Topology, folder: Path, mark: str) -> None:
+    def __init__(self, topology: Topology, folder: Path, mark: str, *overrides: str) -> None:
         self.topology, self.mark = topology, mark
-        self.running = Running(topology, folder, "--scenario", str(SCENARIO), environment={aftermath.MARK: mark})
+        arguments = ("--scenario", str(SCENARIO), *(word for one in overrides for word in ("--set", one)))
+        self.running = Running(topology, folder, *arguments, environment={aftermath.MARK: mark})
         self._run: RunFolder | None = None
 
     @property
@@ -148,8 +155,90 @@ def _with_the_load(drill: Drill) -> None:
     family.signal_all(load, signal.SIGKILL)
 
 
+def _folder(drill: Drill) -> Path:
+    if drill.run is None:
+        raise Missed("it has no folder yet")
+    return drill.run.path
+
+
+def _moved(drill: Drill) -> Path:
+    return _folder(drill).with_name(f"{_folder(drill).name}-moved")
+
+
+def _rename(drill: Drill) -> None:
+    _folder(drill).rename(_moved(drill))
+
+
+def _delete(drill: Drill) -> None:
+    """Until nothing comes again: the run goes on writing meanwhile."""
+    while _folder(drill).exists():
+        shutil.rmtree(_folder(drill), ignore_errors=True)
+
+
+def _delete_journal(drill: Drill) -> None:
+    (_folder(drill) / "undo.jsonl").unlink()
+
+
+def _nothing_writable(drill: Drill) -> None:
+    psutil.Process(drill.pid).rlimit(psutil.RLIMIT_FSIZE, (1, 1))
+
+
+def _to_watchdog(number: signal.Signals) -> Callable[[Drill], None]:
+    return lambda drill: family.signal_all(drill.watchdogs(), number)
+
+
+def _until_replaced(drill: Drill) -> None:
+    """The silent watchdog is ended, and another one is there."""
+    before = [process.pid for process in drill.watchdogs()]
+    drill.running.wait_for(lambda: "another one is started" in drill.running.said, LEASE_S + 10)
+    drill.running.wait_for(lambda: [p.pid for p in drill.watchdogs()] not in ([], before), 10)
+
+
+def _load_has_ended(drill: Drill) -> None:
+    """By itself: its harness is stopped."""
+    if left := load_processes(_folder(drill).name):
+        raise Problem(f"a load without a harness goes on: {'; '.join(map(aftermath.command, left))}")
+
+
+def _refuses_to_pause(drill: Drill) -> None:
+    _send(signal.SIGTSTP)(drill)
+    drill.running.wait_for(lambda: NO_PAUSE in drill.running.said, 10)
+
+
+def _all(*parts: Callable[[Drill], None]) -> Callable[[Drill], None]:
+    def blow(drill: Drill) -> None:
+        for part in parts:
+            part(drill)
+
+    return blow
+
+
+#: What follows once a harness that was stopped has been healed.
+THEN: dict[str, Callable[[Drill], None]] = {
+    "SIGSTOP, SIGKILL once healed": _all(_load_has_ended, _send(signal.SIGKILL)),
+    "SIGSTOP, SIGCONT once healed": _all(_load_has_ended, _send(signal.SIGCONT)),
+}
+#: Of storm.yaml, what is different.
+OVERRIDES = {"SIGSTOP to the watchdog, SIGKILL when it was replaced": ("phases.3.duration=20s",)}
 #: How a harness ends, by what people call it.
 BLOWS: dict[str, Callable[[Drill], None]] = {
+    "SIGSTOP, SIGKILL once healed": _send(signal.SIGSTOP),
+    "SIGSTOP, SIGCONT once healed": _send(signal.SIGSTOP),
+    "SIGSTOP to the watchdog, SIGKILL when it was replaced": _all(
+        _to_watchdog(signal.SIGSTOP), _until_replaced, _send(signal.SIGKILL)
+    ),
+    "SIGSTOP to the watchdog, SIGKILL, SIGCONT to the watchdog": _all(
+        _to_watchdog(signal.SIGSTOP), _send(signal.SIGKILL), _to_watchdog(signal.SIGCONT)
+    ),
+    "SIGTSTP, SIGINT": _all(_refuses_to_pause, _send(signal.SIGINT)),
+    "folder deleted, SIGINT": _all(_delete, _send(signal.SIGINT)),
+    "folder deleted, SIGKILL": _all(_delete, _send(signal.SIGKILL)),
+    "folder renamed, SIGINT": _all(_rename, _send(signal.SIGINT)),
+    "folder renamed, SIGKILL": _all(_rename, _send(signal.SIGKILL)),
+    "journal deleted, SIGINT": _all(_delete_journal, _send(signal.SIGINT)),
+    "journal deleted, SIGKILL": _all(_delete_journal, _send(signal.SIGKILL)),
+    "nothing writable, SIGINT": _all(_nothing_writable, _send(signal.SIGINT)),
+    "nothing writable, SIGTERM": _all(_nothing_writable, _send(signal.SIGTERM)),
     "SIGKILL": _send(signal.SIGKILL),
     "SIGKILL to its process group": _to_the_group,
     "SIGKILL, toxiproxy too": _with_toxiproxy,
@@ -199,12 +288,14 @@ def crash(case: Case, topology: Topology, folder: Path) -> Outcome:
         runtime.down(silent)
     else:
         runtime.up(silent)
-    drill = Drill(topology, folder, f"{os.getpid()}-{case.seed}-{time.monotonic_ns()}")
+    mark = f"{os.getpid()}-{case.seed}-{time.monotonic_ns()}"
+    drill = Drill(topology, folder, mark, *OVERRIDES.get(case.blow, ()))
     try:
         _wait_for(case.moment, drill, outcome)
         stood = bool(drill.times("judged"))
         BLOWS[case.blow](drill)
         _healed(case, runtime, outcome)
+        THEN.get(case.blow, lambda drill: None)(drill)
         _all_ended(drill, outcome)
         _whole(case, runtime, outcome)
         _told(case, drill, outcome, stood)
@@ -214,7 +305,8 @@ def crash(case: Case, topology: Topology, folder: Path) -> Outcome:
     finally:
         _make_sure_of_the_end(drill)
     if drill.run and not outcome.problems:
-        shutil.rmtree(drill.run.path, ignore_errors=True)
+        for path in (drill.run.path, _moved(drill)):
+            shutil.rmtree(path, ignore_errors=True)
     return outcome
 
 
@@ -244,11 +336,13 @@ def _healed(case: Case, runtime: ProcessRuntime, outcome: Outcome) -> None:
         if left := aftermath.faults(runtime):
             raise Problem(f"left after `doctor --fix`: {'; '.join(left)}")
         return
-    while left := aftermath.faults(runtime):
-        if time.monotonic() - began > HEALED_WITHIN_S:
-            raise Problem(f"{HEALED_WITHIN_S:.0f} s later: {'; '.join(left)}")
+    stopped = case.blow in THEN
+    within_s = HEALED_WITHIN_S + STOPPED_HEALS_AFTER_S * stopped
+    while (left := aftermath.faults(runtime)) or (stopped and time.monotonic() - began < 2 * LEASE_S):
+        if time.monotonic() - began > within_s:
+            raise Problem(f"{within_s:.0f} s later: {'; '.join(left)}")
         time.sleep(0.03)
-    outcome.healed_s = time.monotonic() - began
+    outcome.healed_s = None if stopped else time.monotonic() - began
 
 
 def _repair(case: Case, runtime: ProcessRuntime) -> None:
@@ -315,19 +409,23 @@ def _told(case: Case, drill: Drill, outcome: Outcome, stood: bool) -> None:
     if missing:
         outcome.problems.append(f"the run has no {' and no '.join(missing)}")
     elif not stood:
-        verdict = drill.run.read_json("verdict.json")
-        if verdict["status"] == "PASS" or "interrupted" not in verdict["reason"]:
+        verdict, expected = drill.run.read_json("verdict.json"), "interrupted"
+        if case.blow.startswith("nothing writable"):
+            expected = "could not be written"
+        if verdict["status"] == "PASS" or expected not in verdict["reason"]:
             outcome.problems.append(f"the verdict does not say that it was ended: {verdict['reason']}")
 
 
 def _nothing_found(case: Case, drill: Drill, runtime: ProcessRuntime, outcome: Outcome) -> None:
     """The doctor finds nothing. A stack that was killed while it came up is repaired first, and can be taken down.
 
-    A run that was killed before it had a watchdog may leave its name in a lock that keeps nobody out.
+    A run that was killed before it had a watchdog may leave its name in a lock that keeps nobody out; one whose folder
+    was moved is judged where it is now.
     """
     seen = doctor(runtime, "--json")
     begun = drill.run is not None and bool(drill.run.events())
-    if case.cold or (not begun and {leftover["kind"] for leftover in seen.found} == {"lock"}):
+    kinds = {leftover["kind"] for leftover in seen.found}
+    if case.cold or (not begun and kinds == {"lock"}) or ("renamed" in case.blow and kinds == {"run"}):
         fixed = doctor(runtime, "--fix")
         if fixed.code != 0:
             outcome.problems.append(f"`doctor --fix` ended with {fixed.code}: {fixed.said}")

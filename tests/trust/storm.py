@@ -27,8 +27,8 @@ from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, cr
 from tests.trust.lanes import latest_kept, silent, warm_stack
 
 LANES = 3
-#: A day's sample is every third stratum; three days in a row see them all.
-SAMPLES = 3
+#: A day's sample is every sixth stratum; six days in a row see them all, and so does each night.
+SAMPLES = 6
 #: A drill that ends before its moment has come is made again, so often at most.
 TRIES = 4
 FAULTS = 6  # of storm.yaml, two of them in its first fault phase
@@ -95,6 +95,22 @@ STRATA = (
     Stratum("fault_injected", _ANY, blow="SIGKILL, the load generator too"),
     Stratum("fault_injected", (FAULTS, FAULTS), blow="SIGKILL, the watchdog before"),
     Stratum("fault_injecting", _ANY, blow="SIGKILL, the watchdog before", doctor_dies_s=(0.3, 4.0)),
+    # somebody is stopped, and not dead
+    Stratum("fault_injected", _ANY, blow="SIGSTOP, SIGKILL once healed"),
+    Stratum("fault_injected", _ANY, _INSTANT, blow="SIGSTOP, SIGCONT once healed"),
+    Stratum("fault_injecting", _ANY, _INSTANT, blow="SIGSTOP, SIGCONT once healed"),
+    Stratum("fault_injected", _ANY, blow="SIGSTOP to the watchdog, SIGKILL when it was replaced"),
+    Stratum("fault_injected", _ANY, blow="SIGSTOP to the watchdog, SIGKILL, SIGCONT to the watchdog"),
+    Stratum("fault_injected", _ANY, blow="SIGTSTP, SIGINT"),
+    # files go
+    Stratum("fault_injected", (FAULTS, FAULTS), blow="folder deleted, SIGINT"),
+    Stratum("fault_injected", _ANY, blow="folder deleted, SIGKILL"),
+    Stratum("fault_injected", _ANY, blow="folder renamed, SIGINT"),
+    Stratum("fault_injected", (FAULTS, FAULTS), blow="folder renamed, SIGKILL"),
+    Stratum("fault_injected", _ANY, blow="journal deleted, SIGINT"),
+    Stratum("fault_injected", _ANY, blow="journal deleted, SIGKILL"),
+    Stratum("fault_injected", (FAULTS, FAULTS), blow="nothing writable, SIGINT"),
+    Stratum("fault_injected", _ANY, blow="nothing writable, SIGTERM"),
 )
 
 

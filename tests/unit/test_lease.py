@@ -258,7 +258,7 @@ def test_nothing_is_injected_before_the_watchdog_knows(watchdog: Watchdog) -> No
 
 
 def test_another_watchdog_hears_what_the_first_one_knew(watchdog: Watchdog) -> None:
-    """A silent one is ended; who waits for its word gets that of the next, and what was rolled back is not told again."""
+    """A silent one is ended; who waits for its word gets that of the next; what was rolled back is not told again."""
     telling, raised = _told(watchdog, ONE)
     _heard(STARTED[0], "line")
     watchdog.start()
@@ -308,7 +308,7 @@ def test_the_planned_end_is_told_at_once(watchdog: Watchdog) -> None:
 
 
 def test_a_journal_in_memory_outlives_its_file(tmp_path: Path) -> None:
-    """Deleted or moved in the middle of a fault: what is open stays open until it is rolled back, and no more begins."""
+    """Deleted or moved in mid-fault: what is open stays open until it is rolled back, and nothing more is injected."""
     told: list[object] = []
     journal = Journal(tmp_path / "undo.jsonl", told.append)
     one, two = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})
