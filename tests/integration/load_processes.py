@@ -53,13 +53,14 @@ Limits = dict[int, tuple[int, int]]
 class Load:
     """A running load generator; its stdout is read all the time."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None, lease: int | None = None) -> None:
         self.folder = folder
         limited = None if limits is None else lambda: [resource.setrlimit(*limit) for limit in limits.items()]
         self._stderr = (folder / "stderr").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.load", str(folder)],
+            [sys.executable, "-m", "harness.load", str(folder), *(() if lease is None else ("--lease", str(lease)))],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, text=True, preexec_fn=limited,
+            pass_fds=() if lease is None else (lease,),
         )  # fmt: skip
         self.lines: list[dict[str, Any]] = []
         self.failed: str | None = None  # its last words

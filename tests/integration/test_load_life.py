@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.lease import LEASE_S, PipeHeart
 from harness.load.job import read_job
 from harness.load.schedule import Schedule
 from tests.integration.load_processes import Load, LoadService, start_load, write_load
@@ -84,6 +85,27 @@ def test_orphan_stops_by_itself(service: LoadService, tmp_path: Path) -> None:
     rows = pd.read_parquet(folder / "requests.parquet")
     assert set(rows.outcome) <= {"cancelled_drain", "timeout_stall"}
     assert json.loads((folder / "load-summary.json").read_text())["conserved"] is True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_load_stops_when_its_lease_lapses(workers: int, service: LoadService, tmp_path: Path) -> None:
+    """The harness is stopped, not gone: its signs of life end, its pipe does not. Signs of life keep the load going."""
+    reads, writes = os.pipe()
+    folder = tmp_path / "run"
+    write_load(folder, service, {"rate": "20/s", "workers": workers}, ("case:stall",))
+    running = Load(folder, lease=reads)
+    os.close(reads)
+    heart = PipeHeart(os.dup(writes))
+    running.wait_for_scheduled(1)
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < LEASE_S + 2:
+        assert running.process.poll() is None, "it ended in spite of signs of life"
+        running.wait_for_scheduled(running.lines[-1]["scheduled"] + 1)
+    heart.stop()
+    assert running.wait() == 0, running.stderr()
+    os.close(writes)
+    assert running.summary["conserved"] is True
+    assert set(running.rows.outcome) <= {"cancelled_drain", "timeout_stall"}
 
 
 def alive(pid: int) -> bool:
