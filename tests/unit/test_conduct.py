@@ -442,7 +442,8 @@ def test_ctrl_z_is_refused_with_a_sentence() -> None:
         progress = SimpleNamespace(say=said.append)
         with conduct._signals_set(stop, SimpleNamespace(log=_Quiet(), progress=progress)):  # type: ignore[arg-type]
             os.kill(os.getpid(), signal.SIGTSTP)
-            await asyncio.sleep(0.05)
+            while not said:
+                await asyncio.sleep(0.01)
         return stop.is_set()
 
     assert asyncio.run(drill()) is False
