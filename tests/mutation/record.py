@@ -1,0 +1,119 @@
+"""``python -m tests.mutation.record``: keep real runs as fixtures, in a compact form.
+
+``keep FOLDER…`` keeps runs that have ended: a PASS is the drill's green run, a FAIL its red one.
+``run green|red [DRILL…]`` drills real vLLM first: as shipped, or with a gateway, DNS server or replica that is really
+broken (``RED``), and keeps what comes of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from harness import drill
+from harness.record import RunFolder
+from tests.drills import outcome
+from tests.mutation.stored import DOCUMENTS
+from tests.mutation.survivors import COLOURS, RUNS
+
+#: What makes a drill's stack fail on real engines, and the check that has to be red.
+RED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "cancel-storm": (
+        # More streams wait for longer than a cancel may take, and the gateway notices only when it writes to a client.
+        ("--defect", "no_abort_on_close", "--set", "phases.queued.faults.0.options.demand=3"),
+        "cancels reach the engines in queued",
+    ),
+    "gateway-failover": (("--defect", "dns_health_checks_off"), "DNS leads away from gateway-a in dead"),
+    "model-swap": (("--defect", "stale_model"), "rollout ends as it should"),
+    "node-restart": (("--defect", "no_readiness_agent"), "suffering ends in deaf"),
+    "oom": (("--defect", "no_caps"), "oversized requests are refused in oversized"),
+    "timeout-spike": (("--defect", "html_errors"), "honest errors in all-replicas"),
+}
+BYTES_MAX = 1_000_000  # of one fixture
+_LIMIT_S = 1800.0  # of one drill, set-up and capacity included
+_TABLES = ("requests.parquet", "metrics.parquet")
+_FILES = ("events.jsonl", "verdict.json", *DOCUMENTS)
+#: What no fixture may hold: absolute paths below somebody's home or workplace, and what looks like a key.
+_PRIVATE = re.compile(r"(?:^|[\s\"'=(])/(?:work|root|home|tmp|Users)/|\bsk-\w{8,}|Bearer \w{8,}")
+
+
+def keep(source: Path, root: Path = RUNS) -> Path:
+    """Copy what the judge reads of a run to ``root/<drill>/<colour>``. ValueError when it cannot be a fixture."""
+    verdict, name = RunFolder(source).read_json("verdict.json"), str(RunFolder(source).plan()["drill"])
+    colours = [colour for colour, status in COLOURS.items() if status == verdict["status"]]
+    if not colours:
+        raise ValueError(f"{source.name} is {verdict['status']}, and only PASS and FAIL are kept: {verdict['reason']}")
+    texts = {file: (source / file).read_text() for file in _FILES if (source / file).exists()}
+    for file, text in texts.items():
+        if found := _PRIVATE.search(text):
+            raise ValueError(f"{source / file}: found {found[0]!r}, which no fixture may hold; record it elsewhere")
+    target = root / name / colours[0]
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for file, text in texts.items():
+        (target / file).write_text(text)
+    for file in _TABLES:
+        table = pq.read_table(source / file, page_checksum_verification=True)
+        pq.write_table(table, target / file, compression="zstd", compression_level=19, write_page_checksum=True)
+    size = sum(file.stat().st_size for file in target.iterdir())
+    if size > BYTES_MAX:
+        raise ValueError(f"{target}: {size} bytes, at most {BYTES_MAX} are kept: record a shorter run")
+    return target
+
+
+def record(colour: str, name: str, instance: int) -> str:
+    """Drill real vLLM and keep the run, if it came out as ``colour`` says; one line about it."""
+    arguments, check = RED[name] if colour == "red" else ((), "")
+    where = ("--runtime", "process", "--engine", "vllm", "--instance", str(instance))
+    *_, ended = outcome.until_judged(lambda: _drilled(name, arguments, where))
+    if ended.folder is None or ended.status != COLOURS[colour]:
+        return f"{name} {colour}: NOT RECORDED, {ended.status}: {ended.reason}"
+    verdict = ended.folder.read_json("verdict.json")
+    red = [result["name"] for result in verdict["checks"] if result["status"] == "FAIL"]
+    if check and check not in red:
+        return f"{name} {colour}: NOT RECORDED, «{check}» is not red, but {', '.join(red)}: see {ended.folder.path}"
+    return f"{name} {colour}: {keep(ended.folder.path)}; red: {', '.join(red) or 'nothing'}"
+
+
+def _drilled(name: str, arguments: tuple[str, ...], where: tuple[str, ...]) -> outcome.Outcome:
+    """One run on a stack of its own: a defect of the configuration lasts as long as its stack."""
+    down = (sys.executable, "-m", "harness", "down", "--force", "--runtime", "process", "--instance", where[-1])
+    try:
+        subprocess.run(down, cwd=outcome.CHECKOUT, check=False)
+        return outcome.run((name, *arguments, *where), _LIMIT_S, lambda line: print(line, flush=True))
+    finally:
+        subprocess.run(down, cwd=outcome.CHECKOUT, check=False)
+
+
+def main() -> int:
+    """Keep or drill; 1 when one could not be kept."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation.record",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("keep").add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    drills = commands.add_parser("run")
+    drills.add_argument("colour", choices=tuple(COLOURS))
+    drills.add_argument("names", nargs="*", metavar="DRILL")
+    drills.add_argument("--instance", type=int, default=0)
+    options = parser.parse_args()
+    if options.command == "keep":
+        for folder in options.folders:
+            print(keep(folder))
+        return 0
+    said = [record(options.colour, name, options.instance) for name in options.names or drill.names()]
+    print("\n".join(said))
+    return 1 if any("NOT RECORDED" in line for line in said) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The mutator itself: what it makes of a run, that it spoils nothing, and that only reasons keep a survivor."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness import drill, judge
+from harness.record import RunFolder
+from tests import runs
+from tests.mutation import judging, record, survivors
+from tests.mutation.judging import CRASHED, UNCHANGED, UNREADABLE, Subject, Tally
+from tests.mutation.stored import Stored
+from tests.mutation.values import changes
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A healthy run with all its mutations."""
+    return judging.subject(runs.healthy_run(tmp_path_factory.mktemp("mutated") / "run").path)
+
+
+def changed(values: list[object]) -> dict[str, list[object]]:
+    """By name, what each change makes of these values."""
+    series = pd.Series(values, dtype=None if values else object)
+    return {name: change(series).tolist() for name, change in changes(series)}
+
+
+def test_each_kind_of_value_is_changed_in_its_ways() -> None:
+    """Numbers become impossible, words somebody else's; what is not there is not made up."""
+    numbers = changed([1.0, 2.0, None, 0.0])
+    assert {name: numbers[name][:2] for name in ("zero", "negative", "constant", "shift")} == {
+        "zero": [0, 0],
+        "negative": [-1, -2],
+        "constant": [1, 1],
+        "shift": [0, 1],
+    }
+    assert numbers["negative"][3] == -1
+    assert math.isnan(numbers["zero"][2])  # type: ignore[arg-type]
+    assert math.isinf(numbers["inf"][0])  # type: ignore[arg-type]
+    assert changed(["a", "b", "a"])["relabel"] == ["b", "a", "b"]
+    assert changed([True, True])["relabel"] == [False, False]
+    assert changed([None, None]) == {}
+
+
+def test_every_part_of_a_run_is_changed(run: Subject) -> None:
+    """Names are unique, and there is one mutation at least of each column, component, series, phase and event kind."""
+    names = [mutation.name for mutation in run.mutations]
+    assert len(names) == len(set(names))
+    wanted = {f"drop column requests.{column}" for column in run.data.requests.columns}
+    wanted |= {f"drop samples of {component}" for component in run.data.metrics["component"].unique()}
+    wanted |= {f"drop events {event['kind']}" for event in run.data.events}
+    wanted |= {f"half requests of phase {phase}" for phase in run.data.requests["phase"].dropna().unique()}
+    wanted |= {"relabel series replica-1 up", "nan events.fault_injected.t_s", "inf load-summary.json attempts"}
+    assert wanted <= set(names)
+
+
+def test_the_run_stays_as_it_was(run: Subject) -> None:
+    """No mutation changes what the next one starts from, and of that the judge says what it says of the files."""
+    before = judging.subject(run.path).data
+    for mutation in run.mutations[::7]:
+        mutation.apply(run.data)
+    assert run.data.same_as(before)
+    name = drill.load(run.drill)
+    stored = judge.as_data(judge.judge(Stored(run.path, run.data), name))
+    assert stored == judge.as_data(judge.judge(RunFolder(run.path), name))
+
+
+def test_what_comes_of_a_mutation(run: Subject) -> None:
+    """Caught, alive, without any effect, or no run any more; each is counted as what it is."""
+    names = ("drop events fault_proven", "drop column requests.prompt_text", "drop plan.json scenario.phases")
+    tally = judging.tally(run, [mutation for mutation in run.mutations if mutation.name in names], processes=2)
+    assert [tally.found[name] for name in names] == ["INCONCLUSIVE", UNCHANGED, UNREADABLE]
+    assert tally.share_caught == 1
+    mixed = Tally({"a": "PASS", "b": "FAIL", "c": UNCHANGED, "d": f"{CRASHED}: why"})
+    assert (mixed.survivors, mixed.of(CRASHED)) == (["a"], ["d"])
+    assert "66.67%" in mixed.row("x")
+
+
+def test_only_a_reason_justifies_a_survivor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wildcard, no empty reason, no line twice; writing keeps the reasons that are known."""
+    monkeypatch.setattr(survivors, "FOLDER", tmp_path)
+    fixture = tmp_path / "runs" / "oom" / "green"
+    (tmp_path / "oom-green.txt").write_text("gone\tit was so\nnan x\tnobody reads x\n")
+    survivors.write(fixture, ["nan x", "zero y"])
+    assert survivors.listed(fixture) == {"nan x": "nobody reads x", "zero y": survivors.MISSING}
+    assert survivors.unjustified(survivors.listed(fixture)) == ["zero y"]
+    assert survivors.unjustified({"nan *": "all of them", "a": " ", "b": "a reason"}) == ["nan *", "a"]
+    for text in ("no tab\n", "a\tx\na\ty\n"):
+        (tmp_path / "oom-green.txt").write_text(text)
+        with pytest.raises(ValueError, match=r"oom-green\.txt:\d: found"):
+            survivors.listed(fixture)
+
+
+def test_a_kept_run_gets_the_same_verdict(tmp_path: Path) -> None:
+    """The compact form loses nothing that is judged, and holds no path of the machine."""
+    folder, practised = runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")
+    verdict = judge.judge(folder, practised)
+    judge.write(folder, verdict)
+    kept = record.keep(folder.path, tmp_path / "fixtures")
+    assert kept == tmp_path / "fixtures" / "timeout-spike" / "green"
+    assert judge.as_data(judge.judge(RunFolder(kept), practised)) == judge.as_data(verdict)
+    plan = json.loads((folder.path / "plan.json").read_text())
+    (folder.path / "plan.json").write_text(json.dumps({**plan, "guard": "/".join(("", "root", "x"))}))
+    with pytest.raises(ValueError, match="no fixture may hold"):
+        record.keep(folder.path, tmp_path / "fixtures")
+
+
+def test_what_was_not_judged_is_not_kept(tmp_path: Path) -> None:
+    """An INCONCLUSIVE run is neither green nor red."""
+    folder = runs.healthy_run(tmp_path / "run")
+    folder.write_json("verdict.json", {"status": "INCONCLUSIVE", "reason": "too few"})
+    with pytest.raises(ValueError, match="only PASS and FAIL are kept: too few"):
+        record.keep(folder.path, tmp_path / "fixtures")
+
+
+def test_every_drill_can_be_made_red() -> None:
+    """By a defect of its stack, and with a check that this drill has."""
+    assert sorted(record.RED) == drill.names()
+    for name, (_, check) in record.RED.items():
+        assert check in [one.name for one in judge.checks(drill.load(name))]
