@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness import exhausted, expressions, possible, sampled
+from harness import exhausted, expressions, possible, sampled, samples_kept
 from harness.arrivals_as_planned import arrivals_as_planned
 from harness.as_planned import faults_as_planned, plan_unchanged
 from harness.finding import EVERYTHING, Finding
@@ -241,6 +241,15 @@ def _received_instead(view: RunView, component: str, until_s: float) -> str:
     return f"; received instead: {unread[-1].data.get('what')}" if unread else ""
 
 
+def samples_as_taken(view: RunView) -> Iterator[Finding]:
+    """Are the recorded samples all that were taken, and no others?"""
+    name, difference = "samples as taken", samples_kept.difference(view)
+    if difference is not None:
+        yield _bad(name, difference, "metrics")
+    else:
+        yield _good(name, "every series has the samples that were taken of it")
+
+
 def probes_alive(view: RunView) -> Iterator[Finding]:
     """Did every probe measure whenever it was asked to?"""
     crashed = [(str(e.data.get("probe")), str(e.data.get("why"))) for e in view.events("probe_error")]
@@ -324,6 +333,7 @@ _RULES = (
     possible.possible_samples,
     possible.possible_records,
     possible.gateways_logged,
+    samples_as_taken,
     probes_alive,
     watchdog_alive,
     faults_proven,

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import alert_times, alerts, digest, drill, judge, loading, phases, planned, sampled
+from harness import alert_times, alerts, digest, drill, judge, loading, phases, planned, sampled, samples_kept
 from harness.drill import Drill
 from harness.faults.base import fault_class, matching
 from harness.model import arrivals
@@ -92,6 +92,7 @@ class Run:
         known = not self.events or any(event["kind"] == "planned" for event in self.events)
         events = self.events if known else [begun, *self.events]
         folder.write_json("load-summary.json", self.summary)
+        folder.write_json(samples_kept.FILE, samples_kept.summary(self.metrics))
         for name, data in self.files.items():
             folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))

@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.record import METRIC_COLUMNS, EventLog, replacing
+from harness import samples_kept
+from harness.record import METRIC_COLUMNS, EventLog, RunFolder, replacing
 
 
 class Row(NamedTuple):
@@ -73,13 +74,14 @@ class MetricWriter:
             self._values.append(value)
 
     def close(self) -> None:
-        """Write them all. RecordError when they cannot be written."""
+        """Write them all, and what they are in ``samples_kept.FILE``. RecordError when they cannot be written."""
         series = pa.array(np.asarray(self._series))
         names = (pa.array([name[part] for name in self._numbers], pa.string()) for part in range(3))
         times, values = pa.array(np.asarray(self._times)), pa.array(np.asarray(self._values))
         table = pa.Table.from_arrays([times, *(name.take(series) for name in names), values], schema=METRIC_COLUMNS)
         with replacing(self._path) as temporary:
             pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        RunFolder(self._path.parent).write_json(samples_kept.FILE, samples_kept.summary(table.to_pandas()))
 
 
 async def run_probe(probe: Probe, writer: MetricWriter, log: EventLog) -> None:

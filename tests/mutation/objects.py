@@ -17,6 +17,8 @@ from tests.mutation.values import Change, changes
 _NAMES = ("fault", "alert", "phase", "component", "name")
 #: Of the plan, what a verdict is computed from. The rest says what was run, for people.
 _JUDGED = ("alerts", "dns_policy", "gateway_policy", "scenario")
+#: Sentences for people.
+_PROSE = ("why", "text", "before", "during", "after")
 Path = tuple[str, ...]
 ITEM = "[]"
 
@@ -35,7 +37,7 @@ def of_events(data: Data) -> Iterator[Mutation]:
         if len(named) > 1:
             for name, those in sorted(named.items()):
                 yield from _of_some(f"events {kind} {name}", those)
-        fields = sorted({field for index in where for field in data.events[index]} - {"kind"})
+        fields = sorted({field for index in where for field in data.events[index]} - {"kind", *_PROSE})
         for field in fields:
             yield from _of_field(f"events.{kind}.{field}", field, where, data.events)
 
@@ -44,7 +46,7 @@ def of_documents(data: Data) -> Iterator[Mutation]:
     """Of each field of the plan that is judged, and of all that generator, waves and rollout have recorded."""
     for name, document in data.documents.items():
         for path in sorted(_paths(document)):
-            if name == "plan.json" and path[0] not in _JUDGED:
+            if (name == "plan.json" and path[0] not in _JUDGED) or path[-1] in _PROSE:
                 continue
             yield from _of_path(name, path, document)
 

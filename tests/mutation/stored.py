@@ -14,7 +14,7 @@ from harness.errors import RunFolderError
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 
 #: JSON objects of a run folder that the judge reads; a run has those that its drill makes.
-DOCUMENTS = ("plan.json", "load-summary.json", "waves.json", "rollout.json")
+DOCUMENTS = ("plan.json", "load-summary.json", "metrics-summary.json", "waves.json", "rollout.json")
 Row = dict[str, Any]
 
 

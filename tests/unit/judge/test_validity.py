@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, guard, judge
+from harness import drill, guard, judge, samples_kept
 from harness.drill import Check
 from harness.errors import RunFolderError
 from harness.guard import External
@@ -126,6 +126,18 @@ def _gap(run: Run) -> None:
 
 def _unanswered(run: Run) -> None:
     run.metrics.loc[mutants.samples(run, "replica-1", "up", 20, 23), "value"] = 0.0
+
+
+def _samples_are_missing(run: Run) -> None:
+    """Every other sample of a series that no check reads is gone."""
+    taken = samples_kept.summary(run.metrics)
+    rows = run.metrics.index[mutants.samples(run, "machine", "cores", 0, 1000)]
+    run.metrics = run.metrics.drop(rows[::2])
+    run.files[samples_kept.FILE] = taken
+
+
+def _unknown_what_was_sampled(run: Run) -> None:
+    run.files[samples_kept.FILE] = {}
 
 
 def _no_effect(run: Run) -> None:
@@ -444,6 +456,8 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_watchdog_dies, "watchdog", ""),
     (_gap, "metrics of gateway-b", "metrics"),
     (_unanswered, "metrics of replica-1", "metrics"),
+    (_samples_are_missing, "samples as taken", "metrics"),
+    (_unknown_what_was_sampled, "samples as taken", "metrics"),
     (_no_effect, "fault in one-replica", "fault:one-replica"),
     (_effect_never_measured, "fault in all-replicas", "fault:all-replicas"),
     (_heal_unproven, "fault in one-replica", "fault:one-replica"),
