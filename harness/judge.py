@@ -69,8 +69,8 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
     reason = "; ".join(filter(None, (_reason(status, findings, results), not_asked_line(unasked))))
-    found = tuple(f.result for f in findings)
-    return Verdict(status, reason, found, tuple(results), cause, unasked, unjudged.stretches(view))
+    stretches = unjudged.stretches(view)
+    return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause, unasked, stretches)
 
 
 def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:

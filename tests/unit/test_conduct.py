@@ -438,12 +438,16 @@ def test_ctrl_z_is_refused_with_a_sentence() -> None:
     said: list[str] = []
 
     async def drill() -> bool:
-        stop = asyncio.Event()
-        progress = SimpleNamespace(say=said.append)
+        stop, told = asyncio.Event(), asyncio.Event()
+
+        def say(line: str) -> None:
+            said.append(line)
+            told.set()
+
+        progress = SimpleNamespace(say=say)
         with conduct._signals_set(stop, SimpleNamespace(log=_Quiet(), progress=progress)):  # type: ignore[arg-type]
             os.kill(os.getpid(), signal.SIGTSTP)
-            while not said:
-                await asyncio.sleep(0.01)
+            await told.wait()
         return stop.is_set()
 
     assert asyncio.run(drill()) is False
