@@ -10,13 +10,12 @@ import psutil
 
 from harness import lock
 from harness.errors import FaultError, StackError
+from harness.lease import LEASE_S
 from harness.leftovers.base import Leftover, Processes, Site, cannot
 from stack.runtimes import family
 from stack.state import ProcessMark
 
 KIND = "stopped"
-#: As long as the processes of a run wait for each other's sign of life: within less, nobody may have missed it.
-STOPPED_FOR_S = 6.0
 #: The locks of an instance: that of runs, and that of whoever brings it up or down.
 LOCKS = ("run.lock", "lock")
 _CHILDREN = {"harness.watchdog": "watchdog", "harness.load": "load generator"}
@@ -84,7 +83,7 @@ def _end(known: ProcessMark, seen_s: float) -> None:
             return
         if not family.is_stopped(known.pid):
             raise StackError(f"process {known.pid} goes on again, and is left alone")
-        if time.monotonic() > seen_s + STOPPED_FOR_S:
+        if time.monotonic() > seen_s + LEASE_S:
             break
         time.sleep(0.2)
     process.kill()

@@ -271,7 +271,7 @@ def test_a_stopped_holder_is_named_and_ended(checkout: Path, monkeypatch: pytest
             [left] = repaired_with(found).left
             assert "goes on again" in left.remedy
             assert process.poll() is None
-        monkeypatch.setattr(stopped, "STOPPED_FOR_S", 0.3)
+        monkeypatch.setattr(stopped, "LEASE_S", 0.3)
         with stopped_by_signal(process):
             fixed = doctor.repair(0)
             assert ([one.kind for one in fixed.repaired], fixed.left, fixed.busy) == (["stopped"], [], {})
