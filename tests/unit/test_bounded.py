@@ -140,7 +140,7 @@ def generates_synthetically(port: int) -> None:
 
 def resets_a_cache(port: int) -> None:
     """At the end of a run."""
-    assert not asyncio.run(release.reset_prefix_cache(component(port), 1.0)).success
+    assert not asyncio.run(release.reset_prefix_cache(component(port), 1.0, "token")).success
 
 
 def waits_for_readiness(port: int) -> None:

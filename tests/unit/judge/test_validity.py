@@ -195,7 +195,7 @@ def _another_seed(run: Run) -> None:
 
 def _later_than_planned(run: Run) -> None:
     """One request was moved by a tenth of a second."""
-    run.requests.loc[run.requests.index[77], "intended_start_s"] += 0.1
+    run.requests.loc[run.requests.index[77], ["intended_start_s", "start_s"]] += 0.1
 
 
 def _before_the_load(run: Run) -> None:
