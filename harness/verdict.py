@@ -45,7 +45,8 @@ class CheckResult:
     """What one check found.
 
     ``measured`` is None when nothing could be measured, and then ``status`` is never PASS. ``why`` is one sentence
-    for people. ``objective`` is the limit as text, numbers filled in (``"≤ 3640 ms (3000 + 2 × 320)"``).
+    for people, never empty: ValueError. ``objective`` is the limit as text, numbers filled in
+    (``"≤ 3640 ms (3000 + 2 × 320)"``).
     """
 
     name: str
@@ -59,6 +60,11 @@ class CheckResult:
     phase: str | None = None
     examples: tuple[str, ...] = ()  # request ids
     details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """A check that cannot say why has looked at nothing: it crashes, and is not believed."""
+        if not self.why:
+            raise ValueError(f"{self.name}: {self.status.value} without a reason")
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import pytest
 from harness import drill, guard, judge
 from harness.guard import External
 from harness.record import RunFolder
-from harness.verdict import Status, Verdict, worst
+from harness.verdict import CheckResult, Status, Verdict, worst
 from harness.view import RunView
 from reports import render
 from tests import runs
 from tests.unit.judge import mutants
+from tests.unit.judge.test_nothing_left import HEALTHY
 
 DRILL = drill.load("timeout-spike")
 NOT_OURS = ("gateways take replica-2 out", "no abandoned generation in all-replicas", "steady state in recovery-one")
@@ -224,3 +225,26 @@ def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
     _, found = judged(run, tmp_path / "run", drill.load("oom"))
     assert found.status is Status.INCONCLUSIVE, found.reason
     assert found.not_asked == ()
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_no_check_passes_in_a_phase_that_never_began(name: str, tmp_path: Path) -> None:
+    """The run ended before its first fault: whoever asks about a fault has nothing to look at."""
+    run = HEALTHY[name]()
+    end_s = next(event["t_s"] for event in run.events if event["kind"] == "fault_injecting")
+    faults = [phase["name"] for phase in run.plan["scenario"]["phases"] if phase["kind"] == "fault"]
+    run.events = [event for event in run.events if event["t_s"] < end_s and event.get("phase") not in faults]
+    run.requests = run.requests[run.requests["intended_start_s"] < end_s]
+    run.metrics = run.metrics[run.metrics["t_s"] < end_s]
+    run.files = {}
+    found = judge.judge(run.write(tmp_path / "run"), drill.load(name))
+    assert found.status is not Status.PASS
+    asked = [check.name for check in found.checks if any(check.name.endswith(f" {phase}") for phase in faults)]
+    assert asked
+    assert [check.name for check in found.checks if check.name in asked and check.status is Status.PASS] == []
+
+
+def test_a_result_without_a_reason_is_refused() -> None:
+    """A check that cannot say why has looked at nothing."""
+    with pytest.raises(ValueError, match="without a reason"):
+        CheckResult("a check", Status.PASS, "")
