@@ -21,15 +21,16 @@ PARTS = (
 
 def of_plan(plan: Mapping[str, Any]) -> str:
     """SHA-256 of the parts of a plan that a verdict rests on, as the run folder stores them."""
-    return _hash({part: plan.get(part) for part in PARTS})
+    return of({part: plan.get(part) for part in PARTS})
 
 
 def of_checks(checks: Iterable[Check]) -> dict[str, str]:
     """Name → digest of the arguments that the check was made with. Its code does not count, nor do functions."""
-    return {check.name: _hash(_arguments(check.run))[:16] for check in checks}
+    return {check.name: of(_arguments(check.run))[:16] for check in checks}
 
 
-def _hash(data: Any) -> str:
+def of(data: Any) -> str:
+    """SHA-256 of data as JSON, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -37,6 +37,7 @@ from harness import (
     measuring,
     planned,
     record,
+    records_kept,
 )
 from harness.capacity import Capacity
 from harness.commands.options import StackOptions
@@ -316,8 +317,7 @@ def perform(job: Job) -> None:
     finally:
         if not watchdog.alive:
             log.add("watchdog_died")
-        log.close()
-        job.unwritten += [log.failed] if log.failed is not None else []
+        _seal(job, log)
 
 
 def _not_begun(job: Job, log: EventLog) -> None:
@@ -327,7 +327,16 @@ def _not_begun(job: Job, log: EventLog) -> None:
     else:
         log.add("aborted", why=job.unfit)
     job.progress.say(job.unfit or str(job.fitted and job.fitted.too_small))
+    _seal(job, log)
+
+
+def _seal(job: Job, log: EventLog) -> None:
+    """Nothing more is recorded from here on."""
+    assert job.folder
     log.close()
+    job.unwritten += [log.failed] if log.failed is not None else []
+    with _noting_what_is_not_written(job):
+        records_kept.seal(job.folder)
 
 
 def verdict(job: Job) -> None:

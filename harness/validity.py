@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness import exhausted, expressions, possible, sampled, samples_kept
+from harness import exhausted, expressions, possible, records_kept, sampled, samples_kept
 from harness.arrivals_as_planned import arrivals_as_planned
 from harness.as_planned import faults_as_planned, plan_unchanged
 from harness.finding import EVERYTHING, Finding
@@ -250,6 +250,15 @@ def samples_as_taken(view: RunView) -> Iterator[Finding]:
         yield _good(name, "every series has the samples that were taken of it")
 
 
+def records_as_left(view: RunView) -> Iterator[Finding]:
+    """Are events and documents those that the run left?"""
+    name, difference = "records as left", records_kept.difference(view.folder)
+    if difference is not None:
+        yield _bad(name, difference, EVERYTHING)
+    else:
+        yield _good(name, "events and documents are as the run left them")
+
+
 def probes_alive(view: RunView) -> Iterator[Finding]:
     """Did every probe measure whenever it was asked to?"""
     crashed = [(str(e.data.get("probe")), str(e.data.get("why"))) for e in view.events("probe_error")]
@@ -334,6 +343,7 @@ _RULES = (
     possible.possible_records,
     possible.gateways_logged,
     samples_as_taken,
+    records_as_left,
     probes_alive,
     watchdog_alive,
     faults_proven,

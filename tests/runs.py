@@ -21,7 +21,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import alert_times, alerts, digest, drill, judge, loading, phases, planned, sampled, samples_kept
+from harness import (
+    alert_times,
+    alerts,
+    digest,
+    drill,
+    judge,
+    loading,
+    phases,
+    planned,
+    records_kept,
+    sampled,
+    samples_kept,
+)
 from harness.drill import Drill
 from harness.faults.base import fault_class, matching
 from harness.model import arrivals
@@ -96,6 +108,8 @@ class Run:
         for name, data in self.files.items():
             folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+        if records_kept.FILE not in self.files:
+            records_kept.seal(folder)
         for name, frame, schema in (
             ("requests", self.requests, REQUEST_COLUMNS),
             ("metrics", self.metrics, METRIC_COLUMNS),

@@ -21,11 +21,15 @@ UNCHANGED, UNREADABLE, CRASHED = "changes nothing", "cannot be read", "crashed t
 
 @dataclass(frozen=True)
 class Subject:
-    """A stored run and all its mutations, in a fixed order."""
+    """A stored run and all its mutations, in a fixed order.
+
+    ``resealed``: as if a recorder had written each of them so: no digest and no count of the run shows it.
+    """
 
     path: Path
     data: Data
     mutations: tuple[Mutation, ...]
+    resealed: bool = False
 
     @property
     def drill(self) -> str:
@@ -35,6 +39,7 @@ class Subject:
     def judged(self, data: Data) -> str:
         """What the judge says of ``data`` in place of this run's records: a status, or that it cannot be read."""
         try:
+            data = data.resealed(self.path) if self.resealed else data
             return judge.judge(Stored(self.path, data), drill.load(self.drill)).status.value
         except RunFolderError:
             return UNREADABLE
@@ -80,11 +85,11 @@ class Tally:
         return f"{name:<24} {counts}  {self.share_caught:>7.2%}  {alive:>5} survive"
 
 
-def subject(path: Path) -> Subject:
+def subject(path: Path, resealed: bool = False) -> Subject:
     """The run at ``path`` with its mutations."""
     data = load(path)
     sources = (tables.of_requests, tables.of_metrics, objects.of_events, objects.of_documents)
-    return Subject(path, data, tuple(mutation for source in sources for mutation in source(data)))
+    return Subject(path, data, tuple(mutation for source in sources for mutation in source(data)), resealed)
 
 
 def tally(run: Subject, mutations: Sequence[Mutation], processes: int | None = None) -> Tally:
@@ -92,7 +97,7 @@ def tally(run: Subject, mutations: Sequence[Mutation], processes: int | None = N
     if processes == 1:
         return Tally({mutation.name: run.under(mutation) for mutation in mutations})
     names = [mutation.name for mutation in mutations]
-    with multiprocessing.get_context("spawn").Pool(processes, _start, (run.path,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (run.path, run.resealed)) as pool:
         return Tally(dict(zip(names, pool.imap(_one, names, chunksize=8), strict=True)))
 
 
@@ -100,10 +105,10 @@ _run: Subject
 _by_name: dict[str, Mutation]
 
 
-def _start(path: Path) -> None:
+def _start(path: Path, resealed: bool) -> None:
     """In each process: the run again, since mutations cannot be sent."""
     global _run, _by_name
-    _run = subject(path)
+    _run = subject(path, resealed)
     _by_name = {mutation.name: mutation for mutation in _run.mutations}
 
 

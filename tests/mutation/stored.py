@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness import digest, records_kept, samples_kept
 from harness.errors import RunFolderError
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 
 #: JSON objects of a run folder that the judge reads; a run has those that its drill makes.
-DOCUMENTS = ("plan.json", "load-summary.json", "metrics-summary.json", "waves.json", "rollout.json")
+DOCUMENTS = ("plan.json", *records_kept.DOCUMENTS, records_kept.FILE)
 Row = dict[str, Any]
 
 
@@ -26,6 +27,16 @@ class Data:
     metrics: pd.DataFrame
     events: tuple[Row, ...]
     documents: dict[str, Row]
+
+    def resealed(self, path: Path) -> Data:
+        """As if a recorder had written it so: digests and counts are those of this very data."""
+        documents = copy.deepcopy(self.documents)
+        documents[samples_kept.FILE] = samples_kept.summary(self.metrics)
+        begun = {"digest": digest.of_plan(documents["plan.json"])}
+        events = tuple({**one, **begun} if one.get("kind") == "planned" else one for one in self.events)
+        data = replace(self, events=events, documents=documents)
+        documents[records_kept.FILE] = records_kept.summary(Stored(path, data))
+        return data
 
     def same_as(self, other: Data) -> bool:
         """Whether the judge would read the same."""

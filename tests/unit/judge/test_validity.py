@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, guard, judge, samples_kept
+from harness import drill, guard, judge, records_kept, samples_kept
 from harness.drill import Check
 from harness.errors import RunFolderError
 from harness.guard import External
@@ -138,6 +138,14 @@ def _samples_are_missing(run: Run) -> None:
 
 def _unknown_what_was_sampled(run: Run) -> None:
     run.files[samples_kept.FILE] = {}
+
+
+def _an_event_was_lost(run: Run) -> None:
+    run.files[records_kept.FILE] = {"events": len(run.events) + 2, "events_sha256": "", "documents": {}}
+
+
+def _unknown_what_was_left(run: Run) -> None:
+    run.files[records_kept.FILE] = {}
 
 
 def _no_effect(run: Run) -> None:
@@ -458,6 +466,8 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_unanswered, "metrics of replica-1", "metrics"),
     (_samples_are_missing, "samples as taken", "metrics"),
     (_unknown_what_was_sampled, "samples as taken", "metrics"),
+    (_an_event_was_lost, "records as left", "*"),
+    (_unknown_what_was_left, "records as left", "*"),
     (_no_effect, "fault in one-replica", "fault:one-replica"),
     (_effect_never_measured, "fault in all-replicas", "fault:all-replicas"),
     (_heal_unproven, "fault in one-replica", "fault:one-replica"),

@@ -1,0 +1,74 @@
+"""What a run has left is known: events and documents that were changed since then are no evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import records_kept, waves
+from harness.errors import RunFolderError
+from harness.record import RunFolder
+from tests import wave_runs
+
+Lines = list[str]
+
+CHANGES: dict[str, Callable[[Lines], Lines]] = {
+    "lost": lambda lines: lines[1:],
+    "torn": lambda lines: [*lines[:-1], lines[-1][:-9]],
+    "doubled": lambda lines: [*lines, lines[-1]],
+    "swapped": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "edited": lambda lines: [lines[0].replace('"kind"', '"why": "", "kind"'), *lines[1:]],
+}
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> RunFolder:
+    """A run with waves, as it ended."""
+    return wave_runs.healthy().write(tmp_path / "run")
+
+
+def test_what_was_left_is_as_it_was(left: RunFolder) -> None:
+    """Written again in another order of keys it is the same."""
+    assert records_kept.difference(left) is None
+    path = left.path / waves.FILE
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    assert records_kept.difference(left) is None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_of_an_event_is_noticed(change: str, left: RunFolder) -> None:
+    """One that is lost, torn, doubled, swapped or edited."""
+    path = left.path / "events.jsonl"
+    path.write_text("\n".join(CHANGES[change](path.read_text().splitlines())) + "\n")
+    assert "events.jsonl" in (records_kept.difference(left) or "")
+
+
+@pytest.mark.parametrize("name", [name for name in records_kept.DOCUMENTS if name != "rollout.json"])
+def test_any_change_of_a_document_is_noticed(name: str, left: RunFolder) -> None:
+    """A number in it, and whether it is there."""
+    left.write_json(name, {**left.read_json(name), "more": 1})
+    assert records_kept.difference(left) == f"{name}: not as the run left it"
+    (left.path / name).unlink()
+    assert records_kept.difference(left) == f"{name}: not as the run left it"
+
+
+def test_a_document_that_came_later_is_noticed(left: RunFolder) -> None:
+    """This run had no rollout."""
+    left.write_json("rollout.json", {})
+    assert records_kept.difference(left) == "rollout.json: not as the run left it"
+
+
+def test_unknown_is_not_the_same(left: RunFolder) -> None:
+    """Without the run's word, or with a broken one, nobody knows."""
+    path = left.path / records_kept.FILE
+    path.write_text('{"documents": []}')
+    assert "the run left None" in (records_kept.difference(left) or "")
+    path.write_text("")
+    assert (records_kept.difference(left) or "").startswith("what the run left is not recorded")
+    path.unlink()
+    assert (records_kept.difference(left) or "").startswith("what the run left is not recorded")
+    with pytest.raises(RunFolderError):
+        left.read_json(records_kept.FILE)
