@@ -70,8 +70,8 @@ def test_a_slow_replica_is_never_called_well(lane: Lane, time: int) -> None:
     """A replica three times slower than the others: FAIL, or not judged, and no PASS."""
     (live,) = (one for one in LIVE if one.name == SLOW_REPLICA)
     ended = drilled(lane, live, time)
-    assert ended.code == 1, ended
-    assert ended.results()[live.red[0]]["status"] == "FAIL", ended
+    assert ended.code in (1, 2), ended
+    assert ended.code == 2 or ended.results()[live.red[0]]["status"] == "FAIL", ended
 
 
 def test_there_are_enough_of_them() -> None:
