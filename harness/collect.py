@@ -70,12 +70,13 @@ def from_gateways(frame: pd.DataFrame, logs: Path) -> dict[str, pd.Series]:
             entry = _access_entry(text)
             if entry is not None:
                 lines[entry[0]].append(entry[1])
-    order = frame.sort_values("attempt").groupby("request_id")["attempt"]
+    sent = frame[frame["first_byte_sent_s"].notna()]
+    order = sent.sort_values("attempt").groupby("request_id")["attempt"]
     nth, count = order.cumcount().reindex(frame.index), order.transform("size").reindex(frame.index)
     found: list[_Line | None] = []
     for request_id, position, attempts in zip(frame["request_id"], nth, count, strict=True):
         seen = sorted(lines.get(request_id, ()))
-        found.append(seen[position] if len(seen) == attempts else None)
+        found.append(seen[int(position)] if len(seen) == attempts else None)  # NaN, where nothing was sent, equals none
     columns = (
         ("queue_gateway_ms", "queue_ms", "float64"), ("gateway_replica", "replica", "object"),
         ("gateway_retries", "retries", "Int16"),

@@ -405,9 +405,9 @@ class Conductor:
         self.run.progress.say(f"phase {phase.name} ({phase.kind}, {phase.duration:.0f} s{on})")
         started = self._now()
         self.run.watchdog.expect(self.run.zero_mono_s + started + phase.longest)
-        await _all_ended(self._inject(fault, phase) for fault in faults)
-        watched = [asyncio.create_task(self._watch(fault)) for fault in faults if fault.lasts]
+        watched: list[asyncio.Task[None]] = []
         try:
+            await _all_ended(self._inject(fault, phase, watched) for fault in faults)
             async with asyncio.TaskGroup() as group:
                 for fault in faults:
                     group.create_task(self._prove(fault, phase, started + phase.duration - AGAIN_BEFORE_S))
@@ -442,13 +442,16 @@ class Conductor:
         self.run.log.add("prefix_cache_reset", **dataclasses.asdict(reset))
         self.run.progress.say(f"{reset.component}: {reset.why}")
 
-    async def _inject(self, fault: Fault, phase: Phase) -> None:
+    async def _inject(self, fault: Fault, phase: Phase, watched: list[asyncio.Task[None]]) -> None:
+        """Each is watched from its own injection on: others of the phase may take longer to inject."""
         self._require_watchdog()
         self._check_recording()  # the load has ended when this process was stopped for long
         await to_the_end(self.journal.will_need, fault.undo())
         self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
         await fault.inject(self._world())
         self._evidence("fault_injected", fault, phase)
+        if fault.lasts:
+            watched.append(asyncio.create_task(self._watch(fault)))
 
     async def _watch(self, fault: Fault) -> None:
         assert self.writer is not None, "probes are started"
@@ -649,7 +652,7 @@ class Conductor:
         """Whatever is injected must heal when this process is killed. FaultError when nobody would see to that."""
         watchdog = self.run.watchdog
         if watchdog.taken:
-            raise FaultError(f"{watchdog.taken}; nothing is injected any more")
+            raise FaultError(f"{watchdog.taken}; no further fault is injected")
         if watchdog.alive:
             return
         watchdog.start()

@@ -50,10 +50,11 @@ def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
 
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:
-    """The scenario, which asks no right answers of a model that somebody else has trained: nobody taught it any."""
+    """The scenario, which asks no right answers of a model that somebody else has trained."""
     foreign = sorted(set(topology.models.values()) - set(models.TRAINED))
-    if topology.target is not None or not foreign or not any(cohort.right for cohort in scenario.load.cohorts):
+    foreign = ["the model of the target"] if topology.target is not None else foreign
+    if not foreign or not any(cohort.right for cohort in scenario.load.cohorts):
         return scenario
-    say(f"{', '.join(foreign)} was never taught the answers: they are not asked to be right, only not to get worse")
+    say(f"{', '.join(foreign)} was not trained on the eval set: only a drop in accuracy is checked")
     cohorts = tuple(cohort.model_copy(update={"right": 0.0}) for cohort in scenario.load.cohorts)
     return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})

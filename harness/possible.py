@@ -24,7 +24,7 @@ _ORDER = (("headers_ms", "ttft_ms"), ("ttft_ms", "e2e_ms"), ("headers_ms", "e2e_
 
 
 def possible_samples(view: RunView) -> Iterator[Finding]:
-    """Is every sample a finite number that is not negative, at a time of the run?"""
+    """Is every sample a finite number that is not negative, at a finite time?"""
     name, frame = "samples possible", view.samples
     values, times = frame["value"].to_numpy(dtype=float), frame["t_s"].to_numpy(dtype=float)
     wrong = ~np.isfinite(values) | (values < 0) | ~np.isfinite(times)

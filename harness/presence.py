@@ -68,5 +68,5 @@ def _gone(
         yield f"{fault} was gone {absent[0] - begin:.1f} s after its injection, {end - absent[0]:.1f} s too early", None
     for left, right in itertools.pairwise(np.concatenate([[begin], times, [end]])):
         if right - left > _GAP_MAX_S:
-            why = f"nobody knows whether {fault} was there for {right - left:.1f} s from {left:.1f} s on"
+            why = f"{fault} was not observed for {right - left:.1f} s from {left:.1f} s on"
             yield why, (float(left), float(right))

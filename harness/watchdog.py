@@ -33,8 +33,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from harness import doctor, drill, heal, judge, lock, redact
-from harness.errors import DrillyardError, FaultError
+from harness import doctor, drill, heal, judge, lock, records_kept, redact
+from harness.errors import DrillyardError, FaultError, RecordError
 from harness.faults.base import World, take_back, undo_actions
 from harness.lease import LEASE_S, Channel, Heart, Lease
 from harness.leftovers.base import Processes
@@ -122,7 +122,7 @@ class Watchdog:
                 return
             known = self._news.wait_for(lambda: self.taken or self._heard >= number, LEASE_S + START_WITHIN_S)
         if self.taken:
-            raise FaultError(f"{self.taken}; nothing is injected any more")
+            raise FaultError(f"{self.taken}; no further fault is injected")
         if not known:
             raise FaultError(
                 "no watchdog acknowledged the undo record (logs/watchdog.log of the run): nothing is injected"
@@ -186,7 +186,7 @@ class How(Enum):
 
     ENDED = "it said that the run has ended"
     DIED = "the harness died; the watchdog heals"
-    STOPPED = f"the harness was stopped, or hung, for {LEASE_S:g} s and beyond the end of its phase; the watchdog heals"
+    STOPPED = f"the harness was stopped for {LEASE_S:g} s and beyond the end of its phase; the watchdog heals"
 
 
 class _Told(RunFolder):
@@ -275,6 +275,8 @@ def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
             log.add("cleanup_problem", why=str(error))
     if judged:
         folder = RunFolder(path)
+        with contextlib.suppress(RecordError):
+            records_kept.seal(folder)
         judge.write(folder, judge.judge(folder, drill.load(folder.plan()["drill"])))
         render.render(folder)
     return 0

@@ -57,9 +57,8 @@ def _of_cohort(view: RunView, cohort: Cohort, rows: pd.DataFrame) -> Iterator[tu
     if not count:
         yield Status.INCONCLUSIVE, f"no answer to {cohort.name} was compared in the baseline"
         return
-    if right < cohort.right * count:
-        yield Status.FAIL, f"only {right} of {count} answers to {cohort.name} were right in the baseline"
-    elif count * (1 - cohort.right) < 1 and cohort.right < 1:
+    yield from _worse(before, cohort.right, f"answers to {cohort.name} in the baseline")
+    if count * (1 - cohort.right) < 1 and cohort.right < 1:
         yield (
             Status.INCONCLUSIVE,
             f"{count} answers to {cohort.name} in the baseline are too few to tell {cohort.right:.0%}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.checks.since_fault import SinceFault
+from harness.checks.streams import HARNESS
 from harness.drill import Check
 from harness.slo import NotMeasured
 from harness.verdict import CheckResult, Status
@@ -12,7 +13,6 @@ from harness.view import RunView
 
 #: What had left the gateway before the fault may be read by its client so much later.
 ON_ITS_WAY_S = 0.5
-_HARNESS = ("not_sent", "cancelled_intended", "cancelled_drain")
 _OBJECTIVE = "0 requests lost or falsely ok"
 
 
@@ -37,7 +37,7 @@ def _run(view: RunView, gateway: str, phase: str) -> CheckResult:
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), _OBJECTIVE, phase=phase)
     rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))]
-    rows = rows[~rows["outcome"].isin(_HARNESS)]
+    rows = rows[~rows["outcome"].isin(HARNESS)]
     ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     # A gateway may die as soon as the order is on its way, before that is known to be carried out.
     ordered_s = min(e.t_s for e in view.events("fault_injecting", phase))

@@ -7,12 +7,12 @@ import itertools
 from harness.checks.dns_leads_away import Answer, answers, led_to
 from harness.checks.recovers_within import watched_until
 from harness.checks.since_fault import GAP_MAX_S
+from harness.checks.streams import HARNESS
 from harness.drill import Check
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
 _OBJECTIVE = "≤ 1 switch back, 0 errors"
-_HARNESS = ("not_sent", "cancelled_intended", "cancelled_drain")
 
 
 def check(gateway: str, phase: str) -> Check:
@@ -81,6 +81,6 @@ def _judged(view: RunView, gateway: str, phase: str, found: list[Answer], healed
 def _failed(view: RunView, begin: float, end: float) -> list[str]:
     """Requests with an attempt that was begun in that time and failed in it; later the next fault is to blame."""
     rows = view.requests[view.requests["start_s"].between(begin, end)]
-    rows = rows[~rows["outcome"].isin(["ok", *_HARNESS])]
+    rows = rows[~rows["outcome"].isin(["ok", *HARNESS])]
     ended = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     return [str(i) for i in rows["request_id"][ended.lt(end)]]

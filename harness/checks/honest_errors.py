@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.checks.streams import HARNESS
 from harness.drill import Check
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
 _COMES_BACK = (429, 502, 503, 504)  # statuses that must say when to try again
-_HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 
 def check(phase: str) -> Check:
@@ -54,7 +54,7 @@ def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
 
     One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
     """
-    failed = ~rows["outcome"].isin(["ok", *_HARNESS])
+    failed = ~rows["outcome"].isin(["ok", *HARNESS])
     begun = rows["http_status"].eq(200)
     return rows[failed & ~begun]
 

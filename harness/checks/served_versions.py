@@ -31,8 +31,9 @@ def _run(view: RunView) -> CheckResult:
     why = f"all {len(rows)} answers came from the versions of the plan"
     if len(wrong):
         first = wrong.iloc[0]
+        where = "an unknown replica" if pd.isna(first["replica"]) else first["replica"]
         why = f"{len(wrong)} of {len(rows)} answers came from another version: {first['served_version']}"
-        why += f" from {first['replica'] or 'an unknown replica'}, planned: {', '.join(sorted(set(planned.values())))}"
+        why += f" from {where}, planned: {', '.join(sorted(set(planned.values())))}"
     examples = tuple(map(str, wrong["request_id"].head(5)))
     status, count = Status.FAIL if len(wrong) else Status.PASS, float(len(wrong))
     return CheckResult(NAME, status, why, _OBJECTIVE, count, "answers", 0.0 - count, len(rows), None, examples)

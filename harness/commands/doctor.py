@@ -43,7 +43,7 @@ def _print(console: Console, found: doctor.Findings) -> None:
     for instance, who in sorted(found.busy.items()):
         console.print(f"instance {instance}: in use by {who}; not touched", markup=False, soft_wrap=True)
     for one in found.foreign:
-        console.print(f"foreign: {_shown(one)}", markup=False, soft_wrap=True)
+        console.print(f"foreign: {one}", markup=False, soft_wrap=True)
     if found.repaired:
         _print_table(console, "repaired", "what was done", found.repaired)
     if found.left:
@@ -59,10 +59,5 @@ def _print_table(console: Console, title: str, remedy: str, leftovers: list[Left
     for heading in ("what was found", remedy):
         table.add_column(heading, overflow="fold")
     for one in leftovers:
-        table.add_row(str(one.instance), one.kind, Text(_shown(one.what)), Text(_shown(one.remedy)))
+        table.add_row(str(one.instance), one.kind, Text(one.what), Text(one.remedy))
     console.print(table)
-
-
-def _shown(text: str) -> str:
-    """Without characters that a terminal acts on: some of it comes out of files and process lists."""
-    return "".join(character if character.isprintable() else "?" for character in text)

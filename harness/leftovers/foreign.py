@@ -16,7 +16,12 @@ from harness.undo import Journal
 def find(runs: Path, identities: Mapping[int, str | None]) -> Iterator[str]:
     """Each folder with an open journal whose plan names none of these instances by number and id."""
     for path in sorted(journal.parent for journal in runs.glob("*/undo.jsonl")):
-        if path.is_symlink() or not (records := len(Journal(path / "undo.jsonl").open_entries())):
+        try:
+            records = 0 if path.is_symlink() else len(Journal(path / "undo.jsonl").open_entries())
+        except OSError as error:
+            yield f"run {path.name}: its undo journal cannot be read ({error.strerror})"
+            continue
+        if not records:
             continue
         plan: dict[str, Any] = {}
         with suppress(RunFolderError):

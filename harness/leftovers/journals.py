@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
-from harness import heal
-from harness.errors import FaultError
+from harness import heal, records_kept
+from harness.errors import FaultError, RecordError
 from harness.leftovers import belongs
 from harness.leftovers.base import Leftover, Site, cannot
 from harness.record import EventLog, RunFolder
@@ -17,7 +19,7 @@ HEAL_WITHIN_S = 15.0
 
 def find(site: Site) -> Iterator[Leftover]:
     """Runs of the instance that have not taken back all they injected; with a record of others nothing is replayed."""
-    unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if Journal(path).open_entries()]
+    unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if _open(path)]
     for run in site.dead_runs(unfinished):
         if entries := journal(run).open_entries():
             if why := _strange(site, entries):
@@ -29,6 +31,14 @@ def find(site: Site) -> Iterator[Leftover]:
             what = f"run {run.path.name} died without taking back what it injected: {names}"
             remedy = "it is taken back" if site.world else "the journal is closed: the stack is gone, and that with it"
             yield site.leftover("journal", what, remedy, partial(_take_back, site, run))
+
+
+def _open(path: Path) -> bool:
+    """Whether something stands open there. What cannot be read is no run of ours: foreign.py names it."""
+    try:
+        return bool(Journal(path).open_entries())
+    except OSError:
+        return False
 
 
 def journal(run: RunFolder) -> Journal:
@@ -54,6 +64,8 @@ def _take_back(site: Site, run: RunFolder) -> None:
             raise FaultError("still injected: " + "; ".join(problems))
     finally:
         log.close()
+        with suppress(RecordError):
+            records_kept.seal(run)
 
 
 def _close(run: RunFolder, log: EventLog) -> None:

@@ -74,7 +74,13 @@ LIVE = (
         ONE,
         ("gateways take replica-2 out", "TTFT with one bad replica", "no silent truncation"),
     ),
-    LiveDefect("answers that are cut short", ("sim.short_answers",), DEFECTS, _START, ("no silent truncation",)),
+    LiveDefect(
+        "answers that are cut short",
+        ("sim.short_answers",),
+        DEFECTS,
+        _START,
+        ("no silent truncation", "right answers"),
+    ),
     LiveDefect(
         "requests wait for ever",
         ("no_readiness_checks", "no_gateway_timeout"),

@@ -23,7 +23,7 @@ def line(request_id: str, t: float, queue_ms: float, **more: Any) -> str:
 def attempts(*ids: str) -> pd.DataFrame:
     """One attempt per given id; an id that stands twice has two attempts."""
     numbers = [ids[: i + 1].count(one) for i, one in enumerate(ids)]
-    return pd.DataFrame({"request_id": list(ids), "attempt": numbers})
+    return pd.DataFrame({"request_id": list(ids), "attempt": numbers, "first_byte_sent_s": 1.0})
 
 
 def logs(folder: Path, **lines: list[str]) -> Path:
@@ -49,6 +49,16 @@ def test_retries_share_an_id_and_are_told_apart_by_time(tmp_path: Path) -> None:
     shuffled = frame.iloc[[2, 0, 1]]
     assert collect.from_gateways(shuffled, folder)["queue_gateway_ms"].tolist() == [3.0, 1.0, 2.0]
     assert collect.from_gateways(shuffled, folder)["queue_gateway_ms"].index.tolist() == [2, 0, 1]
+
+
+def test_an_attempt_that_reached_no_gateway_has_no_line(tmp_path: Path) -> None:
+    """DNS did not answer at first: the only line is the second attempt's."""
+    folder = logs(tmp_path, gateway_a=[line("r1", 10.0, 7.5)])
+    frame = attempts("r1", "r1")
+    frame.loc[0, "first_byte_sent_s"] = float("nan")
+    found = collect.from_gateways(frame, folder)["queue_gateway_ms"]
+    assert found.isna().tolist() == [True, False]
+    assert found[1] == 7.5
 
 
 def test_what_cannot_be_told_is_null(tmp_path: Path) -> None:

@@ -503,7 +503,7 @@ def test_a_silent_watchdog_is_replaced_and_one_that_took_over_ends_the_run(taken
     conductor.run.watchdog = _Dog(taken=taken, start=start)  # type: ignore[misc]
     conductor.run.log.add = lambda kind, **data: None  # type: ignore[assignment, misc]
     if taken:
-        with pytest.raises(FaultError, match="was stopped; nothing is injected any more"):
+        with pytest.raises(FaultError, match="was stopped; no further fault is injected"):
             asyncio.run(conductor.watched())
     else:
         conductor._require_watchdog()

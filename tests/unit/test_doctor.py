@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from harness import doctor, lock
+from harness import doctor, lock, records_kept
 from harness.errors import AdapterError, UsageError
-from harness.leftovers import links, stopped
+from harness.leftovers import journals, links, stopped
 from harness.leftovers.base import Leftover, Processes, Site
-from harness.record import RunFolder
+from harness.record import EventLog, RunFolder
 from harness.undo import Journal, Undo
 from stack import config, state
 from stack.runtimes import family
@@ -318,6 +318,25 @@ def test_a_run_of_others_is_listed_and_nothing_in_it_changes(checkout: Path, pla
     run_folder(checkout / "runs", "mine", instance=0, instance_id=IDENTITY)
     assert kinds(doctor.examine(0)) == ["journal", "run"]
     assert len(doctor.strangers().foreign) == 1
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_ends_nothing(checkout: Path) -> None:
+    """The run of another user, perhaps."""
+    (checkout / "runs" / "theirs" / "undo.jsonl").mkdir(parents=True)
+    assert doctor.examine(0) == doctor.Findings()
+    [line] = doctor.strangers().foreign
+    assert line == "run theirs: its undo journal cannot be read (Is a directory)"
+
+
+def test_what_a_repair_writes_is_part_of_the_run(checkout: Path) -> None:
+    """The run had said what it left; its events are more now, and known again."""
+    run = run_folder(checkout / "runs", "mine", instance=0, instance_id=IDENTITY)
+    records_kept.seal(run)
+    journals._close(run, log := EventLog.later(run))
+    log.close()
+    assert records_kept.difference(run) is not None
+    journals._take_back(doctor._site(0), run)
+    assert records_kept.difference(run) is None
 
 
 def test_the_run_that_asks_is_spared(checkout: Path) -> None:

@@ -26,9 +26,9 @@ def wrong(run: Run, phase: str, share: float) -> None:
     run.requests.loc[here[: math.floor(share * len(here))], "answer_correct"] = False
 
 
-@pytest.mark.parametrize(("share", "status"), [(0.04, Status.PASS), (0.08, Status.FAIL)])
+@pytest.mark.parametrize(("share", "status"), [(0.04, Status.PASS), (0.2, Status.FAIL)])
 def test_the_baseline_has_a_share(share: float, status: Status, tmp_path: Path) -> None:
-    """Of a hundred answers five may be wrong."""
+    """Of a hundred answers five may be wrong, some more by chance, not twenty."""
     run = runs.healthy()
     wrong(run, "baseline", share)
     assert judged(run, tmp_path / "run").status is status

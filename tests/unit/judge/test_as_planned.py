@@ -90,6 +90,15 @@ def test_smaller_waves(defect: Callable[[Run], None], tmp_path: Path) -> None:
     assert list(problems(run, tmp_path / "run")) == ["faults as planned in queued"]
 
 
+def test_a_poor_wave_beside_enough_good_ones(tmp_path: Path) -> None:
+    """It was repeated, since it decided nothing."""
+    run = wave_runs.healthy()
+    first = run.files["waves.json"]["waves"][0]
+    poor = {**first, "number": 1 + sum(one["fault"] == first["fault"] for one in run.files["waves.json"]["waves"])}
+    run.files["waves.json"]["waves"].append({**poor, "streams": poor["streams"][:1]})
+    assert list(problems(run, tmp_path / "run")) == []
+
+
 @pytest.mark.parametrize("change", [{"questions": 1}, {"gates": {"quality": 0.1, "slower": 2.0, "pairs_min": 10}}])
 def test_an_easier_rollout(change: dict[str, object], tmp_path: Path) -> None:
     """One question, or a gate that lets everything through."""

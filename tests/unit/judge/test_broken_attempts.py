@@ -39,6 +39,29 @@ def test_what_is_done_in_order_breaks_nothing(name: str, phase: str, tmp_path: P
     assert _status(run, tmp_path / "run") is Status.FAIL
 
 
+@pytest.mark.parametrize(("broken", "status"), [(1, Status.PASS), (2, Status.FAIL)])
+def test_one_of_few_tells_nothing(broken: int, status: Status, tmp_path: Path) -> None:
+    """In a phase of some forty attempts one is more than 1 %."""
+    run = HEALTHY["timeout-spike"]()
+    run.requests = run.requests[~run.in_phase("recovery-one") | run.in_phase("recovery-one").cumsum().le(44)]
+    first_streams_break(
+        run, run.in_phase("recovery-one") & (ok(run) & run.in_phase("recovery-one")).cumsum().le(broken)
+    )
+    assert _status(run, tmp_path / "run") is status
+
+
+@pytest.mark.parametrize(("drain", "status"), [(True, Status.FAIL), (False, Status.PASS)])
+def test_a_restart_under_its_streams_may_break_them(drain: bool, status: Status, tmp_path: Path) -> None:
+    """What is in flight when it comes; a restart that drains first may not."""
+    run = HEALTHY["node-restart"]()
+    phase = next(p for p in run.plan["scenario"]["phases"] if p["name"] == "restart-1")
+    for fault in phase["faults"]:
+        fault["options"]["drain"] = drain
+    begin, _ = run.span("restart-1")
+    first_streams_break(run, run.requests["start_s"].between(begin, begin + 2))
+    assert _status(run, tmp_path / "run") is status
+
+
 def test_streams_in_flight_at_a_kill_may_break(tmp_path: Path) -> None:
     """And what was sent until the gateways have noticed."""
     run = HEALTHY["timeout-spike"]()
