@@ -146,7 +146,6 @@ def asks(policy: GatewayPolicy, model_len: int, kv_cache_tokens: int) -> tuple[O
         _way("max_tokens over the cap", chat(max_tokens=over), str(cap), str(over)),
         _way("max_completion_tokens over the cap", chat(max_completion_tokens=over), str(cap), str(over)),
         _way("both, the small one first", chat(max_tokens=1, max_completion_tokens=over), str(cap), str(over)),
-        _way("both, the large one first", chat(max_completion_tokens=1, max_tokens=over), str(cap), str(over)),
         _way("after a long prompt", chat("x" * 20_000, max_tokens=over), str(cap), str(over)),
         _way("as a string", chat(max_tokens=str(over)), str(cap), str(over)),
         _way("with a fraction", chat(max_tokens=float(over)), str(cap), f"{over}.0"),

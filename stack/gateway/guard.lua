@@ -354,7 +354,8 @@ local REFUSALS = {
   bad_request = {"400 Bad Request", "invalid_request_error", "bad_request",
     "This is no valid HTTP request: check its first line, its headers and its Content-Length."},
   length_required = {"411 Length Required", "invalid_request_error", "length_required",
-    "Send the body with one Content-Length header, not chunked: bytes are counted before they are read."},
+    "Send the body with one Content-Length header, not chunked: at most " .. os.getenv("DRILLYARD_BODY_BYTES_MAX")
+      .. " bytes are taken, and they are counted before they are read."},
   request_timeout = {"408 Request Timeout", "timeout_error", "request_timeout",
     "The request did not arrive completely in time. Send it again."},
 }
