@@ -132,7 +132,7 @@ def _told(spans: Spans) -> Iterator[Row]:
 
 
 def _refusal(one: Oversized, number: int) -> Row:
-    engine = number >= 20
+    engine = number >= 19
     return {
         "fault": f"{OVERSIZED}/oversized/gateway-a", "phase": OVERSIZED, "on": "gateway-a", "name": one.name,
         "names": list(one.names), "outcome": "refused", "took_s": 0.01, "status": 400,

@@ -113,13 +113,13 @@ def silent_success(run: Run) -> None:
 @mutant(_REFUSED)
 def it_broke_the_engine(run: Run) -> None:
     """A 500 is no refusal."""
-    ask_of(run, OVERSIZED, 21).update(status=500)
+    ask_of(run, OVERSIZED, -2).update(status=500)
 
 
 @mutant(_REFUSED)
 def shed_like_any_other(run: Run) -> None:
     """«Come again later» is no word about a size that will never fit."""
-    ask_of(run, OVERSIZED, 22).update(status=503)
+    ask_of(run, OVERSIZED, -1).update(status=503)
 
 
 @mutant(_REFUSED)
