@@ -76,8 +76,10 @@ def test_long_contexts_are_served_or_shed(told: tuple[World, list[dict[str, Any]
         assert (await one.verify_healed(world)).proven
 
     asyncio.run(drill())
-    served = [e for e in events if e["outcome"] == "whole"]
-    shed = [e for e in events if e["outcome"] != "whole"]
+    asked = [e for e in events if e["kind"] == "ask"]
+    served = [e for e in asked if e["outcome"] == "whole"]
+    shed = [e for e in asked if e["outcome"] != "whole"]
+    assert [e["asks"] for e in events if e.get("step") == "sized"] == [len(asked)]
     assert served
     assert {e["output_tokens"] for e in served} == {32}
     assert {(e["status"], e["retry_after_s"]) for e in shed} <= {(503, 1.0)}
