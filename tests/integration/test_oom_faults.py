@@ -79,7 +79,8 @@ def test_long_contexts_are_served_or_shed(told: tuple[World, list[dict[str, Any]
     asked = [e for e in events if e["kind"] == "ask"]
     served = [e for e in asked if e["outcome"] == "whole"]
     shed = [e for e in asked if e["outcome"] != "whole"]
-    assert [e["asks"] for e in events if e.get("step") == "sized"] == [len(asked)]
+    [sized] = [e["asks"] for e in events if e.get("step") == "sized"]
+    assert len(asked) >= sized > 0
     assert served
     assert {e["output_tokens"] for e in served} == {32}
     assert {(e["status"], e["retry_after_s"]) for e in shed} <= {(503, 1.0)}
