@@ -20,9 +20,6 @@ $(foreach name,$(filter-out ARGS,$(SETTINGS)) MAKECMDGOALS,$(call REFUSE,$(name)
 $(call REFUSE,ARGS,$(ACTED_ON))
 # Others are for the environment of what is started (TARGET=https://…): no shell reads them, but make expands them.
 $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(call REFUSE,$(name),$$)))
-# Not the environment's business: an exported variable of the same name would reach every component of the stack.
-unexport $(SETTINGS)
-
 PYTHON   ?= python3
 RUNTIME  ?= auto
 ENGINE   ?= vllm
@@ -36,6 +33,9 @@ SEED     ?=
 LANES    ?=
 FIX      ?=
 ACCEPT   ?=
+# Not the environment's business: an exported variable of the same name would reach every component of the stack. After
+# the defaults: what is not exported counts as set, and would have none.
+unexport $(SETTINGS)
 
 # Where it is set, each of the many processes compiles pandas or vLLM anew: seconds of every start, on all cores.
 unexport PYTHONDONTWRITEBYTECODE

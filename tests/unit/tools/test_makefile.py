@@ -35,6 +35,16 @@ def test_drill_passes_everything_through() -> None:
     assert f"-m harness run timeout-spike {options}" in commands
 
 
+def test_a_setting_that_nobody_gave_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's first command gives none; an environment without any is a fresh machine's."""
+    for name in ("PYTHON", "RUNTIME", "ENGINE", "INSTANCE"):
+        monkeypatch.delenv(name, raising=False)
+    commands = " ".join(shlex.split(dry_run("--always-make", "drill-timeout-spike")))
+    assert "python3 stack/tools/bootstrap.py" in commands
+    assert "stack.tools install --runtime auto --engine vllm" in commands
+    assert "-m harness run timeout-spike --runtime auto --engine vllm --instance 0" in commands
+
+
 def test_capacity_takes_the_new_value_only_when_told() -> None:
     """`make capacity` measures; ACCEPT=1 makes load follow what it finds."""
     assert "-m harness capacity --runtime" in dry_run("capacity")
