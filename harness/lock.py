@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
+from stack import state
 from stack.runtimes import family
 
 #: Somebody who only looks at the lock holds it for an instant.
@@ -39,7 +40,7 @@ def held(
 
     UsageError naming the holder, with ``hint``, when somebody else holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    state.make_for_user(path.parent)
     with path.open("a+") as file:
         if not _taken(file.fileno()):
             if stopped := [pid for pid in holders(path) if family.is_stopped(pid)]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -138,7 +139,7 @@ class Journal:
     def _read(self) -> bytes:
         try:
             if self._descriptor is None:
-                return self.path.read_bytes()
+                return _read_file(self.path)
             return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
         except FileNotFoundError:
             return b""
@@ -168,6 +169,14 @@ class Journal:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             weakref.finalize(self, os.close, self._descriptor)
         return self._descriptor
+
+
+def _read_file(path: Path) -> bytes:
+    """What is in a journal. OSError also for what is no file: reading a pipe that somebody has put there never ends."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return file.read()
 
 
 def _record(line: bytes) -> Any:

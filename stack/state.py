@@ -95,7 +95,7 @@ def identity(folder: Path) -> str:
     """The random id of the instance in ``folder``; made when there is none yet."""
     if (known := known_identity(folder)) is not None:
         return known
-    folder.mkdir(parents=True, exist_ok=True)
+    make_for_user(folder)
     made = folder / f".instance_id.{uuid.uuid4().hex}"
     made.write_text(uuid.uuid4().hex)
     with suppress(FileExistsError):  # another process was first: its id counts
@@ -109,6 +109,12 @@ def known_identity(folder: Path) -> str | None:
     with suppress(FileNotFoundError):
         return (folder / "instance_id").read_text()
     return None
+
+
+def make_for_user(folder: Path) -> None:
+    """Make an instance's folder, which nobody else can enter; one of an earlier version is closed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
 
 
 def make_private(folder: Path) -> None:
@@ -182,7 +188,7 @@ def remove(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path, say: Callable[[str], None], timeout_s: float = 600.0) -> Iterator[None]:
     """Hold the instance's lock; the kernel drops it when its holder dies. StackError after ``timeout_s``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_for_user(folder)
     path = folder / "lock"
     with path.open("a+") as file:
         deadline, said = time.monotonic() + timeout_s, False

@@ -292,7 +292,7 @@ class ProcessRuntime:
 
     def _render(self, commands: Mapping[str, Command]) -> str:
         """Write all configuration; returns a hash of everything that shapes what runs."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        state.make_for_user(self.folder)
         config.render(self.topology, keys.load_or_create(self.folder), self.config_folder)
         digest = hashlib.sha256(self.topology.fingerprint().encode())
         for name, process in sorted(commands.items()):

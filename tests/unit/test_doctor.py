@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -320,12 +320,16 @@ def test_a_run_of_others_is_listed_and_nothing_in_it_changes(checkout: Path, pla
     assert len(doctor.strangers().foreign) == 1
 
 
-def test_a_journal_that_cannot_be_read_is_named_and_ends_nothing(checkout: Path) -> None:
-    """The run of another user, perhaps."""
-    (checkout / "runs" / "theirs" / "undo.jsonl").mkdir(parents=True)
+@pytest.mark.parametrize(("make", "why"), [(Path.mkdir, "Is a directory"), (os.mkfifo, "it is no file")])
+def test_a_journal_that_cannot_be_read_is_named_and_ends_nothing(
+    make: Callable[[Path], None], why: str, checkout: Path
+) -> None:
+    """The run of another user, or a pipe, which nobody may wait for."""
+    (checkout / "runs" / "theirs").mkdir(parents=True)
+    make(checkout / "runs" / "theirs" / "undo.jsonl")
     assert doctor.examine(0) == doctor.Findings()
     [line] = doctor.strangers().foreign
-    assert line == "run theirs: its undo journal cannot be read (Is a directory)"
+    assert line == f"run theirs: its undo journal cannot be read ({why})"
 
 
 def test_what_a_repair_writes_is_part_of_the_run(checkout: Path) -> None:

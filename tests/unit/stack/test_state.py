@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from harness import lock
 from harness.errors import StackError, UsageError
 from stack import state
 from stack.state import ProcessMark, StackState
@@ -94,6 +97,19 @@ def test_the_lock_is_free_after_its_holder(tmp_path: Path) -> None:
 def test_sockets_fit_into_their_limit() -> None:
     """The longest socket path of the largest instance is below the 108 bytes of sun_path."""
     assert len(str(state.admin_socket(state.socket_folder(Topology(instance=255)), "gateway-a"))) < 108
+
+
+@pytest.mark.parametrize(
+    "use", [lambda folder: state.locked(folder, print), lambda folder: lock.held(folder / "run.lock", "me", print)]
+)
+def test_the_folder_of_an_earlier_version_is_closed(
+    use: Callable[[Path], AbstractContextManager[object]], tmp_path: Path
+) -> None:
+    """Others could enter it, and read what has their umask's modes."""
+    folder = tmp_path / "0"
+    folder.mkdir(mode=0o755)
+    with use(folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
