@@ -2,8 +2,8 @@
 
 The stacks of the process and docker runtimes prove themselves by the instance id in their state file (stack/state.py).
 Anything else, a loopback address or a container with our labels included (a tunnel makes production look local), is a
-target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run. The
-link under drill connects to that address directly: a target for which the environment names a proxy is refused.
+target, and needs ``--i-own-this-target`` with its exact host. That is resolved once; the address holds for the run.
+Where the environment names a proxy for it, that resolves the name, and stack/tunnel.py leads there from loopback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from harness import redact
 from harness.errors import UsageError
 from stack import proxies
-from stack.topology import Endpoint, Target
+from stack.topology import TUNNEL_PORTS, Endpoint, Target
 
 OPTION = "--i-own-this-target"
 #: The address of a host, for a port. UsageError when it has none.
@@ -56,8 +56,11 @@ def unresolved(host: str, port: int) -> str:
     return ""
 
 
-def admit(said: External, resolve: Resolve = address_of) -> Target:
-    """The target that the user has and owns, each host resolved once. UsageError, before anything is asked, if not."""
+def admit(said: External, resolve: Resolve = address_of, tunnel: str = "127.0.0.6") -> Target:
+    """The target that the user has and owns, each host resolved once. UsageError, before anything is asked, if not.
+
+    ``tunnel`` is the address at which the way to what lies behind a proxy begins.
+    """
     if not said.url:
         raise UsageError("RUNTIME=external drills an endpoint that you name: TARGET=https://HOST (or --target)")
     service = _endpoint("TARGET", said.url)
@@ -67,12 +70,11 @@ def admit(said: External, resolve: Resolve = address_of) -> Target:
         metrics = dataclasses.replace(metrics, path="/metrics")  # with a trailing slash it may be another page
     _require_owned([e for e in (service, metrics) if e is not None], said.owned)
     _require_key(said.api_key_env)
-    for endpoint in (service, metrics):
-        if endpoint is not None:
-            _require_direct(endpoint)
+    service = _led(service, f"{tunnel}:{TUNNEL_PORTS['service']}")
+    metrics = None if metrics is None else _led(metrics, f"{tunnel}:{TUNNEL_PORTS['metrics']}")
     addresses: dict[str, str] = {}
     for endpoint in (service, metrics):
-        if endpoint is not None and endpoint.host not in addresses:
+        if endpoint is not None and not endpoint.proxy and endpoint.host not in addresses:
             addresses[endpoint.host] = resolve(endpoint.host, endpoint.port)
     return Target(
         service=_pinned(service, addresses, service.path.removesuffix("/v1")),
@@ -86,30 +88,44 @@ def sentence(target: Target | None) -> str:
     """What the guard has let through, for people."""
     if target is None:
         return "touches only what this checkout starts itself, proven by the instance id in its state file"
-    endpoints = [target.service, *([target.metrics] if target.metrics else [])]
-    pins = {e.host: e.address or "resolved once when the run starts" for e in endpoints}
+    endpoints = list(target.endpoints.values())
+    pins = {e.host: _pin(e) for e in endpoints}
     return "you own " + ", ".join(f"{host} (pinned: {address})" for host, address in pins.items())
+
+
+def _pin(endpoint: Endpoint) -> str:
+    return "resolved by the proxy" if endpoint.proxy else endpoint.address or "resolved once when the run starts"
 
 
 def route(target: Target | None) -> str:
     """One sentence about the proxies that the environment names, for plan and dry run."""
     if target is None:
         return "none: everything is on loopback, which is never reached through one"
+    if led := [f"{e.host} through the proxy that {e.proxy} names" for e in target.endpoints.values() if e.proxy]:
+        return "; ".join(led)
     named = [name for name in proxies.VARIABLES if name.lower() != "no_proxy" and os.environ.get(name)]
     if not named:
         return "none: the environment names none"
     return f"none: the environment ({', '.join(named)}) leads to the target directly"
 
 
-def _require_direct(endpoint: Endpoint) -> None:
-    """UsageError if the environment names a proxy for it. The message omits its URL, which may hold a password."""
+def _led(endpoint: Endpoint, tunnel: str) -> Endpoint:
+    """The endpoint with the proxy that the environment names for it, if any. UsageError for one that cannot be used.
+
+    The message omits its URL, which may hold a password.
+    """
     variable = proxies.variable_for(endpoint.scheme, endpoint.host, os.environ)
-    if variable is not None:
+    if variable is None:
+        return endpoint
+    redact.learn(proxies.password(os.environ[variable]))
+    try:
+        proxies.parse(os.environ[variable])
+    except ValueError as error:
         raise UsageError(
-            f"the environment ({variable}) leads to {endpoint.host} through a proxy, but the link under drill connects "
-            f"to the target directly: nothing was sent. If this machine reaches it directly, set "
-            f"no_proxy={endpoint.host}; otherwise run the drill on a machine that does"
-        )
+            f"the environment ({variable}) leads to {endpoint.host} through a proxy, and names {error}: nothing was "
+            f"sent. If this machine reaches it directly, set no_proxy={endpoint.host}"
+        ) from None
+    return dataclasses.replace(endpoint, proxy=variable, tunnel=tunnel)
 
 
 def _endpoint(name: str, url: str) -> Endpoint:
@@ -159,4 +175,4 @@ def _require_key(variable: str | None) -> None:
 
 
 def _pinned(endpoint: Endpoint, addresses: dict[str, str], path: str) -> Endpoint:
-    return Endpoint(endpoint.scheme, endpoint.host, endpoint.port, path, addresses[endpoint.host])
+    return dataclasses.replace(endpoint, path=path, address=addresses.get(endpoint.host, ""))

@@ -49,6 +49,8 @@ def command(topology: Topology, component: Component, config_folder: Path, engin
             api = ["-proxy-metrics", "-host", component.address, "-port", str(component.ports["api"])]
             started = _tool("toxiproxy-server", component, [*api, "-config", str(config / "toxiproxy.json")], data)
             return replace(started, env={**started.env, "LOG_LEVEL": "warn"})  # by default several lines a connection
+        case "tunnel":
+            return _tunnel(topology, component)
         case "dns":
             return _tool("pdns_server", component, _pdns(topology, config), data)
         case "prometheus":
@@ -80,6 +82,14 @@ def _environment(component: Component) -> dict[str, str]:
 def _tool(name: str, component: Component, arguments: list[str], data: Path) -> Command:
     tool = tools.require(name)
     return Command([str(tool.path), *arguments], {**_environment(component), **tool.env}, cwd=data)
+
+
+def _tunnel(topology: Topology, component: Component) -> Command:
+    assert topology.target is not None
+    ends = [end for end in topology.target.endpoints.values() if end.tunnel]
+    words = [word for end in ends for word in (end.tunnel, f"{end.bracketed}:{end.port}", end.proxy)]
+    named = {end.proxy: os.environ[end.proxy] for end in ends if end.proxy in os.environ}
+    return Command([sys.executable, "-m", "stack.tunnel", *words], {**_environment(component), **named})
 
 
 def _replica(topology: Topology, component: Component, data: Path, token: str) -> Command:

@@ -2,20 +2,62 @@
 
 Set-up's downloads use them. Loopback is never reached through one: a remote proxy could not reach it, and would receive
 every control call. Our own clients ignore the environment; for libraries that read it, and for processes that are
-started, loopback is excluded. The link to an external target connects to it directly, so a target for which the
-environment names a proxy is refused (harness/guard.py).
+started, loopback is excluded. An external target for which the environment names a proxy is reached through it
+(stack/tunnel.py).
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 _NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _EXCEPT = ("no_proxy", "NO_PROXY")
 VARIABLES = (*_NAMES, *(name.upper() for name in _NAMES), *_EXCEPT)
 #: Names, addresses and networks, because clients support different ones.
 LOOPBACK = ("localhost", "127.0.0.0/8", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HTTP proxy, and what it has to be told of who asks ("" when nothing)."""
+
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+
+def parse(url: str) -> Proxy:
+    """The proxy at ``http://[USER[:PASSWORD]@]HOST[:PORT]``, the scheme may be missing. ValueError for anything else.
+
+    The message never repeats the URL, which may hold a password.
+    """
+    expected = "no http://[USER:PASSWORD@]HOST:PORT"
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or 80
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme != "http":
+        raise ValueError(f"a {parts.scheme} proxy, expected an http one")
+    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(expected)
+    said = ""
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        said = "Basic " + base64.b64encode(pair.encode()).decode()
+    return Proxy(parts.hostname, port, said)
+
+
+def password(url: str) -> str:
+    """The password that a proxy's URL holds; "" without one."""
+    try:
+        return unquote(urlsplit(url if "://" in url else f"http://{url}").password or "")
+    except ValueError:
+        return ""
 
 
 def excluding_loopback(environment: Mapping[str, str], addresses: Iterable[str] = ()) -> dict[str, str]:

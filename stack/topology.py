@@ -8,7 +8,8 @@ reached by its name instead; ``Topology.seen_by_components`` says which of the t
 Names: gateways ``gateway-a|b``, replicas ``replica-1|2``, links ``client-to-gateway-a``,
 ``gateway-a-to-replica-1``: a link is one toxiproxy proxy.
 
-With a ``target`` the service is somebody else's: toxiproxy is the only component, ``client-to-target`` the only link.
+With a ``target`` the service is somebody else's: toxiproxy is the only component, with a tunnel behind it
+where the environment names a proxy, and ``client-to-target`` the only link.
 """
 
 from __future__ import annotations
@@ -49,12 +50,17 @@ DEFECTS: Mapping[str, str] = {
 }
 
 
+#: Where the way to an external target through a proxy begins: the last byte of its address, a port for each purpose.
+TUNNEL_HOST = 6
+TUNNEL_PORTS: Mapping[str, int] = {"service": 8443, "metrics": 8444}
+
+
 @dataclass(frozen=True)
 class Component:
     """One thing that runs. ``ports`` maps a port's purpose to its number; paths are on the port named first."""
 
     name: str
-    role: str  # gateway | replica | toxiproxy | dns | exporter | prometheus | alertmanager
+    role: str  # gateway | replica | toxiproxy | tunnel | dns | exporter | prometheus | alertmanager
     address: str  # loopback address on which the host reaches it
     ports: Mapping[str, int]
     depends_on: tuple[str, ...] = ()
@@ -148,23 +154,36 @@ POLICIES: Mapping[str, type[GatewayPolicy] | type[DnsPolicy]] = {"gateway": Gate
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a service of somebody else's answers. ``address`` is what ``host`` resolved to, once; "" while unknown."""
+    """Where a service of somebody else's answers.
+
+    ``address`` is what ``host`` resolved to, once; "" while unknown. Where the environment's variable ``proxy`` leads
+    to it through a proxy, that resolves the name, and the way to it begins at ``tunnel`` (address:port on loopback).
+    """
 
     scheme: str  # http | https
     host: str
     port: int
     path: str = ""  # what stands before /v1/…, without a slash at its end; of a metrics page the whole of its path
     address: str = ""
+    proxy: str = ""
+    tunnel: str = ""
 
     @property
     def authority(self) -> str:
         """The Host header: the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.bracketed
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        """The host as it stands before a port."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
     def pinned(self) -> str:
         """Address and port to connect to."""
+        if self.tunnel:
+            return self.tunnel
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
@@ -176,6 +195,11 @@ class Target:
     api_key_env: str | None = None
     model: str | None = None  # None: the first that it lists
     metrics: Endpoint | None = None  # vLLM's metrics page, if it may be read
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """All that is asked, by purpose."""
+        return {"service": self.service, **({"metrics": self.metrics} if self.metrics else {})}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Target:
@@ -207,7 +231,7 @@ class Topology:
     def components(self) -> tuple[Component, ...]:
         """All components, dependencies first."""
         if self.target is not None:
-            return (self._toxiproxy(),)
+            return (*self._tunnel(self.target), self._toxiproxy())
         replicas = tuple(
             Component(
                 name,
@@ -260,6 +284,11 @@ class Topology:
         )
         return (*replicas, self._toxiproxy(), *gateways, dns, exporter, alertmanager, prometheus)
 
+    def _tunnel(self, target: Target) -> tuple[Component, ...]:
+        ends = {name: end for name, end in target.endpoints.items() if end.tunnel}
+        ports = {name: int(end.tunnel.rpartition(":")[2]) for name, end in ends.items()}
+        return (Component("tunnel", "tunnel", self.host(TUNNEL_HOST), ports),) if ports else ()
+
     def _toxiproxy(self) -> Component:
         links = {link.name: link.listen_port for link in self.links if link.source != "client"}
         return Component(
@@ -267,6 +296,7 @@ class Topology:
             "toxiproxy",
             self.host(5),
             {"api": 8474, **links},
+            depends_on=tuple(one.name for one in self._tunnel(self.target)) if self.target is not None else (),
             liveness_path="/version",
             probe_port="api",
         )

@@ -11,7 +11,7 @@ from stack import state
 from stack.runtimes.base import Runtime
 from stack.runtimes.select import select
 from stack.state import StackState
-from stack.topology import Topology
+from stack.topology import TUNNEL_HOST, Topology
 
 
 def chosen(options: StackOptions) -> tuple[Runtime, str]:
@@ -23,7 +23,7 @@ def admitted(options: StackOptions, resolve: Resolve = address_of) -> Topology:
     """The topology that may be brought up: with the target that the guard has let through, where there is one."""
     topology = build_topology(options)
     if options.runtime == "external":
-        target = admit(options.external, resolve)
+        target = admit(options.external, resolve, topology.host(TUNNEL_HOST))
         return dataclasses.replace(topology, runtime="external", engine="external", target=target)
     if options.external != External():
         raise UsageError(

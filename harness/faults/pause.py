@@ -22,7 +22,9 @@ class Pause(ComponentFault[Options]):
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
-        """All but toxiproxy: frozen, it could take nothing back that other faults have put on links."""
+        """All but toxiproxy: frozen, it could take nothing back that other faults have put on links. No target's."""
+        if topology.target is not None:
+            return []
         return [component.name for component in topology.components if component.role != "toxiproxy"]
 
     async def inject(self, world: World) -> None:

@@ -98,6 +98,8 @@ class MetricsPage:
         if location.username is not None or not _PATH.fullmatch(path):
             return None
         port = location.port or {"http": 80, "https": 443}[location.scheme]
+        if self._first.tunnel and port != self._first.port:
+            return None  # the tunnel leads to one port
         return dataclasses.replace(self._first, scheme=location.scheme, port=port, path=path or "/")
 
     def _turn_to(self, there: Endpoint) -> None:

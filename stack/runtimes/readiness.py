@@ -8,6 +8,7 @@ DNS has given clients the same link for three seconds.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -101,6 +102,8 @@ def _component_unmet(topology: Topology, component: Component, client: httpx.Cli
             return _no_generation(client, component)
         case "toxiproxy":
             return _missing_links(topology, client, component)
+        case "tunnel":
+            return _refused(component)
     return None
 
 
@@ -128,6 +131,15 @@ def _missing_links(topology: Topology, client: httpx.Client, toxiproxy: Componen
         return f"/proxies: {_words(error)}"
     missing = [link.name for link in topology.links if link.name not in proxies]
     return f"no proxy for {', '.join(missing)}" if missing else None
+
+
+def _refused(component: Component) -> str | None:
+    for port in component.ports.values():
+        try:
+            socket.create_connection((component.address, port), _ANSWER_TIMEOUT_S).close()
+        except OSError as error:
+            return f"port {port}: {_words(error)}"
+    return None
 
 
 def _words(error: Exception) -> str:

@@ -14,10 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -30,6 +31,7 @@ from stack import state
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.topology import Endpoint, Target, Topology
+from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import RUN_S_MAX, Ended
 from tests.drills.lanes import judged
 from tests.drills.outcome import CHECKOUT, VARIABLES, run_name, until_judged
@@ -62,7 +64,7 @@ def topology() -> Iterator[Topology]:
 
 def drill_once(topology: Topology, foreign: Foreign, meanwhile: Callable[[str], object], *arguments: str) -> Ended:
     """The short drill of the service to its end; ``meanwhile`` hears twice a second what the program has said."""
-    owned = ("--i-own-this-target", HOST, "--i-own-this-target", "127.0.0.1")
+    owned = ("--i-own-this-target", str(urlsplit(foreign.url).hostname), "--i-own-this-target", "127.0.0.1")
     clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     said = {"TARGET": f"{foreign.url}/v1", "API_KEY_ENV": "FOREIGN_KEY", "FOREIGN_KEY": KEY}
     said["METRICS_URL"] = foreign.metrics_url
@@ -260,6 +262,27 @@ def test_a_service_that_is_well_passes(name: str, topology: Topology, tmp_path: 
         assert "metrics of target" in ended.results("validity")
         slow = ended.folder.requests()[lambda rows: rows["phase"].eq("slow-link")]
         assert set(slow["outcome"]) == {"ok"}
+    finally:
+        shutil.rmtree(ended.folder.path, ignore_errors=True)
+
+
+@pytest.mark.night
+def test_a_service_behind_a_proxy_passes(topology: Topology, tmp_path: Path) -> None:
+    """All of the load, the probes and the proofs go through it; the plan says so, and nothing tells its password."""
+    with latest_kept(), connect_proxy() as proxy, foreign_service(tmp_path) as foreign:
+        environment = {"http_proxy": proxy.url()}
+        led = replace(foreign, url=f"http://{NAME}:{foreign.port}", environment=environment)
+        *repeated, ended = until_judged(lambda: drill_once(topology, led, lambda _: None, *PATIENT))
+        for one in repeated:
+            shutil.rmtree(one.folder.path, ignore_errors=True)
+    try:
+        assert judged(ended).code == 0, ended
+        assert_passed(ended)
+        assert ended.folder.plan()["proxy"] == f"{NAME} through the proxy that http_proxy names"
+        assert set(proxy.asked) == {f"{NAME}:{foreign.port}"}
+        files = [path for path in ended.folder.path.rglob("*") if path.is_file()]
+        assert [path.name for path in files if PASSWORD.encode() in path.read_bytes()] == []
+        assert PASSWORD not in ended.out + ended.err
     finally:
         shutil.rmtree(ended.folder.path, ignore_errors=True)
 

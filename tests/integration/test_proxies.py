@@ -5,21 +5,31 @@ Nothing here depends on how the run is judged, so other tests may run beside it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness import guard
+from harness.errors import StackError
+from harness.guard import External
+from harness.probes.path import PathProbe
+from stack.engines import DEPLOYMENT
+from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
 from stack.state import socket_folder
-from stack.topology import Topology
+from stack.topology import TUNNEL_HOST, Topology
+from tests.connect_proxy import NAME, connect_proxy
 from tests.drills.drill_process import SHORT, Running
 from tests.drills.outcome import CHECKOUT, run_name
+from tests.integration.foreign_service import KEY, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.listener import Listener, listening
 from tests.trust.lanes import latest_kept
@@ -82,3 +92,26 @@ def test_a_drill_and_the_doctor_use_no_proxy(topology: Topology, tmp_path: Path)
         )
         assert doctor.returncode == 0, doctor.stdout + doctor.stderr
         assert proxy.connections == 0, proxy.heard
+
+
+def test_a_target_is_reached_through_the_proxy(
+    topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the link and past it, by a name that the proxy alone knows; a wrong password is said before a drill."""
+    with connect_proxy() as proxy, foreign_service(tmp_path) as foreign:
+        monkeypatch.setenv("http_proxy", proxy.url())
+        said = External(f"http://{NAME}:{foreign.port}", (NAME,))
+        target = guard.admit(said, guard.unresolved, topology.host(TUNNEL_HOST))
+        led = replace(topology, runtime="external", engine="external", target=target)
+        probe, runtime = PathProbe(led, KEY, DEPLOYMENT), ExternalRuntime(led)
+        try:
+            runtime.up(print)
+            for asked in (probe.measure(led.link("client-to-target"), 10.0), probe.straight(target, 10.0)):
+                assert asyncio.run(asked).outcome == "ok"
+            assert set(proxy.asked) == {f"{NAME}:{foreign.port}"}
+        finally:
+            runtime.down(print)
+        monkeypatch.setenv("http_proxy", proxy.url("wrong-password"))
+        with pytest.raises(StackError, match=r"does not connect to .*407 Proxy Authentication Required") as refused:
+            runtime.up(print)
+        assert "wrong-password" not in str(refused.value)

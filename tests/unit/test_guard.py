@@ -16,7 +16,8 @@ from harness.errors import UsageError
 from harness.guard import External
 from harness.probes import endpoint
 from harness.probes.endpoint import MetricsPage
-from stack import config, keys, proxies, state
+from stack import commands, config, keys, proxies, state
+from stack.topology import Topology
 
 HOST = "llm.example.com"
 
@@ -178,21 +179,46 @@ PROXY = "http://user:secret@proxy.corp:3128"
 
 @pytest.mark.parametrize("name", ["https_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("host", ["llm.example.com", "10.1.2.3"])
-def test_a_target_behind_a_proxy_is_refused(name: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The link connects to the target itself: said before a name server is asked, and without the proxy's password."""
+def test_a_target_behind_a_proxy_is_reached_through_it(name: str, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy resolves the name, so nobody is asked here; the plan names the variable, and never the password."""
     monkeypatch.setenv(name, PROXY)
-    with pytest.raises(UsageError, match=rf"\({name}\) leads to {host} through a proxy") as raised:
-        guard.admit(External(f"https://{host}", (host,)), resolve=lambda *_: pytest.fail("asked"))
-    assert "secret" not in str(raised.value)
-    assert f"no_proxy={host}" in str(raised.value)
+    said = External(f"https://{host}", (host,))
+    topology = admitted(StackOptions("external", instance=54, external=said), never)
+    target = topology.target
+    assert target is not None
+    assert target.service.pinned == "127.0.54.6:8443"
+    assert [component.name for component in topology.components] == ["tunnel", "toxiproxy"]
+    assert config.proxies(topology)[0]["upstream"] == "127.0.54.6:8443"
+    assert guard.route(target) == f"{host} through the proxy that {name} names"
+    assert "resolved by the proxy" in guard.sentence(target)
+    command = commands.command(topology, topology.component("tunnel"), Path("/x"), "")
+    assert command.argv[-3:] == ["127.0.54.6:8443", f"{host}:443", name]
+    assert command.env[name] == PROXY
+    planned = json.loads(json.dumps(state.topology_data(topology)))
+    assert "secret" not in str(planned) + guard.route(target) + guard.sentence(target)
+    assert state.as_topology(planned) == topology
 
 
-def test_metrics_behind_a_proxy_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are another service, perhaps elsewhere."""
+def test_metrics_have_their_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are another service, perhaps elsewhere: behind a proxy where the service is not."""
     monkeypatch.setenv("http_proxy", PROXY)
     said = External("https://a.corp", ("a.corp", "m.corp"), metrics_url="http://m.corp/metrics")
-    with pytest.raises(UsageError, match=r"leads to m\.corp through a proxy"):
-        guard.admit(said, resolve=lambda *_: "10.0.0.1")
+    target = guard.admit(said, resolve=lambda *_: "10.0.0.1")
+    assert target.metrics is not None
+    assert (target.service.pinned, target.metrics.pinned) == ("10.0.0.1:443", "127.0.0.6:8444")
+    assert Topology(target=target).component("tunnel").ports == {"metrics": 8444}
+
+
+@pytest.mark.parametrize(
+    "url", ["socks5://user:secret@p.corp:1080", "https://user:secret@p.corp", "http://u:sec/ret@p"]
+)
+def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a name server is asked, and without its password."""
+    monkeypatch.setenv("https_proxy", url)
+    with pytest.raises(UsageError, match=r"\(https_proxy\) leads to a\.corp through a proxy, and names") as raised:
+        guard.admit(External("https://a.corp", ("a.corp",)), resolve=lambda *_: pytest.fail("asked"))
+    assert "sec" not in str(raised.value)
+    assert "no_proxy=a.corp" in str(raised.value)
 
 
 @pytest.mark.parametrize(
