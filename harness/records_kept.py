@@ -14,8 +14,8 @@ from harness.errors import RunFolderError
 from harness.record import RunFolder
 
 FILE = "records.json"
-#: Objects that the judge reads beside the plan, whose digest is an event; a run has those that its drill makes.
-DOCUMENTS = ("load-summary.json", samples_kept.FILE, waves.FILE, rollout.FILE)
+#: Objects that judge and report read; a run has those that its drill makes.
+DOCUMENTS = ("plan.json", "load-summary.json", samples_kept.FILE, waves.FILE, rollout.FILE)
 
 
 def seal(folder: RunFolder) -> None:

@@ -343,7 +343,6 @@ _RULES = (
     possible.possible_records,
     possible.gateways_logged,
     samples_as_taken,
-    records_as_left,
     probes_alive,
     watchdog_alive,
     faults_proven,
@@ -352,6 +351,7 @@ _RULES = (
     plan_unchanged,
     faults_as_planned,
     faults_stay,
+    records_as_left,
 )
 
 

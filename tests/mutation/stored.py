@@ -15,7 +15,7 @@ from harness.errors import RunFolderError
 from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 
 #: JSON objects of a run folder that the judge reads; a run has those that its drill makes.
-DOCUMENTS = ("plan.json", *records_kept.DOCUMENTS, records_kept.FILE)
+DOCUMENTS = (*records_kept.DOCUMENTS, records_kept.FILE)
 Row = dict[str, Any]
 
 
