@@ -94,11 +94,9 @@ def test_a_drill_and_the_doctor_use_no_proxy(topology: Topology, tmp_path: Path)
         assert proxy.connections == 0, proxy.heard
 
 
-def test_a_target_is_reached_through_the_proxy(
-    topology: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_is_reached_through_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the link and past it, by a name that the proxy alone knows; a wrong password is said before a drill."""
-    with connect_proxy() as proxy, foreign_service(tmp_path) as foreign:
+    with free_topology() as topology, connect_proxy() as proxy, foreign_service(tmp_path) as foreign:
         monkeypatch.setenv("http_proxy", proxy.url())
         said = External(f"http://{NAME}:{foreign.port}", (NAME,))
         target = guard.admit(said, guard.unresolved, topology.host(TUNNEL_HOST))
