@@ -20,6 +20,7 @@ class ConnectProxy:
     port: int = 0
     asked: list[str] = field(default_factory=list)
     ready: threading.Event = field(default_factory=threading.Event)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def url(self, password: str = PASSWORD) -> str:
         """As a variable of the environment names it."""
@@ -32,8 +33,12 @@ class ConnectProxy:
             self.port = int(server.sockets[0].getsockname()[1])
             self.ready.set()
             await self.stop.wait()
+            for writer in self.writers:
+                writer.transport.abort()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         with suppress(asyncio.IncompleteReadError, OSError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             method, authority, *_ = head.split()
@@ -45,6 +50,7 @@ class ConnectProxy:
                 writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             else:
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(port))
+                self.writers.append(far_writer)
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
                 far_writer.close()
