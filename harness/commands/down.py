@@ -30,7 +30,7 @@ def down(options: StackOptions, *, force: bool = False, console: Console | None 
 
     alone = lock.held(
         state.instance_folder(stack.topology) / LOCK, "harness down", say,
-        "wait for it or end it (Ctrl-C heals first); --force takes the stack away from it, and it fails",
+        "wait for it or end it (Ctrl-C heals first); --force takes the stack away from it, and it ends early",
     )  # fmt: skip
     with nullcontext() if force else alone:
         stack.down(say)
