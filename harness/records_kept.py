@@ -1,17 +1,22 @@
-"""Whether the events and documents of a run are those that it wrote: none lost, doubled, moved or changed since then.
+"""Whether the records of a run are those that it wrote: none lost, doubled, moved or changed since then.
 
-A run that has ended writes ``records.json``: how many events there are, the SHA-256 of them in their order, and that of
-each JSON document which the judge reads. What was damaged, cut off or edited later is no evidence. Whoever changes a
-file and ``records.json`` alike is not found out here, but by the rules that compare the records with each other.
+A run that has ended writes ``records.json``: how many events and attempts there are, the SHA-256 of each of the two in
+their order, and that of each JSON document which the judge reads. Samples have a document of their own. What was
+damaged, cut off or edited later is no evidence. Whoever changes a file and ``records.json`` alike is not found out
+here, but by the rules that compare the records with each other.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
+
+import pandas as pd
+from pyarrow.lib import ArrowException
 
 from harness import digest, rollout, samples_kept, waves
 from harness.errors import RunFolderError
-from harness.record import RunFolder
+from harness.record import REQUEST_COLUMNS, RunFolder
 
 FILE = "records.json"
 #: Objects that judge and report read; a run has those that its drill makes.
@@ -28,7 +33,12 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     events = [[event.t_s, event.kind, event.data] for event in folder.events()]
     there = (name for name in DOCUMENTS if _there(folder, name))
     documents = {name: digest.of(folder.read_json(name)) for name in there}
-    return {"events": len(events), "events_sha256": digest.of(events), "documents": documents}
+    told = {"events": len(events), "events_sha256": digest.of(events), "documents": documents}
+    try:
+        requests = folder.requests()
+    except (OSError, ArrowException):  # cut off: what a run leaves then is no evidence, and never becomes any
+        return told
+    return {**told, "requests": len(requests), "requests_sha256": _of_requests(requests)}
 
 
 def difference(folder: RunFolder) -> str | None:
@@ -37,13 +47,22 @@ def difference(folder: RunFolder) -> str | None:
         left, found = folder.read_json(FILE), summary(folder)
     except RunFolderError as error:
         return f"what the run left is not recorded: {error}"
-    if left.get("events") != found["events"]:
-        return f"events.jsonl has {found['events']} events, and the run left {left.get('events')}"
-    if left.get("events_sha256") != found["events_sha256"]:
-        return "events.jsonl is not as the run left it"
+    for file, what, rows in (("events.jsonl", "events", "events"), ("requests.parquet", "requests", "attempts")):
+        if what not in found:
+            return f"{file} cannot be read"
+        if left.get(what) != found[what]:
+            return f"{file} has {found[what]} {rows}, and the run left {left.get(what)}"
+        if left.get(f"{what}_sha256") != found[f"{what}_sha256"]:
+            return f"{file} is not as the run left it"
     before, now = left.get("documents"), found["documents"]
     changed = sorted(name for name in DOCUMENTS if not isinstance(before, dict) or before.get(name) != now.get(name))
     return f"{', '.join(changed)}: not as the run left it" if changed else None
+
+
+def _of_requests(requests: pd.DataFrame) -> str:
+    """SHA-256 of the attempts in their order; of a million rows in a few seconds, where JSON would take minutes."""
+    rows = pd.util.hash_pandas_object(requests.reindex(columns=REQUEST_COLUMNS.names), index=False)
+    return hashlib.sha256(rows.to_numpy().tobytes()).hexdigest()
 
 
 def _there(folder: RunFolder, name: str) -> bool:

@@ -36,10 +36,11 @@ CRASHES = (PROBES, WATCHDOG)
 
 def findings(view: RunView) -> tuple[Finding, ...]:
     """All of them, those that are fine included. One that crashes spoils everything."""
-    return tuple(finding for rule in _RULES for finding in _safely(rule, view))
+    return tuple(finding for rule in RULES for finding in of_rule(rule, view))
 
 
-def _safely(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
+def of_rule(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
+    """What one rule of ``RULES`` finds; when it crashes, that."""
     name = rule.__name__.strip("_").replace("_", " ")
     try:
         return list(rule(view))
@@ -326,7 +327,7 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
             yield component, float(t_s)
 
 
-_RULES = (
+RULES = (
     records_written,
     load_ended_well,
     machine_large_enough,

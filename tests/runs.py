@@ -108,14 +108,14 @@ class Run:
         for name, data in self.files.items():
             folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-        if records_kept.FILE not in self.files:
-            records_kept.seal(folder)
         for name, frame, schema in (
             ("requests", self.requests, REQUEST_COLUMNS),
             ("metrics", self.metrics, METRIC_COLUMNS),
         ):
             table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
             pq.write_table(table, path / f"{name}.parquet", write_page_checksum=True)
+        if records_kept.FILE not in self.files:
+            records_kept.seal(folder)
         return folder
 
     def span(self, phase: str) -> tuple[float, float]:

@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--match", default="", metavar="TEXT", help="only mutations with this text in their name")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th mutation [1]")
     parser.add_argument("--resealed", action="store_true", help="digests and counts as if the run had recorded it so")
+    parser.add_argument("--whole", action="store_true", help="the whole judge, also after a finding that is not PASS")
     parser.add_argument("--processes", type=int, metavar="N", help="[as many as processors]")
     parser.add_argument("--names", action="store_true", help="name survivors and mutations that change nothing")
     parser.add_argument("--write", action="store_true", help="write the survivors' files of fixtures")
@@ -30,7 +31,7 @@ def main() -> int:
         parser.error("--write needs all mutations, and as they are")
     unlisted = 0
     for folder in options.folders:
-        run = judging.subject(folder, options.resealed)
+        run = judging.subject(folder, options.resealed, not options.whole)
         chosen = [mutation for mutation in run.mutations if options.match in mutation.name][:: options.every]
         tally = judging.tally(run, chosen, options.processes)
         print(tally.row(survivors.name(folder) if folder in survivors.fixtures() else run.drill), flush=True)

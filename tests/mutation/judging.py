@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import drill, judge
+from harness import drill, judge, validity
 from harness.errors import RunFolderError
 from harness.verdict import Status
+from harness.view import RunView
 from tests.mutation import objects, tables
 from tests.mutation.mutation import Mutation
 from tests.mutation.stored import Data, Stored, load
@@ -24,12 +25,14 @@ class Subject:
     """A stored run and all its mutations, in a fixed order.
 
     ``resealed``: as if a recorder had written each of them so: no digest and no count of the run shows it.
+    ``quick``: the first finding that is not PASS decides, as no verdict is PASS beside it; nothing more is judged.
     """
 
     path: Path
     data: Data
     mutations: tuple[Mutation, ...]
     resealed: bool = False
+    quick: bool = False
 
     @property
     def drill(self) -> str:
@@ -39,8 +42,10 @@ class Subject:
     def judged(self, data: Data) -> str:
         """What the judge says of ``data`` in place of this run's records: a status, or that it cannot be read."""
         try:
-            data = data.resealed(self.path) if self.resealed else data
-            return judge.judge(Stored(self.path, data), drill.load(self.drill)).status.value
+            folder = Stored(self.path, data.resealed(self.path) if self.resealed else data)
+            if self.quick and not _valid(RunView(folder)):
+                return Status.INCONCLUSIVE.value
+            return judge.judge(folder, drill.load(self.drill)).status.value
         except RunFolderError:
             return UNREADABLE
 
@@ -85,11 +90,17 @@ class Tally:
         return f"{name:<24} {counts}  {self.share_caught:>7.2%}  {alive:>5} survive"
 
 
-def subject(path: Path, resealed: bool = False) -> Subject:
+def _valid(view: RunView) -> bool:
+    """Whether all rules are satisfied. The last, which compares the records with their digests, sees most."""
+    findings = (finding for rule in reversed(validity.RULES) for finding in validity.of_rule(rule, view))
+    return all(finding.result.status is Status.PASS for finding in findings)
+
+
+def subject(path: Path, resealed: bool = False, quick: bool = False) -> Subject:
     """The run at ``path`` with its mutations."""
     data = load(path)
     sources = (tables.of_requests, tables.of_metrics, objects.of_events, objects.of_documents)
-    return Subject(path, data, tuple(mutation for source in sources for mutation in source(data)), resealed)
+    return Subject(path, data, tuple(mutation for source in sources for mutation in source(data)), resealed, quick)
 
 
 def tally(run: Subject, mutations: Sequence[Mutation], processes: int | None = None) -> Tally:
@@ -97,7 +108,7 @@ def tally(run: Subject, mutations: Sequence[Mutation], processes: int | None = N
     if processes == 1:
         return Tally({mutation.name: run.under(mutation) for mutation in mutations})
     names = [mutation.name for mutation in mutations]
-    with multiprocessing.get_context("spawn").Pool(processes, _start, (run.path, run.resealed)) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (run.path, run.resealed, run.quick)) as pool:
         return Tally(dict(zip(names, pool.imap(_one, names, chunksize=8), strict=True)))
 
 
@@ -105,10 +116,10 @@ _run: Subject
 _by_name: dict[str, Mutation]
 
 
-def _start(path: Path, resealed: bool) -> None:
+def _start(path: Path, resealed: bool, quick: bool) -> None:
     """In each process: the run again, since mutations cannot be sent."""
     global _run, _by_name
-    _run = subject(path, resealed)
+    _run = subject(path, resealed, quick)
     _by_name = {mutation.name: mutation for mutation in _run.mutations}
 
 

@@ -59,8 +59,8 @@ def assert_red(run: Run, check: str, drill: Drill, folder: Path, recount: bool =
 
 def of_any_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     """For runs with fewer requests than their schedule has: the question whether they are those of it is not asked."""
-    rules = tuple(rule for rule in validity._RULES if rule is not arrivals_as_planned)
-    monkeypatch.setattr(validity, "_RULES", rules)
+    rules = tuple(rule for rule in validity.RULES if rule is not arrivals_as_planned)
+    monkeypatch.setattr(validity, "RULES", rules)
 
 
 MUTANTS: list[Mutant] = []

@@ -81,7 +81,7 @@ def test_every_validity_rule_has_a_mutant(tmp_path: Path) -> None:
     """Each rule has named something that a run could not measure."""
     view = RunView(runs.healthy_run(tmp_path / "run"))
     noticed = {finding for _, finding, _ in FINDINGS}
-    missing = [rule.__name__ for rule in validity._RULES if not {found.result.name for found in rule(view)} & noticed]
+    missing = [rule.__name__ for rule in validity.RULES if not {found.result.name for found in rule(view)} & noticed]
     assert missing == []
 
 

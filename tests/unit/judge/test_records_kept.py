@@ -1,4 +1,4 @@
-"""What a run has left is known: events and documents that were changed since then are no evidence."""
+"""What a run has left is known: records that were changed since then are no evidence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness import records_kept, waves
@@ -21,6 +23,12 @@ CHANGES: dict[str, Callable[[Lines], Lines]] = {
     "doubled": lambda lines: [*lines, lines[-1]],
     "swapped": lambda lines: [lines[1], lines[0], *lines[2:]],
     "edited": lambda lines: [lines[0].replace('"kind"', '"why": "", "kind"'), *lines[1:]],
+}
+CHANGES_OF_ROWS: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "lost": lambda rows: rows.slice(1),
+    "doubled": lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]),
+    "swapped": lambda rows: rows.take([1, 0, *range(2, len(rows))]),
+    "edited": lambda rows: rows.set_column(0, "request_id", pa.array(["x", *rows["request_id"].to_pylist()[1:]])),
 }
 
 
@@ -44,6 +52,23 @@ def test_any_change_of_an_event_is_noticed(change: str, left: RunFolder) -> None
     path = left.path / "events.jsonl"
     path.write_text("\n".join(CHANGES[change](path.read_text().splitlines())) + "\n")
     assert "events.jsonl" in (records_kept.difference(left) or "")
+
+
+@pytest.mark.parametrize("change", CHANGES_OF_ROWS)
+def test_any_change_of_an_attempt_is_noticed(change: str, left: RunFolder) -> None:
+    """One that is lost, doubled, swapped or edited."""
+    path = left.path / "requests.parquet"
+    pq.write_table(CHANGES_OF_ROWS[change](pq.read_table(path)), path)
+    assert "requests.parquet" in (records_kept.difference(left) or "")
+
+
+def test_attempts_that_were_cut_off_are_no_evidence(left: RunFolder) -> None:
+    """Whether the run left them so, or they were cut off later."""
+    path = left.path / "requests.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    assert records_kept.difference(left) == "requests.parquet cannot be read"
+    records_kept.seal(left)
+    assert records_kept.difference(left) == "requests.parquet cannot be read"
 
 
 @pytest.mark.parametrize("name", [name for name in records_kept.DOCUMENTS if name != "rollout.json"])
