@@ -90,9 +90,16 @@ def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     if one is other:
         return True
     return len(one) == len(other) and all(
-        one[name].equals(other[name]) if name in one and name in other else _null(one, name) and _null(other, name)
+        _equal(one[name], other[name]) if name in one and name in other else _null(one, name) and _null(other, name)
         for name in {*one.columns, *other.columns}
     )
+
+
+def _equal(one: pd.Series, other: pd.Series) -> bool:
+    """The same values and the same gaps, whatever the types: a 0 is a 0.0."""
+    if one.dtype == other.dtype:
+        return one.equals(other)
+    return one.isna().equals(other.isna()) and one.dropna().tolist() == other.dropna().tolist()
 
 
 def _null(frame: pd.DataFrame, name: str) -> bool:

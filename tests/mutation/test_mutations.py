@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from harness.record import RunFolder
 from tests import runs
 from tests.mutation import judging, record, survivors
 from tests.mutation.judging import CRASHED, UNCHANGED, UNREADABLE, Subject, Tally
-from tests.mutation.stored import Stored
+from tests.mutation.stored import Data, Stored
 from tests.mutation.values import changes
 
 
@@ -45,6 +46,29 @@ def test_each_kind_of_value_is_changed_in_its_ways() -> None:
     assert changed(["a", "b", "a"])["relabel"] == ["b", "a", "b"]
     assert changed([True, True])["relabel"] == [False, False]
     assert changed([None, None]) == {}
+
+
+def test_whole_numbers_with_gaps_are_changed() -> None:
+    """What was not measured stays so, whatever the type of the column."""
+    series = pd.Series([1, None, 0], dtype="Int64")
+    assert {name: change(series).isna().tolist() for name, change in changes(series) if name in ("inf", "zero")} == {
+        "inf": [False, True, False],
+        "zero": [False, True, False],
+    }
+
+
+def test_another_type_is_no_change(run: Subject) -> None:
+    """Zeros in a column of zeros are as it was, and so are gaps; a value is not."""
+    data, column = run.data, "gateway_retries"
+
+    def with_values(*values: object) -> Data:
+        rows = data.requests.iloc[: len(values)]
+        return replace(data, requests=rows.assign(**{column: pd.Series(values, index=rows.index)}))
+
+    assert with_values(0, 0).same_as(with_values(0.0, 0.0))
+    assert with_values(0.0, math.nan).same_as(with_values(0.0, None))
+    assert not with_values(0, 1).same_as(with_values(0.0, 0.0))
+    assert not with_values(0.0, 1.0).same_as(with_values(0.0, None))
 
 
 def test_every_part_of_a_run_is_changed(run: Subject) -> None:

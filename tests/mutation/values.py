@@ -39,7 +39,7 @@ def _null(values: pd.Series) -> pd.Series:
 
 
 def _where_known(values: pd.Series, new: Callable[[Any], Any]) -> pd.Series:
-    return values.astype(object).where(values.isna(), values.dropna().map(new).reindex(values.index)).astype(float)
+    return pd.Series([math.nan if pd.isna(v) else new(v) for v in values], index=values.index, dtype=float)
 
 
 def _constant(values: pd.Series) -> pd.Series:
