@@ -19,6 +19,18 @@ end
 
 local ESCAPES = {['"'] = '"', ["\\"] = "\\", ["/"] = "/", b = "\b", f = "\f", n = "\n", r = "\r", t = "\t"}
 
+-- The code point of the \u escape at `position`, and the position after it. Half a surrogate pair is no character: an
+-- engine cannot encode it, nor the error that quotes it, and answers 500.
+local function read_escape(text, position)
+  local digits, after = text:match("^\\u(%x%x%x%x)", position), position + 6
+  if not digits then bad_json(position, "a broken \\u escape") end
+  local code = tonumber(digits, 16)
+  if code < 0xD800 or code > 0xDFFF then return code, after end
+  local low = code < 0xDC00 and text:match("^\\u([dD][c-fC-F]%x%x)", after)
+  if not low then bad_json(position, "half a surrogate pair") end
+  return 0x10000 + (code - 0xD800) * 0x400 + tonumber(low, 16) - 0xDC00, after + 6
+end
+
 -- A string that starts at the quote at `position`: its value (decoded only if `wanted`) and the position after it.
 local function read_string(text, position, wanted)
   local start, parts = position + 1, wanted and {} or nil
@@ -39,11 +51,9 @@ local function read_string(text, position, wanted)
     else
       local escape = text:sub(stop + 1, stop + 1)
       if escape == "u" then
-        local digits = text:match("^%x%x%x%x", stop + 2)
-        if not digits then bad_json(stop, "a broken \\u escape") end
-        -- Surrogates stay apart: no key that matters has characters beyond the basic plane.
-        if parts then parts[#parts + 1] = utf8.char(tonumber(digits, 16)) end
-        start = stop + 6
+        local code
+        code, start = read_escape(text, stop)
+        if parts then parts[#parts + 1] = utf8.char(code) end
       elseif ESCAPES[escape] then
         if parts then parts[#parts + 1] = ESCAPES[escape] end
         start = stop + 2
@@ -112,12 +122,16 @@ skip_value = function(text, position, depth)
   end
   local stop = number_end(text, position)
   if not stop then bad_json(position, "no value") end
+  if math.abs(tonumber(text:sub(position, stop))) == math.huge then  -- the engine's NaN and Infinity by another name
+    bad_json(position, "a number too large to be one")
+  end
   return stop + 1
 end
 
 -- The top level of the body: key -> the value's source text. Nothing below it is kept.
 local function read_body(text)
-  if not utf8.len(text) then fail("invalid_json", "The body is not UTF-8.") end
+  -- Lua 5.3 takes surrogates in three bytes for characters, and so does the engine's json.loads.
+  if not utf8.len(text) or text:find("\xED[\xA0-\xBF]") then fail("invalid_json", "The body is not UTF-8.") end
   local position, fields = skip_blanks(text, 1), {}
   if text:sub(position, position) ~= "{" then fail("invalid_json", "The body is no JSON object.") end
   position = read_container(text, position, 1, function(key, at)
@@ -304,14 +318,32 @@ local failures = {}
 
 core.register_action("link_answered", {"tcp-res"}, function(_, replica) failures[replica] = 0 end, 1)
 
+local function take_out_at(replica, limit)
+  if failures[replica] < tonumber(limit) then return end
+  failures[replica] = 0
+  core.Warning(string.format("%s failed %s times in a row: taken out until its checks succeed", replica, limit))
+  core.backends["replicas"].servers[replica]:check_force_down()
+end
+
+local function is_last(replica)
+  for name, server in pairs(core.backends["replicas"].servers) do
+    if name ~= replica and server:get_stats().status:find("^UP") then return false end
+  end
+  return true
+end
+
+-- Nothing came: late, or hung up.
 core.register_action("link_failed", {"tcp-res"}, function(txn, replica, limit)
   if not txn.req:may_recv() then return end  -- it was the client who left
   failures[replica] = (failures[replica] or 0) + 1
-  if failures[replica] >= tonumber(limit) then
-    failures[replica] = 0
-    core.Warning(string.format("%s failed %s times in a row: taken out until its checks succeed", replica, limit))
-    core.backends["replicas"].servers[replica]:check_force_down()
-  end
+  take_out_at(replica, limit)
+end, 2)
+
+-- An error came. It may be the request's fault: whoever finds one that does this must not be able to take out every
+-- replica, so the last one stays.
+core.register_action("link_erred", {"tcp-res"}, function(_, replica, limit)
+  failures[replica] = (failures[replica] or 0) + 1
+  if not is_last(replica) then take_out_at(replica, limit) end
 end, 2)
 
 -- Time in the queue: from the last rule to the first link. HAProxy's own %Tw counts earlier attempts as queueing.

@@ -297,6 +297,45 @@ def keys() -> Iterator[Raw]:
     yield Raw("a pinned large body", pinned + BODY, "body_too_large")
 
 
+def characters() -> Iterator[Raw]:
+    """What is no character: engines take it in and fail on the way out, with a 500. Wherever it stands, and however."""
+    halves = (rb"\ud800", rb"\uDBFF", rb"\udc00", rb"\uDfFf", rb"\ude00\ud83d", rb"\ud83d\ud83d\ude00",
+              rb"\ud83d\ude00\ude00", rb"\ud800\\udc00", rb"\ud800 \udc00", rb"\ud800\u0041", rb"\ud800\n",
+              rb"\\\ud800")  # fmt: skip
+    broken = (b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf", b"\xc1\xbf", b"\xe0\x80\xaf",
+              b"\xf0\x80\x80\xaf", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xff", b"\x80", b"\xc3", b"\xe2\x82",
+              b"\xf0\x9f\x98", b"\xc0\x80")  # fmt: skip
+    for text in (*halves, *broken):
+        yield Raw(f"in the model: {text!r}", post(body=b'{"model":"a%sb"}' % text), "invalid_json")
+    for text in (halves[0], halves[2], broken[0], broken[3]):
+        for place in (b'{"%s":1}', b'{"messages":[{"role":"user","content":"%s"}]}', b'{"messages":[{"%s":1}]}',
+                      b'{"messages":[{"content":[{"type":"text","text":"%s"}]}]}', b'{"stop":["a","%s"]}',
+                      b'{"tools":[{"function":{"name":"%s"}}]}', b'{"user":"x","metadata":{"a":{"%s":null}}}'):  # fmt: skip
+            yield Raw(f"{text!r} in {place[:30]!r}", post(body=place % text), "invalid_json")
+        for place in (b'{"prompt":"%s"}', b'{"prompt":["a","%s"]}', b'{"suffix":"%s"}'):
+            yield Raw(f"{text!r} in {place!r}", post(body=place % text, path=COMPLETIONS), "invalid_json")
+    yield Raw("half a pair at the end", post(body=rb'{"model":"\ud800'), "invalid_json")
+    fine = (rb"\ud83d\ude00", rb"\uD800\uDC00", rb"\uDBFF\uDFFF", rb"\\ud800", rb"\\\\udc00", rb"\\\ud83d\ude00", rb"\ud7ff\ue000",
+            "\U0001f600\ud7ff\ue000\U0010ffff".encode(), rb"\uffff\u0000")  # fmt: skip
+    for text in fine:
+        body = b'{"model":"%s","%s":{"%s":0},"max_tokens":5}' % (text, text, text)
+        yield Raw(f"whole: {text!r}", post(body=body), "ok", (CHAT, body))
+    twice = rb'{"\ud83d\ude00":1,"%s":2}' % "\U0001f600".encode()
+    yield Raw("a key, escaped and not", post(body=twice), "duplicate_key")
+
+
+def numbers() -> Iterator[Raw]:
+    """Python's json reads the largest ones as Infinity, which JSON has no word for; limits are digits alone."""
+    for text in (b"1e999", b"-1e999", b"1E+309", b"9" * 400, b"0." + b"9" * 9 + b"e400", b"NaN", b"-Infinity"):
+        yield Raw(f"number {text[:12]!r}", post(body=b'{"temperature":%s}' % text), "invalid_json")
+        yield Raw(f"number {text[:12]!r} inside", post(body=b'{"x":{"y":[0,%s]}}' % text), "invalid_json")
+    for text in (b"-0", b"1e3", b"5.0", b"-5", b"5e0", b"0e0"):
+        yield Raw(f"max_tokens {text!r}", post(body=b'{"max_tokens":%s}' % text), "invalid_max_tokens")
+        yield Raw(f"n {text!r}", post(body=b'{"max_tokens":5,"n":%s}' % text), "invalid_n")
+    body = b'{"temperature":1e-999,"x":[1.7976931348623157e308,-0,0e999,18446744073709551616],"max_tokens":5}'
+    yield Raw("numbers that fit", post(body=body), "ok", (CHAT, body))
+
+
 def bodies() -> Iterator[Raw]:
     """JSON that one parser reads so and the next one otherwise; limits in every place."""
     cap = GatewayPolicy().chat_max_tokens
@@ -317,5 +356,5 @@ def bodies() -> Iterator[Raw]:
     yield Raw("what the engine ignores", post(body=ignored, path=COMPLETIONS), "ok", (COMPLETIONS, ignored))
 
 
-KINDS = (lengths, encodings, pipelined, versions, paths, methods, headers, keys, bodies)
+KINDS = (lengths, encodings, pipelined, versions, paths, methods, headers, keys, characters, numbers, bodies)
 REQUESTS = [raw for kind in KINDS for raw in kind()]

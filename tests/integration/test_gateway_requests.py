@@ -46,6 +46,7 @@ def assert_refused(answer: httpx.Response, status: int, code: str | None = None)
         chat(stream=False, temperature=1e-3, stop=["\u00e9", "\n", '"max_tokens": 99999'], user=None),
         chat(messages=[{"role": "user", "content": "x" * 60_000}]),
         chat(messages=[{"role": "user", "content": '\u0001\ud83d\ude00 \\ " {}[]'}], max_tokens=0),
+        chat(user="\U0001f600", stop=["\\ud800", "\\\U0001f600\uffff"], metadata={"\U00010000": 1e308}),
         {key: value for key, value in chat().items() if key != "max_tokens"},
     ],
 )

@@ -110,6 +110,51 @@ def test_shedding_does_not_open_the_breaker(gateway_stack: Start) -> None:
     assert stack.server_up("replica-2")
 
 
+@pytest.mark.parametrize("mode", ["500", "502", "504"])
+def test_a_replica_that_answers_errors_again_and_again_is_taken_out(gateway_stack: Start, mode: str) -> None:
+    """Its /health is fine, its answers are the failures: those in a row open the breaker as silence does."""
+    stack = gateway_stack(check_interval_s=30.0)
+    broken = stack.replicas["replica-1"]
+    broken.mode = mode
+    until(lambda: stack.post(STREAM) and len(broken.seen) >= QUICK.passive_error_limit, WITHIN_S, "at the limit")
+    assert not stack.server_up("replica-1")
+    assert {stack.post(STREAM).headers["x-drillyard-replica"] for _ in range(4)} == {"replica-2"}
+
+
+def test_the_last_replica_stays_whatever_it_answers(gateway_stack: Start) -> None:
+    """A request that makes every engine fail takes out all but one: nobody gets a 503 where others would be served."""
+    stack = gateway_stack(check_interval_s=30.0)
+    for replica in stack.replicas.values():
+        replica.mode = "500"
+    for _ in range(4 * QUICK.passive_error_limit):
+        assert stack.post(STREAM).status_code == 500
+    assert [stack.server_up(name) for name in stack.replicas].count(True) == 1
+
+
+@pytest.mark.parametrize("mode", ["400", "429"])
+def test_refusals_of_an_engine_do_not_open_the_breaker(gateway_stack: Start, mode: str) -> None:
+    """What is wrong with a request, or asked too often, is no failure of the replica that says so."""
+    stack = gateway_stack(check_interval_s=30.0)
+    for replica in stack.replicas.values():
+        replica.mode = mode
+    for _ in range(4 * QUICK.passive_error_limit):
+        assert stack.post(STREAM).status_code == int(mode)
+    assert stack.server_up("replica-1")
+    assert stack.server_up("replica-2")
+
+
+def test_errors_among_good_answers_do_not_open_the_breaker(gateway_stack: Start) -> None:
+    """Failures in a row are counted: each good answer begins anew."""
+    stack = gateway_stack(check_interval_s=30.0)
+    pinned = stack.replicas["replica-1"]
+    drain(stack, "replica-2")
+    for _ in range(2 * QUICK.passive_error_limit):
+        for mode in ("500", "ok"):
+            pinned.mode = mode
+            assert stack.post(STREAM).status_code == (200 if mode == "ok" else 500)
+    assert stack.server_up("replica-1")
+
+
 def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
     """Clients that leave before the first byte say nothing about the replica."""
     stack = gateway_stack(first_byte_timeout_s=3.0, check_interval_s=5.0)
