@@ -153,6 +153,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "rewrite_bytes": _REWRITE_BYTES,
         "own_errors": errors.own_errors(policy),
         "refusals": errors.refusals(policy),
+        "replica_statuses": [error.status for error in errors.replica_errors()],
         "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
         "link_limits_s": {
             f"{pinned}{kind}": limit_s

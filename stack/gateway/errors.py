@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from stack.topology import GatewayPolicy
 
@@ -63,6 +64,23 @@ def own_errors(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
             504, "timeout_error", "upstream_timeout",
             "The model did not answer in time. Try again after the time in Retry-After.", retry=True,
         ),
+    )  # fmt: skip
+
+
+def replica_errors() -> tuple[GatewayError, ...]:
+    """What a replica's 5xx without JSON becomes (vLLM has a plain «Internal Server Error»), one per status.
+
+    Nothing in it reports overload: a status alone is no proof that load was shed on purpose.
+    """
+    return tuple(
+        GatewayError(
+            status.value, "timeout_error" if status == 504 else "server_error", "replica_error",
+            f"The replica answered {status.value} ({status.phrase}) without saying more. Try again; if the same request "
+            "fails again, it may be the cause.",
+            retry=status in (502, 503, 504),
+        )
+        for status in HTTPStatus
+        if status >= 500
     )  # fmt: skip
 
 
@@ -135,4 +153,6 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             429, "rate_limit_error", "tokens_per_minute", "%[var(txn.refusal_message),json(utf8s)]", retry=True
         ),
     )  # fmt: skip
-    return {error.code if "%" not in error.code else "unfit_body": error for error in found}
+    return {error.code if "%" not in error.code else "unfit_body": error for error in found} | {
+        f"replica_{error.status}": error for error in replica_errors()
+    }

@@ -41,13 +41,15 @@ class FakeReplica:
     """Listens on ``address:8000``. Set ``mode`` at any time.
 
     ok: answers, or streams ``events`` events ``gap_s`` apart (after headers that are sent at once, as vLLM does);
-    hang: takes the request, sends nothing; drop: closes without an answer; 500, 503, …: answers with that status.
+    hang: takes the request, sends nothing; drop: closes without an answer; 500, 503, …: answers with that status,
+    ``error`` and ``error_type`` (of the content; "" sends no such header).
     ``healthy``: whether /health answers 200. Health checks are not in ``seen``, but counted in
     ``checked``.
     """
 
     def __init__(self, address: str) -> None:
         self.mode, self.healthy, self.gap_s, self.events = "ok", True, 0.01, 3
+        self.error, self.error_type = b'{"error":{"message":"from the engine"}}', "application/json"
         self.answers: dict[str, bytes] = {}  # by path, instead of its usual one
         self.seen: list[Seen] = []
         self.checked = 0
@@ -115,15 +117,16 @@ def _handler(replica: FakeReplica) -> type[BaseHTTPRequestHandler]:
             elif replica.mode == "drop":
                 self.close_connection = True
             elif replica.mode.isdigit():
-                self.answer(int(replica.mode), b'{"error":{"message":"from the engine"}}')
+                self.answer(int(replica.mode), replica.error, replica.error_type)
             elif b'"stream": true' in body:
                 self.stream(seen)
             elif replica.hold(self.connection, seen, replica.gap_s):
                 self.answer(200, replica.answers.get(self.path, json.dumps({"choices": []}).encode()))
 
-        def answer(self, status: int, body: bytes) -> None:
+        def answer(self, status: int, body: bytes, content_type: str = "application/json") -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            if content_type:
+                self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from harness.model.server_error import ServerError, outcome_of_status
 from stack import state
 from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, QUICK, GatewayStack, chat
@@ -167,6 +168,39 @@ def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
     until(lambda: all(s.cancelled.is_set() for r in stack.replicas.values() for s in r.seen), WITHIN_S, "cancelled")
     assert stack.server_up("replica-1")
     assert stack.server_up("replica-2")
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "text/html", ""])
+def test_an_error_that_is_no_json_becomes_one(gateway_stack: Start, content_type: str) -> None:
+    """vLLM's plain «Internal Server Error» and proxies' pages: the same status in the one shape, whatever was asked for;
+    one that reports no overload is no shedding; a status that nobody knows is a 500.
+    """
+    stack = gateway_stack(passive_error_limit=1000)
+    for status in (500, 501, 502, 503, 504, 505, 529):
+        for replica in stack.replicas.values():
+            replica.mode, replica.error, replica.error_type = str(status), b"<html>queue full</html>", content_type
+        for pin, body in (("", STREAM), ("", chat()), ("replica-2", STREAM)):
+            answer = stack.post(body, key=KEYS.operator, **({"X_Drillyard_Pin": pin} if pin else {}))
+            error = assert_refused(answer, 500 if status == 529 else status, "replica_error")
+            said = ServerError(error["type"], error["code"], error["message"])
+            assert outcome_of_status(answer.status_code, said)[0] == "http_5xx"
+            line = stack.logged(answer.headers["x-request-id"])
+            assert (line["status"], line["replica"]) == (answer.status_code, answer.headers["x-drillyard-replica"])
+    headers = {"Authorization": f"Bearer {KEYS.operator}"}
+    assert_refused(stack.client.get("/v1/models/drillyard", headers=headers), 500, "replica_error")
+    assert stack.client.head("/v1/models", headers=headers).content == b""
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON;charset=utf-8", "application/problem+json"])
+def test_an_error_in_json_is_the_engines_own(gateway_stack: Start, content_type: str) -> None:
+    """It passes byte for byte, as does a refusal in whatever form."""
+    stack = gateway_stack()
+    for status in (400, 429, 500, 503):
+        for replica in stack.replicas.values():
+            replica.mode, replica.error_type = str(status), content_type if status >= 500 else "text/plain"
+        answer = stack.post(STREAM)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, replica.error_type)
+        assert answer.content == replica.error
 
 
 @pytest.mark.parametrize(
