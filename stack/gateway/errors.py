@@ -106,6 +106,9 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             502, "upstream_error", "unreadable_models",
             "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
         ),
+        GatewayError(
+            400, "invalid_request_error", "bad_header", "A header holds a control character. Send it without."
+        ),
         GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Shorten them."),
         GatewayError(
             401, "authentication_error", "missing_api_key",

@@ -19,6 +19,7 @@ USER, OPERATOR = KEYS.users["user-001"], KEYS.operator
 STATUS = {
     "ok": 200,
     "bad_request": 400,
+    "bad_header": 400,
     "body_not_expected": 400,
     "body_too_large": 413,
     "head_too_large": 431,
@@ -267,13 +268,20 @@ def headers() -> Iterator[Raw]:
         ("NUL in the name", "X\0: y"), ("brackets in the name", "X[]: y"),
     ):  # fmt: skip
         yield Raw(name, get(header), "bad_request")
+    for byte in (*range(1, 9), 11, 12, *range(14, 32), 127):
+        yield Raw(f"control character {byte:#x}", post(f"X: a{chr(byte)}b"), "bad_header")
+    yield Raw("control character in a host", head(f"GET {MODELS} HTTP/1.1", host="x\x01"), "bad_header")
+    yield Raw("control character in a type", post("Content-Type: application/json\x1b[2J"), "bad_header")
+    yield Raw("control character after a key", head(f"GET {MODELS} HTTP/1.1", key=USER + "\x7f"), "bad_header")
+    yield Raw("tabs and eight bits in a header", post("X: a\tb\x80\xff"), "ok", SENT)
     yield Raw("newline in a header", get("X: a\nX-Drillyard-Link: pinned-whole 1"), "ok", LISTED)
     yield Raw("our own header", get("X-Drillyard-Link: pinned-whole 1", "X-Drillyard-Link: stream 2"), "ok", LISTED)
     yield Raw("folded", get("X: a\r\n b"), "ok", LISTED)
     yield Raw("Connection names the length", post("Connection: close, Content-Length, X-Request-Id"), "ok", SENT)
     yield Raw("expects to go on", post("Expect: 100-continue"), "ok", SENT)
     yield Raw("expects something else", post("Expect: 200-ok"), "ok", SENT)
-    yield Raw("hostile request id", get('X-Request-Id: "}\x1b[2J'), "ok", LISTED)
+    yield Raw("hostile request id", get('X-Request-Id: "}<b>%x'), "ok", LISTED)
+    yield Raw("request id with an escape", get('X-Request-Id: "}\x1b[2J'), "bad_header")
     yield Raw("two request ids", get("X-Request-Id: a", "X-Request-Id: b"), "ok", LISTED)
     yield Raw("forwarded", get("X-Forwarded-For: 127.0.0.1", "X-Original-URL: /collective_rpc"), "ok", LISTED)
 
