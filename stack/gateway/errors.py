@@ -75,8 +75,8 @@ def replica_errors() -> tuple[GatewayError, ...]:
     return tuple(
         GatewayError(
             status.value, "timeout_error" if status == 504 else "server_error", "replica_error",
-            f"The replica answered {status.value} ({status.phrase}) without saying more. Try again; if the same request "
-            "fails again, it may be the cause.",
+            f"The replica answered {status.value} ({status.phrase}) and no more. Try again; if the same request fails "
+            "again, it may be the cause.",
             retry=status in (502, 503, 504),
         )
         for status in HTTPStatus

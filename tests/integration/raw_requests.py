@@ -311,20 +311,20 @@ def characters() -> Iterator[Raw]:
               rb"\ud83d\ude00\ude00", rb"\ud800\\udc00", rb"\ud800 \udc00", rb"\ud800\u0041", rb"\ud800\n",
               rb"\\\ud800")  # fmt: skip
     broken = (b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf", b"\xc1\xbf", b"\xe0\x80\xaf",
-              b"\xf0\x80\x80\xaf", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xff", b"\x80", b"\xc3", b"\xe2\x82",
-              b"\xf0\x9f\x98", b"\xc0\x80")  # fmt: skip
+              b"\xf0\x80\x80\xaf", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xff", b"\x80", b"\xc3",
+              b"\xe2\x82", b"\xf0\x9f\x98", b"\xc0\x80")  # fmt: skip
     for text in (*halves, *broken):
         yield Raw(f"in the model: {text!r}", post(body=b'{"model":"a%sb"}' % text), "invalid_json")
     for text in (halves[0], halves[2], broken[0], broken[3]):
         for place in (b'{"%s":1}', b'{"messages":[{"role":"user","content":"%s"}]}', b'{"messages":[{"%s":1}]}',
                       b'{"messages":[{"content":[{"type":"text","text":"%s"}]}]}', b'{"stop":["a","%s"]}',
-                      b'{"tools":[{"function":{"name":"%s"}}]}', b'{"user":"x","metadata":{"a":{"%s":null}}}'):  # fmt: skip
+                      b'{"tools":[{"function":{"name":"%s"}}]}', b'{"metadata":{"a":{"%s":null}}}'):  # fmt: skip
             yield Raw(f"{text!r} in {place[:30]!r}", post(body=place % text), "invalid_json")
         for place in (b'{"prompt":"%s"}', b'{"prompt":["a","%s"]}', b'{"suffix":"%s"}'):
             yield Raw(f"{text!r} in {place!r}", post(body=place % text, path=COMPLETIONS), "invalid_json")
     yield Raw("half a pair at the end", post(body=rb'{"model":"\ud800'), "invalid_json")
-    fine = (rb"\ud83d\ude00", rb"\uD800\uDC00", rb"\uDBFF\uDFFF", rb"\\ud800", rb"\\\\udc00", rb"\\\ud83d\ude00", rb"\ud7ff\ue000",
-            "\U0001f600\ud7ff\ue000\U0010ffff".encode(), rb"\uffff\u0000")  # fmt: skip
+    fine = (rb"\ud83d\ude00", rb"\uD800\uDC00", rb"\uDBFF\uDFFF", rb"\\ud800", rb"\\\\udc00", rb"\\\ud83d\ude00",
+            rb"\ud7ff\ue000", "\U0001f600\ud7ff\ue000\U0010ffff".encode(), rb"\uffff\u0000")  # fmt: skip
     for text in fine:
         body = b'{"model":"%s","%s":{"%s":0},"max_tokens":5}' % (text, text, text)
         yield Raw(f"whole: {text!r}", post(body=body), "ok", (CHAT, body))

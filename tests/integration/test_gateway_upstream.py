@@ -148,10 +148,15 @@ def test_errors_among_good_answers_do_not_open_the_breaker(gateway_stack: Start)
     """Failures in a row are counted: each good answer begins anew."""
     stack = gateway_stack(check_interval_s=30.0)
     uneven = stack.replicas["replica-1"]
+
+    def asked(times: int) -> bool:
+        stack.post(STREAM)
+        assert stack.server_up("replica-1")
+        return len(uneven.seen) >= times
+
     for n in range(4 * QUICK.passive_error_limit):
         uneven.mode = ("500", "ok")[n % 2]
-        until(lambda n=n: stack.post(STREAM) and len(uneven.seen) > n, WITHIN_S, "asked once more")
-    assert stack.server_up("replica-1")
+        until(lambda n=n: asked(n + 1), WITHIN_S, "asked once more")
 
 
 def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
@@ -170,8 +175,8 @@ def test_cancels_do_not_open_the_breaker(gateway_stack: Start) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "text/html", ""])
 def test_an_error_that_is_no_json_becomes_one(gateway_stack: Start, content_type: str) -> None:
-    """vLLM's plain «Internal Server Error» and proxies' pages: the same status in the one shape, whatever was asked for;
-    one that reports no overload is no shedding; a status that nobody knows is a 500.
+    """vLLM's plain «Internal Server Error» and proxies' pages: the same status in the one shape, whatever was asked
+    for; one that reports no overload is no shedding; a status that nobody knows is a 500.
     """
     stack = gateway_stack(passive_error_limit=1000)
     for status in (500, 501, 502, 503, 504, 505, 529):
@@ -189,7 +194,9 @@ def test_an_error_that_is_no_json_becomes_one(gateway_stack: Start, content_type
     assert stack.client.head("/v1/models", headers=headers).content == b""
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON;charset=utf-8", "application/problem+json"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON;charset=utf-8", "application/problem+json"]
+)
 def test_an_error_in_json_is_the_engines_own(gateway_stack: Start, content_type: str) -> None:
     """It passes byte for byte, as does a refusal in whatever form."""
     stack = gateway_stack()
