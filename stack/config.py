@@ -152,8 +152,8 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
         "rewrite_bytes": _REWRITE_BYTES,
         "own_errors": errors.own_errors(policy),
-        "refusals": errors.refusals(policy),
-        "replica_statuses": [error.status for error in errors.replica_errors()],
+        "refusals": {**errors.refusals(policy), **errors.replica_errors()},
+        "replica_errors": errors.replica_errors(),
         "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
         "link_limits_s": {
             f"{pinned}{kind}": limit_s

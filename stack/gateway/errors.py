@@ -67,13 +67,13 @@ def own_errors(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
     )  # fmt: skip
 
 
-def replica_errors() -> tuple[GatewayError, ...]:
-    """What a replica's 5xx without JSON becomes (vLLM has a plain «Internal Server Error»), one per status.
+def replica_errors() -> Mapping[str, GatewayError]:
+    """What a replica's 5xx without JSON becomes (vLLM has a plain «Internal Server Error»): ``replica_<status>``.
 
     Nothing in it reports overload: a status alone is no proof that load was shed on purpose.
     """
-    return tuple(
-        GatewayError(
+    return {
+        f"replica_{status.value}": GatewayError(
             status.value, "timeout_error" if status == 504 else "server_error", "replica_error",
             f"The replica answered {status.value} ({status.phrase}) and no more. Try again; if the same request fails "
             "again, it may be the cause.",
@@ -81,7 +81,7 @@ def replica_errors() -> tuple[GatewayError, ...]:
         )
         for status in HTTPStatus
         if status >= 500
-    )  # fmt: skip
+    }  # fmt: skip
 
 
 def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
@@ -106,18 +106,14 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             502, "upstream_error", "unreadable_models",
             "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
         ),
-        GatewayError(
-            400, "invalid_request_error", "bad_header", "A header holds a control character. Send it without."
-        ),
+        GatewayError(400, "invalid_request_error", "bad_header", "A header has a control character: leave it out."),
         GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Shorten them."),
         GatewayError(
             401, "authentication_error", "missing_api_key",
             "No API key was sent. Send it as a header: Authorization: Bearer KEY.",
         ),
         GatewayError(401, "authentication_error", "invalid_api_key", "This API key is not known here."),
-        GatewayError(
-            403, "permission_error", "pin_forbidden", "Only the operator may choose a replica (X-Drillyard-Pin)."
-        ),
+        GatewayError(403, "permission_error", "pin_forbidden", "Only the operator may pin a replica: X-Drillyard-Pin."),
         GatewayError(400, "invalid_request_error", "unknown_replica", "X-Drillyard-Pin names no replica."),
         GatewayError(
             400, "invalid_request_error", "body_not_expected", "A GET request must not have a body; send it without."
@@ -156,6 +152,4 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             429, "rate_limit_error", "tokens_per_minute", "%[var(txn.refusal_message),json(utf8s)]", retry=True
         ),
     )  # fmt: skip
-    return {error.code if "%" not in error.code else "unfit_body": error for error in found} | {
-        f"replica_{error.status}": error for error in replica_errors()
-    }
+    return {error.code if "%" not in error.code else "unfit_body": error for error in found}
