@@ -3,8 +3,13 @@
 import os
 import signal
 
+INTERRUPTED = 130
+# nohup, and shells that start a program in the background, have one of them ignored.
+ENDERS = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
+
 # The imports take a second or two. Nothing is started yet: Ctrl-C just ends the program, without a traceback.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+for number in ENDERS:
+    signal.signal(number, lambda *_: os._exit(INTERRUPTED))
 
 # Runs, keys, logs and sockets are the user's alone: whatever this program and what it starts write, others cannot read.
 os.umask(0o077)
@@ -12,5 +17,6 @@ os.umask(0o077)
 from harness.cli import main  # noqa: E402
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in ENDERS:
+        signal.signal(number, signal.default_int_handler)  # KeyboardInterrupt, for each of them
     raise SystemExit(main())

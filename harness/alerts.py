@@ -116,7 +116,7 @@ class FaultTime:
     effective_s: float  # the last injection was confirmed
     healing_s: float  # the first order to heal; infinite without one
     healed_s: float  # the last heal was confirmed; infinite without one
-    until_s: float  # the next fault, or the end of the last phase
+    until_s: float  # the next fault, or the end of the last phase; of one that was broken off, the last event
 
 
 def fault_time(view: RunView, phase: str) -> FaultTime | None:
@@ -128,8 +128,9 @@ def fault_time(view: RunView, phase: str) -> FaultTime | None:
     healing = min((e.t_s for e in view.events("fault_healing", phase)), default=math.inf)
     healed = math.inf if span.fault_end_s is None else span.fault_end_s
     following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
-    ends = [s.end_s for s in view.phases if s.end_s is not None]
-    until = min(following) if following else max(ends, default=span.fault_start_s)
+    last = max(event.t_s for event in view.events())
+    ends = [last if s.end_s is None else s.end_s for s in view.phases]
+    until = min(following) if following else max(ends)
     return FaultTime(span.fault_start_s, max(injected), healing, healed, until)
 
 

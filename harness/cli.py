@@ -14,11 +14,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from harness import defects, drill, exhausted, guard, judge, pipeline, redact
 from harness.commands import capacity, doctor, down, logs, status, up
 from harness.commands.options import ENGINES, INSTANCE_MAX, StackOptions
-from harness.errors import DrillyardError, UsageError
+from harness.errors import DrillyardError, Interrupted, UsageError
 from harness.progress import Progress
 from harness.record import RunFolder, storage_failure
 from reports import render
@@ -34,7 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     proxies.exclude_loopback(os.environ)
     out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    return code
+
+
+def _flush(stream: TextIO) -> None:
+    """What cannot be shown (a full disk, a closed pipe) is given up: at its end Python would make the exit code 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code tells the same
+        print(f"drillyard: {text}", file=sys.stderr)
 
 
 def _main(given: list[str]) -> int:
@@ -42,22 +60,20 @@ def _main(given: list[str]) -> int:
         options = _parser().parse_args(given)
         return int(options.do(options, given))
     except DrillyardError as error:
-        print(f"drillyard: {error}", file=sys.stderr)
+        _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("drillyard: interrupted", file=sys.stderr)
-        return 130
+        _say("interrupted")
+        return Interrupted.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if (unwritten := storage_failure(error)) is not None:
-            print(f"drillyard: {unwritten}", file=sys.stderr)
+            _say(str(unwritten))
             return unwritten.exit_code
         traceback.print_exc()
-        print(
-            "drillyard: this is a bug in the harness, not in your stack; please report the lines above", file=sys.stderr
-        )
+        _say("this is a bug in the harness, not in your stack; please report the lines above")
         return 70
 
 

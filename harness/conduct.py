@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -110,6 +111,7 @@ class Run:
     zero_mono_s: float
     watchdog: Watchdog
     switches: tuple[Switch, ...] = ()  # of the simulator, on for this run
+    caught: list[signal.Signals] = field(default_factory=list)  # what interrupted it, whatever could be recorded
 
 
 async def conduct(run: Run) -> None:
@@ -125,7 +127,7 @@ async def conduct(run: Run) -> None:
     7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
     """
     stop = asyncio.Event()
-    with _signals_set(stop, run):
+    with catching(_Ender(stop, run).caught, run.progress.say):
         conductor = Conductor(run, stop)
         phases = asyncio.create_task(conductor.perform())
         enders: list[Coroutine[Any, Any, object]] = [stop.wait(), conductor.stop_condition(), conductor.watched()]
@@ -167,34 +169,39 @@ def _first_known(error: Exception) -> DrillyardError | None:
     return None
 
 
-class _signals_set:
-    """While active, SIGINT, SIGTERM and SIGHUP set ``stop`` instead of ending the process; more of them only remind.
-
-    Ctrl-Z is refused.
-    """
-
-    def __init__(self, stop: asyncio.Event, run: Run) -> None:
-        self._stop, self._run = stop, run
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._caught, number)
-        loop.add_signal_handler(signal.SIGTSTP, self._run.progress.say, NO_PAUSE)
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (*SIGNALS, signal.SIGTSTP):
+@contextmanager
+def catching(end: Callable[[signal.Signals], None], say: Callable[[str], None]) -> Iterator[None]:
+    """While active, SIGINT, SIGTERM and SIGHUP call ``end`` instead of ending the process, and Ctrl-Z is refused."""
+    loop, numbers = asyncio.get_running_loop(), (*SIGNALS, signal.SIGTSTP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in SIGNALS:
+        loop.add_signal_handler(number, end, number)
+    loop.add_signal_handler(signal.SIGTSTP, say, NO_PAUSE)
+    try:
+        yield
+    finally:
+        for number in numbers:
             loop.remove_signal_handler(number)
+            signal.signal(number, before[number])  # asyncio leaves the system's own, which ends the process
 
-    def _caught(self, number: signal.Signals) -> None:
-        again = self._stop.is_set()
-        self._stop.set()  # first: what cannot be written or shown must not keep the run from ending
+
+@dataclass
+class _Ender:
+    """A signal sets ``stop``; more of them only remind."""
+
+    stop: asyncio.Event
+    run: Run
+
+    def caught(self, number: signal.Signals) -> None:
+        """As ``catching`` calls it."""
+        again = self.stop.is_set()
+        self.stop.set()  # first: what cannot be written or shown must not keep the run from ending
+        self.run.caught.append(number)
         if again:
-            self._run.progress.say("already stopping: taking everything back first")
+            self.run.progress.say("already stopping: taking everything back first")
             return
-        self._run.log.add("interrupted", signal=number.name)
-        self._run.progress.say(f"{number.name}: stopping; taking everything back first")
+        self.run.log.add("interrupted", signal=number.name)
+        self.run.progress.say(f"{number.name}: stopping; taking everything back first")
 
 
 @dataclass
@@ -590,11 +597,14 @@ class Conductor:
         await _end(self.heal_proofs)
 
     async def _heal_everything(self) -> None:
-        if self.world is None:
+        if self.world is None or not (entries := self.journal.open_entries()):
             return
-        everything = (heal.world(self.run.runtime), self.journal, self.run.log, HEAL_DEADLINE_S)
+        began, world = self._now(), heal.here(self._world().topology)
+        everything = (world, self.journal, self.run.log, HEAL_DEADLINE_S, "the harness")
         if problems := await asyncio.to_thread(heal.take_everything_back, *everything):
             raise FaultError("still injected: " + "; ".join(problems))
+        took_s = self._now() - began
+        self.run.progress.say(f"healed: all that was injected ({len(entries)}) was rolled back in {took_s:.1f} s")
 
     async def _stop_load(self) -> None:
         if self.load is not None:

@@ -52,8 +52,8 @@ class Machine:
 
     def __init__(self, view: RunView) -> None:
         self._view = view
-        try:
-            self.spans: tuple[Span, ...] = interference.spans(view)
+        try:  # what an interruption prevented is not laid at the machine's door
+            self.spans: tuple[Span, ...] = () if view.events("interrupted") else interference.spans(view)
         except Exception:  # metrics that cannot be read excuse nothing; that they cannot is found by who needs them
             self.spans = ()
 

@@ -63,8 +63,9 @@ class Findings:
 
 
 def instances() -> list[int]:
-    """The instances of this checkout that something was ever started for."""
-    return sorted(int(folder.name) for folder in state.STATE_ROOT.glob("*") if folder.name.isdigit())
+    """The instances of this checkout that something was ever started for, also when their folder is gone by now."""
+    running = {folder for folder in Processes.now().folders.values() if folder.parent == state.STATE_ROOT}
+    return sorted({int(one.name) for one in {*state.STATE_ROOT.glob("*"), *running} if one.name.isdigit()})
 
 
 def strangers() -> Findings:
@@ -84,7 +85,7 @@ def examine(instance: int) -> Findings:
 def repair(instance: int) -> Findings:
     """Repair one instance, and look again: what is still there, or new, is left."""
     first = examine(instance)
-    if not first.left:
+    if not first.left or not _site_folder(instance).exists():
         return first
     problems = {one: _try(one) for one in first.left if one.kind == stopped.KIND}
     _await_watchdogs(instance)

@@ -11,6 +11,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 ├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
 ├── RecordError                exit 2: a record cannot be written (disk full, file too large, …)
+├── Interrupted                exit 130: a signal ended the run, and something else went wrong on its way out
 ├── Exhausted                  exit 2: no file descriptor, port or memory is left on this machine
 └── RunFolderError             exit 64: a run folder is unreadable or of an unknown version
 
@@ -92,6 +93,12 @@ class RecordError(DrillyardError):
     """A record cannot be written: without it nothing can be judged."""
 
     exit_code = 2
+
+
+class Interrupted(DrillyardError):
+    """The run was interrupted; the message says what went wrong after that."""
+
+    exit_code = 130
 
 
 class Exhausted(DrillyardError):

@@ -10,9 +10,12 @@ from harness.faults.base import World, take_back
 from harness.probes.path import PathProbe
 from harness.record import EventLog
 from harness.undo import Journal, Undo
+from stack import state
 from stack.engines import DEPLOYMENT
 from stack.runtimes import readiness
 from stack.runtimes.base import Runtime
+from stack.runtimes.select import select
+from stack.topology import Topology
 
 #: For each order to toxiproxy. A removal that hangs costs two of them before toxiproxy is restarted: well below the
 #: five seconds within which everything is taken back.
@@ -31,14 +34,23 @@ def world(runtime: Runtime) -> World:
     return World(runtime, toxiproxy, PathProbe(runtime.topology, "", DEPLOYMENT))
 
 
-def take_everything_back(world: World, journal: Journal, log: EventLog, within_s: float) -> list[str]:
-    """Replay the journal until nothing is open, ``within_s`` at most; what is injected still, one sentence each."""
+def here(topology: Topology) -> World:
+    """What healing acts on, where the stack's files are now: the checkout may have been renamed meanwhile."""
+    state.follow_checkout()
+    return world(select(topology.runtime, topology)[0])
+
+
+def take_everything_back(world: World, journal: Journal, log: EventLog, within_s: float, by: str) -> list[str]:
+    """Replay the journal until nothing is open, ``within_s`` at most; what is injected still, one sentence each.
+
+    ``by`` is who does it, for the report.
+    """
 
     recorded = replace(world, tell=log.add)
 
     def run(undo: Undo) -> None:
         take_back(recorded, undo)
-        log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True)
+        log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by=by)
 
     deadline = time.monotonic() + within_s
     while problems := journal.replay(run, min(within_s, max(0.1, deadline - time.monotonic()))):

@@ -146,24 +146,19 @@ def _folder(topology: Topology) -> RunFolder:
 
 async def _interruptible(meter: _Meter) -> Measured:
     """A signal ends it as soon as everything is taken back. KeyboardInterrupt then."""
-    task, loop = asyncio.create_task(meter.measured()), asyncio.get_running_loop()
+    task = asyncio.create_task(meter.measured())
 
-    def end() -> None:
+    def end(_: signal.Signals) -> None:
         meter.ended = True
         task.cancel()
 
-    for number in conduct.SIGNALS:
-        loop.add_signal_handler(number, end)
-    loop.add_signal_handler(signal.SIGTSTP, meter.order.progress.say, conduct.NO_PAUSE)
-    try:
-        return await task
-    except (asyncio.CancelledError, StackError):
-        if meter.ended:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number in (*conduct.SIGNALS, signal.SIGTSTP):
-            loop.remove_signal_handler(number)
+    with conduct.catching(end, meter.order.progress.say):
+        try:
+            return await task
+        except (asyncio.CancelledError, StackError):
+            if meter.ended:
+                raise KeyboardInterrupt from None
+            raise
 
 
 @dataclass
@@ -384,7 +379,7 @@ class _Meter:
         """Everything back, load off, probes off; each whatever became of the others."""
         problems = []
         assert self.world is not None
-        everything = (self.world, self.journal, self.log, HEAL_WITHIN_S)
+        everything = (self.world, self.journal, self.log, HEAL_WITHIN_S, "the harness")
         if left := await asyncio.to_thread(heal.take_everything_back, *everything):
             problems.append("still injected: " + "; ".join(left))
         try:

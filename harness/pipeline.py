@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ from harness.capacity import Capacity
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted, chosen
 from harness.doctor import LOCK
-from harness.errors import DrillyardError, RecordError, RunFolderError, UsageError
+from harness.errors import DrillyardError, Interrupted, RecordError, RunFolderError, UsageError
 from harness.fitting import Fitted
 from harness.model.arrivals import default_users
 from harness.progress import Progress
@@ -97,6 +98,7 @@ class Job:
     verdict: Verdict | None = None
     lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
     notes: list[str] = field(default_factory=list)  # what happened before there was a log
+    caught: list[signal.Signals] = field(default_factory=list)  # what interrupted it
     bug: Exception | None = None  # what the harness itself stumbled over while conducting
     unwritten: list[RecordError] = field(default_factory=list)  # records that could not be written
 
@@ -104,10 +106,15 @@ class Job:
 def run(options: Options, progress: Progress) -> int:
     """Do all steps; the exit code of the verdict (0 PASS, 1 FAIL, 2 INCONCLUSIVE), 130 when interrupted."""
     job = Job(options, progress)
-    with job.cleanup:
-        for step in STEPS:
-            step(job)
-    return _conclude(job)
+    try:
+        with job.cleanup:
+            for step in STEPS:
+                step(job)
+        return _conclude(job)
+    except Exception as error:
+        if not job.caught:
+            raise
+        raise Interrupted(f"the run was interrupted; after that: {type(error).__name__}: {error}") from error
 
 
 def resolve(job: Job) -> None:
@@ -309,7 +316,9 @@ def perform(job: Job) -> None:
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
     seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
     job.cleanup.enter_context(priority.own_session(priority.of_harness(job.runtime.name)))
-    run_ = conduct.Run(job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, switches)
+    run_ = conduct.Run(
+        job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, switches, job.caught
+    )
     try:
         asyncio.run(conduct.conduct(run_))
     except Exception as error:
@@ -374,10 +383,11 @@ def _conclude(job: Job) -> int:
     print_last_lines(job.folder, job.verdict)
     if job.bug is not None:
         raise job.bug
-    for error in job.unwritten:
-        print(f"drillyard: {error}", file=sys.stderr)
-    if any(event.kind == "interrupted" for event in job.folder.events()):
-        return 130
+    with contextlib.suppress(OSError):
+        for error in job.unwritten:
+            print(f"drillyard: {error}", file=sys.stderr)
+    if job.caught or any(event.kind == "interrupted" for event in job.folder.events()):
+        return Interrupted.exit_code
     # Missing records prove nothing, whatever the verdict of the rest is.
     return job.verdict.status.exit_code or (RecordError.exit_code if job.unwritten else 0)
 

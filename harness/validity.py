@@ -29,6 +29,8 @@ _NOT_SENT = {
     "generator_behind": "too late for the schedule",
     "harness_error": "a bug of the load generator (logs/load.log)",
 }
+#: Its reason is a whole sentence about the run.
+COMPLETE = "run complete"
 #: Findings that no early end of a run brings about.
 PROBES, WATCHDOG = "probes", "watchdog"
 CRASHES = (PROBES, WATCHDOG)
@@ -68,7 +70,7 @@ def load_ended_well(view: RunView) -> Iterator[Finding]:
         return
     if not stopped:
         why = "how the load generator ended is not recorded"
-        yield _bad(name, f"{view.interrupted}; {why}" if view.interrupted else why, EVERYTHING)
+        yield _bad(name, why, EVERYTHING)
         return
     for event in stopped:
         if event.data.get("status") != 0:
@@ -97,9 +99,9 @@ def run_complete(view: RunView) -> Iterator[Finding]:
     why = view.interrupted
     if why:
         window = _waited_in_vain(view) if view.events("aborted") and not view.events("interrupted") else None
-        yield replace(_bad("run complete", why, EVERYTHING), window=window, steady=True)
+        yield replace(_bad(COMPLETE, why, EVERYTHING), window=window, steady=True)
     else:
-        yield _good("run complete", "every planned phase ran to its end")
+        yield _good(COMPLETE, "every planned phase ran to its end")
 
 
 def _waited_in_vain(view: RunView) -> tuple[float, float] | None:
@@ -329,9 +331,9 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
 
 RULES = (
     records_written,
-    load_ended_well,
     machine_large_enough,
     run_complete,
+    load_ended_well,
     events_readable,
     steady_state_first,
     load_on_schedule,
@@ -365,14 +367,23 @@ def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
 
     unproven = seen("fault_unproven")
     if unproven is not None or seen("fault_proven") is None:
+        if unproven is None and _broken_off(view, phase):
+            yield f"the run ended before the effect of {fault} was measured"
+            return
         why = unproven.data.get("why", "no reason given") if unproven is not None else "its effect was never measured"
         yield f"the fault had no effect: {fault}: {str(why).removeprefix('the fault had no effect: ')}"
         return
     heal = seen("heal_unproven") or seen("heal_proven")
     if heal is None:
-        yield f"the heal of {fault} was not proven"
+        early = ": the run ended before" if _broken_off(view, phase) else ""
+        yield f"the heal of {fault} was not proven{early}"
     elif heal.kind == "heal_unproven" and heal.data.get("left") != "":  # «»: service is for the checks to judge
         yield f"the heal of {fault} was not proven: {heal.data.get('left') or 'whether anything was left is unknown'}"
+
+
+def _broken_off(view: RunView, phase: str) -> bool:
+    span = view.phase(phase)
+    return span is not None and not span.finished
 
 
 def _lag_limit_ms(view: RunView) -> float:

@@ -219,11 +219,25 @@ class RunView:
         except RunFolderError:
             return None
 
+    def _rolled_back(self, since_s: float) -> str:
+        """What became of the faults that were in place at that time, in words."""
+        begun = {e.data.get("fault") for kind in ("fault_injecting", "fault_stays") for e in self.events(kind)}
+        healed = {e.data.get("fault"): e for e in self.events("fault_healed")}
+        after = [healed[fault] for fault in begun & healed.keys() if healed[fault].t_s >= since_s]
+        if left := begun - healed.keys():
+            return f"no rollback of {', '.join(sorted(map(str, left)))} is recorded"
+        if not after:
+            return "no fault was in place"
+        who = next((f" by {e.data['by']}" for e in after if "by" in e.data), "")
+        return f"{len(after)} fault(s) were rolled back{who} within {max(e.t_s for e in after) - since_s:.1f} s"
+
     @property
     def interrupted(self) -> str | None:
         """Why the run is no complete one, or None."""
         for event in self.events("interrupted"):
-            return f"the run was interrupted ({event.data.get('signal', 'unknown signal')}) after {event.t_s:.1f} s"
+            who = event.data.get("signal", "unknown signal")
+            phase = next((f"in phase {p.name} " for p in reversed(self.phases) if p.start_s <= event.t_s), "")
+            return f"the run was interrupted ({who}) {phase}after {event.t_s:.1f} s; {self._rolled_back(event.t_s)}"
         for event in self.events("aborted"):
             return f"the run ended early: {event.data.get('why', 'no reason given')}"
         for event in self.events("stop_condition"):

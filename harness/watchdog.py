@@ -43,7 +43,6 @@ from harness.undo import Journal
 from reports import render
 from stack import state
 from stack.runtimes import family
-from stack.runtimes.select import select
 
 #: Of the plan, what healing needs.
 PLANNED = ("run_id", "drill", "instance", "topology", "anchor")
@@ -304,6 +303,7 @@ def _log(charge: Charge, how: How) -> Iterator[EventLog]:
 
 def _recover(charge: Charge, log: EventLog) -> None:
     """What takes the stack from others: it works as before, and nothing of the run is left but its folder."""
+    state.follow_checkout()
     if charge.journal.open_entries() and (world := _world(charge.folder)) is not None:
         _heal(world, charge.journal, log)
     doctor.repair_for(charge.folder, partial(_note, log))
@@ -316,14 +316,13 @@ def _world(folder: RunFolder) -> World | None:
         site = doctor.site(folder)
         if site.stack is not None and site.supervisor_gone:
             return None
-    topology = state.as_topology(folder.plan()["topology"])
-    return heal.world(select(topology.runtime, topology)[0])
+    return heal.here(state.as_topology(folder.plan()["topology"]))
 
 
 def _heal(world: World, journal: Journal, log: EventLog) -> None:
     """Take back what the journal says; then once more, for orders that were on their way when the harness died."""
     entries = journal.open_entries()
-    if problems := heal.take_everything_back(world, journal, log, HEAL_WITHIN_S):
+    if problems := heal.take_everything_back(world, journal, log, HEAL_WITHIN_S, "the watchdog"):
         log.add("cleanup_problem", why="still injected: " + "; ".join(problems))
     elif entries:
         time.sleep(STRAGGLERS_S)

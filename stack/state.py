@@ -38,6 +38,8 @@ from stack.topology import GatewayPolicy, Target, Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
+#: The checkout, wherever it is moved to. Open as long as the process lasts.
+_OPENED = os.open(CHECKOUT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 SCHEMA_VERSION = 2
 #: Of an earlier version, whose mark of the supervisor was a time of the wall clock.
 _WALL_CLOCK_VERSION = 1
@@ -71,9 +73,17 @@ class StackState:
     sockets: str | None = None  # folder of the unix sockets, process runtime only
 
 
-def instance_folder(topology: Topology, root: Path = STATE_ROOT) -> Path:
-    """``.state/<instance>``; not made here."""
-    return root / str(topology.instance)
+def instance_folder(topology: Topology, root: Path | None = None) -> Path:
+    """``.state/<instance>``, in ``root`` instead of ``STATE_ROOT`` where one is given; not made here."""
+    return (root or STATE_ROOT) / str(topology.instance)
+
+
+def follow_checkout() -> None:
+    """Let ``STATE_ROOT`` lead to where the checkout is now: it may have been renamed since this process began."""
+    global STATE_ROOT
+    now = Path(os.readlink(f"/proc/self/fd/{_OPENED}"))
+    if now != CHECKOUT and now.is_dir():  # one that was deleted is nowhere
+        STATE_ROOT = now / ".state"
 
 
 def socket_folder(topology: Topology) -> Path:

@@ -60,7 +60,7 @@ def _take_back(site: Site, run: RunFolder) -> None:
             log.add("interrupted", signal="the harness and its watchdog died; the doctor heals")
         if site.world is None:
             _close(run, log)
-        elif problems := heal.take_everything_back(site.world, journal(run), log, HEAL_WITHIN_S):
+        elif problems := heal.take_everything_back(site.world, journal(run), log, HEAL_WITHIN_S, "the doctor"):
             raise FaultError("still injected: " + "; ".join(problems))
     finally:
         log.close()

@@ -9,7 +9,7 @@ from contextlib import suppress
 import psutil
 
 from harness.errors import StackError, UsageError
-from harness.leftovers.base import Leftover, Site
+from harness.leftovers.base import Leftover, Site, cannot
 from harness.record import RunFolder
 from stack.runtimes import family
 
@@ -28,12 +28,21 @@ def find(site: Site) -> Iterator[Leftover]:
             yield _orphans(site, f"the watchdog of run {run.path.name}, which has done nothing for long,", found)
     if strays := _strays(site):
         yield _orphans(site, "what is left of a stack that nobody knows any more", strays)
+    elif nobodys := _nobodys(site):
+        yield _of_nobody(site, nobodys)
 
 
 def _orphans(site: Site, whose: str, processes: list[psutil.Process]) -> Leftover:
     pids = ", ".join(str(process.pid) for process in processes)
     what = f"{whose} still runs (process {pids})"
     return site.leftover("orphan", what, "ended: SIGTERM, SIGKILL after 2 s", lambda: _end(processes))
+
+
+def _of_nobody(site: Site, processes: list[psutil.Process]) -> Leftover:
+    pids = " ".join(str(process.pid) for process in processes)
+    what = f"a stack without a state file runs (processes {pids}): {site.folder} was moved or deleted under it"
+    remedy = f"nothing, it may be in use: bring {site.folder} back, or end it (`kill {pids}`)"
+    return site.leftover("orphan", what, remedy, cannot(StackError(remedy)))
 
 
 def _quiet_s(run: RunFolder) -> float:
@@ -45,14 +54,22 @@ def _quiet_s(run: RunFolder) -> float:
 def _strays(site: Site) -> list[psutil.Process]:
     """Processes that were started for this instance's folder, but not for the stack that runs in it now."""
     try:
-        ours = site.stack.instance_id if site.stack is not None else None
+        ours = site.stack
     except UsageError:
         return []  # who can tell? The broken state file is found as such
-    return [
-        process
-        for process, folder in site.processes.folders.items()
-        if folder == site.folder and family.instance_of(process) != ours and family.alive(process)
-    ]
+    return [] if ours is None else [one for one in _started(site) if family.instance_of(one) != ours.instance_id]
+
+
+def _nobodys(site: Site) -> list[psutil.Process]:
+    """Those of a stack whose state is not where it was: without that nobody can tell a healthy one from an orphan."""
+    with suppress(UsageError):
+        return _started(site) if site.stack is None else []
+    return []
+
+
+def _started(site: Site) -> list[psutil.Process]:
+    """Live processes that were started for this instance's folder."""
+    return [one for one, folder in site.processes.folders.items() if folder == site.folder and family.alive(one)]
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -69,7 +69,9 @@ def _missing(view: RunView, scale: Scale) -> Iterator[tuple[object, ...]]:
     for one in alerts.declared(view):
         asked = one.fires and alert_times.can_fire(one, view.scenario.phases, scale)
         if asked and not any(alert.is_for(one) for alert in alerts.of_fault(view, one.phase)):
-            yield str(one), "", one.phase, "did not fire", "—", "—", "—", "expected"
+            span = view.phase(one.phase)
+            how = "did not fire" if span is not None and span.finished else "the run ended before"
+            yield str(one), "", one.phase, how, "—", "—", "—", "expected"
 
 
 def _expected(view: RunView, alert: Alert, phase: str | None) -> str:

@@ -54,7 +54,7 @@ class ProcessRuntime:
 
     name = "process"
 
-    def __init__(self, topology: Topology, root: Path = state.STATE_ROOT) -> None:
+    def __init__(self, topology: Topology, root: Path | None = None) -> None:
         self.topology = replace(topology, runtime=self.name)
         self.folder = state.instance_folder(self.topology, root)
         self.config_folder = self.folder / "config"

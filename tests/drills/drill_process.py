@@ -36,6 +36,7 @@ class Ended:
     code: int
     out: str
     err: str
+    checkout: Path = CHECKOUT
 
     @property
     def not_judged(self) -> bool:
@@ -47,7 +48,7 @@ class Ended:
         """The folder that the program said it writes to."""
         name = run_name(self.err)
         assert name, f"no run was begun:\n{self.err}"
-        return RunFolder(CHECKOUT / "runs" / name)
+        return RunFolder(self.checkout / "runs" / name)
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -76,15 +77,16 @@ class Running:
         environment: dict[str, str] | None = None,
         program: str = "harness",
         drill: str = "timeout-spike",
+        checkout: Path = CHECKOUT,
     ):
-        self.topology = topology
+        self.topology, self.checkout = topology, checkout
         self._out, self._err = folder / "out", folder / "err"
         stack = ("--runtime", "process", "--engine", "sim", "--instance", str(topology.instance))
         clean = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", program, "run", drill, *stack, *arguments],
-                cwd=CHECKOUT, env=clean | (environment or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                cwd=checkout, env=clean | (environment or {}), stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
 
@@ -115,7 +117,7 @@ class Running:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
-        return Ended(code, self._out.read_text(), self.said)
+        return Ended(code, self._out.read_text(), self.said, self.checkout)
 
 
 def scenario(folder: Path, *phases: str, of: Path = SHORT) -> Path:

@@ -427,10 +427,11 @@ class _Mute(_Quiet):
 def test_a_signal_stops_the_run_before_anything_is_written() -> None:
     """What cannot be recorded or shown keeps nobody from ending the run."""
     stop = asyncio.Event()
-    caught = conduct._signals_set(stop, SimpleNamespace(log=_Mute(), progress=_Mute()))  # type: ignore[arg-type]
+    run = SimpleNamespace(log=_Mute(), progress=_Mute(), caught=[])
     with pytest.raises(ValueError, match="closed file"):
-        caught._caught(signal.SIGINT)
+        conduct._Ender(stop, run).caught(signal.SIGINT)  # type: ignore[arg-type]
     assert stop.is_set()
+    assert run.caught == [signal.SIGINT]
 
 
 def test_ctrl_z_is_refused_with_a_sentence() -> None:
@@ -444,8 +445,7 @@ def test_ctrl_z_is_refused_with_a_sentence() -> None:
             said.append(line)
             told.set()
 
-        progress = SimpleNamespace(say=say)
-        with conduct._signals_set(stop, SimpleNamespace(log=_Quiet(), progress=progress)):  # type: ignore[arg-type]
+        with conduct.catching(lambda _: stop.set(), say):
             os.kill(os.getpid(), signal.SIGTSTP)
             await told.wait()
         return stop.is_set()
