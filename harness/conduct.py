@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Protocol
 
-from harness import defects, doctor, exhausted, heal, interference, record, request_limits, steady
+from harness import defects, doctor, exhausted, heal, interference, lock, record, request_limits, steady
 from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.collect import finish_requests
@@ -23,7 +24,7 @@ from harness.component_logs import LogMarks
 from harness.defects import Switch
 from harness.errors import DrillyardError, Exhausted, FaultError, StackError
 from harness.faults import simulator
-from harness.faults.base import Fault, Proof, Stays, World, of_phase, take_back, to_the_end
+from harness.faults.base import Fault, Proof, Stays, World, of_phase, take_back, to_the_end, undo_actions
 from harness.lease import LEASE_S
 from harness.probes import endpoint, machine, release
 from harness.probes.alerts import AlertProbe
@@ -130,7 +131,9 @@ async def conduct(run: Run) -> None:
     with catching(_Ender(stop, run).caught, run.progress.say):
         conductor = Conductor(run, stop)
         phases = asyncio.create_task(conductor.perform())
-        enders: list[Coroutine[Any, Any, object]] = [stop.wait(), conductor.stop_condition(), conductor.watched()]
+        enders: list[Coroutine[Any, Any, object]] = [
+            stop.wait(), conductor.stop_condition(), conductor.watched(), conductor.stack_kept(),
+        ]  # fmt: skip
         others = [asyncio.create_task(ender) for ender in enders]
         try:
             await asyncio.wait({phases, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -218,6 +221,7 @@ class Conductor:
     probes: list[asyncio.Task[None]] = field(default_factory=list)
     heal_proofs: list[asyncio.Task[None]] = field(default_factory=list)
     staying: list[tuple[Fault, Stays, Undo]] = field(default_factory=list)
+    taken_down: bool = False  # the stack, by somebody else
     warm_s: float = 0.0  # when the warm-up was over: what was before is no steady state
 
     @cached_property
@@ -265,6 +269,15 @@ class Conductor:
             self._require_watchdog()
             await asyncio.sleep(WATCHDOG_EVERY_S)
 
+    async def stack_kept(self) -> None:
+        """StackError as soon as somebody takes the stack of this run down."""
+        folder = state.instance_folder(self.run.runtime.topology)
+        while True:
+            if self.world is not None and (who := _takes_down(folder)):
+                self.taken_down = True
+                raise StackError(f"the stack of this run was taken down: {who}")
+            await asyncio.sleep(WATCHDOG_EVERY_S)
+
     async def finish(self) -> None:
         """Step 7 of ``conduct``. Each part is tried whatever became of the others."""
         for part in (
@@ -296,6 +309,7 @@ class Conductor:
         self.run.progress.say(text)
 
     def _make_world(self) -> World:
+        undo_actions()  # loaded before anything is injected: the checkout may be gone when they are needed
         topology = self.run.runtime.topology
         if topology.target is not None:
             key = endpoint.key_of(topology.target)
@@ -599,12 +613,25 @@ class Conductor:
     async def _heal_everything(self) -> None:
         if self.world is None or not (entries := self.journal.open_entries()):
             return
+        if self.taken_down and await self._stack_ended():
+            for undo in entries:
+                heal.gone_with_the_stack(self.journal, undo, self.run.log)
+            return
         began, world = self._now(), heal.here(self._world().topology)
         everything = (world, self.journal, self.run.log, HEAL_DEADLINE_S, "the harness")
         if problems := await asyncio.to_thread(heal.take_everything_back, *everything):
             raise FaultError("still injected: " + "; ".join(problems))
         took_s = self._now() - began
         self.run.progress.say(f"healed: all that was injected ({len(entries)}) was rolled back in {took_s:.1f} s")
+
+    async def _stack_ended(self) -> bool:
+        """Wait until whoever takes the stack down has done so: every fault ends with it. False if it takes too long."""
+        folder, give_up = state.instance_folder(self.run.runtime.topology), self._now() + HEAL_DEADLINE_S
+        while self._now() < give_up:
+            if state.load(folder) is None:
+                return True
+            await asyncio.sleep(0.1)
+        return False
 
     async def _stop_load(self) -> None:
         if self.load is not None:
@@ -614,7 +641,8 @@ class Conductor:
             self.run.log.add("load_stopped", status=self.load.ended, ended=self.load.reported_ended, **died)
             if died:
                 self.run.progress.say(self.load.death)
-            await self._await_readings()
+            if not self.taken_down:  # else nobody answers any more
+                await self._await_readings()
 
     async def _await_readings(self) -> None:
         assert self.writer is not None, "probes are started before the load"
@@ -696,6 +724,13 @@ def service(topology: Topology) -> dict[str, Any]:
         "path": far.path,
     }
     return {"service": service, "key_env": topology.target.api_key_env}
+
+
+def _takes_down(folder: Path) -> str:
+    """Who takes the instance down, or has done so; "" while it is left alone. A folder that is gone says nothing."""
+    if (seen := lock.look(folder / "lock")).held:
+        return f"process {seen.name} does so (`harness down --force`)"
+    return "it is gone" if folder.exists() and state.load(folder) is None else ""
 
 
 async def _all_ended(orders: Iterable[Coroutine[Any, Any, None]]) -> None:

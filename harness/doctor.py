@@ -132,8 +132,7 @@ def _busy(folder: Path) -> str:
     """Who works on the instance right now; empty when nobody does."""
     for name in stopped.LOCKS:
         if (seen := lock.look(folder / name)).held:
-            who = seen.name or lock.NAMELESS
-            return who if name == LOCK else f"process {who}, which brings it up or down"
+            return lock.who(folder / name) if name == LOCK else f"process {seen.name or lock.NAMELESS}, which brings it up or down"
     return ""
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.faults.base import World, take_back
+from harness.faults.base import World, take_back, undo_actions
 from harness.probes.path import PathProbe
 from harness.record import EventLog
 from harness.undo import Journal, Undo
@@ -29,6 +29,7 @@ _POLL_S = 0.5
 
 def world(runtime: Runtime) -> World:
     """What healing acts on. It crosses no link, so there is no key in it."""
+    undo_actions()  # loaded now: the checkout may be gone when they are needed
     api = runtime.topology.component("toxiproxy")
     toxiproxy = Toxiproxy(api.address, api.ports["api"], ORDER_WITHIN_S)
     return World(runtime, toxiproxy, PathProbe(runtime.topology, "", DEPLOYMENT))
@@ -58,6 +59,13 @@ def take_everything_back(world: World, journal: Journal, log: EventLog, within_s
             break
         time.sleep(AGAIN_EVERY_S)
     return problems
+
+
+def gone_with_the_stack(journal: Journal, undo: Undo, log: EventLog) -> None:
+    """The stack that it was injected into does not run any more: nothing of it is left, and nothing is done."""
+    log.add("note", text=f"{undo.id}: the stack that it was injected into is gone")
+    log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by="the end of the stack")
+    journal.done(undo)
 
 
 def watch_start(runtime: Runtime, log: EventLog, within_s: float = READY_WITHIN_S) -> None:

@@ -45,7 +45,7 @@ def held(
         if not _taken(file.fileno()):
             if stopped := [pid for pid in holders(path) if family.is_stopped(pid)]:
                 hint = f"process {stopped[0]} is stopped: `kill -CONT {stopped[0]}`, or `make doctor FIX=1` ends it"
-            raise UsageError(f"this stack is in use by {_name(file.fileno()) or NAMELESS} ({path}): {hint}")
+            raise UsageError(f"this stack is in use by {who(path)} ({path}): {hint}")
         if left := _name(file.fileno()):
             say(f"the lock of this stack is taken over from {left}, which is gone")
         rename(file.fileno(), holder)
@@ -80,6 +80,24 @@ def look(path: Path) -> Seen:
         except BlockingIOError:
             return Seen(name, held=True)
         return Seen(name, held=False)
+
+
+def who(path: Path) -> str:
+    """Who holds the lock, in words: the name in it, or the process that holds it after the one of that name ended."""
+    named, pids = look(path).name, holders(path)
+    if not pids or any(named.endswith(_entry("", pid)) for pid in pids):
+        return named or NAMELESS
+    return f"{_words(pids[0])}, which has outlived {named}" if named else f"{NAMELESS}: {_words(pids[0])}"
+
+
+def _words(pid: int) -> str:
+    """A process by what it was started with, without the interpreter and without folders."""
+    try:
+        line = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # it has ended
+        line = []
+    words = line[line.index("-m") + 1 :] if "-m" in line else line
+    return f"process {pid} ({' '.join(Path(word).name for word in words if word)})"
 
 
 def holders(path: Path) -> list[int]:
@@ -120,5 +138,5 @@ def _name(lock: int) -> str:
     return os.pread(lock, 4096, 0).decode(errors="replace").strip()
 
 
-def _entry(holder: str) -> str:
-    return f"{holder} (pid {os.getpid()})"
+def _entry(holder: str, pid: int | None = None) -> str:
+    return f"{holder} (pid {pid or os.getpid()})"

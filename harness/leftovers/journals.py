@@ -70,5 +70,4 @@ def _take_back(site: Site, run: RunFolder) -> None:
 
 def _close(run: RunFolder, log: EventLog) -> None:
     for entry in journal(run).open_entries():
-        journal(run).done(entry)
-        log.add("note", text=f"{entry.id}: the stack that it was injected into is gone")
+        heal.gone_with_the_stack(journal(run), entry, log)

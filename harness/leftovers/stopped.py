@@ -54,8 +54,8 @@ def _candidates(site: Site) -> dict[int, str]:
     whose = {}
     for name in LOCKS:
         for pid in lock.holders(site.folder / name):
-            path, named = parents.get(pid), lock.look(site.folder / name).name
-            whose[pid] = f"run {path.name}: its harness" if path else f"the holder of {name} ({named or 'nameless'})"
+            path, who = parents.get(pid), lock.who(site.folder / name)
+            whose[pid] = f"run {path.name}: its harness" if path else f"the holder of {name} ({who})"
     for module, found in children.items():
         for run in site.own_runs(found):
             whose |= {one.pid: f"run {run.path.name}: its {_CHILDREN[module]}" for one in found[run.path]}

@@ -35,6 +35,7 @@ def copy(tmp_path: Path) -> Iterator[Path]:
     for part in SHARED:
         (made / part).symlink_to((CHECKOUT / part).resolve())
     yield made
+    family.signal_all(aftermath.processes(tmp_path.name), signal.SIGKILL)
     for identity in tmp_path.glob("*/.state/*/instance_id"):
         family.end(family.of_instance(identity.read_text()), 1.0)
 
@@ -53,16 +54,18 @@ def test_a_renamed_checkout_is_healed_and_lives_on(
     """Links, paused replicas and weights are rolled back, by the watchdog or by the harness, and no process of the
     stack is ended or started again.
     """
-    mark = {aftermath.MARK: copy.parent.name}
-    running = Running(topology, tmp_path, "--scenario", str(SCENARIO), checkout=copy, environment=mark)
+    mark = tmp_path.name
+    running = Running(
+        topology, tmp_path, "--scenario", str(SCENARIO), checkout=copy, environment={aftermath.MARK: mark}
+    )
     running.wait_for(lambda: running.said.lower().count("proven: ") == 3)
     before = {one.name: one.pid for one in ProcessRuntime(topology, copy / ".state").states()}
     moved = copy.rename(tmp_path / "moved")
     running.process.send_signal(number)
     runtime = ProcessRuntime(topology, moved / ".state")
-    until(lambda: not aftermath.faults(runtime), HEALED_WITHIN_S, "healed")
+    until(lambda: not aftermath.faults(runtime), HEALED_WITHIN_S, f"healed: {aftermath.faults(runtime)}")
     running.end()
-    until(lambda: not aftermath.processes(mark[aftermath.MARK]), ENDED_WITHIN_S, "end of harness, load and watchdog")
+    until(lambda: not aftermath.processes(mark), ENDED_WITHIN_S, "end of harness, load and watchdog")
     assert {one.name: one.pid for one in runtime.states()} == before
     assert {one.state for one in runtime.states()} == {"running"}
     assert not aftermath.faults(runtime)

@@ -279,6 +279,42 @@ def test_a_stopped_holder_is_named_and_ended(checkout: Path, monkeypatch: pytest
     assert doctor.examine(0) == doctor.Findings()
 
 
+def test_a_holder_that_has_outlived_its_name_is_named_itself(checkout: Path) -> None:
+    """The watchdog of a killed harness holds the lock, which still names the harness; one that is named is named so."""
+    path = checkout / ".state" / "0" / "run.lock"
+    with holding(path, "-m", "harness.watchdog", "/somewhere/runs/x") as process:
+        path.write_text("a run of y (pid 4194304)")
+        who = f"process {process.pid} (harness.watchdog x), which has outlived a run of y (pid 4194304)"
+        assert doctor.examine(0).busy == {0: who}
+        with pytest.raises(UsageError, match=r"harness\.watchdog x.*outlived"), lock.held(path, "z", print):
+            pytest.fail("two holders")
+        with stopped_by_signal(process):
+            assert doctor.examine(0).busy == {0: who}
+        process.send_signal(signal.SIGCONT)
+        path.write_text(f"the watchdog of run x (pid {process.pid})")
+        assert doctor.examine(0).busy == {0: f"the watchdog of run x (pid {process.pid})"}
+
+
+def test_a_stack_whose_state_is_gone_is_told_and_not_ended(checkout: Path) -> None:
+    """It may be a healthy one whose checkout was renamed. One of an earlier stack beside a known one is ended."""
+    folder = checkout / ".state" / "7"
+    environment = {**os.environ, state.FOLDER_VARIABLE: str(folder), state.INSTANCE_VARIABLE: "healthy"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as process:
+        for there in (False, True):
+            if there:
+                folder.mkdir(parents=True)
+            assert doctor.instances() == [0, 7]
+            for found in (doctor.examine(7), doctor.repair(7)):
+                [left] = found.left
+                assert f"a stack without a state file runs (processes {process.pid})" in left.what
+                assert f"kill {process.pid}" in left.remedy
+            assert folder.exists() == there
+        run = run_folder(checkout / "runs", "asking", instance=7, instance_id="healthy")
+        doctor.repair_for(run, lambda text: None)
+        assert process.poll() is None
+        process.communicate(b"\n", timeout=10)
+
+
 def repaired_with(found: Leftover) -> doctor.Findings:
     """What a repair says that has found only this."""
     with pytest.MonkeyPatch.context() as patch:
