@@ -3,7 +3,7 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY STACK PLACE OF_MODEL RUN TIMES SET_UP FAST QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES \
+$(foreach name,SETTINGS PY STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES \
 	ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
 SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT
@@ -45,8 +45,10 @@ PY        := .venv/bin/python
 STACK      = --runtime '$(RUNTIME)' --engine '$(ENGINE)' --instance '$(INSTANCE)'
 PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
 OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
-RUN        = $(STACK) $(OF_MODEL) $(if $(WORKERS),--workers '$(WORKERS)') $(ARGS)
+RUN        = $(STACK) $(OF_MODEL) $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
 TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
+# A dry run touches nothing, and needs nothing but the harness.
+NEEDED    := $(if $(findstring --dry-run,$(ARGS)),.venv/.ready,setup)
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
@@ -66,7 +68,8 @@ help: ## this list
 		printf 'make %-12s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker|external, see docs/external.md)  ENGINE=$(ENGINE) (vllm|sim)'
-	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  ARGS=$(subst ','\'',$(ARGS)) (e.g. "--set key=value")'
+	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  SEED=$(SEED) (of a drill, a storm, …)  ARGS=$(subst ','\'',$(ARGS)) (e.g. "--set key=value")'
+	@echo '  C=$(C) (component of logs)  FIX=$(FIX) (1: doctor repairs)  ACCEPT=$(ACCEPT) (1: capacity is accepted)  N=$(N)  LANES=$(LANES) (of storm, stability)  PYTHON=$(PYTHON)'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
 .venv/.ready: requirements.lock stack/tools/bootstrap.py
@@ -96,10 +99,10 @@ logs: .venv/.ready ## the log of one component: make logs C=replica-1
 doctor: .venv/.ready ## what earlier runs have left behind, on all instances; FIX=1 repairs it
 	@$(PY) -m harness doctor $(if $(FIX),--fix) $(ARGS)
 
-drill-%: setup
+drill-%: $(NEEDED)
 	@$(PY) -m harness run '$*' $(RUN)
 
-drills: setup ## run every drill there is, one after the other
+drills: $(NEEDED) ## run every drill there is, one after the other
 	@failed=; for name in $$($(PY) -m harness list --names); do \
 		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
 	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi

@@ -581,7 +581,8 @@ class Conductor:
             if found.reached or self._now() > give_up:
                 break
             self._check_recording()
-            self.run.progress.tick(f"{phase.name}: not in steady state: {found.why}", give_up - self._now(), [])
+            waiting, load = f"{phase.name}: not in steady state: {found.why}", self._windows_since(self._now() - 2.0)
+            self.run.progress.tick(waiting, give_up - self._now(), load)
             await asyncio.sleep(0.5)
         self.run.log.add("steady_state", phase=phase.name, **dataclasses.asdict(found))
         if not found.reached and following is not None and following.kind == "fault":

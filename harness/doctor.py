@@ -132,7 +132,11 @@ def _busy(folder: Path) -> str:
     """Who works on the instance right now; empty when nobody does."""
     for name in stopped.LOCKS:
         if (seen := lock.look(folder / name)).held:
-            return lock.who(folder / name) if name == LOCK else f"process {seen.name or lock.NAMELESS}, which brings it up or down"
+            return (
+                lock.who(folder / name)
+                if name == LOCK
+                else f"process {seen.name or lock.NAMELESS}, which brings it up or down"
+            )
     return ""
 
 

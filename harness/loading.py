@@ -32,7 +32,30 @@ NUMBERS_BELOW = 2.0**63
 
 
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
-    """The scenario in ``path`` with ``key.sub=value`` overrides. ScenarioError for anything wrong with it."""
+    """The scenario in ``path`` with ``key.sub=value`` overrides. ScenarioError for anything wrong with it.
+
+    UsageError naming the overrides where the file is sound without them.
+    """
+    try:
+        return _load(path, overrides, topology)
+    except ScenarioError as error:
+        if not overrides:
+            raise
+        load(path, (), topology)  # what is wrong with the file is told with its line
+        blamed = [one for one in overrides if _sound(path, [other for other in overrides if other != one], topology)]
+        flags = " ".join(f"--set {short(one)}" for one in blamed or overrides)
+        raise UsageError(f"{flags}: {error.problem}") from None
+
+
+def _sound(path: Path, overrides: Sequence[str], topology: Topology | None) -> bool:
+    try:
+        _load(path, overrides, topology)
+    except UsageError:
+        return False
+    return True
+
+
+def _load(path: Path, overrides: Sequence[str], topology: Topology | None) -> Scenario:
     node = _parse(path)
     data = _with_overrides(_Plain(path).value(node), overrides)
     try:

@@ -138,10 +138,21 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
     special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
     path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
     scenario = planned.taught(loading.load(path, options.overrides, topology), topology, say)
+    if (owner := _owner(scenario.name)) not in (None, wanted.name):
+        raise UsageError(
+            f"{path}: found {scenario.name}, a scenario of the drill {owner}, expected one of {wanted.name}: "
+            f"run {owner}, or give a scenario of your own its own name"
+        )
     if topology.target is None or scenario.abort_when:
         return scenario
     say(f"the scenario has no stop condition, which an external target needs: {EXTERNAL_DEFAULT} is put in")
     return scenario.model_copy(update={"abort_when": (EXTERNAL_DEFAULT,)})
+
+
+def _owner(scenario: str) -> str | None:
+    """The drill that a scenario is of, by its name (``model-swap-bad`` is of model-swap); None: one of the user's."""
+    names = sorted(drill.names(), key=len, reverse=True)
+    return next((name for name in names if scenario == name or scenario.startswith((f"{name}-", f"{name}."))), None)
 
 
 def fit(job: Job) -> None:

@@ -67,7 +67,7 @@ class Progress:
 def load_line(windows: list[Window]) -> str:
     """``4.0/s  errors 0  TTFT p95 210 ms  12 in flight`` of the given half-second windows."""
     if not windows:
-        return "no load yet"
+        return "no load"
     rate = sum(window.started for window in windows) / (0.5 * len(windows))
     unsent = sum(window.outcomes.get("not_sent", 0) for window in windows)
     failed = sum(window.failed for window in windows) - unsent

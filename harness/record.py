@@ -221,6 +221,9 @@ class RunFolder:
         """A JSON object of the folder. RunFolderError when it is missing or broken."""
         try:
             data = json.loads((self.path / name).read_bytes())
+        except FileNotFoundError as error:
+            what = f"{self.path / name}: there is no such file" if self.path.is_dir() else f"{self.path} is no folder"
+            raise RunFolderError(f"{what}; expected the folder of a run, such as runs/latest") from error
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{self.path / name}: cannot be read as JSON ({error})") from error
         if not isinstance(data, dict):

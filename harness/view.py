@@ -229,7 +229,8 @@ class RunView:
         if not after:
             return "no fault was in place"
         who = next((f" by {e.data['by']}" for e in after if "by" in e.data), "")
-        return f"{len(after)} fault(s) were rolled back{who} within {max(e.t_s for e in after) - since_s:.1f} s"
+        what = "1 fault was" if len(after) == 1 else f"{len(after)} faults were"
+        return f"{what} rolled back{who} within {max(e.t_s for e in after) - since_s:.1f} s"
 
     @property
     def interrupted(self) -> str | None:

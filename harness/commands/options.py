@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.errors import UsageError, require_one_of
 from harness.guard import External
@@ -10,6 +12,8 @@ from stack.runtimes import select
 from stack.topology import DEFECTS, REPLICAS, Topology
 
 ENGINES = ("vllm", "sim")
+#: ``OWNER/NAME`` or ``NAME`` of a hub, or a model of ours.
+_MODEL_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 INSTANCE_MAX = 255
 
 
@@ -31,6 +35,8 @@ def build_topology(options: StackOptions) -> Topology:
     require_one_of("ENGINE", options.engine, ENGINES)
     if not 0 <= options.instance <= INSTANCE_MAX:
         raise UsageError(f"INSTANCE={options.instance}: expected a number from 0 to {INSTANCE_MAX}")
+    if options.runtime != "external":  # else it is what its owner calls it
+        _require_model(options.model)
     for defect in sorted(options.defects):
         require_one_of("defect", defect, tuple(DEFECTS))
     return Topology(
@@ -39,3 +45,11 @@ def build_topology(options: StackOptions) -> Topology:
         models=dict.fromkeys(REPLICAS, options.model),
         defects=options.defects,
     )
+
+
+def _require_model(model: str) -> None:
+    """UsageError for what names no model and is no folder: the simulator, which loads none, would take anything."""
+    if re.search(r"\s", model):
+        raise UsageError(f"MODEL={model!r}: found blanks, expected v1, v2, bad, slow, a folder or a hub id")
+    if not _MODEL_ID.fullmatch(model) and not Path(model).is_dir():
+        raise UsageError(f"MODEL={model}: there is no such folder, expected v1, v2, bad, slow, a folder or a hub id")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from harness import cli, drill, judge, pipeline
 from harness.commands.options import StackOptions
-from harness.errors import RecordError, StackError
+from harness.errors import RecordError, RunFolderError, StackError
 from harness.pipeline import Job, Options
 from harness.progress import Progress
 from harness.record import RunFolder
@@ -67,6 +68,9 @@ def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str])
         (("status", "--engine", "simm"), "ENGINE=simm: expected one of vllm, sim"),
         (("status", "--runtime", "podman"), "RUNTIME=podman: expected one of auto, docker, process, external"),
         (("status", "--instance", "seven"), "INSTANCE=seven: expected a number from 0 to 255"),
+        (("status", "--model", "my model"), "MODEL='my model': found blanks"),
+        (("status", "--model", " "), "MODEL=' ': found blanks"),
+        (("status", "--model", "/nowhere/at/all", "--engine", "sim"), "MODEL=/nowhere/at/all: there is no such folder"),
         (("logs",), "found no component to show the log of, expected one of replica-1, "),
     ],
 )
@@ -115,9 +119,30 @@ def test_missing_scenario_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_wrong_override_is_refused(override: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """``--set`` is as strict as the file."""
+    """``--set`` is as strict as the file, and is blamed itself: the file is sound without it."""
     known = ("--set", "load.rate=5/s")  # so that sample sizes are counted before anything is started
-    assert says in refused(capsys, "run", "timeout-spike", *known, "--set", override, *STACK)
+    said = refused(capsys, "run", "timeout-spike", *known, "--set", override, *STACK)
+    assert says in said
+    assert f"drillyard: --set {override}: " in said
+    assert ".yaml" not in said
+
+
+def test_a_broken_file_is_blamed_whatever_is_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An override is not to blame for what is wrong without it."""
+    path = scenario(tmp_path, "duration: 30s", "duration: -30s")
+    said = refused(capsys, "run", "timeout-spike", "--scenario", path, "--set", "load.rate=5/s", *STACK)
+    assert said.startswith(f"drillyard: {path}:")
+
+
+def test_a_scenario_of_another_drill_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its variants, too. One of its own and one of the user's are not."""
+    shipped = drill.ROOT / "scenarios"
+    for name in ("timeout-spike", "model-swap-bad"):
+        said = refused(capsys, "run", "node-restart", "--scenario", str(shipped / f"{name}.yaml"), "--dry-run", *STACK)
+        assert f"found {name}, a scenario of the drill" in said
+    mine = scenario(tmp_path, "name: timeout-spike", "name: mine")
+    for known in (mine, str(shipped / "timeout-spike.yaml")):
+        assert cli.main(["run", "timeout-spike", "--scenario", known, "--dry-run", *STACK]) == 0
 
 
 @pytest.mark.parametrize(
@@ -199,8 +224,9 @@ def test_report_again_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("command", ["judge", "report"])
 def test_missing_run_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there, or is no run, is named."""
-    assert "nowhere" in refused(capsys, command, str(tmp_path / "nowhere"))
-    assert str(tmp_path) in refused(capsys, command, str(tmp_path))
+    said = refused(capsys, command, str(tmp_path / "nowhere"))
+    assert f"{tmp_path / 'nowhere'} is no folder; expected the folder of a run" in said
+    assert "there is no such file; expected the folder of a run" in refused(capsys, command, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +311,23 @@ def test_errors_have_their_exit_code(
     err = capsys.readouterr().err
     assert ("Traceback" in err) == (code == 70)
     assert ("this is a bug in the harness" in err) == (code == 70)
+
+
+@pytest.mark.parametrize("error", [RunFolderError("plan.json: gone"), RuntimeError("a bug")])
+def test_an_interrupt_is_130_whatever_comes_after(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What went wrong on the way out is said, and no more than that."""
+
+    def conducted(job: Job) -> None:
+        job.caught.append(signal.SIGTERM)
+
+    def judged(job: Job) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, judged))
+    assert cli.main(["run", "timeout-spike", *STACK]) == 130
+    assert f"the run was interrupted; after that: {type(error).__name__}: {error}" in capsys.readouterr().err
 
 
 def test_what_is_not_written_down_is_no_pass(

@@ -84,7 +84,7 @@ def test_load_line_adds_up_windows() -> None:
 
 def test_nothing_measured_is_said() -> None:
     """No window and no first token are words, not zeros."""
-    assert load_line([]) == "no load yet"
+    assert load_line([]) == "no load"
     assert "TTFT p95 none yet" in load_line([window(ttft=None)])
 
 

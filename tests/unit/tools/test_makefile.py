@@ -35,6 +35,19 @@ def test_drill_passes_everything_through() -> None:
     assert f"-m harness run timeout-spike {options}" in commands
 
 
+def test_a_seed_reaches_the_drill() -> None:
+    """As it reaches a storm."""
+    assert "--seed 7" in " ".join(shlex.split(dry_run("drill-timeout-spike", "SEED=7")))
+    assert "--seed" not in dry_run("drill-timeout-spike", "SEED=")
+
+
+def test_a_dry_run_sets_nothing_up() -> None:
+    """It prints a plan, for which the harness alone is enough."""
+    for target in ("drill-timeout-spike", "drills"):
+        assert "stack.tools install" not in dry_run(target, "ARGS=--dry-run --set load.rate=5/s")
+        assert "stack.tools install" in dry_run(target)
+
+
 def test_a_setting_that_nobody_gave_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's first command gives none; an environment without any is a fresh machine's."""
     for name in ("PYTHON", "RUNTIME", "ENGINE", "INSTANCE"):
@@ -71,6 +84,12 @@ def test_help_names_every_target(target: str) -> None:
     """`make` alone lists what there is."""
     done = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True)
     assert f"make {target} " in done.stdout
+
+
+def test_help_lists_every_setting() -> None:
+    """With what it is now."""
+    said = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True).stdout
+    assert [name for name in SETTINGS if f" {name}=" not in said] == []
 
 
 MAKEFILE = (places.CHECKOUT / "Makefile").read_text()
