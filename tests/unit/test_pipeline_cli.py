@@ -123,7 +123,8 @@ def test_wrong_override_is_refused(override: str, says: str, capsys: pytest.Capt
     known = ("--set", "load.rate=5/s")  # so that sample sizes are counted before anything is started
     said = refused(capsys, "run", "timeout-spike", *known, "--set", override, *STACK)
     assert says in said
-    assert f"drillyard: --set {override}: " in said
+    assert said.startswith("drillyard: --set ")
+    assert override in said
     assert ".yaml" not in said
 
 
