@@ -150,7 +150,7 @@ def test_stop_condition_ends_the_run_early_and_healed(red_drills: dict[str, Futu
     """
     ended = red_drills["stopped"].result()
     assert ended.code == 2, ended
-    assert ended.out.splitlines()[0].startswith("run complete: the run ended early: a stop condition was met")
+    assert ended.out.splitlines()[0].startswith("the run ended early: a stop condition was met")
     assert "error_ratio > 50 % for 2 s" in ended.verdict["reason"]
     kinds = [event.kind for event in ended.folder.events()]
     assert kinds.count("stop_condition") == 1
@@ -173,6 +173,9 @@ def test_interrupted_run_cleans_up(drills: dict[str, Future[Ended]], phase: str)
     assert (ended.folder.path / "requests.parquet").exists()
     assert "interrupted" in (ended.folder.path / "report.html").read_text()
     assert "Traceback" not in ended.err
+    assert ("healed: all that was injected (2) was rolled back in " in ended.err) == (phase == "fault"), ended
+    said = "2 faults were rolled back by the harness within" if phase == "fault" else "no fault was in place"
+    assert said in ended.verdict["reason"]
 
 
 def test_no_toxic_is_left(lane: Lane) -> None:

@@ -9,6 +9,9 @@ import os
 import signal
 import threading
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +25,7 @@ from harness.faults.base import Proof, to_the_end
 from harness.record import EventLog, RunFolder
 from harness.scenario import Phase
 from harness.undo import Undo
+from stack import state
 from stack.topology import REPLICAS
 from tests import runs
 
@@ -314,6 +318,37 @@ def test_steady_state_lets_the_fault_come(monkeypatch: pytest.MonkeyPatch) -> No
     asyncio.run(conductor._steady_after(BASELINE, BROKEN))
     assert [one["reached"] for one in heard] == [True]
     assert heard[0]["since_s"] == 1.0
+
+
+def test_the_load_is_shown_while_the_steady_state_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs: «no load» would be wrong."""
+    conductor, _ = _before_a_fault(late=True, monkeypatch=monkeypatch)
+    shown: list[Sequence[Window]] = []
+    conductor.run.progress = SimpleNamespace(tick=lambda *ticked: shown.append(ticked[2]))  # type: ignore[misc, assignment]
+    first = conductor.load.windows[0]  # type: ignore[union-attr]
+    conductor.load.windows = [replace(first, t_s=float(t_s)) for t_s in range(100)]  # type: ignore[union-attr, assignment]
+    asyncio.run(conductor._steady_after(RECOVERY, None))
+    assert all(shown)
+    assert shown
+
+
+@pytest.mark.parametrize("how", ["locked", "forgotten", "moved"])
+def test_a_stack_that_is_taken_down_ends_the_run(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody does so, and when they have; a state folder that is elsewhere says nothing."""
+    monkeypatch.setattr(state, "STATE_ROOT", tmp_path)
+    folder = tmp_path / "3"
+    if how != "moved":
+        folder.mkdir()
+    with state.locked(folder, print) if how == "locked" else nullcontext():
+        assert bool(conduct._takes_down(folder)) == (how != "moved")
+        if how == "moved":
+            return
+        conductor = _waiting()
+        conductor.run.runtime = SimpleNamespace(topology=SimpleNamespace(instance=3))  # type: ignore[misc, assignment]
+        conductor.world = SimpleNamespace()  # type: ignore[assignment]
+        with pytest.raises(StackError, match="the stack of this run was taken down"):
+            asyncio.run(asyncio.wait_for(conductor.stack_kept(), 10))
+        assert conductor.taken_down
 
 
 def test_what_the_warm_up_saw_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
