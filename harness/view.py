@@ -228,9 +228,9 @@ class RunView:
             return f"no rollback of {', '.join(sorted(map(str, left)))} is recorded"
         if not after:
             return "no fault was in place"
-        who = next((f" by {e.data['by']}" for e in after if "by" in e.data), "")
+        who = " and ".join(sorted({str(e.data["by"]) for e in after if "by" in e.data})) or "whoever cleaned up"
         what = "1 fault was" if len(after) == 1 else f"{len(after)} faults were"
-        return f"{what} rolled back{who} within {max(e.t_s for e in after) - since_s:.1f} s"
+        return f"{what} rolled back by {who} within {max(e.t_s for e in after) - since_s:.1f} s"
 
     @property
     def interrupted(self) -> str | None:

@@ -49,6 +49,13 @@ def test_the_reason_is_one_sentence_about_the_interrupt(tmp_path: Path) -> None:
     assert verdict.reason.startswith(f"{said} harness within 0.4 s")
 
 
+def test_all_who_rolled_back_are_named(tmp_path: Path) -> None:
+    """A harness that was killed on its way out: the same words whenever it is judged."""
+    run, _ = interrupted()
+    next(event for event in run.events if event.get("by"))["by"] = "the watchdog"
+    assert "rolled back by the harness and the watchdog within" in judged(run, tmp_path / "run").reason
+
+
 def test_nothing_injected_is_said(tmp_path: Path) -> None:
     """Ctrl-C before the first fault."""
     run, _ = interrupted(early=True)
