@@ -12,8 +12,8 @@ from stack.runtimes import select
 from stack.topology import DEFECTS, REPLICAS, Topology
 
 ENGINES = ("vllm", "sim")
-#: ``OWNER/NAME`` or ``NAME`` of a hub, or a model of ours.
-_MODEL_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+#: ``OWNER/NAME`` or ``NAME`` of a hub, either with ``:VARIANT``, or a model of ours.
+_MODEL_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 INSTANCE_MAX = 255
 
 
@@ -49,7 +49,8 @@ def build_topology(options: StackOptions) -> Topology:
 
 def _require_model(model: str) -> None:
     """UsageError for what names no model and is no folder: the simulator, which loads none, would take anything."""
+    if _MODEL_ID.fullmatch(model) or Path(model).is_dir():
+        return
     if re.search(r"\s", model):
         raise UsageError(f"MODEL={model!r}: found blanks, expected v1, v2, bad, slow, a folder or a hub id")
-    if not _MODEL_ID.fullmatch(model) and not Path(model).is_dir():
-        raise UsageError(f"MODEL={model}: there is no such folder, expected v1, v2, bad, slow, a folder or a hub id")
+    raise UsageError(f"MODEL={model}: there is no such folder, expected v1, v2, bad, slow, a folder or a hub id")

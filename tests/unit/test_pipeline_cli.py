@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli, drill, judge, pipeline
-from harness.commands.options import StackOptions
+from harness.commands.options import StackOptions, build_topology
 from harness.errors import RecordError, RunFolderError, StackError
 from harness.pipeline import Job, Options
 from harness.progress import Progress
@@ -60,6 +60,14 @@ def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str])
     """A typing error in the drill's name."""
     assert "Did you mean 'timeout-spike'?" in refused(capsys, "run", "timeout-spkie", *STACK)
     assert "Known drills: " in refused(capsys, "run", "zzz", *STACK)
+
+
+@pytest.mark.parametrize("model", ["v1", "Qwen/Qwen3-0.6B", "someone/Qwen3-0.6B-GGUF:Q4_K_M", "gpt2", "a folder"])
+def test_whatever_names_a_model_is_taken(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hub ids in all their forms, and a folder whatever it is called."""
+    (tmp_path / "a folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert set(build_topology(StackOptions("process", "vllm", model=model)).models.values()) == {model}
 
 
 @pytest.mark.parametrize(
