@@ -39,9 +39,8 @@ def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = 
     try:
         return _load(path, overrides, topology)
     except ScenarioError as error:
-        if not overrides:
+        if not overrides or not _sound(path, (), topology):  # what is wrong with the file is told with its line
             raise
-        load(path, (), topology)  # what is wrong with the file is told with its line
         blamed = [one for one in overrides if _sound(path, [other for other in overrides if other != one], topology)]
         flags = " ".join(f"--set {short(one)}" for one in blamed or overrides)
         raise UsageError(f"{flags}: {error.problem}") from None
