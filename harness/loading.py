@@ -34,7 +34,7 @@ NUMBERS_BELOW = 2.0**63
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
     """The scenario in ``path`` with ``key.sub=value`` overrides. ScenarioError for anything wrong with it.
 
-    UsageError naming the overrides where the file is sound without them.
+    It names the overrides where the file is sound without them.
     """
     try:
         return _load(path, overrides, topology)
@@ -43,7 +43,7 @@ def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = 
             raise
         blamed = [one for one in overrides if _sound(path, [other for other in overrides if other != one], topology)]
         flags = " ".join(f"--set {short(one)}" for one in blamed or overrides)
-        raise UsageError(f"{flags}: {error.problem}") from None
+        raise ScenarioError(flags, None, error.problem) from None
 
 
 def _sound(path: Path, overrides: Sequence[str], topology: Topology | None) -> bool:
