@@ -26,6 +26,7 @@ from harness.errors import DrillyardError, Exhausted, FaultError, StackError
 from harness.faults import simulator
 from harness.faults.base import Fault, Proof, Stays, World, of_phase, take_back, to_the_end, undo_actions
 from harness.lease import LEASE_S
+from harness.presence import AGAIN_BEFORE_S
 from harness.probes import endpoint, machine, release
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import MetricWriter, Probe, run_probe
@@ -70,8 +71,6 @@ READ_FIRST = {
     ("own_tokens_asked_total", "by=exporter"): 2,
     ("generation_tokens_total", ""): 4,
 }
-#: So long before the end of its phase a fault is proven once more: a look takes four seconds where nothing answers.
-AGAIN_BEFORE_S = 5.0
 #: Pause between two looks whether a fault has settled.
 SETTLED_EVERY_S = 0.25
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.

@@ -13,6 +13,8 @@ from harness.finding import Finding, bad, good
 from harness.view import RunView
 
 METRIC = "fault_present"
+#: So long before the end of its phase a fault is proven once more: a look takes four seconds where nothing answers.
+AGAIN_BEFORE_S = 5.0
 #: Two questions one second apart, the first of which was not answered within its deadline of two seconds, and a second
 #: to be late in.
 _GAP_MAX_S = 5.0

@@ -13,7 +13,9 @@ from harness.as_planned import faults_as_planned, plan_unchanged
 from harness.finding import EVERYTHING, Finding
 from harness.finding import bad as _bad
 from harness.finding import good as _good
+from harness.phases_as_planned import phases_as_planned, requests_in_their_phase
 from harness.presence import faults_stay
+from harness.proofs_in_order import proofs_in_order
 from harness.record import Event
 from harness.view import TARGET, RunView
 
@@ -352,7 +354,10 @@ RULES = (
     nobody_restarted,
     arrivals_as_planned,
     plan_unchanged,
+    phases_as_planned,
+    requests_in_their_phase,
     faults_as_planned,
+    proofs_in_order,
     faults_stay,
     records_as_left,
 )

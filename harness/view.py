@@ -100,8 +100,8 @@ class RunView:
     def requests(self) -> pd.DataFrame:
         """All attempts, columns of ``record.REQUEST_COLUMNS`` and ``judged_phase``."""
         frame = self.folder.requests()
-        # A run that was cut off before save 1 has them empty; the events say the same.
-        if frame["phase"].isna().all():
+        # A run that was cut off before save 1 has them empty; the events say the same. In any other they were lost.
+        if self.interrupted and frame["phase"].isna().all():
             frame = phases.assign(frame, self.phases)
         straddles = frame["straddles"].astype(object)
         return frame.assign(judged_phase=straddles.where(straddles.notna(), frame["phase"].astype(object)))
