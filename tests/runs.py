@@ -133,6 +133,14 @@ class Run:
         """Forget all events of these kinds whose data match."""
         self.events = [e for e in self.events if e["kind"] not in kinds or any(e.get(k) != v for k, v in data.items())]
 
+    def assign(self) -> None:
+        """Give the requests the phases that the events say, as the end of a run does."""
+        told = [
+            Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in self.events
+        ]
+        kinds = {phase["name"]: phase["kind"] for phase in self.plan["scenario"]["phases"]}
+        self.requests = phases.assign(self.requests, phases.spans(told, kinds))
+
     def recount(self) -> None:
         """Make the summary and what follows from other columns agree, as a generator that lost nothing would."""
         rows = self.requests
@@ -172,8 +180,8 @@ def _healthy(story: Story) -> Run:
     spans = {p: run.span(p) for p in kinds}
     rows = [row for request in _requests(story, run.plan, spans) for row in request]
     frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
-    stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in events]
-    run.requests = phases.assign(frame, phases.spans(stamped, kinds))
+    run.requests = frame
+    run.assign()
     run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
     run.summary = {
         "in_flight_at_end": 0,
@@ -393,6 +401,8 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
         yield from fault("fault_proven", t_s + 4.0)
         t_s += phase.duration
         yield from fault("fault_proven_again", t_s - 1.0)
+        if phase.until:
+            yield {"t_s": t_s, "kind": "phase_settled", "phase": phase.name, "unsettled": []}
         yield from fault("fault_healing", t_s)
         yield from fault("fault_healed", t_s + 0.05)
         yield {"t_s": t_s + 0.06, "kind": "phase_ended", "phase": phase.name}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import drill, phases
-from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, Event
+from harness import drill
+from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
 from harness.scenario import Phase, Scenario
 from harness.waves import Canary, Stream, Wave, as_data, from_data
 from stack.topology import GATEWAYS, REPLICAS
@@ -48,9 +48,8 @@ def _healthy() -> Run:
         for number in range(1, phase.faults[0].options.get("waves", 1) + 1)
     ]
     run.files["waves.json"] = as_data(found)
-    stamped = [Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in run.events]
-    frame = pd.DataFrame(list(_requests(plan, spans["quiet"][0] - 0.5)), columns=REQUEST_COLUMNS.names)
-    run.requests = phases.assign(frame, phases.spans(stamped, kinds))
+    run.requests = pd.DataFrame(list(_requests(plan, spans["quiet"][0] - 0.5)), columns=REQUEST_COLUMNS.names)
+    run.assign()
     run.metrics = pd.DataFrame(list(_metrics(run.requests, found, spans)), columns=METRIC_COLUMNS.names)
     run.summary = {
         "in_flight_at_end": 0,
@@ -73,7 +72,7 @@ def _smaller(practised: Scenario) -> Scenario:
 
 
 def _events(scenario: Any) -> Iterator[dict[str, Any]]:
-    t_s = 1.0
+    t_s = 1.1
     yield {"t_s": 1.06, "kind": "load_started"}
     for phase, following in zip(scenario.phases, [*scenario.phases[1:], None], strict=True):
         on = phase.faults[0].on if phase.faults else ""
@@ -90,10 +89,12 @@ def _events(scenario: Any) -> Iterator[dict[str, Any]]:
             found = {"component": replica, "success": True, "tries": 1, "why": "its prefix cache was reset"}
             yield {"t_s": t_s + 0.1, "kind": "prefix_cache_reset", **found}
         t_s += phase.duration
-        for kind, after_s in (("fault_healing", 0.0), ("fault_healed", 0.01), ("heal_proven", 0.02)):
+        for kind, after_s in (("fault_healing", 0.0), ("fault_healed", 0.01)):
             if phase.faults:
                 yield {"t_s": t_s + after_s, "kind": kind, **about}
         yield {"t_s": t_s + 0.05, "kind": "phase_ended", "phase": phase.name}
+        if phase.faults:
+            yield {"t_s": t_s + 0.055, "kind": "heal_proven", **about}
         if following is not None and following.kind in ("fault", "quiet") and phase.kind != "warmup":
             yield {"t_s": t_s + 0.06, "kind": "steady_state", "phase": phase.name, "reached": True, "why": "all fine"}
         t_s += 2.0 if following is not None and following.kind == "quiet" else 0.1

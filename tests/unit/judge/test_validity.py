@@ -167,6 +167,20 @@ def _heal_unknown(run: Run) -> None:
 
 def _never_injected(run: Run) -> None:
     run.drop_events("fault_injecting", "fault_injected", "fault_proven", phase="all-replicas")
+    run.assign()
+
+
+def _half_a_baseline(run: Run) -> None:
+    next(e for e in run.events if e["kind"] == "phase_ended" and e["phase"] == "baseline")["t_s"] -= 15
+
+
+def _of_another_phase(run: Run) -> None:
+    """A slow request of the fault phase is said to be one of the recovery."""
+    run.requests.loc[run.requests.index[run.in_phase("one-replica")][3], "phase"] = "recovery-one"
+
+
+def _proven_before_its_injection(run: Run) -> None:
+    next(e for e in run.events if e["kind"] == "fault_proven" and e["fault"] == _LINK)["t_s"] -= 3.98
 
 
 def _restart(run: Run) -> None:
@@ -250,6 +264,7 @@ def _more_than_planned(run: Run) -> None:
     """A fault in a phase that has none."""
     event = next(e for e in run.events if e["kind"] == "fault_injected")
     run.events.append({**event, "t_s": run.span("recovery-all")[0] + 5, "phase": "recovery-all"})
+    run.assign()
 
 
 def _targets_not_planned(run: Run) -> None:
@@ -497,6 +512,9 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_presence_asked_for_a_while, "fault lasts in one-replica", "fault:one-replica"),
     (_not_proven_again, "fault lasts in one-replica", "fault:one-replica"),
     (_lost, "fault lasts in one-replica", "fault:one-replica"),
+    (_half_a_baseline, "phases as planned", "*"),
+    (_of_another_phase, "requests in their phase", "*"),
+    (_proven_before_its_injection, "proofs in order in one-replica", "fault:one-replica"),
 ]
 
 
