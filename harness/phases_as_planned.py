@@ -39,9 +39,8 @@ def requests_in_their_phase(view: RunView) -> Iterator[Finding]:
         recorded, computed = (frame[column].astype(object).fillna("") for frame in (rows, again))
         wrong = recorded.ne(computed)
         if wrong.any():
-            one = wrong.idxmax()
-            was, is_ = (str(values[one]) or "none" for values in (recorded, computed))
-            why = f"request {rows['request_id'][one]} is recorded {words} {was}, its times say {is_}"
+            who, was, is_ = (values[wrong].iloc[0] or "none" for values in (rows["request_id"], recorded, computed))
+            why = f"request {who} is recorded {words} {was}, its times say {is_}"
             yield bad(name, f"{int(wrong.sum())} of {len(rows)} attempts: {why}", EVERYTHING, samples=len(rows))
             return
     yield good(name, f"all {len(rows)} attempts are in the phases that their times say", samples=len(rows))
