@@ -94,9 +94,12 @@ class Run:
     metrics: pd.DataFrame
     summary: dict[str, Any]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)  # further ones, by name
+    phases_stay: bool = False  # those of the requests: written as they are, not as the times say
 
     def write(self, path: Path) -> RunFolder:
         """The run as a folder at ``path``."""
+        if not self.phases_stay:
+            self.assign()
         path.mkdir(parents=True, exist_ok=True)
         folder = RunFolder(path)
         folder.write_json("plan.json", self.plan)

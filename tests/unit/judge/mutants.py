@@ -161,6 +161,7 @@ def request_moves_between_phases(run: Run) -> None:
     """A request's attempts stand in different phases."""
     first = run.requests.index[run.requests["attempt"].eq(2)][0]
     run.requests.loc[first - 1, ["phase", "straddles"]] = ["baseline", None]
+    run.phases_stay = True
 
 
 # ── answers ──

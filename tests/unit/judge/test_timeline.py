@@ -151,6 +151,7 @@ def test_columns_are_computed_again(column: str, tmp_path: Path) -> None:
     one = run.requests.index[run.in_phase("baseline")][3]
     run.requests[column] = run.requests[column].astype(object)
     run.requests.loc[one, column] = "all-replicas"
+    run.phases_stay = True
     why = problems(run, tmp_path / "run", requests_in_their_phase)
     assert f"request {run.requests['request_id'][one]} is recorded" in why
     assert "all-replicas, its times say " in why
@@ -159,7 +160,7 @@ def test_columns_are_computed_again(column: str, tmp_path: Path) -> None:
 def test_columns_that_were_lost(tmp_path: Path) -> None:
     """Of a run that ended they are not made up; one that was cut off had them never."""
     run = runs.healthy()
-    run.requests = run.requests.assign(phase=None, straddles=None)
+    run.requests, run.phases_stay = run.requests.assign(phase=None, straddles=None), True
     assert "recorded in phase none, its times say" in problems(run, tmp_path / "whole", requests_in_their_phase)
     run.events.append({"t_s": 50.0, "kind": "interrupted", "signal": "SIGKILL"})
     assert problems(run, tmp_path / "cut off", requests_in_their_phase) == ""

@@ -166,8 +166,8 @@ def _heal_unknown(run: Run) -> None:
 
 
 def _never_injected(run: Run) -> None:
-    run.drop_events("fault_injecting", "fault_injected", "fault_proven", phase="all-replicas")
-    run.assign()
+    """It was ordered, and that is all."""
+    run.drop_events("fault_injected", "fault_proven", phase="all-replicas")
 
 
 def _half_a_baseline(run: Run) -> None:
@@ -177,6 +177,7 @@ def _half_a_baseline(run: Run) -> None:
 def _of_another_phase(run: Run) -> None:
     """A slow request of the fault phase is said to be one of the recovery."""
     run.requests.loc[run.requests.index[run.in_phase("one-replica")][3], "phase"] = "recovery-one"
+    run.phases_stay = True
 
 
 def _proven_before_its_injection(run: Run) -> None:
@@ -264,7 +265,6 @@ def _more_than_planned(run: Run) -> None:
     """A fault in a phase that has none."""
     event = next(e for e in run.events if e["kind"] == "fault_injected")
     run.events.append({**event, "t_s": run.span("recovery-all")[0] + 5, "phase": "recovery-all"})
-    run.assign()
 
 
 def _targets_not_planned(run: Run) -> None:
