@@ -138,9 +138,7 @@ class Run:
 
     def assign(self) -> None:
         """Give the requests the phases that the events say, as the end of a run does."""
-        told = [
-            Event(e["t_s"], e["kind"], {k: v for k, v in e.items() if k not in ("t_s", "kind")}) for e in self.events
-        ]
+        told = [Event(e["t_s"], e["kind"], e) for e in self.events if "t_s" in e]
         kinds = {phase["name"]: phase["kind"] for phase in self.plan["scenario"]["phases"]}
         self.requests = phases.assign(self.requests, phases.spans(told, kinds))
 
