@@ -42,6 +42,8 @@ def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
             "on": fault.on,
             "lasts": fault.lasts,
             "proven_again": fault.proven_again,
+            "silences": fault.silences,
+            "excuses": list(fault.excuses),
             "counts": fault.counts(fault.options, fault.on, topology),
         }
         for phase in scenario.phases

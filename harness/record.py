@@ -67,6 +67,15 @@ OUTCOMES = (
     "empty", "wrong_model", "cancelled_intended", "cancelled_drain", "not_sent",
 )  # fmt: skip
 
+#: What a sensible client tries again. Not: 4xx, a wrong model, a TLS failure, a total time-out (the user's patience
+#: is over), or what the load generator itself ended.
+RETRYABLE = frozenset(
+    {
+        "shed_429", "shed_503", "http_5xx", "dns_error", "connect_error", "protocol_error", "timeout_ttft",
+        "timeout_stall", "broken_stream", "inband_error", "empty",
+    }
+)  # fmt: skip
+
 #: Subtype of attempts that a heal cut.
 CUT_BY_HEAL = "cut_by_heal"
 #: How what was cut can have ended. Under any other outcome the subtype may be a word of the server.
@@ -138,6 +147,18 @@ METRIC_COLUMNS = pa.schema(
         ("value", pa.float64()),
     ]
 )
+
+#: Kinds of events; ``Event`` says what they tell.
+EVENT_KINDS = frozenset(
+    {
+        "planned", "stack_ready", "too_small", "alert_rules", "load_started", "load_stopped", "phase_started",
+        "phase_ended", "phase_settled", "steady_state", "fault_injecting", "fault_injected", "fault_proven",
+        "fault_unproven", "fault_proven_again", "fault_lost", "fault_healing", "fault_healed", "heal_proven",
+        "heal_unproven", "fault_stays", "fault_step", "ask", "link_cut", "alert_before", "alert_fired", "alert_cleared",
+        "probe_error", "metrics_unread", "machine_unread", "watchdog_died", "stop_condition", "component_restarted",
+        "component_ready", "prefix_cache_reset", "cleanup_problem", "interrupted", "aborted", "note", "capacity_step",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

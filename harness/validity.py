@@ -14,6 +14,8 @@ from harness.finding import EVERYTHING, Finding
 from harness.finding import bad as _bad
 from harness.finding import good as _good
 from harness.phases_as_planned import phases_as_planned, requests_in_their_phase
+from harness.possible_events import possible_events
+from harness.possible_samples import possible_samples
 from harness.presence import faults_stay
 from harness.proofs_in_order import proofs_in_order
 from harness.record import Event
@@ -84,6 +86,11 @@ def load_ended_well(view: RunView) -> Iterator[Finding]:
             why = f"the load generator reported {reported} ended requests, but only {recorded} are recorded"
             yield _bad(name, why, EVERYTHING)
             return
+    in_flight = (view.summary or {}).get("in_flight_at_end")
+    if in_flight != 0:
+        how_many = "how many" if in_flight is None else in_flight
+        yield _bad(name, f"{how_many} requests were in flight at the end: how they ended is not recorded", EVERYTHING)
+        return
     yield _good(name, "it exited cleanly, and every request that it reported is recorded")
 
 
@@ -344,8 +351,10 @@ RULES = (
     all_sent,
     metrics_without_gaps,
     sampled.everything_sampled,
-    possible.possible_samples,
+    possible_samples,
     possible.possible_records,
+    possible.silence_kept,
+    possible_events,
     possible.gateways_logged,
     samples_as_taken,
     probes_alive,

@@ -9,6 +9,7 @@ they were judged then.
 from __future__ import annotations
 
 from harness.drill import Check
+from harness.undo import Journal
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
@@ -42,6 +43,8 @@ def _run(view: RunView) -> CheckResult:
         status, why = Status.INCONCLUSIVE, f"healed, but not seen to be over in time: {', '.join(sorted(late))}"
     elif unsure := injected - proven:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
+    elif still := [one.id for one in Journal(view.folder.path / "undo.jsonl").open_entries()]:
+        status, why = Status.INCONCLUSIVE, f"by the undo journal not taken back: {', '.join(sorted(still))}"
     else:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"

@@ -88,6 +88,8 @@ class Fault(Protocol):
     lasts: ClassVar[bool]
     #: Whether ``verify`` is asked once more just before the heal: where that is cheap and means the same then.
     proven_again: ClassVar[bool]
+    #: Whether no whole answer comes from or over ``on`` while it is there: one that is recorded then is a false record.
+    silences: ClassVar[bool]
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         """Make the fault for one target; ``options`` is an instance of ``Options``."""

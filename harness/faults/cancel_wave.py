@@ -119,6 +119,7 @@ class CancelWave:
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = False
     proven_again: ClassVar[bool] = False
+    silences: ClassVar[bool] = False
     present = ended_by_itself
 
     def __init__(self, id: str, on: str, options: Any) -> None:

@@ -34,6 +34,7 @@ class ComponentFault(Generic[OptionsT]):
     excuses: ClassVar[tuple[str, ...]] = ("gaps", "restarts")
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = True
+    silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
 
     def __init__(self, id: str, on: str, options: OptionsT) -> None:

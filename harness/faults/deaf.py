@@ -27,6 +27,7 @@ class Deaf(ComponentFault[Options]):
     type = "deaf"
     heals_by = "unpause_engine"
     excuses = ()
+    silences = True
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:

@@ -36,6 +36,7 @@ class LinkFault(Generic[OptionsT]):
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = True
+    silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
     #: Whether a crossing that fails at once is an effect of this fault. Where not, a quick refusal has another reason.
     fails_at_once: ClassVar[bool] = False

@@ -86,6 +86,7 @@ class LongContexts:
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = False
     proven_again: ClassVar[bool] = False
+    silences: ClassVar[bool] = False
     present = ended_by_itself
 
     def __init__(self, id: str, on: str, options: Any) -> None:

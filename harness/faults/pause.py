@@ -19,6 +19,7 @@ class Pause(ComponentFault[Options]):
     type = "pause"
     heals_by = "unpause"
     excuses = ("gaps",)
+    silences = True
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:

@@ -66,6 +66,7 @@ class ServerFault(Generic[OptionsT]):
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = False  # dozens of requests, beside the users'
+    silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
     asked: ClassVar[int]  # requests through each gateway that prove the effect
 

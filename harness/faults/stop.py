@@ -19,6 +19,7 @@ class Stop(ComponentFault[Options]):
     Options = Options
     type = "stop"
     heals_by = "start"
+    silences = True
 
     async def inject(self, world: World) -> None:
         """Stop it and see it end."""

@@ -21,6 +21,7 @@ class Timeout(LinkFault[Options]):
 
     Options = Options
     type = "timeout"
+    silences = True
 
     def toxics(self) -> tuple[Toxic, ...]:
         """0 = never closes by itself."""

@@ -35,6 +35,7 @@ class Widened:
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = True
+    silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
 
     def __init__(self, id: str, on: str, options: Any) -> None:

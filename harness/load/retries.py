@@ -7,16 +7,8 @@ from __future__ import annotations
 
 import random
 
+from harness.record import RETRYABLE
 from harness.scenario import Retries
-
-#: What a sensible client tries again. Not: 4xx, a wrong model, a TLS failure, a total time-out (the user's patience
-#: is over), or what the load generator itself ended.
-RETRYABLE = frozenset(
-    {
-        "shed_429", "shed_503", "http_5xx", "dns_error", "connect_error", "protocol_error", "timeout_ttft",
-        "timeout_stall", "broken_stream", "inband_error", "empty",
-    }
-)  # fmt: skip
 
 
 def delay_s(
