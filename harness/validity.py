@@ -354,7 +354,6 @@ RULES = (
     possible_samples,
     possible.possible_records,
     possible.silence_kept,
-    possible_events,
     possible.gateways_logged,
     samples_as_taken,
     probes_alive,
@@ -368,6 +367,7 @@ RULES = (
     faults_as_planned,
     proofs_in_order,
     faults_stay,
+    possible_events,
     records_as_left,
 )
 

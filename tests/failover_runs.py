@@ -50,7 +50,7 @@ def _met_the_gateway(row: Row, number: int, spans: Spans, rng: random.Random) ->
     extra_ms = rng.uniform(0, 60)
     silent_from, silent_to = spans[NO_DNS]
     if silent_from + 0.5 <= start < silent_to and number % 5 == 0:
-        row["dns_ms"] = 300.0
+        row |= {"dns_ms": 300.0, "first_byte_sent_s": start + 0.301}
         extra_ms += 300
     return row | runs.answered(number, late_s, extra_ms)
 
