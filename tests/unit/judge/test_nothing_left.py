@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,26 @@ def test_a_clean_up_that_says_still_injected_is_believed(why: str, at_s: float, 
     run = runs.healthy()
     run.events.append({"t_s": at_s, "kind": "cleanup_problem", "why": why})
     assert _judged(run, tmp_path / "run").status is status
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([{"id": "a", "action": "start", "args": {}}, {"done": "a"}], Status.PASS),
+        ([{"id": "a", "action": "start", "args": {}}], Status.INCONCLUSIVE),
+        ([{"id": "a", "action": "start", "args": {}}, {"done": "b"}], Status.INCONCLUSIVE),
+    ],
+)
+def test_an_undo_record_that_is_open_may_be_something_left(
+    lines: list[dict[str, Any]], status: Status, tmp_path: Path
+) -> None:
+    """Whatever the events say: who healed has not noted that it was rolled back."""
+    run = runs.healthy()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "undo.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = _judged(run, tmp_path / "run")
+    assert found.status is status
+    assert status is Status.PASS or "undo journal" in found.why
 
 
 def _judged(run: Run, folder: Path) -> CheckResult:

@@ -303,6 +303,31 @@ def _lost(run: Run) -> None:
     event |= {"kind": "fault_lost", "why": "crossing took +3 ms compared with before"}
 
 
+def _in_flight_at_the_end(run: Run) -> None:
+    """One request never ended, and is in no record."""
+    run.requests = run.requests[run.requests["request_id"].ne(run.requests["request_id"].iloc[100])]
+    run.recount()
+    run.summary |= {"scheduled_requests": run.summary["scheduled_requests"] + 1, "in_flight_at_end": 1}
+
+
+def _an_answer_through_silence(run: Run) -> None:
+    """The links were dead, and what could not be refused at once was answered."""
+    begin, end = run.span("all-replicas")
+    rows = run.requests["outcome"].ne("ok") & run.requests["start_s"].between(begin + 1, end - 5)
+    one = run.requests.index[rows & run.requests["attempt"].eq(1)][0]
+    run.requests = run.requests.drop(
+        run.requests.index[run.requests["request_id"].eq(run.requests["request_id"][one])][1:]
+    )
+    run.requests.loc[one, "final"] = True
+    for column, value in (runs.answered(0, 0.0, 0.0)).items():
+        run.requests.loc[one, column] = value
+    run.recount()
+
+
+def _an_unknown_event(run: Run) -> None:
+    run.events.append({"t_s": 50.0, "kind": "all_was_well"})
+
+
 def _too_small(run: Run) -> None:
     run.events.insert(0, {"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 12/s, this machine has 4/s"})
 
@@ -459,6 +484,9 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_samples_not_written, "records written", "*"),
     (_events_not_written, "records written", "*"),
     (_load_died, "load generator's end", "*"),
+    (_in_flight_at_the_end, "load generator's end", "*"),
+    (_an_answer_through_silence, "silence while silenced", "*"),
+    (_an_unknown_event, "events possible", "*"),
     (_load_was_killed, "load generator's end", "*"),
     (_rows_are_missing, "load generator's end", "*"),
     (_too_small, "machine large enough", "*"),
