@@ -18,6 +18,7 @@ from stack.topology import GATEWAYS, Topology
 #: Two readings of one clock that are stored in a different order differ by less: a token and the end in one read.
 _SAME_MOMENT_MS = 1.0
 _NOT_SENT = "not_sent"
+SILENCE = "silence while silenced"
 #: Where nothing can have taken no time at all.
 _TIMES = ("e2e_ms", "ttft_ms", "headers_ms", "e2e_from_schedule_ms", "ttft_from_schedule_ms")
 #: Columns that an attempt which ended well always has.
@@ -158,7 +159,7 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
 
     An attempt counts that was begun and ended in between, by the gateway and the replica that it names.
     """
-    name, planned = "silence while silenced", view.plan.get("faults") or ()
+    name, planned = SILENCE, view.plan.get("faults") or ()
     silenced = [one for one in planned if one.get("silences")]
     rows = view.requests[view.requests["outcome"].eq("ok")] if view.target is None else view.requests.iloc[:0]
     for one in silenced:

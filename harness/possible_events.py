@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from harness.finding import EVERYTHING, Finding, bad, good
@@ -16,10 +17,14 @@ _OWN_TYPES = ("ask", "fault_step")
 def possible_events(view: RunView) -> Iterator[Finding]:
     """Can every event have happened?"""
     name, events = "events possible", view.events()
-    unknown = (f"no run records an event {e.kind!r} ({e.t_s:.1f} s)" for e in events if e.kind not in EVENT_KINDS)
-    problem = next((why for found in (unknown, _not_of_plan(view), _out_of_turn(view)) for why in found), None)
-    if problem:
-        yield bad(name, problem, EVERYTHING)
+    unknown = next((e for e in events if e.kind not in EVENT_KINDS), None)
+    if unknown is not None:
+        yield bad(name, f"no run records an event {unknown.kind!r} ({unknown.t_s:.1f} s)", EVERYTHING)
+        return
+    problem = next(chain(_not_of_plan(view), _out_of_turn(view)), None)
+    if problem is not None:
+        fault, why = problem
+        yield bad(name, why, f"fault:{fault.partition('/')[0]}")
     else:
         yield good(name, f"all {len(events)} events can have happened", samples=len(events))
 
@@ -29,22 +34,22 @@ def _of_faults(view: RunView) -> Iterator[tuple[Event, str]]:
     yield from ((event, str(event.data["fault"])) for event in view.events() if "fault" in event.data)
 
 
-def _not_of_plan(view: RunView) -> Iterator[str]:
-    """Events of a fault that the plan has not, or which say of it what it is not."""
+def _not_of_plan(view: RunView) -> Iterator[tuple[str, str]]:
+    """Faults, and why one's event cannot be: the plan has no such fault, or it is another."""
     planned: dict[str, Mapping[str, Any]] = {str(one["fault"]): one for one in view.plan.get("faults") or ()}
     for event, fault in _of_faults(view):
         one = planned.get("/".join(fault.split("/")[:3]))  # what stays of a fault has its id and something more
         if one is None:
-            yield f"{event.kind} of {fault} at {event.t_s:.1f} s, which is not in the plan"
+            yield fault, f"{event.kind} of {fault} at {event.t_s:.1f} s, which is not in the plan"
         elif event.kind not in _OWN_TYPES and event.data.get("type", one["type"]) != one["type"]:
-            yield f"{event.kind} of {fault} says that it is {event.data['type']}"
+            yield fault, f"{event.kind} of {fault} says that it is {event.data['type']}"
         elif "excuses" in event.data and "excuses" in one and set(event.data["excuses"]) != set(one["excuses"]):
             excuses = ", ".join(map(str, event.data["excuses"])) or "nothing"
-            yield f"{event.kind} of {fault} excuses {excuses}, which {one['type']} does not"
+            yield fault, f"{event.kind} of {fault} excuses {excuses}, which {one['type']} does not"
 
 
-def _out_of_turn(view: RunView) -> Iterator[str]:
-    """A fault that was injected once more before its heal, or healed without having been begun."""
+def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:
+    """Faults, and why: one was injected once more before its heal, or healed without having been begun."""
     begun: set[str] = set()
     injected: set[str] = set()
     for event, fault in _of_faults(view):
@@ -52,10 +57,10 @@ def _out_of_turn(view: RunView) -> Iterator[str]:
             begun.add(fault)
         elif event.kind == "fault_injected":
             if fault in injected:
-                yield f"{fault} was injected at {event.t_s:.1f} s, and was there already"
+                yield fault, f"{fault} was injected at {event.t_s:.1f} s, and was there already"
             begun.add(fault)
             injected.add(fault)
         elif event.kind == "fault_healed":
             if fault not in begun:
-                yield f"{fault} was healed at {event.t_s:.1f} s, and was never begun"
+                yield fault, f"{fault} was healed at {event.t_s:.1f} s, and was never begun"
             injected.discard(fault)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.finding import EVERYTHING, Finding, bad, good
-from harness.sampled import GAP_MAX_S, expected_gaps
+from harness.sampled import expected_gaps
 from harness.view import RunView
 from stack.topology import GATEWAYS, REPLICAS
 
@@ -74,21 +74,21 @@ def _fell(view: RunView, frame: pd.DataFrame) -> pd.Series:
 
 
 def _answered_by_nobody(view: RunView) -> Iterator[str]:
-    """Where a gateway never saw a replica up in a phase, or was never ready in the run, that gave answers then."""
-    if view.target is not None or not view.phases:
+    """Where a gateway that gave answers was never ready, or never saw the replica up that gave them."""
+    if view.target is not None:
         return
     rows = view.requests[view.requests["outcome"].eq("ok")]
     replica = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
     for gateway in GATEWAYS:
-        over = rows[rows["gateway"].eq(view.address_of(gateway))]
-        ready = view.metrics(gateway, "ready")["value"]
-        if len(over) and len(ready) and ready.eq(0).all():
-            yield f"{gateway} gave {len(over)} answers, but was never ready"
+        over = rows["gateway"].eq(view.address_of(gateway))
+        if over.any() and _never(view, gateway, "ready"):
+            yield f"{gateway} gave {int(over.sum())} answers, but was never ready"
         for one in REPLICAS:
-            mine, up = over[replica.reindex(over.index).eq(one)], view.metrics(gateway, "server_up", f"server={one}")
-            for phase in view.phases:
-                end = phase.start_s if phase.end_s is None else phase.end_s
-                seen = up["value"][up["t_s"].between(phase.start_s - GAP_MAX_S, end + GAP_MAX_S)]
-                count = int(mine["start_s"].between(phase.start_s, end).sum())
-                if count and len(seen) and seen.eq(0).all():
-                    yield f"{one} gave {count} answers over {gateway} in {phase.name}, which never saw it up then"
+            mine = over & replica.eq(one)
+            if mine.any() and _never(view, gateway, "server_up", f"server={one}"):
+                yield f"{one} gave {int(mine.sum())} answers over {gateway}, which never saw it up"
+
+
+def _never(view: RunView, component: str, metric: str, labels: str | None = None) -> bool:
+    values = view.metrics(component, metric, labels)["value"]
+    return len(values) > 0 and bool(values.eq(0).all())

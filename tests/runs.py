@@ -146,7 +146,14 @@ class Run:
         """Make the summary and what follows from other columns agree, as a generator that lost nothing would."""
         rows = self.requests
         ttft_ms, e2e_ms = rows["ttft_ms"].astype(float), rows["e2e_ms"].astype(float)
-        rows["e2e_ms"] = e2e_ms.mask(ttft_ms.gt(e2e_ms), ttft_ms)
+        unanswered = rows["outcome"].isin(("dns_error", "connect_error", "tls_error"))
+        rows["http_status"] = rows["http_status"].astype(float).mask(unanswered)
+        rows["headers_ms"] = rows["headers_ms"].astype(float).where(rows["http_status"].notna())
+        for column in ("max_stall_ms", "content_events"):
+            rows[column] = rows[column].astype(float).where(ttft_ms.notna())
+        soonest_ms = ttft_ms + rows["max_stall_ms"].fillna(0)
+        rows["e2e_ms"] = e2e_ms.mask(soonest_ms.gt(e2e_ms), soonest_ms)
+        self._in_turn()
         for whole in ("ttft", "e2e"):
             late_ms = 1000 * (rows["start_s"] - rows["intended_start_s"])
             rows[f"{whole}_from_schedule_ms"] = rows[f"{whole}_ms"].astype(float) + late_ms.astype(float)
@@ -154,6 +161,27 @@ class Run:
         self.summary["scheduled_requests"], self.summary["attempts"] = len(final), len(self.requests)
         self.summary["outcomes_final"] = final["outcome"].value_counts().to_dict()
         self.summary["outcomes_attempts"] = self.requests["outcome"].value_counts().to_dict()
+
+    def _in_turn(self) -> None:
+        """No attempt begins before the one before it has ended and its delay is over; the load ends after them all."""
+        rows = self.requests
+        again = rows["request_id"].isin(rows["request_id"][rows["attempt"].gt(1)])
+        free: dict[str, float] = {}
+        for index, row in rows[again].sort_values("attempt").iterrows():
+            start, before = row["start_s"], free.get(row["request_id"])
+            if before is not None:
+                delay_ms = row["retry_delay_ms"]
+                delay_ms = max(start - before, 0.0) * 1000 if pd.isna(delay_ms) else delay_ms
+                start = max(start, before + delay_ms / 1000)
+                rows.loc[index, ["start_s", "retry_delay_ms"]] = [start, delay_ms]
+            free[row["request_id"]] = start + row["e2e_ms"] / 1000
+        sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
+        known_ms = rows["dns_ms"].astype(float).fillna(0) + rows["connect_ms"].astype(float).fillna(0)
+        wrong = ~sent_ms.between(known_ms, rows["headers_ms"].fillna(rows["e2e_ms"]).astype(float)) & sent_ms.notna()
+        rows.loc[wrong, "first_byte_sent_s"] = rows["start_s"] + known_ms / 1000
+        ended_s = float((rows["start_s"] + rows["e2e_ms"].astype(float) / 1000).max())
+        for event in (e for e in self.events if e["kind"] == "load_stopped" and e["t_s"] < ended_s):
+            event["t_s"] = ended_s + 0.1
 
 
 def healthy(story: Story | None = None) -> Run:

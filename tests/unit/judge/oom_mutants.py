@@ -72,7 +72,7 @@ def _users_wait(run: Run, phase: str) -> None:
 def _dies(run: Run, phase: str) -> None:
     """A replica is started again in the middle of the phase."""
     begin, end = run.span(phase)
-    run.metrics.loc[samples(run, "replica-1", "restarts_total", (begin + end) / 2, end), "value"] = 1.0
+    run.metrics.loc[samples(run, "replica-1", "restarts_total", (begin + end) / 2, 1e6), "value"] = 1.0
 
 
 def _ask_hangs(run: Run, phase: str) -> None:
@@ -171,8 +171,8 @@ def cache_full(run: Run) -> None:
 @mutant("pressure on the KV cache in long")
 def somebody_is_preempted(run: Run) -> None:
     """The cache was full between two samples."""
-    begin, end = run.span(LONG)
-    run.metrics.loc[samples(run, "replica-1", "preemptions_total", begin + 5, end), "value"] = 2.0
+    begin, _ = run.span(LONG)
+    run.metrics.loc[samples(run, "replica-1", "preemptions_total", begin + 5, 1e6), "value"] = 2.0
 
 
 @mutant("queues drain after long")

@@ -53,7 +53,7 @@ def _never_steady(run: Run) -> None:
 def _late(run: Run) -> None:
     first = run.requests["attempt"].eq(1)
     run.requests.loc[first, "schedule_lag_ms"] += 45.0
-    run.requests.loc[first, "start_s"] += 0.045
+    run.requests[["start_s", "first_byte_sent_s"]] += 0.045
     run.recount()
 
 
@@ -189,8 +189,7 @@ def _restart(run: Run) -> None:
 
 
 def _restart_counted(run: Run) -> None:
-    rows = [(t_s, "gateway-a", "restarts_total", "", float(t_s > 75)) for t_s in range(0, 140, 5)]
-    run.metrics = pd.concat([run.metrics, pd.DataFrame(rows, columns=run.metrics.columns)], ignore_index=True)
+    run.metrics.loc[mutants.samples(run, "gateway-a", "restarts_total", 75, 1000), "value"] = 1.0
 
 
 def _fewer_than_planned(run: Run) -> None:
@@ -218,7 +217,7 @@ def _another_seed(run: Run) -> None:
 
 def _later_than_planned(run: Run) -> None:
     """One request was moved by a tenth of a second."""
-    run.requests.loc[run.requests.index[77], ["intended_start_s", "start_s"]] += 0.1
+    run.requests.loc[run.requests.index[77], ["intended_start_s", "start_s", "first_byte_sent_s"]] += 0.1
 
 
 def _before_the_load(run: Run) -> None:
