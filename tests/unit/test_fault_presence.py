@@ -47,6 +47,7 @@ def test_every_fault_says_it(name: str) -> None:
     assert isinstance(cls.lasts, bool)
     assert isinstance(cls.proven_again, bool)
     assert cls.lasts or not cls.proven_again
+    assert cls.lasts or not cls.silences
     assert callable(cls.present)
     assert callable(cls.counts)
 

@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load.retries import RETRYABLE, delay_s
-from harness.record import OUTCOMES
+from harness.load.retries import delay_s
+from harness.record import OUTCOMES, RETRYABLE
 from harness.scenario import Retries
 
 POLICY = Retries(max=3, base="300ms", cap="1s")
