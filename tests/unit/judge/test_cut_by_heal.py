@@ -27,6 +27,7 @@ def _cut(run: Run) -> None:
     """Five requests of the slow link, about two in a hundred, ended when its proxy was made again."""
     rows = _last_of_slow_link(run, 5)
     run.requests.loc[rows, ["outcome", "subtype", "finish_reason"]] = ["broken_stream", CUT_BY_HEAL, None]
+    run.requests.loc[rows, "http_status"] = 200
 
 
 def _broken(run: Run) -> None:

@@ -350,7 +350,10 @@ def _unsteady(run: Run) -> tuple[float, float]:
     event |= {"reached": False, "why": "3 of 40 requests failed"}
     run.events = [e for e in run.events if e["t_s"] <= event["t_s"]]
     run.events.append({"t_s": event["t_s"] + 0.1, "kind": "aborted", "why": "no steady state after baseline"})
-    run.events.append(runs.load_stopped(event["t_s"] + 0.2))
+    run.events.append(runs.load_stopped(event["t_s"] + 1.2))
+    run.requests = run.requests[run.requests["intended_start_s"] < event["t_s"]].reset_index(drop=True)
+    run.metrics = run.metrics[run.metrics["t_s"] < event["t_s"] + 2]
+    run.recount()
     return run.span("baseline")
 
 

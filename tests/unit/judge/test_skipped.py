@@ -183,7 +183,7 @@ def stopped(after_heal_s: float, back: bool) -> runs.Run:
     young = run.requests["final"] & run.requests["intended_start_s"].gt(at_s - limit_s)
     if not back:
         run.requests.loc[young, ["outcome", "ttft_ms"]] = ["cancelled_drain", None]
-        run.requests.loc[young, "e2e_from_schedule_ms"] = 1000 * (at_s - run.requests["intended_start_s"][young])
+        run.requests.loc[young, "e2e_ms"] = 1000 * (at_s - run.requests["start_s"][young]).clip(lower=0.05)
     run.recount()
     return run
 
