@@ -49,7 +49,7 @@ def _not_of_plan(view: RunView) -> Iterator[tuple[str, str]]:
 
 
 def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:
-    """Faults, and why: one was injected once more before its heal, or healed without having been begun."""
+    """Faults, and why: one was injected once more before its heal, or injected or healed without having been begun."""
     begun: set[str] = set()
     injected: set[str] = set()
     for event, fault in _of_faults(view):
@@ -58,7 +58,8 @@ def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:
         elif event.kind == "fault_injected":
             if fault in injected:
                 yield fault, f"{fault} was injected at {event.t_s:.1f} s, and was there already"
-            begun.add(fault)
+            if fault not in begun:
+                yield fault, f"{fault} was injected at {event.t_s:.1f} s, and nobody had ordered it"
             injected.add(fault)
         elif event.kind == "fault_healed":
             if fault not in begun:

@@ -180,8 +180,9 @@ class Run:
         wrong = ~sent_ms.between(known_ms, rows["headers_ms"].fillna(rows["e2e_ms"]).astype(float)) & sent_ms.notna()
         rows.loc[wrong, "first_byte_sent_s"] = rows["start_s"] + known_ms / 1000
         ended_s = float((rows["start_s"] + rows["e2e_ms"].astype(float) / 1000).max())
-        for event in (e for e in self.events if e["kind"] == "load_stopped" and e["t_s"] < ended_s):
-            event["t_s"] = ended_s + 0.1
+        for stopped_s in [e["t_s"] for e in self.events if e["kind"] == "load_stopped" and e["t_s"] < ended_s]:
+            for event in (e for e in self.events if e["t_s"] >= stopped_s):  # it, and what comes after it
+                event["t_s"] += ended_s + 0.1 - stopped_s
 
 
 def healthy(story: Story | None = None) -> Run:

@@ -48,9 +48,7 @@ def _healthy() -> Run:
         for number in range(1, phase.faults[0].options.get("waves", 1) + 1)
     ]
     run.files["waves.json"] = as_data(found)
-    run.requests = pd.DataFrame(
-        list(_requests(plan, spans["quiet"][0] - 0.6 - E2E_S)), columns=REQUEST_COLUMNS.names
-    )
+    run.requests = pd.DataFrame(list(_requests(plan, spans["quiet"][0] - 0.6 - E2E_S)), columns=REQUEST_COLUMNS.names)
     run.assign()
     run.metrics = pd.DataFrame(list(_metrics(run.requests, found, spans)), columns=METRIC_COLUMNS.names)
     run.summary = {

@@ -342,6 +342,7 @@ EVENTS: list[tuple[str, Callable[[Run], None]]] = [
     ("excuses gaps, which latency does not", _changed("fault_injecting", excuses=["gaps"])),
     ("was there already", _once_more),
     ("was never begun", _healed_only),
+    ("nobody had ordered it", lambda run: run.drop_events("fault_injecting", fault=SILENCE)),
 ]
 
 

@@ -28,14 +28,17 @@ def judged(run: Run, path: Path) -> tuple[Verdict, dict[str, CheckResult]]:
 def ended_early(run: Run, phase: str, why: str) -> None:
     """The run as conduct leaves it when ``phase`` does not come to a steady state: nothing is injected after it."""
     asked = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == phase)
-    asked |= {"reached": False, "why": why}
     run.events = run.events[: run.events.index(asked) + 1]
-    run.events.append(
-        {"t_s": asked["t_s"] + 0.1, "kind": "aborted", "why": f"not in steady state after {phase}: {why}"}
-    )
-    run.events.append(runs.load_stopped(asked["t_s"] + 0.2))
-    run.requests = run.requests[run.requests["intended_start_s"] < asked["t_s"]].reset_index(drop=True)
-    run.metrics = run.metrics[run.metrics["t_s"] < asked["t_s"] + 1]
+    begun = [e["phase"] for e in run.events if e["kind"] == "phase_started"]
+    met = run.requests["straddles"].dropna()  # nobody has met a fault that was never injected
+    ended_s = min([asked["t_s"], *run.requests["intended_start_s"][met.index[~met.isin(begun)]]])
+    for event in run.events:
+        event["t_s"] = min(event["t_s"], ended_s)
+    asked |= {"reached": False, "why": why}
+    run.events.append({"t_s": ended_s + 0.1, "kind": "aborted", "why": f"not in steady state after {phase}: {why}"})
+    run.events.append(runs.load_stopped(ended_s + 0.2))
+    run.requests = run.requests[run.requests["intended_start_s"] < ended_s].reset_index(drop=True)
+    run.metrics = run.metrics[run.metrics["t_s"] < ended_s + 1]
 
 
 @pytest.mark.parametrize(("failing_s", "status"), [(0.0, Status.PASS), (20.0, Status.FAIL)])
@@ -151,6 +154,8 @@ def test_a_run_that_injects_nothing_is_held_to_its_objectives(tmp_path: Path) ->
     ended_early(run, "baseline", "TTFT p95 1.5 s, limit 0.8 s")
     run.drop_events("aborted")
     run.plan["scenario"]["phases"] = run.plan["scenario"]["phases"][:2]
+    begin, end = run.span("baseline")
+    run.plan["scenario"]["phases"][1]["duration"] = end - begin
     _, found = judged(run, tmp_path / "run")
     assert found["TTFT before"].status is Status.FAIL, found["TTFT before"].why
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, guard, judge, records_kept, samples_kept
+from harness import drill, guard, judge, records_kept, samples_kept, validity
 from harness.drill import Check
 from harness.errors import RunFolderError
 from harness.guard import External
@@ -556,7 +556,7 @@ def test_finding_spoils_what_depends_on_it(
     found = {r.name: r for r in verdict.validity}
     assert found[finding].status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE
-    assert finding in verdict.reason
+    assert verdict.reason.startswith(found[finding].why if finding == validity.COMPLETE else f"{finding}: ")
     got = {r.name: r.status for r in verdict.checks}
     for check in judge.checks(DRILL):
         dependent = spoils in check.needs or (spoils == "*" and check.name not in SAFETY)
@@ -670,14 +670,15 @@ def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path
 
 
 def test_what_could_not_be_written_is_the_first_line(tmp_path: Path) -> None:
-    """The write that failed, then the generator's end, before all that follows from them; a cause of its own."""
+    """The write that failed, then how run and generator ended, before all that follows; a cause of its own."""
     run = runs.healthy()
     for defect in (_late, _abort, _load_died, _events_not_written):
         defect(run)
     verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason.startswith("records written: events.jsonl could not be written: File too large")
-    assert [r.name for r in verdict.validity if r.status is not Status.PASS][1] == "load generator's end"
+    red = [r.name for r in verdict.validity if r.status is not Status.PASS]
+    assert red[1:3] == ["run complete", "load generator's end"]
     assert verdict.cause is None
 
 
