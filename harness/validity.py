@@ -41,8 +41,13 @@ CRASHES = (PROBES, WATCHDOG)
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
-    """All of them, those that are fine included. One that crashes spoils everything."""
-    return tuple(finding for rule in RULES for finding in of_rule(rule, view))
+    """All of them, those that are fine included. One that crashes spoils everything.
+
+    That somebody interrupted the run comes before what follows from it; a record that was lost is a cause of its own.
+    """
+    first = (records_written, run_complete) if view.events("interrupted") else ()
+    rules = (*first, *(rule for rule in RULES if rule not in first))
+    return tuple(finding for rule in rules for finding in of_rule(rule, view))
 
 
 def of_rule(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
@@ -340,9 +345,9 @@ def _restarts(view: RunView) -> Iterator[tuple[str, float]]:
 
 RULES = (
     records_written,
+    load_ended_well,
     machine_large_enough,
     run_complete,
-    load_ended_well,
     events_readable,
     steady_state_first,
     load_on_schedule,
