@@ -205,6 +205,7 @@ def test_down_leaves_nothing_even_when_the_supervisor_was_killed(
     found = state.load(runtime.folder)
     assert found is not None
     assert found.supervisor is not None
+    _until(lambda: bool(_on_addresses_of(topology)))
     os.kill(found.supervisor.pid, signal.SIGKILL)
     _until(lambda: family.marked(found.supervisor) is None)  # type: ignore[arg-type]
     assert _on_addresses_of(topology), "the components have outlived their supervisor"
