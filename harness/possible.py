@@ -55,14 +55,19 @@ _SUBTYPES = {
 def possible_records(view: RunView) -> Iterator[Finding]:
     """Can every attempt have been as it is recorded?"""
     name, rows = "records possible", view.requests
+    for what, who in impossible(view, rows):
+        yield bad(name, f"{len(who)} of {len(rows)} attempts are impossible: {what} ({who[0]})", EVERYTHING)
+        return
+    yield good(name, f"all {len(rows)} attempts can have been so", samples=len(rows))
+
+
+def impossible(view: RunView, rows: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
+    """What is impossible in these attempts (columns of ``record.REQUEST_COLUMNS``), and the ids of their requests."""
     sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
     rows = rows.assign(sent_ms=sent_ms, end_s=rows["start_s"] + rows["e2e_ms"].astype(float) / 1000)
     for what, wrong in chain.from_iterable(each(view, rows) for each in _WRONG):
         if wrong.any():
-            who = rows["request_id"][wrong].iloc[0]
-            yield bad(name, f"{int(wrong.sum())} of {len(rows)} attempts are impossible: {what} ({who})", EVERYTHING)
-            return
-    yield good(name, f"all {len(rows)} attempts can have been so", samples=len(rows))
+            yield what, rows["request_id"][wrong].tolist()
 
 
 #: Sentences, and the attempts that each is true of.

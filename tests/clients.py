@@ -76,8 +76,8 @@ def of_reader(reader: CompletionReader) -> Seen:
     )  # fmt: skip
 
 
-def load(port: int, stream: bool = True) -> Seen:
-    """One attempt of the load generator."""
+def attempt(port: int, stream: bool = True) -> tuple[Attempt, str]:
+    """One attempt of the load generator, as it records it, and the answer's text."""
     cohort = Cohort(name="chat", stream=stream)
     arrival = Arrival("r", 0.0, cohort, "user-001", Prompt("hi", None), random.Random(1))
     row = Attempt(
@@ -91,9 +91,15 @@ def load(port: int, stream: bool = True) -> Seen:
     exchange = Exchange(call, row, Pinned(ADDRESS), connections, row.start_s)
     exchange.run()
     connections.close()
+    return row, exchange.answer.text
+
+
+def load(port: int, stream: bool = True) -> Seen:
+    """What the load generator makes of an answer."""
+    row, text = attempt(port, stream)
     return Seen(
         row.outcome, ALL - ({"whole"} if stream else {"whole", "ttft", "events"}), row.subtype, None,
-        row.ttft_ms is not None, exchange.answer.text, row.output_tokens, row.content_events,
+        row.ttft_ms is not None, text, row.output_tokens, row.content_events,
         _error(row.error_type, row.error_code, row.error_message),
     )  # fmt: skip
 

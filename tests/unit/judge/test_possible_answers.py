@@ -1,0 +1,39 @@
+"""Whatever a server puts on the wire, what the load generator records of it can have been so."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from harness import possible
+from harness.record import REQUEST_COLUMNS
+from harness.view import RunView
+from tests import clients, runs, wire
+from tests.wire import Case
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    """Any run with a cohort of each kind: what is asked here of an attempt depends on little else of it."""
+    run = runs.healthy()
+    chat = run.plan["scenario"]["load"]["cohorts"][0]
+    run.plan["scenario"]["load"]["cohorts"].append(chat | {"name": "in one piece", "stream": False})
+    return RunView(run.write(tmp_path_factory.mktemp("run") / "run"))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("case", wire.cases(), ids=lambda case: case.name)
+def test_what_is_recorded_of_an_answer_is_possible(case: Case, stream: bool, view: RunView) -> None:
+    """Of all those in ``tests/cases/``, as a stream and in one piece."""
+    with wire.server(lambda: case.wire) as port:
+        row, _ = clients.attempt(port, stream)
+    recorded = dataclasses.asdict(row) | {"final": True, "cohort": "chat" if stream else "in one piece"}
+    start_s = recorded["start_s"]  # seconds since this run's zero, as records have them
+    for column in ("start_s", "intended_start_s"):
+        recorded[column] = 0.0
+    if recorded["first_byte_sent_s"] is not None:
+        recorded["first_byte_sent_s"] -= start_s
+    recorded |= {"schedule_lag_ms": 0.0, "e2e_from_schedule_ms": row.e2e_ms, "ttft_from_schedule_ms": row.ttft_ms}
+    assert list(possible.impossible(view, pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names))) == []
