@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -65,14 +66,14 @@ def _main(given: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return Interrupted.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # as of other programs that write on: never the exit code of a PASS
+        return 128 + signal.SIGPIPE
     except Exception as error:
         if (unwritten := storage_failure(error)) is not None:
             _say(str(unwritten))
             return unwritten.exit_code
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         _say("this is a bug in the harness, not in your stack; please report the lines above")
         return 70
 

@@ -17,6 +17,7 @@ import random
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,9 +113,14 @@ def run(options: Options, progress: Progress) -> int:
                 step(job)
         return _conclude(job)
     except Exception as error:
-        if not job.caught:
-            raise
-        raise Interrupted(f"the run was interrupted; after that: {type(error).__name__}: {error}") from error
+        if job.caught:
+            if not isinstance(error, DrillyardError):
+                with contextlib.suppress(OSError):
+                    traceback.print_exc()  # a bug, for its report
+            raise Interrupted(f"the run was interrupted; after that: {type(error).__name__}: {error}") from error
+        if isinstance(error, BrokenPipeError):  # not of our output, which is given up where nobody reads it
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def resolve(job: Job) -> None:

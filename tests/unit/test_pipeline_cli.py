@@ -305,6 +305,7 @@ def test_steps_are_done_in_order_and_clean_up_is_last(monkeypatch: pytest.Monkey
         (KeyboardInterrupt(), 130),
         (OSError(errno.ENOSPC, "full", "x"), 2),
         (OSError(errno.ENOENT, "gone", "x"), 70),
+        (BrokenPipeError(errno.EPIPE, "a child has gone"), 70),
     ],
 )
 def test_errors_have_their_exit_code(
@@ -326,7 +327,7 @@ def test_errors_have_their_exit_code(
 def test_an_interrupt_is_130_whatever_comes_after(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What went wrong on the way out is said, and no more than that."""
+    """What went wrong on the way out is said, with a traceback if it is a bug."""
 
     def conducted(job: Job) -> None:
         job.caught.append(signal.SIGTERM)
@@ -336,7 +337,9 @@ def test_an_interrupt_is_130_whatever_comes_after(
 
     monkeypatch.setattr(pipeline, "STEPS", (conducted, judged))
     assert cli.main(["run", "timeout-spike", *STACK]) == 130
-    assert f"the run was interrupted; after that: {type(error).__name__}: {error}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"the run was interrupted; after that: {type(error).__name__}: {error}" in said
+    assert ("Traceback" in said) == isinstance(error, RuntimeError)
 
 
 def test_what_is_not_written_down_is_no_pass(
