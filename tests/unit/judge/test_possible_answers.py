@@ -11,13 +11,15 @@ from harness import possible
 from harness.record import REQUEST_COLUMNS
 from harness.view import RunView
 from tests import clients, runs, wire
+from tests.unit.judge import mutants
 from tests.wire import Case
 
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory: pytest.TempPathFactory) -> RunView:
-    """Any run with a cohort of each kind: what is asked here of an attempt depends on little else of it."""
+    """A run of somebody else's server with a cohort of each kind; all else of it matters little here."""
     run = runs.healthy()
+    mutants.as_external(run)
     chat = run.plan["scenario"]["load"]["cohorts"][0]
     run.plan["scenario"]["load"]["cohorts"].append(chat | {"name": "in one piece", "stream": False})
     return RunView(run.write(tmp_path_factory.mktemp("run") / "run"))
