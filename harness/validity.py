@@ -355,6 +355,7 @@ RULES = (
     load_at_rate,
     all_sent,
     metrics_without_gaps,
+    nobody_restarted,  # before the samples: a restart leaves gaps and makes counters fall, and is their cause
     sampled.everything_sampled,
     possible_samples,
     possible.possible_records,
@@ -364,7 +365,6 @@ RULES = (
     probes_alive,
     watchdog_alive,
     faults_proven,
-    nobody_restarted,
     arrivals_as_planned,
     plan_unchanged,
     phases_as_planned,

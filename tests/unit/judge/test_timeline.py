@@ -173,6 +173,14 @@ def _moved(kind: str, by_s: float) -> Callable[[Run], None]:
     return defect
 
 
+def _lost(kind: str) -> Callable[[Run], None]:
+    return lambda run: run.drop_events(kind, fault=FAULT)
+
+
+#: What the conductor records of every fault, however its proofs end.
+STEPS = ("fault_injecting", "fault_injected", "fault_healing", "fault_healed")
+
+
 def _proven_twice(run: Run) -> None:
     run.events.append({**event(run, "fault_proven", fault=FAULT), "t_s": 60.0})
 
@@ -190,6 +198,7 @@ def _proven_twice(run: Run) -> None:
         (_moved("heal_proven", 60), "the steady state after recovery-one"),
         (_moved("fault_proven_again", -AGAIN_BEFORE_S), "planned: from"),
         (_proven_twice, "fault_proven was recorded 2 times"),
+        *((_lost(kind), f"{kind} is not recorded") for kind in STEPS),
     ],
 )
 def test_proofs_out_of_order(defect: Callable[[Run], None], why: str, tmp_path: Path) -> None:

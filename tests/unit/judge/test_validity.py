@@ -565,6 +565,16 @@ def test_finding_spoils_what_depends_on_it(
             assert got[check.name] is Status.PASS, check.name
 
 
+def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> None:
+    """They fall to zero, and samples are missing: the restart that nobody ordered comes first."""
+    run = runs.healthy()
+    _restart(run)
+    run.metrics.loc[mutants.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
+    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    red = [r.name for r in verdict.validity if r.status is not Status.PASS]
+    assert red[:2] == ["no unordered restarts", "samples possible"]
+
+
 def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
     """Two seconds on a whole core happen; what counts is that it lasts."""
     run = runs.healthy()
