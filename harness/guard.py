@@ -88,21 +88,23 @@ def sentence(target: Target | None) -> str:
     """What the guard has let through, for people."""
     if target is None:
         return "touches only what this checkout starts itself, proven by the instance id in its state file"
-    endpoints = list(target.endpoints.values())
-    pins = {e.host: _pin(e) for e in endpoints}
-    return "you own " + ", ".join(f"{host} (pinned: {address})" for host, address in pins.items())
+    return "you own " + ", ".join(dict.fromkeys(f"{e.host} ({_address(e)})" for e in target.endpoints.values()))
 
 
-def _pin(endpoint: Endpoint) -> str:
-    return "resolved by the proxy" if endpoint.proxy else endpoint.address or "resolved once when the run starts"
+def _address(endpoint: Endpoint) -> str:
+    if endpoint.proxy:
+        return "resolved by the proxy"
+    return f"pinned: {endpoint.address or 'resolved once when the run starts'}"
 
 
 def route(target: Target | None) -> str:
     """One sentence about the proxies that the environment names, for plan and dry run."""
     if target is None:
         return "none: everything is on loopback, which is never reached through one"
-    if led := [f"{e.host} through the proxy that {e.proxy} names" for e in target.endpoints.values() if e.proxy]:
-        return "; ".join(led)
+    ends = list(target.endpoints.values())
+    if any(end.proxy for end in ends):
+        ways = (f"{e.host} through the proxy that {e.proxy} names" if e.proxy else f"{e.host} directly" for e in ends)
+        return "; ".join(dict.fromkeys(ways))
     named = [name for name in proxies.VARIABLES if name.lower() != "no_proxy" and os.environ.get(name)]
     if not named:
         return "none: the environment names none"

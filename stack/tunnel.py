@@ -55,6 +55,10 @@ class Way:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise Refused(f"no answer ({type(error).__name__})") from error
 
+    def refusal(self, error: Refused) -> str:
+        """A sentence about a connection that could not be made."""
+        return f"the proxy {self.proxy.host}:{self.proxy.port} does not connect to {self.authority}: {error}"
+
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = [f"CONNECT {self.authority} HTTP/1.1", f"Host: {self.authority}"]
         lines += [f"Proxy-Authorization: {self.proxy.authorization}"] if self.proxy.authorization else []
@@ -69,7 +73,7 @@ class Way:
         try:
             there, back = await self.connect()
         except Refused as error:
-            print(f"{self.authority}: the proxy answers: {error}", flush=True)
+            print(self.refusal(error), flush=True)
             writer.transport.abort()
             return
         whole = await asyncio.gather(_pump(reader, back), _pump(there, writer))
@@ -112,7 +116,7 @@ async def serve(ways: Sequence[Way]) -> str:
         try:
             _, writer = await way.connect()
         except Refused as error:
-            return f"the proxy {way.proxy.host}:{way.proxy.port} does not connect to {way.authority}: {error}"
+            return way.refusal(error)
         writer.transport.abort()
     servers = [await asyncio.start_server(way.serve, way.address, way.port) for way in ways]
     await over.wait()
