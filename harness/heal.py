@@ -64,7 +64,7 @@ def take_everything_back(world: World, journal: Journal, log: EventLog, within_s
 def gone_with_the_stack(journal: Journal, undo: Undo, log: EventLog) -> None:
     """The stack that it was injected into does not run any more: nothing of it is left, and nothing is done."""
     log.add("note", text=f"{undo.id}: the stack that it was injected into is gone")
-    log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by="the end of the stack")
+    log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by="the shutdown of the stack")
     journal.done(undo)
 
 

@@ -147,13 +147,19 @@ def _outcomes(view: RunView, rows: pd.DataFrame) -> _Wrong:
     for outcome, subtypes in _SUBTYPES.items():
         unknown = rows["subtype"].notna() & ~rows["subtype"].isin(subtypes)
         yield f"{outcome} of an unknown kind", rows["outcome"].eq(outcome) & unknown
-    yield "it was tried again, which no client does", ~rows["final"].eq(True) & ~rows["outcome"].isin(RETRYABLE)
+    yield (
+        "it was retried, although clients do not retry this outcome",
+        ~rows["final"].eq(True) & ~rows["outcome"].isin(RETRYABLE),
+    )
     cancels_ms = {one.name: one.cancel_after * 1000 for one in view.scenario.load.cohorts if one.cancel_after}
     patience_ms = rows["cohort"].map(cancels_ms).astype(float) - _SAME_MOMENT_MS
     cancelled = rows["outcome"].eq("cancelled_intended")
     yield "it was cancelled on purpose, but not when its cohort cancels", cancelled & ~(rows["e2e_ms"] >= patience_ms)
     drained = rows["outcome"].eq("cancelled_drain")
-    yield "it was cut by the end of the load before that", drained & rows["end_s"].lt(rows["intended_start_s"].max())
+    yield (
+        "it was cut as if the load had ended, and later requests were still sent",
+        drained & rows["end_s"].lt(rows["intended_start_s"].max()),
+    )
 
 
 _WRONG = (_numbers, _times, _schedule, _answers, _outcomes)

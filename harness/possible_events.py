@@ -57,11 +57,11 @@ def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:
             begun.add(fault)
         elif event.kind == "fault_injected":
             if fault in injected:
-                yield fault, f"{fault} was injected at {event.t_s:.1f} s, and was there already"
+                yield fault, f"{fault} was injected at {event.t_s:.1f} s, although it was still active"
             if fault not in begun:
-                yield fault, f"{fault} was injected at {event.t_s:.1f} s, and nobody had ordered it"
+                yield fault, f"{fault} was injected at {event.t_s:.1f} s, but its injection was not requested"
             injected.add(fault)
         elif event.kind == "fault_healed":
             if fault not in begun:
-                yield fault, f"{fault} was healed at {event.t_s:.1f} s, and was never begun"
+                yield fault, f"{fault} was healed at {event.t_s:.1f} s, but its injection was not requested"
             injected.discard(fault)

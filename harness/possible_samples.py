@@ -54,11 +54,11 @@ def _wrong(view: RunView, frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series]
     yield "not finite, or negative", ~value.between(0, _LARGEST) | ~time.between(-_LARGEST, _LARGEST)
     yield "neither 0 nor 1", frame["metric"].isin(_FLAGS) & ~value.isin((0.0, 1.0))
     yield "more than the whole", frame["metric"].isin(_SHARES) & value.gt(1)
-    yield "before the begin of the run", time.lt(0)
+    yield "before the start of the run", time.lt(0)
     yield _LATE, time.gt(max((event.t_s for event in view.events()), default=np.inf) + _READ_ON_S)
     yield "taken twice at one time", frame.duplicated([*_SERIES, "t_s"])
     if view.target is None:  # behind one address of somebody else's there may be several, each with its own counters
-        yield "a counter fell, and nobody had ordered a restart", _fell(view, frame)
+        yield "a counter fell without a requested restart", _fell(view, frame)
 
 
 def _fell(view: RunView, frame: pd.DataFrame) -> pd.Series:

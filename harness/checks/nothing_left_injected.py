@@ -44,7 +44,7 @@ def _run(view: RunView) -> CheckResult:
     elif unsure := injected - proven:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
     elif still := [one.id for one in Journal(view.folder.path / "undo.jsonl").open_entries()]:
-        status, why = Status.INCONCLUSIVE, f"by the undo journal not taken back: {', '.join(sorted(still))}"
+        status, why = Status.INCONCLUSIVE, f"the undo journal still has open entries: {', '.join(sorted(still))}"
     else:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"

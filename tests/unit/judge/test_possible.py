@@ -123,10 +123,10 @@ ATTEMPTS: list[tuple[str, Callable[[Run], None]]] = [
     ("before the attempt before", _sooner),
     ("retry delay is missing", _no_delay),
     ("is no retry", an_answer(retry_delay_ms=3.0)),
-    ("no client does", an_answer(final=False)),
+    ("clients do not retry this outcome", an_answer(final=False)),
     ("not when its cohort cancels", an_answer(outcome="cancelled_intended")),
     ("not when its cohort cancels", lambda run: _cancels(run, 300.0)),
-    ("end of the load before that", lambda run: _drained(run, 40)),
+    ("as if the load had ended", lambda run: _drained(run, 40)),
 ]
 
 
@@ -288,7 +288,7 @@ SAMPLES: list[tuple[str, Callable[[Run], None]]] = [
     ("neither 0 nor 1", _value(2.0, "gateway-a", "ready")),
     ("neither 0 nor 1", _value(0.5, "dns", "answered")),
     ("more than the whole", _value(1.5, "replica-1", "kv_usage_ratio")),
-    ("before the begin", _moved(-1000.0)),
+    ("before the start", _moved(-1000.0)),
     ("after the end", _moved(1000.0)),
     ("taken twice", _taken_twice),
     ("a counter fell", _fell),
@@ -340,9 +340,9 @@ EVENTS: list[tuple[str, Callable[[Run], None]]] = [
     ("which is not in the plan", _changed("fault_injected", fault="one-replica/earthquake/gateway-a")),
     ("says that it is earthquake", _changed("fault_proven", type="earthquake")),
     ("excuses gaps, which latency does not", _changed("fault_injecting", excuses=["gaps"])),
-    ("was there already", _once_more),
-    ("was never begun", _healed_only),
-    ("nobody had ordered it", lambda run: run.drop_events("fault_injecting", fault=SILENCE)),
+    ("although it was still active", _once_more),
+    ("healed at", _healed_only),
+    ("injection was not requested", lambda run: run.drop_events("fault_injecting", fault=SILENCE)),
 ]
 
 
