@@ -226,7 +226,10 @@ class Exchange:
         status = response.get_code()
         if status >= 600:
             raise Ended("protocol_error", "status")
-        row.headers_ms = (time.monotonic() - self._start_s) * 1000
+        assert self._last_byte_s is not None, "headers consist of bytes"
+        row.headers_ms = (
+            self._last_byte_s - self._start_s
+        ) * 1000  # as for tokens, when they came, not when they were read
         row.http_status = status
         row.replica = response.header("x-drillyard-replica")
         row.retry_after_s = retry_after_s(response.header("retry-after"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from harness import possible
+from harness.load.exchange import Exchange
 from harness.record import REQUEST_COLUMNS
 from harness.view import RunView
 from tests import clients, runs, wire
@@ -39,3 +42,23 @@ def test_what_is_recorded_of_an_answer_is_possible(case: Case, stream: bool, vie
         recorded["first_byte_sent_s"] -= start_s
     recorded |= {"schedule_lag_ms": 0.0, "e2e_from_schedule_ms": row.e2e_ms, "ttft_from_schedule_ms": row.ttft_ms}
     assert list(possible.impossible(view, pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names))) == []
+
+
+@pytest.mark.parametrize("name", ["plain", "in-one-piece"])
+def test_a_busy_machine_makes_no_answer_impossible(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and first token came in one piece, and reading them took long: neither came after the other."""
+    parse = Exchange._parse
+
+    def slowly(self: Exchange, data: bytes) -> None:
+        parse(self, data)
+        time.sleep(0.02)
+
+    monkeypatch.setattr(Exchange, "_parse", slowly)
+    whole = next(case for case in wire.cases() if case.outcome == "ok" and case.stream == (name == "plain")).wire
+    together = replace(whole, body=(b"".join(whole.body),), framing="length", spoil=lambda sent: sent)
+    with wire.server(lambda: together) as port:
+        row, _ = clients.attempt(port, stream=name == "plain")
+    assert row.outcome == "ok"
+    assert row.headers_ms is not None
+    assert row.e2e_ms is not None
+    assert row.headers_ms <= (row.ttft_ms or row.e2e_ms) <= row.e2e_ms
