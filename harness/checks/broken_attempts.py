@@ -2,6 +2,7 @@
 
 Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
 break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
+From the one link of an external target nobody can be led away: what falls silent there breaks streams until its heal.
 Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
 (a drain, a restart, a rollout), not what other clients do. There the service's promise of 99 % is one for attempts.
 """
@@ -9,6 +10,7 @@ Nothing else breaks a stream: not a service in its steady state, not one that ha
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pandas as pd
 
@@ -73,8 +75,8 @@ def _of_phase(view: RunView, span: PhaseSpan) -> tuple[pd.DataFrame, pd.DataFram
     if not _breaks(view, span.name):
         return rows, rows[failed & (begun | rows["http_status"].isna())]
     injected = [e.t_s for e in view.events("fault_injected", span.name)]
-    since_s = max(injected, default=float("inf")) + _noticed_within_s(view)
-    rows = rows[rows["start_s"].gt(since_s)]
+    since_s = max(injected, default=math.inf) + _noticed_within_s(view)
+    rows = rows[rows["start_s"].gt(math.inf if _only_link_silent(view, span.name) else since_s)]
     return rows, rows[rows["outcome"].ne("ok") & rows["http_status"].eq(200)]
 
 
@@ -82,6 +84,12 @@ def _breaks(view: RunView, phase: str) -> bool:
     """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
     planned = [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
     return any(one["type"] not in _BREAKS_NOTHING or one["options"].get("drain") is False for one in planned)
+
+
+def _only_link_silent(view: RunView, phase: str) -> bool:
+    """Whether nobody can be led away from what is silent: to an external target there is one link."""
+    silent = [one for one in view.plan.get("faults") or () if one["phase"] == phase and one.get("silences")]
+    return view.target is not None and bool(silent)
 
 
 def _noticed_within_s(view: RunView) -> float:

@@ -13,7 +13,7 @@ from harness.record import CUT_BY_HEAL
 from harness.verdict import Status
 from harness.view import RunView
 from tests.runs import Run
-from tests.unit.judge.mutants import first_streams_break, ok
+from tests.unit.judge.mutants import as_external, first_streams_break, ok
 from tests.unit.judge.test_nothing_left import HEALTHY
 
 
@@ -68,6 +68,17 @@ def test_streams_in_flight_at_a_kill_may_break(tmp_path: Path) -> None:
     begin, _ = run.span("one-replica")
     first_streams_break(run, run.requests["start_s"].between(begin, begin + 5))
     assert _status(run, tmp_path / "run") is Status.PASS
+
+
+@pytest.mark.parametrize(("external", "status"), [(True, Status.PASS), (False, Status.FAIL)])
+def test_nobody_is_led_away_from_the_only_link(external: bool, status: Status, tmp_path: Path) -> None:
+    """Answers that begin and never come, late in the silence: of an external target's link, and of our own replicas."""
+    run = HEALTHY["timeout-spike"]()
+    late = run.in_phase("all-replicas") & run.requests["start_s"].gt(run.span("all-replicas")[1] - 5)
+    run.requests.loc[late, ["outcome", "http_status"]] = ["timeout_ttft", 200]
+    if external:
+        as_external(run)
+    assert _status(run, tmp_path / "run") is status
 
 
 def test_what_a_heal_has_cut_is_no_fault_of_the_service(tmp_path: Path) -> None:
