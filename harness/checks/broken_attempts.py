@@ -3,6 +3,8 @@
 Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
 break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
 From the one link of an external target nobody can be led away: what falls silent there breaks streams until its heal.
+What a fault leaves behind may break attempts until users are served again, and one in twenty in the window by which
+that is judged («recovery after», where the drill asks for it).
 Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
 (a drain, a restart, a rollout), not what other clients do. There the service's promise of 99 % is one for attempts.
 """
@@ -11,9 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
+from harness.checks import recovers_within
 from harness.checks.streams import HARNESS
 from harness.drill import Check
 from harness.phases import PhaseSpan
@@ -36,48 +41,73 @@ def check() -> Check:
     return Check(NAME, question, _run, frozenset({"load"}), timing=True, per_request=True)
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """The attempts of a phase that nothing may break, those of them that broke, and how many of them may."""
+
+    phase: str
+    rows: pd.DataFrame
+    bad: pd.DataFrame
+    allowed: float
+
+    @property
+    def share(self) -> float:
+        """How many broke, in percent."""
+        return 100.0 * len(self.bad) / len(self.rows)
+
+
 def _run(view: RunView) -> CheckResult:
     objective = f"≤ {AT_MOST_PERCENT:g} % of each phase's attempts, or one"
-    found = [(span, *_of_phase(view, span)) for span in view.phases if span.kind != "warmup"]
-    found = [one for one in found if len(one[1])]
+    found = [_of_phase(view, before, span) for before, span in pairwise((None, *view.phases)) if span is not None]
+    found = [one for one in found if len(one.rows)]
     if not found:
         return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
-    shares = {span.name: 100.0 * len(bad) / len(rows) for span, rows, bad in found}
-    span, rows, bad = max(found, key=lambda one: len(one[2]) / _allowed(len(one[1])))
-    worst, total = shares[span.name], sum(len(rows) for _, rows, _ in found)
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in bad["outcome"].value_counts().sort_index().items())
-    why = f"{len(bad)} of {len(rows)} attempts broke or got no answer in {span.name}" + (f": {kinds}" if kinds else "")
+    worst = max(found, key=lambda one: len(one.bad) / one.allowed)
+    kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
+    why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase}"
     return CheckResult(
         NAME,
-        Status.PASS if len(bad) <= _allowed(len(rows)) else Status.FAIL,
-        why,
+        Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL,
+        why + (f": {kinds}" if kinds else ""),
         objective,
-        worst,
+        worst.share,
         "%",
-        100.0 * _allowed(len(rows)) / len(rows) - worst,
-        total,
-        examples=tuple(str(i) for i in bad["request_id"].head(5)),
-        details=shares,
+        100.0 * worst.allowed / len(worst.rows) - worst.share,
+        sum(len(one.rows) for one in found),
+        examples=tuple(str(i) for i in worst.bad["request_id"].head(5)),
+        details={one.phase: one.share for one in found},
     )
 
 
-def _allowed(count: int) -> float:
-    """How many of ``count`` attempts may break: of few, one, which tells nothing."""
-    return max(1.0, AT_MOST_PERCENT / 100 * count)
-
-
-def _of_phase(view: RunView, span: PhaseSpan) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The attempts that nothing may break, and those of them that broke; where a fault is, only streams that broke."""
+def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:
+    """What is to be looked at in a phase that follows ``before``: where a fault is, only streams that broke."""
     rows = view.attempts(span.name)
-    rows = rows[~rows["outcome"].isin(HARNESS)]
-    failed = rows["outcome"].ne("ok")
-    begun = rows["http_status"].eq(200)
-    if not _breaks(view, span.name):
-        return rows, rows[failed & (begun | rows["http_status"].isna())]
-    injected = [e.t_s for e in view.events("fault_injected", span.name)]
-    since_s = max(injected, default=math.inf) + _noticed_within_s(view)
-    rows = rows[rows["start_s"].gt(math.inf if _only_link_silent(view, span.name) else since_s)]
-    return rows, rows[rows["outcome"].ne("ok") & rows["http_status"].eq(200)]
+    rows = rows[~rows["outcome"].isin(HARNESS) & (span.kind != "warmup")]
+    faulty = _breaks(view, span.name)
+    since_s = _noticed_s(view, span.name) if faulty else _served_again_s(view, before)
+    rows = rows[rows["start_s"].ge(since_s)]
+    failed, unanswered = rows["outcome"].ne("ok"), rows["http_status"].isna() & (not faulty)
+    first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
+    allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
+    # Of few, one tells nothing.
+    return _Looked(span.name, rows, rows[failed & (rows["http_status"].eq(200) | unanswered)], max(1.0, allowed))
+
+
+def _served_again_s(view: RunView, before: PhaseSpan | None) -> float:
+    """Since when a phase has no excuse in the fault of the one before it: where it has none, since ever."""
+    if before is None or not _breaks(view, before.name):
+        return -math.inf
+    asked = recovers_within.name_of(before.name) in view.plan.get("checks", {})
+    again_s = recovers_within.served_again_s(view, before.name) if asked else None
+    return -math.inf if again_s is None else again_s
+
+
+def _noticed_s(view: RunView, phase: str) -> float:
+    """By when gateways or DNS have led users away from what a fault of ``phase`` broke; never, where they cannot."""
+    injected = [e.t_s for e in view.events("fault_injected", phase)]
+    if not injected or _only_link_silent(view, phase):
+        return math.inf
+    return max(injected) + _noticed_within_s(view)
 
 
 def _breaks(view: RunView, phase: str) -> bool:

@@ -17,6 +17,11 @@ GOOD_MIN = 0.95
 EARLY_ENDS = ("stop_condition", "aborted", "interrupted")
 
 
+def name_of(phase: str) -> str:
+    """The name of the check of the recovery after ``phase``."""
+    return f"recovery after {phase}"
+
+
 def check(phase: str, seconds: float) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"
@@ -24,7 +29,7 @@ def check(phase: str, seconds: float) -> Check:
     # A service that does not recover triggers a stop condition, or keeps the next fault from being injected.
     despite = frozenset({"run complete"})
     return Check(
-        f"recovery after {phase}",
+        name_of(phase),
         question,
         lambda view: _run(view, phase, seconds),
         needs,
@@ -36,18 +41,12 @@ def check(phase: str, seconds: float) -> Check:
 
 
 def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
-    name, objective = f"recovery after {phase}", f"≤ {seconds:.6g} s"
-    healed_events = [e.t_s for e in view.events("fault_healed", phase)]
-    if not healed_events:
+    name, objective = name_of(phase), f"≤ {seconds:.6g} s"
+    healed = healed_s(view, phase)
+    if healed is None:
         return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
-    healed = max(healed_events)
     end = watched_until(view, healed)
-    rows = view.final
-    # Requests that the next fault hit are that fault's, whenever they were meant to start.
-    rows = rows[rows["intended_start_s"].between(healed, end) & ~rows["judged_phase"].isin(view.fault_phases)]
-    rows = rows[rows["outcome"].ne("cancelled_intended") & ~_unknown(rows, view)]
-    rows = rows.sort_values("intended_start_s", kind="stable")
-    good = within_limits(rows, view).to_numpy(dtype=bool)
+    rows, good = _watched(view, healed, end)
     recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
     if windows == 0:
         why = f"only {len(rows)} requests until the next fault or the end: not one window of {REQUESTS_MIN}"
@@ -65,6 +64,32 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
     margin = None if recovered is None else seconds - recovered
     bad = tuple(str(i) for i in rows["request_id"][~good].tail(5))
     return CheckResult(name, status, why, objective, recovered, "s", margin, len(rows), phase, bad)
+
+
+def healed_s(view: RunView, phase: str) -> float | None:
+    """When the last fault of ``phase`` was healed, in seconds since the run's zero; None where none was."""
+    return max((e.t_s for e in view.events("fault_healed", phase)), default=None)
+
+
+def served_again_s(view: RunView, phase: str) -> float | None:
+    """Since when users were served again after ``phase``, in seconds since the run's zero; None where they were not."""
+    healed = healed_s(view, phase)
+    if healed is None:
+        return None
+    end = watched_until(view, healed)
+    rows, good = _watched(view, healed, end)
+    recovered, _ = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
+    return None if recovered is None else healed + recovered
+
+
+def _watched(view: RunView, healed: float, end: float) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """The requests that tell of a recovery, by their intended start, and which of them were good."""
+    rows = view.final
+    # Requests that the next fault hit are that fault's, whenever they were meant to start.
+    rows = rows[rows["intended_start_s"].between(healed, end) & ~rows["judged_phase"].isin(view.fault_phases)]
+    rows = rows[rows["outcome"].ne("cancelled_intended") & ~_unknown(rows, view)]
+    rows = rows.sort_values("intended_start_s", kind="stable")
+    return rows, within_limits(rows, view).to_numpy(dtype=bool)
 
 
 def watched_until(view: RunView, healed: float) -> float:

@@ -81,6 +81,40 @@ def test_nobody_is_led_away_from_the_only_link(external: bool, status: Status, t
     assert _status(run, tmp_path / "run") is status
 
 
+def _late_until(run: Run, seconds: float) -> None:
+    """Who asked in the first ``seconds`` of the recovery waited for a first token in vain."""
+    begin, _ = run.span("recovery-all")
+    late = run.in_phase("recovery-all") & run.requests["start_s"].lt(begin + seconds)
+    gone = ["ttft_ms", "ttft_from_schedule_ms", "output_tokens", "finish_reason", "answer_correct", "max_stall_ms"]
+    run.requests.loc[late, gone] = None
+    run.requests.loc[late, ["outcome", "http_status", "content_events", "e2e_ms"]] = ["timeout_ttft", 200, 0, 5000.0]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "status"), [(0.0, Status.PASS), (6.0, Status.FAIL)], ids=["none later", "more later"]
+)
+def test_who_is_not_yet_served_again_breaks_no_promise(after_s: float, status: Status, tmp_path: Path) -> None:
+    """The recovery has a limit of its own; once users are served again, one in a hundred may break."""
+    run = HEALTHY["timeout-spike"]()
+    _late_until(run, 4.0)
+    begin, end = run.span("recovery-all")
+    if after_s:
+        later = run.requests["start_s"].between(begin + after_s, end) & (ok(run).cumsum() % 30).eq(0)
+        first_streams_break(run, later)
+    assert _status(run, tmp_path / "run") is status
+
+
+def test_a_recovery_that_nobody_asks_for_excuses_nothing(tmp_path: Path) -> None:
+    """Nor one that did not come."""
+    run = HEALTHY["timeout-spike"]()
+    _late_until(run, 4.0)
+    del run.plan["checks"]["recovery after all-replicas"]
+    assert _status(run, tmp_path / "run") is Status.FAIL
+    run = HEALTHY["timeout-spike"]()
+    _late_until(run, 99.0)
+    assert _status(run, tmp_path / "never") is Status.FAIL
+
+
 def test_what_a_heal_has_cut_is_no_fault_of_the_service(tmp_path: Path) -> None:
     """Drillyard did that: INCONCLUSIVE."""
     run = HEALTHY["timeout-spike"]()
