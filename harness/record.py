@@ -11,7 +11,7 @@ requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``
 metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``
 metrics-summary.json
                     per series how many there were, when, and their sum (harness/samples_kept.py)
-records.json        numbers of events and attempts, digests of them and of documents (harness/records_kept.py)
+records.json        numbers of events and attempts, and digests of all that is judged (harness/records_kept.py)
 waves.json          what was done to each stream of a wave of cancelled ones, if there was any (harness/waves.py)
 rollout.json        what a rollout of another model did, and why, if there was one (harness/rollout.py)
 load.json           what the load generator was told, and ``load-summary.json`` what it did

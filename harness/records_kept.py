@@ -1,15 +1,16 @@
 """Whether the records of a run are those that it wrote: none lost, doubled, moved or changed since then.
 
 A run that has ended writes ``records.json``: how many events and attempts there are, the SHA-256 of each of the two in
-their order, and that of each JSON document which the judge reads. Samples have a document of their own. What was
-damaged, cut off or edited later is no evidence. Whoever changes a file and ``records.json`` alike is not found out
-here, but by the rules that compare the records with each other.
+their order, of the undo journal, and of each JSON document which the judge reads. Samples have a document of their
+own. What was damaged, cut off or edited later is no evidence. Whoever changes a file and ``records.json`` alike is not
+found out here, but by the rules that compare the records with each other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from harness.errors import RunFolderError
 from harness.record import REQUEST_COLUMNS, RunFolder
 
 FILE = "records.json"
+JOURNAL = "undo.jsonl"
 #: Objects that judge and report read; a run has those that its drill makes.
 DOCUMENTS = ("plan.json", "load-summary.json", samples_kept.FILE, waves.FILE, rollout.FILE)
 
@@ -36,7 +38,12 @@ def summary(folder: RunFolder) -> dict[str, Any]:
     events = [[event.t_s, event.kind, event.data] for event in folder.events()]
     there = (name for name in DOCUMENTS if _there(folder, name))
     documents = {name: digest.of(folder.read_json(name)) for name in there}
-    told = {"events": len(events), "events_sha256": digest.of(events), "documents": documents}
+    told = {
+        "events": len(events),
+        "events_sha256": digest.of(events),
+        "undo_sha256": _of_journal(folder.path / JOURNAL),
+        "documents": documents,
+    }
     try:
         requests = folder.requests()
     except (OSError, ArrowException):  # a torn file is no evidence, even if the run itself left it so
@@ -59,9 +66,19 @@ def difference(folder: RunFolder) -> str | None:
             return f"{file} has {found[what]} {rows}, and the run left {left.get(what)}"
         if left.get(f"{what}_sha256") != found[f"{what}_sha256"]:
             return f"{file} is not as the run left it"
+    if left.get("undo_sha256") != found["undo_sha256"]:
+        return f"{JOURNAL} is not as the run left it"
     before, now = left.get("documents"), found["documents"]
     changed = sorted(name for name in DOCUMENTS if not isinstance(before, dict) or before.get(name) != now.get(name))
     return f"{', '.join(changed)}: not as the run left it" if changed else None
+
+
+def _of_journal(path: Path) -> str | None:
+    """SHA-256 of the undo journal; None where the run has none that can be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _of_requests(requests: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from harness import drill
+from harness import drill, records_kept
 from harness.record import RunFolder
 from tests.drills import outcome
 from tests.mutation.stored import DOCUMENTS
@@ -39,7 +39,7 @@ RED: Mapping[str, tuple[tuple[str, ...], str]] = {
 BYTES_MAX = 1_000_000  # of one fixture
 _LIMIT_S = 1800.0  # of one drill, set-up and capacity included
 _TABLES = ("requests.parquet", "metrics.parquet")
-_FILES = ("events.jsonl", "verdict.json", *DOCUMENTS)
+_FILES = ("events.jsonl", "verdict.json", records_kept.JOURNAL, *DOCUMENTS)
 #: What no fixture may hold: absolute paths below somebody's home or workplace, and what looks like a key.
 _PRIVATE = re.compile(r"(?:^|[\s\"'=(])/(?:work|root|home|tmp|Users)/|\bsk-\w{8,}|Bearer \w{8,}")
 

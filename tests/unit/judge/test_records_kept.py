@@ -86,6 +86,22 @@ def test_a_document_that_came_later_is_noticed(left: RunFolder) -> None:
     assert records_kept.difference(left) == "rollout.json: not as the run left it"
 
 
+@pytest.mark.parametrize(("before", "after"), [("{}\n", None), ("{}\n", ""), (None, "{}\n")])
+def test_any_change_of_the_undo_journal_is_noticed(before: str | None, after: str | None, left: RunFolder) -> None:
+    """One that is lost, edited, or came later."""
+
+    def journal(text: str | None) -> None:
+        (left.path / records_kept.JOURNAL).unlink(missing_ok=True)
+        if text is not None:
+            (left.path / records_kept.JOURNAL).write_text(text)
+
+    journal(before)
+    records_kept.seal(left)
+    assert records_kept.difference(left) is None
+    journal(after)
+    assert records_kept.difference(left) == "undo.jsonl is not as the run left it"
+
+
 def test_unknown_is_not_the_same(left: RunFolder) -> None:
     """Without the run's word, or with a broken one, nobody knows."""
     path = left.path / records_kept.FILE
