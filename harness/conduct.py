@@ -727,8 +727,8 @@ def service(topology: Topology) -> dict[str, Any]:
 
 
 def _takes_down(folder: Path) -> str:
-    """Who takes the instance down, or has done so; "" while it is left alone. A folder that is gone says nothing."""
-    if (seen := lock.look(folder / "lock")).held:
+    """By whom the instance is or was taken down, in words; "" while it is not. A missing folder proves neither."""
+    if (seen := lock.look(folder / state.LOCK)).held:
         return f"process {seen.name} does so (`harness down --force`)"
     return "it is gone" if folder.exists() and state.load(folder) is None else ""
 

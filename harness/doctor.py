@@ -131,12 +131,11 @@ def _site_folder(instance: int) -> Path:
 def _busy(folder: Path) -> str:
     """Who works on the instance right now; empty when nobody does."""
     for name in stopped.LOCKS:
-        if (seen := lock.look(folder / name)).held:
-            return (
-                lock.who(folder / name)
-                if name == LOCK
-                else f"process {seen.name or lock.NAMELESS}, which brings it up or down"
-            )
+        seen = lock.look(folder / name)
+        if seen.held and name == LOCK:
+            return lock.who(folder / name)
+        if seen.held:
+            return f"process {seen.name or lock.NAMELESS}, which brings it up or down"
     return ""
 
 

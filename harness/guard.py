@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 from harness import redact
 from harness.errors import UsageError
 from stack import proxies
-from stack.topology import TUNNEL_PORTS, Endpoint, Target
+from stack.topology import TUNNEL_HOST, TUNNEL_PORTS, Endpoint, Target, Topology
 
 OPTION = "--i-own-this-target"
 #: The address of a host, for a port. UsageError when it has none.
 Resolve = Callable[[str, int], str]
 
+#: Of instance 0.
+_TUNNEL = Topology().host(TUNNEL_HOST)
 _HOST = re.compile(r"[a-z0-9._:-]+")
 _PATH = re.compile(r"[!-~]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -56,7 +58,7 @@ def unresolved(host: str, port: int) -> str:
     return ""
 
 
-def admit(said: External, resolve: Resolve = address_of, tunnel: str = "127.0.0.6") -> Target:
+def admit(said: External, resolve: Resolve = address_of, tunnel: str = _TUNNEL) -> Target:
     """The target that the user has and owns, each host resolved once. UsageError, before anything is asked, if not.
 
     ``tunnel`` is the address at which the way to what lies behind a proxy begins.

@@ -40,6 +40,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
 #: The checkout, wherever it is moved to. Open as long as the process lasts.
 _OPENED = os.open(CHECKOUT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+#: In an instance's folder: held by whoever brings it up or down.
+LOCK = "lock"
 SCHEMA_VERSION = 2
 #: Of an earlier version, whose mark of the supervisor was a time of the wall clock.
 _WALL_CLOCK_VERSION = 1
@@ -199,7 +201,7 @@ def remove(folder: Path) -> None:
 def locked(folder: Path, say: Callable[[str], None], timeout_s: float = 600.0) -> Iterator[None]:
     """Hold the instance's lock; the kernel drops it when its holder dies. StackError after ``timeout_s``."""
     make_for_user(folder)
-    path = folder / "lock"
+    path = folder / LOCK
     with path.open("a+") as file:
         deadline, said = time.monotonic() + timeout_s, False
         while True:

@@ -12,12 +12,13 @@ from harness import lock
 from harness.errors import FaultError, StackError
 from harness.lease import LEASE_S
 from harness.leftovers.base import Leftover, Processes, Site, cannot
+from stack import state
 from stack.runtimes import family
 from stack.state import ProcessMark
 
 KIND = "stopped"
 #: The locks of an instance: that of runs, and that of whoever brings it up or down.
-LOCKS = ("run.lock", "lock")
+LOCKS = ("run.lock", state.LOCK)
 _CHILDREN = {"harness.watchdog": "watchdog", "harness.load": "load generator"}
 
 
