@@ -1,6 +1,6 @@
 """Users hang up by the dozen, at every moment of a request's life."""
 
-from harness.checks import (
+from harness.judge.checks import (
     cache_released,
     canaries_right,
     cancels_reach_engine,
@@ -11,7 +11,7 @@ from harness.checks import (
     steady_state,
     tokens_after_cancel,
 )
-from harness.drill import Drill, Expected
+from harness.judge.drill import Drill, Expected
 
 #: What a user may wait who comes once the others have hung up. Less than 100 ms more is noise, and nobody notices it.
 AS_BEFORE = "<= 2 * baseline.ttft_p95_ms + 100 ms"

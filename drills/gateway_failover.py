@@ -1,6 +1,6 @@
 """The active gateway dies, hangs, and loses its replicas; then DNS itself falls silent."""
 
-from harness.checks import (
+from harness.judge.checks import (
     broken_and_retried,
     dns_leads_away,
     failback,
@@ -13,7 +13,7 @@ from harness.checks import (
     steady_state,
     users_move,
 )
-from harness.drill import Check, Drill, Expected
+from harness.judge.drill import Check, Drill, Expected
 
 _ACTIVE = "gateway-a"  # DNS prefers it while it is ready
 _DEAD, _HUNG, _SPLIT, _NO_DNS = "dead", "hung", "split", "dns-dead"

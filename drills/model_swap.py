@@ -1,6 +1,6 @@
 """Another model is rolled out, canary first, judged on the same questions as the stable one, promoted or taken back."""
 
-from harness.checks import (
+from harness.judge.checks import (
     candidate_judged,
     exposure_bounded,
     no_hang,
@@ -10,7 +10,7 @@ from harness.checks import (
     steady_state,
     versions_agree,
 )
-from harness.drill import Drill, Expected
+from harness.judge.drill import Drill, Expected
 
 _SWAP, _AFTER = "swap", "after"
 

@@ -1,6 +1,6 @@
 """Replicas are restarted: in order one after the other, then by SIGKILL; and one goes deaf."""
 
-from harness.checks import (
+from harness.judge.checks import (
     comes_back,
     drain_breaks_nothing,
     gateway_puts_back,
@@ -12,8 +12,8 @@ from harness.checks import (
     suffering_ends,
     warms_up,
 )
-from harness.drill import Drill, Expected
-from stack.topology import GatewayPolicy
+from harness.judge.drill import Drill, Expected
+from harness.model.topology import GatewayPolicy
 
 _FIRST, _SECOND, _KILL, _DEAF = "restart-1", "restart-2", "kill", "deaf"
 _POLICY = GatewayPolicy()

@@ -1,6 +1,6 @@
 """Requests that ask for too much, contexts that fill the KV cache, and a replica that the kernel kills for memory."""
 
-from harness.checks import (
+from harness.judge.checks import (
     asks_end,
     asks_refused,
     comes_back,
@@ -17,7 +17,7 @@ from harness.checks import (
     steady_state,
     warms_up,
 )
-from harness.drill import Drill, Expected
+from harness.judge.drill import Drill, Expected
 
 _OVERSIZED, _LONG, _OOM = "oversized", "long", "oom"
 

@@ -1,6 +1,6 @@
 """The links behind the gateways time out: first those of one replica, then all of them."""
 
-from harness.checks import (
+from harness.judge.checks import (
     failures_hidden,
     gateway_puts_back,
     gateway_takes_out,
@@ -12,7 +12,7 @@ from harness.checks import (
     steady_state,
     upstream_amplification,
 )
-from harness.drill import Drill, Expected
+from harness.judge.drill import Drill, Expected
 
 _ONE, _ALL = "one-replica", "all-replicas"
 _SLOW, _SILENT = "slow-link", "silent-link"  # of the scenario for external targets

@@ -14,7 +14,7 @@ for number in ENDERS:
 # Runs, keys, logs and sockets are the user's alone: whatever this program and what it starts write, others cannot read.
 os.umask(0o077)
 
-from harness.cli import main  # noqa: E402
+from harness.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     for number in ENDERS:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.phases import PhaseSpan
+from harness.evidence.phases import PhaseSpan
 
 #: Okabe–Ito: told apart with any kind of colour vision, and in grey by their lightness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6D00", "#000000")

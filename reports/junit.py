@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from harness.verdict import CheckResult, Status, Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.model.verdict import CheckResult, Status, Verdict
 
 #: Characters that XML 1.0 cannot hold, not even escaped; servers put them into answers all the same.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -9,10 +9,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from harness import judge
-from harness.record import RunFolder, replacing
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.record import RunFolder, replacing
+from harness.evidence.view import RunView
+from harness.judge import verdicts
+from harness.model.verdict import Verdict
 from reports import junit, panel
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,7 +23,7 @@ def render(folder: RunFolder) -> Path:
 
     RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
     """
-    view, verdict = RunView(folder), judge.read(folder)
+    view, verdict = RunView(folder), verdicts.read(folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness.model.topology import Component, Topology
 from stack import engines, proxies, tools
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.state import CHECKOUT, COMPONENT_VARIABLE, socket_folder
-from stack.topology import Component, Topology
 
 #: Engines yield to everything else: on a small machine the load generator must keep its schedule.
 ENGINE_NICENESS = 10

@@ -21,13 +21,13 @@ from typing import Any
 
 import jinja2
 
+from harness.model.topology import GATEWAYS, REPLICAS, Component, GatewayPolicy, Topology
 from stack import state
 from stack.dns import zone
 from stack.exporter.config import exporter_files
 from stack.gateway import errors
 from stack.keys import Keys
 from stack.monitoring import monitoring
-from stack.topology import GATEWAYS, REPLICAS, Component, GatewayPolicy, Topology
 
 _GATEWAY_FILES = Path(__file__).parent / "gateway"
 #: Docker's own resolver, at the same address in every container.

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from harness.model.topology import Topology
 from stack import models
 from stack.middleware import drillyard_engine
-from stack.topology import Topology
 
 #: Read by the engine's own Python.
 MIDDLEWARE = Path(drillyard_engine.__file__).resolve()

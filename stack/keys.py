@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from harness import redact
-from harness.errors import UsageError
+from harness.model import redact
+from harness.model.errors import UsageError
 
 #: Takes the keys from this file instead of making them.
 FILE_VARIABLE = "DRILLYARD_KEYS_FILE"

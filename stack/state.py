@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StackError, UsageError
-from stack.topology import GatewayPolicy, Target, Topology
+from harness.model.errors import StackError, UsageError
+from harness.model.topology import GatewayPolicy, Target, Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"

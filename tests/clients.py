@@ -24,13 +24,13 @@ from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import Pinned
 from harness.load.schedule import Arrival
+from harness.model.scenario import ClientLimits, Cohort
 from harness.model.stream import CompletionReader
+from harness.model.topology import Component, Endpoint, Link, Target, Topology
 from harness.probes import ask, path, question
-from harness.scenario import ClientLimits, Cohort
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.models import Question
-from stack.topology import Component, Endpoint, Link, Target, Topology
 from tests.wire import ADDRESS, Wire
 
 #: Every answer of a test comes to its end by itself; only a client that waits for something else meets this.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from stack.topology import GATEWAYS, REPLICAS
+from harness.model.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import E2E_MS, TOPOLOGY, Row, Sample, Spans
 

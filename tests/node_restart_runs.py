@@ -9,10 +9,10 @@ import functools
 import json
 from pathlib import Path
 
-from harness import drill
-from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
-from harness.scenario import Scenario
-from stack.topology import REPLICAS
+from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.judge import drill
+from harness.model.scenario import Scenario
+from harness.model.topology import REPLICAS
 from tests.runs import Run, add_alerts, add_unremarkable, recorded_today, scenario
 
 RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"

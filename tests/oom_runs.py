@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.evidence.record import ANY_REPLICA
 from harness.faults.oversized import Oversized, asks
-from harness.record import ANY_REPLICA
-from harness.scenario import Scenario
-from stack.topology import GATEWAYS, REPLICAS
+from harness.model.scenario import Scenario
+from harness.model.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import E2E_MS, POLICY, TOPOLOGY, Row, Run, Sample, Spans
 

@@ -21,28 +21,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import (
-    alert_times,
-    alerts,
-    digest,
-    drill,
-    judge,
-    loading,
-    phases,
-    planned,
-    records_kept,
-    sampled,
-    samples_kept,
-)
-from harness.drill import Drill
+from harness.evidence import phases, records_kept, samples_kept
+from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
 from harness.faults.base import fault_class, matching
-from harness.model import arrivals
+from harness.judge import alert_times, alerts, drill, sampled, verdicts
+from harness.judge.drill import Drill
+from harness.judge.presence import METRIC, labels
+from harness.model import arrivals, digest
+from harness.model.alert_rules import BY_NAME, RULES, STACK_SCALE
 from harness.model.arrivals import Draw
-from harness.presence import METRIC, labels
-from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
-from harness.scenario import Retries, Scenario
-from stack.monitoring.rules import BY_NAME, RULES, STACK_SCALE
-from stack.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
+from harness.model.scenario import Retries, Scenario
+from harness.model.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
+from harness.plan import loading, planned
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_PER_S, OOM_RATE_PER_S = 5.0, 7.0
@@ -372,7 +362,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
 
 def as_planned(practised: Drill, scenario: Scenario) -> Row:
     """What a plan says of the faults and of the drill's checks."""
-    own = judge.checks(practised, phases=scenario.phases)[len(judge.INVARIANTS) :]
+    own = verdicts.checks(practised, phases=scenario.phases)[len(verdicts.INVARIANTS) :]
     return {"faults": planned.faults(scenario, TOPOLOGY), "checks": digest.of_checks(own)}
 
 

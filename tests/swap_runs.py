@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from harness import drill, planned, rollout
-from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
-from harness.scenario import Scenario
-from stack.topology import REPLICAS
+from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.judge import drill
+from harness.model import rollout
+from harness.model.scenario import Scenario
+from harness.model.topology import REPLICAS
+from harness.plan import planned
 from tests.runs import TOPOLOGY, Run, add_alerts, add_unremarkable, recorded_today, scenario
 
 #: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import drill
-from harness.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
-from harness.scenario import Phase, Scenario
-from harness.waves import Canary, Stream, Wave, as_data, from_data
-from stack.topology import GATEWAYS, REPLICAS
+from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
+from harness.judge import drill
+from harness.model.scenario import Phase, Scenario
+from harness.model.topology import GATEWAYS, REPLICAS
+from harness.model.waves import Canary, Stream, Wave, as_data, from_data
 from tests import runs
 from tests.runs import Run
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from harness import lock, measuring, pipeline
-from harness.commands import runtime
-from harness.commands.options import StackOptions
-from harness.doctor import LOCK
-from harness.measuring import Order
-from harness.progress import Progress
+from harness.plan import runtime
+from harness.plan.options import StackOptions
+from harness.recover import lock
+from harness.recover.doctor import LOCK
+from harness.run import measuring, pipeline
+from harness.run.measuring import Order
+from harness.run.progress import Progress
 from stack import state
 
 

@@ -17,15 +17,16 @@ from typing import Any
 
 import psutil
 
-from harness import interference, measuring, record
-from harness.interference import COMPONENT, OTHERS_MIN_CORES, SPEAKS_S
+from harness.evidence import interference, record
+from harness.evidence.interference import COMPONENT, OTHERS_MIN_CORES, SPEAKS_S
+from harness.evidence.record import EventLog, RunFolder
+from harness.evidence.view import RunView
+from harness.model.scenario import Scenario
+from harness.model.topology import Topology
 from harness.probes import machine
 from harness.probes.base import MetricWriter, Row
-from harness.record import EventLog, RunFolder
-from harness.scenario import Scenario
-from harness.view import RunView
+from harness.run import measuring
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.disturber import HEAVY, LIGHT, Disturber, disturbed
 
 QUIET_S, DISTURBED_S, PAUSE_S = 20.0, 10.0, 2.0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness import drill, observer
-from harness.observer import BOUND_CORES
-from harness.view import RunView
+from harness.evidence import observer
+from harness.evidence.observer import BOUND_CORES
+from harness.evidence.view import RunView
+from harness.judge import drill
 from tests.drills import outcome
 
 #: Of the run, the start of its stack included; only a hang reaches it.

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from harness.errors import AdapterError
+from harness.model.errors import AdapterError
 
 State = Literal["ready", "drain", "maint"]
 

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import redact
-from harness.errors import StackError
-from harness.lease import Lease, PipeHeart
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.model import redact
+from harness.model.errors import StackError
+from harness.model.lease import Lease, PipeHeart
 
 #: How many half-second windows are kept: ten minutes.
 WINDOWS_KEPT = 1200
@@ -43,7 +43,7 @@ class Window:
     outcomes: dict[str, int] = field(default_factory=dict)
     within: int = 0  # of the ended requests, those that were good and within the SLO limits of one request
     late: dict[str, int] = field(default_factory=dict)  # of the good ones, those beyond the limit of ttft or e2e
-    ttft_ms: dict[str, int] = field(default_factory=dict)  # of the good ones (harness/sparse.py)
+    ttft_ms: dict[str, int] = field(default_factory=dict)  # of the good ones (harness/model/sparse.py)
     e2e_ms: dict[str, int] = field(default_factory=dict)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from harness.errors import AdapterError
+from harness.model.errors import AdapterError
 from stack import bounded
 
 _PATH = "/simulator/behaviour"

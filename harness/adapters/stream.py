@@ -16,7 +16,7 @@ from typing import Any
 
 import h11
 
-from harness import exhausted
+from harness.model import exhausted
 from harness.model.stream import CompletionReader
 
 #: What the kernel keeps for a reader that has stopped reading.

@@ -19,7 +19,7 @@ import urllib3
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
-from harness.errors import AdapterError
+from harness.model.errors import AdapterError
 from stack import bounded
 
 

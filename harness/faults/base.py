@@ -3,9 +3,9 @@
 A fault proves its effect and its healing on the data path; the proof is evidence for the report. A heal that is not
 proven says whether something is still there, by the word of who holds it, or whether only service was not seen to be
 back in time: a slow machine looks like the second and never like the first. Undo is data
-(harness/undo.py): what it takes to heal is written down before anything is injected, and healing is nothing else
-than running that data, so that another process can do it as well: a module that needs an action of its own lists it
-in ``UNDO``.
+(harness/model/journal.py): what it takes to heal is written down before anything is injected, and healing is nothing
+else than running that data, so that another process can do it as well: a module that needs an action of its own lists
+it in ``UNDO``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import AdapterError, FaultError, StackError
+from harness.model.errors import AdapterError, FaultError, StackError
+from harness.model.journal import Undo
+from harness.model.scenario import Phase
+from harness.model.topology import Topology
 from harness.probes.path import PathProbe
 from harness.probes.waves import Waves
-from harness.scenario import Phase
-from harness.undo import Undo
 from stack.runtimes.base import Runtime
-from stack.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Fault(Protocol):
 
     @staticmethod
     def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
-        """What it will have done on that target, for the judge to compare (harness/as_planned.py): nothing countable
-        (empty), ``steps``, ``asks``, ``waves`` or ``rollout``.
+        """What it will have done on that target, for the judge to compare (harness/judge/as_planned.py): nothing
+        countable (empty), ``steps``, ``asks``, ``waves`` or ``rollout``.
         """
 
     def undo(self) -> Undo:

@@ -20,21 +20,21 @@ import h11
 from pydantic import Field
 
 from harness.adapters.stream import ChatStream
-from harness.errors import Exhausted, FaultError
+from harness.evidence.record import ANY_REPLICA
 from harness.faults.base import Proof, World, ended_by_itself, tell_step
+from harness.model.errors import Exhausted, FaultError
+from harness.model.journal import Undo
+from harness.model.scenario import Seconds, Strict
 from harness.model.stream import CompletionReader
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.waves import Canary, Stream, Wave
 from harness.probes import completion
 from harness.probes.path import CHAT
 from harness.probes.question import TOKENS_MAX
 from harness.probes.waves import Waves
-from harness.record import ANY_REPLICA
-from harness.scenario import Seconds, Strict
-from harness.undo import Undo
-from harness.waves import Canary, Stream, Wave
 from stack import keys, state
 from stack.engines import SEQUENCES_MAX
 from stack.models import questions
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 #: In place of one gateway's name: the streams of a wave go through both in turn.
 BOTH_GATEWAYS = "gateways"

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from harness.errors import FaultError
 from harness.faults.base import Healing, Proof, World, nothing_countable, read_back
+from harness.model.errors import FaultError
+from harness.model.journal import Undo
+from harness.model.topology import Topology
 from harness.probes.life import Life, look
-from harness.undo import Undo
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState
-from stack.topology import Topology
 
 #: How long a sign of life is waited for while we look for an effect.
 LOOK_S = 4.0

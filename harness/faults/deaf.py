@@ -8,8 +8,8 @@ from typing import Any
 from harness.adapters.simulator import Simulator
 from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.scenario import Strict
-from stack.topology import Topology
+from harness.model.scenario import Strict
+from harness.model.topology import Topology
 
 
 class Options(Strict):

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.errors import FaultError
 from harness.faults import streams
 from harness.faults.base import Proof, World, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
-from harness.scenario import Seconds, Strict
+from harness.model.errors import FaultError
+from harness.model.scenario import Seconds, Strict
+from harness.model.topology import GATEWAYS, Component, Topology
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, Component, Topology
 
 #: How soon after the kill an open connection must break, and how long the runtime may take to notice.
 BREAKS_WITHIN_S = 1.0

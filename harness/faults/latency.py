@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.adapters.toxiproxy import Toxic
-from harness.errors import AdapterError
 from harness.faults.base import World
 from harness.faults.link import LOOK_S, LinkFault, remove_toxics, renew_proxy
+from harness.model.errors import AdapterError
+from harness.model.scenario import Seconds, Strict
 from harness.probes.path import PathSample
-from harness.scenario import Seconds, Strict
 
 #: Between setting the delay to 0 and removing the toxic: toxiproxy forwards what it holds meanwhile, and closes the
 #: connections of clients that have disconnected. That takes one scheduling step; heals take seconds.

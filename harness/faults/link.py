@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxic
-from harness.errors import AdapterError, FaultError
 from harness.faults.base import Proof, World, nothing_countable, read_back, to_the_end
+from harness.model.errors import AdapterError, FaultError
+from harness.model.journal import Undo
+from harness.model.topology import Topology
 from harness.probes.path import PathSample, page, synthetic
-from harness.undo import Undo
-from stack.topology import Topology
 
 #: How long a crossing may take while we look for an effect: far above a healthy one, well inside a phase.
 LOOK_S = 4.0

@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import httpx
 from pydantic import Field
 
-from harness.errors import FaultError
 from harness.faults.base import Proof, World, ended_by_itself, tell_step
 from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
+from harness.model.errors import FaultError
+from harness.model.journal import Undo
+from harness.model.scenario import Seconds, Strict
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
 from harness.probes.path import PathSample
-from harness.scenario import Seconds, Strict
-from harness.undo import Undo
 from stack import bounded
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 #: Token ids that every vocabulary has and that mean nothing special.
 _FIRST_ID, _LAST_ID = 10, 500

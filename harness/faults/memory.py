@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.errors import FaultError
 from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.scenario import Strict
-from harness.undo import Undo
+from harness.model.errors import FaultError
+from harness.model.journal import Undo
+from harness.model.scenario import Strict
+from harness.model.topology import Topology
 from stack.runtimes.base import ComponentStats
-from stack.topology import Topology
 
 #: How long the component may take to ask for more than it may have.
 HIT_WITHIN_S = 20.0

@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.errors import AdapterError, StackError, UsageError
 from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.memory import Memory
 from harness.faults.memory import Options as MemoryOptions
+from harness.model.errors import AdapterError, StackError, UsageError
+from harness.model.topology import GATEWAYS, Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, Topology
 
 #: How long the replica, asked for tokens all the while, may take to run into its limit.
 KILLED_WITHIN_S = 30.0

@@ -14,14 +14,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from harness.errors import FaultError
 from harness.faults.base import Healing, Proof, World, ended_by_itself
+from harness.model.errors import FaultError
+from harness.model.journal import Undo
+from harness.model.scenario import Seconds, Strict
+from harness.model.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
 from harness.probes.path import CHAT, PathSample
-from harness.scenario import Seconds, Strict
-from harness.undo import Undo
-from stack.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
 
 #: What there is to take back of requests that have ended: nothing.
 UNDO_NOTHING = "nothing_stays"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from harness.faults.base import World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.scenario import Strict
-from stack.topology import Topology
+from harness.model.scenario import Strict
+from harness.model.topology import Topology
 
 
 class Options(Strict):

@@ -9,16 +9,16 @@ from typing import Any
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import AdapterError, StackError
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
+from harness.model.errors import AdapterError, StackError
+from harness.model.journal import Undo
+from harness.model.scenario import Seconds
+from harness.model.topology import Topology
 from harness.probes.life import look
-from harness.scenario import Seconds
-from harness.undo import Undo
 from stack.runtimes.base import ComponentState
-from stack.topology import Topology
 
 
 class Options(server.Options):

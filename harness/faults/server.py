@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import Field, field_validator
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.errors import AdapterError, FaultError, StackError
 from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
-from harness.scenario import Strict
-from harness.undo import Undo
-from stack.topology import GATEWAYS, Topology
+from harness.model.errors import AdapterError, FaultError, StackError
+from harness.model.journal import Undo
+from harness.model.scenario import Strict
+from harness.model.topology import GATEWAYS, Topology
 
 #: How long one request may take at first, and how many are on their way at once through one gateway.
 ANSWER_S = 10.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.adapters.simulator import Simulator
 from harness.faults.base import World
-from harness.undo import Undo
+from harness.model.journal import Undo
 
 
 def undo(replica: str) -> Undo:

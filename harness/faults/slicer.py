@@ -6,8 +6,8 @@ from pydantic import Field
 
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LinkFault
+from harness.model.scenario import Seconds, Strict
 from harness.probes.path import PathSample
-from harness.scenario import Seconds, Strict
 
 
 class Options(Strict):

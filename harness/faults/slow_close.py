@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from harness import exhausted
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import World
 from harness.faults.link import LOOK_S, LinkFault
+from harness.model import exhausted
+from harness.model.scenario import Seconds, Strict
 from harness.probes.path import PathSample
-from harness.scenario import Seconds, Strict
 
 
 class Options(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.faults.base import World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.scenario import Seconds, Strict
+from harness.model.scenario import Seconds, Strict
 
 
 class Options(Strict):

@@ -1,8 +1,8 @@
 """Another model is rolled out: one replica first, with a small share of the users, and judged before it gets more.
 
-What happens is decided by ``harness/rollout.py`` from paired questions; this is who carries it out. Whatever the end
-is, the run leaves the stack as it was: every replica serves the stable version again. A candidate that was stopped is
-replaced at once; one that was promoted stays until the users have gone: it is what they have now.
+What happens is decided by ``harness/model/rollout.py`` from paired questions; this is who carries it out. Whatever the
+end is, the run leaves the stack as it was: every replica serves the stable version again. A candidate that was stopped
+is replaced at once; one that was promoted stays until the users have gone: it is what they have now.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.component_logs import LogMarks
-from harness.errors import AdapterError, FaultError, StackError
 from harness.faults import server, streams
 from harness.faults.base import Healing, Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
-from harness.probes import question
-from harness.rollout import (
+from harness.model.errors import AdapterError, FaultError, StackError
+from harness.model.journal import Undo
+from harness.model.rollout import (
     FILE,
     OPEN,
     PROMOTE,
@@ -38,11 +37,12 @@ from harness.rollout import (
     decide,
     speed_is_open,
 )
-from harness.scenario import Seconds
-from harness.undo import Undo
+from harness.model.scenario import Seconds
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.probes import question
+from harness.probes.component_logs import LogMarks
 from stack import engines, models
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 #: How long one question may take, and how often the whole eval set is asked before the comparison is given up.
 ANSWER_S = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LOOK_S, LinkFault
+from harness.model.scenario import Strict
 from harness.probes.path import PathSample
-from harness.scenario import Strict
 
 
 class Options(Strict):

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import AdapterError, FaultError, StackError
 from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
-from harness.scenario import Strict
-from harness.undo import Undo
-from stack.topology import GATEWAYS, Topology
+from harness.model.errors import AdapterError, FaultError, StackError
+from harness.model.journal import Undo
+from harness.model.scenario import Strict
+from harness.model.topology import GATEWAYS, Topology
 
 #: How long the gateway may take to tell: it may be starting.
 HEALED_WITHIN_S = 10.0

@@ -1,6 +1,6 @@
 """``python -m harness.load RUNFOLDER``: produce the load of RUNFOLDER/load.json until SIGTERM or SIGINT.
 
-It also ends when its parent has gone, and when the lease (``--lease``, harness/lease.py) lapses: the harness is
+It also ends when its parent has gone, and when the lease (``--lease``, harness/model/lease.py) lapses: the harness is
 stopped.
 
 Writes RUNFOLDER/requests.parquet and load-summary.json, prints a line of JSON on stdout every half second, and a last
@@ -39,11 +39,11 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 from gevent.event import Event  # noqa: E402
 
-from harness import exhausted, redact  # noqa: E402
-from harness.errors import DrillyardError, RecordError  # noqa: E402
+from harness.model import exhausted, redact  # noqa: E402
+from harness.model.errors import DrillyardError, RecordError  # noqa: E402
 from harness.load.job import read_job  # noqa: E402
 from harness.load.runner import LoadFailed, Master, run_alone, run_worker  # noqa: E402
-from harness.record import storage_failure  # noqa: E402
+from harness.evidence.record import storage_failure  # noqa: E402
 
 UNWRITTEN = 74  # EX_IOERR of sysexits.h
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Attempt:
-    """One row of requests.parquet. None means «not measured», never 0. Columns are explained in harness/record.py."""
+    """One row of requests.parquet. None means «not measured», never 0.
+
+    Columns are explained in harness/evidence/record.py.
+    """
 
     request_id: str
     attempt: int

@@ -37,7 +37,7 @@ class Connections:
     def connect(self, address: str, timeout_s: float) -> gevent.socket.socket:
         """A new connection. OSError (TimeoutError after ``timeout_s``), ssl.SSLError when TLS fails.
 
-        An OSError may be local resource exhaustion (harness/exhausted.py).
+        An OSError may be local resource exhaustion (harness/model/exhausted.py).
         """
         sock = gevent.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import redact
 from harness.load.attempt import Attempt
 from harness.load.quotes import without_quotes
+from harness.model import redact
 from harness.model.server_error import ServerError
 
 MESSAGE_CHARS_MAX = 300

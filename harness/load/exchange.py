@@ -22,16 +22,16 @@ from functools import lru_cache
 import gevent.socket
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
-from harness import exhausted, redact
-from harness.errors import Exhausted
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.errorbody import fill_error, shorten_error
 from harness.load.resolver import NoAddress, Pinned, Resolver
 from harness.load.schedule import Arrival
+from harness.model import exhausted, redact
+from harness.model.errors import Exhausted
+from harness.model.scenario import ClientLimits
 from harness.model.server_error import READ_CHARS_MAX, retry_after_s, writable
 from harness.model.stream import Answer, CompletionReader
-from harness.scenario import ClientLimits
 
 HEAD_BYTES_MAX = 1 << 18
 SAID_CHARS_MAX = 300

@@ -13,7 +13,6 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Group
 
-from harness import redact
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.exchange import Call, Drained, Exchange, http_request
@@ -23,7 +22,8 @@ from harness.load.resolver import Pinned, Resolver
 from harness.load.retries import delay_s
 from harness.load.schedule import Arrival, Schedule
 from harness.load.window import Window
-from harness.scenario import Cohort, RequestLimits
+from harness.model import redact
+from harness.model.scenario import Cohort, RequestLimits
 
 NO_LIMITS = RequestLimits()
 BEHIND_S = 10.0  # an arrival that comes later than this is not sent any more: the generator has failed, and says so

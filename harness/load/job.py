@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness import redact
-from harness.errors import UsageError
+from harness.model import redact
 from harness.model.arrivals import default_users
-from harness.scenario import STORED, LoadSpec, RequestLimits
+from harness.model.errors import UsageError
+from harness.model.scenario import STORED, LoadSpec, RequestLimits
 
 
 class Service(BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.load.job import Question
-from harness.scenario import Cohort
+from harness.model.scenario import Cohort
 
 #: A KV block of vLLM's CPU build holds 128 tokens; a word is a token or more: at least two full blocks.
 LONG_WORDS = 300

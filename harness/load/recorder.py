@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness.errors import RecordError
+from harness.evidence.record import REQUEST_COLUMNS, not_written, replacing
 from harness.load.attempt import Attempt
-from harness.record import REQUEST_COLUMNS, not_written, replacing
+from harness.model.errors import RecordError
 
 BATCH_ROWS = 256
 FLUSH_S = 1.0

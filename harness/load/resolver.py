@@ -18,8 +18,8 @@ import dns.rdatatype
 import gevent.socket
 from gevent.event import AsyncResult
 
-from harness import exhausted
-from harness.errors import Exhausted
+from harness.model import exhausted
+from harness.model.errors import Exhausted
 
 DEADLINE_S = 0.3  # how long a query may take
 STALE_S = 60.0  # how long the last answer is lived on when DNS does not answer

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import random
 
-from harness.record import RETRYABLE
-from harness.scenario import Retries
+from harness.evidence.record import RETRYABLE
+from harness.model.scenario import Retries
 
 
 def delay_s(

@@ -25,14 +25,14 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
-from harness.errors import DrillyardError, RecordError
-from harness.lease import PipeLease
+from harness.evidence.record import RunFolder
 from harness.load.generator import Generator, Report, Tally
 from harness.load.job import Job
 from harness.load.recorder import Recorder, merge
 from harness.load.summary import summary
 from harness.load.window import Lines, Window, merged
-from harness.record import RunFolder
+from harness.model.errors import DrillyardError, RecordError
+from harness.model.lease import PipeLease
 
 LINE_EVERY_S = 0.5
 WATCH_EVERY_S = 0.25

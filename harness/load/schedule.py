@@ -11,7 +11,7 @@ from harness.load.job import Job
 from harness.load.prompts import Prompt, Prompts
 from harness.model import arrivals
 from harness.model.arrivals import Draw
-from harness.scenario import Cohort
+from harness.model.scenario import Cohort
 
 
 @dataclass(frozen=True, slots=True)

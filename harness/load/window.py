@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness import sparse
-from harness.scenario import RequestLimits
+from harness.model import sparse
+from harness.model.scenario import RequestLimits
 
 
 @dataclass

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.scenario import Cohort, LoadSpec
+from harness.model.scenario import Cohort, LoadSpec
 
 #: So many users have keys of their own, or share one.
 USERS = 64

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from harness.model.alert_rules import BY_NAME
+from harness.model.topology import Topology
 from harness.probes.base import Row
 from harness.probes.page import Answer, NoAnswer, Page
-from stack.monitoring.rules import BY_NAME
-from stack.topology import Topology
 
 _FRESH_S = 3.0
 #: Labels that say nothing about what is broken.

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 
+from harness.evidence.record import ANY_REPLICA
 from harness.model.server_error import ServerError, retry_after_s
 from harness.model.stream import CompletionReader
+from harness.model.topology import REPLICAS, Link
 from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
-from harness.record import ANY_REPLICA
-from stack.topology import REPLICAS, Link
 
 COMPLETIONS = "/v1/completions"
 _MESSAGE_CHARS_MAX = 400

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness import samples_kept
-from harness.record import METRIC_COLUMNS, EventLog, RunFolder, replacing
+from harness.evidence import samples_kept
+from harness.evidence.record import METRIC_COLUMNS, EventLog, RunFolder, replacing
 
 
 class Row(NamedTuple):

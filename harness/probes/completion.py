@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from harness import exhausted
+from harness.model import exhausted
 from harness.model.stream import CompletionReader
 
 #: How long to wait for the end of the HTTP message after the end of the answer.

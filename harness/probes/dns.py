@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import dns.asyncresolver
 import dns.exception
 
-from harness import exhausted
+from harness.model import exhausted
+from harness.model.topology import SERVICE_NAME, Component
 from harness.probes.base import Row
-from stack.topology import SERVICE_NAME, Component
 
 
 class DnsProbe:

@@ -12,10 +12,10 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
-from harness.errors import StackError
+from harness.model.errors import StackError
+from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack import bounded
-from stack.topology import Endpoint, Target, Topology
 
 #: Of a metrics page: a vLLM engine has 60 kB, so this is a service of 64 of them. The harness reads it five times a
 #: second beside the drill; a larger page is rejected because it would take too much CPU.

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
-from harness.errors import StackError
+from harness.model.errors import StackError
+from harness.model.topology import Component, Endpoint
 from harness.probes import endpoint, exposition
 from harness.probes.base import Row
 from harness.probes.page import Answer, NoAnswer, Page
-from stack.topology import Component, Endpoint
 
 #: vLLM's name → ours. vLLM 0.32; the contract tests pin the names.
 WANTED: Mapping[str, str] = {

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.model.topology import Component
 from harness.probes import exposition
 from harness.probes.base import Row
 from harness.probes.page import NoAnswer, Page
-from stack.topology import Component
 
 _TOKENS = "drillyard_synthetic_tokens_"
 _OK, _TTFT = "drillyard_synthetic_ok", "drillyard_synthetic_ttft_seconds"

@@ -10,9 +10,9 @@ import csv
 import io
 from collections.abc import Sequence
 
+from harness.model.topology import Component
 from harness.probes.base import Row
 from harness.probes.page import NoAnswer, Page
-from stack.topology import Component
 
 #: HAProxy's column → ours (per server), for what adds up.
 COLUMNS = {

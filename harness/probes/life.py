@@ -16,9 +16,9 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
+from harness.model.topology import SERVICE_NAME, Component
 from harness.probes.page import NoAnswer, Page
 from harness.probes.path import PathProbe, PathSample, synthetic
-from stack.topology import SERVICE_NAME, Component
 
 #: A name server that has not answered by then does not.
 _DNS_DEADLINE_S = 1.0

@@ -8,10 +8,10 @@ import json
 import sys
 from typing import Any
 
-from harness import observer
-from harness.interference import COMPONENT
+from harness.evidence import observer
+from harness.evidence.interference import COMPONENT
+from harness.evidence.record import EventLog
 from harness.probes.base import MetricWriter, Row
-from harness.record import EventLog
 from stack import state
 from stack.runtimes.base import Runtime
 

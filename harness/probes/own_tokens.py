@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.evidence.record import ANY_REPLICA
+from harness.model.topology import REPLICAS
 from harness.probes.base import Row
-from harness.record import ANY_REPLICA
-from stack.topology import REPLICAS
 
 
 @dataclass

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from harness import exhausted
+from harness.model import exhausted
 
 #: An answer that has not come as a whole by then has not come.
 DEADLINE_S = 1.0

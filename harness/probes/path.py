@@ -19,12 +19,12 @@ from typing import Any
 
 import httpx
 
-from harness import exhausted
+from harness.evidence.record import ANY_REPLICA
+from harness.model import exhausted
 from harness.model.stream import CompletionReader
+from harness.model.topology import Component, Link, Target, Topology
 from harness.probes import completion, endpoint
 from harness.probes.own_tokens import OwnTokens
-from harness.record import ANY_REPLICA
-from stack.topology import Component, Link, Target, Topology
 
 #: Long enough to see gaps and a byte rate, short enough to be cheap: about 6 kB of events.
 PROBE_TOKENS = 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from harness.presence import METRIC, labels
+from harness.evidence.record import FAULT_PRESENT, of_fault
 from harness.probes.base import Row
 
 
@@ -20,4 +20,4 @@ class PresenceProbe:
     async def sample(self) -> Sequence[Row]:
         """1 or 0; nothing where it cannot be told."""
         there = await self._ask()
-        return [] if there is None else [Row(self._component, METRIC, labels(self._fault), float(there))]
+        return [] if there is None else [Row(self._component, FAULT_PRESENT, of_fault(self._fault), float(there))]

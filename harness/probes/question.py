@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import httpx
 
 from harness.model.stream import Answer, CompletionReader
+from harness.model.topology import Component
 from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
 from stack import bounded
 from stack.models import Question
-from stack.topology import Component
 
 #: More than the longest answer of the eval set.
 TOKENS_MAX = 48

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.model.topology import Component
 from harness.probes.base import Row
 from harness.probes.page import NoAnswer, Page
-from stack.topology import Component
 
 #: A gateway that has not answered by then is not ready: DNS would not wait for longer either.
 TIMEOUT_S = 1.0

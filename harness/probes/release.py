@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from harness import exhausted
+from harness.model import exhausted
+from harness.model.topology import Component
 from stack import bounded
-from stack.topology import Component
 
 #: A synthetic generation may hold a block just now: it is asked again so often.
 _AGAIN_EVERY_S = 0.2

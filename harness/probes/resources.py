@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from harness.observer import COMPONENT, CPU, HARNESS, WATCHERS
+from harness.evidence.observer import COMPONENT, CPU, HARNESS, WATCHERS
 from harness.probes.base import Row
 from stack.runtimes.base import Runtime
 

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness import waves
+from harness.model import waves
+from harness.model.topology import Component
+from harness.model.waves import Wave
 from harness.probes.base import Row
 from harness.probes.engine import WANTED, page_of, parse
 from harness.probes.page import NoAnswer
-from harness.waves import Wave
-from stack.topology import Component
 
 #: What is looked at; recorded with this before its name, apart from the steady samples of harness/probes/engine.py.
 PREFIX = "wave_"

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from harness import alert_times, alerts
-from harness.alerts import Alert
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import alert_times, alerts
+from harness.judge.alerts import Alert
+from harness.model.alert_rules import Scale
+from harness.model.verdict import Verdict
 from reports.panel import number, table
-from stack.monitoring.rules import Scale
 
 ORDER, TITLE = 35, "Alerts"
 

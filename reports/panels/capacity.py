@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness import capacity
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import capacity
+from harness.model.verdict import Verdict
 from reports.panel import table
 
 ORDER, TITLE = 80, "Capacity"

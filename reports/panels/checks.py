@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from harness import judge, unjudged
-from harness.verdict import CheckResult, Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import unjudged, verdicts
+from harness.model.verdict import CheckResult, Verdict
 from reports.panel import badge, number, table
 
 ORDER, TITLE = 10, "Checks"
@@ -20,7 +20,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     asked = table(head, [_row(check) for check in ordered], css="checks")
     lines = [unjudged.line(verdict.unjudged)]
     if verdict.not_asked:
-        lines.append(f"{judge.not_asked_line(verdict.not_asked)}: {', '.join(verdict.not_asked)}")
+        lines.append(f"{verdicts.not_asked_line(verdict.not_asked)}: {', '.join(verdict.not_asked)}")
     return asked + Markup("").join(Markup("<p>{}</p>").format(line) for line in lines if line)
 
 

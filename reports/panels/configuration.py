@@ -5,10 +5,10 @@ from __future__ import annotations
 import yaml
 from markupsafe import Markup
 
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.model.topology import POLICIES
+from harness.model.verdict import Verdict
 from reports.panel import table
-from stack.topology import POLICIES
 
 ORDER, TITLE = 90, "Configuration"
 

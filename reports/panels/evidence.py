@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from harness.record import Event
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.record import Event
+from harness.evidence.view import RunView
+from harness.model.verdict import Verdict
 from reports.panel import table
 
 ORDER, TITLE = 30, "Proof of each fault"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from harness import interference
-from harness.interference import Span
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence import interference
+from harness.evidence.interference import Span
+from harness.evidence.view import RunView
+from harness.model.verdict import Verdict
 from reports.charts import Chart, Series, draw
 from reports.panel import table
 from reports.panels import timeline

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from harness import observer
-from harness.observer import BOUND_CORES, Cost
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence import observer
+from harness.evidence.observer import BOUND_CORES, Cost
+from harness.evidence.view import RunView
+from harness.model.verdict import Verdict
 from reports.panel import table
 
 ORDER, TITLE = 75, "Observer cost"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from markupsafe import Markup
 
-from harness import slo
-from harness.phases import PhaseSpan
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.view import RunView
+from harness.judge import slo
+from harness.model.verdict import Verdict
 from reports.panel import number, table
 
 ORDER, TITLE = 40, "Phases"

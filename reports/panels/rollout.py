@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness import rollout as rollouts
-from harness.rollout import Deployment, Probe, Rollout, Side
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.model import rollout as rollouts
+from harness.model.rollout import Deployment, Probe, Rollout, Side
+from harness.model.topology import GATEWAYS
+from harness.model.verdict import Verdict
 from reports.charts import Chart, Series, draw
 from reports.panel import number, table
-from stack.topology import GATEWAYS
 
 ORDER, TITLE = 25, "Rollout"
 #: Share of answers: wide enough for a tenth of a few requests per second to show.

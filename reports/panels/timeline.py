@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness.verdict import Verdict
-from harness.view import TARGET, RunView
+from harness.evidence.view import TARGET, RunView
+from harness.model.verdict import Verdict
 from reports.charts import COLOURS, OUTCOME_COLOURS, Chart, Series, draw
 
 ORDER, TITLE = 20, "Timeline"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from harness.verdict import Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.model.verdict import Verdict
 from reports.panel import badge, table
 
 ORDER, TITLE = 15, "Validity of the run"

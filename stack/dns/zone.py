@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stack.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME, Topology
+from harness.model.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME, Topology
 
 #: How long answers may be kept with the defect dns_long_ttl.
 _DEFECT_TTL_S = 60

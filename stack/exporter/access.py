@@ -15,7 +15,7 @@ from typing import BinaryIO
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydantic import BaseModel, ValidationError
 
-from stack.monitoring.rules import GATEWAY_BUCKETS_S
+from harness.model.alert_rules import GATEWAY_BUCKETS_S
 
 POLL_S = 0.5
 READ_BYTES_MAX = 1 << 20  # a round: the exporter answers its own requests in between

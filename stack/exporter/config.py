@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
 from stack.engines import DEPLOYMENT
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from stack.topology import GatewayPolicy
+from harness.model.topology import GatewayPolicy
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 
 #: Trained by ``python -m stack.models.train``: name -> what it is.
 TRAINED = {

@@ -6,8 +6,16 @@ from typing import Any
 
 import yaml
 
-from stack.monitoring.rules import EVALUATION_S, GROUP_INTERVAL_S, GROUP_WAIT_S, SCRAPE_S, STACK_SCALE, Scale, rule_file
-from stack.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.alert_rules import (
+    EVALUATION_S,
+    GROUP_INTERVAL_S,
+    GROUP_WAIT_S,
+    SCRAPE_S,
+    STACK_SCALE,
+    Scale,
+    rule_file,
+)
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
 
 #: How often what no rule rests on is scraped, in seconds.
 SELDOM_S = 15

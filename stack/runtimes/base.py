@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from stack.topology import Topology
+from harness.model.topology import Topology
 
 #: Called with one line for people each time something is waited for or done.
 Say = Callable[[str], None]

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.errors import UsageError, require_one_of
+from harness.model.errors import UsageError, require_one_of
+from harness.model.topology import REPLICAS, GatewayPolicy, Topology
 from stack import config, keys
 from stack.commands import ENGINE_NICENESS
 from stack.engines import MIDDLEWARE, engine_command
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
-from stack.topology import REPLICAS, GatewayPolicy, Topology
 
 STATE_IN_CONTAINER = Path("/state")
 

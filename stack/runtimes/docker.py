@@ -30,13 +30,13 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
-from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
+from harness.model.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
+from harness.model.topology import REPLICAS, Topology
 from stack import engines, keys, models, state
 from stack.runtimes import cgroup, configure, family, images, ports, priority, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import CHECKOUT, StackState
 from stack.tools import processor
-from stack.topology import REPLICAS, Topology
 
 COMPOSE_FILE = CHECKOUT / "stack" / "compose.yaml"
 IMAGE_FILE = CHECKOUT / "stack" / "compose.image.yaml"

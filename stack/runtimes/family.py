@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import psutil
 
-from harness.errors import StackError
+from harness.model.errors import StackError
 from stack.state import INSTANCE_VARIABLE, ProcessMark
 
 _FROZEN_WITHIN_S = 5.0

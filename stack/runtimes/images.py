@@ -27,7 +27,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException, ImageNotFound
 
-from harness.errors import RuntimeUnavailable, StackError, UsageError
+from harness.model.errors import RuntimeUnavailable, StackError, UsageError
 from stack import proxies
 from stack.runtimes.base import Say
 from stack.state import CHECKOUT, STATE_ROOT

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from harness.errors import StackError, UsageError
+from harness.model.errors import StackError, UsageError
 from stack.runtimes import cgroup
 
 #: Version 1 has no word for «no limit», only a number that no machine has.

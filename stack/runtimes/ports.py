@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from harness.errors import PortTaken, UsageError
-from stack.topology import Topology
+from harness.model.errors import PortTaken, UsageError
+from harness.model.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import psutil
 
-from harness.errors import AdapterError, StackError, UsageError
+from harness.model.errors import AdapterError, StackError, UsageError
+from harness.model.topology import Topology
 from stack import config, engines, keys, state
 from stack.commands import HUB_VARIABLES, Command, command, data_folder
 from stack.runtimes import family, memory, ports, priority, readiness, supervisor
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
-from stack.topology import Topology
 
 #: What two vLLM replicas with small models were measured to need together, with some air.
 VLLM_MEMORY_BYTES = 5 * 1024**3

@@ -19,11 +19,11 @@ import dns.exception
 import dns.resolver
 import httpx
 
-from harness.errors import StackError
+from harness.model.errors import StackError
+from harness.model.topology import SERVICE_NAME, Component, Topology
 from stack import bounded
 from stack.engines import DEPLOYMENT
 from stack.runtimes.base import Say
-from stack.topology import SERVICE_NAME, Component, Topology
 
 STABLE_DNS_S = 3.0
 ENGINE_TIMEOUT_S = {"vllm": 300.0, "sim": 60.0}

@@ -14,11 +14,11 @@ import docker
 import docker.errors
 import requests
 
-from harness.errors import RuntimeUnavailable
+from harness.model.errors import RuntimeUnavailable
+from harness.model.topology import Topology
 from stack.runtimes.base import Runtime
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 
 NAMES = ("auto", "docker", "process", "external")
 DAEMON_TIMEOUT_S = 2

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import StackError, UsageError
+from harness.model.errors import StackError, UsageError
 from stack.commands import Command
 
 LOG_BYTES_MAX = 64 * 1024 * 1024  # per component, twice: the current file and the one before

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from stack.monitoring.rules import TTFT_BUCKETS_S
+from harness.model.alert_rules import TTFT_BUCKETS_S
 from stack.simulator.options import Options
 from stack.simulator.sequence import Sequence
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from harness.errors import DrillyardError, require_one_of
+from harness.model.errors import DrillyardError, require_one_of
 from stack import proxies
 from stack.tools import processor
 from stack.tools.install import bring, browser, parts_for

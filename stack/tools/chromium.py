@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import places
 from stack.tools.debian import download_and_unpack
 from stack.tools.part import Part

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import places
 from stack.tools.execution import execute
 from stack.tools.part import Part

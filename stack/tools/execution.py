@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import places
 from stack.tools.progress import Step
 

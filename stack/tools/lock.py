@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.runtimes.base import Say
 from stack.tools import places
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import UnfitProcessor
+from harness.model.errors import UnfitProcessor
 
 CPUINFO = Path("/proc/cpuinfo")
 #: What torch asks for before it calls a processor one with AVX-512; AVX-512F alone is not enough.

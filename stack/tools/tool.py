@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import places
 
 #: Searched after PATH: Debian puts daemons there.

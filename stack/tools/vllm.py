@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import places, processor, uv
 from stack.tools.execution import execute
 from stack.tools.part import Part

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness import drill
+from harness.judge import drill
 from tests.drills import outcome
 from tests.drills.outcome import CHECKOUT, Outcome
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.record import RunFolder
-from stack.topology import Topology
+from harness.evidence.record import RunFolder
+from harness.model.topology import Topology
 from tests.drills.outcome import CHECKOUT, VARIABLES, not_judged, run_name
 from tests.unit.judge.verdicts import complaints
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.topology import Topology
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.drills.drill_process import SHORT, Ended, Running, scenario
 from tests.drills.outcome import CHECKOUT, TRIES, run_name, until_judged
 from tests.integration.simulated_stack import free_topology

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from harness.errors import RunFolderError
-from harness.record import RunFolder
-from harness.verdict import INTERFERENCE
+from harness.evidence.record import RunFolder
+from harness.model.errors import RunFolderError
+from harness.model.verdict import INTERFERENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: What make and the shell may have said about the stack.

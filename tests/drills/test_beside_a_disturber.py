@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import drill, judge
+from harness.judge import drill, verdicts
 from tests.disturber import HEAVY, disturbed
 from tests.drills.drill_process import Ended
 from tests.drills.lanes import Lane, one_lane
@@ -23,7 +23,7 @@ SLOW_TIMES = 3
 
 def not_timing(live: LiveDefect) -> set[str]:
     """Its red checks that are no matter of time; every objective is one, since it counts what kept its limits."""
-    timing = {check.name: check.timing for check in judge.checks(drill.load(live.drill))}
+    timing = {check.name: check.timing for check in verdicts.checks(drill.load(live.drill))}
     return {name for name in live.red if not timing.get(name, True)}
 
 

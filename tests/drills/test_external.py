@@ -26,11 +26,11 @@ import pytest
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.load.connections import Connections
 from harness.load.job import Service
+from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.path import PathProbe
 from stack import state
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
-from stack.topology import Endpoint, Target, Topology
 from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import RUN_S_MAX, Ended
 from tests.drills.lanes import judged

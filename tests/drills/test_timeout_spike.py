@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.topology import Topology
 from stack import state
-from stack.topology import Topology
 from tests.drills.drill_process import Ended, Running, load_processes, starve, toxics
 from tests.drills.lanes import Lane, one_lane
 from tests.drills.outcome import CHECKOUT

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 
+from harness.model.topology import REPLICAS, GatewayPolicy, Topology
 from stack import config, state, tools
 from stack.keys import Keys
-from stack.topology import REPLICAS, GatewayPolicy, Topology
 from tests.integration.fake_replica import WITHIN_S, FakeReplica, until
 from tests.workers import worker
 

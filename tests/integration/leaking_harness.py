@@ -12,21 +12,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import cli, conduct
-from harness.errors import StackError
+from harness.cli import main
+from harness.model.errors import StackError
 from harness.probes.dns import DnsProbe
+from harness.run import session
 from stack import keys, state
 
 
 def spill() -> None:
     """Have keys turn up where errors and logs carry them."""
-    conduct.QUESTIONS_FILE = Path(os.environ["CANARY_QUESTIONS"])
+    session.QUESTIONS_FILE = Path(os.environ["CANARY_QUESTIONS"])
     key = keys.load(Path(os.environ[keys.FILE_VARIABLE])).users["user-001"]
 
     async def sample(self: DnsProbe) -> list[Any]:
         raise RuntimeError(f"headers {{'Authorization': 'Bearer {key}'}} were not understood")
 
-    async def hold(self: conduct.Conductor, name: str, until_s: float) -> None:
+    async def hold(self: session.Conductor, name: str, until_s: float) -> None:
         logs = state.instance_folder(self.run.runtime.topology) / "logs"
         with (logs / "exporter.log").open("a") as log:
             log.write(f"GET /?key={key}\n")
@@ -36,9 +37,9 @@ def spill() -> None:
         raise StackError(f"phase {name}: no answer to Bearer {key}")
 
     DnsProbe.sample = sample  # type: ignore[method-assign]
-    conduct.Conductor._hold = hold  # type: ignore[method-assign]
+    session.Conductor._hold = hold  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
     spill()
-    sys.exit(cli.main())
+    sys.exit(main.main())

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.model.topology import GatewayPolicy
 from stack.config import HEAD_BYTES_MAX
-from stack.topology import GatewayPolicy
 from tests.integration.gateway_stack import KEYS
 
 BODY_MAX = GatewayPolicy().body_bytes_max

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
+from harness.model.topology import REPLICAS, Topology
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import REPLICAS, Topology
 
 FIRST, LAST = 100, 199
 

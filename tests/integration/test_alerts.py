@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.model.alert_rules import RULES, Rule
+from harness.model.topology import GATEWAYS, REPLICAS
 from stack import keys
 from stack.engines import DEPLOYMENT
-from stack.monitoring.rules import RULES, Rule
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import GATEWAYS, REPLICAS
 from tests.contract.engine.running import eventually
 
 #: A series and the labels that it is selected by, as rules write them.

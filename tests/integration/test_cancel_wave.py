@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.errors import FaultError
 from harness.faults import cancel_wave
 from harness.faults.base import World, take_back
+from harness.model.errors import FaultError
 from harness.probes.waves import Waves
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness.errors import FaultError, StackError, UsageError
 from harness.faults import component, kill, memory, pause, stop
 from harness.faults.base import Fault, World, fault_class, take_back, types
+from harness.model.errors import FaultError, StackError, UsageError
+from harness.model.journal import Undo
+from harness.model.topology import Topology
 from harness.probes.life import look
-from harness.undo import Undo
 from stack.runtimes import readiness, supervisor
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 
 PAUSE, STOP, KILL = pause.FAULT.type, stop.FAULT.type, kill.FAULT.type
 #: Every role is met once at least, and every fault on a replica and a gateway.

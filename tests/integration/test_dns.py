@@ -13,8 +13,8 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from harness.model.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME
 from stack import state
-from stack.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME
 from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import GatewayStack, running, started
 

@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import UsageError
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.model.errors import UsageError
+from harness.model.topology import Topology
 from stack.runtimes import cgroup, images
 from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
-from stack.topology import Topology
 from tests.drills.drill_process import Running, toxics
 from tests.drills.outcome import CHECKOUT, run_name
 

@@ -19,19 +19,19 @@ import psutil
 import pytest
 from rich.console import Console
 
-from harness import doctor, lock
 from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
-from harness.commands import doctor as command
-from harness.errors import AdapterError
-from harness.record import RunFolder
-from harness.undo import Journal, Undo
+from harness.cli import doctor as command
+from harness.evidence.record import RunFolder
+from harness.model.errors import AdapterError
+from harness.model.journal import Journal, Undo
+from harness.model.topology import GATEWAYS
+from harness.recover import doctor, lock
 from stack import state
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from stack.tools.tool import find
-from stack.topology import GATEWAYS
 
 NOTHING: dict[str, Any] = {"leftovers": [], "repaired": [], "busy": {}, "foreign": []}
 LATE = Toxic("late", "latency", "downstream", {"latency": 200})
@@ -316,7 +316,7 @@ def test_what_is_not_ours_is_listed_and_never_touched(
         recorder.server,
         foreign_toxiproxy(elsewhere) as toxics,
         idle("-m", "harness.load", str(elsewhere / "runs" / "x"), **environment) as load,
-        idle("-m", "harness.watchdog", str(elsewhere / "runs" / "x"), "3") as watchdog,
+        idle("-m", "harness.recover.watchdog", str(elsewhere / "runs" / "x"), "3") as watchdog,
         idle("harness.load", str(runs / "foreign-0")) as reader,
     ):
         watchdog.send_signal(signal.SIGSTOP)

@@ -17,12 +17,12 @@ import pytest
 
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
-from harness.errors import AdapterError, FaultError
 from harness.faults import bandwidth, latency, link, reset, slicer, slow_close, timeout
 from harness.faults.base import Fault, Proof, World, _modules, fault_class, matching, take_back, types, undo_actions
-from harness.undo import Undo
+from harness.model.errors import AdapterError, FaultError
+from harness.model.journal import Undo
+from harness.model.topology import Topology
 from stack.engines import DEPLOYMENT
-from stack.topology import Topology
 
 LINK = "gateway-a-to-replica-2"
 #: Small enough for a quick test, far above what a healthy crossing needs.

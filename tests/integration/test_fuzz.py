@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.evidence.record import OUTCOMES
 from harness.model import server_error, sse, stream
-from harness.record import OUTCOMES
 from tests import clients
 from tests.conftest import TALLY
 from tests.grammar import Reached, wire

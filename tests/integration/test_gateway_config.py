@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.model.alert_rules import rule_file
+from harness.model.errors import UsageError
+from harness.model.topology import DEFECTS, GATEWAYS, GatewayPolicy, Topology
 from stack import config, keys, tools
-from stack.monitoring.rules import rule_file
-from stack.topology import DEFECTS, GATEWAYS, GatewayPolicy, Topology
 from tests.integration.gateway_stack import INSTANCE, KEYS
 
 RUNTIMES = ("process", "docker")

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.adapters.haproxy import Haproxy
+from harness.model.topology import GatewayPolicy
 from stack import state
-from stack.topology import GatewayPolicy
 from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import QUICK, GatewayStack, chat
 from tests.integration.test_gateway_requests import assert_refused

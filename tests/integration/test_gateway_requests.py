@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from stack.topology import GatewayPolicy
+from harness.model.topology import GatewayPolicy
 from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, GatewayStack, chat
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.lease import LEASE_S, PipeHeart
 from harness.load.job import read_job
 from harness.load.schedule import Schedule
+from harness.model.lease import LEASE_S, PipeHeart
 from tests.integration.load_processes import Load, LoadService, start_load, write_load
 from tests.unit.load.jobs import write_job
 

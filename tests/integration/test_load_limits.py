@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
 from tests.integration.load_processes import Load, LoadService, write_load
 
 #: More than 64 at a time: each answer takes 400 ms.

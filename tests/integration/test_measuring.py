@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import measuring
 from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
-from harness.capacity import DISTURBED, Capacity
-from harness.doctor import LOCK
-from harness.lock import held
-from harness.measuring import Order, Pace
-from harness.progress import Progress
-from harness.record import RunFolder
-from harness.undo import Journal
+from harness.evidence.record import RunFolder
+from harness.judge.capacity import DISTURBED, Capacity
+from harness.model.journal import Journal
+from harness.recover.doctor import LOCK
+from harness.recover.lock import held
+from harness.run import measuring
+from harness.run.measuring import Order, Pace
+from harness.run.progress import Progress
 from stack import state
 from stack.runtimes.process import ProcessRuntime
 

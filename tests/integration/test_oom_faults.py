@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from harness.adapters.haproxy import Haproxy
-from harness.errors import StackError, UsageError
 from harness.faults import long_contexts, oom, oversized, widened
 from harness.faults.base import World, take_back
+from harness.model.errors import StackError, UsageError
 from harness.probes.ask import Ask, Reply, send
 from harness.probes.path import PathSample
 from stack.runtimes import readiness

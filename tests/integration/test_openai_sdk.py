@@ -13,10 +13,10 @@ from openai import OpenAI
 from openai.types import Model
 
 from harness.adapters.simulator import Simulator
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
 from stack import keys
 from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import GATEWAYS, REPLICAS, Topology
 from tests.integration.fake_replica import until
 from tests.integration.gateway_stack import KEYS, GatewayStack
 

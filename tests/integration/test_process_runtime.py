@@ -16,14 +16,14 @@ import psutil
 import pytest
 from rich.console import Console
 
-from harness.commands import logs, status
-from harness.commands.options import StackOptions
-from harness.errors import PortTaken, StackError, UsageError
+from harness.cli import logs, status
+from harness.model.errors import PortTaken, StackError, UsageError
+from harness.model.topology import Topology
+from harness.plan.options import StackOptions
 from stack import state
 from stack.runtimes import family, priority, process
 from stack.runtimes.base import ComponentState
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.integration.simulated_stack import free_topology
 
 

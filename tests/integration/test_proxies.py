@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import guard
-from harness.errors import StackError
-from harness.guard import External
+from harness.model.errors import StackError
+from harness.model.topology import TUNNEL_HOST, Topology
+from harness.plan import guard
+from harness.plan.guard import External
 from harness.probes.path import PathProbe
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
 from stack.state import socket_folder
-from stack.topology import TUNNEL_HOST, Topology
 from tests.connect_proxy import NAME, connect_proxy
 from tests.drills.drill_process import SHORT, Running
 from tests.drills.outcome import CHECKOUT, run_name

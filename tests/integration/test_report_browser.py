@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from harness import drill, judge
-from harness.errors import MissingTool
+from harness.judge import drill, verdicts
+from harness.model.errors import MissingTool
 from reports import render
 from stack import tools
 from tests import runs
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a healthy run."""
     folder = runs.healthy_run(tmp_path_factory.mktemp("report") / "run")
-    judge.write(folder, judge.judge(folder, drill.load("timeout-spike")))
+    verdicts.write(folder, verdicts.judge(folder, drill.load("timeout-spike")))
     return render.render(folder)
 
 

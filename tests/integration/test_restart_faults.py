@@ -13,8 +13,8 @@ from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.faults import component, deaf, pause, restart
 from harness.faults.base import Fault, World, take_back
+from harness.model.topology import GATEWAYS
 from stack.runtimes import readiness
-from stack.topology import GATEWAYS
 from tests.integration.fake_replica import WITHIN_S, until
 
 RESTART, DEAF = restart.FAULT.type, deaf.FAULT.type

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import SHORT
 from tests.drills.outcome import CHECKOUT, VARIABLES, run_name

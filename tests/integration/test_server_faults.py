@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.errors import AdapterError, FaultError
 from harness.faults import drain, server, weight
 from harness.faults.base import Fault, World, fault_class, take_back
-from harness.undo import Undo
-from stack.topology import GATEWAYS
+from harness.model.errors import AdapterError, FaultError
+from harness.model.journal import Undo
+from harness.model.topology import GATEWAYS
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     (drain.FAULT.type, {}),

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from harness import rollout
 from harness.adapters.haproxy import Haproxy, Server
-from harness.errors import FaultError
 from harness.faults import swap
 from harness.faults.base import World, take_back
 from harness.faults.server import ask
+from harness.model import rollout
+from harness.model.errors import FaultError
+from harness.model.rollout import Rollout
+from harness.model.topology import GATEWAYS, REPLICAS
 from harness.probes.question import version_of
-from harness.rollout import Rollout
 from stack import models
-from stack.topology import GATEWAYS, REPLICAS
 from tests.integration.fake_replica import WITHIN_S, until
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]

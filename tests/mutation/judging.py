@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import drill, judge, validity
-from harness.errors import RunFolderError
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, validity, verdicts
+from harness.model.errors import RunFolderError
+from harness.model.verdict import Status
 from tests.mutation import objects, tables
 from tests.mutation.mutation import Mutation
 from tests.mutation.stored import Data, Stored, load
@@ -45,7 +45,7 @@ class Subject:
             folder = Stored(self.path, data.resealed(self.path) if self.resealed else data)
             if self.quick and not _valid(RunView(folder)):
                 return Status.INCONCLUSIVE.value
-            return judge.judge(folder, drill.load(self.drill)).status.value
+            return verdicts.judge(folder, drill.load(self.drill)).status.value
         except RunFolderError:
             return UNREADABLE
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from harness import drill, records_kept
-from harness.record import RunFolder
+from harness.evidence import records_kept
+from harness.evidence.record import RunFolder
+from harness.judge import drill
 from tests.drills import outcome
 from tests.mutation.stored import DOCUMENTS
 from tests.mutation.survivors import COLOURS, RUNS

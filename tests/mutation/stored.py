@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness import digest, records_kept, samples_kept
-from harness.errors import RunFolderError
-from harness.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.evidence import records_kept, samples_kept
+from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
+from harness.model import digest
+from harness.model.errors import RunFolderError
 
 #: JSON objects of a run folder that the judge reads; a run has those that its drill makes.
 DOCUMENTS = (*records_kept.DOCUMENTS, records_kept.FILE)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, judge
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.judge import drill, verdicts
 from tests import runs
 from tests.mutation import judging, record, survivors
 from tests.mutation.judging import CRASHED, UNCHANGED, UNREADABLE, Subject, Tally
@@ -90,8 +90,8 @@ def test_the_run_stays_as_it_was(run: Subject) -> None:
         mutation.apply(run.data)
     assert run.data.same_as(before)
     name = drill.load(run.drill)
-    stored = judge.as_data(judge.judge(Stored(run.path, run.data), name))
-    assert stored == judge.as_data(judge.judge(RunFolder(run.path), name))
+    stored = verdicts.as_data(verdicts.judge(Stored(run.path, run.data), name))
+    assert stored == verdicts.as_data(verdicts.judge(RunFolder(run.path), name))
 
 
 def test_what_comes_of_a_mutation(run: Subject) -> None:
@@ -123,11 +123,11 @@ def test_only_a_reason_justifies_a_survivor(tmp_path: Path, monkeypatch: pytest.
 def test_a_kept_run_gets_the_same_verdict(tmp_path: Path) -> None:
     """The compact form loses nothing that is judged, and holds no path of the machine."""
     folder, practised = runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")
-    verdict = judge.judge(folder, practised)
-    judge.write(folder, verdict)
+    verdict = verdicts.judge(folder, practised)
+    verdicts.write(folder, verdict)
     kept = record.keep(folder.path, tmp_path / "fixtures")
     assert kept == tmp_path / "fixtures" / "timeout-spike" / "green"
-    assert judge.as_data(judge.judge(RunFolder(kept), practised)) == judge.as_data(verdict)
+    assert verdicts.as_data(verdicts.judge(RunFolder(kept), practised)) == verdicts.as_data(verdict)
     plan = json.loads((folder.path / "plan.json").read_text())
     (folder.path / "plan.json").write_text(json.dumps({**plan, "guard": "/".join(("", "root", "x"))}))
     with pytest.raises(ValueError, match="no fixture may hold"):
@@ -146,4 +146,4 @@ def test_every_drill_can_be_made_red() -> None:
     """By a defect of its stack, and with a check that this drill has."""
     assert sorted(record.RED) == drill.names()
     for name, (_, check) in record.RED.items():
-        assert check in [one.name for one in judge.checks(drill.load(name))]
+        assert check in [one.name for one in verdicts.checks(drill.load(name))]

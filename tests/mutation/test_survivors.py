@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill
-from harness.verdict import Status
+from harness.judge import drill
+from harness.model.verdict import Status
 from tests.mutation import judging, survivors
 from tests.mutation.judging import CRASHED, Subject, Tally
 

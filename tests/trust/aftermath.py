@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import psutil
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import DrillyardError
+from harness.model.errors import DrillyardError
+from harness.model.topology import GATEWAYS
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import GATEWAYS
 
 #: Carried in the environment by every process of one run, but not by the stack, whose environment is made anew.
 MARK = "DRILLYARD_STORM"

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import psutil
 
-from harness.conduct import NO_PAUSE
-from harness.lease import BEAT_S, LEASE_S
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.model.lease import BEAT_S, LEASE_S
+from harness.model.topology import Topology
+from harness.run.session import NO_PAUSE
 from stack import state
 from stack.runtimes import family, readiness
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.drills.drill_process import Running, load_processes
 from tests.drills.outcome import CHECKOUT, run_name
 from tests.trust import aftermath
@@ -116,7 +116,7 @@ class Drill:
 
     def watchdogs(self) -> list[psutil.Process]:
         """The watchdog of this run."""
-        return [p for p in aftermath.processes(self.mark) if "harness.watchdog" in aftermath.command(p)]
+        return [p for p in aftermath.processes(self.mark) if "harness.recover.watchdog" in aftermath.command(p)]
 
 
 def _send(*numbers: signal.Signals, gap_s: float = 0.03) -> Callable[[Drill], None]:

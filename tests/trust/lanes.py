@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from harness.model.topology import Topology
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import capacity_store
+from harness.plan import capacity_store
 from tests.drills.outcome import CHECKOUT, Outcome
 
 

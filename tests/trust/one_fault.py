@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from harness import cli, drill
+from harness.cli import main
+from harness.judge import drill
 
 #: About the second fault, or in need of more retries than a few seconds of the first one bring.
 _LEFT_OUT = ("all-replicas", "recovery-all", "client retries bounded")
@@ -22,4 +23,4 @@ _FIRST_HALF = dataclasses.replace(
 
 if __name__ == "__main__":
     drill.load = lambda name: _FIRST_HALF
-    sys.exit(cli.main())
+    sys.exit(main.main())

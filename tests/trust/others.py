@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import psutil
 
+from harness.model.topology import Topology
 from stack import state
 from stack.runtimes import family
-from stack.topology import Topology
 
 _OVER_S = 5.0
 #: Between two looks at a machine that others use.

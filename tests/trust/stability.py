@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from stack.topology import Topology
+from harness.model.topology import Topology
 from tests.drills.drill_process import Running
 from tests.drills.outcome import Outcome, read, until_judged
 from tests.trust.lanes import latest_kept, warm_stack

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from harness import drill
-from harness.interference import OTHERS_MIN_CORES, known, spans
-from harness.interference import describe as describe_spans
-from harness.record import RunFolder
-from harness.view import RunView
+from harness.evidence.interference import OTHERS_MIN_CORES, known, spans
+from harness.evidence.interference import describe as describe_spans
+from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
+from harness.judge import drill
 from tests.disturber import HEAVY, LIGHT, Disturber, DisturberDied, disturbed
 from tests.drills import outcome
 from tests.drills.outcome import CHECKOUT, Outcome

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.model.topology import Topology
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.trust.crash import HEALED_WITHIN_S, Case, Missed, Moment, Outcome, crash, doctor
 from tests.trust.lanes import latest_kept, silent, warm_stack
 

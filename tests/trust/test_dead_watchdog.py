@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.leftovers.base import Processes
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.recover.leftovers.base import Processes
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from tests.contract.engine.running import eventually
@@ -28,11 +28,11 @@ def test_a_dead_watchdog_is_replaced(tmp_path: Path) -> None:
         running = Running(topology, tmp_path, "--scenario", str(SCENARIO))
         running.wait_for(lambda: "phase broken" in running.said)
         run = RunFolder(CHECKOUT / "runs" / str(run_name(running.said)))
-        family.signal_all(Processes.now().of_run("harness.watchdog", run), signal.SIGKILL)
+        family.signal_all(Processes.now().of_run("harness.recover.watchdog", run), signal.SIGKILL)
         running.wait_for(lambda: "the watchdog died or does not answer: another one is started" in running.said)
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
-        assert eventually(lambda: not Processes.now().of_run("harness.watchdog", run), 60)
+        assert eventually(lambda: not Processes.now().of_run("harness.recover.watchdog", run), 60)
         assert not aftermath.faults(ProcessRuntime(topology))
         assert not load_processes(run.path.name)
         assert "interrupted" in [event.kind for event in run.events()]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.topology import Topology
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
-from stack.topology import Topology
 from tests.drills.drill_process import Running
 from tests.drills.outcome import CHECKOUT
 from tests.integration.fake_replica import until

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from harness.model.alert_rules import RULES
+from harness.model.topology import Topology
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import Row
 from harness.probes.page import Answer, NoAnswer
-from stack.monitoring.rules import RULES
-from stack.topology import Topology
 
 ZERO_S = 1_800_000_000.0
 ALL_THERE = {("prometheus", 1.0), ("alertmanager", 1.0), ("exporter", 1.0)}

@@ -10,10 +10,10 @@ import pytest
 from harness.adapters.haproxy import Server
 from harness.faults import simulator
 from harness.faults.base import fault_class, types
-from harness.leftovers import belongs
-from harness.undo import Undo
+from harness.model.journal import Undo
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.recover.leftovers import belongs
 from stack import config
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 TOPOLOGY = Topology(instance=7, engine="sim", runtime="process")
 LINK = config.proxies(TOPOLOGY)[0]

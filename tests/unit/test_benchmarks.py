@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.rows import interference
 from benchmarks.rows.interference import Stretch
-from harness.view import RunView
+from harness.evidence.view import RunView
 from tests import runs
 
 

@@ -20,15 +20,15 @@ from prometheus_client import CollectorRegistry
 
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import AdapterError, StackError
+from harness.model.errors import AdapterError, StackError
 from harness.model.stream import CompletionReader
+from harness.model.topology import Component, Endpoint, Target, Topology
 from harness.probes import completion, endpoint, question, release
 from harness.probes.page import NoAnswer, Page
 from stack import bounded
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.runtimes import readiness
-from stack.topology import Component, Endpoint, Target, Topology
 from tests.listener import listening
 
 CHECKOUT = Path(__file__).resolve().parents[2]

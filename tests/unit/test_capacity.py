@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import capacity, capacity_store
-from harness.capacity import Capacity, Measured, Search, Signals, Step
-from harness.capacity_store import Entry, Store
-from harness.errors import UsageError
+from harness.judge import capacity
+from harness.judge.capacity import Capacity, Measured, Search, Signals, Step
+from harness.model.errors import UsageError
+from harness.plan import capacity_store
+from harness.plan.capacity_store import Entry, Store
 
 WHEN = "2026-11-01T12:00:00+00:00"
 TWO = {"replica-1": 100, "replica-2": 100}

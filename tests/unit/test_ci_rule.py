@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.judge import drill
 from tests.ci import budget, drills
 from tests.ci.drills import Subject
 from tests.ci.night import PARTS, Part, call, night, tally

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import collect
-from harness.record import REQUEST_COLUMNS, Event, RunFolder
+from harness.evidence.record import REQUEST_COLUMNS, Event, RunFolder
+from harness.run import collect
 from tests import runs
 
 

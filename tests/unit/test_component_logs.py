@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import component_logs
-from harness.errors import StackError
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
+from harness.model.errors import StackError
+from harness.probes import component_logs
 
 
 @dataclass

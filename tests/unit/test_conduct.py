@@ -17,16 +17,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import conduct
 from harness.adapters.load import Window
-from harness.conduct import Conductor, _all_ended, _first_known
-from harness.errors import Exhausted, FaultError, RecordError, StackError
+from harness.evidence.record import EventLog, RunFolder
 from harness.faults.base import Proof, to_the_end
-from harness.record import EventLog, RunFolder
-from harness.scenario import Phase
-from harness.undo import Undo
+from harness.model.errors import Exhausted, FaultError, RecordError, StackError
+from harness.model.journal import Undo
+from harness.model.scenario import Phase
+from harness.model.topology import REPLICAS
+from harness.run import session
+from harness.run.session import Conductor, _all_ended, _first_known
 from stack import state
-from stack.topology import REPLICAS
 from tests import runs
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
@@ -291,7 +291,7 @@ def _before_a_fault(late: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Conduc
     conductor.run.log = _Clock()  # type: ignore[misc]
     conductor.run.log.add = lambda kind, **data: heard.append({"kind": kind, **data})  # type: ignore[assignment, misc]
     conductor.world = SimpleNamespace(topology=SimpleNamespace(components=()))  # type: ignore[assignment]
-    monkeypatch.setattr(conduct.asyncio, "sleep", lambda seconds, sleep=asyncio.sleep: sleep(0))
+    monkeypatch.setattr(session.asyncio, "sleep", lambda seconds, sleep=asyncio.sleep: sleep(0))
     return conductor, heard
 
 
@@ -340,7 +340,7 @@ def test_a_stack_that_is_taken_down_ends_the_run(how: str, tmp_path: Path, monke
     if how != "moved":
         folder.mkdir()
     with state.locked(folder, print) if how == "locked" else nullcontext():
-        assert bool(conduct._takes_down(folder)) == (how != "moved")
+        assert bool(session._takes_down(folder)) == (how != "moved")
         if how == "moved":
             return
         conductor = _waiting()
@@ -419,7 +419,7 @@ def test_what_users_would_feel_is_taken_back_when_they_have_gone(
 ) -> None:
     """In its phase it is written down, so that whoever comes after a crash finds it; and only without load it goes."""
     done: list[str] = []
-    monkeypatch.setattr(conduct, "take_back", lambda world, undo: done.append(undo.action))
+    monkeypatch.setattr(session, "take_back", lambda world, undo: done.append(undo.action))
 
     async def ended(_: float) -> None:
         done.append("load off")
@@ -464,7 +464,7 @@ def test_a_signal_stops_the_run_before_anything_is_written() -> None:
     stop = asyncio.Event()
     run = SimpleNamespace(log=_Mute(), progress=_Mute(), caught=[])
     with pytest.raises(ValueError, match="closed file"):
-        conduct._Ender(stop, run).caught(signal.SIGINT)  # type: ignore[arg-type]
+        session._Ender(stop, run).caught(signal.SIGINT)  # type: ignore[arg-type]
     assert stop.is_set()
     assert run.caught == [signal.SIGINT]
 
@@ -480,13 +480,13 @@ def test_ctrl_z_is_refused_with_a_sentence() -> None:
             said.append(line)
             told.set()
 
-        with conduct.catching(lambda _: stop.set(), say):
+        with session.catching(lambda _: stop.set(), say):
             os.kill(os.getpid(), signal.SIGTSTP)
             await told.wait()
         return stop.is_set()
 
     assert asyncio.run(drill()) is False
-    assert said == [conduct.NO_PAUSE]
+    assert said == [session.NO_PAUSE]
 
 
 def test_each_part_of_the_way_out_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, defects, drill, judge
-from harness.errors import UsageError
+from harness.cli import main
+from harness.judge import drill, verdicts
+from harness.model.errors import UsageError
+from harness.model.topology import DEFECTS, REPLICAS
+from harness.plan import defects
 from reports import render
 from stack.simulator.behaviour import Behaviour
-from stack.topology import DEFECTS, REPLICAS
 from tests import runs
 
 RUN = ("run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--instance", "69")
@@ -74,7 +76,7 @@ def test_a_switch_in_the_wrong_place_is_refused(
     arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line, exit 64, nothing started."""
-    assert cli.main(arguments) == 64
+    assert main.main(arguments) == 64
     captured = capsys.readouterr()
     assert says in captured.err
     assert captured.err.count("\n") == 1
@@ -82,7 +84,7 @@ def test_a_switch_in_the_wrong_place_is_refused(
 
 def test_all_are_listed_with_their_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     """One line each."""
-    assert cli.main(["list", "--defects"]) == 0
+    assert main.main(["list", "--defects"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(DEFECTS) + len(Behaviour.model_fields)
     assert all(len(line.split()) > 3 for line in lines)
@@ -93,7 +95,7 @@ def test_the_report_says_what_was_switched_on(tmp_path: Path) -> None:
     run = runs.healthy()
     run.plan["defects"] = {"sim.hang": defects.meaning("sim.hang")}
     folder = run.write(tmp_path / "run")
-    judge.write(folder, judge.judge(folder, drill.load("timeout-spike")))
+    verdicts.write(folder, verdicts.judge(folder, drill.load("timeout-spike")))
     page = render.render(folder).read_text()
     assert "defects switched on" in page
     assert "sim.hang" in page

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.drill import ROOT
+from harness.judge.drill import ROOT
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 LINES_MAX = 2

@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
-from harness import doctor, lock, records_kept
-from harness.errors import AdapterError, UsageError
-from harness.leftovers import journals, links, stopped
-from harness.leftovers.base import Leftover, Processes, Site
-from harness.record import EventLog, RunFolder
-from harness.undo import Journal, Undo
+from harness.evidence import records_kept
+from harness.evidence.record import EventLog, RunFolder
+from harness.model.errors import AdapterError, UsageError
+from harness.model.journal import Journal, Undo
+from harness.model.topology import Topology
+from harness.recover import doctor, lock
+from harness.recover.leftovers import journals, links, stopped
+from harness.recover.leftovers.base import Leftover, Processes, Site
 from stack import config, state
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState
-from stack.topology import Topology
 from tests import runs as stored
 from tests.integration.simulated_stack import free_topology
 
@@ -282,9 +283,9 @@ def test_a_stopped_holder_is_named_and_ended(checkout: Path, monkeypatch: pytest
 def test_a_holder_that_has_outlived_its_name_is_named_itself(checkout: Path) -> None:
     """The watchdog of a killed harness holds the lock, which still names the harness; one that is named is named so."""
     path = checkout / ".state" / "0" / "run.lock"
-    with holding(path, "-m", "harness.watchdog", "/somewhere/runs/x") as process:
+    with holding(path, "-m", "harness.recover.watchdog", "/somewhere/runs/x") as process:
         path.write_text("a run of y (pid 4194304)")
-        who = f"process {process.pid} (harness.watchdog x), which has outlived a run of y (pid 4194304)"
+        who = f"process {process.pid} (harness.recover.watchdog x), which has outlived a run of y (pid 4194304)"
         assert doctor.examine(0).busy == {0: who}
         with pytest.raises(UsageError, match=r"harness\.watchdog x.*outlived"), lock.held(path, "z", print):
             pytest.fail("two holders")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli
+from harness.cli import main
 from stack.state import CHECKOUT
 
 #: Ends the program at the first attempt to connect, resolve, start a process or write a file.
@@ -25,7 +25,7 @@ def watch(event, args):
         os.write(2, f"TOUCHED {event} {args}".encode())
         os._exit(99)
 sys.addaudithook(watch)
-from harness.cli import main
+from harness.cli.main import main
 for line in sys.argv[1:]:
     if code := main(line.split()):
         sys.exit(code)
@@ -68,7 +68,7 @@ def test_the_watch_sees_a_touch() -> None:
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What the plan says, blanks folded."""
-    assert cli.main([*RUN, *arguments]) == 0
+    assert main.main([*RUN, *arguments]) == 0
     return re.sub(r" +", " ", capsys.readouterr().out)
 
 
@@ -156,7 +156,7 @@ def test_an_external_run_has_a_stop_condition(tmp_path: Path, capsys: pytest.Cap
 def test_what_is_wrong_is_refused_as_in_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A scenario whose targets the external runtime does not have ends with 64, names them, and plans nothing."""
     inner = str(CHECKOUT / "scenarios" / "timeout-spike.yaml")
-    assert cli.main([*RUN, "--runtime", "external", *TARGET[:4], "--scenario", inner]) == 64
+    assert main.main([*RUN, "--runtime", "external", *TARGET[:4], "--scenario", inner]) == 64
     heard = capsys.readouterr()
     assert heard.out == ""
     assert "nothing is called 'gateway-*-to-replica-2'" in heard.err
@@ -167,5 +167,5 @@ def test_an_objective_of_unknown_gateways_is_refused(capsys: pytest.CaptureFixtu
     """The policy of our gateways says nothing about somebody else's."""
     name, late = "slos.availability before", "<= gateway.first_byte_timeout_ms"
     change = ("--set", f"{name}.sli=ttft_p95_ms", "--set", f"{name}.objective={late}")
-    assert cli.main([*RUN, "--runtime", "external", *TARGET[:4], *change]) == 64
+    assert main.main([*RUN, "--runtime", "external", *TARGET[:4], *change]) == 64
     assert "nobody knows the policy of an external target's gateways" in capsys.readouterr().err

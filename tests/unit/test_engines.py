@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
+from harness.model.topology import GatewayPolicy, Topology
 from stack import engines
 from stack.middleware.drillyard_engine import AllowList
 from stack.models import catalogue
 from stack.simulator.behaviour import Behaviour
 from stack.simulator.options import parse
-from stack.topology import GatewayPolicy, Topology
 
 
 @pytest.fixture

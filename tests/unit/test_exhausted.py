@@ -10,9 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-from harness import exhausted
 from harness.adapters.stream import ChatStream
-from harness.errors import Exhausted
+from harness.model import exhausted
+from harness.model.errors import Exhausted
+from harness.model.topology import Topology
 from harness.probes.ask import Ask, send
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
@@ -21,7 +22,6 @@ from harness.probes.page import NoAnswer, Page
 from harness.probes.path import PathProbe, page, synthetic
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.release import reset_prefix_cache
-from stack.topology import Topology
 from tests.exhaustion import no_descriptor_left
 
 TOPOLOGY = Topology(instance=16)

@@ -11,11 +11,11 @@ import pytest
 
 from harness.adapters.haproxy import Server
 from harness.adapters.toxiproxy import Toxic
-from harness.errors import AdapterError
 from harness.faults.base import Fault, fault_class, types
+from harness.model.errors import AdapterError
+from harness.model.topology import GATEWAYS
 from harness.probes.presence import PresenceProbe
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS
 
 LINK = "gateway-a-to-replica-1"
 OPTIONS: dict[str, dict[str, str | int]] = {

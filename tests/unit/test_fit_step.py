@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import capacity_store, cli, drill, judge, loading, measuring, pipeline
-from harness.capacity import Capacity
-from harness.capacity_store import Entry
-from harness.commands.options import StackOptions
-from harness.errors import StackError
-from harness.pipeline import Job, Options
-from harness.progress import Progress
-from harness.verdict import Status
+from harness.cli import main
+from harness.judge import drill, verdicts
+from harness.judge.capacity import Capacity
+from harness.model.errors import StackError
+from harness.model.topology import Topology
+from harness.model.verdict import Status
+from harness.plan import capacity_store, loading
+from harness.plan.capacity_store import Entry
+from harness.plan.options import StackOptions
+from harness.run import measuring, pipeline
+from harness.run.pipeline import Job, Options
+from harness.run.progress import Progress
 from stack import state
-from stack.topology import Topology
 from tests.unit.test_fitting import SCENARIO, machine
 
 TOPOLOGY = Topology(instance=54, engine="sim")
@@ -130,7 +133,7 @@ def ended(one: Job, folder: Path) -> tuple[Any, list[dict[str, Any]]]:
         step(one)
     assert one.folder
     lines = (one.folder.path / "events.jsonl").read_text().splitlines()
-    return judge.read(one.folder), [json.loads(line) for line in lines]
+    return verdicts.read(one.folder), [json.loads(line) for line in lines]
 
 
 def test_too_small_ends_it_before_the_first_phase(tmp_path: Path, measured: list[Capacity | Exception]) -> None:
@@ -162,7 +165,7 @@ def test_a_stack_that_cannot_be_measured_is_told_in_a_report(
 def said(capsys: pytest.CaptureFixture[str], path: Path) -> str:
     """What a dry run says of a scenario; blanks folded."""
     where = ("--runtime", "process", "--engine", "sim", "--instance", "54")
-    assert cli.main(["run", "timeout-spike", "--dry-run", *where, "--scenario", str(path)]) == 0
+    assert main.main(["run", "timeout-spike", "--dry-run", *where, "--scenario", str(path)]) == 0
     return re.sub(r" +", " ", capsys.readouterr().out)
 
 
@@ -186,11 +189,11 @@ def test_status_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     """Both values, the doubts, and a regression; as data, too."""
     stack = ("--runtime", "process", "--engine", "sim", "--instance", "54")
     store(Entry(machine(20), machine(10)))
-    cli.main(["status", *stack])
+    main.main(["status", *stack])
     text = re.sub(r" +", " ", capsys.readouterr().out)
     assert "all replicas 20/s (18 to 22)" in text
     assert "regression of the stack: with all replicas it carried 20/s" in text
-    cli.main(["status", *stack, "--json"])
+    main.main(["status", *stack, "--json"])
     found = json.loads(capsys.readouterr().out)["capacity"]
     assert found["accepted"]["whole"]["rate_per_s"] == 20
     assert found["regression"].startswith("regression of the stack")

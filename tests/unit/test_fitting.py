@@ -11,12 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import fitting, loading
-from harness.capacity import Capacity, Point
-from harness.errors import ScenarioError, UsageError
-from harness.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted
-from harness.scenario import Scenario, Share, parse_load
-from stack.topology import Endpoint, GatewayPolicy, Target, Topology
+from harness.judge.capacity import Capacity, Point
+from harness.model.errors import ScenarioError, UsageError
+from harness.model.scenario import Scenario, Share, parse_load
+from harness.model.topology import Endpoint, GatewayPolicy, Target, Topology
+from harness.plan import fitting, loading
+from harness.plan.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted
 
 SCENARIO = {
     "name": "mine",

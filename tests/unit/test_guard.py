@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, guard, redact
-from harness.commands.options import StackOptions
-from harness.commands.runtime import admitted
-from harness.conduct import service
-from harness.errors import UsageError
-from harness.guard import External
+from harness.cli import main
+from harness.model import redact
+from harness.model.errors import UsageError
+from harness.model.topology import Topology
+from harness.plan import guard
+from harness.plan.guard import External
+from harness.plan.options import StackOptions
+from harness.plan.runtime import admitted
 from harness.probes import endpoint
 from harness.probes.endpoint import MetricsPage
+from harness.run.session import service
 from stack import commands, config, keys, proxies, state
-from stack.topology import Topology
 
 HOST = "llm.example.com"
 
@@ -249,9 +251,9 @@ def test_environment_counts_only_where_it_was_asked_for(
     """TARGET is a common name: it neither disturbs another runtime, nor is it a leave by itself."""
     monkeypatch.setenv("TARGET", f"https://{HOST}")
     run = ("run", "timeout-spike", "--dry-run", "--instance", "54", "--engine", "sim", "--runtime")
-    assert cli.main([*run, "process"]) == 0
+    assert main.main([*run, "process"]) == 0
     assert HOST not in capsys.readouterr().out
-    assert cli.main([*run, "external"]) == 64
+    assert main.main([*run, "external"]) == 64
     assert f"--i-own-this-target {HOST}" in capsys.readouterr().err
 
 

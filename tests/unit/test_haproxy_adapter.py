@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.errors import AdapterError
+from harness.model.errors import AdapterError
 
 HEAD = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_fqdn"
 

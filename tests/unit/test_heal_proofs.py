@@ -12,17 +12,17 @@ import pytest
 from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.errors import AdapterError
 from harness.faults import base, cancel_wave, component, link, oversized, restart, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
+from harness.model.errors import AdapterError
+from harness.model.rollout import Deployment, Gates, Rollout
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.waves import Stream, Wave
 from harness.probes import question
 from harness.probes.life import Life
 from harness.probes.path import PathSample
 from harness.probes.question import Reply
-from harness.rollout import Deployment, Gates, Rollout
-from harness.waves import Stream, Wave
 from stack.runtimes.base import ComponentState
-from stack.topology import GATEWAYS, REPLICAS, Topology
 
 REPLICA, GATEWAY, LINK = "replica-2", "gateway-a", "gateway-a-to-replica-2"
 READY = Server("ready", 100)

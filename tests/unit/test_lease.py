@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import FaultError
-from harness.lease import BEAT_S, LEASE_S, Channel, Lease, PipeHeart, PipeLease
-from harness.record import RunFolder
-from harness.undo import Journal, Undo
-from harness.watchdog import Charge, How, Watchdog
+from harness.evidence.record import RunFolder
+from harness.model.errors import FaultError
+from harness.model.journal import Journal, Undo
+from harness.model.lease import BEAT_S, LEASE_S, Channel, Lease, PipeHeart, PipeLease
+from harness.recover.watchdog import Charge, How, Watchdog
 
 ONE = {"id": "broken/latency/a", "action": "remove_toxics", "args": {"proxy": "a"}}
 
@@ -211,7 +211,7 @@ STARTED: list[_Process] = []
 def watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watchdog]:
     """The harness' side, with processes that only a test answers for."""
     STARTED.clear()
-    monkeypatch.setattr("harness.watchdog.subprocess.Popen", _Process)
+    monkeypatch.setattr("harness.recover.watchdog.subprocess.Popen", _Process)
     (tmp_path / "logs").mkdir()
     plan = {"schema": 1, "run_id": "x", "drill": "x", "scenario": {}, "anchor": {}, "instance": 1, "topology": {}}
     folder = RunFolder(tmp_path)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, loading
-from harness.errors import ScenarioError, UsageError
-from harness.scenario import Scenario, Share
-from stack.topology import Endpoint, Target, Topology
+from harness.judge import drill
+from harness.model.errors import ScenarioError, UsageError
+from harness.model.scenario import Scenario, Share
+from harness.model.topology import Endpoint, Target, Topology
+from harness.plan import loading
 
 SHIPPED = sorted((drill.ROOT / "scenarios").glob("*.yaml"))
 OWN_STACK = drill.ROOT / "scenarios" / "timeout-spike.yaml"

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from harness.drill import ROOT
+from harness.evidence.record import EventLog, RunFolder
+from harness.judge.drill import ROOT
+from harness.model.topology import Topology
 from harness.probes import machine, meter, owners
 from harness.probes.base import MetricWriter
 from harness.probes.owners import Owners, Used
-from harness.record import EventLog, RunFolder
 from stack.runtimes.base import Runtime
-from stack.topology import Topology
 
 CONTAINER = "ab" * 32
 HARNESS = 100

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import measuring
-from harness.capacity import Signals, Step
-from harness.measuring import ended, summed
-from harness.record import REQUEST_COLUMNS
-from harness.view import RunView
+from harness.evidence.record import REQUEST_COLUMNS
+from harness.evidence.view import RunView
+from harness.judge.capacity import Signals, Step
+from harness.run import measuring
+from harness.run.measuring import ended, summed
 from tests import runs
 
 SHAPE = Step(2, 10.0, 20.0, 0, 0, 0, 0, 2, signals=Signals(busy=0.5))

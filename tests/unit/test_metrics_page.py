@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.model.topology import Endpoint
 from harness.probes import endpoint
 from harness.probes.base import Row
 from harness.probes.endpoint import MetricsPage
 from harness.probes.engine import EngineProbe
 from harness.probes.page import NoAnswer
-from stack.topology import Endpoint
 
 HOST = "llm.example.com"
 GOOD = b'vllm:num_requests_running{engine="0"} 3.0\nvllm:kv_cache_usage_perc{engine="0"} 0.25\n'

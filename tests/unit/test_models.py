@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack import models
 from stack.models import catalogue
 

@@ -15,15 +15,15 @@ import pandas as pd
 import psutil
 import pytest
 
-from harness import observer
-from harness.observer import BOUND_CORES, WATCHERS, Cost
+from harness.evidence import observer
+from harness.evidence.observer import BOUND_CORES, WATCHERS, Cost
+from harness.evidence.record import METRIC_COLUMNS
+from harness.evidence.view import RunView
+from harness.model.topology import REPLICAS
 from harness.probes.resources import ResourceProbe
-from harness.record import METRIC_COLUMNS
-from harness.view import RunView
 from reports.panels import observer as panel
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState, ComponentStats
-from stack.topology import REPLICAS
 from tests import runs
 
 CORES = {"harness": 0.025, "meter": 0.005, "exporter": 0.01, "prometheus": 0.02, "alertmanager": 0.005}
@@ -153,7 +153,7 @@ def test_a_tree_uses_what_its_processes_use() -> None:
 
 def test_conducting_draws_nothing() -> None:
     """Charts are for when the run is over: what they need is not even loaded by then."""
-    code = "import json, sys, harness.conduct; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, harness.run.session; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-    assert "harness.conduct" in loaded
+    assert "harness.run.session" in loaded
     assert not {"matplotlib", "reports.charts", "locust"} & set(loaded)

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, drill, judge, pipeline
-from harness.commands.options import StackOptions, build_topology
-from harness.errors import RecordError, RunFolderError, StackError
-from harness.pipeline import Job, Options
-from harness.progress import Progress
-from harness.record import RunFolder
-from harness.verdict import CheckResult, Status, Verdict
+from harness.cli import main
+from harness.evidence.record import RunFolder
+from harness.judge import drill, verdicts
+from harness.model.errors import RecordError, RunFolderError, StackError
+from harness.model.verdict import CheckResult, Status, Verdict
+from harness.plan.options import StackOptions, build_topology
+from harness.run import pipeline
+from harness.run.pipeline import Job, Options
+from harness.run.progress import Progress
 from stack.runtimes.process import ProcessRuntime
 from tests import runs
 from tests.exhaustion import no_file_beyond
@@ -38,7 +40,7 @@ def _nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line with which the program refuses these arguments; it ends with 64."""
-    assert cli.main(arguments) == 64
+    assert main.main(arguments) == 64
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("drillyard: ")
@@ -151,7 +153,7 @@ def test_a_scenario_of_another_drill_is_refused(tmp_path: Path, capsys: pytest.C
         assert f"found {name}, a scenario of the drill" in said
     mine = scenario(tmp_path, "name: timeout-spike", "name: mine")
     for known in (mine, str(shipped / "timeout-spike.yaml")):
-        assert cli.main(["run", "timeout-spike", "--scenario", known, "--dry-run", *STACK]) == 0
+        assert main.main(["run", "timeout-spike", "--scenario", known, "--dry-run", *STACK]) == 0
 
 
 @pytest.mark.parametrize(
@@ -182,20 +184,20 @@ def test_wrong_environment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_list_names_every_drill(capsys: pytest.CaptureFixture[str]) -> None:
     """One line per file in drills/, the bare names for scripts."""
-    assert cli.main(["list", "--names"]) == 0
+    assert main.main(["list", "--names"]) == 0
     assert capsys.readouterr().out.split() == drill.names()
-    assert cli.main(["list"]) == 0
+    assert main.main(["list"]) == 0
     assert drill.load("timeout-spike").title in capsys.readouterr().out
 
 
 def test_judge_again_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stored run is judged and rendered from its folder alone; twice gives the same bytes."""
     folder = runs.healthy_run(tmp_path / "run")
-    assert cli.main(["judge", str(folder.path)]) == 0
+    assert main.main(["judge", str(folder.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re_last(lines) == f"verdict: PASS  report: {folder.path / 'report.html'}"
     first = (folder.path / "verdict.json").read_bytes()
-    assert cli.main(["judge", str(folder.path)]) == 0
+    assert main.main(["judge", str(folder.path)]) == 0
     assert (folder.path / "verdict.json").read_bytes() == first
     assert json.loads(first)["exit_code"] == 0
     assert (folder.path / "junit.xml").exists()
@@ -214,8 +216,8 @@ def test_judge_ends_with_the_verdict(
     """FAIL is 1, INCONCLUSIVE is 2, and the reason stands before the verdict."""
     folder = runs.healthy_run(tmp_path / "run")
     found = Verdict(status, "the reason", (), (CheckResult("a check", status, "why"),))
-    monkeypatch.setattr(judge, "judge", lambda *_: found)
-    assert cli.main(["judge", str(folder.path)]) == code
+    monkeypatch.setattr(verdicts, "judge", lambda *_: found)
+    assert main.main(["judge", str(folder.path)]) == code
     assert capsys.readouterr().out.splitlines() == [
         "the reason",
         f"verdict: {status.value}  report: {folder.path / 'report.html'}",
@@ -225,8 +227,8 @@ def test_judge_ends_with_the_verdict(
 def test_report_again_offline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``report`` draws the page again from the stored verdict and says where it is."""
     folder = runs.healthy_run(tmp_path / "run")
-    judge.write(folder, judge.judge(folder, drill.load("timeout-spike")))
-    assert cli.main(["report", str(folder.path)]) == 0
+    verdicts.write(folder, verdicts.judge(folder, drill.load("timeout-spike")))
+    assert main.main(["report", str(folder.path)]) == 0
     assert capsys.readouterr().out.strip() == str(folder.path / "report.html")
 
 
@@ -261,7 +263,7 @@ def test_damaged_table_is_inconclusive(name: str, tmp_path: Path, capsys: pytest
     """What the other files still tell is shown; the reason names the file that cannot be read."""
     folder = runs.healthy_run(tmp_path / "run")
     (folder.path / name).write_text("no parquet")
-    assert cli.main(["judge", str(folder.path)]) == 2
+    assert main.main(["judge", str(folder.path)]) == 2
     captured = capsys.readouterr()
     assert name in captured.out.splitlines()[0]
     assert captured.err == ""
@@ -317,7 +319,7 @@ def test_errors_have_their_exit_code(
         raise error
 
     monkeypatch.setattr(pipeline, "STEPS", (step,))
-    assert cli.main(["run", "timeout-spike", *STACK]) == code
+    assert main.main(["run", "timeout-spike", *STACK]) == code
     err = capsys.readouterr().err
     assert ("Traceback" in err) == (code == 70)
     assert ("this is a bug in the harness" in err) == (code == 70)
@@ -336,7 +338,7 @@ def test_an_interrupt_is_130_whatever_comes_after(
         raise error
 
     monkeypatch.setattr(pipeline, "STEPS", (conducted, judged))
-    assert cli.main(["run", "timeout-spike", *STACK]) == 130
+    assert main.main(["run", "timeout-spike", *STACK]) == 130
     said = capsys.readouterr().err
     assert f"the run was interrupted; after that: {type(error).__name__}: {error}" in said
     assert ("Traceback" in said) == isinstance(error, RuntimeError)
@@ -354,13 +356,13 @@ def test_what_is_not_written_down_is_no_pass(
         job.cleanup.enter_context(no_file_beyond(1000))
 
     monkeypatch.setattr(pipeline, "STEPS", (conducted, disk_is_full, pipeline.verdict, pipeline.page))
-    assert cli.main(["run", "timeout-spike", *STACK]) == 2
+    assert main.main(["run", "timeout-spike", *STACK]) == 2
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].startswith("all ")
     assert "verdict.json cannot be written: File too large" in captured.err
     assert "Traceback" not in captured.err
     assert not (tmp_path / "run" / "verdict.json").exists()
-    assert cli.main(["judge", str(tmp_path / "run")]) == 0, "once there is room it can be judged"
+    assert main.main(["judge", str(tmp_path / "run")]) == 0, "once there is room it can be judged"
 
 
 def test_events_that_were_not_written_are_no_pass(
@@ -373,7 +375,7 @@ def test_events_that_were_not_written_are_no_pass(
         job.unwritten.append(RecordError("events.jsonl cannot be written: No space left on device"))
 
     monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
-    assert cli.main(["run", "timeout-spike", *STACK]) == 2
+    assert main.main(["run", "timeout-spike", *STACK]) == 2
     assert "drillyard: events.jsonl cannot be written: No space left" in capsys.readouterr().err
 
 

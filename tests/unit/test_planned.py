@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from harness import guard, planned
-from harness.guard import External
-from stack.topology import Topology
+from harness.model.topology import Topology
+from harness.plan import guard, planned
+from harness.plan.guard import External
 from tests.runs import scenario
 
 TARGET = guard.admit(External("https://h", ("h",)), lambda host, port: "192.0.2.1")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from harness.evidence.record import METRIC_COLUMNS, EventLog, RunFolder
+from harness.model.topology import Component
 from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
 from harness.probes.waves import Look, Waves
-from harness.record import METRIC_COLUMNS, EventLog, RunFolder
-from stack.topology import Component
 
 PAGE = """# HELP vllm:num_requests_running Number of requests running.
 # TYPE vllm:num_requests_running gauge

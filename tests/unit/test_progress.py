@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness import progress
 from harness.adapters.load import Window
-from harness.progress import Progress, load_line, step_line
+from harness.run import progress
+from harness.run.progress import Progress, load_line, step_line
 
 
 def window(started: int = 2, failed: int = 0, ttft: float | None = 120.0, in_flight: int = 3) -> Window:

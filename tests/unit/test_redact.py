@@ -1,4 +1,4 @@
-"""harness/redact.py: what is found, what is left alone, and at what cost."""
+"""harness/model/redact.py: what is found, what is left alone, and at what cost."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from harness import redact
-from harness.redact import MARK
+from harness.model import redact
+from harness.model.redact import MARK
 
 KEY = "Zr4/longer+key=one"
 

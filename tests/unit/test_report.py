@@ -13,11 +13,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from harness import capacity, drill, judge, pipeline
-from harness.capacity import Capacity, Point
-from harness.phases import PhaseSpan
-from harness.record import RunFolder
-from harness.verdict import CheckResult, Status, Verdict
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.record import RunFolder
+from harness.judge import capacity, drill, verdicts
+from harness.judge.capacity import Capacity, Point
+from harness.model.verdict import CheckResult, Status, Verdict
+from harness.run import pipeline
 from reports import charts, panel, render
 from reports.charts import Chart, Series
 from reports.panels import rollout, timeline
@@ -47,7 +48,7 @@ class Elements(HTMLParser):
 
 def rendered(folder: RunFolder) -> str:
     """Judge and render; the page's text."""
-    judge.write(folder, judge.judge(folder, DRILL))
+    verdicts.write(folder, verdicts.judge(folder, DRILL))
     return render.render(folder).read_text(encoding="utf-8")
 
 
@@ -178,7 +179,7 @@ def test_replay_command_and_configuration_are_shown(healthy_page: str) -> None:
 def test_failed_run_names_its_failures_first(failed: RunFolder) -> None:
     """FAIL: the reason names the check, red rows stand above all others, and the runbook is on the page."""
     page = (failed.path / "report.html").read_text()
-    verdict = judge.read(failed)
+    verdict = verdicts.read(failed)
     assert verdict.status is Status.FAIL
     assert "honest errors in all-replicas" in page.partition("<main>")[0]
     shown = re.findall(r"badge (pass|fail|inconclusive)", section(page, "checks"))
@@ -199,7 +200,7 @@ def test_passed_run_shows_no_runbook(healthy_page: str) -> None:
 
 def test_failed_checks_give_request_ids(failed: RunFolder) -> None:
     """A red check leads to requests that can be looked up in the gateways' logs."""
-    bad = next(c for c in judge.read(failed).checks if c.status is Status.FAIL and c.examples)
+    bad = next(c for c in verdicts.read(failed).checks if c.status is Status.FAIL and c.examples)
     assert bad.examples[0] in section((failed.path / "report.html").read_text(), "checks")
 
 
@@ -456,7 +457,7 @@ def suite(folder: RunFolder) -> ElementTree.Element:
 
 def test_junit_agrees_with_the_verdict(failed: RunFolder) -> None:
     """Counts, names and texts of junit.xml are those of verdict.json: FAIL is a failure, INCONCLUSIVE an error."""
-    verdict, found = judge.read(failed), suite(failed)
+    verdict, found = verdicts.read(failed), suite(failed)
     every = (*verdict.validity, *verdict.checks)
     for attribute, status in (("failures", Status.FAIL), ("errors", Status.INCONCLUSIVE)):
         assert int(found.attrib[attribute]) == sum(r.status is status for r in every)
@@ -480,9 +481,9 @@ def test_junit_of_an_inconclusive_run_is_not_green(tmp_path: Path) -> None:
 def test_junit_survives_text_that_xml_cannot_hold(tmp_path: Path) -> None:
     """Control characters of a broken answer do not make the file unreadable."""
     folder = runs.healthy_run(tmp_path / "run")
-    verdict = judge.judge(folder, DRILL)
+    verdict = verdicts.judge(folder, DRILL)
     odd = CheckResult("odd", Status.FAIL, "it said \x00\x1b[31m <&>", examples=("r\x07",))
-    judge.write(folder, dataclasses.replace(verdict, checks=(odd,)))
+    verdicts.write(folder, dataclasses.replace(verdict, checks=(odd,)))
     render.render(folder)
     assert suite(folder).find("testcase/failure") is not None
 
@@ -491,7 +492,7 @@ def test_junit_survives_text_that_xml_cannot_hold(tmp_path: Path) -> None:
 def test_rendering_twice_gives_the_same_bytes(change: Callable[[Verdict], Verdict], tmp_path: Path) -> None:
     """The page is a function of the run folder."""
     folder = runs.healthy_run(tmp_path / "run")
-    judge.write(folder, change(judge.judge(folder, DRILL)))
+    verdicts.write(folder, change(verdicts.judge(folder, DRILL)))
     first = render.render(folder).read_bytes()
     assert render.render(folder).read_bytes() == first
 
@@ -562,7 +563,7 @@ def test_a_disturbed_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureF
         folder = run.write(tmp_path / name)
         page = rendered(folder)
         assert (advice in page.partition("</header>")[0]) is shown
-        pipeline.print_last_lines(folder, judge.read(folder))
+        pipeline.print_last_lines(folder, verdicts.read(folder))
         assert (advice in capsys.readouterr().out) is shown
         runs.disturb(run, 60.0, 63.0)
 

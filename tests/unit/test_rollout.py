@@ -11,8 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import rollout
-from harness.rollout import OPEN, PROMOTE, ROLL_BACK, Decision, Deployment, Gates, Probe, Rollout, Stage, decide, pairs
+from harness.model import rollout
+from harness.model.rollout import (
+    OPEN,
+    PROMOTE,
+    ROLL_BACK,
+    Decision,
+    Deployment,
+    Gates,
+    Probe,
+    Rollout,
+    Stage,
+    decide,
+    pairs,
+)
 
 GATES = Gates()
 QUESTIONS = 40

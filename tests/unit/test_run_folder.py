@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import RecordError
+from harness.evidence.record import EventLog, RunFolder
+from harness.model.errors import RecordError
 from harness.probes.base import MetricWriter, Row
-from harness.record import EventLog, RunFolder
 from tests.exhaustion import no_file_beyond
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.record import RunFolder
+from harness.evidence.record import RunFolder
 from tests import runs
 from tests.contract.engine.running import eventually
 from tests.disturber import HEAVY, LIGHT, PERIOD_S, Disturber, DisturberDied, disturbed, work

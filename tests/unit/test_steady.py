@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from harness import request_limits, sparse, steady
 from harness.adapters.load import Window, parse_window
+from harness.judge import request_limits
 from harness.load.window import Window as Live
 from harness.load.window import merged
-from harness.scenario import RequestLimits
+from harness.model import sparse
+from harness.model.scenario import RequestLimits
+from harness.run import steady
 from tests import runs
 
 LIMITS = {"chat": RequestLimits(ttft_ms=800, e2e_ms=8000)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.adapters.load import Window
-from harness.scenario import StopCondition
-from harness.stop_conditions import Watch
+from harness.model.scenario import StopCondition
+from harness.plan.stop_conditions import Watch
 
 
 def window(t_s: float, ok: int = 0, failed: int = 0, cancelled: int = 0, ttft: float | None = None) -> Window:

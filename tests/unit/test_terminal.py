@@ -1,4 +1,4 @@
-"""harness/terminal.py: a terminal is shown what servers say, and obeys none of it."""
+"""harness/run/terminal.py: a terminal is shown what servers say, and obeys none of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.table import Table
 
-from harness import redact
-from harness.terminal import Console
+from harness.model import redact
+from harness.run.terminal import Console
 
 #: The title of the window, the clipboard, a line above painted over, colours, eight-bit controls, turned-around text.
 HOSTILE = "v1\x1b]0;title\x07\x1b]52;c;eA==\x07\x1b[1A\x1b[2Kverdict: PASS\r\x1b[31m\x9b2J\x08\u202edetrevni"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.errors import AdapterError
+from harness.model.errors import AdapterError
 from tests.listener import listening
 
 VARIABLES = [name for both in ("http_proxy", "https_proxy", "all_proxy") for name in (both, both.upper())]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import AdapterError, FaultError
-from harness.undo import Journal, Undo
+from harness.model.errors import AdapterError, FaultError
+from harness.model.journal import Journal, Undo
 from tests.exhaustion import no_file_beyond
 
 ONE, TWO = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import lock
-from harness.commands import down, runtime, up
-from harness.commands.options import StackOptions
-from harness.doctor import LOCK
-from harness.errors import UsageError
+from harness.cli import down, up
+from harness.model.errors import UsageError
+from harness.model.topology import Topology
+from harness.plan import runtime
+from harness.plan.options import StackOptions
+from harness.recover import lock
+from harness.recover.doctor import LOCK
 from stack import state
-from stack.topology import Topology
 
 OPTIONS = StackOptions("process", "sim", 61)
 

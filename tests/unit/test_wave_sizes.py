@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import FaultError
 from harness.faults import cancel_wave
+from harness.model.errors import FaultError
+from harness.model.topology import Topology
 from harness.probes.path import PROBE_TOKENS, PathSample
-from stack.topology import Topology
 
 
 class Path:

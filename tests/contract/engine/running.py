@@ -19,10 +19,10 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.model.topology import Topology
 from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.tools import require
-from stack.topology import Topology
 from tests.workers import worker
 
 #: Both engines get these after their usual options: a small batch and queue, so that tests can fill them.

@@ -1,4 +1,4 @@
-"""stack/compose.yaml says the same as stack/topology.py."""
+"""stack/compose.yaml says the same as harness/model/topology.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.model.topology import REPLICAS, Component, Topology
 from stack.runtimes import ports
 from stack.runtimes.images import TARGETS
-from stack.topology import REPLICAS, Component, Topology
 
 STACK = Path(__file__).resolve().parents[3] / "stack"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")

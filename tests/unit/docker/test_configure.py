@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
+from harness.model.errors import UsageError
+from harness.model.topology import REPLICAS, GatewayPolicy, Topology
 from stack import keys, state
 from stack.engines import MIDDLEWARE
 from stack.runtimes import configure
-from stack.topology import REPLICAS, GatewayPolicy, Topology
 from tests.unit.docker.test_compose import services
 
 

@@ -15,14 +15,14 @@ import pytest
 import requests
 from docker.errors import APIError
 
-from harness.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
+from harness.model.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
+from harness.model.topology import REPLICAS, Topology
 from stack import keys, state
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.runtimes import docker as docker_runtime
 from stack.runtimes import images
 from stack.runtimes.docker import DockerRuntime
 from stack.state import StackState
-from stack.topology import REPLICAS, Topology
 
 ID = "ab" * 32
 

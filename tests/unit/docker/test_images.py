@@ -15,7 +15,7 @@ import httpx
 import pytest
 from docker.errors import DockerException, ImageNotFound
 
-from harness.errors import RuntimeUnavailable, StackError, UsageError
+from harness.model.errors import RuntimeUnavailable, StackError, UsageError
 from stack.runtimes import images
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -72,7 +72,12 @@ def test_the_tag_follows_the_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in (*images.COMMON_FILES, *images.TARGETS["vllm"]):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    for name in ("stack/images/requirements.lock", "harness/__init__.py", "harness/errors.py", "stack/topology.py"):
+    for name in (
+        "stack/images/requirements.lock",
+        "harness/__init__.py",
+        "harness/model/errors.py",
+        "harness/model/topology.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     monkeypatch.setattr(images, "CHECKOUT", tmp_path)

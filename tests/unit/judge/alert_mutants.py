@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from harness import alert_times, drill
-from harness.checks.alerts import NO_PAGE, STAYS_WELL
-from harness.drill import Expected
-from stack.monitoring.rules import STACK_SCALE
+from harness.judge import alert_times, drill
+from harness.judge.checks.alerts import NO_PAGE, STAYS_WELL
+from harness.judge.drill import Expected
+from harness.model.alert_rules import STACK_SCALE
 from tests.runs import Run, alert_told
 from tests.unit.judge.mutants import Mutant
 

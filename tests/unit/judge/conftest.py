@@ -6,20 +6,20 @@ import json
 
 import pytest
 
-from harness import judge
+from harness.judge import verdicts
 from tests.unit.judge.verdicts import complaints
 
 
 @pytest.fixture(autouse=True)
 def promised_format(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many verdicts were made, each of which keeps to harness/verdict.schema.json."""
-    plainly, made = judge.judge, list[int]()
+    """How many verdicts were made, each of which keeps to harness/model/verdict.schema.json."""
+    plainly, made = verdicts.judge, list[int]()
 
     def checked(*arguments: object) -> object:
         verdict = plainly(*arguments)  # type: ignore[arg-type]
         made.append(1)
-        assert complaints(json.loads(json.dumps(judge.as_data(verdict)))) == []
+        assert complaints(json.loads(json.dumps(verdicts.as_data(verdict)))) == []
         return verdict
 
-    monkeypatch.setattr(judge, "judge", checked)
+    monkeypatch.setattr(verdicts, "judge", checked)
     return made

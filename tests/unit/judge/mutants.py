@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from harness import digest, drill, guard, judge, validity
-from harness.arrivals_as_planned import arrivals_as_planned
-from harness.drill import Drill
-from harness.guard import External
-from harness.scenario import Scenario
-from harness.verdict import Status
+from harness.judge import drill, validity, verdicts
+from harness.judge.arrivals_as_planned import arrivals_as_planned
+from harness.judge.drill import Drill
+from harness.model import digest
+from harness.model.scenario import Scenario
+from harness.model.verdict import Status
+from harness.plan import guard
+from harness.plan.guard import External
 from tests import runs
 from tests.runs import Run
 
@@ -50,7 +52,7 @@ def assert_red(run: Run, check: str, drill: Drill, folder: Path, recount: bool =
     """``run``, which has a defect, is red when it is judged, and so is ``check``, which says why."""
     if recount:
         run.recount()
-    verdict = judge.judge(run.write(folder), drill)
+    verdict = verdicts.judge(run.write(folder), drill)
     found = next(result for result in verdict.checks if result.name == check)
     assert found.status is red(check), f"{found.name}: {found.status}: {found.why}"
     assert verdict.status in (Status.FAIL, red(check)), verdict.reason
@@ -638,7 +640,7 @@ def as_external(run: Run) -> None:
 def planned_for(run: Run, practised: Drill, external: bool = False) -> None:
     """The run was planned to be asked what that drill asks today."""
     phases = Scenario.stored(run.plan["scenario"]).phases
-    run.plan["checks"] = digest.of_checks(judge.checks(practised, external, phases)[len(judge.INVARIANTS) :])
+    run.plan["checks"] = digest.of_checks(verdicts.checks(practised, external, phases)[len(verdicts.INVARIANTS) :])
 
 
 def _renamed(part: Any) -> Any:

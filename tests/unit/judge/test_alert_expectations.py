@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import alert_times, alerts, drill, judge
-from harness.drill import Expected
-from harness.scenario import Phase
-from harness.verdict import Status
-from harness.view import RunView
-from stack.monitoring.rules import BY_NAME, STACK_SCALE
+from harness.evidence.view import RunView
+from harness.judge import alert_times, alerts, drill, verdicts
+from harness.judge.drill import Expected
+from harness.model.alert_rules import BY_NAME, STACK_SCALE
+from harness.model.scenario import Phase
+from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import alert_mutants
@@ -25,7 +25,7 @@ ASKED = ("no page", "alerts fire", "alerts silent", "alerts clear")
 def asked(run: Run, path: Path, name: str) -> dict[str, Status]:
     """What the checks about alerts say by themselves."""
     view = RunView(run.write(path))
-    every = judge.checks(drill.load(name), phases=view.scenario.phases)
+    every = verdicts.checks(drill.load(name), phases=view.scenario.phases)
     return {check.name: check.run(view).status for check in every if check.name.startswith(ASKED)}
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import alerts, drill, judge
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
-from stack.monitoring.rules import BY_NAME, RULES, SCALES
+from harness.evidence.view import RunView
+from harness.judge import alerts, drill, verdicts
+from harness.model.alert_rules import BY_NAME, RULES, SCALES
+from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.runs import Run, alert_told
 from tests.unit.judge.mutants import ALL, ONE
@@ -21,7 +21,7 @@ ASKED = ("no page before", "alerts fire", "alerts silent", "alerts clear")
 
 def judged(run: Run, path: Path) -> dict[str, CheckResult]:
     """The checks about alerts, by name."""
-    found = judge.judge(run.write(path), DRILL)
+    found = verdicts.judge(run.write(path), DRILL)
     return {check.name: check for check in found.checks if check.name.startswith(ASKED)}
 
 
@@ -84,7 +84,7 @@ def test_a_fault_that_was_too_short_proves_nothing(tmp_path: Path) -> None:
         if event["kind"] == "fault_healing" and event["phase"] == ALL:
             event["t_s"] = begin + 11
     view = RunView(run.write(tmp_path / "run"))  # no such run is valid: it would not be asked
-    found = next(check for check in judge.checks(DRILL) if check.name == f"alerts fire in {ALL}").run(view)
+    found = next(check for check in verdicts.checks(DRILL) if check.name == f"alerts fire in {ALL}").run(view)
     assert found.status is Status.INCONCLUSIVE
     assert "may take" in found.why
 
@@ -144,7 +144,7 @@ def test_time_to_detect_is_that_of_the_first_alert(tmp_path: Path) -> None:
     run.events += alert_told("TpsDrop", begin + 1, begin + 9, "ticket")
     folder = run.write(tmp_path / "run")
     assert alerts.time_to_detect_s(RunView(folder), ALL) == pytest.approx(6.6)
-    found = {check.name: check for check in judge.judge(folder, DRILL).checks}[f"alerts fire in {ALL}"]
+    found = {check.name: check for check in verdicts.judge(folder, DRILL).checks}[f"alerts fire in {ALL}"]
     assert found.details["time_to_detect_s"] == pytest.approx(6.6)
     assert set(found.details) == {"ReplicaDown{server=replica-1}", "ReplicaDown{server=replica-2}", "FailuresHigh",
                                   "time_to_detect_s"}  # fmt: skip
@@ -168,7 +168,7 @@ def test_a_plan_without_its_alerts_is_no_pass(tmp_path: Path) -> None:
     run = runs.healthy()
     del run.plan["alerts"]
     run.events = [e for e in run.events if not e["kind"].startswith("alert")]
-    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE
     found = {c.name: c.status for c in verdict.checks if c.name.startswith(("alerts", "no page"))}
     assert len(found) >= 3

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks import answers_right, served_versions
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge.checks import answers_right, served_versions
+from harness.model.verdict import CheckResult, Status
 from tests import runs, swap_runs
 from tests.runs import Run
 from tests.unit.judge import mutants

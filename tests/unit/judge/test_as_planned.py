@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import as_planned, digest, drill, judge
-from harness.checks import recovers_within
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import as_planned, drill, verdicts
+from harness.judge.checks import recovers_within
+from harness.model import digest
+from harness.model.verdict import Status
 from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
 
@@ -120,7 +121,7 @@ def test_a_plan_that_was_edited_after_the_run_began(tmp_path: Path) -> None:
     plan = folder.plan()
     plan["alerts"] = []
     folder.write_json("plan.json", plan)
-    found = judge.judge(folder, drill.load("timeout-spike"))
+    found = verdicts.judge(folder, drill.load("timeout-spike"))
     assert found.status is Status.INCONCLUSIVE
     assert "plan unchanged" in found.reason
 
@@ -129,7 +130,7 @@ def test_checks_that_came_later_are_asked_and_named(tmp_path: Path) -> None:
     """Today's drill asks more than the plan knew: that is said, and asked."""
     run = runs.healthy()
     del run.plan["checks"]["no hang in one-replica"]
-    found = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    found = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert found.status is Status.PASS
     said = next(result.why for result in found.validity if result.name == "checks as planned")
     assert "no hang in one-replica" in said

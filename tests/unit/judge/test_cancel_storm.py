@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from drills.cancel_storm import DRILL
-from harness import drill, judge
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import CheckResult, Status
 from tests import wave_runs
 from tests.runs import Run
 from tests.unit.judge.mutants import samples
@@ -19,7 +19,7 @@ from tests.wave_runs import watch_on
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
     """Engines that hear of every cancel at once get PASS from every single check and finding."""
-    verdict = judge.judge(wave_runs.healthy().write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(wave_runs.healthy().write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
 
 
@@ -32,7 +32,7 @@ def test_mutant_is_noticed(mutant: WaveMutant, tmp_path: Path) -> None:
     mutant.defect(run)
     run.recount()
     view = RunView(run.write(tmp_path / "run"))
-    every = (*judge.checks(DRILL), *judge._slo_checks(view))
+    every = (*verdicts.checks(DRILL), *verdicts._slo_checks(view))
     found = next(check for check in every if check.name == mutant.check).run(view)
     assert found.status is Status.FAIL, f"{found.name}: {found.status}: {found.why}"
 
@@ -199,7 +199,7 @@ def test_a_phase_without_a_wave_is_not_judged(tmp_path: Path) -> None:
     run.plan["scenario"]["phases"] = [p for p in run.plan["scenario"]["phases"] if p["name"] != "early"]
     waves = run.files["waves.json"]
     waves["waves"] = [wave for wave in waves["waves"] if wave["phase"] != "early"]
-    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("cancel-storm"))
+    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("cancel-storm"))
     found = next(r for r in verdict.checks if r.name == "cancels reach the engines in early")
     assert found.status is Status.INCONCLUSIVE
     assert found.why

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks import counters_agree
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge.checks import counters_agree
+from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge.mutants import ok, samples

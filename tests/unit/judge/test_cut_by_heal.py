@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, judge
-from harness.record import CUT_BY_HEAL
-from harness.verdict import Status
+from harness.evidence.record import CUT_BY_HEAL
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
@@ -59,7 +59,7 @@ def test_what_a_heal_cut_is_no_failure_of_the_service(defect: object, status: St
     assert callable(defect)
     defect(run)
     run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     (found,) = (check for check in verdict.checks if check.name == CHECK)
     assert found.status is status, found.why
     assert ("the heal of a link cut 5 requests" in found.why) == (status is Status.INCONCLUSIVE)
@@ -72,5 +72,5 @@ def test_a_cut_that_breaks_nothing_changes_nothing(tmp_path: Path) -> None:
     mutants.as_external(run)
     first = run.requests.index[run.requests["phase"].eq("slow-link") & ~run.requests["final"].astype(bool)]
     run.requests.loc[first[:1], "subtype"] = CUT_BY_HEAL
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import drill, judge, validity
+from harness.evidence.view import RunView
 from harness.faults.base import types
-from harness.verdict import Status
-from harness.view import RunView
+from harness.judge import drill, validity, verdicts
+from harness.model.verdict import Status
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
 from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, oom_mutants, swap_mutants
@@ -43,7 +43,7 @@ UNPROVEN = {
 def asked(name: str) -> dict[str, str]:
     """Everything that a drill's runs are asked, by name: the question of a check, the indicator of an objective."""
     one = drill.load(name)
-    questions = {check.name: check.question for check in judge.checks(one, external=True)}
+    questions = {check.name: check.question for check in verdicts.checks(one, external=True)}
     for path in (drill.ROOT / "scenarios").glob(f"{one.scenario}*.yaml"):
         questions |= {slo["name"]: slo["sli"] for slo in yaml.safe_load(path.read_text()).get("slos", [])}
     return questions
@@ -102,7 +102,7 @@ def test_an_unproven_fault_makes_the_run_inconclusive(fault: str, tmp_path: Path
             event["fault"] = event["fault"].replace("latency", fault)
             if event["kind"] == "fault_proven":
                 event |= {"kind": "fault_unproven", "why": "it is as before"}
-    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE
     assert "the fault had no effect" in verdict.reason
     assert f"/{fault}/" in verdict.reason

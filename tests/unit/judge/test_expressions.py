@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import expressions
+from harness.judge import objectives
 
 VALUES = {
     "gateway.first_byte_timeout_ms": 3000.0,
@@ -38,15 +38,15 @@ VALUES = {
 )
 def test_evaluates_and_shows_its_numbers(text: str, unit: str, shown: str) -> None:
     """The text of a limit carries the numbers that were filled in."""
-    objective = expressions.parse(text)
+    objective = objectives.parse(text)
     assert objective.unit == unit
-    assert expressions.evaluate(objective, VALUES.__getitem__).text == shown
+    assert objectives.evaluate(objective, VALUES.__getitem__).text == shown
 
 
 def test_names() -> None:
     """The names that an objective uses, each once."""
-    objective = expressions.parse("<= gateway.first_byte_timeout_ms + baseline.ttft_p95_ms + baseline.ttft_p95_ms")
-    assert expressions.names(objective) == ("baseline.ttft_p95_ms", "gateway.first_byte_timeout_ms")
+    objective = objectives.parse("<= gateway.first_byte_timeout_ms + baseline.ttft_p95_ms + baseline.ttft_p95_ms")
+    assert objectives.names(objective) == ("baseline.ttft_p95_ms", "gateway.first_byte_timeout_ms")
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_names() -> None:
 def test_refuses_with_position(text: str, column: int, problem: str) -> None:
     """Anything else is a ValueError that names the column."""
     with pytest.raises(ValueError, match=f"column {column}: .*{problem}"):
-        expressions.parse(text)
+        objectives.parse(text)
 
 
 def test_division_by_zero() -> None:
     """A limit that cannot be computed is an error, not infinity."""
-    objective = expressions.parse("<= 1 s / gateway.retries")
+    objective = objectives.parse("<= 1 s / gateway.retries")
     with pytest.raises(ValueError, match="divides by zero"):
-        expressions.evaluate(objective, lambda name: 0.0)
+        objectives.evaluate(objective, lambda name: 0.0)
 
 
 @given(st.text(max_size=40))
@@ -84,16 +84,16 @@ def test_never_anything_but_valueerror(text: str) -> None:
     """Whatever people type: an objective or a ValueError."""
     for candidate in (text, f"<= {text}"):
         try:
-            expressions.parse(candidate)
+            objectives.parse(candidate)
         except ValueError:
             continue
 
 
 def test_limits_compare() -> None:
     """Margins are positive on the good side; ``<`` does not hold at the limit itself."""
-    upper = expressions.evaluate(expressions.parse("<= 800 ms"), VALUES.__getitem__)
-    lower = expressions.evaluate(expressions.parse(">= 99 %"), VALUES.__getitem__)
-    strict = expressions.evaluate(expressions.parse("< 800 ms"), VALUES.__getitem__)
+    upper = objectives.evaluate(objectives.parse("<= 800 ms"), VALUES.__getitem__)
+    lower = objectives.evaluate(objectives.parse(">= 99 %"), VALUES.__getitem__)
+    strict = objectives.evaluate(objectives.parse("< 800 ms"), VALUES.__getitem__)
     assert (upper.met_by(800), strict.met_by(800), upper.met_by(801)) == (True, False, False)
     assert (lower.met_by(99), lower.met_by(98.9)) == (True, False)
     assert (upper.margin(700), lower.margin(98)) == (100, -1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, judge
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import runs
 from tests.failover_runs import FAILOVER
 from tests.unit.judge.failover_mutants import MUTANTS
@@ -19,7 +19,7 @@ DRILL = drill.load("gateway-failover")
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
     """Gateways that fail over as they should get PASS from every single check and finding, each with its numbers."""
-    verdict = judge.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
     assert all(
@@ -37,7 +37,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = judge.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
     assert len({r.name for r in verdict.checks}) == len(verdict.checks)
 
 
@@ -48,7 +48,7 @@ def test_missing_part_is_never_a_pass(missing: str, tmp_path: Path) -> None:
     for part in ("events", "requests", "metrics") if missing == "everything" else (missing,):
         setattr(run, part, [] if part == "events" else getattr(run, part).iloc[:0])
     view = RunView(run.write(tmp_path / "run"))
-    found = {check.name: check.run(view) for check in judge.checks(DRILL) if missing in _rests_on(check)}
+    found = {check.name: check.run(view) for check in verdicts.checks(DRILL) if missing in _rests_on(check)}
     assert len(found) > 5
     assert {name: r.why for name, r in found.items() if r.status is not Status.INCONCLUSIVE or not r.why} == {}
 

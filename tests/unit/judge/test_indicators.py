@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import indicators
-from harness.alerts import Alert
-from harness.indicators import Standing
-from harness.view import RunView
-from stack.monitoring.rules import BY_NAME, FAILURES_MIN, GATEWAY_BUCKETS_S, RULES, TTFT_BUCKETS_S
+from harness.evidence.view import RunView
+from harness.judge import indicators
+from harness.judge.alerts import Alert
+from harness.judge.indicators import Standing
+from harness.model.alert_rules import BY_NAME, FAILURES_MIN, GATEWAY_BUCKETS_S, RULES, TTFT_BUCKETS_S
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge.mutants import fail

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, interference, judge, sli
-from harness.drill import ROOT
-from harness.interference import Span
-from harness.record import RunFolder
-from harness.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict
-from harness.view import RunView
+from harness.evidence import interference
+from harness.evidence.interference import Span
+from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
+from harness.judge import drill, sli, verdicts
+from harness.judge.drill import ROOT
+from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
@@ -23,7 +24,7 @@ DRILL = drill.load("timeout-spike")
 EVER = (-1.0, 1e9)
 #: By name, of the drill and of its scenario.
 TIMING = {
-    **{check.name: check.timing for check in judge.checks(DRILL)},
+    **{check.name: check.timing for check in verdicts.checks(DRILL)},
     **{slo.name: sli.find(slo.sli).timing for slo in runs.scenario().slos},
 }
 
@@ -31,7 +32,7 @@ TIMING = {
 def judged(run: Run, path: Path) -> Verdict:
     """Its verdict."""
     run.recount()
-    return judge.judge(run.write(path / "run"), DRILL)
+    return verdicts.judge(run.write(path / "run"), DRILL)
 
 
 def named(verdict: Verdict, name: str) -> CheckResult:
@@ -170,7 +171,7 @@ def test_what_is_not_about_time_fails_on_any_machine(mutant: Mutant, tmp_path: P
     if mutant.recount:
         run.recount()
     runs.disturb(run, *EVER)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     result = named(verdict, mutant.check)
     assert verdict.status is not Status.PASS
     assert result.status is Status.FAIL or TIMING[mutant.check], result.why
@@ -368,10 +369,10 @@ def test_whatever_tripped_first(defect: Callable[[Run], tuple[float, float]], tm
     """What a disturbed machine kept from being measured is INCONCLUSIVE because of it, and the first line names it."""
     run = runs.healthy()
     begin, end = defect(run)
-    alone = judge.judge(run.write(tmp_path / "alone"), DRILL)
+    alone = verdicts.judge(run.write(tmp_path / "alone"), DRILL)
     assert (alone.status, alone.cause) == (Status.INCONCLUSIVE, None)
     runs.disturb(run, begin, end)
-    verdict = judge.judge(run.write(tmp_path / "disturbed"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "disturbed"), DRILL)
     assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE), verdict.reason
     assert "the machine was disturbed for" in verdict.reason
 
@@ -483,12 +484,12 @@ def test_the_cause_is_stored_and_read_again(tmp_path: Path) -> None:
     run = runs.healthy()
     runs.disturb(run, *_gap(run))
     folder: RunFolder = run.write(tmp_path / "run")
-    judge.write(folder, judge.judge(folder, DRILL))
-    assert judge.read(folder).cause == INTERFERENCE
+    verdicts.write(folder, verdicts.judge(folder, DRILL))
+    assert verdicts.read(folder).cause == INTERFERENCE
     stored = folder.read_json("verdict.json")
     del stored["cause"]
     folder.write_json("verdict.json", stored)
-    assert judge.read(folder).cause is None
+    assert verdicts.read(folder).cause is None
 
 
 # ── everybody has thought about it ──
@@ -505,10 +506,12 @@ def test_every_check_says_whether_it_is_about_time(path: Path) -> None:
 @pytest.mark.parametrize("name", sli.names())
 def test_every_indicator_says_whether_it_is_about_time(name: str) -> None:
     """``TIMING`` of its module."""
-    assert isinstance(importlib.import_module(f"harness.slis.{name}").TIMING, bool)
+    assert isinstance(importlib.import_module(f"harness.judge.slis.{name}").TIMING, bool)
 
 
 @pytest.mark.parametrize("name", drill.names())
 def test_safety_is_never_about_time(name: str) -> None:
     """What may fail in an invalid run may fail on a disturbed machine."""
-    assert not [check.name for check in judge.checks(drill.load(name), external=True) if check.safety and check.timing]
+    assert not [
+        check.name for check in verdicts.checks(drill.load(name), external=True) if check.safety and check.timing
+    ]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import alerts, drill, judge
-from harness.verdict import Status, Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import alerts, drill, verdicts
+from harness.model.verdict import Status, Verdict
 from reports import render
 from tests import runs
 from tests.runs import Run
@@ -37,7 +37,7 @@ def interrupted(*, healed: bool = True, early: bool = False) -> tuple[Run, float
 
 def judged(run: Run, path: Path) -> Verdict:
     """Its verdict."""
-    return judge.judge(run.write(path), DRILL)
+    return verdicts.judge(run.write(path), DRILL)
 
 
 def test_the_reason_is_one_sentence_about_the_interrupt(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_an_alert_of_an_unfinished_phase_is_its_own(told: bool, tmp_path: Path) 
     folder = run.write(tmp_path / "run")
     found = [alert.name for alert in alerts.of_fault(RunView(folder), PHASE)]
     assert found == ([expected.alert] if told else [])
-    judge.write(folder, judge.judge(folder, DRILL))
+    verdicts.write(folder, verdicts.judge(folder, DRILL))
     page = render.render(folder).read_text()
     assert "UNEXPECTED" not in page
     assert "did not fire" not in page

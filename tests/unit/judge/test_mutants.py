@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, judge
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS, Mutant, as_external, assert_red
 
 DRILL = drill.load("timeout-spike")
 
 
-def results(verdict: judge.Verdict) -> dict[str, CheckResult]:
+def results(verdict: verdicts.Verdict) -> dict[str, CheckResult]:
     """The checks of a verdict by name."""
     return {result.name: result for result in verdict.checks}
 
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
     """A service that did everything right gets PASS from every single check and finding, each with its numbers."""
-    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
     assert all(
@@ -47,17 +47,17 @@ def test_mutant_of_an_external_run_is_noticed(check: str, tmp_path: Path) -> Non
             defect(run)
             run.recount()
         as_external(run)
-        found = results(judge.judge(run.write(tmp_path / expected.value), DRILL))[check]
+        found = results(verdicts.judge(run.write(tmp_path / expected.value), DRILL))[check]
         assert found.status is expected, found.why
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), DRILL)
     assert len(results(verdict)) == len(verdict.checks)
 
 
-@pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
 def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
     """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
     run = runs.healthy()
@@ -84,6 +84,6 @@ def test_missing_part_is_never_a_pass(missing: str, checks: set[str], tmp_path: 
     run = runs.healthy()
     setattr(run, missing, [] if missing == "events" else getattr(run, missing).iloc[:0])
     view = RunView(run.write(tmp_path / "run"))
-    found = {c.name: c.run(view).status for c in judge.checks(DRILL) if c.name.startswith(tuple(checks))}
+    found = {c.name: c.run(view).status for c in verdicts.checks(DRILL) if c.name.startswith(tuple(checks))}
     assert len(found) >= len(checks)
     assert set(found.values()) == {Status.INCONCLUSIVE}, found

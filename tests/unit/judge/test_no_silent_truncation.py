@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks import no_silent_truncation
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge.checks import no_silent_truncation
+from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants

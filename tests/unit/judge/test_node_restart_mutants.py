@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, judge
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import node_restart_runs
 from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.node_restart_mutants import MUTANTS, ordered, step
@@ -18,7 +18,7 @@ DRILL = drill.load("node-restart")
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
     """Replicas that come and go as they should get PASS from every single check and finding."""
-    verdict = judge.judge(node_restart_runs.healthy().write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(node_restart_runs.healthy().write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
     assert all(r.objective and r.measured is not None and r.margin is not None for r in verdict.checks)
@@ -32,7 +32,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
-@pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
 def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
     """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
     run = node_restart_runs.healthy()
@@ -51,7 +51,7 @@ def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp
     for event in run.events:
         if event["kind"] == "fault_proven" and event["phase"] == "deaf" and half == "proof":
             event |= {"kind": "fault_unproven", "why": "the fault had no effect: replica-2 still generates"}
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE
     word = "deaf" if half == "proof" else "restart"
     found = {
@@ -73,7 +73,7 @@ def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
     found = {}
     for queue_ms in (0.0, 1500.0):
         run.requests.loc[waited, "queue_gateway_ms"] = queue_ms
-        verdict = judge.judge(run.write(tmp_path / str(queue_ms)), DRILL)
+        verdict = verdicts.judge(run.write(tmp_path / str(queue_ms)), DRILL)
         found[queue_ms] = next(r.status for r in verdict.checks if r.name == name)
     assert found == {0.0: Status.FAIL, 1500.0: Status.PASS}
 
@@ -87,6 +87,6 @@ def test_who_waited_for_a_restarted_replica_is_counted_from_when_it_was_given_on
     run.requests.loc[first, ["e2e_ms", "headers_ms", "ttft_ms", "intended_start_s"]] += [5000.0, 5000.0, 5000.0, -5.0]
     run.requests.loc[first, "queue_gateway_ms"] = 5000.0
     run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     found = next(r for r in verdict.checks if r.name == "replica counters and client records agree")
     assert found.status is Status.PASS, found.why

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness import drill, judge
-from harness.checks import nothing_left_injected
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.judge.checks import nothing_left_injected
+from harness.model.verdict import CheckResult, Status
 from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
 from tests.unit.judge import mutants
@@ -106,7 +106,7 @@ def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> No
     """Nothing is left, so recovery is judged by the checks for it: the run is not PASS, and no other check suffers."""
     run = runs.healthy()
     mutants.heal_unproven(run, left="")
-    verdict = judge.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     others = {c.name: c.status for c in verdict.checks if c.name != nothing_left_injected.NAME}
     assert set(others.values()) == {Status.PASS}, others

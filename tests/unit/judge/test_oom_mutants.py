@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, judge
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import oom_runs
 from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.oom_mutants import MUTANTS, stays_slow
@@ -20,7 +20,7 @@ PRESSURE = "pressure on the KV cache in long"
 
 def test_healthy_run_passes(tmp_path: Path) -> None:
     """A stack that refuses, holds back and comes back as it should gets PASS everywhere, each with its numbers."""
-    verdict = judge.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
     assert all(
@@ -38,7 +38,9 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
 
 def test_pressure_passes_where_the_cap_is_lifted(tmp_path: Path) -> None:
     """In the other scenario the KV cache has to be full and somebody preempted."""
-    (found,) = [r for r in judge.judge(oom_runs.widened().write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
+    (found,) = [
+        r for r in verdicts.judge(oom_runs.widened().write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE
+    ]
     assert found.status is Status.PASS, found.why
     assert found.objective == "≥ 95% and ≥ 1 preemption"
 
@@ -48,7 +50,7 @@ def test_without_pressure_the_other_scenario_shows_nothing(metric: str, value: f
     """Half of it, a cache that is nearly full or nobody preempted, is INCONCLUSIVE."""
     run = oom_runs.widened()
     run.metrics.loc[run.metrics["metric"].eq(metric), "value"] = value
-    (found,) = [r for r in judge.judge(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
+    (found,) = [r for r in verdicts.judge(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
     assert found.status is Status.INCONCLUSIVE, found.why
 
 
@@ -61,7 +63,7 @@ def test_a_machine_that_becomes_slow_does_not_tell(slow: bool, status: Status, t
     if slow:
         stays_slow(run)
     view = RunView(run.write(tmp_path / "run"))
-    (found,) = [check.run(view) for check in judge.checks(DRILL) if check.name == "warm-up after rejoining"]
+    (found,) = [check.run(view) for check in verdicts.checks(DRILL) if check.name == "warm-up after rejoining"]
     assert found.status is status, found.why
     assert found.measured is not None
     assert found.measured > 1.5 * found.details["baseline_ms"]
@@ -76,13 +78,13 @@ def test_a_burst_of_long_prompts_does_not_tell(tmp_path: Path) -> None:
     burst = rows[rows["start_s"].ge(oom_ends) & rows["replica"].eq(oom_runs.KILLED)].assign(ttft_ms=2000.0)
     run.requests = pd.concat([run.requests, before, burst], ignore_index=True)
     view = RunView(run.write(tmp_path / "run"))
-    (found,) = [check.run(view) for check in judge.checks(DRILL) if check.name == "warm-up after rejoining"]
+    (found,) = [check.run(view) for check in verdicts.checks(DRILL) if check.name == "warm-up after rejoining"]
     assert found.status is Status.INCONCLUSIVE, found.why
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = judge.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
     assert len({r.name for r in verdict.checks}) == len(verdict.checks)
 
 
@@ -93,7 +95,7 @@ def test_missing_part_is_never_a_pass(missing: str, tmp_path: Path) -> None:
     for part in ("events", "requests", "metrics") if missing == "everything" else (missing,):
         setattr(run, part, [] if part == "events" else getattr(run, part).iloc[:0])
     view = RunView(run.write(tmp_path / "run"))
-    found = {check.name: check.run(view) for check in judge.checks(DRILL) if missing in _rests_on(check)}
+    found = {check.name: check.run(view) for check in verdicts.checks(DRILL) if missing in _rests_on(check)}
     assert len(found) > (0 if missing == "metrics" else 5)
     assert {name: r.why for name, r in found.items() if r.status is not Status.INCONCLUSIVE or not r.why} == {}
 

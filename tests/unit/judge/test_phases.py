@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import phases
-from harness.checks.recovers_within import recovery_s
-from harness.record import Event
+from harness.evidence import phases
+from harness.evidence.record import Event
+from harness.judge.checks.recovers_within import recovery_s
 
 KINDS = {"baseline": "baseline", "bad": "fault", "after": "recovery", "worse": "fault"}
 EVENTS = [

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import possible
-from harness.finding import Finding
+from harness.evidence.record import EVENT_KINDS
+from harness.evidence.view import RunView
+from harness.judge import possible
+from harness.judge.finding import Finding
+from harness.judge.possible_events import possible_events
+from harness.judge.possible_samples import possible_samples
 from harness.model.server_error import ServerError, outcome_of_status
-from harness.possible_events import possible_events
-from harness.possible_samples import possible_samples
-from harness.record import EVENT_KINDS
-from harness.verdict import Status
-from harness.view import RunView
+from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
 

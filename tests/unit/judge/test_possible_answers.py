@@ -9,10 +9,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from harness import possible
+from harness.evidence.record import REQUEST_COLUMNS
+from harness.evidence.view import RunView
+from harness.judge import possible
 from harness.load.exchange import Exchange
-from harness.record import REQUEST_COLUMNS
-from harness.view import RunView
 from tests import clients, runs, wire
 from tests.unit.judge import mutants
 from tests.wire import Case

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness import records_kept, waves
-from harness.errors import RunFolderError
-from harness.record import RunFolder
+from harness.evidence import records_kept
+from harness.evidence.record import RunFolder
+from harness.model import waves
+from harness.model.errors import RunFolderError
 from tests import wave_runs
 
 Lines = list[str]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.checks import retries_bounded
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge.checks import retries_bounded
+from harness.model.verdict import Status
 from tests import runs
 
 

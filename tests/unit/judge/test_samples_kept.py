@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import samples_kept
+from harness.evidence import samples_kept
+from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
 from harness.probes.base import MetricWriter, Row
-from harness.record import RunFolder
-from harness.view import RunView
 from tests import runs
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, judge
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
 from harness.probes import engine, gateway, waves
 from harness.probes.alerts import AlertProbe
 from harness.probes.dns import DnsProbe
@@ -19,7 +20,6 @@ from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
-from harness.view import RunView
 from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 
 STORIES: dict[str, Callable[[], runs.Run]] = {
@@ -69,7 +69,7 @@ def test_no_series_is_slower_than_a_fifth_of_the_tightest_limit(name: str, tmp_p
     """Each check is run, and what it looks at compared with what it allows."""
     folder = STORIES[name]().write(tmp_path / "run")
     slow, timed = [], 0
-    for check in judge.checks(drill.load(name)):
+    for check in verdicts.checks(drill.load(name)):
         view = Read(folder)
         view.seen = set()
         limit = limit_s(check.run(view).objective or "")

@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness import drill, guard, judge
-from harness.guard import External
-from harness.record import RunFolder
-from harness.verdict import CheckResult, Status, Verdict, worst
-from harness.view import RunView
+from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import CheckResult, Status, Verdict, worst
+from harness.plan import guard
+from harness.plan.guard import External
 from reports import render
 from tests import runs
 from tests.unit.judge import mutants
@@ -43,8 +44,8 @@ def judged(run: runs.Run, path: Path, practised: drill.Drill = DRILL) -> tuple[R
     """Its verdict, written; of a run that was planned for that drill."""
     mutants.planned_for(run, practised, external=run.plan["topology"].get("target") is not None)
     folder = run.write(path)
-    found = judge.judge(folder, practised)
-    judge.write(folder, found)
+    found = verdicts.judge(folder, practised)
+    verdicts.write(folder, found)
     return folder, found
 
 
@@ -72,9 +73,9 @@ def test_all_that_could_be_asked_held(tmp_path: Path) -> None:
     } <= names
     assert {*NOT_OURS, "no page before the first fault"} <= set(found.not_asked)
     assert not names & set(found.not_asked)
-    assert len(names) + len(found.not_asked) == len(judge.checks(DRILL, True, RunView(folder).scenario.phases)) + 3
+    assert len(names) + len(found.not_asked) == len(verdicts.checks(DRILL, True, RunView(folder).scenario.phases)) + 3
     assert found.reason == f"all {len(names)} checks passed; {LINE.format(len(found.not_asked))}"
-    stored = judge.read(folder)
+    stored = verdicts.read(folder)
     assert (stored.not_asked, stored.reason) == (found.not_asked, found.reason)
 
 
@@ -94,7 +95,7 @@ def test_what_was_meant_for_it_and_could_not_be_done_is_skipped(tmp_path: Path) 
         f"{passed} checks passed, {len(skipped)} were skipped (no hang in slow-link: it needs"
     )
     assert found.reason.endswith(LINE.format(len(found.not_asked)))
-    stored = judge.read(folder)
+    stored = verdicts.read(folder)
     assert {check.name for check in stored.checks if check.status is Status.SKIPPED} == skipped
 
 
@@ -115,7 +116,7 @@ def test_our_own_stacks_are_asked_everything(tmp_path: Path) -> None:
         _, found = judged(run, tmp_path / str(len(run.events)))
         assert found.not_asked == ()
         assert Status.SKIPPED not in {check.status for check in found.checks}
-        assert {check.name for check in found.checks} >= {check.name for check in judge.checks(DRILL)}
+        assert {check.name for check in found.checks} >= {check.name for check in verdicts.checks(DRILL)}
     run = its_own_run()
     run.plan["topology"]["target"] = None
     _, found = judged(run, tmp_path / "without-a-target")
@@ -237,7 +238,7 @@ def test_no_check_passes_in_a_phase_that_never_began(name: str, tmp_path: Path) 
     run.requests = run.requests[run.requests["intended_start_s"] < end_s]
     run.metrics = run.metrics[run.metrics["t_s"] < end_s]
     run.files = {}
-    found = judge.judge(run.write(tmp_path / "run"), drill.load(name))
+    found = verdicts.judge(run.write(tmp_path / "run"), drill.load(name))
     assert found.status is not Status.PASS
     asked = [check.name for check in found.checks if any(check.name.endswith(f" {phase}") for phase in faults)]
     assert asked

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import expressions, sli, slo
-from harness.sli import Measurement, Sample
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import objectives, sli, slo
+from harness.judge.sli import Measurement, Sample
+from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
 
@@ -71,7 +71,7 @@ def test_a_percentile_is_exact_where_no_censored_value_can_move_it() -> None:
 )
 def test_limit_inside_the_bounds_is_inconclusive(objective: str, status: Status) -> None:
     """Bounds decide only when both are on the same side."""
-    limit = expressions.evaluate(expressions.parse(objective), lambda name: 0.0)
+    limit = objectives.evaluate(objectives.parse(objective), lambda name: 0.0)
     found = Measurement(12000.0, "ms", 100, "at least 12 s", (12000.0, float("inf")))
     assert slo.compare(found, limit, "x")[0] is status
 
@@ -108,7 +108,7 @@ def test_indicator_values(name: str, low: float, high: float, tmp_path: Path) ->
 
 
 def test_every_indicator_is_tested() -> None:
-    """A new file in harness/slis/ comes with its number in the table above."""
+    """A new file in harness/judge/slis/ comes with its number in the table above."""
     marks = test_indicator_values.pytestmark  # type: ignore[attr-defined]
     tested = {row[0].split("_p95")[0].split("_p50")[0] for row in marks[0].args[1]}
     assert tested | {"queue"} == set(sli.names())
@@ -164,7 +164,7 @@ def test_a_time_out_counts_as_at_least_its_limit(calm: RunView, outcome: str, st
     time_out(rows, chosen, outcome, streamed)
     ids = set(rows["request_id"][chosen])
     for name in LATENCIES:
-        module = importlib.import_module(f"harness.slis.{name}")
+        module = importlib.import_module(f"harness.judge.slis.{name}")
         good, found = (module.values(rows, calm, everything) for everything in (False, True))
         assert not ids & set(good.ids)
         own = np.isin(found.ids.astype(str), list(ids))
@@ -214,7 +214,7 @@ def test_streams_that_fell_silent_break_the_stall_objective(tmp_path: Path) -> N
 def judged_stall(run: Run, path: Path) -> Status:
     """Status of «three in four attempts never stall for longer than half a second»."""
     found = slo.measure(RunView(run.write(path)), "max_stall_p75_ms_all", ["baseline"])
-    limit = expressions.evaluate(expressions.parse("<= 500 ms"), lambda name: 0.0)
+    limit = objectives.evaluate(objectives.parse("<= 500 ms"), lambda name: 0.0)
     return slo.compare(found, limit, "stall")[0]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, judge
-from harness.checks.alerts import NO_PAGE
-from harness.verdict import CheckResult, Status, Verdict
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.judge.checks.alerts import NO_PAGE
+from harness.model.verdict import CheckResult, Status, Verdict
 from tests import runs
 from tests.runs import Run, alert_told
 from tests.unit.judge import mutants
@@ -21,7 +21,7 @@ DRILL = drill.load("timeout-spike")
 def judged(run: Run, path: Path) -> tuple[Verdict, dict[str, CheckResult]]:
     """The verdict, and its checks by name."""
     run.recount()
-    verdict = judge.judge(run.write(path), DRILL)
+    verdict = verdicts.judge(run.write(path), DRILL)
     return verdict, {check.name: check for check in verdict.checks}
 
 
@@ -193,7 +193,7 @@ def test_a_true_alert_in_a_fault_phase_is_left_to_the_objectives(tmp_path: Path)
         run.events += alert_told("FailuresHigh", begin + 5, begin + 9)
         ids = run.requests["request_id"][run.requests["intended_start_s"].gt(begin - 2)]
         mutants.fail(run, run.requests["request_id"].isin(ids[:failures]))
-        asked = next(check for check in judge.checks(storm) if check.name == name)
+        asked = next(check for check in verdicts.checks(storm) if check.name == name)
         statuses.append(asked.run(RunView(run.write(tmp_path / path))).status)
     assert statuses == [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
 

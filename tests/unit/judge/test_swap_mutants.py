@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import drill, judge
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import swap_runs
 from tests.swap_runs import NO_START, PROMOTED, STOPPED
 from tests.unit.judge.mutants import assert_red
@@ -21,7 +21,7 @@ DRILL = drill.load("model-swap")
 @pytest.mark.parametrize("name", [PROMOTED, STOPPED, NO_START])
 def test_healthy_run_passes(name: str, tmp_path: Path) -> None:
     """A good candidate that is promoted and a bad one that is stopped get PASS from every check and finding."""
-    verdict = judge.judge(swap_runs.healthy(name).write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(swap_runs.healthy(name).write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
     numberless = {
@@ -40,7 +40,7 @@ def test_mutant_is_noticed(mutant: SwapMutant, tmp_path: Path) -> None:
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
-@pytest.mark.parametrize("check", judge.checks(DRILL), ids=lambda c: c.name)
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
 def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
     """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
     run = swap_runs.healthy()
@@ -67,7 +67,7 @@ def test_half_a_record_proves_nothing(name: str, half: str, tmp_path: Path) -> N
         for event in run.events:
             if event["kind"] == "fault_proven":
                 event |= {"kind": "fault_unproven", "why": "the fault had no effect: it is the same process"}
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
 
 
@@ -78,7 +78,7 @@ def test_a_candidate_that_does_not_start_is_one_red_check(made: str, tmp_path: P
     if made == "it breaks off":
         swap_runs.break_off(run)
     run.plan["scenario"] = swap_runs.healthy().plan["scenario"]
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     results = (*verdict.validity, *verdict.checks)
     assert [r.name for r in results if r.status is not Status.PASS] == ["rollout ends as it should"]
     assert re.search(r"replica-\d could not be used within \d+ s of its start", verdict.reason)
@@ -91,7 +91,7 @@ def test_a_rollout_that_is_cut_off_is_not_blamed_for_its_heal(tmp_path: Path) ->
     data = swap_runs.ledger(run)
     next(event for event in run.events if event["kind"] == "fault_healing")["t_s"] = data["decided_s"]
     data.update(decision=None, decided_s=None, ended=None, stages=[], served=data["served"][:2])
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "versions agree").status is Status.PASS
     assert verdict.status is Status.INCONCLUSIVE
 
@@ -100,6 +100,6 @@ def test_a_comparison_that_proves_nothing_is_inconclusive(tmp_path: Path) -> Non
     """Rolled back because nothing could be shown: the rollout was careful, the drill has not seen its gate."""
     run = swap_runs.healthy(STOPPED)
     swap_runs.ledger(run)["decision"]["gate"] = "undecided"
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "rollout ends as it should").status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from harness.finding import Finding
-from harness.lease import LEASE_S
-from harness.phases_as_planned import phases_as_planned, requests_in_their_phase
-from harness.presence import AGAIN_BEFORE_S
-from harness.proofs_in_order import proofs_in_order
-from harness.verdict import Status
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge.finding import Finding
+from harness.judge.phases_as_planned import phases_as_planned, requests_in_their_phase
+from harness.judge.presence import AGAIN_BEFORE_S
+from harness.judge.proofs_in_order import proofs_in_order
+from harness.model.lease import LEASE_S
+from harness.model.verdict import Status
 from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
 

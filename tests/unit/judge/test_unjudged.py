@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import drill, judge, unjudged
-from harness.verdict import Status
+from harness.judge import drill, unjudged, verdicts
+from harness.model.verdict import Status
 from tests import runs
 
 
 def test_stretches_without_an_objective_are_named(tmp_path: Path) -> None:
     """A warm-up, the outage, and each recovery until its steady state; not the phases that objectives are about."""
     folder = runs.healthy_run(tmp_path / "run")
-    verdict = judge.judge(folder, drill.load("timeout-spike"))
+    verdict = verdicts.judge(folder, drill.load("timeout-spike"))
     assert verdict.status is Status.PASS
     names = [stretch.partition(" ")[0] for stretch in verdict.unjudged]
     assert names == ["warm-up", "recovery-one", "all-replicas", "recovery-all"]
     assert all(name in unjudged.line(verdict.unjudged) for name in names)
-    judge.write(folder, verdict)
-    assert judge.read(folder).unjudged == verdict.unjudged
+    verdicts.write(folder, verdict)
+    assert verdicts.read(folder).unjudged == verdict.unjudged
     assert unjudged.line(()) == ""

@@ -9,13 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, guard, judge, records_kept, samples_kept, validity
-from harness.drill import Check
-from harness.errors import RunFolderError
-from harness.guard import External
-from harness.presence import labels
-from harness.verdict import CheckResult, Status
-from harness.view import RunView
+from harness.evidence import records_kept, samples_kept
+from harness.evidence.view import RunView
+from harness.judge import drill, validity, verdicts
+from harness.judge.drill import Check
+from harness.judge.presence import labels
+from harness.model.errors import RunFolderError
+from harness.model.verdict import CheckResult, Status
+from harness.plan import guard
+from harness.plan.guard import External
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
@@ -552,13 +554,13 @@ def test_finding_spoils_what_depends_on_it(
     """The finding is named, everything that needs what it spoils is INCONCLUSIVE, the run is never PASS."""
     run = runs.healthy()
     defect(run)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     found = {r.name: r for r in verdict.validity}
     assert found[finding].status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason.startswith(found[finding].why if finding == validity.COMPLETE else f"{finding}: ")
     got = {r.name: r.status for r in verdict.checks}
-    for check in judge.checks(DRILL):
+    for check in verdicts.checks(DRILL):
         dependent = spoils in check.needs or (spoils == "*" and check.name not in SAFETY)
         assert not dependent or got[check.name] is Status.INCONCLUSIVE, check.name
         if not dependent and check.name not in SAFETY:
@@ -570,7 +572,7 @@ def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> N
     run = runs.healthy()
     _restart(run)
     run.metrics.loc[mutants.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     red = [r.name for r in verdict.validity if r.status is not Status.PASS]
     assert red[:2] == ["no unordered restarts", "samples possible"]
 
@@ -579,13 +581,13 @@ def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
     """Two seconds on a whole core happen; what counts is that it lasts."""
     run = runs.healthy()
     run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 42), "value"] = 1.0
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason
 
 
 def test_every_rule_has_a_defect(tmp_path: Path) -> None:
     """No question about the run itself lands without the run that is refused for it, each with its own sentence."""
-    verdict = judge.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), DRILL)
     asked = {result.name.split(" of ")[0].split(" in ")[0] for result in verdict.validity}
     assert asked == {finding.split(" of ")[0].split(" in ")[0] for _, finding, _ in FINDINGS}
 
@@ -594,7 +596,7 @@ def test_bypassed_proxy_says_no_effect(tmp_path: Path) -> None:
     """The first line says it in these words."""
     run = runs.healthy()
     _no_effect(run)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert "the fault had no effect" in verdict.reason
 
 
@@ -603,7 +605,7 @@ def test_values_are_not_compared_in_an_invalid_run(tmp_path: Path) -> None:
     run = runs.healthy()
     _late(run)
     mutants.slow_from_the_start(run)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "TTFT before").status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE
 
@@ -613,7 +615,7 @@ def test_safety_fails_even_in_an_invalid_run(tmp_path: Path) -> None:
     run = runs.healthy()
     _interrupt(run)
     mutants.request_vanishes(run)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.FAIL
     assert verdict.reason.startswith("conservation: ")
 
@@ -624,7 +626,7 @@ def test_independent_fail_outranks_inconclusive(tmp_path: Path) -> None:
     _gap(run)
     mutants.no_gateway_retries(run)
     run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.FAIL
     assert "availability with one bad replica" in {r.name for r in verdict.checks if r.status is Status.FAIL}
 
@@ -651,7 +653,7 @@ def test_ordered_restart_is_fine(tmp_path: Path, excuses: tuple[str, ...], after
     run = runs.healthy()
     healed_s = _on_component(run, *excuses)
     run.events.append({"t_s": healed_s + after_s, "kind": "component_restarted", "component": "replica-2"})
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "no unordered restarts").status is status
 
 
@@ -662,7 +664,7 @@ def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: S
     healed_s = _on_component(run, *excuses)
     silent = run.metrics["component"].eq("replica-2") & run.metrics["t_s"].between(healed_s - 10, healed_s)
     run.metrics = run.metrics[~silent]
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "metrics of replica-2").status is status
 
 
@@ -672,7 +674,7 @@ def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path
     rows = run.requests.index[mutants.ok(run)][::2]
     run.requests.loc[rows, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
     run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     assert verdict.reason.startswith("requests sent: ")
     assert "no file descriptor was left" in verdict.reason
@@ -684,7 +686,7 @@ def test_what_could_not_be_written_is_the_first_line(tmp_path: Path) -> None:
     run = runs.healthy()
     for defect in (_late, _abort, _load_died, _events_not_written):
         defect(run)
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason.startswith("records written: events.jsonl could not be written: File too large")
     assert [r.name for r in verdict.validity if r.status is not Status.PASS][1] == "load generator's end"
@@ -698,7 +700,7 @@ def test_a_generator_that_ended_as_it_should_is_fine(ended: int, tmp_path: Path)
     event = next(e for e in run.events if e["kind"] == "load_stopped")
     event |= {"status": 0, "ended": int(run.requests["final"].sum()) + ended}
     run.files["verdict.json.failed"] = {"why": "No space left on device"}  # an earlier judging: this one can
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason
 
 
@@ -713,7 +715,7 @@ def test_rows_that_could_not_be_written_have_not_vanished(lost: int, status: Sta
     run.recount()
     told = {"unwritten_attempts": int(attempts.sum()), "unwritten_requests": lost, "write_error": "the disk is full"}
     run.summary |= {"scheduled_requests": scheduled, **told}
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "conservation").status is status
 
 
@@ -728,7 +730,7 @@ def test_events_that_were_not_written_leave_the_heal_open(tmp_path: Path) -> Non
 
 
 def _left(run: Run, path: Path) -> Status:
-    verdict = judge.judge(run.write(path), DRILL)
+    verdict = verdicts.judge(run.write(path), DRILL)
     return next(r.status for r in verdict.checks if r.name == "nothing left injected")
 
 
@@ -764,7 +766,7 @@ def test_a_page_without_a_series_was_not_sampled(
     if told:
         what = "status 200 with text/html, 812 bytes that begin «<html>»"
         run.events.insert(5, {"t_s": 1.0, "kind": "metrics_unread", "component": "target", "what": what})
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     (found,) = (result for result in verdict.validity if result.name == "metrics of target")
     assert found.status is status
     assert why in found.why
@@ -778,7 +780,7 @@ def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
     run.metrics.loc[silent & run.metrics["metric"].eq("up"), "value"] = 0.0
     for t_s, what in ((40.2, "status 404 with text/html, 9 bytes"), (99.0, "something later")):
         run.events.append({"t_s": t_s, "kind": "metrics_unread", "component": "target", "what": what})
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     (found,) = (result for result in verdict.validity if result.name == "metrics of target")
     assert found.status is Status.INCONCLUSIVE
     assert found.why.endswith("; received instead: status 404 with text/html, 9 bytes")
@@ -791,7 +793,7 @@ def test_too_few_samples_is_no_answer(tmp_path: Path, monkeypatch: pytest.Monkey
     begin, _ = run.span("baseline")
     run.requests = run.requests[~mutants.between(run, begin, begin + 12)]
     run.recount()
-    verdict = judge.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     by_name = {r.name: r for r in verdict.checks}
     assert by_name["TTFT before"].status is Status.INCONCLUSIVE
     assert "too few" in by_name["TTFT before"].why
@@ -809,7 +811,7 @@ def test_crashed_check_is_inconclusive(tmp_path: Path) -> None:
     crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "?", crash),), "x", "x")
     run = runs.healthy()
     mutants.planned_for(run, crashing)
-    verdict = judge.judge(run.write(tmp_path / "run"), crashing)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), crashing)
     (crashed,) = (result for result in verdict.checks if result.name == "crash")
     assert crashed.status is Status.INCONCLUSIVE
     assert "ZeroDivisionError: a division" in crashed.why
@@ -825,7 +827,7 @@ def test_missing_or_broken_file(name: str, broken: bool, tmp_path: Path) -> None
         (folder.path / name).write_bytes(b"PAR1 torn")
     else:
         (folder.path / name).unlink()
-    verdict = judge.judge(folder, DRILL)
+    verdict = verdicts.judge(folder, DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     assert verdict.reason
 
@@ -835,7 +837,7 @@ def test_unreadable_plan_is_an_error(tmp_path: Path) -> None:
     folder = runs.healthy_run(tmp_path / "run")
     folder.write_json("plan.json", {"schema": 99})
     with pytest.raises(RunFolderError, match="schema 99"):
-        judge.judge(folder, DRILL)
+        verdicts.judge(folder, DRILL)
 
 
 def test_judging_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -846,11 +848,11 @@ def test_judging_again_gives_the_same_bytes(tmp_path: Path) -> None:
     folder = run.write(tmp_path / "run")
     written = []
     for _ in range(2):
-        judge.write(folder, judge.judge(folder, DRILL))
+        verdicts.write(folder, verdicts.judge(folder, DRILL))
         written.append((folder.path / "verdict.json").read_bytes())
     assert written[0] == written[1]
-    again = judge.read(folder)
-    judge.write(folder, again)
+    again = verdicts.read(folder)
+    verdicts.write(folder, again)
     assert (folder.path / "verdict.json").read_bytes() == written[0]
     assert again.status is Status.FAIL
     assert b"NaN" not in written[0]

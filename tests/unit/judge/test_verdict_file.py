@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from harness import cli, drill, judge
-from harness.record import RunFolder
-from harness.verdict import Status
+from harness.cli import main
+from harness.evidence.record import RunFolder
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import runs
 from tests.unit.judge import mutants
 from tests.unit.judge.verdicts import complaints
@@ -33,9 +34,9 @@ def test_judging_reads_and_writes_nothing(tmp_path: Path) -> None:
     """Not one byte of the run folder changes but by writing the verdict, and that changes verdict.json only."""
     folder = runs.healthy_run(tmp_path / "run")
     before = contents(tmp_path)
-    verdict = judge.judge(folder, drill.load("timeout-spike"))
+    verdict = verdicts.judge(folder, drill.load("timeout-spike"))
     assert contents(tmp_path) == before
-    judge.write(folder, verdict)
+    verdicts.write(folder, verdict)
     after = contents(tmp_path)
     assert after.pop("run/verdict.json")
     assert after == before
@@ -52,7 +53,7 @@ def test_other_processes_judge_the_same_bytes(tmp_path: Path) -> None:
         folder = run.write(tmp_path / seed)
         program = (
             "import sys; from pathlib import Path;"
-            "from harness import drill, judge; from harness.record import RunFolder;"
+            "from harness import drill, judge; from harness.evidence.record import RunFolder;"
             "folder = RunFolder(Path(sys.argv[1]));"
             "judge.write(folder, judge.judge(folder, drill.load('timeout-spike')))"
         )
@@ -66,7 +67,7 @@ def test_other_processes_judge_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", list(Status))
 def test_every_status_of_a_result_is_in_the_schema(status: Status, tmp_path: Path) -> None:
     """A check can end in no way that the schema does not know."""
-    verdict = judge.as_data(judge.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
+    verdict = verdicts.as_data(verdicts.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
     verdict["checks"][0]["status"] = status.value
     assert complaints(verdict) == []
 
@@ -84,7 +85,7 @@ def test_every_status_of_a_result_is_in_the_schema(status: Status, tmp_path: Pat
 )
 def test_the_schema_refuses_what_is_no_verdict(broken: dict[str, Any], tmp_path: Path) -> None:
     """A schema that accepts everything would promise nothing."""
-    verdict = judge.as_data(judge.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
+    verdict = verdicts.as_data(verdicts.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")))
     assert complaints(verdict) == []
     assert complaints({**verdict, **broken}) != []
 
@@ -98,7 +99,7 @@ def test_an_old_run_is_held_to_what_a_run_has_to_record_today(tmp_path: Path) ->
     then = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert complaints(then) == []
     folder = RunFolder(tmp_path / "run")
-    now = judge.as_data(judge.judge(folder, drill.load(folder.plan()["drill"])))
+    now = verdicts.as_data(verdicts.judge(folder, drill.load(folder.plan()["drill"])))
     assert then["status"] == "FAIL"
     assert now["status"] == "INCONCLUSIVE"
     missing = {result["name"] for result in now["validity"] if result["status"] != "PASS"}
@@ -121,7 +122,7 @@ def test_a_newer_schema_is_one_line(name: str, tmp_path: Path, capsys: pytest.Ca
     shutil.copytree(OLD, tmp_path / "run")
     path = tmp_path / "run" / name
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
-    assert cli.main(["judge" if name == "plan.json" else "report", str(tmp_path / "run")]) == 64
+    assert main.main(["judge" if name == "plan.json" else "report", str(tmp_path / "run")]) == 64
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"{name}: found schema 2, this version reads 1; it was written by a newer Drillyard" in said

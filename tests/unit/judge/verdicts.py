@@ -7,9 +7,9 @@ from typing import Any
 
 import jsonschema
 
-from harness.drill import ROOT
+from harness.judge.drill import ROOT
 
-SCHEMA = json.loads((ROOT / "harness" / "verdict.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "harness" / "model" / "verdict.schema.json").read_text())
 
 
 def complaints(verdict: dict[str, Any]) -> list[str]:

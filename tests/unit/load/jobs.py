@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.load.job import Job, read_job
-from harness.scenario import LoadSpec
+from harness.model.scenario import LoadSpec
 
 SERVICE = {"name": "llm.drillyard.test", "port": 1, "dns": ["127.0.16.1", 1]}
 

@@ -23,7 +23,7 @@ from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
 from harness.load.schedule import Arrival
-from harness.scenario import ClientLimits, Cohort
+from harness.model.scenario import ClientLimits, Cohort
 from tests.exhaustion import no_descriptor_left
 
 LIMITS = ClientLimits.model_validate({"connect": "300ms", "first_token": "1s", "idle": "1s", "total": "2s"})

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from gevent.util import print_run_info
 
-from harness.errors import RecordError
 from harness.load.attempt import Attempt
 from harness.load.generator import BEHIND_S, Generator, Tally
 from harness.load.recorder import Recorder, merge
+from harness.model.errors import RecordError
 from tests.exhaustion import no_file_beyond
 from tests.unit.load.jobs import make_job
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import UsageError
 from harness.load.job import read_job
 from harness.load.resolver import Pinned, Resolution
+from harness.model.errors import UsageError
 from tests.unit.load.jobs import make_job, write_job
 
 

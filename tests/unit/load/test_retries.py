@@ -7,9 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.evidence.record import OUTCOMES, RETRYABLE
 from harness.load.retries import delay_s
-from harness.record import OUTCOMES, RETRYABLE
-from harness.scenario import Retries
+from harness.model.scenario import Retries
 
 POLICY = Retries(max=3, base="300ms", cap="1s")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.record import OUTCOMES
+from harness.evidence.record import OUTCOMES
 from tests import clients
 from tests.clients import Seen
 from tests.wire import Case, cases, server

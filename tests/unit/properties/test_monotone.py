@@ -23,10 +23,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import drill, judge, validity
-from harness.finding import Finding
-from harness.verdict import CheckResult, Status, worst
-from harness.view import RunView
+from harness.evidence.view import RunView
+from harness.judge import drill, validity, verdicts
+from harness.judge.finding import Finding
+from harness.model.verdict import CheckResult, Status, worst
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
@@ -133,8 +133,8 @@ def judged(run: Run, path: Path, findings: tuple[Finding, ...]) -> dict[str, Che
     run.recount()
     folder = run.write(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge.validity, "findings", lambda view: findings)
-        return {check.name: check for check in judge.judge(folder, DRILL).checks}
+        patch.setattr(verdicts.validity, "findings", lambda view: findings)
+        return {check.name: check for check in verdicts.judge(folder, DRILL).checks}
 
 
 def loosened(before: dict[str, CheckResult], after: dict[str, CheckResult], done: set[str]) -> list[str]:

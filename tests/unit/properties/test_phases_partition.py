@@ -9,9 +9,9 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import phases
-from harness.phases import PhaseSpan
-from harness.record import Event
+from harness.evidence import phases
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.record import Event
 from tests.unit.properties.depth import depth, draws
 
 NAMES = ("warm-up", "baseline", "bad", "after", "worse")

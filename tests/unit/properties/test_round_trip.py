@@ -12,9 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import drill, loading
-from harness.errors import ScenarioError, UsageError
-from harness.scenario import Scenario
+from harness.judge import drill
+from harness.model.errors import ScenarioError, UsageError
+from harness.model.scenario import Scenario
+from harness.plan import loading
 from tests.unit.properties.depth import depth, draws
 
 SHIPPED = drill.ROOT / "scenarios" / "timeout-spike.yaml"

@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import cli, drill, judge
-from harness.record import RunFolder
-from harness.verdict import Status
+from harness.cli import main
+from harness.evidence.record import RunFolder
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import runs
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
@@ -31,7 +32,7 @@ EVIDENCE = ("events.jsonl", "load-summary.json", *TABLES)
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A healthy run with its verdict."""
     folder = runs.healthy_run(tmp_path_factory.mktemp("judged") / "run")
-    assert cli.main(["judge", str(folder.path)]) == 0
+    assert main.main(["judge", str(folder.path)]) == 0
     return folder.path
 
 
@@ -64,7 +65,7 @@ def test_a_damaged_run_is_judged_or_refused_in_words(
         what = damage(folder, rng)
         for command in ("report", "judge"):
             with within(SECONDS_MAX):
-                code = cli.main([command, str(folder)])
+                code = main.main([command, str(folder)])
             err = capsys.readouterr().err
             if code not in (0, 1, 2, 64) or err.count("\n") != (code == 64):
                 problems.append(f"FUZZ_SEED={SEED}, number {number}, {command}, {what}: {code}\n{err[-1500:]}")
@@ -109,7 +110,7 @@ def test_lost_evidence_is_never_a_pass(
         folder = RunFolder(tmp_path / str(number))
         shutil.copytree(judged, folder.path)
         lose(folder.path / name, rng)
-        found = judge.judge(folder, DRILL)
+        found = verdicts.judge(folder, DRILL)
         assert found.status is not Status.PASS, f"FUZZ_SEED={SEED}, {name}, number {number}"
         shutil.rmtree(folder.path)
 
@@ -126,6 +127,6 @@ def test_a_table_without_a_column_is_never_a_pass(examples: int, judged: Path, t
         needed = ("outcome", "request_id", "final", "intended_start_s", "e2e_ms", "t_s", "value", "metric", "component")
         column = rng.choice([c for c in frame.columns if c in needed])
         frame.drop(columns=column).to_parquet(folder / name)
-        found = judge.judge(RunFolder(folder), DRILL)
+        found = verdicts.judge(RunFolder(folder), DRILL)
         assert found.status is not Status.PASS, f"{name} without {column}"
         shutil.rmtree(folder)

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import cli, drill, loading, pipeline
-from harness.errors import UsageError
-from harness.scenario import Scenario
-from stack.topology import Endpoint, Target, Topology
+from harness.cli import main
+from harness.judge import drill
+from harness.model.errors import UsageError
+from harness.model.scenario import Scenario
+from harness.model.topology import Endpoint, Target, Topology
+from harness.plan import loading
+from harness.run import pipeline
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
 from tests.unit.properties.guards import nothing_started, within
@@ -115,14 +118,14 @@ def test_the_command_refuses_a_damaged_file(
     monkeypatch.setattr(pipeline.loading, "load", loaded)
     warm = ["run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--instance", "74", "--scenario"]
     with pytest.raises(Loaded):
-        cli.main([*warm, str(OWN_STACK[0])])
+        main.main([*warm, str(OWN_STACK[0])])
     mutant, refused = tmp_path / "mutant.yaml", 0
     for number in range(examples):
         path = OWN_STACK[number % len(OWN_STACK)]
         mutant.write_bytes(fuzzed(path, number))
         try:
             with within(SECONDS_MAX), nothing_started():
-                code = cli.main([*warm, str(mutant)])
+                code = main.main([*warm, str(mutant)])
         except Loaded:
             continue
         err = capsys.readouterr().err

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import AdapterError, FaultError
-from harness.undo import Journal, Undo
+from harness.model.errors import AdapterError, FaultError
+from harness.model.journal import Journal, Undo
 from tests.unit.properties.depth import depth, draws
 
 HEALTHY = {"a": 1, "b": 1, "c": 1}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stack.monitoring.rules import DAILY_TOKENS, GATEWAY_BUCKETS_S, Rule, Scale
-from stack.topology import GatewayPolicy
+from harness.model.alert_rules import DAILY_TOKENS, GATEWAY_BUCKETS_S, Rule, Scale
+from harness.model.topology import GatewayPolicy
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.alert_rules import RULES, SCALES, Rule, Window, rule_file
+from harness.model.topology import GatewayPolicy
 from stack import tools
-from stack.monitoring.rules import RULES, SCALES, Rule, Window, rule_file
-from stack.topology import GatewayPolicy
 from tests.unit.stack.alert_cases import CASES, unit_test
 
 BY_NAME = {rule.name: rule for rule in RULES}

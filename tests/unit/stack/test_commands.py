@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.topology import Topology
 from stack import tools
 from stack.commands import ENGINE_NICENESS, command
-from stack.topology import Topology
 
 TOPOLOGY = Topology(instance=12, engine="sim")
 CONFIG = Path("/checkout/.state/12/config")

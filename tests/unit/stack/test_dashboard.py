@@ -8,12 +8,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from harness.drill import ROOT
+from harness.judge.drill import ROOT
+from harness.model.alert_rules import RULES
 from stack.exporter.access import AccessLogs
 from stack.exporter.memory import MemoryCollector
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
-from stack.monitoring.rules import RULES
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "stack/monitoring/grafana/drillyard.json").read_text())
 #: A series as queries name it: Prometheus' own two, and those with the prefix of who exports them.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from harness.errors import StackError
+from harness.model.errors import StackError
 from stack.runtimes import family
 
 #: A process of many threads that all want the processor, and its child.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import StackError, UsageError
+from harness.model.errors import StackError, UsageError
 from stack.runtimes import cgroup, memory
 
 SUPERVISOR = 77

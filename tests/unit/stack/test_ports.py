@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from harness.errors import PortTaken
+from harness.model.errors import PortTaken
+from harness.model.topology import Topology
 from stack.runtimes import ports
-from stack.topology import Topology
 
 TOPOLOGY = Topology(instance=219)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.model.topology import Topology
 from stack import proxies, tools
 from stack.commands import command
 from stack.runtimes import select
-from stack.topology import Topology
 from tests.listener import listening
 from tests.unit.stack.test_commands import CONFIG, TOPOLOGY
 

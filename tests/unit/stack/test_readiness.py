@@ -8,10 +8,10 @@ from collections.abc import Callable
 import dns.resolver
 import pytest
 
-from harness.errors import StackError
+from harness.model.errors import StackError
+from harness.model.topology import Topology
 from stack.runtimes import readiness
 from stack.runtimes.readiness import Condition, StableAnswer
-from stack.topology import Topology
 
 
 def _after(tries: int) -> Callable[[], str | None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import docker
 import pytest
 
-from harness.errors import RuntimeUnavailable
+from harness.model.errors import RuntimeUnavailable
+from harness.model.topology import Topology
 from stack.runtimes.select import select
-from stack.topology import Topology
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.commands import status
-from harness.commands.options import StackOptions, build_topology
-from harness.errors import UsageError
+from harness.cli import status
+from harness.model.errors import UsageError
+from harness.model.topology import Topology
+from harness.plan.options import StackOptions, build_topology
 from stack import state
-from stack.topology import Topology
 
 
 def test_one_model_serves_on_all_replicas() -> None:

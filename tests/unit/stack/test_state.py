@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import lock
-from harness.errors import StackError, UsageError
+from harness.model.errors import StackError, UsageError
+from harness.model.topology import Topology
+from harness.recover import lock
 from stack import state
 from stack.state import ProcessMark, StackState
-from stack.topology import Topology
 
 
 def test_state_survives_a_round_trip(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from harness.errors import StackError, UsageError
+from harness.model.errors import StackError, UsageError
 from stack.commands import Command
 from stack.runtimes import supervisor
 

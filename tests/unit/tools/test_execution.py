@@ -10,7 +10,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import progress as progress_module
 from stack.tools.execution import execute
 from stack.tools.progress import Step

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import __main__ as command_line
 from stack.tools import install, places
 from stack.tools.install import bring, parts_for

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UnfitProcessor
+from harness.model.errors import UnfitProcessor
+from harness.model.topology import Topology
 from stack.runtimes.docker import DockerRuntime
 from stack.tools import __main__ as command_line
 from stack.tools import processor
 from stack.tools.processor import choose, concerns, flags_in, require
-from stack.topology import Topology
 
 OLD = frozenset(["fpu", "sse2", "ssse3", "sse4_1", "sse4_2", "avx", "f16c"])
 HASWELL = OLD | {"avx2", "fma", "bmi2"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import debian, models, places, uv, vllm
 from stack.tools.execution import execute
 from stack.tools.progress import Step

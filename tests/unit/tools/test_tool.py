@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import MissingTool
+from harness.model.errors import MissingTool
 from stack.tools import ORIGINS, find, require
 from tests.unit.tools.programs import write_program
 

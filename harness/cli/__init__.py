@@ -1,0 +1,1 @@
+"""The program: its arguments, and one file per command."""

@@ -1,0 +1,38 @@
+"""``harness down``: end everything that this checkout started for an instance."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from harness.plan import runtime
+from harness.plan.options import StackOptions
+from harness.recover import lock
+from harness.recover.doctor import LOCK
+from harness.run.terminal import Console
+from stack import state
+
+
+def down(options: StackOptions, *, force: bool = False, console: Console | None = None) -> int:
+    """Take the instance down, in whichever runtime it runs; 0 also when nothing ran.
+
+    UsageError while a run or a measuring uses the stack, which would blame the stack for it; ``force`` ends it all the
+    same.
+    """
+    console = console or Console(highlight=False)
+    found = runtime.running(options)
+    if found is None:
+        console.print(f"instance {options.instance}: nothing runs")
+        return 0
+    stack, _ = found
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    alone = lock.held(
+        state.instance_folder(stack.topology) / LOCK, "harness down", say,
+        "wait for it or end it (Ctrl-C heals first); --force takes the stack away from it, and it ends early",
+    )  # fmt: skip
+    with nullcontext() if force else alone:
+        stack.down(say)
+    console.print(f"instance {options.instance} is down")
+    return 0

@@ -1,0 +1,57 @@
+"""``harness logs COMPONENT``: what a component has written."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from pathlib import Path
+from typing import TextIO
+
+from harness.model.errors import UsageError
+from harness.plan import runtime
+from harness.plan.options import StackOptions, build_topology
+from stack.runtimes.process import ProcessRuntime
+
+_POLL_S = 0.25
+
+
+def logs(options: StackOptions, component: str, out: TextIO, follow: bool = False) -> int:
+    """Print a component's log; with ``follow`` go on until interrupted. Logs of a process stack outlive it.
+
+    Raises UsageError for no component, one that does not exist (with the nearest name) or one that has no log.
+    """
+    topology = build_topology(options)
+    names = [c.name for c in topology.components]
+    if not component:
+        raise UsageError(f"found no component to show the log of, expected one of {', '.join(names)}: make logs C=NAME")
+    if component not in names:
+        near = difflib.get_close_matches(component, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        raise UsageError(f"no component {component!r}: {hint}")
+    found = runtime.running(options)
+    source = found[0].logs(component) if found else ProcessRuntime(topology).logs(component)
+    if isinstance(source, str):
+        out.write(source)
+        return 0
+    if not source.exists():
+        raise UsageError(f"{component} of instance {options.instance} has no log yet ({source}); `make up` starts it")
+    _copy(source, out, follow)
+    return 0
+
+
+def _copy(path: Path, out: TextIO, follow: bool) -> None:
+    """Write the file out; when following, also what comes, from the new file after a rotation."""
+    file = path.open(errors="replace")
+    try:
+        while True:
+            out.writelines(file)
+            out.flush()
+            if not follow:
+                return
+            time.sleep(_POLL_S)
+            if path.exists() and path.stat().st_ino != Path(f"/proc/self/fd/{file.fileno()}").stat().st_ino:
+                out.writelines(file)
+                file.close()
+                file = path.open(errors="replace")
+    finally:
+        file.close()

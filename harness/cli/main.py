@@ -1,0 +1,256 @@
+"""The command line: ``python -m harness list|run|judge|report|up|down|status|capacity|logs|doctor``.
+
+Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
+interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from harness.cli import capacity, doctor, down, logs, status, up
+from harness.evidence.record import RunFolder, storage_failure
+from harness.judge import drill, verdicts
+from harness.model import exhausted, redact
+from harness.model.errors import DrillyardError, Interrupted, UsageError
+from harness.plan import defects, guard
+from harness.plan.options import ENGINES, INSTANCE_MAX, StackOptions
+from harness.run import pipeline
+from harness.run.progress import Progress
+from reports import render
+from stack import proxies
+from stack.engines import DEFAULT_MODEL
+from stack.runtimes import select
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Errors for people are one line on stderr, never a traceback, nothing a secret."""
+    redact.learn_environment(os.environ)
+    exhausted.raise_open_files_limit()
+    proxies.exclude_loopback(os.environ)
+    out, err = redact.Stream(sys.stdout), redact.Stream(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _main(list(sys.argv[1:] if arguments is None else arguments))
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    return code
+
+
+def _flush(stream: TextIO) -> None:
+    """What cannot be shown (a full disk, a closed pipe) is given up: at its end Python would make the exit code 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the exit code tells the same
+        print(f"drillyard: {text}", file=sys.stderr)
+
+
+def _main(given: list[str]) -> int:
+    try:
+        options = _parser().parse_args(given)
+        return int(options.do(options, given))
+    except DrillyardError as error:
+        _say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return Interrupted.exit_code
+    except BrokenPipeError:  # as of other programs that write on: never the exit code of a PASS
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if (unwritten := storage_failure(error)) is not None:
+            _say(str(unwritten))
+            return unwritten.exit_code
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        _say("this is a bug in the harness, not in your stack; please report the lines above")
+        return 70
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse ends with 2, which is INCONCLUSIVE here."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """One line and exit 64."""
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m harness", description="Failure drills for LLM APIs served by vLLM.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one = commands.add_parser("list", help="the drills there are")
+    one.add_argument("--names", action="store_true", help="names only, one a line")
+    one.add_argument("--defects", action="store_true", help="what --defect can switch on, and what it means")
+    one.set_defaults(do=_list)
+
+    one = commands.add_parser("run", help="run one drill", parents=[_stack_arguments()])
+    one.add_argument("drill", metavar="DRILL")
+    one.add_argument("--scenario", type=Path, metavar="FILE", help="another scenario than the drill's own")
+    one.add_argument("--seed", type=int, help="repeat the draws of an earlier run")
+    one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load processes [WORKERS]")
+    set_help = "change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s"
+    one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=set_help)
+    one.add_argument("--dry-run", action="store_true", help="print the whole plan and touch nothing")
+    one.set_defaults(do=_run)
+
+    for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
+        one = commands.add_parser(name, help=text)
+        one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
+        one.set_defaults(do=function)
+
+    one = commands.add_parser("up", help="bring the stack up", parents=[_stack_arguments()])
+    one.set_defaults(do=lambda options, _: up.up(_stack(options)))
+    one = commands.add_parser("down", help="take the stack down", parents=[_stack_arguments()])
+    one.add_argument("--force", action="store_true", help="even while a run uses it, which then fails")
+    one.set_defaults(do=lambda options, _: down.down(_stack(options), force=options.force))
+    one = commands.add_parser("status", help="what runs, and where", parents=[_stack_arguments()])
+    one.add_argument("--json", action="store_true", help="as data, with every address")
+    one.set_defaults(do=lambda options, _: status.status(_stack(options), as_json=options.json))
+    one = commands.add_parser("capacity", help="measure what the stack can carry here", parents=[_stack_arguments()])
+    one.add_argument("--accept", action="store_true", help="load follows the new value from now on, if it is sound")
+    one.add_argument("--repeats", type=int, default=capacity.REPEATS, choices=range(1, 11), metavar="N", help="[3]")
+    one.set_defaults(do=lambda o, _: capacity.measure(_stack(o), accept=o.accept, repeats=o.repeats))
+    one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
+    one.add_argument("component", nargs="?", default="", metavar="COMPONENT")
+    one.add_argument("--follow", action="store_true", help="go on until interrupted")
+    one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
+    one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
+    one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
+    one.add_argument("--json", action="store_true", help="as data")
+    one.add_argument("--instance", type=_instance, metavar="N", help="only this instance, not all of this checkout")
+    one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
+    return parser
+
+
+def _stack_arguments() -> _Parser:
+    shared = _Parser(add_help=False)
+    add = shared.add_argument
+    runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
+    add("--runtime", metavar=f"{{{','.join(select.NAMES)}}}", default=_word("RUNTIME", "auto"), help=runtime)
+    add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=_word("ENGINE", "vllm"), help="[ENGINE]")
+    add("--instance", type=_instance, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
+    defect = "break the stack on purpose, or for one run the simulator (sim.…); `list --defects` tells them all"
+    add("--defect", action="append", dest="defects", metavar="NAME", default=[], help=defect)
+    external = shared.add_argument_group("for --runtime external, a service that Drillyard did not start")
+    add = external.add_argument
+    add("--target", metavar="URL", help="https://HOST[:PORT][/PATH] of an OpenAI API [TARGET]")
+    add("--api-key-env", metavar="NAME", help="the environment variable that holds its key [API_KEY_ENV]")
+    add("--metrics-url", metavar="URL", help="vLLM's metrics page, if it may be read [METRICS_URL]")
+    owned = "the exact host of the target (and of its metrics): nothing that is not named so is touched"
+    add(guard.OPTION, action="append", dest="owned", metavar="HOST", default=[], help=owned)
+    return shared
+
+
+def _word(variable: str, default: str) -> str:
+    return os.environ.get(variable) or default
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isdigit():
+        raise UsageError(f"the environment variable {variable} is {text!r}, expected a number")
+    return int(text)
+
+
+def _instance(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"INSTANCE={text}: expected a number from 0 to {INSTANCE_MAX}")
+    return int(text)
+
+
+def _stack(options: argparse.Namespace) -> StackOptions:
+    of_stack, switches = defects.sorted_out(options.defects)
+    if switches and options.do is not _run:
+        raise UsageError(f"--defect {switches[0].text} lasts as long as a run: only `run` takes it")
+    if switches and options.engine != "sim":
+        raise UsageError(f"--defect {switches[0].text} is a switch of the simulator, but ENGINE={options.engine}")
+    return StackOptions(
+        runtime=options.runtime,
+        engine=options.engine,
+        instance=options.instance,
+        model=options.model or DEFAULT_MODEL,
+        defects=of_stack,
+        external=_external(options),
+    )
+
+
+def _external(options: argparse.Namespace) -> guard.External:
+    """What was said about a target; the environment counts only where it was asked for."""
+    word = _word if options.runtime == "external" else lambda _, default: default
+    return guard.External(
+        url=options.target or word("TARGET", "") or None,
+        owned=tuple(options.owned),
+        api_key_env=options.api_key_env or word("API_KEY_ENV", "") or None,
+        metrics_url=options.metrics_url or word("METRICS_URL", "") or None,
+        model=(options.model or None) if options.runtime == "external" else None,
+    )
+
+
+def _list(options: argparse.Namespace, _: Sequence[str]) -> int:
+    if options.defects:
+        for name, text in defects.known().items():
+            print(name if options.names else f"{name:<30} {text}")
+        return 0
+    for name in drill.names():
+        print(name if options.names else f"{name:<20} {drill.load(name).title}")
+    return 0
+
+
+def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
+    overrides = list(options.overrides)
+    if options.workers is not None:
+        overrides.append(f"load.workers={options.workers}")
+    stack = _stack(options)
+    wanted = pipeline.Options(
+        drill=options.drill,
+        stack=stack,
+        command=shlex.join([".venv/bin/python", "-m", "harness", *given, *_of_environment(options, stack.external)]),
+        scenario=options.scenario,
+        seed=options.seed,
+        overrides=tuple(overrides),
+        defects=tuple(options.defects),
+    )
+    if options.dry_run:
+        return pipeline.dry_run(wanted)
+    if stack.external.api_key_env:  # what is started from here on learns from it which secret to redact
+        os.environ[redact.KEY_VARIABLE] = stack.external.api_key_env
+    return pipeline.run(wanted, Progress())
+
+
+def _of_environment(options: argparse.Namespace, external: guard.External) -> list[str]:
+    """What the environment said about the target, as options: the command has to do without it to be typed again."""
+    said = {"target": external.url, "api_key_env": external.api_key_env, "metrics_url": external.metrics_url}
+    missing = {name: value for name, value in said.items() if value and not getattr(options, name)}
+    return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", value)]
+
+
+def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:
+    folder = RunFolder(options.run.resolve())
+    found = verdicts.judge(folder, drill.load(folder.plan()["drill"]))
+    verdicts.write(folder, found)
+    render.render(folder)
+    pipeline.print_last_lines(folder, found)
+    return found.status.exit_code
+
+
+def _report(options: argparse.Namespace, _: Sequence[str]) -> int:
+    print(render.render(RunFolder(options.run.resolve())))
+    return 0

@@ -1,0 +1,96 @@
+"""Phases of a run, and which requests belong to which (docs/metrics.md)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from harness.evidence.record import Event
+
+#: Events between which a fault may have an effect: from the order to inject it until its removal is confirmed.
+_FAULT_BEGINS = ("fault_injecting", "fault_injected")
+_FAULT_ENDS = ("fault_healed",)
+
+
+@dataclass(frozen=True)
+class PhaseSpan:
+    """A stretch of the timeline as it really happened; seconds since the run's zero.
+
+    ``end_s`` is None while the phase is unfinished. ``fault_start_s``/``fault_end_s`` bound the time in which a fault
+    of this phase may have had an effect; None when nothing was injected, or not healed (yet).
+    """
+
+    name: str
+    kind: str
+    start_s: float
+    end_s: float | None = None
+    fault_start_s: float | None = None
+    fault_end_s: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its end was recorded."""
+        return self.end_s is not None
+
+
+def spans(events: Iterable[Event], kinds: Mapping[str, str]) -> tuple[PhaseSpan, ...]:
+    """The phases in the order of their start. ``kinds`` gives each phase's kind (from the scenario)."""
+    found: dict[str, PhaseSpan] = {}
+    for event in events:
+        name = event.data.get("phase")
+        if event.kind == "phase_started" and isinstance(name, str):
+            found[name] = PhaseSpan(name, kinds.get(name, "quiet"), event.t_s)
+    for event in events:
+        span = found.get(str(event.data.get("phase")))
+        if span is None:
+            continue
+        if event.kind == "phase_ended":
+            span = replace(span, end_s=event.t_s)
+        elif event.kind in _FAULT_BEGINS:
+            span = replace(span, fault_start_s=min(event.t_s, _or(span.fault_start_s, math.inf)))
+        elif event.kind in _FAULT_ENDS:
+            span = replace(span, fault_end_s=max(event.t_s, _or(span.fault_end_s, -math.inf)))
+        found[span.name] = span
+    return tuple(sorted(found.values(), key=lambda s: s.start_s))
+
+
+def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFrame:
+    """The same attempts with ``phase`` and ``straddles`` filled in.
+
+    ``phase`` is the last phase that had started at the intended start (null before the first). ``straddles`` names
+    the fault phase whose fault's interval the *request*, from its intended start to the end of its last attempt,
+    overlaps without lying in it wholly as a request of that phase; the earliest such fault when there are several.
+    """
+    if requests.empty or not phases:
+        return requests.assign(phase=None, straddles=None)
+    intended = requests["intended_start_s"].to_numpy(dtype=float)
+    index = np.searchsorted(np.array([p.start_s for p in phases]), intended, side="right") - 1
+    names = np.array([*(p.name for p in phases), None], dtype=object)  # index -1: before the first phase
+    phase = names[index]
+    begin, end = _in_flight(requests, intended)
+    straddles = np.full(len(requests), None, dtype=object)
+    for span in phases:
+        if span.fault_start_s is None:
+            continue
+        healed = _or(span.fault_end_s, math.inf)
+        touched = np.maximum(begin, span.fault_start_s) <= np.minimum(end, healed)
+        inside = (begin >= span.fault_start_s) & (end <= healed) & (phase == span.name)
+        straddles[touched & ~inside & pd.isna(straddles)] = span.name
+    return requests.assign(phase=phase, straddles=straddles)
+
+
+def _in_flight(requests: pd.DataFrame, intended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of the request that each attempt belongs to; what has no end counts as ended when it began."""
+    start = np.fmax(requests["start_s"].to_numpy(dtype=float), intended)
+    start = np.where(np.isnan(start), intended, start)
+    length = np.nan_to_num(requests["e2e_ms"].to_numpy(dtype=float)) / 1000
+    ends = pd.Series(start + length).groupby(requests["request_id"].to_numpy()).transform("max")
+    return intended, ends.to_numpy(dtype=float)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

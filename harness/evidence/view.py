@@ -1,0 +1,251 @@
+"""A stored run as judges and reports see it: read-only, built from the run folder and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from harness.evidence import phases
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, Event, RunFolder
+from harness.model import rollout, waves
+from harness.model.errors import RunFolderError
+from harness.model.rollout import Rollout
+from harness.model.scenario import SLO, ClientLimits, Retries, Scenario
+from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.waves import Wave
+
+#: The component as which the metrics of a service that Drillyard did not start are recorded.
+TARGET = "target"
+
+
+class RunView:
+    """Read access to one run. Raises RunFolderError when the plan or a table cannot be read.
+
+    The frames of ``requests``, ``final`` and ``attempts`` carry one more column than the file: ``judged_phase``,
+    the phase that a request is judged with, which is ``straddles`` where that is set, else ``phase``.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        #: Without some of its requests: of those left even too few for a percentile may show that it is broken.
+        self.partial = False
+        self.plan: dict[str, Any] = folder.plan()
+        try:
+            self.scenario = Scenario.stored(self.plan["scenario"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise RunFolderError(f"{folder.path / 'plan.json'}: scenario: {where}: {first['msg']}") from None
+        self._events = tuple(folder.events())
+
+    @cached_property
+    def phases(self) -> tuple[PhaseSpan, ...]:
+        """Phases that were started, in order."""
+        return phases.spans(self._events, {p["name"]: p["kind"] for p in self.planned_phases})
+
+    @cached_property
+    def planned_phases(self) -> tuple[dict[str, Any], ...]:
+        """Phases of the scenario as data: name, kind, duration in seconds, faults."""
+        return tuple(self.scenario.model_dump(mode="json")["phases"])
+
+    @cached_property
+    def target(self) -> dict[str, Any] | None:
+        """The service that was drilled, as data, when Drillyard had not started it (``Target``)."""
+        topology = self.plan.get("topology")
+        target = topology.get("target") if isinstance(topology, dict) else None
+        return target if isinstance(target, dict) else None
+
+    @cached_property
+    def scraped(self) -> tuple[str, ...]:
+        """Components whose own metrics the run depended on."""
+        if self.target is None:
+            return (*REPLICAS, *GATEWAYS)
+        return (TARGET,) if self.target.get("metrics") else ()
+
+    @cached_property
+    def slos(self) -> tuple[SLO, ...]:
+        """Objectives of the scenario."""
+        return self.scenario.slos
+
+    @cached_property
+    def limits(self) -> ClientLimits:
+        """How long the clients waited, in seconds."""
+        return self.scenario.load.limits
+
+    @cached_property
+    def retries(self) -> Retries:
+        """The clients' retry policy, in seconds."""
+        return self.scenario.load.retries
+
+    @cached_property
+    def gateway_policy(self) -> dict[str, float]:
+        """Numbers of the gateways' policy under the names of ``harness.model.topology.GatewayPolicy``."""
+        return self.policy("gateway")
+
+    def policy(self, owner: str) -> dict[str, float]:
+        """Numbers of one of ``harness.model.topology.POLICIES`` as the plan has them; empty when it has none."""
+        return {k: float(v) for k, v in self.plan.get(f"{owner}_policy", {}).items()}
+
+    def address_of(self, gateway: str) -> str:
+        """The address that DNS hands to clients for ``gateway``, which attempts carry as theirs."""
+        return Topology(instance=int(self.plan["instance"])).link(f"client-to-{gateway}").listen_address
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """All attempts, columns of ``record.REQUEST_COLUMNS`` and ``judged_phase``."""
+        frame = self.folder.requests()
+        # A run that was cut off before save 1 has them empty; the events say the same. In any other they were lost.
+        if self.interrupted and frame["phase"].isna().all():
+            frame = phases.assign(frame, self.phases)
+        straddles = frame["straddles"].astype(object)
+        return frame.assign(judged_phase=straddles.where(straddles.notna(), frame["phase"].astype(object)))
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """One row per request: its last attempt."""
+        return self.requests[self.requests["final"].eq(True)]
+
+    def without(self, request_ids: Collection[str]) -> RunView:
+        """The same run as if these requests had never been."""
+        view = copy.copy(self)
+        view.__dict__.pop("final", None)
+        view.partial = True
+        view.__dict__["requests"] = self.requests[~self.requests["request_id"].isin(list(request_ids))]
+        return view
+
+    def of_streams(self, requests: pd.DataFrame) -> pd.Series:
+        """Marks the attempts that asked for a stream: an answer in one piece has no first token and no gaps."""
+        whole = [cohort.name for cohort in self.scenario.load.cohorts if not cohort.stream]
+        return ~requests["cohort"].isin(whole)
+
+    def attempts(self, phase: str | None = None) -> pd.DataFrame:
+        """All attempts, or those of the requests that are judged with ``phase``."""
+        return self.requests if phase is None else self.requests[self.requests["judged_phase"].eq(phase)]
+
+    @cached_property
+    def cut_by_heal(self) -> frozenset[str]:
+        """Ids of the requests with an attempt that a heal cut, by recreating the proxy of a link."""
+        cut = self.requests["subtype"].eq(CUT_BY_HEAL) & self.requests["outcome"].isin(CUT_OUTCOMES)
+        return frozenset(self.requests["request_id"][cut])
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """All samples by time, columns of ``record.METRIC_COLUMNS``."""
+        return self.folder.metrics().sort_values("t_s", kind="stable")
+
+    @cached_property
+    def _metrics_by_name(self) -> dict[tuple[str, str], pd.DataFrame]:
+        grouped = self.samples.groupby(["component", "metric"], sort=False)
+        return {(str(key[0]), str(key[1])): frame for key, frame in grouped}
+
+    def metrics(self, component: str, metric: str, labels: str | None = None, phase: str | None = None) -> pd.DataFrame:
+        """Samples of one metric by time. ``labels`` are all that a sample must carry (``"server=replica-1"``).
+
+        With ``phase`` only samples between its start and its end. Empty when there are none.
+        """
+        frame = self._metrics_by_name.get((component, metric), self.samples.iloc[:0])
+        if labels is not None:
+            wanted = set(labels.split(","))
+            matching = [text for text in frame["labels"].unique() if wanted <= set(str(text).split(","))]
+            frame = frame[frame["labels"].isin(matching)]
+        if phase is not None:
+            span = self.phase(phase)
+            if span is None:
+                return frame.iloc[:0]
+            frame = frame[frame["t_s"].between(span.start_s, math.inf if span.end_s is None else span.end_s)]
+        return frame
+
+    def metrics_of(self, component: str) -> tuple[str, ...]:
+        """Names of the metrics with samples of ``component``, sorted."""
+        return tuple(sorted(metric for of, metric in self._metrics_by_name if of == component))
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Components of which there are samples, sorted."""
+        return tuple(sorted({component for component, _ in self._metrics_by_name}))
+
+    def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
+        """Events in order, of one kind and one phase when asked for."""
+        return tuple(
+            e for e in self._events if kind in (None, e.kind) and (phase is None or e.data.get("phase") == phase)
+        )
+
+    def phase(self, name: str) -> PhaseSpan | None:
+        """The phase called ``name``; None when it never started."""
+        return next((p for p in self.phases if p.name == name), None)
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """Name of the first phase of kind baseline in the plan."""
+        return next((p["name"] for p in self.planned_phases if p["kind"] == "baseline"), None)
+
+    @cached_property
+    def fault_phases(self) -> tuple[str, ...]:
+        """Names of the planned phases that inject something."""
+        return tuple(p["name"] for p in self.planned_phases if p.get("faults"))
+
+    def before_first_fault(self, phase: str) -> bool:
+        """Whether that phase comes before everything that is injected; never, where nothing is to be injected."""
+        names = [p["name"] for p in self.planned_phases]
+        return bool(self.fault_phases) and phase in names[: names.index(self.fault_phases[0])]
+
+    @cached_property
+    def waves(self) -> tuple[Wave, ...]:
+        """Waves of cancelled streams, in order; none when there is no ledger of them that can be read."""
+        try:
+            return waves.from_data(self.folder.read_json(waves.FILE))
+        except (RunFolderError, KeyError, TypeError):
+            return ()
+
+    @cached_property
+    def rollout(self) -> Rollout | None:
+        """What a rollout of another model did; None when there is no ledger of one that can be read."""
+        try:
+            return rollout.from_data(self.folder.read_json(rollout.FILE))
+        except (RunFolderError, KeyError, TypeError):
+            return None
+
+    @cached_property
+    def summary(self) -> dict[str, Any] | None:
+        """What the load generator said of itself (load-summary.json); None when it left nothing."""
+        try:
+            return self.folder.read_json("load-summary.json")
+        except RunFolderError:
+            return None
+
+    def _rolled_back(self, since_s: float) -> str:
+        """What became of the faults that were in place at that time, in words."""
+        begun = {e.data.get("fault") for kind in ("fault_injecting", "fault_stays") for e in self.events(kind)}
+        healed = {e.data.get("fault"): e for e in self.events("fault_healed")}
+        after = [healed[fault] for fault in begun & healed.keys() if healed[fault].t_s >= since_s]
+        if left := begun - healed.keys():
+            return f"no rollback of {', '.join(sorted(map(str, left)))} is recorded"
+        if not after:
+            return "no fault was in place"
+        who = " and ".join(sorted({str(e.data["by"]) for e in after if "by" in e.data})) or "whoever cleaned up"
+        what = "1 fault was" if len(after) == 1 else f"{len(after)} faults were"
+        return f"{what} rolled back by {who} within {max(e.t_s for e in after) - since_s:.1f} s"
+
+    @property
+    def interrupted(self) -> str | None:
+        """Why the run is no complete one, or None."""
+        for event in self.events("interrupted"):
+            who = event.data.get("signal", "unknown signal")
+            phase = next((f"in phase {p.name} " for p in reversed(self.phases) if p.start_s <= event.t_s), "")
+            return f"the run was interrupted ({who}) {phase}after {event.t_s:.1f} s; {self._rolled_back(event.t_s)}"
+        for event in self.events("aborted"):
+            return f"the run ended early: {event.data.get('why', 'no reason given')}"
+        for event in self.events("stop_condition"):
+            return f"the run ended early: a stop condition was met after {event.t_s:.1f} s, {event.data.get('why')}"
+        open_phases = [p.name for p in self.phases if not p.finished]
+        if open_phases:
+            return f"the run broke off in phase {open_phases[0]}"
+        missing = [p["name"] for p in self.planned_phases if self.phase(p["name"]) is None]
+        return f"phase {missing[0]} never started" if missing else None

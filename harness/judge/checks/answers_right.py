@@ -1,0 +1,104 @@
+"""Answers are right where the right one is known: in steady state as many as the scenario says, and never fewer later.
+
+A candidate's answers are judged by its rollout, until it is promoted: then they have to be as good as its gate asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.checks import of_rollout
+from harness.judge.drill import Check
+from harness.model.scenario import Cohort
+from harness.model.verdict import CheckResult, Status
+
+NAME = "right answers"
+#: What is less probable than that is no luck any more.
+ALPHA = 0.001
+
+
+def check() -> Check:
+    """The check, over the whole run."""
+    return Check(
+        NAME, "Are answers right where the right one is known, after every fault as before?", _run, timing=False
+    )
+
+
+def _run(view: RunView) -> CheckResult:
+    cohorts = [cohort for cohort in view.scenario.load.cohorts if cohort.prompts == "eval"]
+    if not cohorts:
+        return CheckResult(NAME, Status.PASS, "no cohort asks for an answer that is known", samples=0)
+    objective = ", ".join(f"{cohort.name}: ≥ {cohort.right:.0%} right in steady state" for cohort in cohorts)
+    rows = view.requests[view.requests["outcome"].eq("ok")]
+    rows = rows[rows["cohort"].isin([cohort.name for cohort in cohorts])]
+    found = [one for cohort in cohorts for one in _of_cohort(view, cohort, rows[rows["cohort"].eq(cohort.name)])]
+    right = rows["answer_correct"].eq(True)
+    share = 100 * float(right.mean()) if len(rows) else None
+    margin = None if share is None else share - 100 * min(cohort.right for cohort in cohorts)
+    bad = next((one for one in found if one[0] is Status.FAIL), None) or next(iter(found), None)
+    status, why = bad or (Status.PASS, f"{right.sum()} of {len(rows)} answers were right")
+    examples = tuple(map(str, rows["request_id"][~right].head(5)))
+    return CheckResult(NAME, status, why, objective, share, "%", margin, len(rows), None, examples)
+
+
+def _of_cohort(view: RunView, cohort: Cohort, rows: pd.DataFrame) -> Iterator[tuple[Status, str]]:
+    """What is wrong with the answers to one cohort."""
+    if unjudged := int(rows["answer_correct"].isna().sum()):
+        yield Status.INCONCLUSIVE, f"{unjudged} of {len(rows)} answers to {cohort.name} were not compared"
+    candidate, promoted, quality = _candidate(view)
+    new = rows["served_version"].eq(candidate or "")
+    stable = rows[~new]
+    before = stable[stable["judged_phase"].isin([p["name"] for p in view.planned_phases if p["kind"] == "baseline"])]
+    right, count = _count(before)
+    if not count:
+        yield Status.INCONCLUSIVE, f"no answer to {cohort.name} was compared in the baseline"
+        return
+    yield from _worse(before, cohort.right, f"answers to {cohort.name} in the baseline")
+    if count * (1 - cohort.right) < 1 and cohort.right < 1:
+        yield (
+            Status.INCONCLUSIVE,
+            f"{count} answers to {cohort.name} in the baseline are too few to tell {cohort.right:.0%}",
+        )
+    # As many would be expected later: by the rule of succession, since a baseline without a wrong one proves no zero.
+    expected = (right + 1) / (count + 2)
+    for phase in (p["name"] for p in view.planned_phases if p["kind"] in ("fault", "recovery")):
+        yield from _worse(stable[stable["judged_phase"].eq(phase)], expected, f"answers to {cohort.name} in {phase}")
+    if promoted is not None:
+        after = rows[new & rows["start_s"].gt(promoted)]
+        yield from _worse(after, quality, f"answers of {candidate} to {cohort.name} after it was promoted")
+
+
+def _candidate(view: RunView) -> tuple[str | None, float | None, float]:
+    """The version that the plan rolls out, when it was promoted, and what share of right answers its gate asks for."""
+    phase = next((p["name"] for p in view.planned_phases for f in p["faults"] if f["type"] == "swap"), None)
+    if phase is None or view.rollout is None:
+        return None, None, 0.0
+    ended = view.rollout.decided_s if view.rollout.ended == "promoted" else None
+    return view.rollout.candidate.version, ended, float(of_rollout.wanted(view, phase).get("quality", 0.95))
+
+
+def _count(rows: pd.DataFrame) -> tuple[int, int]:
+    judged = rows["answer_correct"].dropna()
+    return int(judged.eq(True).sum()), len(judged)
+
+
+def _worse(rows: pd.DataFrame, expected: float, what: str) -> Iterator[tuple[Status, str]]:
+    """Whether so few right ones are no luck any more, when each is right with the probability ``expected``."""
+    right, count = _count(rows)
+    if count and at_most(right, count, expected) < ALPHA:
+        yield Status.FAIL, f"only {right} of {count} {what} were right, {expected:.0%} expected"
+
+
+def at_most(right: int, count: int, share: float) -> float:
+    """How probable it is that at most ``right`` of ``count`` are right: the binomial distribution, exactly."""
+    if share >= 1:
+        return 1.0 if right >= count else 0.0
+    if share <= 0:
+        return 1.0
+    ways = (math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(right + 1))
+    terms = (way + k * math.log(share) + (count - k) * math.log1p(-share) for k, way in enumerate(ways))
+    return min(1.0, math.fsum(map(math.exp, terms)))

@@ -1,0 +1,131 @@
+"""Answers that break off, and requests without one, have a limit of their own: tries that follow make up for them.
+
+Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
+break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
+From the one link of an external target nobody can be led away: what falls silent there breaks streams until its heal.
+What a fault leaves behind may break attempts until users are served again, and one in twenty in the window by which
+that is judged («recovery after», where the drill asks for it).
+Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
+(a drain, a restart, a rollout), not what other clients do. There the service's promise of 99 % is one for attempts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pandas as pd
+
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.view import RunView
+from harness.judge.checks import recovers_within
+from harness.judge.checks.streams import HARNESS
+from harness.judge.drill import Check
+from harness.model.topology import DNS_POLICY, GatewayPolicy
+from harness.model.verdict import CheckResult, Status
+
+NAME = "broken attempts bounded"
+#: The error budget of the default objective for availability.
+AT_MOST_PERCENT = 1.0
+#: What is carried out in order, or done by clients: it breaks nothing of others.
+_BREAKS_NOTHING = frozenset(
+    {"cancel_wave", "drain", "long_contexts", "oversized", "restart", "swap", "weight", "widened"}
+)
+
+
+def check() -> Check:
+    """The check. What a heal has cut is Drillyard's doing (``per_request``)."""
+    question = "Do no more than 1 % of the attempts break, but for those that met a fault before it was noticed?"
+    return Check(NAME, question, _run, frozenset({"load"}), timing=True, per_request=True)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The attempts of a phase that nothing may break, those of them that broke, and how many of them may."""
+
+    phase: str
+    rows: pd.DataFrame
+    bad: pd.DataFrame
+    allowed: float
+
+    @property
+    def share(self) -> float:
+        """How many broke, in percent."""
+        return 100.0 * len(self.bad) / len(self.rows)
+
+
+def _run(view: RunView) -> CheckResult:
+    objective = f"≤ {AT_MOST_PERCENT:g} % of each phase's attempts, or one"
+    found = [_of_phase(view, before, span) for before, span in pairwise((None, *view.phases)) if span is not None]
+    found = [one for one in found if len(one.rows)]
+    if not found:
+        return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
+    worst = max(found, key=lambda one: len(one.bad) / one.allowed)
+    kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
+    why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase}"
+    return CheckResult(
+        NAME,
+        Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL,
+        why + (f": {kinds}" if kinds else ""),
+        objective,
+        worst.share,
+        "%",
+        100.0 * worst.allowed / len(worst.rows) - worst.share,
+        sum(len(one.rows) for one in found),
+        examples=tuple(str(i) for i in worst.bad["request_id"].head(5)),
+        details={one.phase: one.share for one in found},
+    )
+
+
+def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:
+    """What is to be looked at in a phase that follows ``before``: where a fault is, only streams that broke."""
+    rows = view.attempts(span.name)
+    rows = rows[~rows["outcome"].isin(HARNESS) & (span.kind != "warmup")]
+    faulty = _breaks(view, span.name)
+    since_s = _noticed_s(view, span.name) if faulty else _served_again_s(view, before)
+    rows = rows[rows["start_s"].ge(since_s)]
+    failed, unanswered = rows["outcome"].ne("ok"), rows["http_status"].isna() & (not faulty)
+    first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
+    allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
+    # Of few, one tells nothing.
+    return _Looked(span.name, rows, rows[failed & (rows["http_status"].eq(200) | unanswered)], max(1.0, allowed))
+
+
+def _served_again_s(view: RunView, before: PhaseSpan | None) -> float:
+    """Since when a phase has no excuse in the fault of the one before it: where it has none, since ever."""
+    if before is None or not _breaks(view, before.name):
+        return -math.inf
+    asked = recovers_within.name_of(before.name) in view.plan.get("checks", {})
+    again_s = recovers_within.served_again_s(view, before.name) if asked else None
+    return -math.inf if again_s is None else again_s
+
+
+def _noticed_s(view: RunView, phase: str) -> float:
+    """By when gateways or DNS have led users away from what a fault of ``phase`` broke; never, where they cannot."""
+    injected = [e.t_s for e in view.events("fault_injected", phase)]
+    if not injected or _only_link_silent(view, phase):
+        return math.inf
+    return max(injected) + _noticed_within_s(view)
+
+
+def _breaks(view: RunView, phase: str) -> bool:
+    """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
+    planned = [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
+    return any(one["type"] not in _BREAKS_NOTHING or one["options"].get("drain") is False for one in planned)
+
+
+def _only_link_silent(view: RunView, phase: str) -> bool:
+    """Whether nobody can be led away from what is silent: to an external target there is one link."""
+    silent = [one for one in view.plan.get("faults") or () if one["phase"] == phase and one.get("silences")]
+    return view.target is not None and bool(silent)
+
+
+def _noticed_within_s(view: RunView) -> float:
+    """How long gateways or DNS may take to lead users away from anything that is broken, and a second."""
+    fields = {field.name for field in dataclasses.fields(GatewayPolicy)}
+    policy = GatewayPolicy(**{k: v for k, v in view.gateway_policy.items() if k in fields})  # type: ignore[arg-type]
+    dns = vars(DNS_POLICY) | view.plan.get("dns_policy", {})
+    dns_s = dns["ttl_s"] + dns["check_interval_s"] + dns["check_timeout_s"]
+    return float(max(policy.silent_noticed_within_s, policy.deaf_noticed_within_s) + dns_s + 1.0)

@@ -1,0 +1,99 @@
+"""No answer that was cut off passes for a whole one.
+
+Our own engines account for every token: their usage and the events received must match. Other servers may leave usage
+out, not count reasoning tokens, or send more events than tokens: there a stream with finish reason and ``[DONE]`` is
+whole, and the check notes what it could not compare.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.drill import Check
+from harness.model.stream import WHOLE_REASONS
+from harness.model.verdict import CheckResult, Status
+
+NAME = "no silent truncation"
+
+
+def check() -> Check:
+    """The check, over the whole run; a safety check."""
+    return Check(NAME, "Is every stream that ended well really whole?", _run, safety=True, timing=False)
+
+
+def _run(view: RunView) -> CheckResult:
+    ok = view.requests[view.requests["outcome"].eq("ok")]
+    if ok.empty:
+        return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
+    ours = view.target is None
+    cut = _first(ok, _unended(ok) | (_unaccounted(ok) if ours else {}) | {_TOO_SHORT: _shorter_than_right(ok)})
+    bad = cut[cut.notna()]
+    kinds = bad.value_counts()
+    notes = {} if ours else {text: int(where.sum()) for text, where in _unaccounted(ok).items() if where.any()}
+    why = (
+        f"all {len(ok)} streams that ended ok are whole"
+        if bad.empty
+        else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
+    )
+    if notes:
+        why += "; usage is not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
+    return CheckResult(
+        NAME,
+        Status.FAIL if len(bad) else Status.PASS,
+        why,
+        objective="0 truncated",
+        measured=float(len(bad)),
+        unit="answers",
+        margin=0.0 - float(len(bad)),
+        samples=len(ok),
+        examples=tuple(str(i) for i in ok["request_id"][bad.index].head(5)),
+        details={
+            **{str(k): int(v) for k, v in kinds.items()},
+            **{f"not compared: {text}": count for text, count in notes.items()},
+            # Engines put several tokens into one event when they are behind: suspicious, no proof.
+            "fewer_events_than_tokens": int((ok["content_events"] < ok["output_tokens"] - 1).sum()),
+        },
+    )
+
+
+def _first(ok: pd.DataFrame, reasons: dict[str, pd.Series]) -> pd.Series:
+    """Why each answer is not whole, the first reason that holds; null when it is."""
+    wrong = pd.Series(None, index=ok.index, dtype=object)
+    for text, where in reasons.items():
+        wrong[where & wrong.isna()] = text
+    return wrong
+
+
+def _unended(ok: pd.DataFrame) -> dict[str, pd.Series]:
+    """Answers without the end that the API promises."""
+    return {
+        "ok without HTTP status 200": ok["http_status"].ne(200),
+        "ok without a finish_reason": ok["finish_reason"].isna(),
+        "a finish_reason that is none of a whole answer": ~ok["finish_reason"].isin(WHOLE_REASONS),
+    }
+
+
+def _unaccounted(ok: pd.DataFrame) -> dict[str, pd.Series]:
+    """Answers whose usage and events do not match."""
+    streamed = ok["content_events"].notna()
+    return {
+        "ok without usage": ok["output_tokens"].isna(),
+        "tokens in usage, but none was seen": streamed & ok["ttft_ms"].isna() & ok["output_tokens"].gt(0),
+        "tokens in usage, but no event with content": ok["content_events"].eq(0) & ok["output_tokens"].gt(1),
+        "more events with content than tokens in usage": ok["content_events"].gt(ok["output_tokens"]),
+    }
+
+
+_TOO_SHORT = "an eval answer that ends too early"
+
+
+def _shorter_than_right(ok: pd.DataFrame) -> pd.Series:
+    """Wrong answers that stopped by themselves, shorter than the right one that others got to the same prompt.
+
+    From the same version: what another one says, a canary perhaps, is not this one's answer cut off.
+    """
+    of = ok.assign(version=ok["served_version"].fillna("").astype(str), right=ok["answer_correct"].eq(True))
+    whole = of["answer_chars"].where(of["right"]).groupby([of["prompt_hash"], of["version"]]).transform("max")
+    wrong = ok["answer_correct"].eq(False) & ok["finish_reason"].eq("stop")
+    return wrong & ok["answer_chars"].lt(whole)

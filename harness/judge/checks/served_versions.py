@@ -1,0 +1,52 @@
+"""Every answer comes from a version that the plan has: of its replica's model, or of the candidate of its rollout."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.drill import Check
+from harness.model.verdict import CheckResult, Status
+
+NAME = "served versions"
+_OBJECTIVE = "0 answers of a version that was not planned"
+
+
+def check() -> Check:
+    """The check, over the whole run. An external target's versions are its owner's."""
+    question = "Did every answer come from the version that its replica should serve?"
+    return Check(NAME, question, _run, frozenset({"replicas"}), timing=False)
+
+
+def _run(view: RunView) -> CheckResult:
+    planned = view.plan.get("serves")
+    if not isinstance(planned, dict) or not planned:
+        return CheckResult(NAME, Status.INCONCLUSIVE, "the plan does not say which versions are served", _OBJECTIVE)
+    rows = view.requests[view.requests["outcome"].eq("ok")]
+    if rows.empty or rows["served_version"].isna().any():
+        silent = int(rows["served_version"].isna().sum())
+        why = f"{silent} of {len(rows)} answers do not say which version gave them"
+        return CheckResult(NAME, Status.INCONCLUSIVE, why, _OBJECTIVE, samples=len(rows))
+    wrong = rows[~_as_planned(view, rows, planned)]
+    why = f"all {len(rows)} answers came from the versions of the plan"
+    if len(wrong):
+        first = wrong.iloc[0]
+        where = "an unknown replica" if pd.isna(first["replica"]) else first["replica"]
+        why = f"{len(wrong)} of {len(rows)} answers came from another version: {first['served_version']}"
+        why += f" from {where}, planned: {', '.join(sorted(set(planned.values())))}"
+    examples = tuple(map(str, wrong["request_id"].head(5)))
+    status, count = Status.FAIL if len(wrong) else Status.PASS, float(len(wrong))
+    return CheckResult(NAME, status, why, _OBJECTIVE, count, "answers", 0.0 - count, len(rows), None, examples)
+
+
+def _as_planned(view: RunView, rows: pd.DataFrame, planned: dict[str, str]) -> pd.Series:
+    """Marks the answers of a planned version; the candidate's from the injection of its rollout on."""
+    of_replica = rows["replica"].map(planned)
+    stable = rows["served_version"].eq(of_replica)
+    stable |= rows["replica"].isna() & rows["served_version"].isin(list(planned.values()))
+    end_s = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    new = pd.Series(False, index=rows.index)
+    for event in view.events("fault_injecting"):
+        name = view.plan.get("rolls_out", {}).get(str(event.data.get("fault")))
+        new |= rows["served_version"].eq(name) & end_s.gt(event.t_s)
+    return stable | new

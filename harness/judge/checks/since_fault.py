@@ -1,0 +1,79 @@
+"""What checks share that ask how soon after a fault something was so for good, with a limit made of mechanisms."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge import objectives, slo
+from harness.judge.objectives import Limit
+from harness.judge.slo import NotMeasured
+from harness.model.verdict import CheckResult, Status
+
+#: Longer without a sample, and nobody knows what happened meanwhile.
+GAP_MAX_S = 2.0
+
+
+@dataclass(frozen=True)
+class SinceFault:
+    """The time in which the fault of a phase was wholly in place, in seconds since the run's zero."""
+
+    begin_s: float
+    end_s: float
+
+    @classmethod
+    def of(cls, view: RunView, phase: str) -> SinceFault:
+        """From the last injection to the first heal. NotMeasured when there was none."""
+        injected = [e.t_s for e in view.events("fault_injected", phase)]
+        healing = [e.t_s for e in view.events("fault_healing", phase)]
+        if not injected or not healing:
+            raise NotMeasured(f"{phase} was not injected and healed")
+        return cls(max(injected), min(healing))
+
+    def served(self, rows: pd.DataFrame, view: RunView) -> pd.Series:
+        """Per attempt: whether it ended well, and not because of the heal.
+
+        Its first token (its end, without one) came before that, or it began so shortly before that the slowest first
+        token of the baseline would not have come in time either.
+        """
+        calm = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
+        slowest_s = _first_token_s(calm[calm["outcome"].eq("ok")]).max()
+        left_s = self.end_s - rows["start_s"]
+        return rows["outcome"].eq("ok") & (_first_token_s(rows).le(left_s) | left_s.lt(slowest_s))
+
+    def ms_until(self, times: Sequence[float], wanted: Sequence[bool]) -> float | None:
+        """Milliseconds until the first sample from which on all are as wanted; None when the last one is not.
+
+        NotMeasured when there are no samples, or too few to tell.
+        """
+        edges = [self.begin_s, *times, self.end_s]
+        gap_s = max(right - left for left, right in itertools.pairwise(edges))
+        if gap_s > GAP_MAX_S:
+            raise NotMeasured(f"not sampled for {gap_s:.1f} s while the fault was in place")
+        since: float | None = None
+        for t_s, good in zip(times, wanted, strict=True):
+            since = (t_s if since is None else since) if good else None
+        return None if since is None else (since - self.begin_s) * 1000
+
+
+def _first_token_s(rows: pd.DataFrame) -> pd.Series:
+    """Seconds that each attempt took until then; until its end where it had none."""
+    return rows["ttft_ms"].fillna(rows["e2e_ms"]) / 1000
+
+
+def limit(view: RunView, within: str) -> Limit:
+    """The limit that the expression ``within`` is in this run. NotMeasured when the plan lacks a number."""
+    return slo.limit(view, objectives.parse(f"<= {within}"))
+
+
+def judged(name: str, phase: str, target: Limit, ms: float | None, why: str, never: str, samples: int) -> CheckResult:
+    """The result for what took ``ms``. ``{s}`` in ``why`` stands for the seconds; ``never`` is said when it is None."""
+    if ms is None:
+        return CheckResult(name, Status.FAIL, never, target.text, samples=samples, phase=phase)
+    status = Status.PASS if target.met_by(ms) else Status.FAIL
+    said = why.format(s=f"{ms / 1000:.1f} s")
+    return CheckResult(name, status, said, target.text, ms, "ms", target.margin(ms), samples, phase)

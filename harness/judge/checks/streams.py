@@ -1,0 +1,39 @@
+"""What checks of broken streams share: which attempts a replica had at a moment, and how each of them ended."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+
+#: Ends that the client itself chose, or that are no end of a stream.
+HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
+
+
+def on_replica(view: RunView, replica: str) -> pd.DataFrame:
+    """All attempts that a gateway gave to ``replica``, by the answer's header or by the gateway's log."""
+    rows = view.requests
+    given = rows["replica"].eq(replica) | rows["gateway_replica"].eq(replica)
+    return rows[given & ~rows["outcome"].isin(HARNESS)]
+
+
+def ends_s(rows: pd.DataFrame) -> pd.Series:
+    """When each attempt ended; null where nobody knows."""
+    return rows["start_s"] + rows["e2e_ms"] / 1000
+
+
+def given_s(rows: pd.DataFrame) -> pd.Series:
+    """When the gateway gave each attempt to a replica: after it had waited in its queue, if it did."""
+    return rows["start_s"] + rows["queue_gateway_ms"].fillna(0) / 1000
+
+
+def in_flight(rows: pd.DataFrame, at_s: float) -> pd.DataFrame:
+    """Those whose answer had begun and not ended at that moment."""
+    begun = rows["start_s"] + rows["headers_ms"] / 1000
+    return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]
+
+
+def step_s(view: RunView, phase: str, step: str) -> float | None:
+    """When a fault of ``phase`` had come so far; None when it never did."""
+    times = [event.t_s for event in view.events("fault_step", phase) if event.data.get("step") == step]
+    return max(times) if times else None

@@ -1,0 +1,120 @@
+"""A drill: what we believe, what is done, how it is judged, what to do when it is red. One file each in drills/."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.evidence.view import RunView
+from harness.model.errors import UsageError
+from harness.model.verdict import CheckResult
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Check:
+    """An invariant, judged from a stored run.
+
+    ``needs`` names what has to be valid before the value may be compared: ``"load"`` (the generator kept its schedule),
+    ``"metrics"`` (no gaps), ``"fault:<phase>"`` (effect and heal proven); and what has to be there at all:
+    ``"gateways"``, ``"replicas"``, ``"alerts"`` (Drillyard's own, whose state can be seen), ``"phase:<phase>"``. Where
+    that is not so, on an external target, it is not asked (harness/judge/verdicts.py). ``safety`` checks may FAIL even
+    in an invalid run. ``promises``: it asks whether the service keeps its promises in these phases. Before the first
+    fault a slow machine looks like a slow service, so where all of them are there, a FAIL becomes INCONCLUSIVE: no
+    steady state. ``despite`` names findings that keep it from PASS but not from FAIL: those that are the consequence of
+    its FAIL.
+
+    ``timing``: what is compared is a time, or depends on how fast the machine is. Only such a FAIL can become
+    INCONCLUSIVE because others disturbed the machine (harness/judge/disturbed.py). ``per_request``: it judges requests,
+    so that it can be asked of those alone that met no disturbance. ``after_heal``: it speaks of the time after the heal
+    of its phase. ``steady``: it asks for a steady state.
+    """
+
+    name: str
+    question: str  # what the check asks, as one sentence for people
+    run: Callable[[RunView], CheckResult]
+    needs: frozenset[str] = frozenset()
+    safety: bool = False
+    despite: frozenset[str] = frozenset()
+    promises: tuple[str, ...] = ()
+    timing: bool = False
+    per_request: bool = False
+    after_heal: bool = False
+    steady: bool = False
+
+    @property
+    def phases(self) -> frozenset[str]:
+        """The phases that it is about, by what it needs."""
+        return frozenset(need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:")))
+
+    def lacks(self, phases: frozenset[str]) -> str | None:
+        """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
+        if roles := sorted(self.needs & {"gateways", "replicas", "alerts"}):
+            return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
+        missing = sorted(self.phases - phases)
+        return f"it needs the phase {missing[0]}, which this runtime's scenario does not have" if missing else None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An alert that a fault phase must bring, or must not (``fires=False``); one whose labels include ``labels``.
+
+    ``shows_after_s`` is how long the stack may take until what the rule looks at shows the fault, ``gone_after_s``
+    until it shows the heal: from mechanisms. What the rule itself may take comes on top (harness/model/alert_rules.py).
+
+    ``holds``, of an alert that must not fire: what the rule watches must stay within its limit, too. Without it the
+    alert must not be false; whether users may feel what it is true of, the objectives of the phase decide.
+    """
+
+    phase: str
+    alert: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fires: bool = True
+    shows_after_s: float = 0.0
+    gone_after_s: float = 0.0
+    holds: bool = False
+
+    def __str__(self) -> str:
+        """The alert as Prometheus writes it."""
+        return self.alert + (f"{{{', '.join(f'{k}={v}' for k, v in self.labels.items())}}}" if self.labels else "")
+
+
+@dataclass(frozen=True)
+class Drill:
+    """Everything about a drill that is no data.
+
+    ``scenario`` is a file stem in scenarios/; a runtime may have one of its own, ``<scenario>.<runtime>.yaml``, and
+    ``external`` are the checks that speak of the phases of that for external targets. ``alerts`` are made into checks
+    by harness/judge/checks/alerts.py, which also asks every drill for a baseline without a page.
+    """
+
+    name: str
+    title: str
+    hypothesis: str
+    scenario: str
+    checks: tuple[Check, ...]
+    runbook: str  # what to do when it is red, markdown
+    briefing: str  # the symptoms only, for a game day
+    external: tuple[Check, ...] = ()
+    alerts: tuple[Expected, ...] = ()
+
+
+def names() -> list[str]:
+    """The names of all drills, sorted: one per file in drills/."""
+    return sorted(p.stem.replace("_", "-") for p in (ROOT / "drills").glob("*.py") if p.stem != "__init__")
+
+
+def load(name: str) -> Drill:
+    """The drill called ``name``. UsageError with the nearest name when there is none."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"there is no drill {name!r}.{hint} Known drills: {', '.join(names())}")
+    drill = importlib.import_module(f"drills.{name.replace('-', '_')}").DRILL
+    if not isinstance(drill, Drill):
+        raise UsageError(f"drills/{name.replace('-', '_')}.py: DRILL is {type(drill).__name__}, expected a Drill")
+    return drill

@@ -1,0 +1,210 @@
+"""Service level indicators: one file each in harness/judge/slis/, found by its name.
+
+A module there has ``UNIT``, ``TIMING`` (whether it is a time, or depends on how fast the machine is) and one of
+
+- ``measure(requests, view) -> Measurement``: a ratio, asked for by the module's name (``availability``);
+- ``values(requests, view, everything) -> Sample``: one number per request, asked for as a percentile of it:
+  ``ttft_p95_ms`` is percentile 95 of ``ttft``, ``ttft_p95_ms_all`` of all attempts instead of the good ones only;
+- ``percentile(requests, view, percent, everything) -> Measurement``: the same for what is not known per request.
+
+``requests`` holds all attempts of the requests that are looked at.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+if TYPE_CHECKING:
+    from harness.evidence.view import RunView
+    from harness.model.scenario import ClientLimits
+
+_FOLDER = Path(__file__).parent / "slis"
+_PERCENTILE = re.compile(r"(?P<base>[a-z0-9_]+?)_p(?P<p>\d{1,2})(?P<unit>_ms)?(?P<all>_all)?")
+_TAIL_SAMPLES = 5  # docs/metrics.md: n·(1−p) below this is no answer
+_HIGH_PERCENT = 90
+
+#: Outcomes of clients that did not wait for the end.
+ABANDONED = ("cancelled_intended", "cancelled_drain")
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number. ``value`` None means «not measured», and ``why`` says what was missing.
+
+    ``bounds`` is set when only an interval is known (bucketed histograms, time-outs, which are right-censored: the
+    upper bound may be infinite); the truth lies in it and ``value`` is the lower bound or the best estimate.
+    """
+
+    value: float | None
+    unit: str
+    samples: int
+    why: str = ""
+    bounds: tuple[float, float] | None = None
+    examples: tuple[str, ...] = ()  # request ids worth looking at: the failed, the slowest
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One value per request with its id, as arrays of shape (n,); each lies between ``values`` and ``upper``.
+
+    The two are equal where it was measured. An attempt that timed out is right-censored: its ``upper`` is infinite.
+    """
+
+    values: Floats
+    ids: npt.NDArray[np.object_]
+    upper: Floats
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """A SLI that was asked for by name."""
+
+    name: str
+    unit: str
+    samples_needed: int
+    measure: Callable[[pd.DataFrame, RunView], Measurement]
+    timing: bool
+
+
+def names() -> list[str]:
+    """All modules of harness/judge/slis/, sorted. Percentiles are asked for as ``<name>_p95_ms``."""
+    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem != "__init__")
+
+
+def find(name: str) -> Indicator:
+    """The indicator called ``name``. ValueError with the nearest name when there is none."""
+    if name in names():
+        module = importlib.import_module(f"harness.judge.slis.{name}")
+        if hasattr(module, "measure"):
+            return Indicator(name, module.UNIT, 1, module.measure, module.TIMING)
+        raise ValueError(f"{name!r} is a distribution: ask for a percentile of it, such as {_spelled(name, module)!r}")
+    match = _PERCENTILE.fullmatch(name)
+    if match is not None and match["base"] in names():
+        module = importlib.import_module(f"harness.judge.slis.{match['base']}")
+        if not hasattr(module, "measure") and (match["unit"] is not None) == (module.UNIT == "ms"):
+            return _percentile_of(name, module, int(match["p"]), match["all"] is not None)
+    known = [n for stem in names() for n in _spellings(stem)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"there is no SLI {name!r}.{hint} Known: {', '.join(known)}")
+
+
+def samples_needed(percent: int) -> int:
+    """The smallest n for which a percentile is an answer: n·(1−p) ≥ 5, and the same at the lower end."""
+    return -(-_TAIL_SAMPLES * 100 // max(1, min(percent, 100 - percent)))
+
+
+def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) -> Measurement:
+    """The exact percentile (nearest rank) of a sample, or no answer when it has too few values.
+
+    ``at_least``: of too few values a high percentile is the largest that five others exceed, and not more than that.
+    """
+    count, needed = len(sample.values), samples_needed(percent)
+    few = count < needed
+    if few and not (at_least and percent >= _HIGH_PERCENT and count > _TAIL_SAMPLES):
+        return Measurement(None, unit, count, f"{count} samples are too few for p{percent}, which needs {needed}")
+    order = np.argsort(sample.values, kind="stable")
+    rank = max(0, -(-percent * count // 100) - 1)
+    if few:
+        rank = min(rank, count - 1 - _TAIL_SAMPLES)
+    value = float(sample.values[order[rank]])
+    slowest = tuple(str(i) for i in sample.ids[order[::-1][:3]])
+    # A percentile is monotonic in each value, so its upper bound is the percentile of the upper bounds.
+    high = float(np.sort(sample.upper)[rank])
+    if high > value:
+        known = f"at least {value:.4g}" if np.isinf(high) else f"between {value:.4g} and {high:.4g}"
+        why = f"p{percent} is {known} {unit}: it falls on requests that ran into a time limit"
+        return Measurement(value, unit, count, why, (value, high), slowest)
+    return Measurement(value, unit, count, examples=slowest)
+
+
+def _percentile_of(name: str, module: Any, percent: int, everything: bool) -> Indicator:
+    def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+        if hasattr(module, "percentile"):
+            found: Measurement = module.percentile(requests, view, percent, everything)
+            return found
+        return percentile(module.values(requests, view, everything), percent, module.UNIT, view.partial)
+
+    return Indicator(name, module.UNIT, samples_needed(percent), measure, module.TIMING)
+
+
+def _spelled(stem: str, module: object) -> str:
+    return f"{stem}_p95" + ("_ms" if getattr(module, "UNIT", "") == "ms" else "")
+
+
+def _spellings(stem: str) -> list[str]:
+    module = importlib.import_module(f"harness.judge.slis.{stem}")
+    return [stem] if hasattr(module, "measure") else [_spelled(stem, module), _spelled(stem, module) + "_all"]
+
+
+def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
+    """How long the client waited in an attempt that was cut off, in ms from its start; null for all other attempts.
+
+    For a time-out, the larger of the limit and the measured time. A DNS query without an answer counts as one, and so
+    does a connect that ran into the kernel's own limit, and an error whose body never ended. A client that hung up, or
+    was stopped with the load, waited for as long as it stayed.
+    """
+    outcome, subtype = requests["outcome"], requests["subtype"]
+    by_outcome = {
+        "timeout_ttft": 1000 * limits.first_token,
+        "timeout_stall": 1000 * limits.idle,
+        "timeout_total": 1000 * limits.total,
+    }
+    limit = outcome.map(by_outcome).astype(float)
+    limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
+    at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(ABANDONED)
+    limit = limit.mask(at_their_end, 0.0)
+    measured = requests["e2e_ms"].astype(float).fillna(0.0)
+    return limit.where(limit.isna() | limit.gt(measured), measured)
+
+
+def lag_ms(requests: pd.DataFrame) -> pd.Series:
+    """Start of the attempt − intended start of its request."""
+    return (requests["start_s"] - requests["intended_start_s"]).astype(float) * 1000
+
+
+def sample(
+    requests: pd.DataFrame,
+    measured: pd.Series,
+    everything: bool,
+    at_least: pd.Series,
+    at_most: pd.Series | float = math.inf,
+) -> Sample:
+    """``measured`` of the requests that ended ``ok``; with ``everything`` of all attempts that have a value.
+
+    ``at_least`` is a number where a time-out cut the measurement off, and null elsewhere: the value then lies between
+    ``at_least`` and ``at_most``. Such attempts count only with ``everything``. All series have one row per attempt.
+    """
+    values = measured.astype(float)
+    values = values.where(np.isfinite(values))
+    if everything:
+        cut = at_least.notna()
+        low, high = values.mask(cut, at_least), values.mask(cut, at_most)
+        kept = low.notna()
+    else:
+        low = high = values
+        kept = values.notna() & requests["final"].eq(True) & requests["outcome"].eq("ok")
+    ids = requests["request_id"][kept].to_numpy(dtype=object)
+    return Sample(low[kept].to_numpy(dtype=float), ids, high[kept].to_numpy(dtype=float))
+
+
+def ratio(good: pd.Series, requests: pd.DataFrame, examples: pd.Series | None = None) -> Measurement:
+    """Share of True in ``good`` in percent; ``examples`` marks the rows to name, by default the False ones."""
+    count = len(good)
+    if count == 0:
+        return Measurement(None, "%", 0, "there were no requests to count")
+    shown = requests["request_id"][~good if examples is None else examples]
+    return Measurement(100.0 * float(good.mean()), "%", count, examples=tuple(str(i) for i in shown.head(5)))

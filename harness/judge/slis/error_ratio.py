@@ -1,0 +1,19 @@
+"""Error ratio: requests that were neither good nor cancelled on purpose, in percent of all that count."""
+
+import dataclasses
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.sli import Measurement
+from harness.judge.slis import availability
+
+UNIT = "%"
+#: As availability is.
+TIMING = True
+
+
+def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+    """100 % − availability, with the same count."""
+    found = availability.measure(requests, view)
+    return found if found.value is None else dataclasses.replace(found, value=100.0 - found.value)

@@ -1,0 +1,24 @@
+"""Largest gap between consecutive content events of one stream: what users feel in a network fault."""
+
+import numpy as np
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.sli import ABANDONED, Sample, sample, waited_ms
+
+UNIT = "ms"
+TIMING = True
+
+
+def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+    """One value per stream in ms. An attempt that was cut off is censored at the gap in which its client gave up.
+
+    Without a token that is its whole time; after ``timeout_stall`` the idle limit; after ``timeout_total``, which may
+    have had tokens until the end, the largest gap seen. A client that hung up in a stream felt the gaps until then.
+    """
+    requests = requests[view.of_streams(requests)]
+    seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
+    of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
+    waited = waited.mask(requests["outcome"].isin(ABANDONED) & requests["ttft_ms"].notna())
+    silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)
+    return sample(requests, seen, everything, silent.where(silent.isna(), np.fmax(seen, silent)))

@@ -1,0 +1,26 @@
+"""Tokens per second of one stream: output tokens / (e2e − ttft); what one user sees, not what a server does."""
+
+import math
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.sli import Sample, sample, waited_ms
+
+UNIT = "tokens/s"
+TIMING = True
+
+
+def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+    """One value per request in tokens per second; streams of no duration have none.
+
+    The upper bound of a stream that timed out is its value with ``max_tokens`` tokens at the time-out; an attempt
+    without a token has none.
+    """
+    requests = requests[view.of_streams(requests)]
+    seconds = (requests["e2e_ms"] - requests["ttft_ms"]) / 1000
+    waited = waited_ms(requests, view.limits)
+    streamed = (waited - requests["ttft_ms"]) / 1000
+    at_most = (requests["max_tokens"].astype(float) / streamed.where(streamed > 0)).fillna(math.inf)
+    rate = requests["output_tokens"].astype(float) / seconds.where(seconds > 0)
+    return sample(requests, rate, everything, waited.where(waited.isna(), 0.0), at_most)

@@ -1,0 +1,16 @@
+"""Time to the first token: first event with content − start of the attempt."""
+
+import pandas as pd
+
+from harness.evidence.view import RunView
+from harness.judge.sli import Sample, sample, waited_ms
+
+UNIT = "ms"
+TIMING = True
+
+
+def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+    """One value per stream in ms. An attempt that was cut off without a token is censored where its client gave up."""
+    requests = requests[view.of_streams(requests)]
+    ttft = requests["ttft_ms"]
+    return sample(requests, ttft, everything, waited_ms(requests, view.limits).where(ttft.isna()))

@@ -1,0 +1,62 @@
+"""What a plan says of the run beforehand, so that the judge can compare what happened with it: made live, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.faults.base import matching, of_phase
+from harness.model.scenario import Scenario
+from harness.model.topology import Topology
+from stack import engines, models
+
+
+def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
+    """``serves``: replica → the version that its answers carry; ``rolls_out``: fault → the version that it brings.
+
+    Empty for an external target. Raises MissingTool when a model of ours is to be served that is not trained.
+    """
+    if topology.target is not None:
+        return {}
+    replicas = [component.name for component in topology.components if component.role == "replica"]
+    rolls_out = {
+        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, str(spec.options.get("candidate", "v2")))
+        for phase in scenario.phases
+        for spec in phase.faults
+        if spec.type == "swap"
+        for on in matching(spec.type, spec.on, topology)
+    }
+    return {
+        "serves": {replica: engines.served_version(topology, replica) for replica in replicas},
+        "rolls_out": rolls_out,
+    }
+
+
+def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
+    """Every fault on every target, with what the judge may ask of it (``Fault``)."""
+    return [
+        {
+            "fault": fault.id,
+            "phase": phase.name,
+            "type": fault.type,
+            "on": fault.on,
+            "lasts": fault.lasts,
+            "proven_again": fault.proven_again,
+            "silences": fault.silences,
+            "excuses": list(fault.excuses),
+            "counts": fault.counts(fault.options, fault.on, topology),
+        }
+        for phase in scenario.phases
+        for fault in of_phase(phase, topology)
+    ]
+
+
+def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:
+    """The scenario, which asks no right answers of a model that somebody else has trained."""
+    foreign = sorted(set(topology.models.values()) - set(models.TRAINED))
+    foreign = ["the model of the target"] if topology.target is not None else foreign
+    if not foreign or not any(cohort.right for cohort in scenario.load.cohorts):
+        return scenario
+    say(f"{', '.join(foreign)} was not trained on the eval set: only a drop in accuracy is checked")
+    cohorts = tuple(cohort.model_copy(update={"right": 0.0}) for cohort in scenario.load.cohorts)
+    return scenario.model_copy(update={"load": scenario.load.model_copy(update={"cohorts": cohorts})})

@@ -1,0 +1,22 @@
+"""Memory limits that a run has put on components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from harness.recover.leftovers.base import Leftover, Site
+
+
+def find(site: Site) -> Iterator[Leftover]:
+    """Components whose memory is limited although their runtime starts them without a limit.
+
+    Containers have a limit from the start, so there only the journal of a run can tell what it was before.
+    """
+    world = site.world
+    if world is None or world.runtime.name != "process":
+        return
+    for name in site.states:
+        if (limit := world.runtime.memory_limit(name)) is not None:
+            what = f"the memory of {name} is limited to {limit / 2**20:.0f} MiB"
+            yield site.leftover("memory", what, "the limit is lifted", partial(world.runtime.limit_memory, name, None))
