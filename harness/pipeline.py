@@ -44,7 +44,6 @@ from harness import (
 from harness.capacity import Capacity
 from harness.commands.options import StackOptions
 from harness.commands.runtime import admitted, chosen
-from harness.doctor import LOCK
 from harness.errors import DrillyardError, Interrupted, RecordError, RunFolderError, UsageError
 from harness.fitting import Fitted
 from harness.model.arrivals import default_users
@@ -132,7 +131,7 @@ def resolve(job: Job) -> None:
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
     holder = f"a run of {job.drill.name}"
-    job.lock = job.cleanup.enter_context(lock.held(folder / LOCK, holder, job.notes.append))
+    job.lock = job.cleanup.enter_context(lock.held(folder / lock.RUN, holder, job.notes.append))
 
 
 def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Callable[[str], object]) -> Scenario:

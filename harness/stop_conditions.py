@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from harness import expressions
 from harness.adapters.load import Window
+from harness.record import NOT_OF_THE_SERVICE
 from harness.scenario import StopCondition
 
 LOOK_BACK_S = 2.0
 #: Put into a scenario that has none when the target is not ours: nobody breaks somebody else's service unwatched.
 EXTERNAL_DEFAULT = StopCondition(sli="error_ratio", objective="> 50 %", **{"for": "10s"})
 #: Outcomes that are neither a success nor a failure of the service.
-_NEUTRAL = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 #: The lowest and the highest value that an indicator can have had; None when there was nothing to see.
 Range = tuple[float, float] | None
@@ -25,7 +25,7 @@ Range = tuple[float, float] | None
 
 def _error_ratio(windows: Sequence[Window]) -> Range:
     ok = sum(window.ok for window in windows)
-    neutral = sum(window.outcomes.get(outcome, 0) for window in windows for outcome in _NEUTRAL)
+    neutral = sum(window.outcomes.get(outcome, 0) for window in windows for outcome in NOT_OF_THE_SERVICE)
     failed = sum(window.failed for window in windows) - neutral
     if ok + failed == 0:
         return None

@@ -19,9 +19,9 @@ from itertools import pairwise
 import pandas as pd
 
 from harness.checks import recovers_within
-from harness.checks.streams import HARNESS
 from harness.drill import Check
 from harness.phases import PhaseSpan
+from harness.record import NOT_OF_THE_SERVICE
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 from stack.topology import DNS_POLICY, GatewayPolicy
@@ -82,7 +82,7 @@ def _run(view: RunView) -> CheckResult:
 def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:
     """What is to be looked at in a phase that follows ``before``: where a fault is, only streams that broke."""
     rows = view.attempts(span.name)
-    rows = rows[~rows["outcome"].isin(HARNESS) & (span.kind != "warmup")]
+    rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & (span.kind != "warmup")]
     faulty = _breaks(view, span.name)
     since_s = _noticed_s(view, span.name) if faulty else _served_again_s(view, before)
     rows = rows[rows["start_s"].ge(since_s)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.checks.streams import HARNESS
 from harness.drill import Check
+from harness.record import NOT_OF_THE_SERVICE
 from harness.verdict import CheckResult, Status
 from harness.view import RunView
 
@@ -54,7 +54,7 @@ def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
 
     One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
     """
-    failed = ~rows["outcome"].isin(["ok", *HARNESS])
+    failed = ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
     begun = rows["http_status"].eq(200)
     return rows[failed & ~begun]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from harness import capacity, capacity_store, lock, measuring, pipeline
 from harness.commands import runtime
 from harness.commands.options import StackOptions
-from harness.doctor import LOCK
 from harness.errors import UsageError
 from harness.measuring import Order
 from harness.progress import Progress
@@ -31,7 +30,7 @@ def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, cons
     stack.preflight()
     progress = Progress()
     progress.say(f"runtime {stack.name} ({why}); {repeats} measurements of {measuring.WITHIN} each")
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "a measuring of capacity", progress.say) as held:
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "a measuring of capacity", progress.say) as held:
         order = Order(stack, held, progress, pipeline.marks(stack.topology), sorted(options.defects))
         found = capacity.pooled([measuring.measure(order) for _ in range(repeats)])
     store = capacity_store.store_of(stack.topology)

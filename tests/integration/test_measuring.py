@@ -13,8 +13,7 @@ from harness import measuring
 from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.capacity import DISTURBED, Capacity
-from harness.doctor import LOCK
-from harness.lock import held
+from harness.lock import RUN, held
 from harness.measuring import Order, Pace
 from harness.progress import Progress
 from harness.record import RunFolder
@@ -48,7 +47,7 @@ def slowed(runtime: ProcessRuntime, **factors: float) -> Iterator[None]:
 
 def measured(runtime: ProcessRuntime, tmp_path: Path, pace: Pace = USUAL) -> tuple[Capacity, str]:
     """One measuring, and what it said meanwhile."""
-    path = state.instance_folder(runtime.topology) / LOCK
+    path = state.instance_folder(runtime.topology) / RUN
     with (tmp_path / "said").open("w") as said, held(path, "a test", print) as lock:
         order = Order(runtime, lock, Progress(Console(file=said, width=200)), marks={"commit": "abc"}, pace=pace)
         found = measuring.measure(order)
