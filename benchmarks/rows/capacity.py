@@ -8,7 +8,6 @@ from typing import Any
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from harness.run import measuring, pipeline
 from harness.run.measuring import Order
 from harness.run.progress import Progress
@@ -19,7 +18,7 @@ def measure(instance: int) -> dict[str, Any]:
     """One measuring of a warm stack, which stays up. Nothing is kept: a benchmark is no accepted capacity."""
     progress = Progress()
     stack, _ = runtime.chosen(StackOptions(runtime="process", engine="sim", instance=instance))
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "a benchmark", progress.say) as held:
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "a benchmark", progress.say) as held:
         stack.up(progress.say)
         began = time.monotonic()
         found = measuring.measure(Order(stack, held, progress, pipeline.marks(stack.topology)))

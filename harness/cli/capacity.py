@@ -8,7 +8,6 @@ from harness.model.verdict import Status
 from harness.plan import capacity_store, runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from harness.run import measuring, pipeline
 from harness.run.measuring import Order
 from harness.run.progress import Progress
@@ -33,7 +32,7 @@ def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, cons
     stack.preflight()
     progress = Progress()
     progress.say(f"runtime {stack.name} ({why}); {repeats} measurements of {measuring.WITHIN} each")
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "a measuring of capacity", progress.say) as held:
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "a measuring of capacity", progress.say) as held:
         order = Order(stack, held, progress, pipeline.marks(stack.topology), sorted(options.defects))
         found = capacity.pooled([measuring.measure(order) for _ in range(repeats)])
     store = capacity_store.store_of(stack.topology)

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from harness.run.terminal import Console
 from stack import state
 
@@ -29,7 +28,7 @@ def down(options: StackOptions, *, force: bool = False, console: Console | None 
         console.print(line, markup=False, soft_wrap=True)
 
     alone = lock.held(
-        state.instance_folder(stack.topology) / LOCK, "harness down", say,
+        state.instance_folder(stack.topology) / lock.RUN, "harness down", say,
         "wait for it or end it (Ctrl-C heals first); --force takes the stack away from it, and it ends early",
     )  # fmt: skip
     with nullcontext() if force else alone:

@@ -7,7 +7,6 @@ import time
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from harness.run.terminal import Console
 from stack import state
 
@@ -25,7 +24,7 @@ def up(options: StackOptions, console: Console | None = None) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "harness up", say):
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "harness up", say):
         warm = stack.up(say)
     took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
     links = [link for link in stack.topology.links if link.source == "client"]

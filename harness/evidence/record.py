@@ -69,6 +69,8 @@ OUTCOMES = (
 
 #: What a sensible client tries again. Not: 4xx, a wrong model, a TLS failure, a total time-out (the user's patience
 #: is over), or what the load generator itself ended.
+#: Ends of an attempt that say nothing about the service: Drillyard ended it, or never sent it.
+NOT_OF_THE_SERVICE = ("cancelled_intended", "cancelled_drain", "not_sent")
 RETRYABLE = frozenset(
     {
         "shed_429", "shed_503", "http_5xx", "dns_error", "connect_error", "protocol_error", "timeout_ttft",
@@ -376,14 +378,15 @@ class EventLog:
         self.folder, self.zero_mono_s = folder, zero_mono_s
         self.failed: RecordError | None = None
         self._path = path = folder.path / "events.jsonl"
-        torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
         try:
+            written = path.read_bytes() if path.exists() else b""
+            torn = written and not written.endswith(b"\n")
             self._file = path.open("a", buffering=1)
-        except OSError as error:  # the folder is gone: what is still injected is rolled back all the same
+            if torn:  # the harness died while writing: what is recorded from here on is not part of that line
+                self._file.write("\n")
+        except OSError as error:  # no folder, no space: what is still injected is rolled back all the same
             self.failed = not_written(path, error)
             self._file = Path(os.devnull).open("a")  # noqa: SIM115 - closed by ``close``
-        if torn:  # the harness died while writing: what is told from here on is not part of that line
-            self._file.write("\n")
 
     @classmethod
     def later(cls, folder: RunFolder) -> EventLog:

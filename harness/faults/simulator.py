@@ -7,12 +7,12 @@ from typing import Any
 
 from harness.adapters.simulator import Simulator
 from harness.faults.base import World
-from harness.model.journal import Undo
+from harness.model.journal import SWITCHES, Undo
 
 
 def undo(replica: str) -> Undo:
     """What switches ``replica`` back."""
-    return Undo(f"defects/{replica}", "simulator_behaviour", {"component": replica})
+    return Undo(f"{SWITCHES}/{replica}", "simulator_behaviour", {"component": replica})
 
 
 def switch_on(world: World, replica: str, switches: Mapping[str, object]) -> None:

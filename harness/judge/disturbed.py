@@ -24,6 +24,7 @@ import pandas as pd
 
 from harness.evidence import interference
 from harness.evidence.interference import Span
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import alerts, indicators, validity
 from harness.judge.checks import steady_state
@@ -36,8 +37,6 @@ FACTOR = 3.0
 #: An indicator is looked at so often, well within the shortest window of a rule.
 _LOOKS_S = 1.0
 _SECONDS = {"s": 1.0, "ms": 0.001}
-#: Ends that say nothing about the stack.
-_NO_FAILURE = ("ok", "cancelled_intended", "cancelled_drain", "not_sent")
 _TIMEOUT_STATUS = (408, 504)
 #: The gateway's refusal of what has waited in its queue for as long as it may, and of what finds the queue full.
 _QUEUED_TOO_LONG, _QUEUE_FULL = "no_replica_free", ("queue_full", "long_queue_full")
@@ -145,7 +144,7 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
     if rows.empty or not spans:
         return frozenset()
     late = _timed_out(rows, view)
-    fine = rows["outcome"].isin(_NO_FAILURE) | late
+    fine = rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE]) | late
     begun = rows["intended_start_s"].fillna(rows["start_s"])
     ends = rows["start_s"].fillna(begun) + rows["e2e_ms"].fillna(0) / 1000
     table = pd.DataFrame({"id": rows["request_id"], "begin": begun, "end": ends, "fine": fine, "late": late})

@@ -89,7 +89,8 @@ class Drill:
 
     ``scenario`` is a file stem in scenarios/; a runtime may have one of its own, ``<scenario>.<runtime>.yaml``, and
     ``external`` are the checks that speak of the phases of that for external targets. ``alerts`` are made into checks
-    by harness/judge/checks/alerts.py, which also asks every drill for a baseline without a page.
+    by harness/judge/checks/alerts.py, which also asks every drill for a baseline without a
+    page, and for none once it has recovered.
     """
 
     name: str

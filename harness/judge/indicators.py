@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.alerts import Alert
 from harness.model.alert_rules import (
@@ -44,7 +45,7 @@ _STEP_S = 0.5
 #: No replica was asked, or the client never spoke with a gateway: not in the gateways' histograms.
 _UNASKED = ("shed_429", "shed_503", "dns_error", "connect_error", "tls_error", "not_sent")
 #: Outcomes that no gateway counts as the service's failure.
-_NO_FAILURE = ("ok", "shed_429", "http_4xx", "cancelled_intended", "cancelled_drain", "not_sent")
+_NO_FAILURE = ("ok", "shed_429", "http_4xx", *NOT_OF_THE_SERVICE)
 
 
 class Standing(IntEnum):

@@ -65,8 +65,8 @@ def _words(event: tuple[str, str] | None) -> str:
 
 
 def _length(view: RunView, phase: Phase) -> Iterator[tuple[str, tuple[float, float] | None]]:
-    """Shorter than planned is never the machine. Longer is what its faults were waited for, and a lease at most:
-    who does nothing for longer has lost it, and the run would have ended.
+    """Shorter than planned is never the machine. Longer is what its faults were waited for, and as long as a lease:
+    beyond that the harness itself stood still, and the timeline is not the plan's.
     """
     begin, end = _span(view, phase)
     lasted = f"{phase.name} lasted {end - begin:.1f} s"

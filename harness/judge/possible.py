@@ -23,7 +23,7 @@ SILENCE = "silence while silenced"
 _TIMES = ("e2e_ms", "ttft_ms", "headers_ms", "e2e_from_schedule_ms", "ttft_from_schedule_ms")
 #: Columns that an attempt which ended well always has.
 _OF_ANSWER = ("http_status", "headers_ms", "e2e_ms", "e2e_from_schedule_ms", "gateway", "first_byte_sent_s")
-#: No more than these can come before the one after it: start, first byte sent, headers, first token, end.
+#: Each of these comes no later than the next: start, first byte sent, headers, first token, end.
 _ORDER = (
     ("sent_ms", "headers_ms"), ("sent_ms", "ttft_ms"), ("sent_ms", "e2e_ms"), ("headers_ms", "ttft_ms"),
     ("ttft_ms", "e2e_ms"), ("headers_ms", "e2e_ms"),
@@ -207,7 +207,7 @@ def gateways_logged(view: RunView) -> Iterator[Finding]:
     if view.target is not None:
         yield good(name, "the gateways of an external target, if any, are not Drillyard's")
         return
-    lost = {view.address_of(gateway) for gateway in _ended(view)}
+    lost = {view.address_of(gateway) for gateway in _may_lack_lines(view)}
     tried = rows["request_id"][rows["gateway"].isin(lost)]
     rows = rows[rows["http_status"].notna() & ~rows["request_id"].isin(tried)]
     unknown = rows["gateway_replica"].isna()
@@ -222,7 +222,9 @@ def gateways_logged(view: RunView) -> Iterator[Finding]:
         yield good(name, f"all {len(rows)} answered attempts are in a gateway's log", samples=len(rows))
 
 
-def _ended(view: RunView) -> set[str]:
-    """Gateways that a fault was on which excuses gaps: they were ended or frozen."""
-    ended = {e.data.get("on") for e in view.events("fault_injecting") if "gaps" in e.data.get("excuses", ())}
-    return {gateway for gateway in GATEWAYS if gateway in ended}
+def _may_lack_lines(view: RunView) -> set[str]:
+    """Gateways of which requests may have no line: they were ended or frozen, or their users' link was broken."""
+    begun = view.events("fault_injecting")
+    ended = {e.data.get("on") for e in begun if "gaps" in e.data.get("excuses", ())}
+    on = ended | {str(e.data.get("on")).removeprefix("client-to-") for e in begun}
+    return {gateway for gateway in GATEWAYS if gateway in on}

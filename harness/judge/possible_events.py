@@ -9,6 +9,7 @@ from typing import Any
 from harness.evidence.record import EVENT_KINDS, Event
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
+from harness.model.journal import SWITCHES
 
 #: Kinds in which ``type`` is that of something else: an answer's error, whatever a step tells.
 _OWN_TYPES = ("ask", "fault_step")
@@ -30,8 +31,9 @@ def possible_events(view: RunView) -> Iterator[Finding]:
 
 
 def _of_faults(view: RunView) -> Iterator[tuple[Event, str]]:
-    """Events of faults, and of which."""
-    yield from ((event, str(event.data["fault"])) for event in view.events() if "fault" in event.data)
+    """Events of faults, and of which. Switches of the simulator are rolled back like faults, and are none."""
+    named = ((event, str(event.data["fault"])) for event in view.events() if "fault" in event.data)
+    yield from ((event, fault) for event, fault in named if not fault.startswith(f"{SWITCHES}/"))
 
 
 def _not_of_plan(view: RunView) -> Iterator[tuple[str, str]]:

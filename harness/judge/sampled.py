@@ -1,7 +1,7 @@
 """Whether everything was sampled that checks and rules read: without a sample nobody knows, and no rule may pass.
 
 A series must have one sample at least in every stretch of ``gap_max_s``, from the first phase's start to the last one's
-end, but while a fault on its component excuses gaps. So a series that is missing, that has a single sample or whose
+end, except while a fault on its component excuses gaps. So a series that is missing, that has a single sample or whose
 timestamps are all equal is as bad as one with a hole. A gap must not be so long that a limit could be broken in it
 unseen: two seconds for what checks measure times with; a counter keeps its number, so it only has to be seen in
 every phase.
@@ -109,12 +109,13 @@ def _gap(view: RunView, one: Series) -> tuple[float, float]:
 def largest_gap(
     times: np.ndarray, begin: float, end: float, expected: Iterable[tuple[float, float]]
 ) -> tuple[float, float]:
-    """The longest time without a sample of those that do not overlap an expected gap, and when it began."""
-    edges = np.concatenate([[begin], times[(times > begin) & (times < end)], [end]])
+    """The longest time without a sample outside the expected gaps, and when it began."""
     worst, at, expected = 0.0, begin, list(expected)
+    moments = np.concatenate([times, [edge for gap in expected for edge in gap]])
+    edges = np.unique(np.concatenate([[begin], moments[(moments > begin) & (moments < end)], [end]]))
     for left, right in itertools.pairwise(edges):
         gap = float(right - left)
-        if gap > worst and not any(left < until and right > since for since, until in expected):
+        if gap > worst and not any(since <= left and right <= until for since, until in expected):
             worst, at = gap, float(left)
     return worst, at
 

@@ -13,9 +13,7 @@ from harness.evidence.view import TARGET, RunView
 from harness.judge import objectives, possible, sampled
 from harness.judge.arrivals_as_planned import arrivals_as_planned
 from harness.judge.as_planned import faults_as_planned, plan_unchanged
-from harness.judge.finding import EVERYTHING, Finding
-from harness.judge.finding import bad as _bad
-from harness.judge.finding import good as _good
+from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.judge.phases_as_planned import phases_as_planned, requests_in_their_phase
 from harness.judge.possible_events import possible_events
 from harness.judge.possible_samples import possible_samples
@@ -58,7 +56,7 @@ def of_rule(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list
     try:
         return list(rule(view))
     except Exception as error:  # what cannot even be looked at is not valid
-        return [_bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
+        return [bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
 
 
 def records_written(view: RunView) -> Iterator[Finding]:
@@ -67,9 +65,9 @@ def records_written(view: RunView) -> Iterator[Finding]:
     if lost:
         what, why = next(iter(lost.items()))
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
-        yield _bad(name, f"{what} could not be written: {why}{more}", EVERYTHING)
+        yield bad(name, f"{what} could not be written: {why}{more}", EVERYTHING)
     else:
-        yield _good(name, "no write failed")
+        yield good(name, "no write failed")
 
 
 def load_ended_well(view: RunView) -> Iterator[Finding]:
@@ -77,37 +75,40 @@ def load_ended_well(view: RunView) -> Iterator[Finding]:
     name, recorded = "load generator's end", len(view.final)
     stopped = view.events("load_stopped")
     if not stopped and not view.events("load_started") and view.requests.empty:
-        yield _good(name, "no load was started")
+        yield good(name, "no load was started")
         return
     if not stopped:
         why = "how the load generator ended is not recorded"
-        yield _bad(name, why, EVERYTHING)
+        yield bad(name, why, EVERYTHING)
         return
     for event in stopped:
         if event.data.get("status") != 0:
             why = event.data.get("why") or f"the load generator ended with status {event.data.get('status', 'unknown')}"
-            yield _bad(name, str(why), EVERYTHING)
+            yield bad(name, str(why), EVERYTHING)
             return
-        reported = int(event.data.get("ended", 0))
+        reported = event.data.get("ended")
+        if not isinstance(reported, int):
+            yield bad(name, "how many requests the load generator reported is not recorded", EVERYTHING)
+            return
         if reported > recorded:
             why = f"the load generator reported {reported} ended requests, but only {recorded} are recorded"
-            yield _bad(name, why, EVERYTHING)
+            yield bad(name, why, EVERYTHING)
             return
     in_flight = (view.summary or {}).get("in_flight_at_end")
     if in_flight != 0:
         how_many = "how many" if in_flight is None else in_flight
-        yield _bad(name, f"{how_many} requests were in flight at the end: how they ended is not recorded", EVERYTHING)
+        yield bad(name, f"{how_many} requests were in flight at the end: how they ended is not recorded", EVERYTHING)
         return
-    yield _good(name, "it exited cleanly, and every request that it reported is recorded")
+    yield good(name, "it exited cleanly, and every request that it reported is recorded")
 
 
 def machine_large_enough(view: RunView) -> Iterator[Finding]:
     """Can this machine carry what the scenario asks for?"""
     name, said = "machine large enough", view.events("too_small")
     if said:
-        yield _bad(name, str(said[0].data.get("why", "no reason given")), EVERYTHING)
+        yield bad(name, str(said[0].data.get("why", "no reason given")), EVERYTHING)
     else:
-        yield _good(name, "no shortfall of capacity was reported before the first phase")
+        yield good(name, "no shortfall of capacity was reported before the first phase")
 
 
 def run_complete(view: RunView) -> Iterator[Finding]:
@@ -115,9 +116,9 @@ def run_complete(view: RunView) -> Iterator[Finding]:
     why = view.interrupted
     if why:
         window = _waited_in_vain(view) if view.events("aborted") and not view.events("interrupted") else None
-        yield replace(_bad(COMPLETE, why, EVERYTHING), window=window, steady=True)
+        yield replace(bad(COMPLETE, why, EVERYTHING), window=window, steady=True)
     else:
-        yield _good(COMPLETE, "every planned phase ran to its end")
+        yield good(COMPLETE, "every planned phase ran to its end")
 
 
 def _waited_in_vain(view: RunView) -> tuple[float, float] | None:
@@ -133,25 +134,25 @@ def events_readable(view: RunView) -> Iterator[Finding]:
     """Is every line of the events an event?"""
     name, lost = "events readable", view.folder.unreadable_events()
     if lost:
-        yield _bad(name, f"{lost} lines of events.jsonl cannot be read: nobody knows what they told", EVERYTHING)
+        yield bad(name, f"{lost} lines of events.jsonl cannot be read: nobody knows what they told", EVERYTHING)
     else:
-        yield _good(name, "every line is an event")
+        yield good(name, "every line is an event")
 
 
 def steady_state_first(view: RunView) -> Iterator[Finding]:
     """Was the service in its steady state before the first fault?"""
     name = "steady state before the first fault"
     if not view.fault_phases:
-        yield _good(name, "no fault is planned")
+        yield good(name, "no fault is planned")
         return
     first = min((s.fault_start_s for s in view.phases if s.fault_start_s is not None), default=float("inf"))
     seen = [e for e in view.events("steady_state") if e.t_s <= first]
     if any(e.data.get("reached") for e in seen):
-        yield _good(name, "it was reached")
+        yield good(name, "it was reached")
     else:
         why = seen[-1].data.get("why", "no reason given") if seen else "nobody recorded it"
-        bad = _bad(name, f"not in steady state before the first fault: {why}", EVERYTHING)
-        yield replace(bad, window=_waited_in_vain(view), steady=True)
+        found = bad(name, f"not in steady state before the first fault: {why}", EVERYTHING)
+        yield replace(found, window=_waited_in_vain(view), steady=True)
 
 
 def load_on_schedule(view: RunView) -> Iterator[Finding]:
@@ -159,26 +160,29 @@ def load_on_schedule(view: RunView) -> Iterator[Finding]:
     name = "load generator on schedule"
     lags = view.requests["schedule_lag_ms"].dropna().to_numpy(dtype=float)
     if len(lags) == 0:
-        yield _bad(name, "there are no requests with a schedule lag", "load")
+        yield bad(name, "there are no requests with a schedule lag", "load")
         return
     lag, limit = float(np.quantile(lags, 0.99, method="inverted_cdf")), _lag_limit_ms(view)
     why = f"schedule lag p99 was {lag:.1f} ms (limit {limit:.0f} ms)"
     extra = {"objective": f"≤ {limit:.6g} ms", "measured": lag, "unit": "ms", "samples": len(lags)}
     if lag > limit:
-        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
-        yield replace(bad, window=_loaded(view), per_request=True)
+        found = bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(found, window=_loaded(view), per_request=True)
     else:
-        yield _good(name, why, **extra)
+        yield good(name, why, **extra)
 
 
 def load_not_saturated(view: RunView) -> Iterator[Finding]:
     """Did the generator have processor time to spare?"""
     name = "load generator not saturated"
     samples = view.metrics("load", "cpu_ratio")
+    if samples.empty:
+        yield bad(name, "the load generator's use of the processor was not sampled", "load")
+        return
     gap, at = sampled.largest_gap(samples["t_s"].to_numpy(dtype=float), *_loaded(view), ())
     if samples["value"].isna().any() or gap > _CPU_BUSY_S:
         why = f"the load generator's use of the processor was not sampled for {gap:.1f} s from {at:.1f} s on"
-        yield replace(_bad(name, why, "load"), window=(at, at + gap))
+        yield replace(bad(name, why, "load"), window=(at, at + gap))
         return
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float)
     longest, begun, ended = 0.0, None, 0.0
@@ -189,10 +193,10 @@ def load_not_saturated(view: RunView) -> Iterator[Finding]:
     extra = {"objective": f"≤ {CPU_MAX:.0%} of a core", "measured": 100 * float(values.max()), "unit": "%"}
     if longest > _CPU_BUSY_S:
         why = f"it used more than {CPU_MAX:.0%} of a core for {longest:.0f} s, up to {values.max():.0%}"
-        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
-        yield replace(bad, window=(ended - longest, ended))
+        found = bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(found, window=(ended - longest, ended))
     else:
-        yield _good(name, f"it used up to {values.max():.0%} of a core", **extra)
+        yield good(name, f"it used up to {values.max():.0%} of a core", **extra)
 
 
 def load_at_rate(view: RunView) -> Iterator[Finding]:
@@ -201,17 +205,17 @@ def load_at_rate(view: RunView) -> Iterator[Finding]:
     planned = view.summary.get("planned_rate_per_s") if view.summary else None
     achieved = view.summary.get("achieved_rate_per_s") if view.summary else None
     if not planned or achieved is None:
-        yield _bad(name, "the load generator left no summary with its planned and achieved rate", "load")
+        yield bad(name, "the load generator left no summary with its planned and achieved rate", "load")
         return
     off = abs(float(achieved) - float(planned)) / float(planned)
     why = f"{achieved:.4g}/s of {planned:.4g}/s were started"
     extra = {"objective": f"≤ {_RATE_TOLERANCE:.0%} off", "measured": off * 100, "unit": "%"}
     if not off <= _RATE_TOLERANCE:  # nor with a rate that is no number
         begin, end = window = _loaded(view)
-        bad = _bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
-        yield replace(bad, window=window, late_s=off * (end - begin))
+        found = bad(name, f"the load generator was the bottleneck: {why}", "load", **extra)
+        yield replace(found, window=window, late_s=off * (end - begin))
     else:
-        yield _good(name, why, **extra)
+        yield good(name, why, **extra)
 
 
 def all_sent(view: RunView) -> Iterator[Finding]:
@@ -219,14 +223,14 @@ def all_sent(view: RunView) -> Iterator[Finding]:
     final = view.final
     unsent = final["subtype"][final["outcome"].eq("not_sent")]
     if unsent.empty:
-        yield _good("requests sent", f"0 of {len(final)} requests were not sent", samples=len(final))
+        yield good("requests sent", f"0 of {len(final)} requests were not sent", samples=len(final))
         return
     kinds = unsent.fillna("no reason recorded").value_counts()
     reasons = ", ".join(f"{count} × {_NOT_SENT.get(str(kind), kind)}" for kind, count in kinds.items())
     why = f"{len(unsent)} of {len(final)} requests were never sent by the load generator: {reasons}"
-    bad = _bad("requests sent", why, "load", samples=len(final))
+    found = bad("requests sent", why, "load", samples=len(final))
     local = unsent.isin(list(exhausted.WORDS)).any()
-    yield bad if local else replace(bad, window=_loaded(view), per_request=True)
+    yield found if local else replace(found, window=_loaded(view), per_request=True)
 
 
 def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
@@ -235,7 +239,7 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
     A page without any wanted series is not a sample.
     """
     if not view.phases:
-        yield _bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
+        yield bad("metrics", "no phase was started, so nothing was sampled for one", "metrics")
         return
     begin = view.phases[0].start_s
     end = max(p.end_s if p.end_s is not None else p.start_s for p in view.phases)
@@ -245,13 +249,13 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
         extra = {"objective": f"≤ {sampled.GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
         if component == TARGET and not set(view.metrics_of(component)) - {"up"}:
             received = _received_instead(view, component, end) or "; what was received instead is not recorded"
-            yield _bad(name, f"no series of {component} was read{received}", "metrics")
+            yield bad(name, f"no series of {component} was read{received}", "metrics")
         elif gap > sampled.GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
             why += _received_instead(view, component, at + gap)
-            yield replace(_bad(name, why, "metrics", **extra), window=(at, at + gap))
+            yield replace(bad(name, why, "metrics", **extra), window=(at, at + gap))
         else:
-            yield _good(name, f"the largest gap was {gap:.2f} s", **extra)
+            yield good(name, f"the largest gap was {gap:.2f} s", **extra)
 
 
 def _received_instead(view: RunView, component: str, until_s: float) -> str:
@@ -264,18 +268,18 @@ def samples_as_taken(view: RunView) -> Iterator[Finding]:
     """Are the recorded samples all that were taken, and no others?"""
     name, difference = "samples as taken", samples_kept.difference(view)
     if difference is not None:
-        yield _bad(name, difference, "metrics")
+        yield bad(name, difference, "metrics")
     else:
-        yield _good(name, "every series has the samples that were taken of it")
+        yield good(name, "every series has the samples that were taken of it")
 
 
 def records_as_left(view: RunView) -> Iterator[Finding]:
     """Are events and documents those that the run left?"""
     name, difference = "records as left", records_kept.difference(view.folder)
     if difference is not None:
-        yield _bad(name, difference, EVERYTHING)
+        yield bad(name, difference, EVERYTHING)
     else:
-        yield _good(name, "events and documents are as the run left them")
+        yield good(name, "events and documents are as the run left them")
 
 
 def probes_alive(view: RunView) -> Iterator[Finding]:
@@ -283,17 +287,17 @@ def probes_alive(view: RunView) -> Iterator[Finding]:
     crashed = [(str(e.data.get("probe")), str(e.data.get("why"))) for e in view.events("probe_error")]
     if crashed:
         probe, why = crashed[0]
-        yield _bad(PROBES, f"the probe {probe!r} crashed, so its samples have gaps: {why}", "metrics")
+        yield bad(PROBES, f"the probe {probe!r} crashed, so its samples have gaps: {why}", "metrics")
     else:
-        yield _good(PROBES, "no probe crashed")
+        yield good(PROBES, "no probe crashed")
 
 
 def watchdog_alive(view: RunView) -> Iterator[Finding]:
     """Was there somebody in the end who would have healed, had the harness been killed?"""
     if view.events("watchdog_died"):
-        yield _bad(WATCHDOG, "the watchdog died: a killed harness would have left its faults behind")
+        yield bad(WATCHDOG, "the watchdog died: a killed harness would have left its faults behind")
     else:
-        yield _good(WATCHDOG, "it watched until the run had ended")
+        yield good(WATCHDOG, "it watched until the run had ended")
 
 
 def faults_proven(view: RunView) -> Iterator[Finding]:
@@ -303,13 +307,13 @@ def faults_proven(view: RunView) -> Iterator[Finding]:
         injected = view.events("fault_injected", phase)
         planned = len(next(p for p in view.planned_phases if p["name"] == phase)["faults"])
         if len(injected) < planned:
-            yield _bad(name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils)
+            yield bad(name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils)
             continue
-        bad = [why for event in injected for why in _unproven(view, phase, event)]
-        if bad:
-            yield replace(_bad(name, bad[0], spoils), window=_proving(view, phase))
+        problems = [why for event in injected for why in _unproven(view, phase, event)]
+        if problems:
+            yield replace(bad(name, problems[0], spoils), window=_proving(view, phase))
         else:
-            yield _good(name, f"effect and heal were proven in {phase}")
+            yield good(name, f"effect and heal were proven in {phase}")
 
 
 def _proving(view: RunView, phase: str) -> tuple[float, float]:
@@ -330,9 +334,9 @@ def nobody_restarted(view: RunView) -> Iterator[Finding]:
     name = "no unordered restarts"
     for component, t_s in sorted(_restarts(view), key=lambda restart: restart[1]):
         if not any(begin < t_s < end for begin, end in sampled.expected_gaps(view, component, "restarts")):
-            yield _bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
+            yield bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
             return
-    yield _good(name, "no component restarted unless a fault had told it to")
+    yield good(name, "no component restarted unless a fault had told it to")
 
 
 def _restarts(view: RunView) -> Iterator[tuple[str, float]]:

@@ -26,6 +26,8 @@ from typing import Any
 
 from harness.model.errors import DrillyardError, FaultError
 
+#: Begin of the ids under which switches of the simulator are rolled back: they are no faults of a scenario.
+SWITCHES = "defects"
 #: A round of replaying waits so long for the slowest target. Actions are bounded; this is for one that is not.
 ROUND_S = 10.0
 #: More targets than any stack has.

@@ -44,8 +44,8 @@ def worst(statuses: Iterable[Status]) -> Status:
 class CheckResult:
     """What one check found.
 
-    ``measured`` is None when nothing could be measured, and then ``status`` is never PASS. ``why`` is one sentence
-    for people, never empty: ValueError. ``objective`` is the limit as text, numbers filled in
+    ``measured`` is None when nothing could be measured: PASS only where there is nothing to ask. ``why`` is one
+    sentence for people, never empty: ValueError. ``objective`` is the limit as text, numbers filled in
     (``"≤ 3640 ms (3000 + 2 × 320)"``).
     """
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.adapters.load import Window
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.judge import objectives
 from harness.model.scenario import StopCondition
 
@@ -17,7 +18,6 @@ LOOK_BACK_S = 2.0
 #: Put into a scenario that has none when the target is not ours: nobody breaks somebody else's service unwatched.
 EXTERNAL_DEFAULT = StopCondition(sli="error_ratio", objective="> 50 %", **{"for": "10s"})
 #: Outcomes that are neither a success nor a failure of the service.
-_NEUTRAL = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 #: The lowest and the highest value that an indicator can have had; None when there was nothing to see.
 Range = tuple[float, float] | None
@@ -25,7 +25,7 @@ Range = tuple[float, float] | None
 
 def _error_ratio(windows: Sequence[Window]) -> Range:
     ok = sum(window.ok for window in windows)
-    neutral = sum(window.outcomes.get(outcome, 0) for window in windows for outcome in _NEUTRAL)
+    neutral = sum(window.outcomes.get(outcome, 0) for window in windows for outcome in NOT_OF_THE_SERVICE)
     failed = sum(window.failed for window in windows) - neutral
     if ok + failed == 0:
         return None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from harness.evidence.record import RunFolder
 from harness.judge import drill
-from harness.model.errors import DrillyardError, UsageError
+from harness.model.errors import DrillyardError, FaultError, UsageError
 from harness.recover import lock
 from harness.recover.leftovers import (
     components,
@@ -39,7 +39,6 @@ SORTS: Sequence[Find] = (
     orphans.find, stacks.find, journals.find, components.find, memory.find, links.find, gateways.find, switches.find,
 )  # fmt: skip
 #: Held by a run, and by its watchdog until it has healed.
-LOCK = stopped.LOCKS[0]
 #: A repair shows within this: toxiproxy restarts, a component comes back.
 REPAIRED_WITHIN_S = 15.0
 #: The watchdog of a harness that was ended has healed and given the lock back within this.
@@ -92,7 +91,7 @@ def repair(instance: int) -> Findings:
     _await_watchdogs(instance)
     busy = {}
     try:
-        with lock.held(_site_folder(instance) / LOCK, "the doctor", lambda text: None):
+        with lock.held(_site_folder(instance) / lock.RUN, "the doctor", lambda text: None):
             problems.update((one, _try(one)) for one in first.left if one not in problems)
             left = _look_until_gone(instance, problems)
     except UsageError as error:
@@ -133,7 +132,7 @@ def _busy(folder: Path) -> str:
     """Who works on the instance right now; empty when nobody does."""
     for name in stopped.LOCKS:
         seen = lock.look(folder / name)
-        if seen.held and name == LOCK:
+        if seen.held and name == lock.RUN:
             return lock.who(folder / name)
         if seen.held:
             return f"process {seen.name or lock.NAMELESS}, which brings it up or down"
@@ -141,7 +140,7 @@ def _busy(folder: Path) -> str:
 
 
 def _stale_lock(site: Site) -> list[Leftover]:
-    if not (name := lock.look(site.folder / LOCK).name):
+    if not (name := lock.look(site.folder / lock.RUN).name):
         return []
     what = f"the lock names {name}, which is gone; it keeps nobody out"
     return [site.leftover("lock", what, "it is emptied", lambda: None)]  # whoever takes and gives it back does that
@@ -157,6 +156,9 @@ def _look(site: Site) -> list[Leftover]:
             if not any(leftover.kind == "stack" for leftover in found):  # else that is why, and it has been said
                 found.append(site.leftover("unknown", f"could not be examined: {error}", "by hand", cannot(error)))
             break
+        except Exception as error:  # a defect, or something damaged: the other sorts are looked for all the same
+            what = FaultError(f"{type(error).__name__}: {error}")
+            found.append(site.leftover("unknown", f"could not be examined: {what}", "by hand", cannot(what)))
     return found
 
 

@@ -18,6 +18,8 @@ from harness.model.errors import UsageError
 from stack import state
 from stack.runtimes import family
 
+#: In an instance's folder: held by whoever uses its stack.
+RUN = "run.lock"
 #: Somebody who only looks at the lock holds it for an instant.
 _LOOKED_AT_S = 0.3
 #: Whoever holds a lock without having written a name into it.

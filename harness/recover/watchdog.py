@@ -310,7 +310,16 @@ def _recover(charge: Charge, log: EventLog) -> None:
     if charge.journal.open_entries() and (world := _world(charge.folder)) is not None:
         _heal(world, charge.journal, log)
     doctor.repair_for(charge.folder, partial(_note, log))
+    _close_what_went_with_the_stack(charge, log)
     _end_load(charge.folder, log)
+
+
+def _close_what_went_with_the_stack(charge: Charge, log: EventLog) -> None:
+    """Whose supervisor died with the harness: the rest of the stack has been ended, and every fault with it."""
+    site = doctor.site(charge.folder)
+    if site.stack is None and not site.lives:
+        for undo in charge.journal.open_entries():
+            heal.gone_with_the_stack(charge.journal, undo, log)
 
 
 def _world(folder: RunFolder) -> World | None:

@@ -152,16 +152,21 @@ async def _interruptible(meter: _Meter) -> Measured:
     task = asyncio.create_task(meter.measured())
 
     def end(_: signal.Signals) -> None:
-        meter.ended = True
-        task.cancel()
+        if not meter.ended:  # a second one would end what takes everything back
+            meter.ended = True
+            task.cancel()
 
     with session.catching(end, meter.order.progress.say):
         try:
-            return await task
-        except (asyncio.CancelledError, StackError):
-            if meter.ended:
-                raise KeyboardInterrupt from None
-            raise
+            found = await task
+        except (asyncio.CancelledError, DrillyardError) as error:
+            if not meter.ended:
+                raise
+            if isinstance(error, FaultError):  # what is still injected
+                meter.order.progress.say(str(error))
+        if meter.ended:
+            raise KeyboardInterrupt
+        return found
 
 
 @dataclass

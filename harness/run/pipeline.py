@@ -39,7 +39,6 @@ from harness.plan.options import StackOptions
 from harness.plan.runtime import admitted, chosen
 from harness.plan.stop_conditions import EXTERNAL_DEFAULT
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from harness.recover.watchdog import Watchdog
 from harness.run import measuring, session
 from harness.run.progress import Progress
@@ -120,7 +119,7 @@ def resolve(job: Job) -> None:
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
     holder = f"a run of {job.drill.name}"
-    job.lock = job.cleanup.enter_context(lock.held(folder / LOCK, holder, job.notes.append))
+    job.lock = job.cleanup.enter_context(lock.held(folder / lock.RUN, holder, job.notes.append))
 
 
 def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Callable[[str], object]) -> Scenario:

@@ -164,9 +164,9 @@ def stray(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
 
 def stale(stack: ProcessRuntime, runs: Path) -> Iterator[str]:
     """A lock whose holder was killed."""
-    (stack.folder / doctor.LOCK).write_text("a run of some drill (pid 4194304)")
+    (stack.folder / lock.RUN).write_text("a run of some drill (pid 4194304)")
     yield "the lock names a run of some drill (pid 4194304), which is gone"
-    assert not (stack.folder / doctor.LOCK).read_text()
+    assert not (stack.folder / lock.RUN).read_text()
 
 
 MESSES: dict[str, Mess] = {
@@ -202,7 +202,7 @@ def test_every_leftover_is_found_repaired_and_gone(sim_stack: ProcessRuntime, ru
 def test_a_stack_in_use_is_not_touched(sim_stack: ProcessRuntime, runs: Path) -> None:
     """While somebody holds the lock, what a run injects is no leftover, whatever --fix says."""
     toxiproxy(sim_stack).add("gateway-a-to-replica-1", LATE)
-    with lock.held(sim_stack.folder / doctor.LOCK, "a run of some drill", pytest.fail):
+    with lock.held(sim_stack.folder / lock.RUN, "a run of some drill", pytest.fail):
         for fix in (False, True):
             code, data = doctored(sim_stack, fix=fix)
             assert code == 0

@@ -14,8 +14,7 @@ from harness.adapters.simulator import Simulator
 from harness.evidence.record import RunFolder
 from harness.judge.capacity import DISTURBED, Capacity
 from harness.model.journal import Journal
-from harness.recover.doctor import LOCK
-from harness.recover.lock import held
+from harness.recover.lock import RUN, held
 from harness.run import measuring
 from harness.run.measuring import Order, Pace
 from harness.run.progress import Progress
@@ -48,7 +47,7 @@ def slowed(runtime: ProcessRuntime, **factors: float) -> Iterator[None]:
 
 def measured(runtime: ProcessRuntime, tmp_path: Path, pace: Pace = USUAL) -> tuple[Capacity, str]:
     """One measuring, and what it said meanwhile."""
-    path = state.instance_folder(runtime.topology) / LOCK
+    path = state.instance_folder(runtime.topology) / RUN
     with (tmp_path / "said").open("w") as said, held(path, "a test", print) as lock:
         order = Order(runtime, lock, Progress(Console(file=said, width=200)), marks={"commit": "abc"}, pace=pace)
         found = measuring.measure(order)

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,16 +57,20 @@ def keep(source: Path, root: Path = RUNS) -> Path:
         if found := _PRIVATE.search(text):
             raise ValueError(f"{source / file}: found {found[0]!r}, which no fixture may hold; record it elsewhere")
     target = root / name / colours[0]
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for file, text in texts.items():
-        (target / file).write_text(text)
-    for file in _TABLES:
-        table = pq.read_table(source / file, page_checksum_verification=True)
-        pq.write_table(table, target / file, compression="zstd", compression_level=19, write_page_checksum=True)
-    size = sum(file.stat().st_size for file in target.iterdir())
-    if size > BYTES_MAX:
-        raise ValueError(f"{target}: {size} bytes, at most {BYTES_MAX} are kept: record a shorter run")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        made.mkdir()
+        for file, text in texts.items():
+            (made / file).write_text(text)
+        for file in _TABLES:
+            table = pq.read_table(source / file, page_checksum_verification=True)
+            pq.write_table(table, made / file, compression="zstd", compression_level=19, write_page_checksum=True)
+        size = sum(file.stat().st_size for file in made.iterdir())
+        if size > BYTES_MAX:
+            raise ValueError(f"{source.name}: {size} bytes, at most {BYTES_MAX} are kept: record a shorter run")
+        shutil.rmtree(target, ignore_errors=True)
+        made.rename(target)
     return target
 
 
@@ -80,7 +85,15 @@ def record(colour: str, name: str, instance: int) -> str:
     red = [result["name"] for result in verdict["checks"] if result["status"] == "FAIL"]
     if check and check not in red:
         return f"{name} {colour}: NOT RECORDED, «{check}» is not red, but {', '.join(red)}: see {ended.folder.path}"
-    return f"{name} {colour}: {keep(ended.folder.path)}; red: {', '.join(red) or 'nothing'}"
+    return f"{_kept(ended.folder.path)}; red: {', '.join(red) or 'nothing'}"
+
+
+def _kept(source: Path) -> str:
+    """Keep a run; one line about it."""
+    try:
+        return f"{source.name}: {keep(source)}"
+    except ValueError as error:
+        return f"{source.name}: NOT RECORDED, {error}"
 
 
 def _drilled(name: str, arguments: tuple[str, ...], where: tuple[str, ...]) -> outcome.Outcome:
@@ -108,10 +121,9 @@ def main() -> int:
     drills.add_argument("--instance", type=int, default=0)
     options = parser.parse_args()
     if options.command == "keep":
-        for folder in options.folders:
-            print(keep(folder))
-        return 0
-    said = [record(options.colour, name, options.instance) for name in options.names or drill.names()]
+        said = [_kept(folder) for folder in options.folders]
+    else:
+        said = [record(options.colour, name, options.instance) for name in options.names or drill.names()]
     print("\n".join(said))
     return 1 if any("NOT RECORDED" in line for line in said) else 0
 

@@ -134,6 +134,19 @@ def test_a_kept_run_gets_the_same_verdict(tmp_path: Path) -> None:
         record.keep(folder.path, tmp_path / "fixtures")
 
 
+def test_what_is_too_large_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture that is there stays, and the others are still recorded."""
+    folder = runs.healthy_run(tmp_path / "run")
+    verdicts.write(folder, verdicts.judge(folder, drill.load("timeout-spike")))
+    kept = record.keep(folder.path, tmp_path / "fixtures")
+    before = {path: path.read_bytes() for path in kept.parent.rglob("*") if path.is_file()}
+    monkeypatch.setattr(record, "BYTES_MAX", 1000)
+    with pytest.raises(ValueError, match="at most 1000 are kept"):
+        record.keep(folder.path, tmp_path / "fixtures")
+    assert {path: path.read_bytes() for path in kept.parent.rglob("*") if path.is_file()} == before
+    assert "NOT RECORDED" in record._kept(folder.path)
+
+
 def test_what_was_not_judged_is_not_kept(tmp_path: Path) -> None:
     """An INCONCLUSIVE run is neither green nor red."""
     folder = runs.healthy_run(tmp_path / "run")

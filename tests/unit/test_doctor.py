@@ -22,7 +22,7 @@ from harness.model.errors import AdapterError, UsageError
 from harness.model.journal import Journal, Undo
 from harness.model.topology import Topology
 from harness.recover import doctor, lock
-from harness.recover.leftovers import journals, links, stopped
+from harness.recover.leftovers import journals, links, orphans, stopped
 from harness.recover.leftovers.base import Leftover, Processes, Site
 from stack import config, state
 from stack.runtimes import family
@@ -314,6 +314,40 @@ def test_a_stack_whose_state_is_gone_is_told_and_not_ended(checkout: Path) -> No
         doctor.repair_for(run, lambda text: None)
         assert process.poll() is None
         process.communicate(b"\n", timeout=10)
+
+
+def test_the_journal_of_a_stack_that_lives_is_not_closed(checkout: Path) -> None:
+    """Only its state file is gone: what was injected is still there, and nobody says that it went with the stack."""
+    folder = checkout / ".state" / "0"
+    environment = {**os.environ, state.FOLDER_VARIABLE: str(folder)}
+    run = run_folder(checkout / "runs", "mine", instance=0, instance_id=IDENTITY)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as process:
+        found = doctor.repair(0)
+        assert [one.kind for one in found.left if "open undo records" in one.what] == ["journal"]
+        assert journals.journal(run).open_entries() != []
+        process.communicate(b"\n", timeout=10)
+    assert kinds(doctor.repair(0)) == []
+    assert journals.journal(run).open_entries() == []
+
+
+def test_a_defect_in_one_search_ends_no_other(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and what the others find is found."""
+
+    def broken(_: Site) -> Iterator[Leftover]:
+        raise ZeroDivisionError("by zero")
+        yield
+
+    run_folder(checkout / "runs", "mine", instance=0, instance_id=IDENTITY)
+    monkeypatch.setattr(doctor, "SORTS", (broken, *doctor.SORTS))
+    found = doctor.examine(0)
+    assert kinds(found)[:2] == ["unknown", "journal"]
+    assert "ZeroDivisionError: by zero" in found.left[0].what
+
+
+def test_a_process_with_a_number_used_again_is_not_ended() -> None:
+    """An orphan has gone, and its pid is somebody else's now."""
+    ended = SimpleNamespace(pid=os.getpid(), is_running=lambda: False)
+    orphans._end([ended])  # type: ignore[list-item]
 
 
 def repaired_with(found: Leftover) -> doctor.Findings:

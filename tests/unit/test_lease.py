@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.evidence.record import RunFolder
+from harness.evidence.record import EventLog, RunFolder
 from harness.model.errors import FaultError
 from harness.model.journal import Journal, Undo
 from harness.model.lease import BEAT_S, LEASE_S, Channel, Lease, PipeHeart, PipeLease
-from harness.recover.watchdog import Charge, How, Watchdog
+from harness.recover.watchdog import Charge, How, Watchdog, _close_what_went_with_the_stack
 
 ONE = {"id": "broken/latency/a", "action": "remove_toxics", "args": {"proxy": "a"}}
 
@@ -141,6 +142,22 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness
     monkeypatch.setattr(channel, "receive", ticking)
     with closing(channel), closing(far):
         yield Harness(Charge(tmp_path, channel, clock), far, clock)
+
+
+@pytest.mark.parametrize(("lives", "left"), [(False, []), (True, [ONE["id"]])])
+def test_what_went_with_the_stack_is_healed(
+    lives: bool, left: list[str], harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor died with the harness, and the rest has been ended; without a state file a stack may still run."""
+    harness.charge.journal.will_need(Undo(ONE["id"], ONE["action"], ONE["args"]))
+    gone = SimpleNamespace(stack=None, lives=lives)
+    monkeypatch.setattr("harness.recover.watchdog.doctor.site", lambda folder: gone)
+    log = EventLog(RunFolder(tmp_path), 0.0)
+    _close_what_went_with_the_stack(harness.charge, log)
+    log.close()
+    assert [undo.id for undo in harness.charge.journal.open_entries()] == left
+    healed = [e.data["fault"] for e in RunFolder(tmp_path).events() if e.kind == "fault_healed"]
+    assert healed == ([] if lives else [ONE["id"]])
 
 
 def test_a_stopped_harness_is_stood_in_for_after_the_end_of_its_phase(harness: Harness) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -11,6 +15,7 @@ import pytest
 from harness.evidence.record import REQUEST_COLUMNS
 from harness.evidence.view import RunView
 from harness.judge.capacity import Signals, Step
+from harness.model.errors import DrillyardError, FaultError, StackError
 from harness.run import measuring
 from harness.run.measuring import ended, summed
 from tests import runs
@@ -93,3 +98,32 @@ def test_without_the_number_of_cores_no_step_is_called_undisturbed(tmp_path: Pat
     unread = run.metrics["component"].eq("machine") & run.metrics["metric"].eq("cores")
     run.metrics = run.metrics[~unread]
     assert measuring._weighed(RunView(run.write(tmp_path / "unread")))(step).lost is None
+
+
+class _Stubborn:
+    """A measuring that is interrupted: rolling back takes a while, and may fail."""
+
+    def __init__(self, fails: DrillyardError | None) -> None:
+        self.fails, self.ended, self.finished = fails, False, False
+        self.order = SimpleNamespace(progress=SimpleNamespace(say=lambda text: None))
+
+    async def measured(self) -> str:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(30)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.05)
+            self.finished = True
+            if self.fails is not None:
+                raise self.fails
+        return "measured"
+
+
+@pytest.mark.parametrize("fails", [None, FaultError("still injected: x"), StackError("down")])
+def test_a_second_interrupt_ends_no_rollback(fails: DrillyardError | None) -> None:
+    """The first ends the measuring; what follows is done to its end, and however it ends, the user ended it."""
+    meter = _Stubborn(fails)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(measuring._interruptible(meter))  # type: ignore[arg-type]
+    assert meter.finished

@@ -49,6 +49,16 @@ def test_an_event_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     assert RunFolder(tmp_path).events()[0].data == {"text": "one"}
 
 
+def test_a_torn_log_on_a_full_disk_stops_nobody(tmp_path: Path) -> None:
+    """Whoever died left half a line, and no byte more can be written: the next one opens it all the same."""
+    (tmp_path / "events.jsonl").write_text('{"t_s": 1.0, "ki')
+    with no_file_beyond((tmp_path / "events.jsonl").stat().st_size):
+        log = EventLog(RunFolder(tmp_path), 0.0)
+        log.add("fault_healed", fault="x")
+        log.close()
+    assert isinstance(log.failed, RecordError)
+
+
 def test_a_log_that_was_written_says_nothing(tmp_path: Path) -> None:
     """No failure, no mark."""
     log = EventLog(RunFolder(tmp_path), 0.0)

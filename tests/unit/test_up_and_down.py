@@ -14,7 +14,6 @@ from harness.model.topology import Topology
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
-from harness.recover.doctor import LOCK
 from stack import state
 
 OPTIONS = StackOptions("process", "sim", 61)
@@ -53,12 +52,12 @@ def test_a_stack_that_nobody_uses(stack: Stack) -> None:
     assert up.up(OPTIONS) == 0
     assert down.down(OPTIONS) == 0
     assert stack.done == ["up", "down"]
-    assert not lock.look(state.instance_folder(stack.topology) / LOCK).held
+    assert not lock.look(state.instance_folder(stack.topology) / lock.RUN).held
 
 
 def test_under_a_run_both_are_refused(stack: Stack) -> None:
     """The run is named, and what to do; by force it is taken down all the same."""
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "a run of timeout-spike", print):
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "a run of timeout-spike", print):
         with pytest.raises(UsageError, match=r"in use by a run of timeout-spike.*wait for it"):
             up.up(OPTIONS)
         with pytest.raises(UsageError, match=r"in use by a run of timeout-spike.*Ctrl-C heals first.*--force"):
@@ -71,5 +70,5 @@ def test_under_a_run_both_are_refused(stack: Stack) -> None:
 def test_where_nothing_runs_nothing_is_locked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Down is done already."""
     monkeypatch.setattr(runtime, "running", lambda options: None)
-    with lock.held(state.instance_folder(stack.topology) / LOCK, "a run", print):
+    with lock.held(state.instance_folder(stack.topology) / lock.RUN, "a run", print):
         assert down.down(OPTIONS, console=SimpleNamespace(print=print)) == 0  # type: ignore[arg-type]

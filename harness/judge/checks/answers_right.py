@@ -63,10 +63,11 @@ def _of_cohort(view: RunView, cohort: Cohort, rows: pd.DataFrame) -> Iterator[tu
             Status.INCONCLUSIVE,
             f"{count} answers to {cohort.name} in the baseline are too few to tell {cohort.right:.0%}",
         )
-    # As many would be expected later: by the rule of succession, since a baseline without a wrong one proves no zero.
-    expected = (right + 1) / (count + 2)
     for phase in (p["name"] for p in view.planned_phases if p["kind"] in ("fault", "recovery")):
-        yield from _worse(stable[stable["judged_phase"].eq(phase)], expected, f"answers to {cohort.name} in {phase}")
+        later, compared = _count(stable[stable["judged_phase"].eq(phase)])
+        if compared and at_most_beside(later, compared, right, count) < ALPHA:
+            what = f"answers to {cohort.name} in {phase} were right, {right} of {count} in the baseline"
+            yield Status.FAIL, f"only {later} of {compared} {what}"
     if promoted is not None:
         after = rows[new & rows["start_s"].gt(promoted)]
         yield from _worse(after, quality, f"answers of {candidate} to {cohort.name} after it was promoted")
@@ -99,6 +100,20 @@ def at_most(right: int, count: int, share: float) -> float:
         return 1.0 if right >= count else 0.0
     if share <= 0:
         return 1.0
-    ways = (math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(right + 1))
-    terms = (way + k * math.log(share) + (count - k) * math.log1p(-share) for k, way in enumerate(ways))
+    terms = (_log_ways(count, k) + k * math.log(share) + (count - k) * math.log1p(-share) for k in range(right + 1))
     return min(1.0, math.fsum(map(math.exp, terms)))
+
+
+def at_most_beside(right: int, count: int, right_before: int, count_before: int) -> float:
+    """How probable it is that at most ``right`` of ``count`` are right when both samples are of one share, which is
+    known from nothing but them: Fisher's exact test, one-sided.
+    """
+    rights = right + right_before
+    least = max(0, rights - count_before)
+    ways = (_log_ways(count, k) + _log_ways(count_before, rights - k) for k in range(least, right + 1))
+    return min(1.0, math.fsum(math.exp(way - _log_ways(count + count_before, rights)) for way in ways))
+
+
+def _log_ways(count: int, chosen: int) -> float:
+    """The logarithm of the binomial coefficient."""
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)

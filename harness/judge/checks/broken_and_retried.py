@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.judge.possible import SILENCE
 from harness.judge.slo import NotMeasured
@@ -41,7 +41,7 @@ def _run(view: RunView, gateway: str, phase: str) -> CheckResult:
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), _OBJECTIVE, phase=phase)
     rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))]
-    rows = rows[~rows["outcome"].isin(HARNESS)]
+    rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
     ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     # A gateway may die as soon as the order is on its way, before that is known to be carried out.
     ordered_s = min(e.t_s for e in view.events("fault_injecting", phase))

@@ -19,9 +19,9 @@ from itertools import pairwise
 import pandas as pd
 
 from harness.evidence.phases import PhaseSpan
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.model.topology import DNS_POLICY, GatewayPolicy
 from harness.model.verdict import CheckResult, Status
@@ -82,7 +82,7 @@ def _run(view: RunView) -> CheckResult:
 def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:
     """What is to be looked at in a phase that follows ``before``: where a fault is, only streams that broke."""
     rows = view.attempts(span.name)
-    rows = rows[~rows["outcome"].isin(HARNESS) & (span.kind != "warmup")]
+    rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & (span.kind != "warmup")]
     faulty = _breaks(view, span.name)
     since_s = _noticed_s(view, span.name) if faulty else _served_again_s(view, before)
     rows = rows[rows["start_s"].ge(since_s)]

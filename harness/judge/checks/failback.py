@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.dns_leads_away import Answer, answers, led_to
 from harness.judge.checks.recovers_within import watched_until
 from harness.judge.checks.since_fault import GAP_MAX_S
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -81,6 +81,6 @@ def _judged(view: RunView, gateway: str, phase: str, found: list[Answer], healed
 def _failed(view: RunView, begin: float, end: float) -> list[str]:
     """Requests with an attempt that was begun in that time and failed in it; later the next fault is to blame."""
     rows = view.requests[view.requests["start_s"].between(begin, end)]
-    rows = rows[~rows["outcome"].isin(["ok", *HARNESS])]
+    rows = rows[~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])]
     ended = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     return [str(i) for i in rows["request_id"][ended.lt(end)]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -35,7 +35,7 @@ def _run(view: RunView, phase: str, at_most: float) -> CheckResult:
         return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not injected and healed", objective, phase=phase)
     rows = view.attempts(phase)
     rows = rows[rows["start_s"].between(span.fault_start_s, span.fault_end_s)]
-    rows = rows[~rows["outcome"].isin(HARNESS)]
+    rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
     if len(rows) < ATTEMPTS_MIN:
         why = f"{len(rows)} attempts in {phase} are too few, {ATTEMPTS_MIN} are needed"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -54,7 +54,7 @@ def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
 
     One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
     """
-    failed = ~rows["outcome"].isin(["ok", *HARNESS])
+    failed = ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
     begun = rows["http_status"].eq(200)
     return rows[failed & ~begun]
 

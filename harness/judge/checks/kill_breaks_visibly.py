@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import HARNESS, ends_s, in_flight, on_replica, step_s
+from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -59,7 +60,7 @@ def _problem(
         & rows["replica"].ne(replica)
         & ends.between(killing, killed + _AFTERMATH_S)
         & rows["http_status"].eq(200)
-        & ~rows["outcome"].isin(["ok", *HARNESS])
+        & ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
     ]
     if len(elsewhere):
         return f"{len(elsewhere)} streams of other replicas broke as well", elsewhere

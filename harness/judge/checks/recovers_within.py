@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -72,14 +74,19 @@ def healed_s(view: RunView, phase: str) -> float | None:
 
 
 def served_again_s(view: RunView, phase: str) -> float | None:
-    """Since when users were served again after ``phase``, in seconds since the run's zero; None where they were not."""
+    """Since when users were served again after ``phase``, in seconds since the run's zero; None where they were not.
+
+    Infinite where there were too few requests to tell.
+    """
     healed = healed_s(view, phase)
     if healed is None:
         return None
     end = watched_until(view, healed)
     rows, good = _watched(view, healed, end)
-    recovered, _ = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
-    return None if recovered is None else healed + recovered
+    recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
+    if recovered is None:
+        return None if windows else math.inf
+    return healed + recovered
 
 
 def _watched(view: RunView, healed: float, end: float) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:

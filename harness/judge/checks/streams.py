@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-
-#: Ends that the client itself chose, or that are no end of a stream.
-HARNESS = ("cancelled_intended", "cancelled_drain", "not_sent")
 
 
 def on_replica(view: RunView, replica: str) -> pd.DataFrame:
     """All attempts that a gateway gave to ``replica``, by the answer's header or by the gateway's log."""
     rows = view.requests
     given = rows["replica"].eq(replica) | rows["gateway_replica"].eq(replica)
-    return rows[given & ~rows["outcome"].isin(HARNESS)]
+    return rows[given & ~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
 
 
 def ends_s(rows: pd.DataFrame) -> pd.Series:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.checks.streams import HARNESS
 from harness.judge.drill import Check
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
@@ -30,7 +30,7 @@ def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
     begin, rows = fault.begin_s, view.requests
-    rows = rows[rows["start_s"].between(begin, fault.end_s) & ~rows["outcome"].isin(HARNESS)]
+    rows = rows[rows["start_s"].between(begin, fault.end_s) & ~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
     later = rows[rows["start_s"].gt(begin + within_s)]
     if len(later) < REQUESTS_MIN:
         why = f"only {len(later)} attempts were begun after {within_s:g} s, {REQUESTS_MIN} are needed"

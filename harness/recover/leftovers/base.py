@@ -1,4 +1,7 @@
-"""What a leftover is, and where one is looked for. One file per sort beside this one; each has a ``find``."""
+"""What a leftover is, and where one is looked for. One file per sort beside this one; each has a ``find``.
+
+``foreign.py`` lists what is not ours, and ``belongs.py`` says whether an undo record is of a stack.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,16 @@ class Site:
     def stack(self) -> StackState | None:
         """What runs, by the state file. UsageError when that is broken."""
         return state.load(self.folder)
+
+    @property
+    def started(self) -> list[psutil.Process]:
+        """Processes that were started for this instance's folder."""
+        return [process for process, folder in self.processes.folders.items() if folder == self.folder]
+
+    @property
+    def lives(self) -> bool:
+        """Whether one of them still runs."""
+        return any(family.alive(process) for process in self.started)
 
     @cached_property
     def world(self) -> World | None:

@@ -23,10 +23,15 @@ def find(site: Site) -> Iterator[Leftover]:
     unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if _open(path)]
     for run in site.dead_runs(unfinished):
         if entries := journal(run).open_entries():
+            if site.stack is None and site.lives:
+                what = f"run {run.path.name} has open undo records, and its stack runs without a state file"
+                remedy = f"nothing until {site.folder / 'stack.json'} is back, or that stack has been ended"
+                yield site.leftover("journal", what, remedy, cannot(FaultError(remedy)))
+                continue
             if why := _strange(site, entries):
                 what = f"run {run.path.name} has an undo record that is not of this stack ({why})"
                 remedy = "nothing: roll back by hand what it means, then move the folder out of runs/"
-                yield site.leftover("foreign", what, remedy, cannot(FaultError(remedy)))
+                yield site.leftover("record", what, remedy, cannot(FaultError(remedy)))
                 continue
             names = ", ".join(f"{entry.action} of {entry.target}" for entry in entries)
             what = f"run {run.path.name} died without taking back what it injected: {names}"

@@ -69,9 +69,10 @@ def _nobodys(site: Site) -> list[psutil.Process]:
 
 def _started(site: Site) -> list[psutil.Process]:
     """Live processes that were started for this instance's folder."""
-    return [one for one, folder in site.processes.folders.items() if folder == site.folder and family.alive(one)]
+    return [one for one in site.started if family.alive(one)]
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    if left := family.end([child for process in processes for child in family.tree(process.pid)], _GRACE_S):
+    still = (process for process in processes if process.is_running())  # and no other with its number
+    if left := family.end([child for process in still for child in family.tree(process.pid)], _GRACE_S):
         raise StackError(f"processes {[process.pid for process in left]} survived SIGKILL")

@@ -18,7 +18,7 @@ from stack.state import ProcessMark
 
 KIND = "stopped"
 #: The locks of an instance: that of runs, and that of whoever brings it up or down.
-LOCKS = ("run.lock", state.LOCK)
+LOCKS = (lock.RUN, state.LOCK)
 _CHILDREN = {"harness.recover.watchdog": "watchdog", "harness.load": "load generator"}
 
 

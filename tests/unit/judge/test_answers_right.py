@@ -97,6 +97,29 @@ def test_exactly_binomial() -> None:
     assert (answers_right.at_most(2, 3, 1.0), answers_right.at_most(0, 3, 0.0)) == (0.0, 1.0)
 
 
+def test_exactly_fishers() -> None:
+    """Against the tea that is tasted, and what is certain."""
+    assert answers_right.at_most_beside(1, 4, 3, 4) == pytest.approx(17 / 70)
+    assert answers_right.at_most_beside(4, 4, 0, 4) == pytest.approx(1.0)
+    assert answers_right.at_most_beside(0, 20, 20, 20) < 1e-9
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_chance_alone_is_no_fail(share: float) -> None:
+    """A model that is as good as before: of all that can come of 40 answers and 60 later, one in a thousand is red."""
+
+    def chance(right: int, count: int) -> float:
+        return math.comb(count, right) * share**right * (1 - share) ** (count - right)
+
+    red = sum(
+        chance(before, 40) * chance(later, 60)
+        for before in range(41)
+        for later in range(61)
+        if answers_right.at_most_beside(later, 60, before, 40) < answers_right.ALPHA
+    )
+    assert red <= answers_right.ALPHA
+
+
 def test_versions_nobody_planned_or_told(tmp_path: Path) -> None:
     """A plan without versions, and answers without theirs, are no PASS."""
     for name, change in (

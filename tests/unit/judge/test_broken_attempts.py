@@ -104,6 +104,16 @@ def test_who_is_not_yet_served_again_breaks_no_promise(after_s: float, status: S
     assert _status(run, tmp_path / "run") is status
 
 
+def test_too_few_to_tell_are_no_fail(tmp_path: Path) -> None:
+    """With not one window of requests nobody knows since when users are served again."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("recovery-all")
+    after = run.requests["start_s"].ge(begin)
+    run.requests = run.requests[~after | after.cumsum().le(15)]
+    _late_until(run, 1.0)
+    assert _status(run, tmp_path / "run") is Status.PASS
+
+
 def test_a_recovery_that_nobody_asks_for_excuses_nothing(tmp_path: Path) -> None:
     """Nor one that did not come."""
     run = HEALTHY["timeout-spike"]()

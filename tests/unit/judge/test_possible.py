@@ -224,6 +224,26 @@ def test_silence_is_of_what_the_fault_is_on(
     assert judged(possible.silence_kept, run, tmp_path / "run")[0] is status
 
 
+@pytest.mark.parametrize(
+    ("on", "gateway", "status"),
+    [
+        ("client-to-gateway-b", "gateway-b", Status.PASS),
+        ("client-to-gateway-b", "gateway-a", Status.INCONCLUSIVE),
+        ("gateway-b-to-replica-1", "gateway-b", Status.INCONCLUSIVE),
+    ],
+)
+def test_a_broken_link_to_a_gateway_leaves_attempts_without_a_line(
+    on: str, gateway: str, status: Status, tmp_path: Path
+) -> None:
+    """The first attempt never reached it, so whose line is whose cannot be told; any other answer has its line."""
+    run = runs.healthy()
+    next(e for e in run.events if e["kind"] == "fault_injecting" and e["fault"] == SILENCE)["on"] = on
+    _an_answer_at(run, 50.0, gateway, "replica-1")
+    run.requests.loc[len(run.requests) - 1, "request_id"] = "tried-through-it"
+    run.requests.loc[len(run.requests) - 1, "gateway_replica"] = None
+    assert judged(possible.gateways_logged, run, tmp_path / "run")[0] is status
+
+
 # ── samples ──
 
 
@@ -374,7 +394,12 @@ def _asked(run: Run) -> None:
     run.events.append({"t_s": 50.0, "kind": "ask", "fault": SILENCE, "type": "invalid_request_error"})
 
 
-@pytest.mark.parametrize("what", [_healed_twice, _stays, _asked])
+def _switched_back(run: Run) -> None:
+    """A switch of the simulator is rolled back like a fault, and is none of the plan's."""
+    run.events.append({"t_s": 150.0, "kind": "fault_healed", "fault": "defects/replica-1", "phase": "defects"})
+
+
+@pytest.mark.parametrize("what", [_healed_twice, _stays, _asked, _switched_back])
 def test_a_possible_event_is_none(what: Callable[[Run], None], tmp_path: Path) -> None:
     """Whatever a fault tells, and whoever heals it once more."""
     run = runs.healthy()

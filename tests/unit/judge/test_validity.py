@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from harness.evidence import records_kept, samples_kept
 from harness.evidence.view import RunView
-from harness.judge import drill, validity, verdicts
+from harness.judge import drill, sampled, validity, verdicts
 from harness.judge.drill import Check
 from harness.judge.presence import labels
 from harness.model.errors import RunFolderError
@@ -112,6 +113,11 @@ def _rows_are_missing(run: Run) -> None:
     """The generator reported one request more than it recorded: it was killed before its last flush."""
     event = next(e for e in run.events if e["kind"] == "load_stopped")
     event |= {"status": 0, "ended": int(run.requests["final"].sum()) + 1}
+
+
+def _how_many_ended_is_unknown(run: Run) -> None:
+    """The generator's end is recorded, and not what it had done until then."""
+    next(e for e in run.events if e["kind"] == "load_stopped").pop("ended", None)
 
 
 def _samples_not_written(run: Run) -> None:
@@ -494,6 +500,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_drop_phase_end, "run complete", "*"),
     (_interrupt, "run complete", "*"),
     (_abort, "run complete", "*"),
+    (_how_many_ended_is_unknown, "load generator's end", "*"),
     (_stop_condition, "run complete", "*"),
     (_event_without_time, "events readable", "*"),
     (_never_steady, "steady state before the first fault", "*"),
@@ -666,6 +673,22 @@ def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: S
     run.metrics = run.metrics[~silent]
     verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "metrics of replica-2").status is status
+
+
+@pytest.mark.parametrize(
+    ("times", "gap"),
+    [
+        ((1, 2, 3, 8, 9), 1.0),  # silent for as long as is expected
+        ((1, 2, 3, 7, 8, 9), 1.0),  # back before its time
+        ((1, 2, 3), 2.5),  # and never came back
+        ((1, 8, 9), 2.5),  # gone before its time
+        ((), 3.5),
+    ],
+)
+def test_an_expected_gap_excuses_itself_alone(times: tuple[float, ...], gap: float) -> None:
+    """From 3.5 s to 7.5 s nothing is expected, in a run of ten seconds; before and after that it is."""
+    found, _ = sampled.largest_gap(np.array(times, dtype=float), 0.0, 10.0, [(3.5, 7.5)])
+    assert found == pytest.approx(gap)
 
 
 def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path: Path) -> None:
