@@ -33,7 +33,7 @@ def phases_as_planned(view: RunView) -> Iterator[Finding]:
 
 def requests_in_their_phase(view: RunView) -> Iterator[Finding]:
     """Is every request recorded in the phase that its times say, and with the fault that they say it met?"""
-    name, rows = "requests in their phase", view.requests
+    name, rows = "requests assigned to phases", view.requests
     again = phases.assign(rows, view.phases)
     for column, words in (("phase", "in phase"), ("straddles", "as straddling")):
         recorded, computed = (frame[column].astype(object).fillna("") for frame in (rows, again))

@@ -18,7 +18,7 @@ from harness.model.topology import GATEWAYS, Topology
 #: Two readings of one clock that are stored in a different order differ by less: a token and the end in one read.
 _SAME_MOMENT_MS = 1.0
 _NOT_SENT = "not_sent"
-SILENCE = "silence while silenced"
+SILENCE = "no answers over silenced links"
 #: Where nothing can have taken no time at all.
 _TIMES = ("e2e_ms", "ttft_ms", "headers_ms", "e2e_from_schedule_ms", "ttft_from_schedule_ms")
 #: Columns that an attempt which ended well always has.
@@ -54,11 +54,11 @@ _SUBTYPES = {
 
 def possible_records(view: RunView) -> Iterator[Finding]:
     """Can every attempt have been as it is recorded?"""
-    name, rows = "records possible", view.requests
+    name, rows = "attempts plausible", view.requests
     for what, who in impossible(view, rows):
         yield bad(name, f"{len(who)} of {len(rows)} attempts are impossible: {what} ({who[0]})", EVERYTHING)
         return
-    yield good(name, f"all {len(rows)} attempts can have been so", samples=len(rows))
+    yield good(name, f"all {len(rows)} attempts are physically possible", samples=len(rows))
 
 
 def impossible(view: RunView, rows: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:

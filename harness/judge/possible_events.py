@@ -17,7 +17,7 @@ _OWN_TYPES = ("ask", "fault_step")
 
 def possible_events(view: RunView) -> Iterator[Finding]:
     """Can every event have happened?"""
-    name, events = "events possible", view.events()
+    name, events = "events plausible", view.events()
     unknown = next((e for e in events if e.kind not in EVENT_KINDS), None)
     if unknown is not None:
         yield bad(name, f"no run records an event {unknown.kind!r} ({unknown.t_s:.1f} s)", EVERYTHING)
@@ -27,7 +27,7 @@ def possible_events(view: RunView) -> Iterator[Finding]:
         fault, why = problem
         yield bad(name, why, f"fault:{fault.partition('/')[0]}")
     else:
-        yield good(name, f"all {len(events)} events can have happened", samples=len(events))
+        yield good(name, f"all {len(events)} events are plausible", samples=len(events))
 
 
 def _of_faults(view: RunView) -> Iterator[tuple[Event, str]]:

@@ -30,7 +30,7 @@ _READ_ON_S = 20.0
 
 def possible_samples(view: RunView) -> Iterator[Finding]:
     """Can every sample have been taken?"""
-    name, frame = "samples possible", view.samples
+    name, frame = "samples plausible", view.samples
     for what, wrong in _wrong(view, frame):
         if wrong.any():
             first = frame[wrong].iloc[0]
@@ -42,7 +42,7 @@ def possible_samples(view: RunView) -> Iterator[Finding]:
     if contradiction:
         yield bad(name, contradiction, EVERYTHING)
     else:
-        yield good(name, f"all {len(frame)} samples can have been taken", samples=len(frame))
+        yield good(name, f"all {len(frame)} samples are plausible", samples=len(frame))
 
 
 _LATE = "after the end of the run"

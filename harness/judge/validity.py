@@ -266,20 +266,20 @@ def _received_instead(view: RunView, component: str, until_s: float) -> str:
 
 def samples_as_taken(view: RunView) -> Iterator[Finding]:
     """Are the recorded samples all that were taken, and no others?"""
-    name, difference = "samples as taken", samples_kept.difference(view)
+    name, difference = "samples complete", samples_kept.difference(view)
     if difference is not None:
         yield bad(name, difference, "metrics")
     else:
-        yield good(name, "every series has the samples that were taken of it")
+        yield good(name, "every series has all samples that were taken of it")
 
 
 def records_as_left(view: RunView) -> Iterator[Finding]:
     """Are events and documents those that the run left?"""
-    name, difference = "records as left", records_kept.difference(view.folder)
+    name, difference = "records unchanged since the run", records_kept.difference(view.folder)
     if difference is not None:
         yield bad(name, difference, EVERYTHING)
     else:
-        yield good(name, "events and documents are as the run left them")
+        yield good(name, "events, attempts and documents match the digests that the run wrote")
 
 
 def probes_alive(view: RunView) -> Iterator[Finding]:
@@ -331,12 +331,12 @@ def _loaded(view: RunView) -> tuple[float, float]:
 
 def nobody_restarted(view: RunView) -> Iterator[Finding]:
     """Did components restart that nobody had told to?"""
-    name = "no unordered restarts"
+    name = "no unexpected restarts"
     for component, t_s in sorted(_restarts(view), key=lambda restart: restart[1]):
         if not any(begin < t_s < end for begin, end in sampled.expected_gaps(view, component, "restarts")):
             yield bad(name, f"{component} restarted at {t_s:.1f} s, which nobody had ordered", EVERYTHING)
             return
-    yield good(name, "no component restarted unless a fault had told it to")
+    yield good(name, "no component restarted unless a fault requested it")
 
 
 def _restarts(view: RunView) -> Iterator[tuple[str, float]]:

@@ -469,31 +469,31 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_one_sample, "series sampled", "metrics"),
     (_one_moment, "series sampled", "*"),
     (_not_sampled_in_one_phase, "series sampled", "*"),
-    (_no_number, "samples possible", "*"),
-    (_endless, "samples possible", "*"),
-    (_less_than_nothing, "samples possible", "*"),
+    (_no_number, "samples plausible", "*"),
+    (_endless, "samples plausible", "*"),
+    (_less_than_nothing, "samples plausible", "*"),
     (_load_end_unknown, "load generator's end", "*"),
     (_load_broke, "load generator's end", "*"),
     (_load_status_unknown, "load generator's end", "*"),
     (_generator_no_number, "load generator not saturated", "*"),
     (_generator_sampled_once, "load generator not saturated", "load"),
-    (_lag_of_one_only, "records possible", "*"),
-    (_lag_negative, "records possible", "*"),
-    (_lag_untrue, "records possible", "*"),
-    (_all_at_once, "records possible", "*"),
-    (_took_no_time, "records possible", "*"),
-    (_took_for_ever, "records possible", "*"),
-    (_went_back_in_time, "records possible", "*"),
-    (_ended_before_its_first_token, "records possible", "*"),
-    (_answered_without_a_begin, "records possible", "*"),
+    (_lag_of_one_only, "attempts plausible", "*"),
+    (_lag_negative, "attempts plausible", "*"),
+    (_lag_untrue, "attempts plausible", "*"),
+    (_all_at_once, "attempts plausible", "*"),
+    (_took_no_time, "attempts plausible", "*"),
+    (_took_for_ever, "attempts plausible", "*"),
+    (_went_back_in_time, "attempts plausible", "*"),
+    (_ended_before_its_first_token, "attempts plausible", "*"),
+    (_answered_without_a_begin, "attempts plausible", "*"),
     (_no_log, "replica from the gateways' logs", "gateways"),
     (_another_replica, "replica from the gateways' logs", "gateways"),
     (_samples_not_written, "records written", "*"),
     (_events_not_written, "records written", "*"),
     (_load_died, "load generator's end", "*"),
     (_in_flight_at_the_end, "load generator's end", "*"),
-    (_an_answer_through_silence, "silence while silenced", "*"),
-    (_an_unknown_event, "events possible", "*"),
+    (_an_answer_through_silence, "no answers over silenced links", "*"),
+    (_an_unknown_event, "events plausible", "*"),
     (_load_was_killed, "load generator's end", "*"),
     (_rows_are_missing, "load generator's end", "*"),
     (_too_small, "machine large enough", "*"),
@@ -515,17 +515,17 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_watchdog_dies, "watchdog", ""),
     (_gap, "metrics of gateway-b", "metrics"),
     (_unanswered, "metrics of replica-1", "metrics"),
-    (_samples_are_missing, "samples as taken", "metrics"),
-    (_unknown_what_was_sampled, "samples as taken", "metrics"),
-    (_an_event_was_lost, "records as left", "*"),
-    (_unknown_what_was_left, "records as left", "*"),
+    (_samples_are_missing, "samples complete", "metrics"),
+    (_unknown_what_was_sampled, "samples complete", "metrics"),
+    (_an_event_was_lost, "records unchanged since the run", "*"),
+    (_unknown_what_was_left, "records unchanged since the run", "*"),
     (_no_effect, "fault in one-replica", "fault:one-replica"),
     (_effect_never_measured, "fault in all-replicas", "fault:all-replicas"),
     (_heal_unproven, "fault in one-replica", "fault:one-replica"),
     (_heal_unknown, "fault in one-replica", "fault:one-replica"),
     (_never_injected, "fault in all-replicas", "fault:all-replicas"),
-    (_restart, "no unordered restarts", "*"),
-    (_restart_counted, "no unordered restarts", "*"),
+    (_restart, "no unexpected restarts", "*"),
+    (_restart_counted, "no unexpected restarts", "*"),
     (_fewer_than_planned, "arrivals as planned", "load"),
     (_faster_in_the_plan, "arrivals as planned", "load"),
     (_only_one_user, "arrivals as planned", "load"),
@@ -549,7 +549,7 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
     (_not_proven_again, "fault lasts in one-replica", "fault:one-replica"),
     (_lost, "fault lasts in one-replica", "fault:one-replica"),
     (_half_a_baseline, "phases as planned", "*"),
-    (_of_another_phase, "requests in their phase", "*"),
+    (_of_another_phase, "requests assigned to phases", "*"),
     (_proven_before_its_injection, "proofs in order in one-replica", "fault:one-replica"),
 ]
 
@@ -581,7 +581,7 @@ def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> N
     run.metrics.loc[mutants.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
     verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     red = [r.name for r in verdict.validity if r.status is not Status.PASS]
-    assert red[:2] == ["no unordered restarts", "samples possible"]
+    assert red[:2] == ["no unexpected restarts", "samples plausible"]
 
 
 def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
@@ -661,7 +661,7 @@ def test_ordered_restart_is_fine(tmp_path: Path, excuses: tuple[str, ...], after
     healed_s = _on_component(run, *excuses)
     run.events.append({"t_s": healed_s + after_s, "kind": "component_restarted", "component": "replica-2"})
     verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
-    assert next(r for r in verdict.validity if r.name == "no unordered restarts").status is status
+    assert next(r for r in verdict.validity if r.name == "no unexpected restarts").status is status
 
 
 @pytest.mark.parametrize(("excuses", "status"), [(("gaps",), Status.PASS), ((), Status.INCONCLUSIVE)])

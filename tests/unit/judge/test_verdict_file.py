@@ -106,9 +106,9 @@ def test_an_old_run_is_held_to_what_a_run_has_to_record_today(tmp_path: Path) ->
     assert missing == {
         "load generator's end",
         "series sampled",
-        "samples as taken",
-        "records as left",
-        "records possible",
+        "samples complete",
+        "records unchanged since the run",
+        "attempts plausible",
     }
     found = {result["name"]: result for result in now["checks"]}
     for result in then["checks"]:
