@@ -53,9 +53,9 @@ def test_other_processes_judge_the_same_bytes(tmp_path: Path) -> None:
         folder = run.write(tmp_path / seed)
         program = (
             "import sys; from pathlib import Path;"
-            "from harness import drill, judge; from harness.evidence.record import RunFolder;"
+            "from harness.judge import drill, verdicts; from harness.evidence.record import RunFolder;"
             "folder = RunFolder(Path(sys.argv[1]));"
-            "judge.write(folder, judge.judge(folder, drill.load('timeout-spike')))"
+            "verdicts.write(folder, verdicts.judge(folder, drill.load('timeout-spike')))"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", program, folder.path], cwd=drill.ROOT, env=environment, check=True)
