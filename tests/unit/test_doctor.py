@@ -75,8 +75,9 @@ def test_a_lock_that_is_given_back_is_empty(tmp_path: Path) -> None:
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     """The watchdog goes on holding what the harness held, under its own name."""
     path = tmp_path / "run.lock"
-    code = "import sys; from harness.recover import lock; lock.rename(int(sys.argv[1]), 'the watchdog'); print('');
-    input()" with lock.held(path, "a run", pytest.fail) as descriptor:
+    imports = "import sys; from harness.recover import lock;"
+    code = f"{imports} lock.rename(int(sys.argv[1]), 'the watchdog'); print(''); input()"
+    with lock.held(path, "a run", pytest.fail) as descriptor:
         child = subprocess.Popen(
             [sys.executable, "-u", "-c", code, str(descriptor)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(descriptor,),
