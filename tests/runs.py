@@ -375,7 +375,10 @@ def as_planned(practised: Drill, scenario: Scenario) -> Row:
 
 
 def recorded_today(run: Run, scenario: Scenario) -> None:
-    """Add to a run of before what is recorded today: its plan's faults and checks, and that what lasted was there."""
+    """Add to a run of before what is recorded today: its plan's faults and checks, that what lasted was there, and how
+    many requests the generator reported.
+    """
+    next(e for e in run.events if e["kind"] == "load_stopped").setdefault("ended", int(run.requests["final"].sum()))
     run.plan |= as_planned(drill.load(run.plan["drill"]), scenario)
     for one in (one for one in run.plan["faults"] if one["proven_again"]):
         heal = next(e for e in run.events if e["kind"] == "fault_healing" and e["fault"] == one["fault"])

@@ -378,15 +378,16 @@ class EventLog:
         self.folder, self.zero_mono_s = folder, zero_mono_s
         self.failed: RecordError | None = None
         self._path = path = folder.path / "events.jsonl"
+        torn = False
         try:
             written = path.read_bytes() if path.exists() else b""
-            torn = written and not written.endswith(b"\n")
+            torn = written != b"" and not written.endswith(b"\n")
             self._file = path.open("a", buffering=1)
-            if torn:  # the harness died while writing: what is recorded from here on is not part of that line
-                self._file.write("\n")
-        except OSError as error:  # no folder, no space: what is still injected is rolled back all the same
+        except OSError as error:  # the folder is gone: what is still injected is rolled back all the same
             self.failed = not_written(path, error)
             self._file = Path(os.devnull).open("a")  # noqa: SIM115 - closed by ``close``
+        if torn:  # the harness died while writing: what is recorded from here on is not part of that line
+            self._write("\n")
 
     @classmethod
     def later(cls, folder: RunFolder) -> EventLog:
@@ -403,11 +404,14 @@ class EventLog:
         event = Event(round(self.now_s(), 6), kind, data)
         flat = {"t_s": event.t_s, "kind": kind, **data}
         text = redact.text(json.dumps(flat, ensure_ascii=False, default=_as_json))
+        self._write(text + "\n")
+        return event
+
+    def _write(self, text: str) -> None:
         try:
-            self._file.write(text + "\n")
+            self._file.write(text)
         except OSError as error:
             self.failed = self.failed or not_written(self._path, error)
-        return event
 
     def close(self) -> None:
         """Close the file; events cannot be added any more."""

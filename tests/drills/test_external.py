@@ -278,7 +278,7 @@ def test_a_service_behind_a_proxy_passes(topology: Topology, tmp_path: Path) -> 
     try:
         assert judged(ended).code == 0, ended
         assert_passed(ended)
-        assert ended.folder.plan()["proxy"] == f"{NAME} through the proxy that http_proxy names"
+        assert ended.folder.plan()["proxy"] == f"{NAME} through the proxy that http_proxy names; 127.0.0.1 directly"
         assert set(proxy.asked) == {f"{NAME}:{foreign.port}"}
         files = [path for path in ended.folder.path.rglob("*") if path.is_file()]
         assert [path.name for path in files if PASSWORD.encode() in path.read_bytes()] == []
