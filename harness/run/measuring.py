@@ -225,8 +225,9 @@ class _Meter:
 
     async def _start(self) -> None:
         load = load_spec(len(stack_keys.load_or_create(state.instance_folder(self.topology)).users))
-        more = {"seed": 1, "drain_s": DRAIN_S, "users_first": 1}
-        self.load = await generator.start(self.folder, self.topology, load, DEPLOYMENT, self.log.zero_mono_s, **more)
+        self.load = await generator.start(
+            self.folder, self.topology, load, DEPLOYMENT, self.log.zero_mono_s, seed=1, drain_s=DRAIN_S, users_first=1
+        )
         await self.load.first_window()
         scene = Scene(self.order.runtime)
         probes = [*engine.PROBES.of(scene), *gateway.PROBES.of(scene), GeneratorProbe(self.load.pid)]

@@ -227,7 +227,8 @@ class Session:
             problem = f"{type(error).__name__}: {error}"
             self.run.log.add("cleanup_problem", why=problem)
             self.run.progress.say(f"clean-up: {problem}")
-            bugs.extend([error] if ends.first_known(error) is None else [])
+            if ends.first_known(error) is None:
+                bugs.append(error)
 
         parts = (
             *self.before_heal, self._heal_everything, self.stop_load, self.sampling.end, self.sampling.close,
