@@ -22,11 +22,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.evidence import phases, records_kept, samples_kept
-from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS, SCHEMA_VERSION, Event, RunFolder
+from harness.evidence.record import (
+    ANY_REPLICA,
+    FAULT_PRESENT,
+    METRIC_COLUMNS,
+    REQUEST_COLUMNS,
+    SCHEMA_VERSION,
+    Event,
+    RunFolder,
+    of_fault,
+)
 from harness.faults.base import fault_class, matching
 from harness.judge import alert_times, alerts, drill, sampled, verdicts
 from harness.judge.drill import Drill
-from harness.judge.presence import METRIC, labels
 from harness.model import arrivals, digest
 from harness.model.alert_rules import BY_NAME, RULES, STACK_SCALE
 from harness.model.arrivals import Draw
@@ -384,7 +392,9 @@ def add_presence(run: Run) -> None:
             next(e["t_s"] for e in run.events if e["kind"] == kind and e["fault"] == one["fault"])
             for kind in ("fault_injected", "fault_healing")
         )
-        rows += [(begin + n + 0.1, one["on"], METRIC, labels(one["fault"]), 1.0) for n in range(int(end - begin))]
+        rows += [
+            (begin + n + 0.1, one["on"], FAULT_PRESENT, of_fault(one["fault"]), 1.0) for n in range(int(end - begin))
+        ]
     if rows:
         more = pd.DataFrame(rows, columns=METRIC_COLUMNS.names)
         run.metrics = pd.concat([run.metrics, more], ignore_index=True)
