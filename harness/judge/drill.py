@@ -16,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A metric that has to be sampled so often while there is no load. ``labels`` None: with whatever labels it has."""
+
+    metric: str
+    times: int
+    labels: str | None = None
+
+
+@dataclass(frozen=True)
 class Check:
     """An invariant, judged from a stored run.
 
@@ -32,6 +41,9 @@ class Check:
     INCONCLUSIVE because others disturbed the machine (harness/judge/disturbed.py). ``per_request``: it judges requests,
     so that it can be asked of those alone that met no disturbance. ``after_heal``: it speaks of the time after the heal
     of its phase. ``steady``: it asks for a steady state.
+
+    ``before_load``, ``after_load``: the load begins once these were read of each replica, and after it these are read
+    again, of whoever has them, one after the other. Both are waited for with a bound.
     """
 
     name: str
@@ -45,6 +57,8 @@ class Check:
     per_request: bool = False
     after_heal: bool = False
     steady: bool = False
+    before_load: tuple[Reading, ...] = ()
+    after_load: tuple[Reading, ...] = ()
 
     @property
     def phases(self) -> frozenset[str]:

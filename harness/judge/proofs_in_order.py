@@ -11,7 +11,7 @@ from harness.judge.finding import Finding, bad, good
 from harness.judge.phases_as_planned import EXACT_S
 from harness.judge.presence import AGAIN_BEFORE_S
 
-#: What the conductor records of each fault, in this order; where there are two, one of them.
+#: What the injector records of each fault, in this order; where there are two, one of them.
 _PROVEN_AGAIN = ("fault_proven_again", "fault_lost")
 _LIFE = (
     ("fault_injecting",),

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.model.alert_rules import BY_NAME
 from harness.model.topology import Topology
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from harness.probes.page import Answer, NoAnswer, Page
 
 _FRESH_S = 3.0
@@ -143,3 +143,8 @@ def _labels(alert: Mapping[str, Any]) -> str:
 
 def _epoch_s(text: str) -> float:
     return dt.datetime.fromisoformat(text).timestamp()
+
+
+PROBES = ProbeSet(
+    ("alertmanager",), lambda scene, _: [AlertProbe(scene.runtime.topology, scene.zero_wall_s, scene.record)]
+)

@@ -1,5 +1,9 @@
 """What a probe is: something sampled at a steady pace during a run. One file per probe beside this one.
 
+A file says in its ``PROBES`` what it looks at: components by their role, wherever in a stack they are. That is how its
+probes are found. What looks at something of the harness' own is started by whoever has that: the load generator's
+probe with the load, that of a fault's presence with its injection.
+
 A probe's ``sample`` returns ``(component, metric, labels, value)`` rows; what it could not measure it leaves out.
 The sampler stamps the rows, keeps them for metrics.parquet, and records an event when a probe crashes,
 once per reason: a gap must be visible, and a run must not end because of one.
@@ -8,10 +12,13 @@ once per reason: a gap must be visible, and a run must not end because of one.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
+import pkgutil
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -21,6 +28,8 @@ import pyarrow.parquet as pq
 
 from harness.evidence import samples_kept
 from harness.evidence.record import METRIC_COLUMNS, EventLog, RunFolder, replacing
+from harness.model.topology import Component
+from stack.runtimes.base import Runtime
 
 
 class Row(NamedTuple):
@@ -48,6 +57,45 @@ class Closes(Protocol):
 
     def close(self) -> None:
         """Give it back; the probe is not sampled any more."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the probes of a run are made from."""
+
+    runtime: Runtime
+    #: Records an event of the run: ``record("alert_fired", alert=…)``.
+    record: Callable[..., object] = lambda kind, **data: None
+    zero_wall_s: float = 0.0  # the run's zero, in seconds since the epoch
+    own: Sequence[Probe] = ()  # what counts the run's own requests
+    waves: Sequence[Probe] = ()  # what looks at the replicas while it cancels streams in waves
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """The probes of one file: ``make`` is given the components that have one of the ``roles``; without roles, all.
+
+    Where a stack has no such component, there is no such probe. ``external``: a target that is not ours is sampled as
+    well; its stack has neither replicas nor gateways.
+    """
+
+    roles: tuple[str, ...]
+    make: Callable[[Scene, Sequence[Component]], Iterable[Probe]]
+    external: bool = False
+
+    def of(self, scene: Scene) -> list[Probe]:
+        """Those for that run."""
+        topology = scene.runtime.topology
+        seen = [one for one in topology.components if not self.roles or one.role in self.roles]
+        wanted = bool(seen) if topology.target is None else self.external
+        return list(self.make(scene, seen)) if wanted else []
+
+
+def probes_of(scene: Scene) -> list[Probe]:
+    """All probes for that run: those of every module beside this one that has ``PROBES``."""
+    package = importlib.import_module("harness.probes")
+    modules = [importlib.import_module(f"harness.probes.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    return [probe for module in modules if hasattr(module, "PROBES") for probe in module.PROBES.of(scene)]
 
 
 class MetricWriter:

@@ -9,7 +9,7 @@ import dns.exception
 
 from harness.model import exhausted
 from harness.model.topology import SERVICE_NAME, Component
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 
 
 class DnsProbe:
@@ -34,3 +34,6 @@ class DnsProbe:
             return [Row("dns", "answered", "", 0.0)]
         addresses = sorted(record.to_text() for record in answer)
         return [Row("dns", "answered", "", 1.0), *(Row("dns", "answer", f"address={a}", 1.0) for a in addresses)]
+
+
+PROBES = ProbeSet(("dns",), lambda scene, servers: map(DnsProbe, servers))

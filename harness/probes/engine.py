@@ -14,7 +14,7 @@ from urllib.parse import quote
 from harness.model.errors import StackError
 from harness.model.topology import Component, Endpoint
 from harness.probes import endpoint, exposition
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row, Scene
 from harness.probes.page import Answer, NoAnswer, Page
 
 #: vLLM's name → ours. vLLM 0.32; the contract tests pin the names.
@@ -149,3 +149,13 @@ async def kv_tokens(replica: Component) -> int:
         if labels.get("num_gpu_blocks", "").isdigit():
             return (int(labels["num_gpu_blocks"]) - 1) * int(labels["block_size"])
     raise StackError(f"{replica.name} does not tell how large its KV cache is")
+
+
+def _probes(scene: Scene, replicas: Sequence[Component]) -> list[EngineProbe]:
+    target = scene.runtime.topology.target
+    if target is None:
+        return [EngineProbe.of_replica(replica) for replica in replicas]
+    return [EngineProbe.of_target(target.metrics, scene.record)] if target.metrics is not None else []
+
+
+PROBES = ProbeSet(("replica",), _probes, external=True)

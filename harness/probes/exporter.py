@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness.model.topology import Component
 from harness.probes import exposition
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from harness.probes.page import NoAnswer, Page
 
 _TOKENS = "drillyard_synthetic_tokens_"
@@ -52,3 +52,6 @@ def _row(name: str, labels: dict[str, str], value: float) -> Row:
     if name == _TTFT:
         return Row(replica, "synthetic_ttft_ms", "", 1000 * value)
     return Row(replica, f"own_tokens_{name.removeprefix(_TOKENS)}", "by=exporter", value)
+
+
+PROBES = ProbeSet(("exporter",), lambda scene, exporters: map(ExporterProbe, exporters))

@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 
 from harness.model.topology import Component
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from harness.probes.page import NoAnswer, Page
 
 #: HAProxy's column → ours (per server), for what adds up.
@@ -80,3 +80,6 @@ def parse(gateway: str, text: str) -> list[Row]:
     rows += [Row(gateway, "server_weight", f"server={server}", value) for server, value in weights.items()]
     rows += [Row(gateway, metric, f"server={server}", value) for (server, metric), value in totals.items()]
     return [*rows, Row(gateway, "queue_current", "", queued)]
+
+
+PROBES = ProbeSet(("gateway",), lambda scene, gateways: map(GatewayProbe, gateways))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.evidence.record import ANY_REPLICA
 from harness.model.topology import REPLICAS
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 
 
 @dataclass
@@ -63,3 +63,6 @@ class OwnTokens:
             for replica, count in self._counts.items()
             for what, value in vars(count).items()
         ]
+
+
+PROBES = ProbeSet(("replica",), lambda scene, _: scene.own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.model.topology import Component
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from harness.probes.page import NoAnswer, Page
 
 #: A gateway that has not answered by then is not ready: DNS would not wait for longer either.
@@ -33,3 +33,6 @@ class ReadinessProbe:
         except NoAnswer:
             ready = False
         return [Row(self._gateway, "ready", "", float(ready))]
+
+
+PROBES = ProbeSet(("gateway",), lambda scene, gateways: map(ReadinessProbe, gateways))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from harness.evidence.observer import COMPONENT, CPU, HARNESS, WATCHERS
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from stack.runtimes.base import Runtime
 
 
@@ -37,3 +37,6 @@ class ResourceProbe:
             rows.append(Row(state.name, "restarts_total", "", float(state.restarts)))
             rows.append(Row(state.name, "running_state", "", float(state.state == "running")))
         return rows
+
+
+PROBES = ProbeSet((), lambda scene, _: [ResourceProbe(scene.runtime)], external=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from harness.model import waves
 from harness.model.topology import Component
 from harness.model.waves import Wave
-from harness.probes.base import Row
+from harness.probes.base import ProbeSet, Row
 from harness.probes.engine import WANTED, page_of, parse
 from harness.probes.page import NoAnswer
 
@@ -133,3 +133,6 @@ class _Closely:
     def close(self) -> None:
         """End its connection."""
         self._page.close()
+
+
+PROBES = ProbeSet(("replica",), lambda scene, _: scene.waves)

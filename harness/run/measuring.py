@@ -29,24 +29,25 @@ from harness.faults.base import World, take_back, to_the_end
 from harness.judge import capacity
 from harness.judge.capacity import Capacity, Measured, Search, Signals, Step
 from harness.load.recorder import FLUSH_S, rows_so_far
-from harness.model.errors import DrillyardError, FaultError, StackError
+from harness.model.errors import FaultError, StackError
 from harness.model.journal import Journal, Undo
 from harness.model.scenario import LoadSpec, Scenario
 from harness.model.topology import Topology
-from harness.probes import engine, machine
-from harness.probes.base import MetricWriter, Probe, run_probe
-from harness.probes.engine import EngineProbe
-from harness.probes.gateway import GatewayProbe
+from harness.probes import engine, gateway, machine
+from harness.probes.base import Scene
 from harness.probes.generator import GeneratorProbe
 from harness.probes.page import NoAnswer
 from harness.recover import doctor, heal
 from harness.recover.watchdog import Watchdog
-from harness.run import session
+from harness.run import generator
+from harness.run.ends import catching, first_known
 from harness.run.progress import Progress
+from harness.run.sampling import Sampling
+from harness.run.tasks import try_each
 from stack import keys as stack_keys
 from stack import state
 from stack.engines import DEPLOYMENT
-from stack.models.catalogue import QUESTIONS_FILE, TRAINED
+from stack.models.catalogue import TRAINED
 from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 
@@ -103,7 +104,8 @@ def measure(order: Order) -> Capacity:
     try:
         with Watchdog(folder, order.lock) as watchdog, priority.own_session(niceness):
             journal = Journal(folder.path / "undo.jsonl", watchdog.tell)
-            return capacity.judge(asyncio.run(_interruptible(_Meter(order, folder, log, journal))))
+            meter = _Meter(order, folder, log, journal, Sampling(folder, log))
+            return capacity.judge(asyncio.run(_interruptible(meter)))
     finally:
         log.close()
         order.progress.end()
@@ -156,7 +158,7 @@ async def _interruptible(meter: _Meter) -> Measured:
             meter.ended = True
             task.cancel()
 
-    with session.catching(end, meter.order.progress.say):
+    with catching(end, meter.order.progress.say):
         try:
             found = await task
         except (asyncio.CancelledError, DrillyardError) as error:
@@ -175,10 +177,9 @@ class _Meter:
     folder: RunFolder
     log: EventLog
     journal: Journal
+    sampling: Sampling
     load: LoadProcess | None = None
-    writer: MetricWriter | None = None
     world: World | None = None
-    probes: list[asyncio.Task[None]] = field(default_factory=list)
     single: Step | None = None
     whole: list[Step] = field(default_factory=list)
     without: list[Step] = field(default_factory=list)
@@ -228,30 +229,15 @@ class _Meter:
         self.order.progress.say(text)
 
     async def _start(self) -> None:
-        users = len(stack_keys.load_or_create(state.instance_folder(self.topology)).users)
-        self.folder.write_json(
-            "load.json",
-            {
-                "zero_mono_s": self.log.zero_mono_s,
-                "seed": 1,
-                "load": load_spec(users).model_dump(mode="json"),
-                **session.service(self.topology),
-                "deployment": DEPLOYMENT,
-                "questions": str(QUESTIONS_FILE),
-                "drain_s": DRAIN_S,
-                "users_first": 1,
-            },
+        load = load_spec(len(stack_keys.load_or_create(state.instance_folder(self.topology)).users))
+        self.load = await generator.start(
+            self.folder, self.topology, load, DEPLOYMENT, self.log.zero_mono_s, seed=1, drain_s=DRAIN_S, users_first=1
         )
-        self.writer = MetricWriter(self.folder.path / "metrics.parquet")
-        components = self.topology.components
-        probes: list[Probe] = [EngineProbe.of_replica(one) for one in components if one.role == "replica"]
-        probes += [GatewayProbe(one) for one in components if one.role == "gateway"]
-        self.load = await LoadProcess.start(self.folder)
-        priority.set_session(self.load.pid, priority.GENERATOR)
         await self.load.first_window()
-        probes.append(GeneratorProbe(self.load.pid))
-        self.probes = [asyncio.create_task(run_probe(probe, self.writer, self.log)) for probe in probes]
-        self.probes.append(asyncio.create_task(machine.watch(self.order.runtime, self.writer, self.log)))
+        scene = Scene(self.order.runtime)
+        probes = [*engine.PROBES.of(scene), *gateway.PROBES.of(scene), GeneratorProbe(self.load.pid)]
+        self.sampling.start(probes)
+        self.sampling.watch_machine(self.order.runtime)
 
     async def _steps(self) -> None:
         began = self._now()
@@ -330,9 +316,8 @@ class _Meter:
         return all(model in TRAINED for model in self.topology.models.values())
 
     def _signals(self) -> Signals:
-        latest = {} if self.writer is None else self.writer.latest
         found: dict[str, list[float]] = {}
-        for (_, metric, _), value in latest.items():
+        for (_, metric, _), value in self.sampling.latest.items():
             found.setdefault(metric, []).append(value)
         lags = [w.schedule_lag_p99_ms for w in list(self.load.windows)[-2:]] if self.load else []
         return Signals(
@@ -345,7 +330,7 @@ class _Meter:
 
     def _busy(self) -> list[float]:
         """The share of the processors in use, 0–1, by the meter's latest sample; empty before the first."""
-        latest = {} if self.writer is None else self.writer.latest
+        latest = self.sampling.latest
         busy, cores = (latest.get((interference.COMPONENT, name, "")) for name in ("busy_cores", "cores"))
         return [] if busy is None or not cores else [min(1.0, busy / cores)]
 
@@ -363,16 +348,16 @@ class _Meter:
     async def _drain(self, replica: str) -> None:
         gateways = [Haproxy(self.order.runtime, c.name) for c in self.topology.components if c.role == "gateway"]
         servers = []
-        for gateway in gateways:
-            before = (await asyncio.to_thread(gateway.servers))[replica]
+        for one in gateways:
+            before = (await asyncio.to_thread(one.servers))[replica]
             found = {"state": before.state, "weight": before.weight}
-            servers.append({"gateway": gateway.gateway, "replica": replica, **found})
+            servers.append({"gateway": one.gateway, "replica": replica, **found})
         self.journal.will_need(Undo(f"capacity/drain/{replica}", "restore_servers", {"servers": servers}))
-        for gateway in gateways:
-            await to_the_end(gateway.set_state, replica, "drain")
+        for one in gateways:
+            await to_the_end(one.set_state, replica, "drain")
         give_up = self._now() + DRAINED_WITHIN_S
         while self._now() < give_up:
-            sessions = [(await asyncio.to_thread(gateway.sessions)).get(replica, 0) for gateway in gateways]
+            sessions = [(await asyncio.to_thread(one.sessions)).get(replica, 0) for one in gateways]
             if not any(sessions):
                 return
             await asyncio.sleep(0.25)
@@ -384,24 +369,23 @@ class _Meter:
             self.journal.done(undo)
 
     async def _finish(self) -> None:
-        """Everything back, load off, probes off; each whatever became of the others."""
-        problems = []
+        """Everything back, load off, probes off; each whatever became of the others. FaultError, or what is a bug."""
+        problems: list[Exception] = []
+        parts = (self._heal_everything, self._stop_load, self.sampling.end, self.sampling.close)
+        await try_each(parts, problems.append)
+        if problems:
+            together = ExceptionGroup("while everything was taken back", problems)
+            raise together if first_known(together) is None else FaultError("; ".join(map(str, problems)))
+
+    async def _heal_everything(self) -> None:
         assert self.world is not None
         everything = (self.world, self.journal, self.log, HEAL_WITHIN_S, "the harness")
         if left := await asyncio.to_thread(heal.take_everything_back, *everything):
-            problems.append("still injected: " + "; ".join(left))
-        try:
-            if self.load is not None:
-                await self.load.stop(DRAIN_S)
-        except DrillyardError as error:
-            problems.append(str(error))
-        for probe in self.probes:
-            probe.cancel()
-        await asyncio.gather(*self.probes, return_exceptions=True)
-        if self.writer is not None:
-            self.writer.close()
-        if problems:
-            raise FaultError("; ".join(problems))
+            raise FaultError("still injected: " + "; ".join(left))
+
+    async def _stop_load(self) -> None:
+        if self.load is not None:
+            await self.load.stop(DRAIN_S)
 
     # ── small things ──
 

@@ -40,8 +40,9 @@ from harness.plan.runtime import admitted, chosen
 from harness.plan.stop_conditions import EXTERNAL_DEFAULT
 from harness.recover import lock
 from harness.recover.watchdog import Watchdog
-from harness.run import measuring, session
+from harness.run import measuring, timeline
 from harness.run.progress import Progress
+from harness.run.run import Run
 from reports import render
 from stack import keys as stack_keys
 from stack import state
@@ -270,7 +271,7 @@ def plan(job: Job) -> None:
         **planned.versions(job.scenario, topology),
         "users": list(_users(topology)),
         "faults": planned.faults(job.scenario, topology),
-        "checks": digest.of_checks(_own_checks(job.drill, job.scenario, topology)),
+        "checks": digest.of_checks(_checks(job)[len(verdicts.INVARIANTS) :]),
         "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "proxy": guard.route(topology.target),
@@ -300,13 +301,14 @@ def _users(topology: Topology) -> Iterable[str]:
     return sorted(stack_keys.load_or_create(state.instance_folder(topology)).users)
 
 
-def _own_checks(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> Sequence[drill.Check]:
-    """What the run will be asked beyond the invariants."""
-    return verdicts.checks(wanted, topology.target is not None, scenario.phases)[len(verdicts.INVARIANTS) :]
+def _checks(job: Job) -> tuple[drill.Check, ...]:
+    """All that the run will be asked, the invariants first."""
+    assert job.drill and job.scenario and job.runtime
+    return verdicts.checks(job.drill, job.runtime.topology.target is not None, job.scenario.phases)
 
 
 def perform(job: Job) -> None:
-    """Conduct the run (save 1). See ``conduct.conduct`` for its steps."""
+    """Conduct the run (save 1). See ``timeline.conduct`` for its steps."""
     assert job.folder and job.scenario and job.runtime
     zero = float(job.plan["anchor"]["mono_s"])
     log = EventLog(job.folder, zero)
@@ -320,11 +322,12 @@ def perform(job: Job) -> None:
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
     seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
     job.cleanup.enter_context(priority.own_session(priority.of_harness(job.runtime.name)))
-    run_ = session.Run(
-        job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, switches, job.caught
+    checks = _checks(job)
+    run_ = Run(
+        job.folder, job.scenario, job.runtime, job.progress, log, seed, zero, watchdog, checks, switches, job.caught
     )
     try:
-        asyncio.run(session.conduct(run_))
+        asyncio.run(timeline.conduct(run_))
     except Exception as error:
         job.bug = error  # told at the end: what was recorded until then is judged and shown first
     finally:

@@ -1,4 +1,4 @@
-"""What a runtime must be able to do. All calls block; ``conduct`` runs them in threads with a deadline.
+"""What a runtime must be able to do. All calls block; the engine runs them in threads with a deadline.
 
 Errors: StackError when the stack misbehaves, UsageError (PortTaken, MissingTool, RuntimeUnavailable) when the
 machine or the configuration is to blame: those are raised before anything is started.

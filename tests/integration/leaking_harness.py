@@ -15,29 +15,30 @@ from typing import Any
 from harness.cli import main
 from harness.model.errors import StackError
 from harness.probes.dns import DnsProbe
-from harness.run import session
+from harness.run import generator
+from harness.run.timeline import Timeline
 from stack import keys, state
 
 
 def spill() -> None:
     """Have keys turn up where errors and logs carry them."""
-    session.QUESTIONS_FILE = Path(os.environ["CANARY_QUESTIONS"])
+    generator.QUESTIONS_FILE = Path(os.environ["CANARY_QUESTIONS"])
     key = keys.load(Path(os.environ[keys.FILE_VARIABLE])).users["user-001"]
 
     async def sample(self: DnsProbe) -> list[Any]:
         raise RuntimeError(f"headers {{'Authorization': 'Bearer {key}'}} were not understood")
 
-    async def hold(self: session.Conductor, name: str, until_s: float) -> None:
-        logs = state.instance_folder(self.run.runtime.topology) / "logs"
+    async def hold(self: Timeline, name: str, until_s: float) -> None:
+        logs = state.instance_folder(self.session.world.topology) / "logs"
         with (logs / "exporter.log").open("a") as log:
             log.write(f"GET /?key={key}\n")
-        while self._now() < until_s:
-            self._check_recording()
+        while self.session.now_s() < until_s:
+            self.session.check_recording()
             await asyncio.sleep(0.1)
         raise StackError(f"phase {name}: no answer to Bearer {key}")
 
     DnsProbe.sample = sample  # type: ignore[method-assign]
-    session.Conductor._hold = hold  # type: ignore[method-assign]
+    Timeline._hold = hold  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def make(type_name: str, **options: Any) -> Fault:
-    """A fault of replica-2 as ``conduct`` makes it."""
+    """A fault of replica-2 as ``of_phase`` makes it."""
     cls = {RESTART: restart.FAULT, DEAF: deaf.FAULT}[type_name]
     return cls(f"test/{type_name}/{REPLICA}", REPLICA, cls.Options.model_validate(options))
 

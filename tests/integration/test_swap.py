@@ -71,7 +71,7 @@ class Seen:
 
 
 def make(**options: Any) -> swap.Swap:
-    """A rollout as ``conduct`` makes it, in a hurry."""
+    """A rollout as ``of_phase`` makes it, in a hurry."""
     return swap.Swap("s/swap/replica-2", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
 
 

@@ -19,7 +19,7 @@ import psutil
 from harness.evidence.record import RunFolder
 from harness.model.lease import BEAT_S, LEASE_S
 from harness.model.topology import Topology
-from harness.run.session import NO_PAUSE
+from harness.run.ends import NO_PAUSE
 from stack import state
 from stack.runtimes import family, readiness
 from stack.runtimes.process import ProcessRuntime

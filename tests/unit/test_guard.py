@@ -18,7 +18,7 @@ from harness.plan.options import StackOptions
 from harness.plan.runtime import admitted
 from harness.probes import endpoint
 from harness.probes.endpoint import MetricsPage
-from harness.run.session import service
+from harness.run.generator import service
 from stack import commands, config, keys, proxies, state
 
 HOST = "llm.example.com"

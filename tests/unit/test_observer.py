@@ -153,7 +153,7 @@ def test_a_tree_uses_what_its_processes_use() -> None:
 
 def test_conducting_draws_nothing() -> None:
     """Charts are for when the run is over: what they need is not even loaded by then."""
-    code = "import json, sys, harness.run.session; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, harness.run.timeline; print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-    assert "harness.run.session" in loaded
+    assert "harness.run.timeline" in loaded
     assert not {"matplotlib", "reports.charts", "locust"} & set(loaded)

@@ -344,6 +344,24 @@ def test_an_interrupt_is_130_whatever_comes_after(
     assert ("Traceback" in said) == isinstance(error, RuntimeError)
 
 
+def test_a_bug_while_conducting_is_70_after_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the way out, too: what was recorded is judged and shown all the same, and no PASS ends the program."""
+
+    def conducted(job: Job) -> None:
+        job.folder, job.drill = runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike")
+        job.bug = KeyError("of the way out")
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
+    assert main.main(["run", "timeout-spike", *STACK]) == 70
+    captured = capsys.readouterr()
+    assert "verdict: PASS" in captured.out
+    assert "KeyError: 'of the way out'" in captured.err
+    assert "this is a bug in the harness" in captured.err
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_what_is_not_written_down_is_no_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

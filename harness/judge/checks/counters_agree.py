@@ -22,7 +22,7 @@ import pandas as pd
 from harness.evidence.record import ANY_REPLICA
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, Reading
 from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status, worst
 
@@ -34,6 +34,13 @@ STOPS_WITHIN_S = 1.0
 COUNTED_WITHIN_S = 0.2
 #: Who asks for tokens besides users (harness/probes/own_tokens.py).
 OTHERS = ("harness", "exporter")
+#: The readings that it compares, and some more, so that one is among them around which little went on.
+BEFORE_LOAD = (
+    *(Reading("own_tokens_asked_total", 2, f"by={by}") for by in OTHERS),
+    Reading("generation_tokens_total", 4, ""),
+)
+#: What the replicas counted once the last stream had ended, then what others than users had asked of them until then.
+AFTER_LOAD = (Reading("generation_tokens_total", 4), Reading("own_tokens_asked_total", 3))
 #: Outcomes of whole answers: their usage is what the replica counted.
 _WHOLE = ("ok", "empty", "wrong_model")
 #: Outcomes of answers that a replica gave before it made any token.
@@ -69,7 +76,8 @@ class _Reading:
 def check() -> Check:
     """The check, over the whole run."""
     question = "Did each replica make the tokens that were asked of it, and no others?"
-    return Check(NAME, question, _run, frozenset({"replicas"}), timing=False)
+    needs = frozenset({"replicas"})
+    return Check(NAME, question, _run, needs, timing=False, before_load=BEFORE_LOAD, after_load=AFTER_LOAD)
 
 
 def _run(view: RunView) -> CheckResult:

@@ -177,7 +177,7 @@ def _lost(kind: str) -> Callable[[Run], None]:
     return lambda run: run.drop_events(kind, fault=FAULT)
 
 
-#: What the conductor records of every fault, however its proofs end.
+#: What the injector records of every fault, however its proofs end.
 STEPS = ("fault_injecting", "fault_injected", "fault_healing", "fault_healed")
 
 

@@ -1,0 +1,121 @@
+"""One fault's life in a session: journal → inject → prove → hold → heal → prove.
+
+What takes a fault back is written down before it is injected, and where that fails nothing is. How long it is held,
+and when it comes, is its timeline's business; on the way out of the session the journal is taken back in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from harness.faults.base import Fault, Proof, Stays, take_back, to_the_end
+from harness.model.journal import Undo
+from harness.probes.presence import PresenceProbe
+from harness.run.ends import require_watchdog
+from harness.run.session import Session
+from harness.run.tasks import all_ended, end
+
+
+class Injector:
+    """The faults of one session. ``phase`` is the name that events of a fault carry."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        #: Of what was healed, what stays until the users have gone.
+        self.staying: list[tuple[Fault, Stays, Undo]] = []
+        self._watches: list[asyncio.Task[None]] = []
+        self.heal_proofs: list[asyncio.Task[None]] = []
+        session.before_heal.append(self._end)
+
+    async def inject(self, faults: Sequence[Fault], phase: str) -> None:
+        """Break them all, side by side; ``fault.measure`` was done. Nothing of it is under way any more afterwards."""
+        await all_ended(self._inject(fault, phase) for fault in faults)
+
+    async def _inject(self, fault: Fault, phase: str) -> None:
+        """Each is watched from its own injection on: others of the phase may take longer to inject."""
+        session = self._session
+        require_watchdog(session.run)
+        session.check_recording()  # the load has ended when this process was stopped for long
+        await to_the_end(session.journal.will_need, fault.undo())
+        self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
+        await fault.inject(session.world)
+        self._evidence("fault_injected", fault, phase)
+        if fault.lasts:
+            probe = PresenceProbe(fault.id, fault.on, partial(fault.present, session.world))
+            self._watches.append(asyncio.create_task(session.sampling.sample(probe)))
+
+    async def prove(self, fault: Fault, phase: str, again_s: float) -> None:
+        """Now, and once more at ``again_s`` where the fault can be."""
+        session = self._session
+        proof = await fault.verify(session.world)
+        kind = "fault_proven" if proof.proven else "fault_unproven"
+        self._evidence(kind, fault, phase, before=proof.before, during=proof.seen, why=proof.why)
+        session.run.progress.say(f"{'proven' if proof.proven else 'NOT PROVEN'}: {proof.why}")
+        if not proof.proven or not fault.proven_again:
+            return
+        await asyncio.sleep(max(0.0, again_s - session.now_s()))
+        again = await fault.verify(session.world)
+        kind = "fault_proven_again" if again.proven else "fault_lost"
+        self._evidence(kind, fault, phase, during=again.seen, why=again.why)
+        if not again.proven:
+            session.run.progress.say(f"LOST BEFORE THE HEAL: {again.why}")
+
+    async def heal(self, faults: Sequence[Fault], phase: str) -> None:
+        """Take them all back, the last one first. What would be felt by users stays, in the journal."""
+        await end(self._watches)
+        await all_ended(self._heal(fault, phase) for fault in reversed(faults))
+
+    async def _heal(self, fault: Fault, phase: str) -> None:
+        session = self._session
+        self._evidence("fault_healing", fault, phase)
+        if isinstance(fault, Stays) and (stays := fault.stays()) is not None:
+            await to_the_end(session.journal.will_need, stays)
+            self.staying.append((fault, fault, stays))
+            session.run.log.add("fault_stays", fault=stays.id, on=fault.on, type=fault.type)
+        await to_the_end(take_back, session.world, fault.undo())
+        self._evidence("fault_healed", fault, phase)  # before the mark: what is marked as done is not told again
+        session.journal.done(fault.undo())
+
+    def prove_healed(self, faults: Sequence[Fault], phase: str) -> None:
+        """Begin to prove that they are gone; ``heals_proven`` waits for it."""
+        self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
+
+    async def _prove_healed(self, fault: Fault, phase: str) -> None:
+        proof = await fault.verify_healed(self._session.world)
+        kind = "heal_proven" if proof.proven else "heal_unproven"
+        self._evidence(kind, fault, phase, **_of_heal(proof))
+        self._session.run.progress.say(f"{'healed' if proof.proven else 'NOT PROVEN TO BE HEALED'}: {proof.why}")
+
+    async def heals_proven(self) -> None:
+        """Wait until each heal so far is proven, or found not to be. Raises what a proof died of."""
+        await asyncio.gather(*self.heal_proofs)
+
+    async def take_back_what_stays(self) -> None:
+        """For when nobody is there to feel it any more."""
+        session = self._session
+        for fault, stays, undo in self.staying:
+            what = {"fault": undo.id, "on": fault.on, "type": fault.type}
+            session.run.progress.say(f"taking back what has stayed: {undo.id}")
+            await to_the_end(take_back, session.world, undo)
+            session.run.log.add("fault_healed", **what)
+            session.journal.done(undo)
+            proof = await stays.verify_gone(session.world)
+            kind = "heal_proven" if proof.proven else "heal_unproven"
+            session.run.log.add(kind, **what, **_of_heal(proof))
+            session.run.progress.say(f"{'gone' if proof.proven else 'NOT PROVEN TO BE GONE'}: {proof.why}")
+
+    async def _end(self) -> None:
+        """On the way out: nobody asks any more whether faults are there, or gone."""
+        await end([*self._watches, *self.heal_proofs])
+
+    def _evidence(self, kind: str, fault: Fault, phase: str, **data: Any) -> None:
+        self._session.run.log.add(kind, fault=fault.id, phase=phase, on=fault.on, type=fault.type, **data)
+
+
+def _of_heal(proof: Proof) -> dict[str, Any]:
+    """What an event tells of a heal's proof; of one that failed, what is left, too."""
+    told = {"before": proof.before, "after": proof.seen, "why": proof.why}
+    return told if proof.proven else {**told, "left": proof.left}
