@@ -29,7 +29,7 @@ from harness.faults.base import World, take_back, to_the_end
 from harness.judge import capacity
 from harness.judge.capacity import Capacity, Measured, Search, Signals, Step
 from harness.load.recorder import FLUSH_S, rows_so_far
-from harness.model.errors import FaultError, StackError
+from harness.model.errors import DrillyardError, FaultError, StackError
 from harness.model.journal import Journal, Undo
 from harness.model.scenario import LoadSpec, Scenario
 from harness.model.topology import Topology
