@@ -25,46 +25,46 @@ USERS_WITHIN = f"{DNS_WITHIN} + 2 s"
 READINESS_WITHIN = "gateway.check_fall * (gateway.check_interval_s + gateway.check_timeout_s)"
 
 RUNBOOK = """\
-Look at the first red line and work downwards: the upper ones cause the lower ones.
+Start with the first red line and work down: upper lines cause lower ones.
 
 - **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
   Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
-  links that users' requests take. Checks that are off, or that go another way, look like this.
-- **DNS leads away**: DNS still names a gateway that cannot serve. Are its health checks on at all, do they ask
-  `/readyz` and not a port, with a time-out (a hung gateway takes connections)? Ask it: `dig @127.0.0.53 -p 5300
+  links that users' requests take. Checks that are off, or that take another way, look like this.
+- **DNS leads away**: DNS still names a gateway that cannot serve. Are its health checks on, do they request `/readyz`
+  and not only connect, with a time-out (a hung gateway accepts connections)? Query it: `dig @127.0.0.53 -p 5300
   llm.drillyard.test`.
-- **users move**: DNS has moved, the users have not. A TTL that is longer than the policy says, a cache on the way, or
-  clients that hold on to connections or addresses. Compare the TTL of an answer with `dns.ttl_s` in the report.
-- **broken visibly and retried**: some request was lost with the gateway, or was counted as answered though it cannot
-  have been. Look its id up in the errors; does the client try often and long enough to outlast the failover?
-- **only ready gateways serve**: users were sent to, or served by, a gateway that called itself not ready. Both
-  gateways down at once make DNS answer at random; a gateway that serves while not ready has the wrong readiness.
-- **failback**: DNS goes to and fro after the heal, or users notice that it goes back. Readiness that comes and goes
-  (`rise`, `fall`), or a gateway that calls itself ready before its replicas are.
-- **clients live on the last answer**: clients fail while DNS is silent. They should keep the last answer for a while
-  (RFC 8767), and ask with a short deadline.
-- **no hang**: a time limit is missing on the way; with a hung gateway it is the client's own that counts.
+- **users move**: DNS has switched, the users have not. Causes: a TTL that is longer than the policy says, a cache on
+  the way, clients that keep connections or addresses. Compare the TTL of an answer with `dns.ttl_s` in the report.
+- **broken visibly and retried**: a request was lost with the gateway, or counted as answered although it cannot have
+  been. Look up its id in the errors. Does the client retry often and long enough to outlast the failover?
+- **only ready gateways serve**: users were sent to, or served by, a gateway that reported itself not ready. With both
+  gateways down DNS answers at random. A gateway that serves while not ready has the wrong readiness.
+- **failback**: DNS flaps after the heal, or users notice the switch back. Causes: flapping readiness (`rise`, `fall`),
+  or a gateway that reports itself ready before its replicas are.
+- **clients live on the last answer**: clients fail while DNS is silent. They should serve stale answers for a while
+  (RFC 8767), and query with a short deadline.
+- **no hang**: a time limit is missing on the way. With a hung gateway the client's own limit counts.
 - **recovery**, **steady state**: after the heal something keeps failing: look at the outcomes over time.
 - **client retries bounded**: retries multiply. Cap them, add jitter, honour `Retry-After`.
-- **replica counters and client records agree**: a replica made tokens that nobody asked for: a gateway that woke up
-  asks for what its clients have long given up.
-- **alerts fire in …**: nobody was told. Is Prometheus' rule there, is the gateway among its targets, does Alertmanager
-  reach its receiver? **alerts silent in …**: the wrong part is blamed; the check names what fired. **alerts clear
-  after …**: it is still bad, or the rule looks back for too long.
-- **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
-- **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
-- **conservation**: the records are not complete, so no other number can be trusted. This is a defect of the harness.
-- **end to end / stalls …**: those who were served were served badly. Is what is left too little for the load, does a
-  retry come late, does a proxy on the way hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The phase is named: look for
-  restarts, idle time-outs that are shorter than an answer, a proxy that drops connections.
-- **no page once recovered**: what came back does not stay well. Something comes on in waves, or the alert is false.
+- **replica counters and client records agree**: a replica generated tokens that no client requested. A gateway that
+  resumes sends requests whose clients gave up long ago.
+- **alerts fire in …**: no alert reports the failure. Is the rule in Prometheus, is the gateway a target, does
+  Alertmanager reach its receiver? **alerts silent in …**: an alert blames the wrong component; the check names the
+  alert. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
+- **no page before the first fault**: an alert fires on a healthy service. It will be ignored when it matters.
+- **nothing left injected**: a fault outlived its run. `make down` removes the stack and every fault with it.
+- **conservation**: the records are incomplete, so no other number can be trusted. This is a defect of the harness.
+- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
+  retry come late, or does a proxy hold streams back?
+- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
+  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
+- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
 """
 
 BRIEFING = """\
-Users say that answers break off in the middle, and that some requests hang until they give up; for others all is
-well. It comes in waves. Nothing was deployed. Find out which part is to blame, keep the users away from it, and
-bring it back without anybody noticing.
+Some users report answers that break off in the middle, others requests that hang until they give up; for the rest the
+service is fine. It comes in waves. Nothing was deployed. Find the component that causes it, route users around it, and
+bring it back without any user noticing.
 """
 
 
@@ -86,10 +86,10 @@ DRILL = Drill(
     title="Gateway failover: the active gateway dies, hangs, or can reach no replica",
     hypothesis=(
         "When the active gateway dies, hangs, or loses all its replicas, DNS leads users to the other gateway "
-        "within its TTL, its check interval, its check time-out and a second (after the gateway itself has noticed, "
-        "where it must), and two seconds later users are served at the first try. What was on its way breaks "
-        "visibly and is asked for again. When the gateway is back, traffic returns to it in one move that nobody "
-        "notices. And when DNS itself is silent for ten seconds, users live on its last answer."
+        "within its TTL, its check interval, its check time-out and a second (in the last case after the "
+        "gateway itself has noticed). Two seconds later users are served at the first attempt. Requests in "
+        "flight break visibly and are retried. When the gateway is back, traffic returns to it in one switch "
+        "that no user notices. When DNS itself is silent for ten seconds, clients keep using its last answer."
     ),
     scenario="gateway-failover",
     checks=(

@@ -25,59 +25,60 @@ _NOTICED_S = _POLICY.deaf_noticed_within_s + 1
 _ASKED_S = _POLICY.readiness_period_s + _POLICY.readiness_deadline_s
 
 RUNBOOK = """\
-Look at the first red line and work downwards: the upper ones cause the lower ones.
+Start with the first red line and work down: upper lines cause lower ones.
 
-- **drain breaks nothing**: streams were cut although the replica was taken out before it was ended. Either the gateways
-  went on sending (sticky sessions, a second gateway that was forgotten, clients that know the replica's address), or
-  SIGTERM came before the last stream had ended. Compare the drain's length with your longest answers, and look at
-  the steps in the timeline: `drained`, `stopping`, `stopped`, `started`, `ready`, `first_token`. vLLM's own
-  `--shutdown-timeout` is no help against it: what it aborts ends as HTTP 200 with `finish_reason: "abort"`.
-- **availability over the rolling restart**: one replica alone cannot carry the load, or it is not left alone: both were
-  away at once. Never restart the second before the first has answered its first user.
-- **kill breaks visibly**: *ended as if all were well* is the worst that there is: users read half an answer and believe
-  it. Find who closed the stream cleanly. *Of other replicas*: the gateway cut what had nothing to do with it. *Never
+- **drain breaks nothing**: streams were cut although the replica was ejected before it was stopped. Either a gateway
+  kept sending (sticky sessions, a second gateway that was forgotten, clients that know the replica's address), or
+  SIGTERM came before the last stream had ended. Compare the drain's length with your longest answers, and look at the
+  steps in the timeline: `drained`, `stopping`, `stopped`, `started`, `ready`, `first_token`. vLLM's own
+  `--shutdown-timeout` does not help: what it aborts ends as HTTP 200 with `finish_reason: "abort"`.
+- **availability over the rolling restart**: one replica cannot carry the load, or both were away at once. Never restart
+  the second before the first has answered its first user.
+- **kill breaks visibly**: *ended as if all were well* is the worst case: users read half an answer and believe it. Find
+  the component that closed the stream cleanly. *Of other replicas*: the gateway cut streams of other replicas. *Never
   answered*: clients do not retry broken streams, or have no retries left.
-- **gateways take replica-1 out**: health checks are too slow, or off; the restart policy had it listening again before
-  anybody looked.
+- **gateways take replica-1 out**: health checks are too slow, or off; or the restart policy had it listening again
+  before the next check.
 - **is ready again**: look at the replica's log. Is it started at all (restart policy)? Does it load from a slow disk,
   compile, download? `make logs` shows what it waits for.
-- **first token** / **warm-up**: a replica says ready before it is quick. Send it a few requests before it rejoins, let
-  the gateway raise its weight slowly, or keep compiled graphs. The cold prefix cache is shown as a figure; users of
+- **first token** / **warm-up**: a replica reports ready before it is fast. Send it a few requests before it rejoins,
+  let the gateway raise its weight slowly, or keep compiled graphs. The cold prefix cache is shown as a figure; users of
   long shared prompts feel it most.
-- **gateways take replica-2 out** (deaf): nobody asks for a token. `/health` of vLLM is 200 while its engine hangs. Is
-  the readiness agent of the exporter running, and do the gateways ask it (`agent-check`)? Their statistics page has a
-  column for it.
-- **suffering ends**: taken out too late, or put back while still deaf. Requests that were already on the replica wait
-  for their client's limit: how long users wait for a first token is a decision, make it on purpose.
-- **gateways put … back**, **recovery**, **steady state**: what healed is not used again. Look at the gateways' view
-  with `make status`: a drain that was never taken back looks just like it.
-- **alerts fire in …**: nobody was told. In `deaf` `ReplicaDeaf` needs the exporter, `ReplicaDown` for the server the
-  gateways' own view. **alerts silent in …**: a restart in order reached users, or the wrong part is blamed. **alerts
-  clear after …**: it is still bad, or the rule looks back for too long.
-- **no page before the first fault**: an alert that fires on a healthy service will be ignored when it matters.
-- **nothing left injected**: a fault outlived its run. `make down` takes the stack and every fault with it.
-- **end to end / stalls …**: those who were served were served badly. Is what is left too little for the load, does a
-  retry come late, does a proxy on the way hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The phase is named: look for
-  restarts, idle time-outs that are shorter than an answer, a proxy that drops connections.
-- **no page once recovered**: what came back does not stay well. Something comes on in waves, or the alert is false.
+- **gateways take replica-2 out** (deaf): no component requests a token. `/health` of vLLM is 200 while its engine
+  hangs. Does the exporter's readiness agent run, and do the gateways use it (`agent-check`)? Their statistics page has
+  a column for it.
+- **suffering ends**: the hung replica was ejected too late, or readmitted while it still hung. Requests that were
+  already on it wait for their client's limit. How long users wait for a first token is a decision: make it on purpose.
+- **gateways put … back**, **recovery**, **steady state**: a healed replica is not used again. Look at the gateways'
+  view with `make status`: a drain that was never rolled back looks just like it.
+- **alerts fire in …**: no alert reports the failure. In `deaf` `ReplicaDeaf` needs the exporter, `ReplicaDown` for the
+  server the gateways' own view. **alerts silent in …**: a planned restart reached users, or an alert blames the wrong
+  component. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
+- **no page before the first fault**: an alert fires on a healthy service. It will be ignored when it matters.
+- **nothing left injected**: a fault outlived its run. `make down` removes the stack and every fault with it.
+- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
+  retry come late, or does a proxy hold streams back?
+- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
+  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
+- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
 """
 
 BRIEFING = """\
-A new kernel has to be booted on every node today, and users must not notice. While you are at it one replica dies by
-itself. Later somebody reports that about every second answer never begins, yet all dashboards are green. Get through
-the day: restart all replicas, find what is wrong with the green ones, and tell users what they will feel.
+Every node needs a new kernel today, and users must not notice. Meanwhile one replica dies by itself. Later a user
+reports that about every second answer never begins, yet all dashboards are green. Restart all replicas, find out what
+is wrong with the green ones, and tell users what to expect.
 """
 
 DRILL = Drill(
     name="node-restart",
     title="Node restart: in order, by force, and a replica that is deaf",
     hypothesis=(
-        "Replicas can be restarted one after the other without a single broken stream and with 99 % availability, "
-        "since the gateways drain them first. One that is killed takes only its own streams with it; their clients see "
-        "that, ask again and are answered, and the gateways stop sending to it within three seconds. A restarted "
-        "replica is soon as quick as before. One that goes deaf (healthy by its own word, its engine hangs) is noticed "
-        "by a readiness agent that asks for a token, and taken out before many users have met it."
+        "Replicas can be restarted one after the other without a single broken stream and with 99 % "
+        "availability, because the gateways drain them first. A killed replica takes only its own streams "
+        "with it; their clients see that, retry and are answered, and the gateways eject it within three "
+        "seconds. A restarted replica is soon as fast as before. A replica whose engine hangs behind a "
+        "healthy `/health` is noticed by a readiness agent that requests a token, and ejected before many "
+        "users have met it."
     ),
     scenario="node-restart",
     checks=(

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.judge import drill, verdicts
 from harness.judge.drill import ROOT
+from tests.drills.live_defects import LIVE
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 LINES_MAX = 2
@@ -53,3 +56,14 @@ def test_the_glossary_is_in_order_and_brief() -> None:
     assert [entry for entry in entries if len(entry.strip().splitlines()) > LINES_MAX] == []
     for page in (ROOT / "README.md", ROOT / "docs" / "whats-here.md"):
         assert "glossary.md)" in page.read_text()
+
+
+def test_the_readme_quotes_how_much_live_defects_turn_red() -> None:
+    """Pairs of drill and check, of all that is asked in any of its scenarios."""
+    asked = {(name, one.name) for name in drill.names() for one in verdicts.checks(drill.load(name), external=True)}
+    for name in drill.names():
+        for path in ROOT.glob(f"scenarios/{drill.load(name).scenario}*.yaml"):
+            asked |= {(name, slo["name"]) for slo in yaml.safe_load(path.read_text())["slos"]}
+    red = {(live.drill, check) for live in LIVE for check in live.red}
+    quoted = f"{len(red & asked)} of the {len(asked)} checks and objectives"
+    assert quoted in " ".join((ROOT / "README.md").read_text().split())
