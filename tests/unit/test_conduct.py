@@ -23,10 +23,10 @@ from harness.faults.base import Proof, to_the_end
 from harness.model.errors import Exhausted, FaultError, RecordError, StackError
 from harness.model.journal import Undo
 from harness.model.scenario import Phase
-from harness.model.topology import REPLICAS
 from harness.run import session
 from harness.run.session import Conductor, _all_ended, _first_known
 from stack import state
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 
 RECOVERY = Phase.model_validate({"name": "recovery", "kind": "recovery", "duration": "1s"})
@@ -181,9 +181,11 @@ class _Clock(_Quiet):
 
 def test_counters_are_read_again_after_the_load() -> None:
     """However late a probe is: first what every replica counted, then what others asked of it."""
-    counts = Counter({(r, m, ""): 9 for r in REPLICAS for m in ("generation_tokens_total", "own_tokens_asked_total")})
+    counts = Counter(
+        {(r, m, ""): 9 for r in STACK.of("replica") for m in ("generation_tokens_total", "own_tokens_asked_total")}
+    )
 
-    def read(metric: str, replica: str = REPLICAS[0], times: int = 4) -> None:
+    def read(metric: str, replica: str = STACK.of("replica")[0], times: int = 4) -> None:
         counts[replica, metric, ""] += times
 
     async def drill() -> None:
@@ -191,7 +193,7 @@ def test_counters_are_read_again_after_the_load() -> None:
         conductor.writer = SimpleNamespace(counts=counts)  # type: ignore[assignment]
         waiting = asyncio.create_task(conductor._await_readings())
         for metric in ("generation_tokens_total", "own_tokens_asked_total"):
-            for replica in REPLICAS:
+            for replica in STACK.of("replica"):
                 await asyncio.wait([waiting], timeout=0.12)
                 assert not waiting.done(), (metric, replica)
                 read(metric, replica)
@@ -206,7 +208,7 @@ def test_counters_that_nobody_reads_are_waited_for_with_a_bound() -> None:
     async def drill() -> None:
         conductor = _waiting()
         conductor.run.log = _Clock()  # type: ignore[misc]
-        conductor.writer = SimpleNamespace(counts=Counter({(REPLICAS[0], "generation_tokens_total", ""): 1}))  # type: ignore[assignment]
+        conductor.writer = SimpleNamespace(counts=Counter({(STACK.of("replica")[0], "generation_tokens_total", ""): 1}))  # type: ignore[assignment]
         await asyncio.wait_for(conductor._await_readings(), 5)
 
     asyncio.run(drill())

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from harness.evidence import records_kept, samples_kept
+from harness.evidence.record import of_fault
 from harness.evidence.view import RunView
 from harness.judge import drill, validity, verdicts
 from harness.judge.drill import Check
-from harness.judge.presence import labels
 from harness.model.errors import RunFolderError
 from harness.model.verdict import CheckResult, Status
 from harness.plan import guard
@@ -278,7 +278,7 @@ def _target_left_out_of_the_plan(run: Run) -> None:
 
 
 def _present(run: Run) -> pd.Series:
-    return run.metrics["labels"].eq(labels(_LINK))
+    return run.metrics["labels"].eq(of_fault(_LINK))
 
 
 def _gone_early(run: Run) -> None:
