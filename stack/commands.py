@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.model.errors import UsageError
 from harness.model.topology import Component, Topology
 from stack import engines, proxies, tools
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
@@ -34,34 +36,29 @@ class Command:
     cwd: Path = CHECKOUT
 
 
+@dataclass(frozen=True)
+class Start:
+    """A component that is to be started: with the folders of its configuration and its data."""
+
+    topology: Topology
+    component: Component
+    config: Path
+    data: Path
+    engine_token: str  # for which an engine resets its cache
+
+
 def command(topology: Topology, component: Component, config_folder: Path, engine_token: str) -> Command:
     """The process that is ``component``. Raises MissingTool when its program or model is not there.
 
-    ``engine_token``: for which an engine resets its cache.
+    ``engine_token``: for which an engine resets its cache. UsageError for a role that nobody can start.
     """
+    if component.role not in _BY_ROLE:
+        raise UsageError(
+            f"{component.name} of the stack {topology.stack.name}: found the role {component.role!r}, "
+            f"expected one of {', '.join(_BY_ROLE)}"
+        )
     config, data = config_folder / component.name, data_folder(config_folder, component.name)
-    match component.role:
-        case "replica":
-            return _replica(topology, component, data, engine_token)
-        case "gateway":
-            return _tool("haproxy", component, ["-db", "-f", str(config / "haproxy.cfg")], data)
-        case "toxiproxy":
-            api = ["-proxy-metrics", "-host", component.address, "-port", str(component.ports["api"])]
-            started = _tool("toxiproxy-server", component, [*api, "-config", str(config / "toxiproxy.json")], data)
-            return replace(started, env={**started.env, "LOG_LEVEL": "warn"})  # by default several lines a connection
-        case "tunnel":
-            return _tunnel(topology, component)
-        case "dns":
-            return _tool("pdns_server", component, _pdns(topology, config), data)
-        case "prometheus":
-            return _tool("prometheus", component, _prometheus(component, config, data), data)
-        case "alertmanager":
-            return _tool("alertmanager", component, _alertmanager(component, config, data), data)
-        case "exporter":
-            arguments = ["-m", "stack.exporter", "--config", str(config / "exporter.json")]
-            return Command([sys.executable, *arguments], _environment(component))
-        case other:
-            raise ValueError(f"component {component.name}: unknown role {other!r}")
+    return _BY_ROLE[component.role](Start(topology, component, config, data, engine_token))
 
 
 def data_folder(config_folder: Path, component: str) -> Path:
@@ -79,53 +76,86 @@ def _environment(component: Component) -> dict[str, str]:
     }
 
 
-def _tool(name: str, component: Component, arguments: list[str], data: Path) -> Command:
+def _tool(name: str, start: Start, arguments: list[str], **environment: str) -> Command:
     tool = tools.require(name)
-    return Command([str(tool.path), *arguments], {**_environment(component), **tool.env}, cwd=data)
+    whole = {**_environment(start.component), **tool.env, **environment}
+    return Command([str(tool.path), *arguments], whole, cwd=start.data)
 
 
-def _tunnel(topology: Topology, component: Component) -> Command:
-    assert topology.target is not None
-    ends = [end for end in topology.target.endpoints.values() if end.tunnel]
-    words = [word for end in ends for word in (end.tunnel, f"{end.bracketed}:{end.port}", end.proxy)]
-    named = {end.proxy: os.environ[end.proxy] for end in ends if end.proxy in os.environ}
-    return Command([sys.executable, "-m", "stack.tunnel", *words], {**_environment(component), **named})
-
-
-def _replica(topology: Topology, component: Component, data: Path, token: str) -> Command:
+def _replica(start: Start) -> Command:
+    topology, component = start.topology, start.component
     arguments, extra = engines.engine_command(topology, component.name, component.address, component.ports["http"])
-    environment = {**_environment(component), **extra, TOKEN_VARIABLE: token}
+    environment = {**_environment(component), **extra, TOKEN_VARIABLE: start.engine_token}
     if topology.engine == "sim":
         return Command([sys.executable, *arguments], environment, ENGINE_NICENESS)
     python = tools.require("vllm-python")
     # Not started in the checkout: `-m` puts the working folder first in the path of vLLM's own imports.
     hub = {name: os.environ[name] for name in _HUB if name in os.environ}
     hub |= proxies.excluding_loopback(os.environ, sorted({one.address for one in topology.components}))
-    return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, cwd=data)
+    return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, start.data)
 
 
-def _pdns(topology: Topology, config: Path) -> list[str]:
-    return [
-        f"--config-dir={config}",
-        f"--socket-dir={socket_folder(topology)}",
+def _gateway(start: Start) -> Command:
+    return _tool("haproxy", start, ["-db", "-f", str(start.config / "haproxy.cfg")])
+
+
+def _toxiproxy(start: Start) -> Command:
+    api = ["-proxy-metrics", "-host", start.component.address, "-port", str(start.component.ports["api"])]
+    arguments = [*api, "-config", str(start.config / "toxiproxy.json")]
+    return _tool("toxiproxy-server", start, arguments, LOG_LEVEL="warn")  # by default several lines a connection
+
+
+def _tunnel(start: Start) -> Command:
+    assert start.topology.target is not None
+    ends = [end for end in start.topology.target.endpoints.values() if end.tunnel]
+    words = [word for end in ends for word in (end.tunnel, f"{end.bracketed}:{end.port}", end.proxy)]
+    named = {end.proxy: os.environ[end.proxy] for end in ends if end.proxy in os.environ}
+    return Command([sys.executable, "-m", "stack.tunnel", *words], {**_environment(start.component), **named})
+
+
+def _dns(start: Start) -> Command:
+    arguments = [
+        f"--config-dir={start.config}",
+        f"--socket-dir={socket_folder(start.topology)}",
         *("--daemon=no", "--guardian=no", "--write-pid=no", "--disable-syslog=yes"),
     ]
+    return _tool("pdns_server", start, arguments)
 
 
-def _prometheus(component: Component, config: Path, data: Path) -> list[str]:
-    return [
-        f"--config.file={config / 'prometheus.yml'}",
-        f"--storage.tsdb.path={data}",
+def _prometheus(start: Start) -> Command:
+    arguments = [
+        f"--config.file={start.config / 'prometheus.yml'}",
+        f"--storage.tsdb.path={start.data}",
         "--storage.tsdb.retention.time=1d",
         "--storage.tsdb.retention.size=256MB",
-        f"--web.listen-address={component.address}:{component.ports['http']}",
+        f"--web.listen-address={start.component.address}:{start.component.ports['http']}",
     ]
+    return _tool("prometheus", start, arguments)
 
 
-def _alertmanager(component: Component, config: Path, data: Path) -> list[str]:
-    return [
-        f"--config.file={config / 'alertmanager.yml'}",
-        f"--storage.path={data}",
-        f"--web.listen-address={component.address}:{component.ports['http']}",
+def _alertmanager(start: Start) -> Command:
+    arguments = [
+        f"--config.file={start.config / 'alertmanager.yml'}",
+        f"--storage.path={start.data}",
+        f"--web.listen-address={start.component.address}:{start.component.ports['http']}",
         "--cluster.listen-address=",  # one Alertmanager is no cluster; without this it gossips on every interface
     ]
+    return _tool("alertmanager", start, arguments)
+
+
+def _exporter(start: Start) -> Command:
+    arguments = ["-m", "stack.exporter", "--config", str(start.config / "exporter.json")]
+    return Command([sys.executable, *arguments], _environment(start.component))
+
+
+#: Role -> how a component of that role is started.
+_BY_ROLE: Mapping[str, Callable[[Start], Command]] = {
+    "replica": _replica,
+    "gateway": _gateway,
+    "toxiproxy": _toxiproxy,
+    "tunnel": _tunnel,
+    "dns": _dns,
+    "prometheus": _prometheus,
+    "alertmanager": _alertmanager,
+    "exporter": _exporter,
+}

@@ -1,7 +1,7 @@
 """Renders every component's configuration from the topology: ``render``.
 
 =========================================== ===================================================================
-gateway-a/, gateway-b/                      haproxy.cfg, keys.map, guard.lua
+a folder for each gateway                   haproxy.cfg, keys.map, guard.lua
 toxiproxy/toxiproxy.json                    one proxy per link
 dns/                                        pdns.conf, named.conf, service.zone
 exporter/                                   exporter.json
@@ -15,13 +15,13 @@ they bind to all interfaces of their container and find the files at ``/etc/dril
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from harness.model.topology import GATEWAYS, REPLICAS, Component, GatewayPolicy, Topology
+from harness.model.topology import Component, GatewayPolicy, Topology
 from stack import state
 from stack.dns import zone
 from stack.exporter.config import exporter_files
@@ -81,22 +81,16 @@ def render(topology: Topology, keys: Keys, folder: Path) -> None:
     enter, read = (0o755, 0o644) if topology.runtime == "docker" else (0o700, 0o600)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    files = {"toxiproxy": {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"}}
-    if topology.target is None:
-        files |= {name: _gateway(topology, keys, name) for name in GATEWAYS}
-        files["dns"] = zone.files(topology, config_path(topology, folder, "dns"))
-        files["exporter"] = exporter_files(topology)
-        files["prometheus"] = monitoring.prometheus_files(topology)
-        files["alertmanager"] = monitoring.alertmanager_files(topology)
-    for component, contents in files.items():
-        target = folder / component
+    for component in topology.components:
+        if component.role not in _BY_ROLE:
+            continue
+        target, path = folder / component.name, config_path(topology, folder, component.name)
         target.mkdir(exist_ok=True)  # never another one: a container that has it mounted would keep the old one
         target.chmod(enter)
         for old in target.iterdir():
             old.unlink()  # what an earlier version rendered must not be read by this one
-        for name, text in contents.items():
-            text = text.replace("@CONFIG@", config_path(topology, folder, component))
-            (target / name).write_text(text)
+        for name, text in _BY_ROLE[component.role](topology, keys, component.name).items():
+            (target / name).write_text(text.replace("@CONFIG@", path))
             (target / name).chmod(read)
 
 
@@ -154,7 +148,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "own_errors": errors.own_errors(policy),
         "refusals": {**errors.refusals(policy), **errors.replica_errors()},
         "replica_errors": errors.replica_errors(),
-        "replicas": [_server(topology, gateway, replica) for replica in REPLICAS],
+        "replicas": [_server(topology, gateway, replica) for replica in topology.replicas],
         "link_limits_s": {
             f"{pinned}{kind}": limit_s
             for pinned in ("", "pinned-")
@@ -174,7 +168,7 @@ def _gateway_values(topology: Topology, gateway: str) -> dict[str, Any]:
         "checks": "no_readiness_checks" not in defects,
         "readiness_agent": not {"no_readiness_checks", "no_readiness_agent"} & defects,
         "sticky_sessions": "sticky_sessions" in defects,
-        "weights_by_lot": "gateway_ignores_weight" not in defects,
+        "weights_by_lot": "gateway_ignores_weight" not in defects and len(topology.replicas) > 1,
         "agent_address": "127.0.0.1" if docker else component.address,
         "agent_port": _AGENT_HOP_PORT,
         "agent": f"{topology.seen_by_components('exporter')}:{topology.component('exporter').ports['agent']}",
@@ -221,7 +215,7 @@ def _server(topology: Topology, gateway: str, replica: str) -> dict[str, str]:
     if "bypass_toxiproxy" in topology.defects:
         address = f"{topology.seen_by_components(replica)}:{topology.component(replica).ports['http']}"
     else:
-        link = topology.link(f"{gateway}-to-{replica}")
+        link = topology.link_between(gateway, replica)
         port = link.inside_port if topology.runtime == "docker" else link.listen_port
         address = f"{topology.seen_by_components('toxiproxy')}:{port}"
     return {
@@ -263,3 +257,15 @@ def _upstream(topology: Topology, name: str) -> str:
 
 def _bind_address(topology: Topology, component: Component) -> str:
     return "0.0.0.0" if topology.runtime == "docker" else component.address
+
+
+#: Role -> the files of a component of that role, by name: a role that is not here has none. In their text ``@CONFIG@``
+#: stands for the folder in which the component finds them.
+_BY_ROLE: Mapping[str, Callable[[Topology, Keys, str], dict[str, str]]] = {
+    "gateway": _gateway,
+    "toxiproxy": lambda topology, keys, name: {"toxiproxy.json": json.dumps(proxies(topology), indent=2) + "\n"},
+    "dns": lambda topology, keys, name: zone.files(topology, "@CONFIG@"),
+    "exporter": lambda topology, keys, name: exporter_files(topology),
+    "prometheus": lambda topology, keys, name: monitoring.prometheus_files(topology),
+    "alertmanager": lambda topology, keys, name: monitoring.alertmanager_files(topology),
+}

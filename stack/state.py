@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.model.errors import StackError, UsageError
-from harness.model.topology import GatewayPolicy, Target, Topology
+from harness.model.topology import Topology
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STATE_ROOT = CHECKOUT / ".state"
@@ -68,7 +68,7 @@ class StackState:
 
     runtime: str
     fingerprint: str
-    topology: dict[str, Any]  # as ``topology_data`` gives it
+    topology: dict[str, Any]  # ``Topology.as_data``
     instance_id: str  # as ``identity`` gives it
     started: str = dataclasses.field(default_factory=lambda: dt.datetime.now(dt.UTC).isoformat())
     supervisor: ProcessMark | None = None  # process runtime only
@@ -142,19 +142,6 @@ def make_private(folder: Path) -> None:
             f"{folder}: found owner {found.st_uid} and mode {stat.S_IMODE(found.st_mode):o}, expected a folder of "
             f"user {os.getuid()} with mode 700; remove it and try again"
         )
-
-
-def topology_data(topology: Topology) -> dict[str, Any]:
-    """The topology as JSON data."""
-    return {**dataclasses.asdict(topology), "defects": sorted(topology.defects)}
-
-
-def as_topology(data: dict[str, Any]) -> Topology:
-    """The topology that ``topology_data`` described."""
-    plain = {**data, "defects": frozenset(data["defects"]), "gateway_policy": GatewayPolicy(**data["gateway_policy"])}
-    plain["target"] = Target.of(data["target"]) if data.get("target") else None
-    known = {field.name for field in dataclasses.fields(Topology)}
-    return Topology(**{key: value for key, value in plain.items() if key in known})
 
 
 def load(folder: Path) -> StackState | None:

@@ -31,6 +31,7 @@ from harness.probes import ask, path, question
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.models import Question
+from stack.stacks import external
 from tests.wire import ADDRESS, Wire
 
 #: Every answer of a test comes to its end by itself; only a client that waits for something else meets this.
@@ -197,8 +198,8 @@ class _Gateways:
 
 
 def _probe(port: int) -> path.PathProbe:
-    service = Endpoint("http", ADDRESS, port, address=ADDRESS)
-    return path.PathProbe(Topology(target=Target(service)), "key", "model")
+    target = Target(Endpoint("http", ADDRESS, port, address=ADDRESS))
+    return path.PathProbe(Topology(external.stack(target), target=target), "key", "model")
 
 
 def _error(type: str | None, code: str | None, message: str | None) -> dict[str, str | None] | None:

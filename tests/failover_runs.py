@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.model.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import E2E_MS, TOPOLOGY, Row, Sample, Spans
 
 DEAD, HUNG, SPLIT, NO_DNS = "dead", "hung", "split", "dns-dead"
-A, B = (TOPOLOGY.link(f"client-to-{gateway}").listen_address for gateway in GATEWAYS)
+A, B = (TOPOLOGY.link(f"client-to-{gateway}").listen_address for gateway in TOPOLOGY.gateways)
 #: Users follow a DNS answer so much later.
 _FOLLOW_S = 0.8
 
@@ -89,17 +88,17 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     for step in range(int((end + 4) * 5)):
         t_s = step / 5
         yield t_s, "load", "cpu_ratio", "", 0.2
-        for replica in REPLICAS:
+        for replica in TOPOLOGY.replicas:
             yield t_s, replica, "up", "", 1.0
             yield from runs.tokens(t_s, replica, ok)
-        for gateway in GATEWAYS:
+        for gateway in TOPOLOGY.gateways:
             yield from _gateway(t_s, gateway, spans)
         yield from _dns(t_s, spans)
         yield from runs.own_tokens(t_s, runs.ANY_REPLICA, 0.0)
 
 
 def _gateway(t_s: float, gateway: str, spans: Spans) -> Iterator[Sample]:
-    mine = gateway == GATEWAYS[0]
+    mine = gateway == TOPOLOGY.gateways[0]
     silent = mine and any(spans[phase][0] <= t_s < spans[phase][1] for phase in (DEAD, HUNG))
     not_ready = mine and any(
         spans[phase][0] + failure.not_ready_s <= t_s < spans[phase][1] + failure.ready_again_s

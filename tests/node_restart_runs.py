@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.judge import drill
 from harness.model.scenario import Scenario
-from harness.model.topology import REPLICAS
+from stack.stacks.vllm_haproxy import STACK
 from tests.runs import Run, add_alerts, add_unremarkable, recorded_today, scenario
 
 RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
@@ -28,7 +28,7 @@ def healthy() -> Run:
     plan, events, summary = _texts()
     folder = RunFolder(RECORDED)
     run = Run(
-        json.loads(plan) | {"serves": dict.fromkeys(REPLICAS, "v1@sim")},
+        json.loads(plan) | {"serves": dict.fromkeys(STACK.of("replica"), "v1@sim")},
         [json.loads(line) for line in events.splitlines()],
         folder.requests()[REQUEST_COLUMNS.names],
         folder.metrics()[METRIC_COLUMNS.names],

@@ -10,12 +10,11 @@ import pandas as pd
 from harness.evidence.record import ANY_REPLICA
 from harness.faults.oversized import Oversized, asks
 from harness.model.scenario import Scenario
-from harness.model.topology import GATEWAYS, REPLICAS
 from tests import runs
 from tests.runs import E2E_MS, POLICY, TOPOLOGY, Row, Run, Sample, Spans
 
 OVERSIZED, LONG, OOM = "oversized", "long", "oom"
-KILLED = REPLICAS[1]
+KILLED = TOPOLOGY.replicas[1]
 #: Seconds after the injection of the limit: killed, ready again, used again.
 _KILLED_S, _READY_S, _BACK_S = 0.3, 6.0, 8.5
 _MIB = 1024.0**2
@@ -42,7 +41,7 @@ def widened() -> Run:
     ]
     runs.recorded_today(run, Scenario.stored(run.plan["scenario"]))
     begin, end = run.span(LONG)
-    mine = run.metrics["component"].eq(REPLICAS[0])
+    mine = run.metrics["component"].eq(TOPOLOGY.replicas[0])
     full = mine & run.metrics["metric"].eq("kv_usage_ratio") & run.metrics["t_s"].between(begin + 5, end)
     run.metrics.loc[full, "value"] = 0.98
     counted = mine & run.metrics["metric"].eq("preemptions_total") & run.metrics["t_s"].ge(begin + 5)
@@ -68,7 +67,7 @@ def _met_the_limits(row: Row, number: int, spans: Spans, rng: random.Random) -> 
             "content_events": 0,
         }
     if start < back_s and start >= killed_s - E2E_MS / 1000:
-        found["replica"] = found["gateway_replica"] = REPLICAS[0]
+        found["replica"] = found["gateway_replica"] = TOPOLOGY.replicas[0]
     return found
 
 
@@ -80,7 +79,7 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     for step in range(int((end + 4) * 5)):
         t_s = step / 5
         yield t_s, "load", "cpu_ratio", "", 0.2
-        for replica in REPLICAS:
+        for replica in TOPOLOGY.replicas:
             mine = replica == KILLED
             away = mine and begun + _KILLED_S <= t_s < begun + _READY_S
             out = mine and begun + 1.5 <= t_s < begun + _BACK_S
@@ -88,11 +87,11 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
                 yield from _replica(t_s, replica, spans, ok, since_s=begun if mine and t_s >= begun + 1 else 0.0)
             yield t_s, replica, "up", "", float(not away)
             yield t_s, replica, "restarts_total", "", float(mine and t_s >= begun + 1)
-            for gateway in GATEWAYS:
+            for gateway in TOPOLOGY.gateways:
                 yield t_s, gateway, "server_up", f"server={replica}", float(not out)
-        for gateway in GATEWAYS:
+        for gateway in TOPOLOGY.gateways:
             yield t_s, gateway, "up", "", 1.0
-            waits = gateway == GATEWAYS[0] and spans[LONG][0] <= t_s < spans[LONG][1] - 1
+            waits = gateway == TOPOLOGY.gateways[0] and spans[LONG][0] <= t_s < spans[LONG][1] - 1
             yield t_s, gateway, "queue_current", "", 8.0 if waits else 0.0
         yield from runs.own_tokens(t_s, ANY_REPLICA, 0.0)
 

@@ -39,13 +39,14 @@ from harness.model import arrivals, digest
 from harness.model.alert_rules import BY_NAME, RULES, STACK_SCALE
 from harness.model.arrivals import Draw
 from harness.model.scenario import Retries, Scenario
-from harness.model.topology import DNS_POLICY, GATEWAYS, REPLICAS, GatewayPolicy, Topology
+from harness.model.topology import DNS_POLICY, GatewayPolicy, Topology
 from harness.plan import loading, planned
+from stack.stacks.vllm_haproxy import STACK
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_PER_S, OOM_RATE_PER_S = 5.0, 7.0
 POLICY = GatewayPolicy()
-TOPOLOGY = Topology(instance=17)
+TOPOLOGY = Topology(STACK, instance=17)
 E2E_MS, TOKENS = 700.0, 31
 #: When the schedule begins.
 BEGAN_S = 0.55
@@ -254,7 +255,7 @@ def only_alerts(name: str) -> Run:
 def _all_well(end_s: float) -> Iterator[Sample]:
     """Samples of a stack in which no rule has anything to look at."""
     for t_s in (step / 2 for step in range(int(end_s * 2) + 2)):
-        for replica in REPLICAS:
+        for replica in TOPOLOGY.replicas:
             for metric, value in (
                 ("up", 1.0),
                 ("synthetic_ok", 1.0),
@@ -262,10 +263,10 @@ def _all_well(end_s: float) -> Iterator[Sample]:
                 ("admission_rejections_total", 0.0),
             ):
                 yield t_s, replica, metric, "", value
-        for gateway in GATEWAYS:
+        for gateway in TOPOLOGY.gateways:
             yield t_s, gateway, "up", "", 1.0
             yield t_s, gateway, "queue_current", "", 0.0
-            yield from ((t_s, gateway, "server_up", f"server={replica}", 1.0) for replica in REPLICAS)
+            yield from ((t_s, gateway, "server_up", f"server={replica}", 1.0) for replica in TOPOLOGY.replicas)
 
 
 def add_alerts(run: Run, practised: Drill) -> None:
@@ -296,7 +297,7 @@ def add_unremarkable(run: Run) -> None:
     """Samples of every series that a run has to have and this one has not."""
     steps = range(2 * int(run.events[-1]["t_s"]) + 8)
     known = set(zip(run.metrics["component"], run.metrics["metric"], strict=True))
-    missing = [one for one in sampled.series() if (one.component, one.metric) not in known]
+    missing = [one for one in sampled.series(TOPOLOGY.stack) if (one.component, one.metric) not in known]
     rows = [
         (step / 2, one.component, one.metric, one.labels or "", _UNREMARKABLE.get(one.metric, 0.0))
         for one in missing
@@ -353,7 +354,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
         **as_planned(practised, scenario),
         "alerts": [dataclasses.asdict(expected) for expected in practised.alerts],
         "scenario": scenario.model_dump(mode="json"),
-        "serves": dict.fromkeys(REPLICAS, "v1@00000000"),
+        "serves": dict.fromkeys(TOPOLOGY.replicas, "v1@00000000"),
         "seed": 1,
         "versions": {"vllm": "0.32"},
         "git": {"commit": "0" * 40, "dirty": False},
@@ -540,18 +541,19 @@ def refused(request_id: str, after_ms: float) -> Row:
 
 def answered(number: int, late_s: float, extra_ms: float) -> Row:
     """A whole answer, ``extra_ms`` slower than usual, to an attempt that began ``late_s`` after it was meant to."""
+    replica = TOPOLOGY.replicas[number % len(TOPOLOGY.replicas)]
     return {
         "outcome": "ok",
         "http_status": 200,
         "served_version": "v1@00000000",
-        "replica": f"replica-{number % 2 + 1}",
+        "replica": replica,
         "headers_ms": 10.0 + extra_ms,
         "ttft_ms": _TTFT_MS + extra_ms,
         "ttft_from_schedule_ms": late_s * 1000 + _TTFT_MS + extra_ms,
         "e2e_ms": E2E_MS + extra_ms,
         "e2e_from_schedule_ms": late_s * 1000 + E2E_MS + extra_ms,
         "queue_gateway_ms": 0.0,
-        "gateway_replica": f"replica-{number % 2 + 1}",
+        "gateway_replica": replica,
         "gateway_retries": int(extra_ms > 1000),
         "max_stall_ms": 30.0,
         "prompt_tokens": 12,
@@ -573,18 +575,18 @@ def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
         t_s = step / 5
         dead = every[0] + 1 <= t_s < every[1]
         yield t_s, "load", "cpu_ratio", "", 0.2
-        for n, replica in enumerate(REPLICAS, 1):
+        for n, replica in enumerate(TOPOLOGY.replicas, 1):
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
             yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
             yield from tokens(t_s, replica, ok)
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
-            for gateway in GATEWAYS:
+            for gateway in TOPOLOGY.gateways:
                 share = int((requests["start_s"] < t_s).sum()) // 4
                 yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
                 yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
-        for gateway in GATEWAYS:
+        for gateway in TOPOLOGY.gateways:
             yield t_s, gateway, "up", "", 1.0
         yield from own_tokens(t_s, ANY_REPLICA, 0.0)
 

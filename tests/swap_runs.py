@@ -14,7 +14,6 @@ from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.judge import drill
 from harness.model import rollout
 from harness.model.scenario import Scenario
-from harness.model.topology import REPLICAS
 from harness.plan import planned
 from tests.runs import TOPOLOGY, Run, add_alerts, add_unremarkable, recorded_today, scenario
 
@@ -42,7 +41,7 @@ def healthy(name: str = PROMOTED) -> Run:
         {rollout.FILE: json.loads(_text(rollout.FILE))},
     )
     stable, candidate = (ledger(run)[side]["version"] for side in ("stable", "candidate"))
-    run.plan |= {"serves": dict.fromkeys(REPLICAS, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
+    run.plan |= {"serves": dict.fromkeys(TOPOLOGY.replicas, stable), "rolls_out": {ledger(run)["fault"]: candidate}}
     recorded_today(run, Scenario.stored(run.plan["scenario"]))
     add_alerts(run, drill.load("model-swap"))
     run.plan["scenario"]["slos"] = scenario("model-swap").model_dump(mode="json")["slos"]

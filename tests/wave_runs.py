@@ -14,8 +14,8 @@ import pandas as pd
 from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
 from harness.judge import drill
 from harness.model.scenario import Phase, Scenario
-from harness.model.topology import GATEWAYS, REPLICAS
 from harness.model.waves import Canary, Stream, Wave, as_data, from_data
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 from tests.runs import Run
 
@@ -85,7 +85,7 @@ def _events(scenario: Any) -> Iterator[dict[str, Any]]:
         for kind, after_s in (("fault_injecting", 0.01), ("fault_injected", 0.02), ("fault_proven", 3.0)):
             if phase.faults:
                 yield {"t_s": t_s + after_s, "kind": kind, **about}
-        for replica in REPLICAS if quiet else ():
+        for replica in STACK.of("replica") if quiet else ():
             found = {"component": replica, "success": True, "tries": 1, "why": "its prefix cache was reset"}
             yield {"t_s": t_s + 0.1, "kind": "prefix_cache_reset", **found}
         t_s += phase.duration
@@ -105,17 +105,17 @@ def _wave(practised: Phase, number: int, began_s: float) -> Wave:
     wave = Wave(f"{phase}/cancel_wave/{spec.on}", phase, number, spec.options["moment"], began_s, True, "seen")
     wave.watched_until_s = began_s + WATCHED_S
     for n in range(STREAMS):
-        stream = Stream(f"{phase}.{number}.{n}", GATEWAYS[n % 2], ("fin", "rst")[n % 2], began_s + SENT_S)
-        stream.cancelled_s, stream.replica, stream.status = began_s + CANCELLED_S, REPLICAS[n % 2], 200
+        stream = Stream(f"{phase}.{number}.{n}", STACK.of("gateway")[n % 2], ("fin", "rst")[n % 2], began_s + SENT_S)
+        stream.cancelled_s, stream.replica, stream.status = began_s + CANCELLED_S, STACK.of("replica")[n % 2], 200
         wave.streams.append(stream)
-    wave.canaries = [Canary(replica, True, "the right answer", 0.2) for replica in REPLICAS]
-    wave.rss_bytes = {replica: 5e7 + 1000.0 * (number % 3) for replica in REPLICAS}
+    wave.canaries = [Canary(replica, True, "the right answer", 0.2) for replica in STACK.of("replica")]
+    wave.rss_bytes = {replica: 5e7 + 1000.0 * (number % 3) for replica in STACK.of("replica")}
     return wave
 
 
 def _requests(plan: dict[str, Any], end_s: float) -> Iterator[dict[str, Any]]:
     for number, (start, draw) in enumerate(runs.schedule(plan, 1.05, end_s)):
-        replica = REPLICAS[number % 2]
+        replica = STACK.of("replica")[number % 2]
         yield dict.fromkeys(REQUEST_COLUMNS.names) | {
             "request_id": draw.request_id, "attempt": 1, "final": True, "user_id": draw.user_id,
             "cohort": draw.cohort.name, "deployment": "drillyard", "gateway": "127.0.17.111", "intended_start_s": start,
@@ -136,18 +136,18 @@ def _metrics(
     end = spans["quiet"][1]
     for t_s in np.arange(0.0, end + 3, 0.2):
         yield t_s, "load", "cpu_ratio", "", 0.2
-        for replica in REPLICAS:
+        for replica in STACK.of("replica"):
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "rss_bytes", "", 5e7
             for metric, value in _engine(requests, found, replica, t_s).items():
                 yield t_s, replica, metric, "", value
             yield from _own_tokens(t_s, replica, _of_waves(found, t_s))
         yield from _own_tokens(t_s, ANY_REPLICA, 0.0)
-        for gateway in GATEWAYS:
+        for gateway in STACK.of("gateway"):
             yield t_s, gateway, "up", "", 1.0
     for wave in found:
         for t_s in np.arange(wave.began_s, wave.began_s + WATCHED_S, 0.04):
-            for replica in REPLICAS:
+            for replica in STACK.of("replica"):
                 for metric, value in _look(requests, found, replica, t_s).items():
                     yield t_s, replica, f"wave_{metric}", "", value
 
@@ -160,7 +160,7 @@ def watch_on(run: Run, phase: str) -> None:
     more = [
         (t_s, replica, f"wave_{metric}", "", value)
         for t_s in np.arange(begin + 0.04, data["watched_until_s"], 0.04)
-        for replica in REPLICAS
+        for replica in STACK.of("replica")
         for metric, value in _look(run.requests, found, replica, t_s).items()
     ]
     run.metrics = pd.concat([run.metrics, pd.DataFrame(more, columns=run.metrics.columns)], ignore_index=True)

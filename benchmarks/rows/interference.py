@@ -27,6 +27,7 @@ from harness.probes import machine
 from harness.probes.base import MetricWriter, Row
 from harness.run import measuring
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 from tests.disturber import HEAVY, LIGHT, Disturber, disturbed
 
 QUIET_S, DISTURBED_S, PAUSE_S = 20.0, 10.0, 2.0
@@ -142,7 +143,7 @@ class _Sampled(MetricWriter):
 async def _watch(folder: RunFolder, instance: int, end: Connection) -> None:
     log = EventLog(folder, float(folder.plan()["anchor"]["mono_s"]))
     writer = _Sampled(folder.path / "metrics.parquet")
-    runtime = ProcessRuntime(Topology(instance=instance, runtime="process", engine="sim"))
+    runtime = ProcessRuntime(Topology(STACK, instance=instance, runtime="process", engine="sim"))
     meter = asyncio.create_task(machine.watch(runtime, writer, log))
     try:
         await asyncio.wait_for(writer.others_seen.wait(), WITHIN_S)

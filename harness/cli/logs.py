@@ -20,7 +20,8 @@ def logs(options: StackOptions, component: str, out: TextIO, follow: bool = Fals
 
     Raises UsageError for no component, one that does not exist (with the nearest name) or one that has no log.
     """
-    topology = build_topology(options)
+    found = runtime.running(options)
+    topology = found[0].topology if found else build_topology(options)
     names = [c.name for c in topology.components]
     if not component:
         raise UsageError(f"found no component to show the log of, expected one of {', '.join(names)}: make logs C=NAME")
@@ -28,7 +29,6 @@ def logs(options: StackOptions, component: str, out: TextIO, follow: bool = Fals
         near = difflib.get_close_matches(component, names, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
         raise UsageError(f"no component {component!r}: {hint}")
-    found = runtime.running(options)
     source = found[0].logs(component) if found else ProcessRuntime(topology).logs(component)
     if isinstance(source, str):
         out.write(source)

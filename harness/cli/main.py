@@ -27,7 +27,7 @@ from harness.plan.options import ENGINES, INSTANCE_MAX, StackOptions
 from harness.run import pipeline
 from harness.run.progress import Progress
 from reports import render
-from stack import proxies
+from stack import proxies, stacks
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import select
 
@@ -145,6 +145,8 @@ def _stack_arguments() -> _Parser:
     add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=_word("ENGINE", "vllm"), help="[ENGINE]")
     add("--instance", type=_instance, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
     add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
+    what = f"what runs: {', '.join(stacks.names())}, or a Python file with a STACK of yours [{stacks.DEFAULT}]"
+    add("--stack", metavar="NAME", default=stacks.DEFAULT, help=what)
     defect = "break the stack on purpose, or for one run the simulator (sim.…); `list --defects` tells them all"
     add("--defect", action="append", dest="defects", metavar="NAME", default=[], help=defect)
     external = shared.add_argument_group("for --runtime external, a service that Drillyard did not start")
@@ -177,7 +179,7 @@ def _instance(text: str) -> int:
 
 
 def _stack(options: argparse.Namespace) -> StackOptions:
-    of_stack, switches = defects.sorted_out(options.defects)
+    of_stack, switches = defects.sorted_out(options.defects, stacks.find(options.stack).of("replica"))
     if switches and options.do is not _run:
         raise UsageError(f"--defect {switches[0].text} lasts as long as a run: only `run` takes it")
     if switches and options.engine != "sim":
@@ -189,6 +191,7 @@ def _stack(options: argparse.Namespace) -> StackOptions:
         model=options.model or DEFAULT_MODEL,
         defects=of_stack,
         external=_external(options),
+        stack=options.stack,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from harness.model.topology import CLIENT
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
@@ -27,7 +28,7 @@ def up(options: StackOptions, console: Console | None = None) -> int:
     with lock.held(state.instance_folder(stack.topology) / lock.RUN, "harness up", say):
         warm = stack.up(say)
     took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
-    links = [link for link in stack.topology.links if link.source == "client"]
+    links = [link for link in stack.topology.links if link.source == CLIENT]
     scheme = stack.topology.target.service.scheme if stack.topology.target else "http"
     doors = " and ".join(f"{scheme}://{link.listen_address}:{link.listen_port}/v1" for link in links)
     console.print(f"instance {options.instance} {took}: {doors}", markup=False, soft_wrap=True)

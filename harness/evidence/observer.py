@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.evidence.view import RunView
-from harness.model.topology import REPLICAS
 
 #: How the samples are called (harness/probes/resources.py, machine.py).
 COMPONENT, CPU, HARNESS, METER = "harness", "cpu_s", "harness", "meter"
@@ -87,7 +86,7 @@ def _cores(view: RunView, component: str, span: tuple[float, float], labels: str
 
 def _synthetic(view: RunView, span: tuple[float, float]) -> float | None:
     made, asked = 0.0, 0.0
-    for replica in REPLICAS:
+    for replica in view.replicas:
         tokens = _within(view.metrics(replica, "generation_tokens_total"), span)
         own = _within(view.metrics(replica, "own_tokens_asked_total", "by=exporter"), span)
         if len(tokens) < 2 or len(own) < 2:

@@ -18,8 +18,9 @@ from harness.model import rollout, waves
 from harness.model.errors import RunFolderError
 from harness.model.rollout import Rollout
 from harness.model.scenario import SLO, ClientLimits, Retries, Scenario
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import CLIENT
 from harness.model.waves import Wave
+from stack import stacks
 
 #: The component as which the metrics of a service that Drillyard did not start are recorded.
 TARGET = "target"
@@ -43,6 +44,10 @@ class RunView:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise RunFolderError(f"{folder.path / 'plan.json'}: scenario: {where}: {first['msg']}") from None
+        try:
+            self.topology = stacks.restored(self.plan.get("topology"))
+        except ValueError as error:
+            raise RunFolderError(f"{folder.path / 'plan.json'}: topology: {error}") from None
         self._events = tuple(folder.events())
 
     @cached_property
@@ -62,11 +67,21 @@ class RunView:
         target = topology.get("target") if isinstance(topology, dict) else None
         return target if isinstance(target, dict) else None
 
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """Names of the replicas that the run had, in order; none of a service that Drillyard did not start."""
+        return self.topology.replicas
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """Names of the gateways that the run had, in order; none of a service that Drillyard did not start."""
+        return self.topology.gateways
+
     @cached_property
     def scraped(self) -> tuple[str, ...]:
         """Components whose own metrics the run depended on."""
         if self.target is None:
-            return (*REPLICAS, *GATEWAYS)
+            return (*self.replicas, *self.gateways)
         return (TARGET,) if self.target.get("metrics") else ()
 
     @cached_property
@@ -95,7 +110,7 @@ class RunView:
 
     def address_of(self, gateway: str) -> str:
         """The address that DNS hands to clients for ``gateway``, which attempts carry as theirs."""
-        return Topology(instance=int(self.plan["instance"])).link(f"client-to-{gateway}").listen_address
+        return self.topology.link_between(CLIENT, gateway).listen_address
 
     @cached_property
     def requests(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -26,7 +26,7 @@ from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
 from harness.model.scenario import Seconds, Strict
 from harness.model.stream import CompletionReader
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import CLIENT, Topology
 from harness.model.waves import Canary, Stream, Wave
 from harness.probes import completion
 from harness.probes.path import CHAT
@@ -36,8 +36,8 @@ from stack import keys, state
 from stack.engines import SEQUENCES_MAX
 from stack.models import questions
 
-#: In place of one gateway's name: the streams of a wave go through both in turn.
-BOTH_GATEWAYS = "gateways"
+#: In place of one gateway's name: the streams of a wave go through all of them in turn.
+ALL_GATEWAYS = "gateways"
 #: So much of a wave must still run when it is cancelled, and have reached its moment where each stream is looked at.
 MOST = 0.9
 #: Early decode: so many events with content have arrived. Late: so much of what was asked for. Not more: a quarter of
@@ -112,7 +112,7 @@ _UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 
 
 class CancelWave:
-    """Cancelled waves on one door: a gateway, both in turn, or a replica itself."""
+    """Cancelled waves on one door: a gateway, all of them in turn, or a replica itself."""
 
     Options = _Options
     type = "cancel_wave"
@@ -126,8 +126,6 @@ class CancelWave:
         self.id, self.on = id, on
         self.options: _Options = options
         self.phase = id.split("/")[0]
-        self.doors = GATEWAYS if on == BOTH_GATEWAYS else (on,)
-        self.asked = {on} if on in REPLICAS else set(REPLICAS)  # whom a wave comes to in the end
         self.waves: list[Wave] = []
         self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
@@ -136,8 +134,8 @@ class CancelWave:
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
-        """Both gateways, each of them, each replica; nothing of somebody else's."""
-        return [] if topology.target is not None else [BOTH_GATEWAYS, *GATEWAYS, *REPLICAS]
+        """All gateways, each of them, each replica; nothing of somebody else's."""
+        return [] if topology.target is not None else [ALL_GATEWAYS, *topology.gateways, *topology.replicas]
 
     @staticmethod
     def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
@@ -145,8 +143,8 @@ class CancelWave:
         return {
             "waves": options.waves,
             "moment": options.moment,
-            "streams": _streams(options, 1 if on in REPLICAS else len(REPLICAS)),
-            "canaries": list(REPLICAS),
+            "streams": _streams(options, len(_asked(on, topology.replicas))),
+            "canaries": list(topology.replicas),
         }
 
     def undo(self) -> Undo:
@@ -162,11 +160,13 @@ class CancelWave:
         tell_step(world, self, "sized", streams=self.size.streams, tokens=self.size.tokens)
 
     async def _sized(self, world: World) -> _Size:
-        return _Size(_streams(self.options, len(self.asked)), self.options.max_tokens or await self._tokens(world))
+        streams = _streams(self.options, len(_asked(self.on, world.topology.replicas)))
+        return _Size(streams, self.options.max_tokens or await self._tokens(world))
 
     async def _tokens(self, world: World) -> int:
         """The tokens of one stream in ``lasts``, capped by the model and the gateways. FaultError without a stream."""
-        gateway = next((door for door in self.doors if door in GATEWAYS), GATEWAYS[0])
+        gateways = world.topology.gateways
+        gateway = self.on if self.on in gateways else gateways[0]
         samples = [await world.path.through(gateway, SPEED_WITHIN_S) for _ in range(SPEED_PROBES)]
         speeds = [speed for sample in samples if (speed := sample.tokens_per_s) is not None]
         if not speeds:
@@ -235,8 +235,9 @@ class CancelWave:
                 await _quiet_again(ledger, before, self.options.watch)
             wave.watched_until_s = ledger.now_s()
             wave.unseen_s = ledger.unseen_s(wave.cancelled_s or wave.began_s)
-        wave.canaries = list(await asyncio.gather(*(self._canary(world, replica, number) for replica in REPLICAS)))
-        for replica in REPLICAS:
+        replicas = world.topology.replicas
+        wave.canaries = list(await asyncio.gather(*(self._canary(world, replica, number) for replica in replicas)))
+        for replica in replicas:
             stats = await asyncio.to_thread(world.runtime.stats, replica)
             if stats.rss_bytes is not None:
                 wave.rss_bytes[replica] = float(stats.rss_bytes)
@@ -247,15 +248,17 @@ class CancelWave:
     async def _streams(self, world: World, wave: Wave) -> AsyncIterator[list[_Open]]:
         """All streams of the wave, sent side by side. None stays open; what they may cost is counted."""
         opened: list[_Open] = []
+        topology = world.topology
+        doors = topology.gateways if self.on == ALL_GATEWAYS else (self.on,)
         with contextlib.ExitStack() as asks:
             try:
                 for number in range(self.size.streams):
-                    door = self.doors[number % len(self.doors)]
-                    ending = ("fin", "rst")[number // len(self.doors) % 2]
+                    door = doors[number % len(doors)]
+                    ending = ("fin", "rst")[number // len(doors) % 2]
                     stream = Stream(f"{self.id}/{wave.number}/{number}".replace("/", "."), door, ending)
                     wave.streams.append(stream)
-                    tries = 1 if door in REPLICAS else 1 + world.topology.gateway_policy.retries
-                    whose = door if door in REPLICAS else ANY_REPLICA
+                    tries = 1 if door in topology.replicas else 1 + topology.gateway_policy.retries
+                    whose = door if door in topology.replicas else ANY_REPLICA
                     asks.enter_context(world.path.own.asking(whose, tries * self.size.tokens))
                     opened.append(self._open(world, stream))
                 yield opened
@@ -284,7 +287,7 @@ class CancelWave:
             "stream": True,
         }
         headers = {"X-Request-Id": stream.request_id[-64:]}
-        if stream.door in GATEWAYS:
+        if stream.door in world.topology.gateways:
             key = _user_key(world, len(self.waves) * self.size.streams + _number(stream))
             headers["Authorization"] = f"Bearer {key}"
         return _Open(stream, chat, asyncio.create_task(_follow(ledger, stream, chat, headers, body)))
@@ -318,7 +321,7 @@ class CancelWave:
         match self.options.moment:
             case "queued":
                 waiting = ledger.queues(sent_s)
-                if silent and waiting.keys() >= self.asked:
+                if silent and waiting.keys() >= _asked(self.on, ledger.replicas):
                     return f"{silent} streams without a token while {_counts(waiting)} waited for a place"
             case "prefill":
                 running = sum(look.values["running"] for look in looks.values())
@@ -363,6 +366,11 @@ def _streams(options: _Options, replicas: int) -> int:
     return options.streams or max(2, math.ceil(options.demand * SEQUENCES_MAX * replicas))
 
 
+def _asked(on: str, replicas: Sequence[str]) -> set[str]:
+    """Those of the replicas that a wave on that door comes to in the end."""
+    return {on} if on in replicas else set(replicas)
+
+
 def _over(id: str) -> None:
     _, ended = _UNDER_WAY.pop(id)
     ended.set()
@@ -396,7 +404,7 @@ async def _cancel(ledger: Waves, opened: list[_Open]) -> None:
             one.stream.cancelled_s = ledger.now_s()
             one.stream.status = one.chat.status
             one.stream.replica = one.chat.headers.get("x-drillyard-replica") or (
-                one.stream.door if one.stream.door in REPLICAS else None
+                one.stream.door if one.stream.door in ledger.replicas else None
             )
 
 
@@ -404,9 +412,9 @@ async def _busiest(ledger: Waves) -> dict[str, _Level]:
     """The most that each replica had to do and held at once for a while. FaultError when one does not show it."""
     most: dict[str, _Level] = {}
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < BEFORE_S or len(most) < len(REPLICAS):
+    while (passed := time.monotonic() - began) < BEFORE_S or len(most) < len(ledger.replicas):
         if passed > LOOKED_AT_WITHIN_S:
-            missing = next(replica for replica in REPLICAS if replica not in most)
+            missing = next(replica for replica in ledger.replicas if replica not in most)
             raise FaultError(f"{missing} does not show its metrics: a wave could not be told from its aftermath")
         for replica, now in _levels(ledger).items():
             before = most.get(replica, now)
@@ -442,8 +450,8 @@ def _counts(by_replica: Mapping[str, int]) -> str:
 
 def _address(world: World, door: str) -> tuple[str, int]:
     """Where users reach a gateway; a replica's own address."""
-    if door in GATEWAYS:
-        link = world.topology.link(f"client-to-{door}")
+    if door in world.topology.gateways:
+        link = world.topology.link_between(CLIENT, door)
         return link.listen_address, link.listen_port
     component = world.topology.component(door)
     return component.address, component.ports["http"]

@@ -32,7 +32,7 @@ class Deaf(ComponentFault[Options]):
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """All replicas."""
-        return [component.name for component in topology.components if component.role == "replica"]
+        return list(topology.replicas)
 
     async def inject(self, world: World) -> None:
         """Stop the engine core."""

@@ -14,7 +14,7 @@ from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
 from harness.model.errors import FaultError
 from harness.model.scenario import Seconds, Strict
-from harness.model.topology import GATEWAYS, Component, Topology
+from harness.model.topology import Component, Topology
 from stack.runtimes.base import ComponentState
 
 #: How soon after the kill an open connection must break, and how long the runtime may take to notice.
@@ -65,7 +65,7 @@ class Kill(ComponentFault[Options]):
     async def inject(self, world: World) -> None:
         """Kill it while a connection to it is open, and see that break."""
         if self.options.streams:
-            await streams.come(world, self.on, GATEWAYS, self.options.streams)
+            await streams.come(world, self.on, world.topology.gateways, self.options.streams)
         async with _Held(world.topology.component(self.on)) as held:
             tell_step(world, self, "killing")
             await to_the_end(world.runtime.kill, self.on)

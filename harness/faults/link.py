@@ -15,8 +15,8 @@ from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import Proof, World, nothing_countable, read_back, to_the_end
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
-from harness.model.topology import Topology
-from harness.probes.path import PathSample, page, synthetic
+from harness.model.topology import CLIENT, Topology
+from harness.probes.path import PROTOCOLS, PathSample, page, synthetic
 
 #: How long a crossing may take while we look for an effect: far above a healthy one, well inside a phase.
 LOOK_S = 4.0
@@ -56,8 +56,8 @@ class LinkFault(Generic[OptionsT]):
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
-        """All links."""
-        return [link.name for link in topology.links]
+        """All links that we know how to cross."""
+        return [link.name for link in topology.links if link.protocol in PROTOCOLS]
 
     def undo(self) -> Undo:
         """What ``heals_by`` needs; the addresses are what it takes to make the proxy anew."""
@@ -256,7 +256,7 @@ def renew_proxy(world: World, args: Mapping[str, Any], why: str = "its toxics co
         why, cut = f"{why}; {error}", list(world.topology.links)
         world.runtime.kill("toxiproxy")
     took_s = round(time.monotonic() - began_s, 6)
-    addresses = [link.listen_address for link in cut if link.source == "client"]
+    addresses = [link.listen_address for link in cut if link.source == CLIENT]
     world.tell("link_cut", links=[link.name for link in cut], addresses=addresses, took_s=took_s, why=why)
 
 

@@ -22,7 +22,7 @@ from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serve
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.scenario import Seconds, Strict
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import CLIENT, Topology
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
 from harness.probes.path import PathSample
@@ -100,7 +100,7 @@ class LongContexts:
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """The gateways; nothing of somebody else's."""
-        return [] if topology.target is not None else list(GATEWAYS)
+        return list(topology.gateways)
 
     @staticmethod
     def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class LongContexts:
         self.before = await world.path.through(self.on, ORDINARY_S)
         if self.before.outcome != "ok":
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
-        self.cache_tokens = await kv_tokens(world.topology.component(REPLICAS[0]))
+        self.cache_tokens = await kv_tokens(world.topology.component(world.topology.replicas[0]))
 
     async def inject(self, world: World) -> None:
         """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
@@ -124,7 +124,7 @@ class LongContexts:
     async def verify(self, world: World) -> Proof:
         """Ask, and look at the engines meanwhile. More must have been asked for at once than there is room for."""
         prompt = int(self.options.context * world.topology.max_model_len)
-        each, room = prompt + self.options.max_tokens, self.cache_tokens * len(REPLICAS)
+        each, room = prompt + self.options.max_tokens, self.cache_tokens * len(world.topology.replicas)
         wanted, until_s = math.ceil(self.options.demand * room / each), time.monotonic() + self.options.lasts
         tell_step(world, self, "sized", asks=wanted, cache_tokens=self.cache_tokens)
         looking = asyncio.create_task(self._look(world))
@@ -153,7 +153,7 @@ class LongContexts:
 
     async def _ask_again(self, world: World, prompt: int, until_s: float) -> None:
         """Ask for one long context after the other; after a refusal wait as it says."""
-        link = world.topology.link(f"client-to-{self.on}")
+        link = world.topology.link_between(CLIENT, self.on)
         while time.monotonic() < until_s:
             self.seen.running += 1
             self.seen.at_once = max(self.seen.at_once, self.seen.running)
@@ -180,7 +180,7 @@ class LongContexts:
     async def _look(self, world: World) -> None:
         async with httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client:
             while True:
-                for replica in REPLICAS:
+                for replica in world.topology.replicas:
                     try:
                         async with asyncio.timeout(_LOOK_S):
                             page = await bounded.ask_async(

@@ -43,7 +43,7 @@ class Memory(ComponentFault[Options]):
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """All replicas."""
-        return [component.name for component in topology.components if component.role == "replica"]
+        return list(topology.replicas)
 
     def undo(self) -> Undo:
         """The limit that was there before, or none."""

@@ -15,7 +15,7 @@ from harness.faults.comeback import Comeback
 from harness.faults.memory import Memory
 from harness.faults.memory import Options as MemoryOptions
 from harness.model.errors import AdapterError, StackError, UsageError
-from harness.model.topology import GATEWAYS, Topology
+from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
 
@@ -69,7 +69,7 @@ class Oom(Memory):
     async def inject(self, world: World) -> None:
         """Limit it, make it work until it was killed, and lift the limit, so that it can start again."""
         if self.options.streams:
-            await streams.come(world, self.on, GATEWAYS, self.options.streams)
+            await streams.come(world, self.on, world.topology.gateways, self.options.streams)
         tell_step(world, self, "killing")
         try:
             await super().inject(world)

@@ -18,7 +18,7 @@ from harness.faults.base import Healing, Proof, World, ended_by_itself
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.scenario import Seconds, Strict
-from harness.model.topology import GATEWAYS, REPLICAS, GatewayPolicy, Topology
+from harness.model.topology import CLIENT, GatewayPolicy, Topology
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
 from harness.probes.path import CHAT, PathSample
@@ -69,7 +69,7 @@ class OversizedAsks:
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """The gateways; nothing of somebody else's."""
-        return [] if topology.target is not None else list(GATEWAYS)
+        return list(topology.gateways)
 
     @staticmethod
     def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class OversizedAsks:
         self.before = await world.path.through(self.on, ORDINARY_S)
         if self.before.outcome != "ok":
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
-        cache = await kv_tokens(world.topology.component(REPLICAS[0]))
+        cache = await kv_tokens(world.topology.component(world.topology.replicas[0]))
         self.asks = asks(world.topology.gateway_policy, world.topology.max_model_len, cache)
 
     async def inject(self, world: World) -> None:
@@ -94,7 +94,7 @@ class OversizedAsks:
     async def verify(self, world: World) -> Proof:
         """Ask everything. The effect is that it was asked: that each of them reached somebody who answered."""
         before = self.before.describe() if self.before else ""
-        link = world.topology.link(f"client-to-{self.on}")
+        link = world.topology.link_between(CLIENT, self.on)
         silent = []
         for number, one in enumerate(self.asks):
             began = time.monotonic()

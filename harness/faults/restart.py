@@ -64,7 +64,7 @@ class Restart(ServerFault[Options]):
 
     async def inject(self, world: World) -> None:
         """Drain, wait for the streams, end, start."""
-        gateways = self.options.gateways
+        gateways = self.options.at(world.topology)
         await streams.come(world, self.on, gateways, self.options.streams)
         if self.options.drain:
             for gateway in gateways:

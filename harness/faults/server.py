@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from harness.adapters.haproxy import Haproxy, Server
 from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.scenario import Strict
-from harness.model.topology import GATEWAYS, Topology
+from harness.model.topology import Topology
 
 #: How long one request may take at first, and how many are on their way at once through one gateway.
 ANSWER_S = 10.0
@@ -30,16 +30,21 @@ TAKES_ORDERS_WITHIN_S = 5.0
 
 
 class Options(Strict):
-    """``gateways`` limits the fault to some of them."""
+    """``gateways`` limits the fault to some of them; without it, it is at all that the stack has."""
 
-    gateways: tuple[str, ...] = Field(default=GATEWAYS, min_length=1)
+    gateways: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     @field_validator("gateways")
     @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in names if name not in GATEWAYS]:
-            raise ValueError(f"found {unknown[0]!r}, expected some of {', '.join(GATEWAYS)}")
+    def _known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        known: tuple[str, ...] = (info.context or {}).get("gateways", names or ())
+        if unknown := [name for name in names or () if name not in known]:
+            raise ValueError(f"found {unknown[0]!r}, expected some of {', '.join(known)}")
         return names
+
+    def at(self, topology: Topology) -> tuple[str, ...]:
+        """The gateways that are meant."""
+        return self.gateways or topology.gateways
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class ServerFault(Generic[OptionsT]):
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """All replicas."""
-        return [component.name for component in topology.components if component.role == "replica"]
+        return list(topology.replicas)
 
     def apply(self, gateway: Haproxy) -> None:
         """Break it at one gateway."""
@@ -98,7 +103,7 @@ class ServerFault(Generic[OptionsT]):
     async def measure(self, world: World) -> None:
         """The gateways' state, and that each of them lets the replica answer."""
         self.before = await self._servers(world)
-        for gateway in self.options.gateways:
+        for gateway in self.options.at(world.topology):
             answers = await ask(world, [gateway], GLANCE)
             if not answers.by.get(self.on):
                 seen = self._describe(self.before, answers)
@@ -107,12 +112,12 @@ class ServerFault(Generic[OptionsT]):
 
     async def inject(self, world: World) -> None:
         """Break it at every gateway that is meant."""
-        for gateway in self.options.gateways:
+        for gateway in self.options.at(world.topology):
             await to_the_end(self.apply, Haproxy(world.runtime, gateway))
 
     async def verify(self, world: World) -> Proof:
         """The gateways' own word, and who answers requests through them."""
-        answers = await ask(world, self.options.gateways, self.asked)
+        answers = await ask(world, self.options.at(world.topology), self.asked)
         servers = await self._servers(world)
         seen = self._describe(servers, answers)
         if answers.total < 0.9 * answers.sent:
@@ -158,7 +163,7 @@ class ServerFault(Generic[OptionsT]):
 
     async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
         """Whether the replica answers through each gateway that is meant, and what was seen."""
-        gateways = self.options.gateways
+        gateways = self.options.at(world.topology)
         answers = [await ask(world, [gateway], GLANCE, patience_s) for gateway in gateways]
         try:
             seen = self._describe(await self._servers(world), *answers)
@@ -167,7 +172,7 @@ class ServerFault(Generic[OptionsT]):
         return all(some.by.get(self.on) for some in answers), seen
 
     async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
-        gateways = self.options.gateways
+        gateways = self.options.at(world.topology)
         found = [await asyncio.to_thread(Haproxy(world.runtime, gateway).servers) for gateway in gateways]
         if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
             raise AdapterError(f"{missing[0]} does not know {self.on}")

@@ -38,7 +38,7 @@ from harness.model.rollout import (
     speed_is_open,
 )
 from harness.model.scenario import Seconds
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 from harness.probes import question
 from harness.probes.component_logs import LogMarks
 from stack import engines, models
@@ -99,13 +99,17 @@ class Swap(ServerFault[Options]):
     def __init__(self, id: str, on: str, options: Any) -> None:
         super().__init__(id, on, options)
         self.first: ComponentState | None = None
-        self.others = tuple(replica for replica in REPLICAS if replica != on)
         self.gates = Gates(self.options.quality, self.options.slower)
         self.questions = models.questions()
         self.stable = ""
         self.rollout: Rollout | None = None
         self.logged = LogMarks({})
         self.started_s = 0.0
+
+    @staticmethod
+    def targets(topology: Topology) -> list[str]:
+        """The replicas that have another one to be compared with."""
+        return list(topology.replicas) if len(topology.replicas) > 1 else []
 
     @staticmethod
     def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
@@ -126,7 +130,7 @@ class Swap(ServerFault[Options]):
         return self._everything_back(f"{self.id}/version") if promoted else None
 
     def _everything_back(self, id: str) -> Undo:
-        versions = dict.fromkeys(REPLICAS, self.stable)
+        versions = dict.fromkeys(self._replicas(), self.stable)
         servers = self._servers_before()
         return Undo(id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
 
@@ -141,9 +145,8 @@ class Swap(ServerFault[Options]):
         """As for any fault at the gateways; which version is the stable one, and that the candidate is another."""
         await super().measure(world)
         self.first = await self._state(world)
-        serves = {
-            name: await asyncio.to_thread(question.version_of, world.topology.component(name)) for name in REPLICAS
-        }
+        replicas = [world.topology.component(name) for name in world.topology.replicas]
+        serves = {one.name: await asyncio.to_thread(question.version_of, one) for one in replicas}
         if len(set(serves.values())) != 1 or None in serves.values():
             raise FaultError(f"the replicas serve {serves}: there is no one stable version to compare with")
         self.stable = str(serves[self.on])
@@ -153,7 +156,7 @@ class Swap(ServerFault[Options]):
         stable = self._deployment(world, engines.model_name(world.topology, self.on))
         phase = self.id.partition("/")[0]
         self.rollout = Rollout(self.id, phase, self.on, wanted, stable, self.gates, len(self.questions))
-        for replica in REPLICAS:
+        for replica in serves:
             self.rollout.serves(replica, self.stable, 0.0)
 
     async def inject(self, world: World) -> None:
@@ -200,9 +203,9 @@ class Swap(ServerFault[Options]):
 
         async def back(patience_s: float) -> tuple[bool, str]:
             used, seen = await self.back(world, patience_s)
+            gateway, replicas = world.topology.gateways[0], world.topology.replicas
             replies = {
-                name: await question.ask(world.path, GATEWAYS[0], name, self.questions[0], patience_s)
-                for name in REPLICAS
+                name: await question.ask(world.path, gateway, name, self.questions[0], patience_s) for name in replicas
             }
             words = ", ".join(f"{name} answers with {reply.version}" for name, reply in replies.items())
             good = all(reply.version == version for reply in replies.values())
@@ -216,9 +219,18 @@ class Swap(ServerFault[Options]):
         """The weights of all of them, and their states one after the other."""
         return (self.on, *self.others)
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other replicas, once they are measured."""
+        return tuple(name for name in self._replicas() if name != self.on)
+
+    def _replicas(self) -> tuple[str, ...]:
+        """All of them, as the gateways have told."""
+        return tuple(dict.fromkeys(name for found in self.before.values() for name in found))
+
     def _others_than(self, world: World, version: str) -> str:
         """Which replicas say that they serve another version; one that says nothing says nothing of the kind."""
-        serves = {name: question.version_of(world.topology.component(name)) for name in REPLICAS}
+        serves = {name: question.version_of(world.topology.component(name)) for name in world.topology.replicas}
         return ", ".join(f"{name} serves {found}" for name, found in serves.items() if found not in (None, version))
 
     async def _all_in_use(self, world: World) -> bool:
@@ -227,7 +239,7 @@ class Swap(ServerFault[Options]):
             found = [await asyncio.to_thread(gateway.healthy) for gateway in self._gateways(world)]
         except (AdapterError, StackError):
             return False
-        return all(healthy.get(replica) for healthy in found for replica in REPLICAS)
+        return all(healthy.get(replica) for healthy in found for replica in world.topology.replicas)
 
     # ── the rollout ──
 
@@ -296,7 +308,8 @@ class Swap(ServerFault[Options]):
                 yield self._ask(world, pair, side, self.on if side == "candidate" else self.others[0], number)
 
     async def _ask(self, world: World, pair: int, side: Side, replica: str, number: int) -> Probe:
-        gateway = GATEWAYS[pair % len(GATEWAYS)]
+        gateways = world.topology.gateways
+        gateway = gateways[pair % len(gateways)]
         reply = await question.ask(world.path, gateway, replica, self.questions[number], ANSWER_S)
         return Probe(world.now_s(), pair, side, replica, number, **asdict(reply))
 
@@ -349,7 +362,7 @@ class Swap(ServerFault[Options]):
         for gateway in gateways:
             await to_the_end(gateway.set_state, replica, "drain")
         tell_step(world, part, "drained")
-        left = await streams.end(world, replica, self.options.gateways, self.options.drain_within)
+        left = await streams.end(world, replica, self.options.at(world.topology), self.options.drain_within)
         tell_step(world, part, "stopping", streams=left)
         self._rollout().ends(replica, world.now_s())
         await to_the_end(world.runtime.stop, replica, self.options.grace)
@@ -395,7 +408,7 @@ class Swap(ServerFault[Options]):
 
         async def tell(gateway: Haproxy) -> None:
             for replica in (self.on, *self.others):
-                weight = percent if replica == self.on else 100 - percent
+                weight = percent if replica == self.on else round((100 - percent) / len(self.others))
                 await to_the_end(gateway.use, replica, Server("ready", weight))
 
         await asyncio.gather(*map(tell, self._gateways(world)))
@@ -415,7 +428,7 @@ class Swap(ServerFault[Options]):
     # ── small things ──
 
     def _gateways(self, world: World) -> Sequence[Haproxy]:
-        return [Haproxy(world.runtime, name) for name in self.options.gateways]
+        return [Haproxy(world.runtime, name) for name in self.options.at(world.topology)]
 
     def _deployment(self, world: World, model: str) -> Deployment:
         """Raises MissingTool for a model of ours that is not trained."""

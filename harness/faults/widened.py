@@ -15,7 +15,7 @@ from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.scenario import Strict
-from harness.model.topology import GATEWAYS, Topology
+from harness.model.topology import Topology
 
 #: How long the gateway may take to tell: it may be starting.
 HEALED_WITHIN_S = 10.0
@@ -46,7 +46,7 @@ class Widened:
     @staticmethod
     def targets(topology: Topology) -> list[str]:
         """The gateways; nothing of somebody else's."""
-        return [] if topology.target is not None else list(GATEWAYS)
+        return list(topology.gateways)
 
     def undo(self) -> Undo:
         """As many as it was before."""

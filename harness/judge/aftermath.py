@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.view import RunView
-from harness.model.topology import REPLICAS
 from harness.model.verdict import Status
 from harness.model.waves import Wave
 
@@ -98,7 +97,7 @@ def judge(view: RunView, phase: str, kept: Callable[[Aftermath], Status]) -> Jud
     whole, why = 0, f"no wave of {phase} was cancelled at its moment"
     for wave in reached(view, phase):
         statuses = []
-        for replica in REPLICAS:
+        for replica in view.replicas:
             try:
                 one = after(view, wave, replica)
             except Unknown as error:
@@ -125,7 +124,7 @@ def seen(view: RunView, phase: str) -> list[dict[str, Aftermath]]:
     why = f"no wave of {phase} was cancelled at its moment"
     for wave in reached(view, phase):
         try:
-            found.append({replica: after(view, wave, replica) for replica in REPLICAS})
+            found.append({replica: after(view, wave, replica) for replica in view.replicas})
         except Unknown as error:
             why = str(error)
     if not found:

@@ -13,7 +13,7 @@ from harness.evidence.record import CUT_BY_HEAL, RETRYABLE
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.model.stream import WHOLE_REASONS
-from harness.model.topology import GATEWAYS, Topology
+from harness.model.topology import CLIENT
 
 #: Two readings of one clock that are stored in a different order differ by less: a token and the end in one read.
 _SAME_MOMENT_MS = 1.0
@@ -190,10 +190,10 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
 
 def _through(view: RunView, rows: pd.DataFrame, on: str) -> pd.Series:
     """Marks the attempts that went through the component or link ``on``; none for those that requests do not take."""
-    links = {link.name: (link.source, link.target) for link in Topology(instance=int(view.plan["instance"])).links}
-    ends = [end for end in links.get(on, (on,)) if end != "client"]
+    links = {link.name: (link.source, link.target) for link in view.topology.links}
+    ends = [end for end in links.get(on, (on,)) if end != CLIENT]
     replica = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
-    each = [rows["gateway"].eq(view.address_of(end)) if end in GATEWAYS else replica.eq(end) for end in ends]
+    each = [rows["gateway"].eq(view.address_of(end)) if end in view.gateways else replica.eq(end) for end in ends]
     return pd.concat(each, axis=1).all(axis=1)
 
 
@@ -227,4 +227,4 @@ def _may_lack_lines(view: RunView) -> set[str]:
     begun = view.events("fault_injecting")
     ended = {e.data.get("on") for e in begun if "gaps" in e.data.get("excuses", ())}
     on = ended | {str(e.data.get("on")).removeprefix("client-to-") for e in begun}
-    return {gateway for gateway in GATEWAYS if gateway in on}
+    return {gateway for gateway in view.gateways if gateway in on}

@@ -11,7 +11,6 @@ import pandas as pd
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.judge.sampled import expected_gaps
-from harness.model.topology import GATEWAYS, REPLICAS
 
 #: What is 1 for yes or 0 for no.
 _FLAGS = (
@@ -79,11 +78,11 @@ def _answered_by_nobody(view: RunView) -> Iterator[str]:
         return
     rows = view.requests[view.requests["outcome"].eq("ok")]
     replica = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
-    for gateway in GATEWAYS:
+    for gateway in view.gateways:
         over = rows["gateway"].eq(view.address_of(gateway))
         if over.any() and _never(view, gateway, "ready"):
             yield f"{gateway} gave {int(over.sum())} answers, but was never ready"
-        for one in REPLICAS:
+        for one in view.replicas:
             mine = over & replica.eq(one)
             if mine.any() and _never(view, gateway, "server_up", f"server={one}"):
                 yield f"{one} gave {int(mine.sum())} answers over {gateway}, which never saw it up"

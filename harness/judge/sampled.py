@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
-from harness.model.topology import GATEWAYS, REPLICAS
+from harness.model.topology import Stack
 
 #: Of what checks measure times with.
 GAP_MAX_S = 2.0
@@ -29,8 +29,8 @@ _SAMPLED_WITHIN_S = 2.0
 _OF_REPLICA = ("running", "waiting", "kv_usage_ratio", "generation_tokens_total", "preemptions_total")
 _OF_GATEWAY = ("ready", "queue_current")
 _OF_SERVER = ("server_up", "server_weight", "server_sessions_total")
-#: Components whose restart in the middle of a run makes its numbers another stack's.
-_RESTARTS = (*REPLICAS, *GATEWAYS, "dns", "toxiproxy")
+#: Roles whose restart in the middle of a run makes its numbers another stack's.
+_RESTARTS = ("replica", "gateway", "dns", "toxiproxy")
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,20 @@ class Series:
         return f"{self.metric.replace('_', ' ')} of {self.component}" + (f" ({self.labels})" if self.labels else "")
 
 
-def series() -> Iterator[Series]:
-    """Every series that checks and rules of a run on Drillyard's own stack read, and that every runtime can sample.
+def series(stack: Stack) -> Iterator[Series]:
+    """Every series that checks and rules of a run on that stack of Drillyard's own read, and every runtime can sample.
 
     What only some can, such as memory, is asked for by the checks that need it.
     """
-    yield from (Series(replica, metric) for replica in REPLICAS for metric in _OF_REPLICA)
-    for gateway in GATEWAYS:
+    replicas = stack.of("replica")
+    yield from (Series(replica, metric) for replica in replicas for metric in _OF_REPLICA)
+    for gateway in stack.of("gateway"):
         yield from (Series(gateway, metric) for metric in _OF_GATEWAY)
-        yield from (Series(gateway, metric, f"server={replica}") for metric in _OF_SERVER for replica in REPLICAS)
+        yield from (Series(gateway, metric, f"server={replica}") for metric in _OF_SERVER for replica in replicas)
     yield Series("dns", "answered")
-    yield from (Series(one, "restarts_total", None, _SLOW_GAP_MAX_S, EVERYTHING) for one in _RESTARTS)
-    yield from (Series(replica, "synthetic_ok", None, _SLOW_GAP_MAX_S) for replica in REPLICAS)
+    restarting = (name for role in _RESTARTS for name in stack.of(role))
+    yield from (Series(name, "restarts_total", None, _SLOW_GAP_MAX_S, EVERYTHING) for name in restarting)
+    yield from (Series(replica, "synthetic_ok", None, _SLOW_GAP_MAX_S) for replica in replicas)
 
 
 def everything_sampled(view: RunView) -> Iterator[Finding]:
@@ -71,7 +73,7 @@ def everything_sampled(view: RunView) -> Iterator[Finding]:
     if not view.phases:
         yield bad(name, "no phase was started, so nothing was sampled for one", "metrics")
         return
-    wanted = tuple(series())
+    wanted = tuple(series(view.topology.stack))
     found = [(one, *_gap(view, one)) for one in wanted]
     holes = [(one, gap, at) for one, gap, at in found if gap > one.gap_max_s]
     if not holes and (silent := _answers_missing(view)):

@@ -1,15 +1,15 @@
-"""The one description of the stack. Both runtimes are driven from it, so they cannot drift apart.
+"""The one description of what is drilled, as plain data. All runtimes are driven from it, so they cannot drift apart.
+
+A ``Stack`` says which components and links there are (``stack/stacks/`` holds them), a ``Topology`` what one instance
+of it is like. The plan of a run stores its topology: who judges or shows the run asks that, never today's stacks.
 
 Addresses: instance ``n`` lives on 127.0.n.* with the same port numbers for every instance, so any number of
 stacks stand side by side. Every component has one loopback address at which the *host* reaches it, in both
 runtimes (process: it binds it; Docker: the port is published there). Inside the Docker network a component is
 reached by its name instead; ``Topology.seen_by_components`` says which of the two a config file must contain.
+A link is one toxiproxy proxy.
 
-Names: gateways ``gateway-a|b``, replicas ``replica-1|2``, links ``client-to-gateway-a``,
-``gateway-a-to-replica-1``: a link is one toxiproxy proxy.
-
-With a ``target`` the service is somebody else's: toxiproxy is the only component, with a tunnel behind it
-where the environment names a proxy, and ``client-to-target`` the only link.
+With a ``target`` the service is somebody else's (``stack/stacks/external.py``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 SERVICE_NAME = "llm.drillyard.test"
 SERVICE_PORT = 8080
-GATEWAYS = ("gateway-a", "gateway-b")
-REPLICAS = ("replica-1", "replica-2")
+#: The source of links that users come over, and the far end of one to a service that is not ours.
+CLIENT, TARGET = "client", "target"
 
 #: Stack defects that can be switched on to prove that a drill notices them: name -> what is wrong.
 DEFECTS: Mapping[str, str] = {
@@ -78,11 +82,48 @@ class Link:
     """One network link, one toxiproxy proxy: whoever connects to ``listen`` ends at ``target``'s http port."""
 
     name: str
-    source: str  # "client" or a gateway
-    target: str  # a gateway or a replica; "target" for the service that is not ours
+    source: str  # CLIENT or a component
+    target: str  # a component, or TARGET
     listen_address: str  # host side
     listen_port: int  # host side
     inside_port: int  # the port on which toxiproxy listens inside its container
+    protocol: str = "chat"  # what proves it: a way to cross it that harness/probes/path.py knows
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Components, dependencies first, and the links between them. ValueError for what cannot be a stack.
+
+    Of the addresses only the last byte counts: the rest is the instance's, see ``at``.
+    """
+
+    name: str
+    components: tuple[Component, ...]
+    links: tuple[Link, ...]
+
+    def __post_init__(self) -> None:
+        """Every name is one thing, and what depends or links has something to depend on or to link."""
+        names = Counter([*(one.name for one in self.components), *(link.name for link in self.links)])
+        if doubled := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"found more than one {doubled[0]} in the stack {self.name}")
+        meant = {name for one in self.components for name in one.depends_on}
+        meant |= {end for link in self.links for end in (link.source, link.target)} - {CLIENT, TARGET}
+        if missing := sorted(meant - {one.name for one in self.components}):
+            raise ValueError(f"the stack {self.name} depends on or links {missing[0]}, which it does not have")
+
+    def of(self, role: str) -> tuple[str, ...]:
+        """Names of the components with that role, in order."""
+        return tuple(one.name for one in self.components if one.role == role)
+
+    def at(self, instance: int) -> Stack:
+        """The same stack on the addresses of that instance."""
+        components = (replace(one, address=_at(instance, one.address)) for one in self.components)
+        links = (replace(one, listen_address=_at(instance, one.listen_address)) for one in self.links)
+        return replace(self, components=tuple(components), links=tuple(links))
+
+
+def _at(instance: int, address: str) -> str:
+    return f"127.0.{instance}.{address.rpartition('.')[2]}"
 
 
 @dataclass(frozen=True)
@@ -211,8 +252,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Topology:
-    """The whole stack of one instance."""
+    """One instance of a stack."""
 
+    stack: Stack
     instance: int = 0
     runtime: str = "process"  # process | docker | external
     engine: str = "vllm"  # vllm | sim; "external" where the service is not ours
@@ -223,6 +265,26 @@ class Topology:
     max_model_len: int = 2048
     target: Target | None = None  # the external runtime's
 
+    def __post_init__(self) -> None:
+        """The stack's addresses are the instance's."""
+        object.__setattr__(self, "stack", self.stack.at(self.instance))
+
+    @classmethod
+    def of(cls, data: object) -> Topology:
+        """The topology that ``as_data`` made this of; what is unknown is left out.
+
+        ValueError, with what is wrong and where, for anything else.
+        """
+        try:
+            return _STORED.validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))) from None
+
+    def as_data(self) -> dict[str, Any]:
+        """The topology as JSON data."""
+        return {**dataclasses.asdict(self), "defects": sorted(self.defects)}
+
     def host(self, last: int) -> str:
         """The loopback address with that last byte in this instance's range."""
         return f"127.0.{self.instance}.{last}"
@@ -230,92 +292,22 @@ class Topology:
     @property
     def components(self) -> tuple[Component, ...]:
         """All components, dependencies first."""
-        if self.target is not None:
-            return (*self._tunnel(self.target), self._toxiproxy())
-        replicas = tuple(
-            Component(
-                name,
-                "replica",
-                self.host(20 + i),
-                {"http": 8000},
-                liveness_path="/health",
-                readiness_path="/v1/models",
-            )
-            for i, name in enumerate(REPLICAS, 1)
-        )
-        gateways = tuple(
-            Component(
-                name,
-                "gateway",
-                self.host(10 + i),
-                {"http": 8080, "metrics": 8404},
-                depends_on=("toxiproxy",),
-                liveness_path="/livez",
-                readiness_path="/readyz",
-            )
-            for i, name in enumerate(GATEWAYS, 1)
-        )
-        dns = Component("dns", "dns", self.host(53), {"dns": 5300}, depends_on=GATEWAYS)
-        exporter = Component(
-            "exporter",
-            "exporter",
-            self.host(91),
-            {"http": 9109, "agent": 9110},
-            depends_on=(*GATEWAYS, *REPLICAS),
-            liveness_path="/healthz",
-        )
-        alertmanager = Component(
-            "alertmanager",
-            "alertmanager",
-            self.host(93),
-            {"http": 9093},
-            depends_on=("exporter",),
-            liveness_path="/-/healthy",
-            readiness_path="/-/ready",
-        )
-        prometheus = Component(
-            "prometheus",
-            "prometheus",
-            self.host(90),
-            {"http": 9090},
-            depends_on=("alertmanager",),
-            liveness_path="/-/healthy",
-            readiness_path="/-/ready",
-        )
-        return (*replicas, self._toxiproxy(), *gateways, dns, exporter, alertmanager, prometheus)
-
-    def _tunnel(self, target: Target) -> tuple[Component, ...]:
-        ends = {name: end for name, end in target.endpoints.items() if end.tunnel}
-        ports = {name: int(end.tunnel.rpartition(":")[2]) for name, end in ends.items()}
-        return (Component("tunnel", "tunnel", self.host(TUNNEL_HOST), ports),) if ports else ()
-
-    def _toxiproxy(self) -> Component:
-        links = {link.name: link.listen_port for link in self.links if link.source != "client"}
-        return Component(
-            "toxiproxy",
-            "toxiproxy",
-            self.host(5),
-            {"api": 8474, **links},
-            depends_on=tuple(one.name for one in self._tunnel(self.target)) if self.target is not None else (),
-            liveness_path="/version",
-            probe_port="api",
-        )
+        return self.stack.components
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """One link per edge: client to each gateway, each gateway to each replica; or client to the target."""
-        if self.target is not None:
-            return (Link("client-to-target", "client", "target", self.host(111), SERVICE_PORT, 20001),)
-        client = tuple(
-            Link(f"client-to-{gw}", "client", gw, self.host(110 + i), SERVICE_PORT, 20000 + i)
-            for i, gw in enumerate(GATEWAYS, 1)
-        )
-        inner = tuple(
-            Link(f"{gw}-to-{replica}", gw, replica, self.host(5), 21000 + 10 * g + r, 21000 + 10 * g + r)
-            for g, gw in enumerate(GATEWAYS, 1)
-            for r, replica in enumerate(REPLICAS, 1)
-        )
-        return client + inner
+        """All links."""
+        return self.stack.links
+
+    @cached_property
+    def replicas(self) -> tuple[str, ...]:
+        """Names of the replicas, in order; none where the service is not ours."""
+        return self.stack.of("replica")
+
+    @cached_property
+    def gateways(self) -> tuple[str, ...]:
+        """Names of the gateways, in order; none where the service is not ours."""
+        return self.stack.of("gateway")
 
     def component(self, name: str) -> Component:
         """The component called ``name``; KeyError when there is none."""
@@ -325,12 +317,17 @@ class Topology:
         """The link called ``name``; KeyError when there is none."""
         return {link.name: link for link in self.links}[name]
 
+    def link_between(self, source: str, target: str) -> Link:
+        """The link from one to the other; KeyError when there is none."""
+        return {(link.source, link.target): link for link in self.links}[source, target]
+
     def seen_by_components(self, component: str) -> str:
         """The host name or address by which *other components* reach ``component`` in this runtime."""
         return component if self.runtime == "docker" else self.component(component).address
 
     def fingerprint(self) -> str:
         """Short hash of everything that shapes the running stack: a warm stack is reused only when equal."""
-        data = dataclasses.asdict(self)
-        data["defects"] = sorted(self.defects)
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.as_data(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+_STORED = TypeAdapter(Topology)

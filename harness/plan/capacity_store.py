@@ -22,6 +22,8 @@ from stack import state
 
 SCHEMA_VERSION = 1
 _GIB = 1024**3
+#: Size of the stacks whose files are named by the machine alone.
+_USUAL = "2x2"
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class Entry:
 
 
 class Store:
-    """The file of one machine below ``root``."""
+    """The file of one machine below ``root``, for stacks of one ``size`` (gateways × replicas)."""
 
-    def __init__(self, root: Path, of: Machine) -> None:
-        self.machine, self.path = of, root / "capacity" / f"{of.key}.json"
+    def __init__(self, root: Path, of: Machine, size: str = _USUAL) -> None:
+        name = of.key if size == _USUAL else f"{of.key}-{size}"
+        self.machine, self.path = of, root / "capacity" / f"{name}.json"
 
     def load(self) -> Entry:
         """What is known; nothing where there is no file. UsageError when it cannot be read."""
@@ -126,7 +129,8 @@ class Store:
 
 def store_of(topology: Topology) -> Store:
     """Where the capacity of such a stack on this machine is kept."""
-    return Store(state.STATE_ROOT, machine(topology.runtime, topology.engine))
+    size = f"{len(topology.gateways)}x{len(topology.replicas)}"
+    return Store(state.STATE_ROOT, machine(topology.runtime, topology.engine), size)
 
 
 def lines(store: Store, entry: Entry) -> list[str]:

@@ -8,13 +8,14 @@ as the stack; a switch of the simulator is ``sim.<switch>`` or ``sim.<switch>=<v
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from harness.model.errors import UsageError
-from harness.model.topology import DEFECTS, REPLICAS
+from harness.model.topology import DEFECTS
 from stack.simulator.behaviour import Behaviour
 
 _PREFIX = "sim."
@@ -39,13 +40,16 @@ def known() -> Mapping[str, str]:
     return {**DEFECTS, **switches}
 
 
-def sorted_out(given: Iterable[str]) -> tuple[frozenset[str], tuple[Switch, ...]]:
-    """The defects of the stack and the switches of the simulator among ``given``. UsageError for anything else."""
+def sorted_out(given: Iterable[str], replicas: tuple[str, ...]) -> tuple[frozenset[str], tuple[Switch, ...]]:
+    """The defects of the stack and the switches of the simulator among ``given``. UsageError for anything else.
+
+    ``replicas`` are those that the stack has.
+    """
     stack: set[str] = set()
     switches = []
     for text in given:
         if text.startswith(_PREFIX):
-            switches.append(_switch(text))
+            switches.append(_switch(text, replicas))
         elif text in DEFECTS:
             stack.add(text)
         else:
@@ -57,7 +61,7 @@ def meaning(text: str) -> str:
     """What a defect that ``sorted_out`` took does, in words."""
     if text in DEFECTS:
         return DEFECTS[text]
-    return Behaviour.model_fields[_switch(text).name].description or ""
+    return Behaviour.model_fields[_name(text)].description or ""
 
 
 def by_replica(switches: Iterable[Switch]) -> dict[str, dict[str, object]]:
@@ -69,15 +73,20 @@ def by_replica(switches: Iterable[Switch]) -> dict[str, dict[str, object]]:
     return found
 
 
-def _switch(text: str) -> Switch:
+def _name(text: str) -> str:
+    """Of the switch that is written so."""
+    return re.split("[=@]", text.removeprefix(_PREFIX))[0]
+
+
+def _switch(text: str, replicas: tuple[str, ...]) -> Switch:
     rest, at, replica = text.removeprefix(_PREFIX).rpartition("@")
-    if not at or ("=" in rest and replica not in REPLICAS):  # versions of a model have an @ of their own
+    if not at or ("=" in rest and replica not in replicas):  # versions of a model have an @ of their own
         rest, at = text.removeprefix(_PREFIX), ""
-    name, equals, value = rest.partition("=")
+    name, (_, equals, value) = _name(text), rest.partition("=")
     if name not in Behaviour.model_fields:
         raise _unknown(text)
-    if at and replica not in REPLICAS:
-        raise UsageError(f"--defect {text}: there is no {replica!r}, expected one of {', '.join(REPLICAS)}")
+    if at and replica not in replicas:
+        raise UsageError(f"--defect {text}: there is no {replica!r}, expected one of {', '.join(replicas)}")
     if not equals and Behaviour.model_fields[name].annotation is not bool:
         example = (Behaviour.model_fields[name].examples or [None])[0]
         raise UsageError(f"--defect {text}: {_PREFIX}{name} needs a value, such as {_PREFIX}{name}={example}")
@@ -85,7 +94,7 @@ def _switch(text: str) -> Switch:
         set_to = getattr(Behaviour().changed({name: value if equals else True}), name)
     except ValidationError as error:
         raise UsageError(f"--defect {text}: {error.errors()[0]['msg']} (found {value!r})") from None
-    return Switch(text, name, set_to, (replica,) if at else REPLICAS)
+    return Switch(text, name, set_to, (replica,) if at else replicas)
 
 
 def _unknown(text: str) -> UsageError:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from harness.model import redact
 from harness.model.errors import UsageError
-from harness.model.topology import TUNNEL_HOST, TUNNEL_PORTS, Endpoint, Target, Topology
+from harness.model.topology import TUNNEL_HOST, TUNNEL_PORTS, Endpoint, Target
 from stack import proxies
 
 OPTION = "--i-own-this-target"
@@ -26,7 +26,7 @@ OPTION = "--i-own-this-target"
 Resolve = Callable[[str, int], str]
 
 #: Of instance 0.
-_TUNNEL = Topology().host(TUNNEL_HOST)
+_TUNNEL = f"127.0.0.{TUNNEL_HOST}"
 _HOST = re.compile(r"[a-z0-9._:-]+")
 _PATH = re.compile(r"[!-~]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

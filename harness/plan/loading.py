@@ -22,6 +22,7 @@ from harness.model.errors import ScenarioError, UsageError
 from harness.model.scenario import SLO, Phase, Scenario, Share, short
 from harness.model.topology import POLICIES, Topology
 from harness.plan import stop_conditions
+from stack import stacks
 
 #: How many standard deviations of random arrivals a phase must have to spare: about 1 run in 500 has fewer.
 SPREAD = 2.9
@@ -63,7 +64,7 @@ def _load(path: Path, overrides: Sequence[str], topology: Topology | None) -> Sc
     except ValidationError as error:
         first = _worth_telling(error)
         raise ScenarioError(path, _line(node, first["loc"]), _sentence(first)) from None
-    for location, problem in _problems(scenario, topology or Topology()):
+    for location, problem in _problems(scenario, topology or Topology(stacks.find(stacks.DEFAULT))):
         raise ScenarioError(path, _line(node, location), problem)
     return scenario
 
@@ -314,7 +315,8 @@ def _fault_problems(
             known = ", ".join(faults.fault_class(spec.type).targets(topology))
             yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"
         try:
-            faults.fault_class(spec.type).Options.model_validate(spec.options)
+            context = {"gateways": topology.gateways}
+            faults.fault_class(spec.type).Options.model_validate(spec.options, context=context)
         except ValidationError as error:
             yield (*here, "options"), f"{spec.type}: {_sentence(_worth_telling(error))}"
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.model.errors import UsageError, require_one_of
-from harness.model.topology import DEFECTS, REPLICAS, Topology
+from harness.model.topology import DEFECTS, Topology
 from harness.plan.guard import External
+from stack import stacks
 from stack.runtimes import select
 
 ENGINES = ("vllm", "sim")
@@ -19,7 +20,7 @@ INSTANCE_MAX = 255
 
 @dataclass(frozen=True)
 class StackOptions:
-    """RUNTIME, ENGINE, INSTANCE and MODEL of the Makefile, the stack's defects (for tests), and an external target."""
+    """RUNTIME, ENGINE, INSTANCE and MODEL of the Makefile, a stack and its defects (for tests), an external target."""
 
     runtime: str = "auto"
     engine: str = "vllm"
@@ -27,6 +28,7 @@ class StackOptions:
     model: str = "v1"
     defects: frozenset[str] = frozenset()
     external: External = field(default_factory=External)
+    stack: str = stacks.DEFAULT
 
 
 def build_topology(options: StackOptions) -> Topology:
@@ -39,10 +41,12 @@ def build_topology(options: StackOptions) -> Topology:
         _require_model(options.model)
     for defect in sorted(options.defects):
         require_one_of("defect", defect, tuple(DEFECTS))
+    stack = stacks.find(options.stack)
     return Topology(
+        stack,
         instance=options.instance,
         engine=options.engine,
-        models=dict.fromkeys(REPLICAS, options.model),
+        models=dict.fromkeys(stack.of("replica"), options.model),
         defects=options.defects,
     )
 

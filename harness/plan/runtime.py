@@ -8,9 +8,10 @@ from harness.model.errors import UsageError
 from harness.model.topology import TUNNEL_HOST, Topology
 from harness.plan.guard import External, Resolve, address_of, admit
 from harness.plan.options import StackOptions, build_topology
-from stack import state
+from stack import stacks, state
 from stack.runtimes.base import Runtime
 from stack.runtimes.select import select
+from stack.stacks import external
 from stack.state import StackState
 
 
@@ -24,7 +25,9 @@ def admitted(options: StackOptions, resolve: Resolve = address_of) -> Topology:
     topology = build_topology(options)
     if options.runtime == "external":
         target = admit(options.external, resolve, topology.host(TUNNEL_HOST))
-        return dataclasses.replace(topology, runtime="external", engine="external", target=target)
+        return dataclasses.replace(
+            topology, stack=external.stack(target), runtime="external", engine="external", target=target
+        )
     if options.external != External():
         raise UsageError(
             "--target and what belongs to it are for RUNTIME=external: other runtimes drill their own stack"
@@ -40,5 +43,5 @@ def running(options: StackOptions) -> tuple[Runtime, StackState] | None:
     found = state.load(state.instance_folder(build_topology(options)))
     if found is None:
         return None
-    runtime, _ = select(found.runtime, state.as_topology(found.topology))
+    runtime, _ = select(found.runtime, stacks.restored(found.topology))
     return runtime, found

@@ -13,7 +13,7 @@ import httpx
 from harness.evidence.record import ANY_REPLICA
 from harness.model.server_error import ServerError, retry_after_s
 from harness.model.stream import CompletionReader
-from harness.model.topology import REPLICAS, Link
+from harness.model.topology import Link
 from harness.probes import completion
 from harness.probes.path import CHAT, PathProbe
 
@@ -88,7 +88,7 @@ def _count(path: PathProbe, ask: Ask, reply: Reply) -> None:
     known = reply.outcome == "whole" and reply.output_tokens is not None
     tries = 1 + path.topology.gateway_policy.retries
     tokens = reply.output_tokens or 0 if known else ask.most_tokens * tries
-    whose = reply.replica if known and reply.replica in REPLICAS else ANY_REPLICA
+    whose = reply.replica if known and reply.replica in path.topology.replicas else ANY_REPLICA
     with path.own.asking(whose, tokens) as counted:
         counted.got = tokens if known else 0
 

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from harness.adapters.haproxy import BACKEND, LONG
 from harness.model.topology import Component
 from harness.probes.base import ProbeSet, Row
 from harness.probes.page import NoAnswer, Page
@@ -49,8 +50,8 @@ class GatewayProbe:
 
 
 def parse(gateway: str, text: str) -> list[Row]:
-    """Rows of the serving backends' servers. Pinned backends (``pin-…``) are the harness' own and left out, and so are
-    the links behind them (``link-…``): they would count every upstream request twice, and health checks too.
+    """Rows of the servers of the backends that users' requests go to. Pinned backends (``pin-…``) are the harness' own
+    and left out, and so are the links behind all: they would count every upstream request twice, and health checks too.
 
     A server that stands in several serving backends is up only when it is up in all of them, and weighs what it weighs
     most in one; all else adds up. Who waits for any server of a backend is in that backend's queue, not in a server's.
@@ -61,11 +62,9 @@ def parse(gateway: str, text: str) -> list[Row]:
     names = next(rows_of_all)
     proxies, servers = names.index("pxname"), names.index("svname")
     for fields in rows_of_all:  # there are a hundred columns, and most rows are nobody's here
-        if not fields or fields[proxies].startswith(("pin-", "link-")):
+        if not fields or fields[proxies] not in (BACKEND, LONG):
             continue
         server = fields[servers]
-        if not (server == "BACKEND" or server.startswith("replica-")):
-            continue
         line = dict(zip(names, fields, strict=True))
         queued += float(line["qcur"] or 0)
         if server == "BACKEND":

@@ -18,7 +18,7 @@ import dns.resolver
 
 from harness.model.topology import SERVICE_NAME, Component
 from harness.probes.page import NoAnswer, Page
-from harness.probes.path import PathProbe, PathSample, synthetic
+from harness.probes.path import PROTOCOLS, PathProbe, PathSample, synthetic
 
 #: A name server that has not answered by then does not.
 _DNS_DEADLINE_S = 1.0
@@ -57,7 +57,8 @@ async def _forwards(path: PathProbe, gateway: Component, deadline_s: float) -> t
 
 
 async def _links(path: PathProbe, toxiproxy: Component, deadline_s: float) -> tuple[bool, str]:
-    return _as_work(await path.measure(path.topology.links[0], deadline_s))
+    link = next(link for link in path.topology.links if link.protocol in PROTOCOLS)
+    return _as_work(await path.measure(link, deadline_s))
 
 
 async def serves(path: PathProbe, component: Component, deadline_s: float) -> tuple[bool, str]:

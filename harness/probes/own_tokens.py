@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.evidence.record import ANY_REPLICA
-from harness.model.topology import REPLICAS
 from harness.probes.base import ProbeSet, Row
 
 
@@ -38,8 +37,8 @@ class OwnTokens:
 
     name, period_s = "own tokens", 0.2
 
-    def __init__(self) -> None:
-        self._counts = {replica: _Count() for replica in (*REPLICAS, ANY_REPLICA)}
+    def __init__(self, replicas: Sequence[str]) -> None:
+        self._counts = {replica: _Count() for replica in (*replicas, ANY_REPLICA)}
         self._unspent = dict.fromkeys(self._counts, 0)  # of whole answers: asked for, not ended, taken for the next
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,16 +67,22 @@ class PathProbe:
 
     def __init__(self, topology: Topology, operator_key: str, deployment: str) -> None:
         self.topology, self.operator_key, self.deployment = topology, operator_key, deployment
-        self.own = OwnTokens()
+        self.own = OwnTokens(topology.replicas)
         self._verify = endpoint.verification(topology.target.service) if topology.target else False
 
     async def measure(self, link: Link, deadline_s: float) -> PathSample:
-        """Cross ``link`` once, for ``deadline_s`` at most. Never raises for network trouble."""
+        """Cross ``link`` once, as its protocol says, for ``deadline_s`` at most. Never raises for network trouble."""
+        return await PROTOCOLS[link.protocol](self, link, deadline_s)
+
+    async def _chat(self, link: Link, deadline_s: float) -> PathSample:
+        """As a client, at the address that clients connect to."""
         door = f"{link.listen_address}:{link.listen_port}"
         if self.topology.target is not None:
             return await self._ask(self._of_target(self.topology.target, door), deadline_s)
-        if link.source == "client":
-            return await self._ask(self._of_gateway(f"http://{door}"), deadline_s)
+        return await self._ask(self._of_gateway(f"http://{door}"), deadline_s)
+
+    async def _pinned_chat(self, link: Link, deadline_s: float) -> PathSample:
+        """Through the gateway at its begin, which is told to ask the replica at its end."""
         gateway = self._of_gateway(self.topology.component(link.source).url(), pin=link.target)
         return await self._ask(gateway, deadline_s, pin=link.target)
 
@@ -131,6 +137,13 @@ class PathProbe:
         }
         # vLLM's own; what stands in front of a service that is not ours may refuse what OpenAI's API does not have.
         return body if self.topology.target else {**body, "ignore_eos": True}
+
+
+#: How a link is crossed, by what its stack calls the protocol that proves it.
+PROTOCOLS: Mapping[str, Callable[[PathProbe, Link, float], Coroutine[Any, Any, PathSample]]] = {
+    "chat": PathProbe._chat,
+    "pinned chat": PathProbe._pinned_chat,
+}
 
 
 async def page(url: str, deadline_s: float) -> PathSample:

@@ -45,6 +45,11 @@ class Waves:
         self.probes = tuple(_Closely(self, replica) for replica in replicas)
 
     @property
+    def replicas(self) -> tuple[str, ...]:
+        """Names of the replicas that are looked at."""
+        return tuple(probe.replica for probe in self.probes)
+
+    @property
     def latest(self) -> dict[str, Look]:
         """The last look at each replica that was looked at since the watch began."""
         return {probe.replica: probe.looks[-1] for probe in self.probes if probe.looks}

@@ -44,7 +44,7 @@ from harness.model.lease import LEASE_S, Channel, Heart, Lease
 from harness.recover import doctor, heal, lock
 from harness.recover.leftovers.base import Processes
 from reports import render
-from stack import state
+from stack import stacks, state
 from stack.runtimes import family
 
 #: Of the plan, what healing needs.
@@ -328,7 +328,7 @@ def _world(folder: RunFolder) -> World | None:
         site = doctor.site(folder)
         if site.stack is not None and site.supervisor_gone:
             return None
-    return heal.here(state.as_topology(folder.plan()["topology"]))
+    return heal.here(stacks.restored(folder.plan()["topology"]))
 
 
 def _heal(world: World, journal: Journal, log: EventLog) -> None:

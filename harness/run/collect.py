@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from harness.evidence import phases
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, REQUEST_COLUMNS, Event, RunFolder, replacing
 from harness.model.scenario import Scenario
+from stack import stacks
 
 #: The generator notices a closed connection at once, unless it is busy.
 _NOTICED_WITHIN_S = 0.5
@@ -28,7 +29,9 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
     if not path.exists():
         return
     frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
-    frame = cut_by_heal(frame.assign(**from_gateways(frame, folder.path / "logs")), folder.events())
+    gateways = stacks.restored(folder.plan().get("topology")).gateways
+    logs = [folder.path / "logs" / f"{gateway}.log" for gateway in gateways]
+    frame = cut_by_heal(frame.assign(**from_gateways(frame, logs)), folder.events())
     table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
@@ -58,14 +61,14 @@ class _Line(NamedTuple):
     retries: int
 
 
-def from_gateways(frame: pd.DataFrame, logs: Path) -> dict[str, pd.Series]:
-    """The columns that only the gateways' access logs know, per attempt; null where they do not tell.
+def from_gateways(frame: pd.DataFrame, logs: Iterable[Path]) -> dict[str, pd.Series]:
+    """The columns that only the gateways' access logs know, per attempt; null where they do not tell, or are missing.
 
     Attempts share their request's id, so the n-th line of an id belongs to its n-th attempt that a gateway saw:
     that is only certain when there are as many lines as attempts.
     """
     lines: dict[str, list[_Line]] = defaultdict(list)
-    for path in sorted(logs.glob("gateway-*.log")):
+    for path in filter(Path.exists, logs):
         for text in path.read_text(errors="replace").splitlines():
             entry = _access_entry(text)
             if entry is not None:

@@ -143,7 +143,7 @@ def _folder(topology: Topology) -> RunFolder:
             "scenario": scenario.model_dump(mode="json"),
             "anchor": record.anchor(),
             "instance": topology.instance,
-            "topology": state.topology_data(topology),
+            "topology": topology.as_data(),
         },
     )
     return folder

@@ -235,9 +235,9 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
 
 def _check_defects(given: Sequence[str], topology: Topology) -> None:
     """UsageError for what cannot be switched on there: a defect that is not would be one that nobody noticed."""
-    _, switches = defects.sorted_out(given)
     if given and topology.target is not None:
         raise UsageError(f"--defect {given[0]}: only what Drillyard started can be broken so, not a target")
+    _, switches = defects.sorted_out(given, topology.replicas)
     if switches and topology.runtime != "process":
         raise UsageError(f"--defect {switches[0].text}: switches are taken over loopback only, so RUNTIME=process")
 
@@ -265,7 +265,7 @@ def plan(job: Job) -> None:
         "engine": topology.engine,
         "instance": topology.instance,
         "instance_id": state.identity(state.instance_folder(topology)),
-        "topology": state.topology_data(topology),
+        "topology": topology.as_data(),
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
         **planned.versions(job.scenario, topology),
@@ -320,7 +320,8 @@ def perform(job: Job) -> None:
         _not_begun(job, log)
         return
     watchdog = job.cleanup.enter_context(Watchdog(job.folder, job.lock))  # it sees to the verdict, too
-    seed, (_, switches) = int(job.plan["seed"]), defects.sorted_out(job.options.defects)
+    seed = int(job.plan["seed"])
+    _, switches = defects.sorted_out(job.options.defects, job.runtime.topology.replicas)
     job.cleanup.enter_context(priority.own_session(priority.of_harness(job.runtime.name)))
     checks = _checks(job)
     run_ = Run(

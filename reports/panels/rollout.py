@@ -12,7 +12,6 @@ from markupsafe import Markup
 from harness.evidence.view import RunView
 from harness.model import rollout as rollouts
 from harness.model.rollout import Deployment, Probe, Rollout, Side
-from harness.model.topology import GATEWAYS
 from harness.model.verdict import Verdict
 from reports.charts import Chart, Series, draw
 from reports.panel import number, table
@@ -152,7 +151,7 @@ def _shares(view: RunView, rollout: Rollout, end_s: float) -> Chart:
     new, _ = np.histogram(rows["start_s"][rows["served_version"].eq(rollout.candidate.version)], edges)
     with np.errstate(invalid="ignore", divide="ignore"):
         answers = Series("users' answers", edges[:-1] + WINDOW_S / 2, 100.0 * new / total)
-    weights = [_weight(view, rollout, gateway) for gateway in GATEWAYS]
+    weights = [_weight(view, rollout, gateway) for gateway in view.gateways]
     note = (
         f"answers to users in windows of {WINDOW_S:g} s; {rollout.candidate_on}'s part of the weights at each gateway"
     )

@@ -18,7 +18,7 @@ WINDOW_S = 2.0
 def html(view: RunView, verdict: Verdict) -> Markup:
     """All charts, sharing the time axis."""
     end_s = end_of(view)
-    replicas = [c for c in view.components if c.startswith("replica-") or c == TARGET]
+    replicas = [name for name in (*view.replicas, TARGET) if name in view.components]
     drawn = [draw(chart, view.phases, end_s) for chart in (_outcomes(view, end_s), _ttft(view, end_s))]
     for metric, title, unit in (
         ("running", "Requests running in each replica", "requests"),

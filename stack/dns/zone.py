@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.model.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME, Topology
+from harness.model.topology import CLIENT, DNS_POLICY, SERVICE_NAME, Topology
 
 #: How long answers may be kept with the defect dns_long_ttl.
 _DEFECT_TTL_S = 60
@@ -20,14 +20,14 @@ def files(topology: Topology, config_path: str) -> dict[str, str]:
 
 def _zone(topology: Topology, label: str, zone_name: str) -> str:
     groups = ",".join(
-        f"{{['{topology.link(f'client-to-{gateway}').listen_address}']='{_readiness(topology, gateway)}'}}"
-        for gateway in GATEWAYS
+        f"{{['{topology.link_between(CLIENT, gateway).listen_address}']='{_readiness(topology, gateway)}'}}"
+        for gateway in topology.gateways
     )
     # The first group with a ready gateway wins. Before the first check and with none ready the answer is any of them.
     options = f"{{interval={DNS_POLICY.check_interval_s},timeout={DNS_POLICY.check_timeout_s}}}"
     record = f'LUA A "ifurlextup({{{groups}}}, {options})"'
     if "dns_health_checks_off" in topology.defects:
-        record = f"A {topology.link(f'client-to-{GATEWAYS[0]}').listen_address}"
+        record = f"A {topology.link_between(CLIENT, topology.gateways[0]).listen_address}"
     ttl_s = _DEFECT_TTL_S if "dns_long_ttl" in topology.defects else DNS_POLICY.ttl_s
     return (
         f"$ORIGIN {zone_name}.\n"

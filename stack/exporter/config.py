@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 from stack.engines import DEPLOYMENT
 
 
@@ -45,9 +45,9 @@ def exporter_files(topology: Topology) -> dict[str, str]:
         agent_port=component.ports["agent"],
         replicas={
             name: f"http://{topology.seen_by_components(name)}:{topology.component(name).ports['http']}"
-            for name in REPLICAS
+            for name in topology.replicas
         },
-        gateway_logs={name: f"{logs}/{name}.log" for name in GATEWAYS},
+        gateway_logs={name: f"{logs}/{name}.log" for name in topology.gateways},
         synthetic_period_s=topology.gateway_policy.readiness_period_s,
         synthetic_deadline_s=topology.gateway_policy.readiness_deadline_s,
         synthetic_fall=topology.gateway_policy.readiness_fall,

@@ -15,7 +15,7 @@ from harness.model.alert_rules import (
     Scale,
     rule_file,
 )
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 
 #: How often what no rule rests on is scraped, in seconds.
 SELDOM_S = 15
@@ -40,12 +40,12 @@ def prometheus_files(topology: Topology, scale: Scale = STACK_SCALE) -> dict[str
             "alertmanagers": [{"static_configs": [{"targets": [_target(topology, "alertmanager", "http")]}]}],
         },
         "scrape_configs": [
-            _job(topology, "replica", REPLICAS, "http"),
-            _job(topology, "gateway", GATEWAYS, "metrics") | _SERVING_ONLY,
-            _job(topology, "exporter", ("exporter",), "http"),
+            _job(topology, "replica", "http"),
+            _job(topology, "gateway", "metrics") | _SERVING_ONLY,
+            _job(topology, "exporter", "http"),
             # No rule looks at these at all: they are here for whoever looks into a stack by hand.
-            _job(topology, "toxiproxy", ("toxiproxy",), "api") | {"scrape_interval": f"{SELDOM_S}s"},
-            _job(topology, "prometheus", ("prometheus",), "http") | {"scrape_interval": f"{SELDOM_S}s"},
+            _job(topology, "toxiproxy", "api") | {"scrape_interval": f"{SELDOM_S}s"},
+            _job(topology, "prometheus", "http") | {"scrape_interval": f"{SELDOM_S}s"},
         ],
     }
     missing = {"ReplicaDown"} if "alert_rule_missing" in topology.defects else set()
@@ -68,12 +68,12 @@ def alertmanager_files(topology: Topology) -> dict[str, str]:
     return {"alertmanager.yml": _yaml(config)}
 
 
-def _job(topology: Topology, name: str, components: tuple[str, ...], port: str) -> dict[str, Any]:
+def _job(topology: Topology, role: str, port: str) -> dict[str, Any]:
     targets = [
         {"targets": [_target(topology, component, port)], "labels": {"component": component}}
-        for component in components
+        for component in topology.stack.of(role)
     ]
-    return {"job_name": name, "static_configs": targets}
+    return {"job_name": role, "static_configs": targets}
 
 
 def _target(topology: Topology, component: str, port: str) -> str:

@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.model.errors import UsageError, require_one_of
-from harness.model.topology import REPLICAS, GatewayPolicy, Topology
+from harness.model.topology import Topology
 from stack import config, keys
 from stack.commands import ENGINE_NICENESS
 from stack.engines import MIDDLEWARE, engine_command
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
+from stack.stacks.vllm_haproxy import STACK
 
 STATE_IN_CONTAINER = Path("/state")
 
@@ -28,18 +29,16 @@ def topology_from(environment: Mapping[str, str]) -> Topology:
     """The topology that the environment describes, for the docker runtime. UsageError when it makes no sense."""
     try:
         if data := environment.get("DRILLYARD_TOPOLOGY"):
-            raw = json.loads(data)
-            policy = GatewayPolicy(**raw.pop("gateway_policy"))
-            return Topology(**{**raw, "gateway_policy": policy, "defects": frozenset(raw["defects"])})
+            return Topology.of(json.loads(data))
         engine, model = environment.get("ENGINE") or "vllm", environment.get("MODEL")
         instance = int(environment.get("INSTANCE") or 0)
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise UsageError(f"DRILLYARD_TOPOLOGY or INSTANCE is wrong: {error}") from error
     require_one_of("ENGINE", engine, ("vllm", "sim"))
     if not 0 <= instance <= 255:
         raise UsageError(f"INSTANCE={instance}: expected 0 to 255")
-    models = dict.fromkeys(REPLICAS, model) if model else {}
-    return Topology(instance=instance, runtime="docker", engine=engine, models=models)
+    models = dict.fromkeys(STACK.of("replica"), model) if model else {}
+    return Topology(STACK, instance=instance, runtime="docker", engine=engine, models=models)
 
 
 def write(topology: Topology, folder: Path) -> None:
@@ -47,7 +46,7 @@ def write(topology: Topology, folder: Path) -> None:
     target = folder / "config"
     found = keys.load_or_create(folder)
     config.render(topology, found, target)
-    for replica in REPLICAS:
+    for replica in topology.replicas:
         (target / replica).mkdir(exist_ok=True)
         (target / replica).chmod(0o755)
         script = target / replica / "start.sh"

@@ -27,11 +27,12 @@ from typing import Any
 
 import docker
 import requests
+import yaml
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from harness.model.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
-from harness.model.topology import REPLICAS, Topology
+from harness.model.topology import Topology
 from stack import engines, keys, models, state
 from stack.runtimes import cgroup, configure, family, images, ports, priority, readiness
 from stack.runtimes.base import ComponentState, ComponentStats, Say
@@ -72,6 +73,7 @@ class DockerRuntime:
     def preflight(self) -> None:
         """Raise RuntimeUnavailable, MissingTool, PortTaken or UsageError for what would make ``up`` fail."""
         processor.require(self.name, self.topology.engine)
+        self._check_stack()
         compose_program()
         with _daemon("answer") as client:
             client.ping()
@@ -82,6 +84,7 @@ class DockerRuntime:
     def up(self, say: Say) -> bool:
         """Start what is not running; wait until all is ready. True if the whole stack was warm already."""
         processor.require(self.name, self.topology.engine)  # before the image is built
+        self._check_stack()
         program = compose_program()
         self._check_models()
         with state.locked(self.folder, say), _daemon("come up") as client:
@@ -97,7 +100,7 @@ class DockerRuntime:
                 found = None
             if found is None:
                 ports.require_free(self.topology)
-                topology, id = state.topology_data(self.topology), state.identity(self.folder)
+                topology, id = self.topology.as_data(), state.identity(self.folder)
                 found = StackState(self.name, fingerprint, topology, id)
                 state.save(self.folder, found)  # before anything runs: from here on it can be proven ours
             self._launch(program, client, found, wanted, say)
@@ -306,6 +309,15 @@ class DockerRuntime:
     def _foreign_image(self) -> bool:
         return self.topology.engine == "vllm" and processor.foreign_image(os.environ)
 
+    def _check_stack(self) -> None:
+        """UsageError for a stack that compose.yaml does not describe."""
+        services = yaml.safe_load(COMPOSE_FILE.read_text())["services"].keys() - {"config"}
+        if differing := sorted(services ^ {component.name for component in self.topology.components}):
+            raise UsageError(
+                f"containers are those of stack/compose.yaml, and this stack differs in {', '.join(differing)}: "
+                "RUNTIME=process runs it"
+            )
+
     def _check_models(self) -> None:
         """MissingTool for a model that is not trained yet, before anything is built or started."""
         engines.mounts(self.topology)
@@ -313,7 +325,7 @@ class DockerRuntime:
     def _fingerprint(self, wanted: Mapping[str, str]) -> str:
         """Hash of everything that shapes what runs: topology, images (with the code in them), models, Compose files."""
         digest = hashlib.sha256(self.topology.fingerprint().encode())
-        served = {name: engines.served_version(self.topology, name) for name in REPLICAS}
+        served = {name: engines.served_version(self.topology, name) for name in self.topology.replicas}
         chosen = [wanted, served, os.environ.get("VLLM_IMAGE"), processor.gpu(os.environ)]
         digest.update(json.dumps(chosen, sort_keys=True).encode())
         digest.update(json.dumps(self._additions(), sort_keys=True).encode())
@@ -329,11 +341,11 @@ class DockerRuntime:
         foreign = {host: inside for host, inside in mounts.items() if host not in _own_models()}
         volumes = {
             "config": [f"{host}:{host}:ro" for host in foreign],
-            **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in REPLICAS},
+            **{name: [f"{host}:{inside}:ro" for host, inside in foreign.items()] for name in self.topology.replicas},
         }
         services: dict[str, Any] = {name: {"volumes": found} for name, found in volumes.items() if found}
         # An engine on a GPU leaves its core to others.
-        cores = {} if processor.gpu(os.environ) else priority.own_cores(REPLICAS)
+        cores = {} if processor.gpu(os.environ) else priority.own_cores(self.topology.replicas)
         for name, core in cores.items():
             services.setdefault(name, {})["cpuset"] = str(core)
         if chosen := os.environ.get(keys.FILE_VARIABLE):
@@ -348,7 +360,7 @@ class DockerRuntime:
         return {
             "INSTANCE": str(self.topology.instance),
             "ENGINE": self.topology.engine,
-            "DRILLYARD_TOPOLOGY": json.dumps(state.topology_data(self.topology)),
+            "DRILLYARD_TOPOLOGY": json.dumps(self.topology.as_data()),
             "DRILLYARD_INSTANCE_ID": found.instance_id,
             "DRILLYARD_FINGERPRINT": found.fingerprint,
             "DRILLYARD_USER": f"{os.getuid()}:{os.getgid()}",

@@ -38,8 +38,9 @@ DOCKERFILE = "stack/images/Dockerfile"
 #: What .dockerignore lets through of the harness, and the stack.
 OUR_CODE = (
     "stack/images/requirements.lock",
-    *(f"harness/{name}.py" for name in ("__init__", "errors", "redact")),
-    *(f"harness/model/{name}.py" for name in ("__init__", "server_error", "sse", "stream")),
+    "harness/__init__.py",
+    *(f"harness/model/{name}.py" for name in ("__init__", "alert_rules", "errors", "redact")),
+    *(f"harness/model/{name}.py" for name in ("server_error", "sse", "stream", "topology")),
     "stack",
 )
 #: Target -> the files and folders that its stages copy.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,8 +30,8 @@ from stack.runtimes import family, memory, ports, priority, readiness, superviso
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
 
-#: What two vLLM replicas with small models were measured to need together, with some air.
-VLLM_MEMORY_BYTES = 5 * 1024**3
+#: What one of two vLLM replicas with small models was measured to need, with some air.
+VLLM_MEMORY_BYTES = 5 * 1024**3 // 2
 DOWN_GRACE_S = 10.0
 LOG_TAIL_LINES = 15
 _SUPERVISOR_TIMEOUT_S = 15.0
@@ -309,9 +310,9 @@ class ProcessRuntime:
         return digest.hexdigest()[:16]
 
     def _difference(self, found: StackState) -> str:
-        wanted = json.loads(json.dumps(state.topology_data(self.topology)))
+        wanted = json.loads(json.dumps(self.topology.as_data()))
         changed = [
-            f"{key}: {found.topology.get(key)} → {value}"
+            f"{key}: {_short(found.topology.get(key))} → {_short(value)}"
             for key, value in wanted.items()
             if found.topology.get(key) != value
         ]
@@ -319,10 +320,10 @@ class ProcessRuntime:
 
     def _require_room(self) -> None:
         ports.require_free(self.topology)
-        available = psutil.virtual_memory().available
-        if self.topology.engine == "vllm" and available < VLLM_MEMORY_BYTES:
+        available, replicas = psutil.virtual_memory().available, len(self.topology.replicas)
+        if self.topology.engine == "vllm" and available < (needed := replicas * VLLM_MEMORY_BYTES):
             raise UsageError(
-                f"two vLLM replicas need about {VLLM_MEMORY_BYTES / 1e9:.1f} GB of memory, "
+                f"{replicas} vLLM replicas need about {needed / 1e9:.1f} GB of memory, "
                 f"{available / 1e9:.1f} GB are free: end something else, or use ENGINE=sim"
             )
 
@@ -332,7 +333,7 @@ class ProcessRuntime:
         found = StackState(
             self.name,
             fingerprint,
-            state.topology_data(self.topology),
+            self.topology.as_data(),
             state.identity(self.folder),
             sockets=str(state.socket_folder(self.topology)),
         )
@@ -454,6 +455,13 @@ class ProcessRuntime:
         for name in ("supervisord.conf", "supervisord.pid"):
             (self.folder / name).unlink(missing_ok=True)
         state.remove(self.folder)
+
+
+def _short(value: Any) -> str:
+    """A part of a topology's data; of a stack the names of its components."""
+    if isinstance(value, dict) and "components" in value:
+        return " ".join(one["name"] for one in value["components"])
+    return str(value)
 
 
 def _as_state(program: supervisor.Program, restarts: int) -> ComponentState:

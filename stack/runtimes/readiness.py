@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ import dns.resolver
 import httpx
 
 from harness.model.errors import StackError
-from harness.model.topology import SERVICE_NAME, Component, Topology
+from harness.model.topology import CLIENT, SERVICE_NAME, Component, Topology
 from stack import bounded
 from stack.engines import DEPLOYMENT
 from stack.runtimes.base import Say
@@ -97,14 +97,8 @@ def _component_unmet(topology: Topology, component: Component, client: httpx.Cli
     for path in paths:
         if path is not None and (why := _get(client, component, path)) is not None:
             return why
-    match component.role:
-        case "replica":
-            return _no_generation(client, component)
-        case "toxiproxy":
-            return _missing_links(topology, client, component)
-        case "tunnel":
-            return _refused(component)
-    return None
+    further = _BY_ROLE.get(component.role)
+    return None if further is None else further(topology, client, component)
 
 
 def _get(client: httpx.Client, component: Component, path: str) -> str | None:
@@ -115,7 +109,7 @@ def _get(client: httpx.Client, component: Component, path: str) -> str | None:
     return None if status == 200 else f"{path} answers {status}"
 
 
-def _no_generation(client: httpx.Client, replica: Component) -> str | None:
+def _no_generation(topology: Topology, client: httpx.Client, replica: Component) -> str | None:
     request = {"model": DEPLOYMENT, "prompt": "ready?", "max_tokens": 1}
     try:
         answer = bounded.ask(client, "POST", replica.url(path="/v1/completions"), _GENERATION_TIMEOUT_S, json=request)
@@ -133,13 +127,21 @@ def _missing_links(topology: Topology, client: httpx.Client, toxiproxy: Componen
     return f"no proxy for {', '.join(missing)}" if missing else None
 
 
-def _refused(component: Component) -> str | None:
+def _refused(topology: Topology, client: httpx.Client, component: Component) -> str | None:
     for port in component.ports.values():
         try:
             socket.create_connection((component.address, port), _ANSWER_TIMEOUT_S).close()
         except OSError as error:
             return f"port {port}: {_words(error)}"
     return None
+
+
+#: Role -> what else must be so before a component of that role is ready, beside its pages: why it is not, or None.
+_BY_ROLE: Mapping[str, Callable[[Topology, httpx.Client, Component], str | None]] = {
+    "replica": _no_generation,
+    "toxiproxy": _missing_links,
+    "tunnel": _refused,
+}
 
 
 def _words(error: Exception) -> str:
@@ -154,7 +156,7 @@ class StableAnswer:
         self._resolver = dns.resolver.Resolver(configure=False)
         self._resolver.nameservers = [server.address]
         self._resolver.port = server.ports["dns"]
-        self._links = {link.listen_address for link in topology.links if link.source == "client"}
+        self._links = {link.listen_address for link in topology.links if link.source == CLIENT}
         self._stable_s = stable_s
         self._answer: str | None = None
         self._since_s = 0.0

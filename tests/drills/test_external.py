@@ -28,9 +28,10 @@ from harness.load.connections import Connections
 from harness.load.job import Service
 from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.path import PathProbe
-from stack import state
+from stack import stacks
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
+from stack.stacks import external
 from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import RUN_S_MAX, Ended
 from tests.drills.lanes import judged
@@ -167,7 +168,7 @@ def test_load_is_tls_to_the_real_name(drilled: Drilled) -> None:
 
 def test_load_went_through_the_link(drilled: Drilled) -> None:
     """Every request was sent to the local proxy, none to the target's own address."""
-    topology = state.as_topology(drilled.ended.folder.plan()["topology"])
+    topology = stacks.restored(drilled.ended.folder.plan()["topology"])
     assert set(drilled.ended.folder.requests()["gateway"].dropna()) == {
         topology.link("client-to-target").listen_address
     }
@@ -199,7 +200,8 @@ def test_a_certificate_is_for_its_name(drilled: Drilled, monkeypatch: pytest.Mon
     outcomes, port = {}, drilled.foreign.port
     for name in (HOST, "127.0.0.1"):
         target = Target(Endpoint("https", name, port, address="127.0.0.1"))
-        outcomes[name] = asyncio.run(PathProbe(Topology(target=target), KEY, DEPLOYMENT).straight(target, 5.0)).outcome
+        probe = PathProbe(Topology(external.stack(target), target=target), KEY, DEPLOYMENT)
+        outcomes[name] = asyncio.run(probe.straight(target, 5.0)).outcome
     assert outcomes == {HOST: "ok", "127.0.0.1": "refused"}
     Connections(Service(name=HOST, port=port, address="127.0.0.1", tls=True)).connect("127.0.0.1", 5.0).close()
     with pytest.raises(ssl.SSLCertVerificationError):

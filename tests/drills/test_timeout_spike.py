@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.model.topology import Topology
-from stack import state
+from stack import stacks, state
 from tests.drills.drill_process import Ended, Running, load_processes, starve, toxics
 from tests.drills.lanes import Lane, one_lane
 from tests.drills.outcome import CHECKOUT
@@ -98,7 +98,7 @@ def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
     assert "stop_condition" not in kinds
     plan = ended.folder.plan()
     assert plan["scenario"]["abort_when"]
-    identity = state.known_identity(state.instance_folder(state.as_topology(plan["topology"])))
+    identity = state.known_identity(state.instance_folder(stacks.restored(plan["topology"])))
     assert plan["instance_id"] == identity is not None
     assert load_processes(ended.folder.path.name) == []
 

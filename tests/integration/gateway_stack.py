@@ -14,9 +14,10 @@ from typing import Any
 
 import httpx
 
-from harness.model.topology import REPLICAS, GatewayPolicy, Topology
+from harness.model.topology import GatewayPolicy, Topology
 from stack import config, state, tools
 from stack.keys import Keys
+from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, FakeReplica, until
 from tests.workers import worker
 
@@ -160,13 +161,13 @@ def started(
     **changes: Any,
 ) -> Iterator[GatewayStack]:
     """Start it all; ``changes`` to the policy. Ready when the gateways and links accept connections."""
-    topology = Topology(instance=INSTANCE, gateway_policy=replace(policy, **changes), defects=defects)
+    topology = Topology(STACK, instance=INSTANCE, gateway_policy=replace(policy, **changes), defects=defects)
     folder.mkdir(parents=True, exist_ok=True)
     config.render(topology, KEYS, folder / "config")
     state.make_private(state.socket_folder(topology))
     toxiproxy = topology.component("toxiproxy")
     with ExitStack() as stack:
-        fakes = {name: FakeReplica(topology.component(name).address) for name in REPLICAS}
+        fakes = {name: FakeReplica(topology.component(name).address) for name in STACK.of("replica")}
         for fake in fakes.values():
             stack.callback(fake.close)
         arguments = ["-host", toxiproxy.address, "-port", str(toxiproxy.ports["api"])]

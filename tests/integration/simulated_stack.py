@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-from harness.model.topology import REPLICAS, Topology
+from harness.model.topology import Topology
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 
 FIRST, LAST = 100, 199
 
@@ -20,7 +21,7 @@ def free_topology() -> Iterator[Topology]:
     The number is held by an abstract socket, which ends with its process however that ends.
     """
     for instance in range(FIRST, LAST + 1):
-        topology = Topology(instance=instance, engine="sim", models=dict.fromkeys(REPLICAS, "v1"))
+        topology = Topology(STACK, instance=instance, engine="sim", models=dict.fromkeys(STACK.of("replica"), "v1"))
         with closing(socket.socket(socket.AF_UNIX)) as claim:
             try:
                 claim.bind(f"\0drillyard-test-{instance}")

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from harness.model.alert_rules import RULES, Rule
-from harness.model.topology import GATEWAYS, REPLICAS
 from stack import keys
 from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 from tests.contract.engine.running import eventually
 
 #: A series and the labels that it is selected by, as rules write them.
@@ -26,7 +26,7 @@ class Monitored:
         self.topology = runtime.topology
         self._url = self.topology.component("prometheus").url()
         key = keys.load_or_create(runtime.folder).users["user-001"]
-        for gateway in GATEWAYS:
+        for gateway in STACK.of("gateway"):
             self._ask(self.topology.component(gateway).url(), key)
 
     def _ask(self, url: str, key: str) -> None:
@@ -63,7 +63,7 @@ def test_a_replica_is_joined_with_its_synthetic_generation(monitored: Monitored)
     (rule,) = (rule for rule in RULES if rule.name == "ReplicaDeaf")
     turned = rule.expression.replace("drillyard_synthetic_ok == 0", "drillyard_synthetic_ok == 1")
     assert turned != rule.expression
-    assert eventually(lambda: len(monitored.query(turned)) == len(REPLICAS))
+    assert eventually(lambda: len(monitored.query(turned)) == len(STACK.of("replica")))
 
 
 def test_healthy_stack_fires_nothing(monitored: Monitored) -> None:

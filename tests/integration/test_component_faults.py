@@ -19,6 +19,7 @@ from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes import readiness, supervisor
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 
 PAUSE, STOP, KILL = pause.FAULT.type, stop.FAULT.type, kill.FAULT.type
 #: Every role is met once at least, and every fault on a replica and a gateway.
@@ -196,7 +197,7 @@ def test_start_does_not_wait_for_the_next_try(world: World, sim_stack: ProcessRu
 
 def test_toxiproxy_is_never_frozen() -> None:
     """The faults of links are taken back through it."""
-    assert "toxiproxy" not in fault_class(PAUSE).targets(Topology())
+    assert "toxiproxy" not in fault_class(PAUSE).targets(Topology(STACK))
     assert {PAUSE, STOP, KILL} <= set(types())
 
 

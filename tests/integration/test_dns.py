@@ -13,8 +13,9 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from harness.model.topology import DNS_POLICY, GATEWAYS, SERVICE_NAME
+from harness.model.topology import DNS_POLICY, SERVICE_NAME
 from stack import state
+from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import GatewayStack, running, started
 
@@ -22,7 +23,7 @@ from tests.integration.gateway_stack import GatewayStack, running, started
 @pytest.fixture
 def named_stack(tmp_path: Path) -> Iterator[GatewayStack]:
     """Both gateways with DNS in front."""
-    with started(tmp_path, gateways=GATEWAYS) as stack, name_server(tmp_path, stack):
+    with started(tmp_path, gateways=STACK.of("gateway")) as stack, name_server(tmp_path, stack):
         yield stack
 
 
@@ -37,7 +38,7 @@ def name_server(folder: Path, stack: GatewayStack) -> Iterator[None]:
 def test_defect_dns_health_checks_off(tmp_path: Path) -> None:
     """The defect shows: the name goes on leading to a gateway that is not ready."""
     with (
-        started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_health_checks_off"})) as stack,
+        started(tmp_path, gateways=STACK.of("gateway"), defects=frozenset({"dns_health_checks_off"})) as stack,
         name_server(tmp_path, stack),
     ):
         until(lambda: leads_to(stack, "gateway-a"), WITHIN_S, "gateway-a at first")
@@ -52,7 +53,7 @@ def test_defect_dns_health_checks_off(tmp_path: Path) -> None:
 def test_defect_dns_long_ttl(tmp_path: Path) -> None:
     """The defect shows: answers may be kept for a minute, which the policy does not say."""
     with (
-        started(tmp_path, gateways=GATEWAYS, defects=frozenset({"dns_long_ttl"})) as stack,
+        started(tmp_path, gateways=STACK.of("gateway"), defects=frozenset({"dns_long_ttl"})) as stack,
         name_server(tmp_path, stack),
     ):
         until(lambda: leads_to(stack, "gateway-a"), WITHIN_S, "gateway-a")

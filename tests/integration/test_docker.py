@@ -21,6 +21,7 @@ from stack.runtimes import cgroup, images
 from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
+from stack.stacks.vllm_haproxy import STACK
 from tests.drills.drill_process import Running, toxics
 from tests.drills.outcome import CHECKOUT, run_name
 
@@ -36,7 +37,7 @@ INSTANCE = 213
 @pytest.fixture(scope="module")
 def runtime() -> Iterator[DockerRuntime]:
     """One stack for all tests here; each leaves it running."""
-    made = DockerRuntime(Topology(instance=INSTANCE, engine="sim"))
+    made = DockerRuntime(Topology(STACK, instance=INSTANCE, engine="sim"))
     lines: list[str] = []
     made.down(lines.append)
     made.preflight()
@@ -207,7 +208,7 @@ def test_extra_certificates_stay_in_no_layer(tmp_path: Path, monkeypatch: pytest
 
 def test_nothing_is_left_after_down() -> None:
     """No container, no network, no volume of the project; a second time it says that nothing runs."""
-    runtime = DockerRuntime(Topology(instance=INSTANCE + 1, engine="sim"))
+    runtime = DockerRuntime(Topology(STACK, instance=INSTANCE + 1, engine="sim"))
     lines: list[str] = []
     runtime.up(lines.append)
     runtime.down(lines.append)

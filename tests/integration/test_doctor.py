@@ -26,11 +26,11 @@ from harness.cli import doctor as command
 from harness.evidence.record import RunFolder
 from harness.model.errors import AdapterError
 from harness.model.journal import Journal, Undo
-from harness.model.topology import GATEWAYS
 from harness.recover import doctor, lock
 from stack import state
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 from stack.tools.tool import find
 
 NOTHING: dict[str, Any] = {"leftovers": [], "repaired": [], "busy": {}, "foreign": []}
@@ -213,7 +213,7 @@ def test_a_stack_in_use_is_not_touched(sim_stack: ProcessRuntime, runs: Path) ->
 
 def gateway_pids(stack: ProcessRuntime) -> dict[str, int | None]:
     """Of the gateways that run, by name."""
-    return {one.name: one.pid for one in stack.states() if one.name in GATEWAYS}
+    return {one.name: one.pid for one in stack.states() if one.name in STACK.of("gateway")}
 
 
 def test_after_the_checkout_was_moved_its_gateways_are_as_well(

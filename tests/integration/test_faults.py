@@ -23,6 +23,7 @@ from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
 from harness.model.topology import Topology
 from stack.engines import DEPLOYMENT
+from stack.stacks.vllm_haproxy import STACK
 
 LINK = "gateway-a-to-replica-2"
 #: Small enough for a quick test, far above what a healthy crossing needs.
@@ -60,7 +61,7 @@ def toxics(world: World, link: str = LINK) -> list[str]:
 
 def test_every_link_fault_is_tested_here() -> None:
     """A new fault of a link needs a line above."""
-    assert set(OPTIONS) == {name for name in types() if LINK in fault_class(name).targets(Topology())}
+    assert set(OPTIONS) == {name for name in types() if LINK in fault_class(name).targets(Topology(STACK))}
 
 
 @pytest.mark.parametrize("type_name", sorted(OPTIONS))

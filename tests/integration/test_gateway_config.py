@@ -13,8 +13,9 @@ import pytest
 
 from harness.model.alert_rules import rule_file
 from harness.model.errors import UsageError
-from harness.model.topology import DEFECTS, GATEWAYS, GatewayPolicy, Topology
+from harness.model.topology import DEFECTS, GatewayPolicy, Stack, Topology
 from stack import config, keys, tools
+from stack.stacks.vllm_haproxy import REPLICAS_MAX, STACK, stack
 from tests.integration.gateway_stack import INSTANCE, KEYS
 
 RUNTIMES = ("process", "docker")
@@ -30,9 +31,9 @@ def accepted(tool: str, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def rendered(folder: Path, runtime: str, *defects: str) -> Topology:
+def rendered(folder: Path, runtime: str, *defects: str, of: Stack = STACK) -> Topology:
     """Render into ``folder``; what only exists in a container (paths, host names) is replaced by what is here."""
-    topology = Topology(instance=INSTANCE, runtime=runtime, defects=frozenset(defects))
+    topology = Topology(of, instance=INSTANCE, runtime=runtime, defects=frozenset(defects))
     config.render(topology, KEYS, folder)
     for path in folder.glob("*/*"):
         text = path.read_text().replace("/etc/drillyard", str(folder))
@@ -54,8 +55,16 @@ def rendered(folder: Path, runtime: str, *defects: str) -> Topology:
 def test_haproxy_accepts_it(tmp_path: Path, runtime: str, defects: tuple[str, ...]) -> None:
     """Valid, and without a warning."""
     rendered(tmp_path, runtime, *defects)
-    gateway = GATEWAYS[len(defects) % 2]
+    gateway = STACK.of("gateway")[len(defects) % 2]
     output = accepted("haproxy", "-c", "-f", str(tmp_path / gateway / "haproxy.cfg"))
+    assert "[WARNING]" not in output, output
+
+
+@pytest.mark.parametrize("replicas", [1, 3, REPLICAS_MAX])
+def test_haproxy_accepts_any_number_of_replicas(tmp_path: Path, replicas: int) -> None:
+    """Valid, and without a warning, with all of their weights in one sum."""
+    rendered(tmp_path, "process", of=stack(gateways=1, replicas=replicas))
+    output = accepted("haproxy", "-c", "-f", str(tmp_path / "gateway-a" / "haproxy.cfg"))
     assert "[WARNING]" not in output, output
 
 
@@ -88,7 +97,7 @@ def test_links(tmp_path: Path) -> None:
 
 def test_rendering_is_private_and_repeatable(tmp_path: Path) -> None:
     """The folder is its owner's; equal arguments give equal bytes; files of an earlier version are gone."""
-    topology = Topology(instance=INSTANCE)
+    topology = Topology(STACK, instance=INSTANCE)
     config.render(topology, KEYS, tmp_path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
     first = {path: path.read_bytes() for path in tmp_path.glob("*/*")}

@@ -13,10 +13,11 @@ from openai import OpenAI
 from openai.types import Model
 
 from harness.adapters.simulator import Simulator
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 from stack import keys
 from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import until
 from tests.integration.gateway_stack import KEYS, GatewayStack
 
@@ -39,7 +40,7 @@ def client_of(base_url: str, key: str, **options: Any) -> OpenAI:
     return OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=30, http_client=http, **options)
 
 
-@pytest.fixture(scope="module", params=GATEWAYS)
+@pytest.fixture(scope="module", params=STACK.of("gateway"))
 def client(request: pytest.FixtureRequest, sim_stack: ProcessRuntime) -> Iterator[OpenAI]:
     """A user of each gateway of the session's stack."""
     key = keys.load_or_create(sim_stack.folder).users["user-031"]
@@ -50,7 +51,7 @@ def client(request: pytest.FixtureRequest, sim_stack: ProcessRuntime) -> Iterato
 @contextmanager
 def behaving(topology: Topology, **switches: Any) -> Iterator[None]:
     """All replicas do that; well again, for the gateways too, afterwards."""
-    simulators = [Simulator(topology.component(name).url()) for name in REPLICAS]
+    simulators = [Simulator(topology.component(name).url()) for name in STACK.of("replica")]
     try:
         for simulator in simulators:
             simulator.behave(switches)
@@ -58,7 +59,7 @@ def behaving(topology: Topology, **switches: Any) -> Iterator[None]:
     finally:
         for simulator in simulators:
             simulator.heal()
-        ready = [topology.component(name).url(path="/readyz") for name in GATEWAYS]
+        ready = [topology.component(name).url(path="/readyz") for name in STACK.of("gateway")]
         for url in ready:
             until(lambda url=url: httpx.get(url, trust_env=False).status_code == 200, 60, f"{url} is ready")
 

@@ -25,6 +25,7 @@ from harness.probes.path import PathProbe
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks import external
 from stack.state import socket_folder
 from tests.connect_proxy import NAME, connect_proxy
 from tests.drills.drill_process import SHORT, Running
@@ -100,7 +101,8 @@ def test_a_target_is_reached_through_the_proxy(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv("http_proxy", proxy.url())
         said = External(f"http://{NAME}:{foreign.port}", (NAME,))
         target = guard.admit(said, guard.unresolved, topology.host(TUNNEL_HOST))
-        led = replace(topology, runtime="external", engine="external", target=target)
+        theirs = external.stack(target)
+        led = replace(topology, stack=theirs, runtime="external", engine="external", target=target)
         probe, runtime = PathProbe(led, KEY, DEPLOYMENT), ExternalRuntime(led)
         try:
             runtime.up(print)

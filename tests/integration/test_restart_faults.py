@@ -13,8 +13,8 @@ from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.faults import component, deaf, pause, restart
 from harness.faults.base import Fault, World, take_back
-from harness.model.topology import GATEWAYS
 from stack.runtimes import readiness
+from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, until
 
 RESTART, DEAF = restart.FAULT.type, deaf.FAULT.type
@@ -28,7 +28,7 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     yield
     world.runtime.unpause(REPLICA)
     world.runtime.start(REPLICA)
-    for gateway in GATEWAYS:
+    for gateway in STACK.of("gateway"):
         Haproxy(world.runtime, gateway).set_state(REPLICA, "ready")
     until(lambda: not readiness.unready(world.topology), WITHIN_S, "the stack is whole again")
     Simulator(world.topology.component(REPLICA).url()).heal()
@@ -58,7 +58,7 @@ def test_a_restart_in_order_is_proven_settles_and_is_given_back(world: World) ->
         await one.inject(told)
         proof = await one.verify(told)
         assert proof.proven, proof
-        assert {Haproxy(told.runtime, g).servers()[REPLICA].state for g in GATEWAYS} == {"drain"}
+        assert {Haproxy(told.runtime, g).servers()[REPLICA].state for g in STACK.of("gateway")} == {"drain"}
         await settle(one, told)
         for _ in range(2):  # twice is harmless
             take_back(told, one.undo())
@@ -67,7 +67,7 @@ def test_a_restart_in_order_is_proven_settles_and_is_given_back(world: World) ->
 
     asyncio.run(drill())
     assert steps == ["drained", "stopping", "stopped", "started", "ready", "first_token"]
-    assert {Haproxy(world.runtime, g).servers()[REPLICA] for g in GATEWAYS} == {Server("ready", 100)}
+    assert {Haproxy(world.runtime, g).servers()[REPLICA] for g in STACK.of("gateway")} == {Server("ready", 100)}
 
 
 def test_a_restart_waits_for_streams_to_come_and_to_end(world: World) -> None:

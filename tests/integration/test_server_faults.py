@@ -15,7 +15,7 @@ from harness.faults import drain, server, weight
 from harness.faults.base import Fault, World, fault_class, take_back
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
-from harness.model.topology import GATEWAYS
+from stack.stacks.vllm_haproxy import STACK
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     (drain.FAULT.type, {}),
@@ -34,14 +34,14 @@ def make(type_name: str, options: dict[str, Any]) -> Fault:
 
 def servers(world: World) -> dict[str, Server]:
     """What each gateway says about replica-2."""
-    return {gateway: Haproxy(world.runtime, gateway).servers()["replica-2"] for gateway in GATEWAYS}
+    return {gateway: Haproxy(world.runtime, gateway).servers()["replica-2"] for gateway in STACK.of("gateway")}
 
 
 @pytest.fixture(autouse=True)
 def _as_configured(world: World) -> Iterator[None]:
     """No test leaves a gateway with another opinion, whatever becomes of it."""
     yield
-    for gateway in GATEWAYS:
+    for gateway in STACK.of("gateway"):
         Haproxy(world.runtime, gateway).set_state("replica-2", "ready")
         Haproxy(world.runtime, gateway).set_weight("replica-2", 100)
 
@@ -80,7 +80,7 @@ def test_fault_is_proven_and_healed(world: World, type_name: str, options: dict[
         one = make(type_name, options)
         await one.measure(world)
         await one.inject(world)
-        meant = options.get("gateways", GATEWAYS)
+        meant = options.get("gateways", STACK.of("gateway"))
         assert {g for g, found in servers(world).items() if found != AS_CONFIGURED} == set(meant)
         effect = await one.verify(world)
         assert effect.proven, effect.why
@@ -178,7 +178,8 @@ def test_a_gateway_that_runs_and_does_not_obey_is_an_error(world: World, monkeyp
 
 def test_unknown_gateways_are_refused() -> None:
     """Before anything is started."""
+    known = {"gateways": STACK.of("gateway")}
     with pytest.raises(ValidationError, match="gateway-c"):
-        make("drain", {"gateways": ["gateway-c"]})
+        fault_class("drain").Options.model_validate({"gateways": ["gateway-c"]}, context=known)
     with pytest.raises(ValidationError):
         make("weight", {"percent": 100})

@@ -17,9 +17,9 @@ from harness.faults.server import ask
 from harness.model import rollout
 from harness.model.errors import FaultError
 from harness.model.rollout import Rollout
-from harness.model.topology import GATEWAYS, REPLICAS
 from harness.probes.question import version_of
 from stack import models
+from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, until
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
@@ -37,19 +37,19 @@ def _as_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(models, "questions", lambda: some)
     until(lambda: in_use(world), WITHIN_S, "the gateways use every replica")
     yield
-    for replica in REPLICAS:
+    for replica in STACK.of("replica"):
         world.runtime.serve(replica, None)
         if version_of(world.topology.component(replica)) != OLD:
             world.runtime.stop(replica, 1)
             world.runtime.start(replica)
-        for gateway in GATEWAYS:
+        for gateway in STACK.of("gateway"):
             Haproxy(world.runtime, gateway).set_weight(replica, 100)
             Haproxy(world.runtime, gateway).set_state(replica, "ready")
 
 
 def in_use(world: World) -> bool:
     """Whether every gateway finds every replica well."""
-    return all(all(Haproxy(world.runtime, gateway).healthy().values()) for gateway in GATEWAYS)
+    return all(all(Haproxy(world.runtime, gateway).healthy().values()) for gateway in STACK.of("gateway"))
 
 
 class Seen:
@@ -86,15 +86,19 @@ async def perform(one: swap.Swap, world: World) -> None:
         take_back(world, one.undo())
     assert (healed := await one.verify_healed(world)).proven, healed
     if (stays := one.stays()) is not None:
-        assert {version_of(world.topology.component(replica)) for replica in REPLICAS} == {NEW}
+        assert {version_of(world.topology.component(replica)) for replica in STACK.of("replica")} == {NEW}
         take_back(world, stays)
         assert (gone := await one.verify_gone(world)).proven, gone
 
 
 def as_before(world: World) -> bool:
     """Whether every replica serves the old version, with its old part."""
-    versions = {version_of(world.topology.component(replica)) for replica in REPLICAS}
-    servers = [Haproxy(world.runtime, gateway).servers()[replica] for gateway in GATEWAYS for replica in REPLICAS]
+    versions = {version_of(world.topology.component(replica)) for replica in STACK.of("replica")}
+    servers = [
+        Haproxy(world.runtime, gateway).servers()[replica]
+        for gateway in STACK.of("gateway")
+        for replica in STACK.of("replica")
+    ]
     return versions == {OLD} and set(servers) == {AS_CONFIGURED}
 
 
@@ -202,7 +206,7 @@ def test_a_runtime_that_restarts_nothing_is_not_proven(world: World) -> None:
 
 def test_weights_are_shares_however_little_there_is_to_do(world: World) -> None:
     """One request at a time, and a replica of 20 % gets every fifth, not every second."""
-    for gateway in GATEWAYS:
+    for gateway in STACK.of("gateway"):
         Haproxy(world.runtime, gateway).set_weight("replica-1", 80)
         Haproxy(world.runtime, gateway).set_weight("replica-2", 20)
 

@@ -8,9 +8,9 @@ import psutil
 
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.model.errors import DrillyardError
-from harness.model.topology import GATEWAYS
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
+from stack.stacks.vllm_haproxy import STACK
 
 #: Carried in the environment by every process of one run, but not by the stack, whose environment is made anew.
 MARK = "DRILLYARD_STORM"
@@ -54,7 +54,7 @@ def _frozen(process: psutil.Process) -> bool:
 
 
 def _servers(runtime: ProcessRuntime) -> Iterator[str]:
-    for gateway in GATEWAYS:
+    for gateway in STACK.of("gateway"):
         lines = runtime.gateway_command(gateway, "show servers state replicas").splitlines()
         names = next(line for line in lines if line.startswith("# ")).split()[1:]
         for line in lines:

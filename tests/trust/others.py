@@ -11,6 +11,7 @@ import psutil
 from harness.model.topology import Topology
 from stack import state
 from stack.runtimes import family
+from stack.stacks.vllm_haproxy import STACK
 
 _OVER_S = 5.0
 #: Between two looks at a machine that others use.
@@ -61,7 +62,7 @@ def _busy_s() -> float:
 
 def _ours(instance: int) -> dict[tuple[int, float], float]:
     """Seconds that each process of ours has used, by (pid, start)."""
-    found = state.load(state.instance_folder(Topology(instance=instance)))
+    found = state.load(state.instance_folder(Topology(STACK, instance=instance)))
     processes = [psutil.Process(), *(family.of_instance(found.instance_id) if found else ())]
     spent = {}
     for process in processes:

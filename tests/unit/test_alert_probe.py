@@ -17,6 +17,7 @@ from harness.model.topology import Topology
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import Row
 from harness.probes.page import Answer, NoAnswer
+from stack.stacks.vllm_haproxy import STACK
 
 ZERO_S = 1_800_000_000.0
 ALL_THERE = {("prometheus", 1.0), ("alertmanager", 1.0), ("exporter", 1.0)}
@@ -54,7 +55,9 @@ class Chain:
         self.dead: set[str] = set()
         self.age_s, self.health = 0.2, "ok"
         self.events: list[tuple[str, dict[str, Any]]] = []
-        self.probe = AlertProbe(Topology(instance=17), ZERO_S, lambda kind, **data: self.events.append((kind, data)))
+        self.probe = AlertProbe(
+            Topology(STACK, instance=17), ZERO_S, lambda kind, **data: self.events.append((kind, data))
+        )
         for name, page in (("prometheus", "_rules"), ("alertmanager", "_ready"), ("exporter", "_sink")):
             setattr(self.probe, page, Asked(partial(self._answer, name)))
 

@@ -11,11 +11,12 @@ from harness.adapters.haproxy import Server
 from harness.faults import simulator
 from harness.faults.base import fault_class, types
 from harness.model.journal import Undo
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 from harness.recover.leftovers import belongs
 from stack import config
+from stack.stacks.vllm_haproxy import STACK
 
-TOPOLOGY = Topology(instance=7, engine="sim", runtime="process")
+TOPOLOGY = Topology(STACK, instance=7, engine="sim", runtime="process")
 LINK = config.proxies(TOPOLOGY)[0]
 ADDRESSES = {"listen": LINK["listen"], "upstream": LINK["upstream"]}
 
@@ -26,10 +27,10 @@ def record(type_name: str, on: str) -> Undo:
     required = {name: _some(field) for name, field in kind.Options.model_fields.items() if field.is_required()}
     fault: Any = kind(f"phase/{type_name}/{on}", on, kind.Options.model_construct(**required))
     proxy = next((one for one in config.proxies(TOPOLOGY) if one["name"] == on), LINK)
-    servers = {gateway: dict.fromkeys(REPLICAS, Server("ready", 100)) for gateway in GATEWAYS}
+    servers = {gateway: dict.fromkeys(TOPOLOGY.replicas, Server("ready", 100)) for gateway in TOPOLOGY.gateways}
     measured = {"addresses": (proxy["listen"], proxy["upstream"]), "before": servers, "limit_before": None}
     if type_name == "widened":
-        measured["before"] = dict.fromkeys(REPLICAS, 1)
+        measured["before"] = dict.fromkeys(TOPOLOGY.replicas, 1)
     for name, value in measured.items():
         if hasattr(fault, name):
             setattr(fault, name, value)

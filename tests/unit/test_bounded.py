@@ -29,6 +29,7 @@ from stack import bounded
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.runtimes import readiness
+from stack.stacks.vllm_haproxy import STACK
 from tests.listener import listening
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -147,8 +148,8 @@ def waits_for_readiness(port: int) -> None:
     """What `make up` asks again and again."""
     with httpx.Client(trust_env=False) as client:
         replica = component(port)
-        assert readiness._component_unmet(Topology(), replica, client) is not None
-        assert readiness._missing_links(Topology(), client, replica) is not None
+        assert readiness._component_unmet(Topology(STACK), replica, client) is not None
+        assert readiness._missing_links(Topology(STACK), client, replica) is not None
 
 
 #: By what each is about. The test of the sources below finds a client that goes its own way.

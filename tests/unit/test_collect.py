@@ -26,11 +26,12 @@ def attempts(*ids: str) -> pd.DataFrame:
     return pd.DataFrame({"request_id": list(ids), "attempt": numbers, "first_byte_sent_s": 1.0})
 
 
-def logs(folder: Path, **lines: list[str]) -> Path:
-    """A folder of gateway logs."""
-    for name, text in lines.items():
-        (folder / f"{name.replace('_', '-')}.log").write_text("\n".join(text) + "\n")
-    return folder
+def logs(folder: Path, **lines: list[str]) -> list[Path]:
+    """Gateway logs in ``folder``."""
+    paths = [folder / f"{name.replace('_', '-')}.log" for name in lines]
+    for path, text in zip(paths, lines.values(), strict=True):
+        path.write_text("\n".join(text) + "\n")
+    return paths
 
 
 def test_queue_time_comes_by_request_id(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_the_replica_that_was_tried_and_retries_come_from_the_log(tmp_path: Path
 
 def test_no_logs_no_queue_times(tmp_path: Path) -> None:
     """A run whose logs could not be had still gets its table."""
-    assert collect.from_gateways(attempts("r1"), tmp_path)["queue_gateway_ms"].isna().all()
+    assert collect.from_gateways(attempts("r1"), [tmp_path / "gateway-a.log"])["queue_gateway_ms"].isna().all()
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import pytest
 from harness.cli import main
 from harness.judge import drill, verdicts
 from harness.model.errors import UsageError
-from harness.model.topology import DEFECTS, REPLICAS
+from harness.model.topology import DEFECTS
 from harness.plan import defects
 from reports import render
 from stack.simulator.behaviour import Behaviour
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 
 RUN = ("run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--instance", "69")
@@ -21,11 +22,13 @@ RUN = ("run", "timeout-spike", "--runtime", "process", "--engine", "sim", "--ins
 
 def test_both_kinds_are_told_apart() -> None:
     """Bare names are the stack's, «sim.» the simulator's; a switch without a replica is for all of them."""
-    stack, switches = defects.sorted_out(["html_errors", "sim.hang@replica-2", "sim.slow_factor=3"])
+    stack, switches = defects.sorted_out(
+        ["html_errors", "sim.hang@replica-2", "sim.slow_factor=3"], STACK.of("replica")
+    )
     assert stack == {"html_errors"}
     assert [(s.name, s.value, s.replicas) for s in switches] == [
         ("hang", True, ("replica-2",)),
-        ("slow_factor", 3.0, REPLICAS),
+        ("slow_factor", 3.0, STACK.of("replica")),
     ]
     assert defects.by_replica(switches) == {
         "replica-1": {"slow_factor": 3.0},
@@ -38,7 +41,7 @@ def test_every_switch_can_be_written(name: str) -> None:
     """With its example where it needs a value: then it stands at something else than healthy, and has a meaning."""
     field = Behaviour.model_fields[name]
     text = f"sim.{name}" if field.annotation is bool else f"sim.{name}={(field.examples or [None])[0]}"
-    _, (switch,) = defects.sorted_out([text])
+    _, (switch,) = defects.sorted_out([text], STACK.of("replica"))
     assert switch.value != getattr(Behaviour(), name)
     assert defects.meaning(text)
 
@@ -60,7 +63,7 @@ def test_every_switch_can_be_written(name: str) -> None:
 def test_what_means_nothing_is_refused(text: str, says: str) -> None:
     """A typing error must not pass for a defect that a drill did not notice."""
     with pytest.raises(UsageError, match=f"--defect {text}") as caught:
-        defects.sorted_out([text])
+        defects.sorted_out([text], STACK.of("replica"))
     assert says in str(caught.value)
 
 

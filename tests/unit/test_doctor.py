@@ -27,11 +27,12 @@ from harness.recover.leftovers.base import Leftover, Processes, Site
 from stack import config, state
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs as stored
 from tests.integration.simulated_stack import free_topology
 
 #: In containers toxiproxy says otherwise where it listens than it was told.
-TOPOLOGY = Topology(instance=0, engine="sim", runtime="docker")
+TOPOLOGY = Topology(STACK, instance=0, engine="sim", runtime="docker")
 IDENTITY = "of-this-checkout"
 
 
@@ -102,7 +103,7 @@ def test_after_a_reboot_the_state_is_removed(
         folder = state.instance_folder(topology)
         folder.mkdir(parents=True, exist_ok=True)
         mark = replace(family.mark(stranger.pid), **other)
-        stack = state.StackState("process", "none", state.topology_data(topology), "x", supervisor=mark)
+        stack = state.StackState("process", "none", topology.as_data(), "x", supervisor=mark)
         state.save(folder, replace(stack, sockets=str(tmp_path / "gone")))
         found = doctor.examine(topology.instance)
         assert "no supervisor" in {leftover.kind: leftover.what for leftover in found.left}["stack"]

@@ -22,9 +22,10 @@ from harness.probes.page import NoAnswer, Page
 from harness.probes.path import PathProbe, page, synthetic
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.release import reset_prefix_cache
+from stack.stacks.vllm_haproxy import STACK
 from tests.exhaustion import no_descriptor_left
 
-TOPOLOGY = Topology(instance=16)
+TOPOLOGY = Topology(STACK, instance=16)
 REPLICA, GATEWAY = TOPOLOGY.component("replica-1"), TOPOLOGY.component("gateway-a")
 PATH = PathProbe(TOPOLOGY, "", "drillyard")
 LINK = TOPOLOGY.link("client-to-gateway-a")
@@ -41,7 +42,7 @@ ASKED: dict[str, Callable[[], Awaitable[object]]] = {
     "the name server": lambda: DnsProbe(TOPOLOGY.component("dns")).sample(),
     "a link": lambda: PATH.measure(LINK, 1.0),
     "a page for a proof": lambda: page("http://127.0.16.1:1/", 1.0),
-    "a synthetic generation": lambda: synthetic(REPLICA, "drillyard", 1.0, OwnTokens()),
+    "a synthetic generation": lambda: synthetic(REPLICA, "drillyard", 1.0, OwnTokens((REPLICA.name,))),
     "an oversized request": lambda: send(PATH, LINK, Ask(b"{}"), 1.0),
     "a stream of a wave": _wave_stream,
 }

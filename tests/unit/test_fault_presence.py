@@ -13,9 +13,9 @@ from harness.adapters.haproxy import Server
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import Fault, fault_class, types
 from harness.model.errors import AdapterError
-from harness.model.topology import GATEWAYS
 from harness.probes.presence import PresenceProbe
 from stack.runtimes.base import ComponentState
+from stack.stacks.vllm_haproxy import STACK
 
 LINK = "gateway-a-to-replica-1"
 OPTIONS: dict[str, dict[str, str | int]] = {
@@ -104,15 +104,15 @@ def test_servers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every gateway that is meant: given back at one of two it is gone."""
     fault: Any = made(name, "replica-1")
     before, changed = {"replica-1": Server("ready", 100)}, {"replica-1": Server("drain", 10)}
-    fault.before = dict.fromkeys(GATEWAYS, before)
-    now: dict[str, Any] = dict.fromkeys(GATEWAYS, changed)
+    fault.before = dict.fromkeys(STACK.of("gateway"), before)
+    now: dict[str, Any] = dict.fromkeys(STACK.of("gateway"), changed)
 
     async def servers(_: object) -> dict[str, Any]:
         return now
 
     monkeypatch.setattr(fault, "_servers", servers)
     assert there(fault, None) is True
-    now[GATEWAYS[0]] = before
+    now[STACK.of("gateway")[0]] = before
     assert there(fault, None) is False
 
 

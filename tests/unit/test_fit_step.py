@@ -25,9 +25,10 @@ from harness.run import measuring, pipeline
 from harness.run.pipeline import Job, Options
 from harness.run.progress import Progress
 from stack import state
+from stack.stacks.vllm_haproxy import STACK
 from tests.unit.test_fitting import SCENARIO, machine
 
-TOPOLOGY = Topology(instance=54, engine="sim")
+TOPOLOGY = Topology(STACK, instance=54, engine="sim")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from harness.model.scenario import Scenario, Share, parse_load
 from harness.model.topology import Endpoint, GatewayPolicy, Target, Topology
 from harness.plan import fitting, loading
 from harness.plan.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted
+from stack.stacks import external
 
 SCENARIO = {
     "name": "mine",
@@ -113,10 +114,11 @@ def test_sample_sizes_of_a_share_are_counted_when_it_is_fitted(tmp_path: Path) -
 
 def test_somebody_else_s_service_is_not_measured(tmp_path: Path) -> None:
     """A share is refused there, and the sentence names the way out; a rate is not."""
-    target = Topology(runtime="external", target=Target(Endpoint("https", "llm.example.com", 443)))
+    target = Target(Endpoint("https", "llm.example.com", 443))
+    theirs = Topology(external.stack(target), runtime="external", target=target)
     with pytest.raises(ScenarioError, match=r"--set load\.rate=2/s"):
-        load(tmp_path, topology=target)
-    assert load(tmp_path, "9/s", topology=target).load.per_s == 9.0
+        load(tmp_path, topology=theirs)
+    assert load(tmp_path, "9/s", topology=theirs).load.per_s == 9.0
 
 
 def test_a_share_is_of_arrivals(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from harness.plan.runtime import admitted
 from harness.probes import endpoint
 from harness.probes.endpoint import MetricsPage
 from harness.run.generator import service
-from stack import commands, config, keys, proxies, state
+from stack import commands, config, keys, proxies, stacks
+from stack.stacks import external as theirs
 
 HOST = "llm.example.com"
 
@@ -164,9 +165,9 @@ def test_the_address_is_pinned(tmp_path: Path) -> None:
     assert (page._host, page._port, page._server_name) == ("192.0.2.1", 9000, HOST)
     load = service(topology)["service"]
     assert (load["address"], load["name"], load["authority"], load["tls"]) == ("127.0.54.111", HOST, HOST, True)
-    planned = json.loads(json.dumps(state.topology_data(topology)))
+    planned = json.loads(json.dumps(topology.as_data()))
     assert (planned["target"]["service"]["host"], planned["target"]["service"]["address"]) == (HOST, "192.0.2.1")
-    assert state.as_topology(planned) == topology
+    assert stacks.restored(planned) == topology
 
 
 def test_own_stacks_take_no_target() -> None:
@@ -196,9 +197,9 @@ def test_a_target_behind_a_proxy_is_reached_through_it(name: str, host: str, mon
     command = commands.command(topology, topology.component("tunnel"), Path("/x"), "")
     assert command.argv[-3:] == ["127.0.54.6:8443", f"{host}:443", name]
     assert command.env[name] == PROXY
-    planned = json.loads(json.dumps(state.topology_data(topology)))
+    planned = json.loads(json.dumps(topology.as_data()))
     assert "secret" not in str(planned) + guard.route(target) + guard.sentence(target)
-    assert state.as_topology(planned) == topology
+    assert stacks.restored(planned) == topology
 
 
 def test_metrics_have_their_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +209,7 @@ def test_metrics_have_their_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
     target = guard.admit(said, resolve=lambda *_: "10.0.0.1")
     assert target.metrics is not None
     assert (target.service.pinned, target.metrics.pinned) == ("10.0.0.1:443", "127.0.0.6:8444")
-    assert Topology(target=target).component("tunnel").ports == {"metrics": 8444}
+    assert Topology(theirs.stack(target), target=target).component("tunnel").ports == {"metrics": 8444}
 
 
 @pytest.mark.parametrize(

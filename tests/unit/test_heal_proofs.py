@@ -16,13 +16,14 @@ from harness.faults import base, cancel_wave, component, link, oversized, restar
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
 from harness.model.errors import AdapterError
 from harness.model.rollout import Deployment, Gates, Rollout
-from harness.model.topology import GATEWAYS, REPLICAS, Topology
+from harness.model.topology import Topology
 from harness.model.waves import Stream, Wave
 from harness.probes import question
 from harness.probes.life import Life
 from harness.probes.path import PathSample
 from harness.probes.question import Reply
 from stack.runtimes.base import ComponentState
+from stack.stacks.vllm_haproxy import STACK
 
 REPLICA, GATEWAY, LINK = "replica-2", "gateway-a", "gateway-a-to-replica-2"
 READY = Server("ready", 100)
@@ -53,7 +54,7 @@ class Stack:
     """A stack of which the test says what is left in it and how quick it is; it stands for a whole world."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.topology = Topology(engine="sim")
+        self.topology = Topology(STACK, engine="sim")
         self.runtime, self.toxiproxy, self.path, self.deployment = self, self, self, "m"
         self.quick, self.reachable = True, True
         self.state, self.limit, self.hang, self.version = "running", None, False, "v1@sim"
@@ -67,10 +68,10 @@ class Stack:
         monkeypatch.setattr(slow_close, "_hang_up", self._hang_up)
         monkeypatch.setattr(question, "ask", self._question)
         monkeypatch.setattr(question, "version_of", lambda replica: self.version)
-        monkeypatch.setattr(Haproxy, "servers", lambda _: self._told(dict.fromkeys(REPLICAS, self.server)))
-        monkeypatch.setattr(Haproxy, "healthy", lambda _: self._told(dict.fromkeys(REPLICAS, self.quick)))
+        monkeypatch.setattr(Haproxy, "servers", lambda _: self._told(dict.fromkeys(STACK.of("replica"), self.server)))
+        monkeypatch.setattr(Haproxy, "healthy", lambda _: self._told(dict.fromkeys(STACK.of("replica"), self.quick)))
         monkeypatch.setattr(
-            Haproxy, "long_connections", lambda _: self._told(dict.fromkeys(REPLICAS, self.connections))
+            Haproxy, "long_connections", lambda _: self._told(dict.fromkeys(STACK.of("replica"), self.connections))
         )
         monkeypatch.setattr(Simulator, "behaviour", lambda _: self._told({"hang": self.hang}))
         for module in (component, link, oversized, server, widened):
@@ -145,10 +146,10 @@ def made(type_name: str) -> Fault:
     elif type_name in COMPONENT_FAULTS:
         one.before = Life(True, True, "a token in 20 ms")
     elif type_name in SERVER_FAULTS:
-        one.before = {gateway: dict.fromkeys(REPLICAS, READY) for gateway in GATEWAYS}
+        one.before = {gateway: dict.fromkeys(STACK.of("replica"), READY) for gateway in STACK.of("gateway")}
         one.first = ComponentState(REPLICA, "running", 7, 1.0, 0)
     elif type_name == "widened":
-        one.before = dict.fromkeys(REPLICAS, 4)
+        one.before = dict.fromkeys(STACK.of("replica"), 4)
     if type_name == "swap":
         one.stable, model = "v1@sim", Deployment("v2", "v2@sim", None)
         one.rollout = Rollout(one.id, "test", REPLICA, model, model, Gates(0.95, 1.5), 1)

@@ -13,6 +13,8 @@ from harness.model.errors import ScenarioError, UsageError
 from harness.model.scenario import Scenario, Share
 from harness.model.topology import Endpoint, Target, Topology
 from harness.plan import loading
+from stack.stacks import external
+from stack.stacks.vllm_haproxy import STACK, stack
 
 SHIPPED = sorted((drill.ROOT / "scenarios").glob("*.yaml"))
 OWN_STACK = drill.ROOT / "scenarios" / "timeout-spike.yaml"
@@ -23,8 +25,9 @@ GOOD = re.sub(r"(?m)^  rate: .*$", "  rate: 5/s", OWN_STACK.read_text(), count=1
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_every_shipped_scenario_loads(path: Path) -> None:
     """What we ship is valid for the runtime that it is for, and is called like its file."""
-    external = Topology(target=Target(Endpoint("https", "llm.example.com", 443)))
-    assert loading.load(path, (), external if path.stem.endswith(".external") else Topology()).name == path.stem
+    target = Target(Endpoint("https", "llm.example.com", 443))
+    theirs = Topology(external.stack(target), target=target)
+    assert loading.load(path, (), theirs if path.stem.endswith(".external") else Topology(STACK)).name == path.stem
 
 
 @pytest.mark.parametrize("path", [p for p in SHIPPED if not p.stem.endswith(".external")], ids=lambda p: p.stem)
@@ -178,3 +181,31 @@ def test_set_that_fits_nowhere_is_refused(override: str) -> None:
     """An override that would change nothing, or something else, is an error."""
     with pytest.raises(UsageError):
         loading.load(OWN_STACK, [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "says"),
+    [
+        ("timeout-spike", {"replicas": 1}, "nothing is called 'gateway-*-to-replica-2' that latency can be put on"),
+        ("node-restart", {"replicas": 1}, "nothing is called 'replica-2' that restart can be put on"),
+        ("model-swap", {"replicas": 1}, "nothing is called 'replica-2' that swap can be put on"),
+    ],
+)
+def test_a_scenario_that_names_what_the_stack_has_not_is_refused(name: str, counts: dict[str, int], says: str) -> None:
+    """With the line, and with what it has; on a larger stack than it was written for it is right."""
+    path = drill.ROOT / "scenarios" / f"{name}.yaml"
+    with pytest.raises(ScenarioError, match=re.escape(says)):
+        loading.load(path, (), Topology(stack(**counts)))
+    assert loading.load(path, (), Topology(stack(gateways=1, replicas=3)))
+
+
+def test_a_fault_at_a_gateway_that_the_stack_has_not_is_refused(tmp_path: Path) -> None:
+    """An option that names one is as wrong as a target."""
+    path = tmp_path / "one.yaml"
+    fault = "{type: drain, on: replica-2, options: {gateways: [gateway-b]}}"
+    path.write_text(
+        OWN_STACK.read_text().replace("{type: latency, on: gateway-*-to-replica-2, options: {latency: 20s}}", fault)
+    )
+    assert loading.load(path, (), Topology(STACK))
+    with pytest.raises(ScenarioError, match="found 'gateway-b', expected some of gateway-a"):
+        loading.load(path, (), Topology(stack(gateways=1)))

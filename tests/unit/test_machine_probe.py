@@ -20,6 +20,7 @@ from harness.probes import machine, meter, owners
 from harness.probes.base import MetricWriter
 from harness.probes.owners import Owners, Used
 from stack.runtimes.base import Runtime
+from stack.stacks.vllm_haproxy import STACK
 
 CONTAINER = "ab" * 32
 HARNESS = 100
@@ -278,7 +279,7 @@ class _Stack:
     """Stands for a runtime whose stack was never started."""
 
     name = "process"
-    topology = Topology(instance=93)
+    topology = Topology(STACK, instance=93)
 
 
 async def _watched(folder: RunFolder, log: EventLog, enough: int) -> MetricWriter:

@@ -19,15 +19,15 @@ from harness.evidence import observer
 from harness.evidence.observer import BOUND_CORES, WATCHERS, Cost
 from harness.evidence.record import METRIC_COLUMNS
 from harness.evidence.view import RunView
-from harness.model.topology import REPLICAS
 from harness.probes.resources import ResourceProbe
 from reports.panels import observer as panel
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState, ComponentStats
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 
 CORES = {"harness": 0.025, "meter": 0.005, "exporter": 0.01, "prometheus": 0.02, "alertmanager": 0.005}
-STACK = {"replica-1": 0.5, "gateway-a": 0.15}
+USED = {"replica-1": 0.5, "gateway-a": 0.15}
 
 
 def view(folder: Path, missing: tuple[str, ...] = (), factor: float = 1.0, restarted_s: float | None = None) -> RunView:
@@ -43,7 +43,7 @@ def view(folder: Path, missing: tuple[str, ...] = (), factor: float = 1.0, resta
                 since = restarted_s if source == "prometheus" and restarted_s and t_s >= restarted_s else -7.0
                 if source not in missing:
                     yield t_s, "harness", "cpu_s", f"source={source}", factor * cores * (t_s - since)
-            for name, cores in STACK.items():
+            for name, cores in USED.items():
                 yield t_s, name, "cpu_s", "", cores * t_s
 
     more = pd.DataFrame(samples(), columns=METRIC_COLUMNS.names)
@@ -104,7 +104,7 @@ def test_synthetic_tokens_are_a_share_of_all(tmp_path: Path) -> None:
     samples = [
         (t_s, replica, metric, labels, (t_s - begin) * per_s)
         for (metric, labels), per_s in counters.items()
-        for replica in REPLICAS
+        for replica in STACK.of("replica")
         for t_s in map(float, range(int(begin), int(end) + 1))
     ]
     kept = stored.folder.metrics()

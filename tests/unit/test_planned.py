@@ -9,6 +9,7 @@ import pytest
 from harness.model.topology import Topology
 from harness.plan import guard, planned
 from harness.plan.guard import External
+from stack.stacks.vllm_haproxy import STACK
 from tests.runs import scenario
 
 TARGET = guard.admit(External("https://h", ("h",)), lambda host, port: "192.0.2.1")
@@ -17,7 +18,11 @@ THEIRS = {"replica-1": "their/model", "replica-2": "v1"}
 
 @pytest.mark.parametrize(
     ("topology", "right"),
-    [(Topology(), 0.95), (replace(Topology(), models=THEIRS), 0.0), (replace(Topology(), target=TARGET), 0.0)],
+    [
+        (Topology(STACK), 0.95),
+        (replace(Topology(STACK), models=THEIRS), 0.0),
+        (replace(Topology(STACK), target=TARGET), 0.0),
+    ],
     ids=["ours", "theirs", "a target"],
 )
 def test_only_models_of_ours_have_to_be_right(topology: Topology, right: float) -> None:

@@ -28,7 +28,7 @@ def scene(topology: Topology) -> Scene:
     """A run on it, with books of its own where the stack is ours."""
     runtime: Any = SimpleNamespace(topology=topology)
     replicas = [one for one in topology.components if one.role == "replica"]
-    return Scene(runtime, own=[OwnTokens()], waves=Waves(replicas, 0.0, print).probes)
+    return Scene(runtime, own=[OwnTokens(replicas)], waves=Waves(replicas, 0.0, print).probes)
 
 
 def names(probes: Sequence[Probe]) -> list[str]:

@@ -32,9 +32,9 @@ process_cpu_seconds_total 17.0
 
 CSV = """# pxname,svname,qcur,scur,stot,status,weight,wretr,wredis,
 front,FRONTEND,,1,90,OPEN,,,,
-serve,replica-1,1,2,50,UP,100,3,1,
-serve,replica-2,0,0,40,DOWN,100,4,2,
-serve,BACKEND,5,2,90,UP,200,7,3,
+replicas,replica-1,1,2,50,UP,100,3,1,
+replicas,replica-2,0,0,40,DOWN,100,4,2,
+replicas,BACKEND,5,2,90,UP,200,7,3,
 long,replica-1,0,1,10,UP,100,0,0,
 long,replica-2,0,1,10,DOWN,100,0,0,
 long,BACKEND,8,2,20,UP,200,0,0,
@@ -150,7 +150,7 @@ drillyard_gateway_requests_total{gateway="gateway-a"} 9.0
 
 def test_own_tokens_are_asked_ended_and_got() -> None:
     """In flight, failed and answered requests of the harness can be told apart in its samples."""
-    own = OwnTokens()
+    own = OwnTokens(("replica-1", "replica-2"))
 
     def counts() -> list[float]:
         return [row.value for row in asyncio.run(own.sample()) if row.component == "replica-1"]

@@ -12,7 +12,7 @@ def counts(own: OwnTokens) -> dict[str, int]:
 
 def test_a_whole_answer_costs_what_it_got() -> None:
     """What it left of the tokens it asked for is taken for the next one: no doubt adds up."""
-    own = OwnTokens()
+    own = OwnTokens(("replica-1",))
     for _ in range(10):
         with own.asking("replica-1", 48) as ask:
             ask.got, ask.whole = 20, True
@@ -23,7 +23,7 @@ def test_a_whole_answer_costs_what_it_got() -> None:
 
 def test_while_an_answer_is_under_way_all_of_it_may_be_made() -> None:
     """Asked minus ended covers it, whether its tokens are new or left over."""
-    own = OwnTokens()
+    own = OwnTokens(("replica-1",))
     with own.asking("replica-1", 48) as ask:
         ask.got, ask.whole = 20, True
     with own.asking("replica-1", 48):
@@ -33,7 +33,7 @@ def test_while_an_answer_is_under_way_all_of_it_may_be_made() -> None:
 
 def test_a_failed_answer_may_have_cost_anything() -> None:
     """All that it asked for has ended, and only what was seen is certain."""
-    own = OwnTokens()
+    own = OwnTokens(("replica-1",))
     with own.asking("replica-1", 48) as ask:
         ask.got = 5
     assert counts(own) == {"asked": 48, "ended": 48, "got": 5}

@@ -9,11 +9,12 @@ from pathlib import Path
 from harness.evidence.record import RunFolder
 from harness.judge.checks import counters_agree
 from harness.judge.drill import Reading
-from harness.model.topology import REPLICAS
 from harness.probes.base import Row
 from harness.run.sampling import Sampling
+from stack.stacks.vllm_haproxy import STACK
 from tests import sessions
 
+REPLICAS = STACK.of("replica")
 OWN, MADE = "own_tokens_asked_total", "generation_tokens_total"
 
 

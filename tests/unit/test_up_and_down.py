@@ -15,6 +15,7 @@ from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
 from stack import state
+from stack.stacks.vllm_haproxy import STACK
 
 OPTIONS = StackOptions("process", "sim", 61)
 
@@ -25,7 +26,7 @@ class Stack:
     name = "process"
 
     def __init__(self) -> None:
-        self.topology, self.done = Topology(engine="sim", instance=61), list[str]()
+        self.topology, self.done = Topology(STACK, engine="sim", instance=61), list[str]()
 
     def up(self, say: Callable[[str], None]) -> bool:
         """Started."""

@@ -13,6 +13,7 @@ from harness.faults import cancel_wave
 from harness.model.errors import FaultError
 from harness.model.topology import Topology
 from harness.probes.path import PROBE_TOKENS, PathSample
+from stack.stacks.vllm_haproxy import STACK
 
 
 class Path:
@@ -45,7 +46,7 @@ def policy(topology: Topology, **changed: Any) -> Topology:
 @pytest.fixture
 def topology() -> Topology:
     """Two replicas with 32 places each."""
-    return Topology(engine="sim")
+    return Topology(STACK, engine="sim")
 
 
 def test_streams_follow_the_places(topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 NAME = "no KV block held in the end"
@@ -21,12 +20,12 @@ def check(phase: str) -> Check:
 
 def _run(view: RunView, phase: str) -> CheckResult:
     found = {str(e.data.get("component")): e.data for e in view.events("prefix_cache_reset")}
-    if missing := [replica for replica in REPLICAS if replica not in found]:
+    if missing := [replica for replica in view.replicas if replica not in found]:
         why = f"{missing[0]} was not asked to reset its prefix cache"
         return CheckResult(NAME, Status.INCONCLUSIVE, why, OBJECTIVE, phase=phase)
-    held = [replica for replica in REPLICAS if found[replica].get("success") is not True]
-    why = "; ".join(f"{replica}: {found[replica].get('why')}" for replica in held or REPLICAS)
+    held = [replica for replica in view.replicas if found[replica].get("success") is not True]
+    why = "; ".join(f"{replica}: {found[replica].get('why')}" for replica in held or view.replicas)
     status = Status.FAIL if held else Status.PASS
     return CheckResult(
-        NAME, status, why, OBJECTIVE, float(len(held)), "replicas", 0.0 - len(held), len(REPLICAS), phase
+        NAME, status, why, OBJECTIVE, float(len(held)), "replicas", 0.0 - len(held), len(view.replicas), phase
     )

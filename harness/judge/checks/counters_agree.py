@@ -23,7 +23,6 @@ from harness.evidence.record import ANY_REPLICA
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s
 from harness.judge.drill import Check, Reading
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status, worst
 
 NAME = "replica counters and client records agree"
@@ -84,7 +83,7 @@ def _run(view: RunView) -> CheckResult:
     rows = view.requests
     if rows["first_byte_sent_s"].isna().all():
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request was sent", OBJECTIVE, samples=0)
-    found = [_compare(view, replica) for replica in REPLICAS]
+    found = [_compare(view, replica) for replica in view.replicas]
     judged = [one for one in found if not one.ordered]
     status = worst(one.status for one in judged)
     off = max((one.off for one in judged if one.off is not None), default=None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from harness.evidence.view import RunView
 from harness.judge import aftermath
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 #: Of the streams that ran at once before. The most that is seen in a look depends on when it is taken.
@@ -28,7 +27,7 @@ def _name(after: str) -> str:
 def _run(view: RunView, before: str, after: str) -> CheckResult:
     name, objective = _name(after), f"≥ {SHARE:.0%} of what ran in {before}"
     try:
-        most = {replica: (_most(view, before, replica), _most(view, after, replica)) for replica in REPLICAS}
+        most = {replica: (_most(view, before, replica), _most(view, after, replica)) for replica in view.replicas}
     except aftermath.Unknown as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=after)
     replica, (then, now) = min(most.items(), key=lambda item: item[1][1] / item[1][0])

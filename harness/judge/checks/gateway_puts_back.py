@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import GATEWAYS
 from harness.model.verdict import CheckResult, Status
 
 
@@ -33,7 +32,7 @@ def _run(view: RunView, replica: str, phase: str, within_s: float) -> CheckResul
     if span is None or not healed:
         return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
     begin, back = max(healed), dict[str, float | None]()
-    for gateway in GATEWAYS:
+    for gateway in view.gateways:
         samples = view.metrics(gateway, "server_up", f"server={replica}")
         faulty = samples[samples["t_s"].between(span.start_s, begin)]
         after = samples[samples["t_s"].ge(begin)]

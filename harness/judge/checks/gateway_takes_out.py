@@ -7,7 +7,6 @@ import itertools
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import step_s
 from harness.judge.drill import Check
-from harness.model.topology import GATEWAYS
 from harness.model.verdict import CheckResult, Status
 
 _GAP_MAX_S = 2.0
@@ -33,7 +32,7 @@ def _run(view: RunView, replica: str, phase: str, within_s: float) -> CheckResul
     # A kill has its effect, and may be noticed, before everything about it is done.
     killed = step_s(view, phase, "killed")
     begin, end = max(injected) if killed is None else killed, min(healing, default=float("inf"))
-    for gateway in GATEWAYS:
+    for gateway in view.gateways:
         samples = view.metrics(gateway, "server_up", f"server={replica}")
         before = samples[samples["t_s"].le(min(ordered))]
         during = samples[samples["t_s"].gt(min(ordered)) & samples["t_s"].le(end)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 FULL = 0.95
@@ -27,7 +26,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     lifted = _is_lifted(view, phase)
     objective = f"≥ {FULL:.0%} and ≥ 1 preemption" if lifted else f"< {FULL:.0%} and 0 preemptions"
     used, preempted = dict[str, float](), dict[str, float]()
-    for replica in REPLICAS:
+    for replica in view.replicas:
         usage = view.metrics(replica, "kv_usage_ratio", phase=phase)["value"]
         counts = view.metrics(replica, "preemptions_total", phase=phase)["value"]
         if len(usage) < 2 or len(counts) < 2:
@@ -47,7 +46,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         100 * used[worst],
         "%",
         100 * (used[worst] - FULL if lifted else FULL - used[worst]),
-        len(REPLICAS),
+        len(view.replicas),
         phase,
         details={"used": used, "preempted": preempted},
     )

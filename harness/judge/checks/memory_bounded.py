@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 NAME = "memory of the replicas is bounded"
@@ -24,7 +23,7 @@ def check(*phases: str) -> Check:
 def _run(view: RunView, phases: tuple[str, ...]) -> CheckResult:
     grown, limits = dict[str, float](), dict[str, float]()
     cache = float(view.plan.get("topology", {}).get("kv_cache_bytes", 0))
-    for replica in REPLICAS:
+    for replica in view.replicas:
         before = view.metrics(replica, "rss_bytes", phase=view.baseline or "")["value"]
         during = [view.metrics(replica, "rss_bytes", phase=phase)["value"] for phase in phases]
         if min(map(len, (before, *during))) < _SAMPLES_MIN:
@@ -43,6 +42,6 @@ def _run(view: RunView, phases: tuple[str, ...]) -> CheckResult:
         growth,
         "MiB",
         limit - growth,
-        len(REPLICAS),
+        len(view.replicas),
         details={replica: value / _MIB for replica, value in grown.items()},
     )

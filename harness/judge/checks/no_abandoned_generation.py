@@ -7,7 +7,6 @@ import pandas as pd
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 _BUSY_MAX_S = 2.0  # a synthetic generation may be running; nobody's request may
@@ -34,9 +33,9 @@ def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
         why = f"{phase} was not injected and healed"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, phase=phase)
     begin, end = max(injected) + within_s, min(healing)
-    busiest: tuple[float, str] = (0.0, REPLICAS[0])
+    busiest: tuple[float, str] = (0.0, view.replicas[0])
     shares: dict[str, float] = {}
-    for replica in REPLICAS:
+    for replica in view.replicas:
         running = view.metrics(replica, "running")
         running = running[running["t_s"].between(begin, end)]
         share = _token_share(view, replica, begin, end)

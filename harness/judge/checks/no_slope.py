@@ -11,7 +11,6 @@ import numpy as np
 from harness.evidence.view import RunView
 from harness.judge import aftermath
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status, worst
 from harness.model.waves import Wave
 
@@ -88,7 +87,7 @@ def _slopes(view: RunView, phase: str) -> Iterator[_Slope]:
     found = aftermath.seen(view, phase)
     if len(found) < WAVES_MIN:
         raise aftermath.Unknown(f"{len(found)} waves of {phase} could be looked at, {WAVES_MIN} are needed")
-    for replica in REPLICAS:
+    for replica in view.replicas:
         after = [one[replica] for one in found]
         waves = [one.wave for one in after]
         numbers = [wave.number for wave in waves]

@@ -12,7 +12,6 @@ import pandas as pd
 from harness.evidence.view import RunView
 from harness.judge.slo import NotMeasured
 from harness.model.rollout import Rollout, Stage
-from harness.model.topology import GATEWAYS
 
 #: A sample or a request so close to a change belongs to neither side of it.
 EDGE_S = 0.5
@@ -103,7 +102,7 @@ def met_unjudged(view: RunView, rollout: Rollout) -> pd.DataFrame:
 def weights(view: RunView, replica: str, begin_s: float, end_s: float) -> pd.DataFrame:
     """Samples of the weight that the gateways give ``replica`` in that time. NotMeasured when one was not sampled."""
     found = []
-    for gateway in GATEWAYS:
+    for gateway in view.gateways:
         samples = view.metrics(gateway, "server_weight", f"server={replica}")
         samples = samples[samples["t_s"].between(begin_s, end_s)]
         if samples.empty:

@@ -6,7 +6,6 @@ from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
 from harness.judge.slo import NotMeasured
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 _OBJECTIVE = "one version, from every replica"
@@ -34,7 +33,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     if rows.empty:
         return CheckResult(name, Status.INCONCLUSIVE, f"no answer in {phase}", _OBJECTIVE, samples=0, phase=phase)
     others = rows[rows["served_version"].ne(wanted)]
-    silent = sorted(set(REPLICAS) - set(rows["replica"]))
+    silent = sorted(set(view.replicas) - set(rows["replica"]))
     if len(others):
         why = f"{len(others)} answers came from {others['served_version'].iloc[0]}, it was {rollout.ended}"
     elif silent:

@@ -10,7 +10,6 @@ from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
 from harness.judge.drill import Check
 from harness.judge.slo import NotMeasured
-from harness.model.topology import GATEWAYS
 from harness.model.verdict import CheckResult, Status
 
 NAME = "only ready gateways serve"
@@ -38,7 +37,7 @@ def check(within: str) -> Check:
 def _run(view: RunView, within: str) -> CheckResult:
     try:
         allowed_s = since_fault.limit(view, within).value / 1000
-        stretches = {gateway: list(_not_ready(view, gateway)) for gateway in GATEWAYS}
+        stretches = {gateway: list(_not_ready(view, gateway)) for gateway in view.gateways}
     except NotMeasured as error:
         return CheckResult(NAME, Status.INCONCLUSIVE, str(error), _OBJECTIVE)
     if not any(end - begin > allowed_s for found in stretches.values() for begin, end in found):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import GATEWAYS, REPLICAS
 from harness.model.verdict import CheckResult, Status
-
-_QUEUES = (*((gateway, "queue_current") for gateway in GATEWAYS), *((replica, "waiting") for replica in REPLICAS))
 
 
 def check(phase: str, within_s: float) -> Check:
@@ -23,7 +22,7 @@ def _run(view: RunView, name: str, phase: str, within_s: float) -> CheckResult:
     if not healed:
         return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
     begin, took = max(healed), dict[str, float]()
-    for component, metric in _QUEUES:
+    for component, metric in _queues(view):
         samples = view.metrics(component, metric)
         samples = samples[samples["t_s"].ge(begin)]
         empty = samples["t_s"][samples["value"].eq(0)]
@@ -39,3 +38,9 @@ def _run(view: RunView, name: str, phase: str, within_s: float) -> CheckResult:
     status = Status.PASS if seconds <= within_s else Status.FAIL
     why = f"the queue of {slowest} was the last to be empty, {seconds:.1f} s after the heal"
     return CheckResult(name, status, why, objective, seconds, "s", within_s - seconds, len(took), phase, details=took)
+
+
+def _queues(view: RunView) -> Iterator[tuple[str, str]]:
+    """Who has a queue, and the metric that says how long it is."""
+    yield from ((gateway, "queue_current") for gateway in view.gateways)
+    yield from ((replica, "waiting") for replica in view.replicas)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 
@@ -19,7 +18,7 @@ def check(phase: str) -> Check:
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:
     objective, starts = "0 restarts", dict[str, float]()
-    for replica in REPLICAS:
+    for replica in view.replicas:
         counts = view.metrics(replica, "restarts_total", phase=phase)["value"]
         if len(counts) < 2:
             why = f"the restarts of {replica} were not sampled in {phase}"

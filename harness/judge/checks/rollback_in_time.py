@@ -10,7 +10,6 @@ from harness.judge.checks.since_fault import GAP_MAX_S
 from harness.judge.drill import Check
 from harness.judge.slo import NotMeasured
 from harness.model.rollout import PROMOTE, Rollout
-from harness.model.topology import GATEWAYS
 from harness.model.verdict import CheckResult, Status
 
 
@@ -50,7 +49,7 @@ def _weighed_until(view: RunView, rollout: Rollout, decided: float) -> float:
     """Seconds after the decision until no gateway gave it a weight any more. NotMeasured when that was not seen."""
     until = _watched_until(rollout, decided)
     latest = 0.0
-    for gateway in GATEWAYS:
+    for gateway in view.gateways:
         samples = view.metrics(gateway, "server_weight", f"server={rollout.candidate_on}")
         samples = samples[samples["t_s"].between(decided, until)]
         times = [decided, *samples["t_s"], until]

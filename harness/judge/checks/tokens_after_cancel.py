@@ -7,7 +7,6 @@ from harness.judge import aftermath
 from harness.judge.aftermath import Aftermath
 from harness.judge.checks.cancels_reach_engine import WITHIN_S
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 
@@ -25,7 +24,7 @@ def _name(phase: str) -> str:
 def _run(view: RunView, phase: str) -> CheckResult:
     name, objective = _name(phase), f"≤ {WITHIN_S:g} s of the replica's own pace"
     try:
-        limits = {replica: WITHIN_S * aftermath.fastest(view, replica) for replica in REPLICAS}
+        limits = {replica: WITHIN_S * aftermath.fastest(view, replica) for replica in view.replicas}
     except aftermath.Unknown as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
     judged = aftermath.judge(view, phase, lambda one: one.tokens.within(limits[one.replica]))

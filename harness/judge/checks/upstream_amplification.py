@@ -6,7 +6,6 @@ import pandas as pd
 
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.topology import GATEWAYS, REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 
@@ -23,7 +22,7 @@ def _run(view: RunView, phase: str) -> CheckResult:
         why = f"{phase} has no end, or the plan has no gateway policy"
         return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
     most = 1 + view.gateway_policy["retries"]
-    growth = [_growth(view, g, r, span.start_s, span.end_s) for g in GATEWAYS for r in REPLICAS]
+    growth = [_growth(view, g, r, span.start_s, span.end_s) for g in view.gateways for r in view.replicas]
     known = [found for found in growth if found is not None]
     attempts = _in_flight(view, min((b for b, _, _ in known), default=0), max((e for _, e, _ in known), default=0))
     if len(known) < len(growth) or attempts == 0:

@@ -10,7 +10,6 @@ from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.streams import ends_s, on_replica
 from harness.judge.drill import Check
-from harness.model.topology import REPLICAS
 from harness.model.verdict import CheckResult, Status
 
 #: A difference that is smaller is noise, and nobody notices it.
@@ -47,7 +46,7 @@ def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: f
         cold.append(rows.head(COLD))
         since = max(event.t_s for event in view.events("fault_healed", phase)) + within_s
         warm.append(rows[rows["start_s"].ge(since)])
-        peers = (_after(view, phase, other) for other in REPLICAS if other != replica)
+        peers = (_after(view, phase, other) for other in view.replicas if other != replica)
         others += [peer[peer["start_s"].ge(since)] for peer in peers if peer is not None]
     before, after = _p95(baseline, view), _p95(pd.concat(warm), view)
     if before.value is None or after.value is None:

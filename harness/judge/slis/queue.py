@@ -12,7 +12,6 @@ import pandas as pd
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.sli import Measurement
-from harness.model.topology import REPLICAS
 
 UNIT = "ms"
 TIMING = True
@@ -44,7 +43,7 @@ def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: 
 def engine_ms(view: RunView, window: tuple[float, float], percent: float) -> tuple[float, float] | None:
     """Bucket bounds in ms of a percentile of all replicas' queue times in that time; None when not sampled."""
     counts: dict[float, float] = {}
-    for replica in REPLICAS:
+    for replica in view.replicas:
         samples = view.metrics(replica, BUCKETS)
         samples = samples[samples["t_s"].between(*window)]
         for labels, series in samples.groupby("labels")["value"]:

@@ -18,7 +18,7 @@ from harness.evidence.record import RunFolder
 from harness.faults.base import World
 from harness.model.errors import DrillyardError, RunFolderError
 from harness.recover import heal
-from stack import state
+from stack import stacks, state
 from stack.runtimes import family
 from stack.runtimes.base import ComponentState
 from stack.runtimes.select import select
@@ -101,7 +101,7 @@ class Site:
         """What can be acted on; None where no stack runs. RuntimeUnavailable when its runtime cannot be had."""
         if self.stack is None or self.supervisor_gone:
             return None
-        runtime, _ = select(self.stack.runtime, state.as_topology(self.stack.topology))
+        runtime, _ = select(self.stack.runtime, stacks.restored(self.stack.topology))
         return heal.world(runtime)
 
     @cached_property

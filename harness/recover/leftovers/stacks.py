@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from harness.model.errors import UsageError
 from harness.recover.leftovers.base import Leftover, Site, cannot
-from stack import state
 from stack.runtimes import family
 from stack.runtimes.select import select
+from stack.stacks import restored
 from stack.state import StackState
 
 
@@ -28,5 +28,5 @@ def find(site: Site) -> Iterator[Leftover]:
 
 
 def _forget(stack: StackState) -> None:
-    runtime, _ = select(stack.runtime, state.as_topology(stack.topology))
+    runtime, _ = select(stack.runtime, restored(stack.topology))
     runtime.down(lambda line: None)

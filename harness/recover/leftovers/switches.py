@@ -8,7 +8,6 @@ from functools import partial
 from harness.adapters.simulator import Simulator
 from harness.faults import simulator
 from harness.faults.base import take_back
-from harness.model.topology import REPLICAS
 from harness.recover.leftovers.base import Leftover, Site
 from stack.simulator.behaviour import Behaviour
 
@@ -18,7 +17,7 @@ def find(site: Site) -> Iterator[Leftover]:
     world = site.world
     if world is None or world.topology.engine != "sim" or world.topology.runtime != "process":
         return  # only there switches can be reached
-    for replica in REPLICAS:
+    for replica in world.topology.replicas:
         if site.states[replica].state != "running":
             continue  # found among the components; it starts healthy
         healthy = Behaviour().model_dump()

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.model.topology import Topology
 from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_version
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
+from stack.stacks.vllm_haproxy import STACK
 from stack.tools import require
 from tests.workers import worker
 
@@ -146,7 +147,7 @@ def running(
     kind: str, log: Path, *flags: str, replica: str = "replica-1", model: str = DEFAULT_MODEL
 ) -> Iterator[RunningEngine]:
     """Start an engine as the stack does, plus ``flags``; wait until it is ready; kill it at the end."""
-    topology = Topology(instance=INSTANCE, engine=kind, models={replica: model})
+    topology = Topology(STACK, instance=INSTANCE, engine=kind, models={replica: model})
     component = topology.component(replica)
     port = _free_port(component.address)
     arguments, environment = engine_command(topology, replica, component.address, port)

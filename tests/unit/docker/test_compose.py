@@ -1,4 +1,4 @@
-"""stack/compose.yaml says the same as harness/model/topology.py."""
+"""stack/compose.yaml says the same as stack/stacks/vllm_haproxy.py."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.model.topology import REPLICAS, Component, Topology
+from harness.model.topology import Component, Topology
 from stack.runtimes import ports
 from stack.runtimes.images import TARGETS
+from stack.stacks.vllm_haproxy import STACK
 
-STACK = Path(__file__).resolve().parents[3] / "stack"
+FOLDER = Path(__file__).resolve().parents[3] / "stack"
 _VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")
 
 
 @cache
 def services(instance: int = 0, file: str = "compose.yaml") -> dict[str, Any]:
     """The file's services with defaults put in for all variables but INSTANCE."""
-    text = (STACK / file).read_text()
+    text = (FOLDER / file).read_text()
     text = _VARIABLE.sub(lambda found: str(instance) if found[1] == "INSTANCE" else found[2] or "", text)
     found: dict[str, Any] = yaml.safe_load(text)["services"]
     return found
@@ -36,7 +37,7 @@ def published(service: dict[str, Any]) -> set[tuple[str, int, int, bool]]:
     return found
 
 
-COMPONENTS = Topology().components
+COMPONENTS = Topology(STACK).components
 
 
 def test_services_are_the_components_and_the_one_shot_config() -> None:
@@ -47,7 +48,7 @@ def test_services_are_the_components_and_the_one_shot_config() -> None:
 @pytest.mark.parametrize("instance", [0, 13])
 def test_published_addresses_are_those_of_the_topology(instance: int) -> None:
     """Exactly what the process runtime would bind, for each component."""
-    topology = Topology(instance=instance, runtime="docker")
+    topology = Topology(STACK, instance=instance, runtime="docker")
     found = {
         (name, address, outer, udp)
         for name, service in services(instance).items()
@@ -58,7 +59,7 @@ def test_published_addresses_are_those_of_the_topology(instance: int) -> None:
 
 def test_ports_lead_to_what_listens_inside() -> None:
     """Links end at the port on which toxiproxy listens in its container, all else at the port of the same number."""
-    inside = {(link.listen_address, link.listen_port): link.inside_port for link in Topology().links}
+    inside = {(link.listen_address, link.listen_port): link.inside_port for link in Topology(STACK).links}
     for service in services().values():
         for address, outer, inner, _ in published(service):
             assert inner == inside.get((address, outer), outer)
@@ -127,5 +128,5 @@ def test_every_service_carries_the_instance() -> None:
 def test_overlays_change_replicas_only(file: str) -> None:
     """They replace the image of each replica and nothing of anybody else."""
     found = services(0, file)
-    assert set(found) == set(REPLICAS)
+    assert set(found) == set(STACK.of("replica"))
     assert all("image" in service for service in found.values())

@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from harness.model.errors import UsageError
-from harness.model.topology import REPLICAS, GatewayPolicy, Topology
-from stack import keys, state
+from harness.model.topology import GatewayPolicy, Topology
+from stack import keys
 from stack.engines import MIDDLEWARE
 from stack.runtimes import configure
+from stack.stacks.vllm_haproxy import STACK
 from tests.unit.docker.test_compose import services
 
 
 def test_topology_survives_the_way_into_the_container() -> None:
     """The fingerprints are equal: nothing was lost."""
     topology = Topology(
+        STACK,
         instance=9,
         runtime="docker",
         engine="sim",
@@ -29,7 +31,7 @@ def test_topology_survives_the_way_into_the_container() -> None:
         gateway_policy=GatewayPolicy(retries=0),
         defects=frozenset({"html_errors"}),
     )
-    data = json.dumps(state.topology_data(topology))
+    data = json.dumps(topology.as_data())
     assert configure.topology_from({"DRILLYARD_TOPOLOGY": data}).fingerprint() == topology.fingerprint()
 
 
@@ -52,7 +54,7 @@ def test_nonsense_is_refused(environment: dict[str, str]) -> None:
 
 def test_every_file_that_compose_names_is_written(tmp_path: Path) -> None:
     """A component whose configuration is not there would restart for ever."""
-    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    configure.write(Topology(STACK, runtime="docker", engine="sim"), tmp_path)
     text = json.dumps([service.get("command") for service in services().values()])
     named = re.findall(r"/etc/drillyard/([\w./-]+)", text)
     assert len(named) >= 8
@@ -61,9 +63,9 @@ def test_every_file_that_compose_names_is_written(tmp_path: Path) -> None:
 
 def test_the_middleware_lies_beside_each_start_script(tmp_path: Path) -> None:
     """As it is in the checkout; its token stands in that replica's script alone."""
-    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    configure.write(Topology(STACK, runtime="docker", engine="sim"), tmp_path)
     token = keys.engine_token(keys.load(tmp_path / "keys.json").operator)
-    for replica in REPLICAS:
+    for replica in STACK.of("replica"):
         folder = tmp_path / "config" / replica
         assert (folder / MIDDLEWARE.name).read_bytes() == MIDDLEWARE.read_bytes()
         assert token in (folder / "start.sh").read_text()
@@ -71,7 +73,7 @@ def test_the_middleware_lies_beside_each_start_script(tmp_path: Path) -> None:
 
 def test_only_gateways_see_a_key(tmp_path: Path) -> None:
     """What each container has mounted, searched for every key that there is: an engine's image may be foreign."""
-    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    configure.write(Topology(STACK, runtime="docker", engine="sim"), tmp_path)
     secrets = [key for key, _ in keys.load(tmp_path / "keys.json").by_key()]
     for name, service in services().items():
         sources = [volume.split(":")[0] for volume in service["volumes"] if ".state/0/config" in volume]
@@ -83,10 +85,10 @@ def test_only_gateways_see_a_key(tmp_path: Path) -> None:
 
 def test_a_mounted_folder_stays_the_same_when_it_is_written_again(tmp_path: Path) -> None:
     """A container that runs has the folder itself, not its name; and what an earlier version wrote is gone."""
-    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    configure.write(Topology(STACK, runtime="docker", engine="sim"), tmp_path)
     folders = {folder: folder.stat().st_ino for folder in (tmp_path / "config").iterdir()}
     (tmp_path / "config" / "gateway-a" / "old.cfg").touch()
-    configure.write(Topology(runtime="docker", engine="sim"), tmp_path)
+    configure.write(Topology(STACK, runtime="docker", engine="sim"), tmp_path)
     assert {folder: folder.stat().st_ino for folder in folders} == folders
     assert not (tmp_path / "config" / "gateway-a" / "old.cfg").exists()
 
@@ -96,7 +98,7 @@ def test_start_script_hands_over_arguments_and_environment(tmp_path: Path, monke
     arguments, environment = ["-m", "engine", "--config", '{"a": "it\'s $HOME"}'], {"OMP_NUM_THREADS": "1", "X": "a b"}
     monkeypatch.setattr(configure, "engine_command", lambda *_: (arguments, environment))
     script, python = tmp_path / "start.sh", tmp_path / "python3"
-    script.write_text(configure.start_script(replace(Topology(), runtime="docker"), "replica-1", "token"))
+    script.write_text(configure.start_script(replace(Topology(STACK), runtime="docker"), "replica-1", "token"))
     python.write_text('#!/bin/sh\nfor a in "$@" "$OMP_NUM_THREADS" "$X"; do printf "%s\\n" "$a"; done\nexit 7\n')
     python.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"

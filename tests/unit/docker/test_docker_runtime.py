@@ -16,12 +16,13 @@ import requests
 from docker.errors import APIError
 
 from harness.model.errors import AdapterError, RuntimeUnavailable, StackError, UsageError
-from harness.model.topology import REPLICAS, Topology
+from harness.model.topology import Topology
 from stack import keys, state
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.runtimes import docker as docker_runtime
 from stack.runtimes import images
 from stack.runtimes.docker import DockerRuntime
+from stack.stacks.vllm_haproxy import STACK
 from stack.state import StackState
 
 ID = "ab" * 32
@@ -76,10 +77,10 @@ class FakeContainer:
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerRuntime:
     """A runtime whose state says that a stack was started, in a folder of the test's own."""
     monkeypatch.setattr(docker_runtime.state, "STATE_ROOT", tmp_path)
-    made = DockerRuntime(Topology(instance=13, engine="sim"))
+    made = DockerRuntime(Topology(STACK, instance=13, engine="sim"))
     made.folder = tmp_path / "13"
     made.folder.mkdir()
-    state.save(made.folder, StackState("docker", "f", state.topology_data(made.topology), instance_id="mine"))
+    state.save(made.folder, StackState("docker", "f", made.topology.as_data(), instance_id="mine"))
     return made
 
 
@@ -215,7 +216,7 @@ def test_a_process_stack_of_the_same_number_is_left_alone(
     runtime: DockerRuntime, containers: list[FakeContainer]
 ) -> None:
     """One instance, one runtime."""
-    found = StackState("process", "f", state.topology_data(runtime.topology), "mine")
+    found = StackState("process", "f", runtime.topology.as_data(), "mine")
     state.save(runtime.folder, found)
     with pytest.raises(UsageError, match="process runtime"):
         runtime.states()
@@ -272,7 +273,7 @@ def test_on_few_cores_a_replica_stays_on_its_own(
     """An API server must not wait for another replica's engine; with a core for every process nobody is bound."""
     monkeypatch.setattr(docker_runtime.priority.os, "cpu_count", lambda: count)
     services = runtime._additions().get("services", {})
-    assert [services.get(name, {}).get("cpuset") for name in REPLICAS] == expected
+    assert [services.get(name, {}).get("cpuset") for name in STACK.of("replica")] == expected
 
 
 def test_on_a_gpu_nobody_is_bound_to_a_core(runtime: DockerRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +285,7 @@ def test_on_a_gpu_nobody_is_bound_to_a_core(runtime: DockerRuntime, monkeypatch:
 
 def test_a_replica_is_given_another_model_by_its_start_script(tmp_path: Path) -> None:
     """The script that its container runs at the next start; None is what the topology says."""
-    runtime = DockerRuntime(Topology(engine="sim"))
+    runtime = DockerRuntime(Topology(STACK, engine="sim"))
     runtime.folder = tmp_path
     (tmp_path / "config" / "replica-2").mkdir(parents=True)
     script = tmp_path / "config" / "replica-2" / "start.sh"

@@ -18,6 +18,8 @@ from harness.model.scenario import Scenario
 from harness.model.topology import Endpoint, Target, Topology
 from harness.plan import loading
 from harness.run import pipeline
+from stack.stacks import external
+from stack.stacks.vllm_haproxy import STACK
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
 from tests.unit.properties.guards import nothing_started, within
@@ -57,7 +59,8 @@ def fuzzed(path: Path, number: int) -> bytes:
 
 def topology(path: Path) -> Topology:
     """What that scenario is for."""
-    return Topology() if path in OWN_STACK else Topology(target=Target(Endpoint("https", "llm.example.com", 443)))
+    target = Target(Endpoint("https", "llm.example.com", 443))
+    return Topology(STACK) if path in OWN_STACK else Topology(external.stack(target), target=target)
 
 
 def warm_up() -> None:

@@ -10,8 +10,9 @@ import pytest
 from harness.model.topology import Topology
 from stack import tools
 from stack.commands import ENGINE_NICENESS, command
+from stack.stacks.vllm_haproxy import STACK
 
-TOPOLOGY = Topology(instance=12, engine="sim")
+TOPOLOGY = Topology(STACK, instance=12, engine="sim")
 CONFIG = Path("/checkout/.state/12/config")
 
 

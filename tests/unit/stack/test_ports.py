@@ -10,8 +10,9 @@ import pytest
 from harness.model.errors import PortTaken
 from harness.model.topology import Topology
 from stack.runtimes import ports
+from stack.stacks.vllm_haproxy import STACK
 
-TOPOLOGY = Topology(instance=219)
+TOPOLOGY = Topology(STACK, instance=219)
 
 
 def test_every_port_and_link_is_needed() -> None:

@@ -11,6 +11,7 @@ from harness.model.topology import Topology
 from stack import proxies, tools
 from stack.commands import command
 from stack.runtimes import select
+from stack.stacks.vllm_haproxy import STACK
 from tests.listener import listening
 from tests.unit.stack.test_commands import CONFIG, TOPOLOGY
 
@@ -86,7 +87,7 @@ def test_only_an_engine_that_fetches_a_model_knows_a_proxy(monkeypatch: pytest.M
     monkeypatch.setattr(tools, "require", lambda name: tools.Tool(Path("/tools") / name, {}))
     for component in TOPOLOGY.components:
         assert not command(TOPOLOGY, component, CONFIG, "token").env.keys() & set(proxies.VARIABLES)
-    real = Topology(instance=12, engine="vllm", models=dict.fromkeys(("replica-1", "replica-2"), "some/model"))
+    real = Topology(STACK, instance=12, engine="vllm", models=dict.fromkeys(("replica-1", "replica-2"), "some/model"))
     told = command(real, real.component("replica-1"), CONFIG, "token").env
     assert told["http_proxy"] == PROXY
     assert {one.address for one in real.components} <= set(told["no_proxy"].split(","))

@@ -12,6 +12,7 @@ from harness.model.errors import StackError
 from harness.model.topology import Topology
 from stack.runtimes import readiness
 from stack.runtimes.readiness import Condition, StableAnswer
+from stack.stacks.vllm_haproxy import STACK
 
 
 def _after(tries: int) -> Callable[[], str | None]:
@@ -64,7 +65,7 @@ def test_an_answer_must_be_the_same_for_long_enough(answers: list[str], monkeypa
     """A changed answer starts the time again."""
     now_s = [0.0]
     monkeypatch.setattr(readiness.time, "monotonic", lambda: now_s[0])
-    unmet = StableAnswer(Topology(instance=12), 3.0)
+    unmet = StableAnswer(Topology(STACK, instance=12), 3.0)
     answers[:] = ["127.0.12.111"]
     assert unmet() is not None
     now_s[0] = 2.9
@@ -79,6 +80,6 @@ def test_an_answer_must_be_the_same_for_long_enough(answers: list[str], monkeypa
 def test_an_answer_that_is_no_link_is_never_ready(answers: list[str]) -> None:
     """A gateway's own address would lead clients past toxiproxy."""
     answers[:] = ["127.0.12.11"]
-    why = StableAnswer(Topology(instance=12), 0.0)()
+    why = StableAnswer(Topology(STACK, instance=12), 0.0)()
     assert why is not None
     assert "127.0.12.111" in why

@@ -8,6 +8,7 @@ import pytest
 from harness.model.errors import RuntimeUnavailable
 from harness.model.topology import Topology
 from stack.runtimes.select import select
+from stack.stacks.vllm_haproxy import STACK
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ class _Daemon:
 @pytest.mark.usefixtures("_no_daemon")
 def test_auto_takes_processes_where_no_daemon_answers() -> None:
     """It says which socket was tried."""
-    runtime, why = select("auto", Topology())
+    runtime, why = select("auto", Topology(STACK))
     assert runtime.name == "process"
     assert "unix:///nonexistent/docker.sock" in why
 
@@ -35,7 +36,7 @@ def test_auto_takes_processes_where_no_daemon_answers() -> None:
 def test_docker_without_a_daemon_is_refused_with_the_remedy() -> None:
     """Exit 64, naming what was tried and what works instead."""
     with pytest.raises(RuntimeUnavailable, match="RUNTIME=process") as caught:
-        select("docker", Topology())
+        select("docker", Topology(STACK))
     assert caught.value.exit_code == 64
     assert "unix:///nonexistent/docker.sock" in str(caught.value)
 
@@ -51,7 +52,7 @@ def _daemon(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_takes_processes_where_compose_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon alone does not bring the stack up."""
     monkeypatch.setenv("PATH", "/nonexistent")
-    runtime, why = select("auto", Topology())
+    runtime, why = select("auto", Topology(STACK))
     assert runtime.name == "process"
     assert "compose" in why
 
@@ -60,7 +61,7 @@ def test_auto_takes_processes_where_compose_is_missing(monkeypatch: pytest.Monke
 def test_auto_takes_docker_where_its_daemon_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The topology becomes one of the docker runtime."""
     monkeypatch.setattr("stack.runtimes.docker.compose_program", lambda: ["docker-compose"])
-    runtime, why = select("auto", Topology())
+    runtime, why = select("auto", Topology(STACK))
     assert (runtime.name, runtime.topology.runtime) == ("docker", "docker")
     assert "answers" in why
 
@@ -68,4 +69,4 @@ def test_auto_takes_docker_where_its_daemon_answers(monkeypatch: pytest.MonkeyPa
 def test_an_unknown_runtime_is_refused_with_the_known_ones() -> None:
     """A typing error is no reason to guess."""
     with pytest.raises(RuntimeUnavailable, match="auto, docker, process"):
-        select("podman", Topology())
+        select("podman", Topology(STACK))

@@ -13,7 +13,8 @@ from harness.cli import status
 from harness.model.errors import UsageError
 from harness.model.topology import Topology
 from harness.plan.options import StackOptions, build_topology
-from stack import state
+from stack import stacks, state
+from stack.stacks.vllm_haproxy import STACK
 
 
 def test_one_model_serves_on_all_replicas() -> None:
@@ -41,9 +42,9 @@ def test_a_wrong_option_is_refused_before_anything_starts(options: StackOptions,
 
 def test_a_stored_topology_comes_back_whole() -> None:
     """What status and down read from the state is what up wrote, through JSON."""
-    topology = Topology(instance=9, engine="sim", models={"replica-1": "v2"}, defects=frozenset({"html_errors"}))
-    stored = json.loads(json.dumps(state.topology_data(topology)))
-    assert state.as_topology(stored) == topology
+    topology = Topology(STACK, instance=9, engine="sim", models={"replica-1": "v2"}, defects=frozenset({"html_errors"}))
+    stored = json.loads(json.dumps(topology.as_data()))
+    assert stacks.restored(stored) == topology
 
 
 def test_status_of_nothing_is_data_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

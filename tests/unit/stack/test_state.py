@@ -16,12 +16,13 @@ from harness.model.errors import StackError, UsageError
 from harness.model.topology import Topology
 from harness.recover import lock
 from stack import state
+from stack.stacks.vllm_haproxy import STACK
 from stack.state import ProcessMark, StackState
 
 
 def test_state_survives_a_round_trip(tmp_path: Path) -> None:
     """What is saved is what is loaded, the supervisor's mark included."""
-    data = state.topology_data(Topology(instance=7, models={"replica-1": "v1"}))
+    data = Topology(STACK, instance=7, models={"replica-1": "v1"}).as_data()
     saved = StackState("process", "abc", data, "mine", supervisor=ProcessMark(12, "boot", 345), sockets="/tmp/x")
     state.save(tmp_path, saved)
     loaded = state.load(tmp_path)
@@ -96,7 +97,7 @@ def test_the_lock_is_free_after_its_holder(tmp_path: Path) -> None:
 
 def test_sockets_fit_into_their_limit() -> None:
     """The longest socket path of the largest instance is below the 108 bytes of sun_path."""
-    assert len(str(state.admin_socket(state.socket_folder(Topology(instance=255)), "gateway-a"))) < 108
+    assert len(str(state.admin_socket(state.socket_folder(Topology(STACK, instance=255)), "gateway-a"))) < 108
 
 
 @pytest.mark.parametrize(

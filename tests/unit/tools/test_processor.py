@@ -10,6 +10,7 @@ import pytest
 from harness.model.errors import UnfitProcessor
 from harness.model.topology import Topology
 from stack.runtimes.docker import DockerRuntime
+from stack.stacks.vllm_haproxy import STACK
 from stack.tools import __main__ as command_line
 from stack.tools import processor
 from stack.tools.processor import choose, concerns, flags_in, require
@@ -150,6 +151,6 @@ def test_set_up_ends_before_anything_is_downloaded(
 def test_docker_builds_no_image_that_could_not_run(machine: Machine) -> None:
     """Nor is the daemon asked first."""
     machine.has("x86_64", OLD)
-    for call in (DockerRuntime(Topology()).preflight, lambda: DockerRuntime(Topology()).up(print)):
+    for call in (DockerRuntime(Topology(STACK)).preflight, lambda: DockerRuntime(Topology(STACK)).up(print)):
         with pytest.raises(UnfitProcessor, match="AVX2 is missing"):
             call()

@@ -1,0 +1,1 @@
+"""Stacks that tests start by their file."""
