@@ -15,6 +15,8 @@ from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.base import Probe, Scene, probes_of
 from harness.probes.own_tokens import OwnTokens
 from harness.probes.waves import Waves
+from stack.stacks import external as theirs
+from stack.stacks.vllm_haproxy import STACK
 
 FAR = Endpoint("http", "far.example", 80, address="203.0.113.1")
 THERMOMETER = """
@@ -28,7 +30,7 @@ def scene(topology: Topology) -> Scene:
     """A run on it, with books of its own where the stack is ours."""
     runtime: Any = SimpleNamespace(topology=topology)
     replicas = [one for one in topology.components if one.role == "replica"]
-    return Scene(runtime, own=[OwnTokens(replicas)], waves=Waves(replicas, 0.0, print).probes)
+    return Scene(runtime, own=[OwnTokens([one.name for one in replicas])], waves=Waves(replicas, 0.0, print).probes)
 
 
 def names(probes: Sequence[Probe]) -> list[str]:
@@ -50,7 +52,7 @@ def made(topology: Topology) -> list[str]:
 def test_everything_of_our_own_stack_is_looked_at() -> None:
     """Each replica and gateway by its probes, DNS, the exporter, the alerts, and the run's own doings."""
     of_each = ("engine replica-{}", "replica-{} during waves")
-    assert made(Topology()) == sorted(
+    assert made(Topology(STACK)) == sorted(
         [name.format(number) for name in of_each for number in (1, 2)]
         + [f"{what} gateway-{letter}" for what in ("gateway", "readiness") for letter in "ab"]
         + ["alerts", "dns", "exporter", "own tokens", "resources"]
@@ -60,7 +62,8 @@ def test_everything_of_our_own_stack_is_looked_at() -> None:
 @pytest.mark.parametrize(("metrics", "names"), [(None, ["resources"]), (FAR, ["engine target", "resources"])])
 def test_of_a_target_that_is_not_ours_little_can_be_seen(metrics: Endpoint | None, names: list[str]) -> None:
     """What Drillyard has put before it, and the engine where its owner shows its metrics."""
-    assert made(Topology(runtime="external", engine="external", target=Target(FAR, metrics=metrics))) == names
+    target = Target(FAR, metrics=metrics)
+    assert made(Topology(theirs.stack(target), runtime="external", engine="external", target=target)) == names
 
 
 def test_a_new_probe_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +71,7 @@ def test_a_new_probe_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "thermometer.py").write_text(THERMOMETER)
     monkeypatch.setattr(harness.probes, "__path__", [*harness.probes.__path__, str(tmp_path)])
     seen: list[str] = []
-    runtime: Any = SimpleNamespace(topology=Topology())
+    runtime: Any = SimpleNamespace(topology=Topology(STACK))
     asyncio.run(_made(Scene(runtime, seen.append)))
     assert seen == ["gateway-a", "gateway-b"]
 
