@@ -173,9 +173,15 @@ class RunView:
 
     def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
         """Events in order, of one kind and one phase when asked for."""
-        return tuple(
-            e for e in self._events if kind in (None, e.kind) and (phase is None or e.data.get("phase") == phase)
-        )
+        found = self._events if kind is None else self._events_by_kind.get(kind, ())
+        return found if phase is None else tuple(e for e in found if e.data.get("phase") == phase)
+
+    @cached_property
+    def _events_by_kind(self) -> dict[str, tuple[Event, ...]]:
+        found: dict[str, list[Event]] = {}
+        for event in self._events:
+            found.setdefault(event.kind, []).append(event)
+        return {kind: tuple(events) for kind, events in found.items()}
 
     def phase(self, name: str) -> PhaseSpan | None:
         """The phase called ``name``; None when it never started."""
