@@ -21,7 +21,7 @@ def per_view(function: Callable[Concatenate[RunView, P], T]) -> Callable[Concate
     known: WeakKeyDictionary[RunView, dict[Hashable, T]] = WeakKeyDictionary()
 
     @wraps(function)
-    def once(view: RunView, *arguments: P.args, **named: P.kwargs) -> T:
+    def once(view: RunView, /, *arguments: P.args, **named: P.kwargs) -> T:
         found, key = known.setdefault(view, {}), (arguments, *named.items())
         if key not in found:
             found[key] = function(view, *arguments, **named)

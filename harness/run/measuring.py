@@ -394,7 +394,7 @@ class _Meter:
             probe.cancel()
         await asyncio.gather(*self.probes, return_exceptions=True)
         if self.writer is not None:
-            self.writer.close()
+            await asyncio.to_thread(self.writer.close)
         if problems:
             raise FaultError("; ".join(problems))
 

@@ -666,7 +666,7 @@ class Conductor:
     async def _close_writer(self) -> None:
         if self.writer is not None:
             writer, self.writer = self.writer, None
-            writer.close()
+            await asyncio.to_thread(writer.close)
 
     async def _collect_logs(self) -> None:
         if self.marks is not None:
