@@ -9,7 +9,6 @@ every phase.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -111,12 +110,12 @@ def largest_gap(
 ) -> tuple[float, float]:
     """The longest time without a sample of those that do not overlap an expected gap, and when it began."""
     edges = np.concatenate([[begin], times[(times > begin) & (times < end)], [end]])
-    worst, at, expected = 0.0, begin, list(expected)
-    for left, right in itertools.pairwise(edges):
-        gap = float(right - left)
-        if gap > worst and not any(left < until and right > since for since, until in expected):
-            worst, at = gap, float(left)
-    return worst, at
+    left, right = edges[:-1], edges[1:]
+    gaps = right - left
+    for since, until in expected:
+        gaps[(left < until) & (right > since)] = 0.0
+    worst = int(gaps.argmax())
+    return (float(gaps[worst]), float(left[worst])) if gaps[worst] > 0 else (0.0, begin)
 
 
 def expected_gaps(view: RunView, component: str, what: str = "gaps") -> Iterator[tuple[float, float]]:
