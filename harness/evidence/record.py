@@ -36,7 +36,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -285,9 +285,9 @@ class RunFolder:
         path = self.path / "events.jsonl"
         return path.read_bytes().splitlines() if path.exists() else []
 
-    def requests(self) -> pd.DataFrame:
-        """All attempts, columns of ``REQUEST_COLUMNS``; empty frame with those columns when there are none."""
-        return self._table("requests.parquet", REQUEST_COLUMNS)
+    def requests(self, columns: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
+        """These columns of all attempts, of ``REQUEST_COLUMNS``; an empty frame with them when there are none."""
+        return self._table("requests.parquet", REQUEST_COLUMNS, columns)
 
     def metrics(self) -> pd.DataFrame:
         """All samples, columns of ``METRIC_COLUMNS``; of a harness that was killed those until then."""
@@ -295,14 +295,19 @@ class RunFolder:
         if part.exists() and not (self.path / "metrics.parquet").exists():
             found: pd.DataFrame = pa.Table.from_batches(batches(part), METRIC_COLUMNS).to_pandas()
             return found
-        return self._table("metrics.parquet", METRIC_COLUMNS)
+        return self._table("metrics.parquet", METRIC_COLUMNS, METRIC_COLUMNS.names)
 
-    def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
+    def _table(self, name: str, schema: pa.Schema, columns: Sequence[str]) -> pd.DataFrame:
         path = self.path / name
-        table = pq.read_table(path, page_checksum_verification=True) if path.exists() else schema.empty_table()
-        frame: pd.DataFrame = table.to_pandas()
+        if not path.exists():
+            empty: pd.DataFrame = schema.empty_table().to_pandas()
+            return empty[list(columns)]
+        about = pq.read_metadata(path)
         # Runs of earlier versions have fewer columns: what they did not record is not measured.
-        return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])
+        known = [column for column in columns if column in about.schema.to_arrow_schema().names]
+        found = pq.read_table(path, columns=known, page_checksum_verification=True).to_pandas() if known else None
+        frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
+        return frame.reindex(columns=list(columns))
 
 
 def batches(part: Path) -> Iterator[pa.RecordBatch]:

@@ -22,10 +22,7 @@ from harness.model.scenario import Scenario
 _NOTICED_WITHIN_S = 0.5
 _FILLED_IN = ("phase", "straddles", "subtype", "queue_gateway_ms", "gateway_replica", "gateway_retries")
 #: What they follow from.
-_NEEDED = [
-    "request_id", "attempt", "gateway", "intended_start_s", "start_s", "first_byte_sent_s", "e2e_ms", "outcome",
-    "subtype",
-]  # fmt: skip
+_NEEDED = [*phases.NEEDS, "attempt", "gateway", "first_byte_sent_s", "outcome", "subtype"]
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
 

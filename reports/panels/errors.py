@@ -19,6 +19,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     """All attempts that were not ok, most frequent first."""
     quiet = ("ok", "cancelled_intended", "cancelled_drain")
     failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "request_id"]]
+    failed = failed.astype({"judged_phase": object})
     group = failed.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
     frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
     head = ("attempts", "phase", "outcome", "status", "error code", "message", "request ids, e.g.")

@@ -58,7 +58,7 @@ def _waits(view: RunView, phases: Sequence[str]) -> Sample:
         met = order[waiting:high]
         shared[met] += np.clip(np.minimum(first[met], end) - np.maximum(start[met], begin), 0.0, None)
     waits = 1000 * (first - start - shared)
-    ids = rows["request_id"].to_numpy(dtype=object)
+    ids = rows["request_id"].array
     return Sample(waits[~on], ids[~on], waits[~on])
 
 
