@@ -156,6 +156,10 @@ class Run:
         for whole in ("ttft", "e2e"):
             late_ms = 1000 * (rows["start_s"] - rows["intended_start_s"])
             rows[f"{whole}_from_schedule_ms"] = rows[f"{whole}_ms"].astype(float) + late_ms.astype(float)
+        self.count()
+
+    def count(self) -> None:
+        """Make the summary count the requests that there are."""
         final = self.requests[self.requests["final"]]
         self.summary["scheduled_requests"], self.summary["attempts"] = len(final), len(self.requests)
         self.summary["outcomes_final"] = final["outcome"].value_counts().to_dict()
@@ -200,19 +204,9 @@ def scenario(name: str = "timeout-spike") -> Scenario:
     return loading.load(ROOT / "scenarios" / f"{name}.yaml", [f"load.rate={rate:g}/s", "load.arrivals=constant"])
 
 
-@functools.cache
-def _healthy(story: Story) -> Run:
-    practised = scenario(drill.load(story.drill).scenario)
-    events = list(_events(practised))
-    kinds = {p.name: p.kind for p in practised.phases}
-    run = Run(_plan(story.drill, practised), events, pd.DataFrame(), pd.DataFrame(), {})
-    spans = {p: run.span(p) for p in kinds}
-    rows = [row for request in _requests(story, run.plan, spans) for row in request]
-    frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
-    run.requests = frame
-    run.assign()
-    run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
-    run.summary = {
+def planned_run(name: str, practised: Scenario) -> Run:
+    """A run of that drill with its plan and the events of its phases and faults; requests and samples are missing."""
+    summary = {
         "in_flight_at_end": 0,
         "cpu_ratio": 0.2,
         "schedule_lag_p99_ms": 2.0,
@@ -220,12 +214,30 @@ def _healthy(story: Story) -> Run:
         "planned_rate_per_s": RATE_PER_S,
         "workers": 1,
     }
+    return Run(_plan(name, practised), list(_events(practised)), pd.DataFrame(), pd.DataFrame(), summary)
+
+
+@functools.cache
+def _healthy(story: Story) -> Run:
+    practised = scenario(drill.load(story.drill).scenario)
+    run = planned_run(story.drill, practised)
+    spans = {phase.name: run.span(phase.name) for phase in practised.phases}
+    rows = [row for request in _requests(story, run.plan, spans) for row in request]
+    frame = pd.DataFrame(rows, columns=REQUEST_COLUMNS.names)
+    run.requests = frame
+    run.assign()
+    run.metrics = pd.DataFrame(story.metrics(spans, run.requests), columns=METRIC_COLUMNS.names)
     run.recount()
+    add_surroundings(run)
+    return run
+
+
+def add_surroundings(run: Run) -> None:
+    """What the requests have no part in: alerts, the machine, and all that nothing happened to."""
     add_presence(run)
-    add_alerts(run, drill.load(story.drill))
+    add_alerts(run, drill.load(run.plan["drill"]))
     add_machine(run)
     add_unremarkable(run)
-    return run
 
 
 @functools.cache
@@ -396,9 +408,8 @@ def add_presence(run: Run) -> None:
             next(e["t_s"] for e in run.events if e["kind"] == kind and e["fault"] == one["fault"])
             for kind in ("fault_injected", "fault_healing")
         )
-        rows += [
-            (begin + n + 0.1, one["on"], FAULT_PRESENT, of_fault(one["fault"]), 1.0) for n in range(int(end - begin))
-        ]
+        series = one["on"], FAULT_PRESENT, of_fault(one["fault"])
+        rows += [(begin + n + 0.1, *series, 1.0) for n in range(int(end - begin))]
     if rows:
         more = pd.DataFrame(rows, columns=METRIC_COLUMNS.names)
         run.metrics = pd.concat([run.metrics, more], ignore_index=True)
@@ -461,10 +472,10 @@ def schedule(plan: dict[str, Any], began_s: float, end_s: float) -> list[tuple[f
 def _requests(story: Story, plan: dict[str, Any], spans: Spans) -> Iterator[list[Row]]:
     rng, retries = random.Random(7), Scenario.stored(plan["scenario"]).load.retries
     for number, one in enumerate(schedule(plan, BEGAN_S, max(e for _, e in spans.values()))):
-        yield _request(story, retries, number, one, spans, rng)
+        yield attempts(story, retries, number, one, spans, rng)
 
 
-def _request(
+def attempts(
     story: Story, retries: Retries, number: int, one: tuple[float, Draw], spans: Spans, rng: random.Random
 ) -> list[Row]:
     """Attempts until one works or the user has tried as often as may be."""

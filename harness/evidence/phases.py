@@ -14,6 +14,8 @@ from harness.evidence.record import Event
 #: Events between which a fault may have an effect: from the order to inject it until its removal is confirmed.
 _FAULT_BEGINS = ("fault_injecting", "fault_injected")
 _FAULT_ENDS = ("fault_healed",)
+#: Columns from which those two follow that ``assign`` fills in.
+NEEDS = ("request_id", "intended_start_s", "start_s", "e2e_ms")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _in_flight(requests: pd.DataFrame, intended: np.ndarray) -> tuple[np.ndarray
     start = np.fmax(requests["start_s"].to_numpy(dtype=float), intended)
     start = np.where(np.isnan(start), intended, start)
     length = np.nan_to_num(requests["e2e_ms"].to_numpy(dtype=float)) / 1000
-    ends = pd.Series(start + length).groupby(requests["request_id"].to_numpy()).transform("max")
+    ends = pd.Series(start + length, requests.index).groupby(requests["request_id"]).transform("max")
     return intended, ends.to_numpy(dtype=float)
 
 

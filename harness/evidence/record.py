@@ -8,7 +8,8 @@ plan.json           what will be done: drill, scenario, seed, versions, topology
 events.jsonl        one JSON object per line, see ``Event``
 undo.jsonl          the undo journal (harness/model/journal.py)
 requests.parquet    one row per *attempt*, columns of ``REQUEST_COLUMNS``
-metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``
+metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``; ``metrics.arrows`` while they are taken, and for
+                    good where the harness was killed
 metrics-summary.json
                     per series how many there were, when, and their sum (harness/evidence/samples_kept.py)
 records.json        numbers of events and attempts, and digests of all that is judged (harness/evidence/records_kept.py)
@@ -35,7 +36,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,9 @@ METRIC_COLUMNS = pa.schema(
         ("value", pa.float64()),
     ]
 )
+#: Samples while they are taken: an Arrow stream, which can be read up to the last batch whatever became of its writer.
+METRICS_PART = "metrics.arrows"
+GROUP_ROWS = 65_536
 #: The series of each fault that lasts: 1 while it is there, else 0; its labels: ``of_fault``.
 FAULT_PRESENT = "fault_present"
 
@@ -283,20 +287,50 @@ class RunFolder:
         path = self.path / "events.jsonl"
         return path.read_bytes().splitlines() if path.exists() else []
 
-    def requests(self) -> pd.DataFrame:
-        """All attempts, columns of ``REQUEST_COLUMNS``; empty frame with those columns when there are none."""
-        return self._table("requests.parquet", REQUEST_COLUMNS)
+    def requests(self, columns: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
+        """These columns of all attempts, of ``REQUEST_COLUMNS``; an empty frame with them when there are none."""
+        return self._table("requests.parquet", REQUEST_COLUMNS, columns)
 
     def metrics(self) -> pd.DataFrame:
-        """All samples, columns of ``METRIC_COLUMNS``."""
-        return self._table("metrics.parquet", METRIC_COLUMNS)
+        """All samples, columns of ``METRIC_COLUMNS``; of a harness that was killed those until then."""
+        part = self.path / METRICS_PART
+        if part.exists() and not (self.path / "metrics.parquet").exists():
+            found: pd.DataFrame = pa.Table.from_batches(batches(part), METRIC_COLUMNS).to_pandas()
+            return found
+        return self._table("metrics.parquet", METRIC_COLUMNS, METRIC_COLUMNS.names)
 
-    def _table(self, name: str, schema: pa.Schema) -> pd.DataFrame:
+    def _table(self, name: str, schema: pa.Schema, columns: Sequence[str]) -> pd.DataFrame:
         path = self.path / name
-        table = pq.read_table(path, page_checksum_verification=True) if path.exists() else schema.empty_table()
-        frame: pd.DataFrame = table.to_pandas()
+        if not path.exists():
+            empty: pd.DataFrame = schema.empty_table().to_pandas()
+            return empty[list(columns)]
+        about = pq.read_metadata(path)
         # Runs of earlier versions have fewer columns: what they did not record is not measured.
-        return frame.reindex(columns=[*frame.columns, *(name for name in schema.names if name not in frame)])
+        known = [column for column in columns if column in about.schema.to_arrow_schema().names]
+        found = pq.read_table(path, columns=known, page_checksum_verification=True).to_pandas() if known else None
+        frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
+        return frame.reindex(columns=list(columns))
+
+
+def batches(part: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow stream; a torn last one (its writer was killed) ends it."""
+    with pa.OSFile(str(part), "rb") as file:
+        try:
+            yield from pa.ipc.open_stream(file)
+        except (pa.ArrowInvalid, OSError):  # pyarrow: cut in a header, cut in a body
+            return
+
+
+def grouped(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The rows of small batches as tables of ``GROUP_ROWS`` at least but for the last: row groups of a Parquet file."""
+    group: list[pa.RecordBatch] = []
+    for batch in found:
+        group.append(batch)
+        if sum(one.num_rows for one in group) >= GROUP_ROWS:
+            yield pa.Table.from_batches(group)
+            group = []
+    if group:
+        yield pa.Table.from_batches(group)
 
 
 @contextmanager

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.lib import ArrowException
 
 from harness.evidence import samples_kept
@@ -46,10 +48,10 @@ def summary(folder: RunFolder) -> dict[str, Any]:
         "documents": documents,
     }
     try:
-        requests = folder.requests()
+        count, sha256 = _of_requests(folder)
     except (OSError, ArrowException):  # a torn file is no evidence, even if the run itself left it so
         return told
-    return {**told, "requests": len(requests), "requests_sha256": _of_requests(requests)}
+    return {**told, "requests": count, "requests_sha256": sha256}
 
 
 def difference(folder: RunFolder) -> str | None:
@@ -82,21 +84,38 @@ def _of_journal(path: Path) -> str | None:
         return None
 
 
-def _of_requests(requests: pd.DataFrame) -> str:
-    """SHA-256 of the attempts in their order, column by column; the same whatever types a reader gives the columns.
+def _of_requests(folder: RunFolder) -> tuple[int, str]:
+    """How many attempts there are, and the SHA-256 of them in their order, column by column.
 
-    Numbers and truth values count as 64-bit floats, gaps as NaN; texts with their lengths, −1 for a gap.
+    It is the same whatever types a reader gives the columns: numbers and truth values count as 64-bit floats, gaps as
+    NaN; texts with their lengths, −1 for a gap.
     """
-    found, rows = hashlib.sha256(), requests.reindex(columns=REQUEST_COLUMNS.names)
+    found, count = hashlib.sha256(), 0
     for field in REQUEST_COLUMNS:
-        column = rows[field.name]
-        if pa.types.is_string(field.type):
+        column = folder.requests([field.name])[field.name]
+        count = len(column)
+        if not pa.types.is_string(field.type):
+            numbers = pd.to_numeric(column, errors="coerce")
+            found.update(numbers.to_numpy(dtype="<f8", na_value=math.nan).tobytes())
+        elif isinstance(column.dtype, pd.StringDtype):
+            for part in _as_stored(pa.array(column).cast(pa.large_string())):
+                found.update(part)
+        else:
             texts = [one if isinstance(one, str) else None for one in column.tolist()]
             found.update(np.array([-1 if text is None else len(text) for text in texts], dtype="<i8").tobytes())
             found.update("".join(filter(None, texts)).encode(errors="surrogatepass"))
-        else:
-            found.update(pd.to_numeric(column, errors="coerce").to_numpy(dtype="<f8", na_value=math.nan).tobytes())
-    return found.hexdigest()
+    return count, found.hexdigest()
+
+
+def _as_stored(texts: pa.Array | pa.ChunkedArray) -> Iterator[bytes | memoryview]:
+    """The same of texts whose bytes stand one after the other: no Python object is made of any."""
+    yield pc.fill_null(pc.utf8_length(texts), -1).to_numpy().astype("<i8").tobytes()
+    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
+        known = chunk.drop_null()
+        _, offsets, data = known.buffers()
+        if len(known):
+            begins = np.frombuffer(offsets, dtype=np.int64)
+            yield memoryview(data)[begins[known.offset] : begins[known.offset + len(known)]]
 
 
 def _there(folder: RunFolder, name: str) -> bool:

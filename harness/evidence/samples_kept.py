@@ -8,6 +8,8 @@ run's zero), and what their values add up to. Whether enough were taken is anoth
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -26,6 +28,28 @@ def summary(samples: pd.DataFrame) -> dict[str, Any]:
     groups = samples.groupby(list(_SERIES), sort=True, dropna=False)
     table = groups.agg(samples=("t_s", "size"), first_s=("t_s", "min"), last_s=("t_s", "max"), sum=("value", "sum"))
     return {"series": table.reset_index().to_dict("records")}
+
+
+@dataclass
+class Taken:
+    """What was taken of one series until now: how many samples, when, and their sum, as ``summary`` computes them."""
+
+    samples: int = 0
+    first_s: float = math.inf
+    last_s: float = -math.inf
+    sum: float = 0.0
+
+    def add(self, t_s: float, value: float) -> None:
+        """One more sample."""
+        self.samples += 1
+        self.first_s, self.last_s = min(self.first_s, t_s), max(self.last_s, t_s)
+        if not math.isnan(value):
+            self.sum += value
+
+
+def summary_of(taken: Mapping[tuple[str, str, str], Taken]) -> dict[str, Any]:
+    """``summary``, of what was counted while it was taken."""
+    return {"series": [dict(zip(_SERIES, name, strict=True)) | asdict(taken[name]) for name in sorted(taken)]}
 
 
 def difference(view: RunView) -> str | None:

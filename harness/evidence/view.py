@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from harness.evidence import phases
+from harness.evidence.attempts import Attempts, Rows
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, Event, RunFolder
 from harness.model import rollout, waves
@@ -29,8 +30,8 @@ TARGET = "target"
 class RunView:
     """Read access to one run. Raises RunFolderError when the plan or a table cannot be read.
 
-    The frames of ``requests``, ``final`` and ``attempts`` carry one more column than the file: ``judged_phase``,
-    the phase that a request is judged with, which is ``straddles`` where that is set, else ``phase``.
+    ``requests``, ``final`` and ``attempts`` have one more column than the file: ``judged_phase``, the phase that a
+    request is judged with, which is ``straddles`` where that is set, else ``phase``.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -113,36 +114,45 @@ class RunView:
         return self.topology.link_between(CLIENT, gateway).listen_address
 
     @cached_property
-    def requests(self) -> pd.DataFrame:
+    def requests(self) -> Attempts:
         """All attempts, columns of ``record.REQUEST_COLUMNS`` and ``judged_phase``."""
-        frame = self.folder.requests()
+        rows = Attempts.of(self.folder)
         # A run that was cut off before save 1 has them empty; the events say the same. In any other they were lost.
-        if self.interrupted and frame["phase"].isna().all():
-            frame = phases.assign(frame, self.phases)
-        straddles = frame["straddles"].astype(object)
-        return frame.assign(judged_phase=straddles.where(straddles.notna(), frame["phase"].astype(object)))
+        if self.interrupted and rows["phase"].isna().all():
+            assigned = phases.assign(rows[list(phases.NEEDS)], self.phases)
+            rows = rows.assign(phase=assigned["phase"], straddles=assigned["straddles"])
+        straddles, phase = rows["straddles"], rows["phase"]
+        if straddles.dtype != phase.dtype:
+            straddles, phase = straddles.astype(object), phase.astype(object)
+        return rows.assign(judged_phase=straddles.where(straddles.notna(), phase).astype("category"))
 
     @cached_property
-    def final(self) -> pd.DataFrame:
+    def _by_phase(self) -> dict[str, Attempts]:
+        judged = self.requests["judged_phase"]
+        return {str(phase): self.requests[judged.eq(phase)] for phase in judged.cat.categories}
+
+    @cached_property
+    def final(self) -> Attempts:
         """One row per request: its last attempt."""
         return self.requests[self.requests["final"].eq(True)]
 
     def without(self, request_ids: Collection[str]) -> RunView:
         """The same run as if these requests had never been."""
         view = copy.copy(self)
-        view.__dict__.pop("final", None)
+        for cached in ("final", "_by_phase"):
+            view.__dict__.pop(cached, None)
         view.partial = True
         view.__dict__["requests"] = self.requests[~self.requests["request_id"].isin(list(request_ids))]
         return view
 
-    def of_streams(self, requests: pd.DataFrame) -> pd.Series:
+    def of_streams(self, requests: Rows) -> pd.Series:
         """Marks the attempts that asked for a stream: an answer in one piece has no first token and no gaps."""
         whole = [cohort.name for cohort in self.scenario.load.cohorts if not cohort.stream]
         return ~requests["cohort"].isin(whole)
 
-    def attempts(self, phase: str | None = None) -> pd.DataFrame:
-        """All attempts, or those of the requests that are judged with ``phase``."""
-        return self.requests if phase is None else self.requests[self.requests["judged_phase"].eq(phase)]
+    def attempts(self, phase: str) -> Attempts:
+        """The attempts of the requests that are judged with ``phase``."""
+        return self._by_phase.get(phase, self.requests.head(0))
 
     @cached_property
     def cut_by_heal(self) -> frozenset[str]:
@@ -188,9 +198,15 @@ class RunView:
 
     def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
         """Events in order, of one kind and one phase when asked for."""
-        return tuple(
-            e for e in self._events if kind in (None, e.kind) and (phase is None or e.data.get("phase") == phase)
-        )
+        found = self._events if kind is None else self._events_by_kind.get(kind, ())
+        return found if phase is None else tuple(e for e in found if e.data.get("phase") == phase)
+
+    @cached_property
+    def _events_by_kind(self) -> dict[str, tuple[Event, ...]]:
+        found: dict[str, list[Event]] = {}
+        for event in self._events:
+            found.setdefault(event.kind, []).append(event)
+        return {kind: tuple(events) for kind, events in found.items()}
 
     def phase(self, name: str) -> PhaseSpan | None:
         """The phase called ``name``; None when it never started."""

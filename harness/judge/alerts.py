@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from harness.evidence.per_view import per_view
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
 from harness.judge.drill import Expected
@@ -54,6 +55,7 @@ class Alert:
         return self.started_s <= t_s and (self.ended_s is None or self.ended_s > t_s)
 
 
+@per_view
 def scale(view: RunView) -> Scale | None:
     """The time scale of the rules that Prometheus had; None when nobody could ask it."""
     said = [event.data.get("scale") for event in view.events("alert_rules")]
@@ -70,16 +72,17 @@ def load_start_s(view: RunView) -> float:
     return min((event.t_s for event in view.events("load_started")), default=0.0)
 
 
+@per_view
 def seen(view: RunView) -> tuple[Alert, ...]:
     """All alerts by the time at which they were told."""
-    load = load_start_s(view)
+    load, on = load_start_s(view), scale(view)
     found: dict[tuple[str, float], Alert] = {}
     for event in view.events():
         if event.kind in ("alert_before", "alert_fired"):
-            alert = _alert(event, load, scale(view))
+            alert = _alert(event, load, on)
             found[str(alert), alert.started_s] = alert
         elif event.kind == "alert_cleared":
-            key = str(_alert(event, load, scale(view))), float(event.data["started_s"])
+            key = str(_alert(event, load, on)), float(event.data["started_s"])
             if key in found:
                 ended_s, cleared_s = float(event.data["ended_s"]), float(event.data["received_s"])
                 found[key] = replace(found[key], ended_s=ended_s, cleared_s=cleared_s)
@@ -119,6 +122,7 @@ class FaultTime:
     until_s: float  # the next fault, or the end of the last phase; of one that was broken off, the last event
 
 
+@per_view
 def fault_time(view: RunView, phase: str) -> FaultTime | None:
     """None when nothing was injected in ``phase``."""
     injected = [e.t_s for e in view.events("fault_injected", phase)]
@@ -134,6 +138,7 @@ def fault_time(view: RunView, phase: str) -> FaultTime | None:
     return FaultTime(span.fault_start_s, max(injected), healing, healed, until)
 
 
+@per_view
 def of_fault(view: RunView, phase: str) -> tuple[Alert, ...]:
     """The alerts that began to fire from a phase's fault on, until the next one, in the order of being told."""
     fault = fault_time(view, phase)

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from harness.evidence import interference
+from harness.evidence.attempts import Rows
 from harness.evidence.interference import Span
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
@@ -162,7 +163,7 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
     return frozenset(str(i) for i in requests.index[met & requests["fine"].to_numpy(dtype=bool)])
 
 
-def _timed_out(rows: pd.DataFrame, view: RunView) -> pd.Series:
+def _timed_out(rows: Rows, view: RunView) -> pd.Series:
     """Marks attempts that ended because time ran out: the client's, the gateway's, or in the gateway's queue.
 
     A full queue is one of them: who is refused there comes while those before are still waiting for theirs.

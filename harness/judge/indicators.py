@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.alerts import Alert
@@ -100,7 +101,9 @@ def _latency(view: RunView, values: pd.Series, limit_s: float, edges_s: tuple[fl
     """The p95 of ``values`` (ms, of attempts, by the index of ``view.requests``) against a limit."""
     took_s = values.to_numpy(dtype=float) / 1000
     at_s = view.requests["start_s"].loc[values.index].to_numpy(dtype=float) + took_s
-    found = [_p95(took_s[(at_s > begin) & (at_s <= end)]) for begin, end in when.spans()]
+    order = np.argsort(at_s)
+    took_s, at_s = took_s[order], at_s[order]
+    found = [_p95(took_s[slice(*np.searchsorted(at_s, span, side="right"))]) for span in when.spans()]
     known = [(value, count) for value, count in found if count]
     if not known:
         return Reading(Standing.UNKNOWN, f"no request ended in the {when.window_s:g} s before it")
@@ -123,7 +126,7 @@ def _p95(values: Floats) -> tuple[float, int]:
     return float(np.quantile(values, 0.95, method="inverted_cdf")), len(values)
 
 
-def _asked(view: RunView) -> pd.DataFrame:
+def _asked(view: RunView) -> Attempts:
     """The attempts that a replica was asked, as far as is known, with the time that they took."""
     rows = view.requests
     return rows[rows["e2e_ms"].notna() & ~rows["outcome"].isin(_UNASKED) & rows["gateway_replica"].ne("")]
@@ -150,10 +153,12 @@ def _failures(view: RunView, alert: Alert, when: _Time) -> Reading:
     rows = view.requests[view.requests["e2e_ms"].notna() & view.requests["outcome"].ne("not_sent")]
     at_s = (rows["start_s"] + rows["e2e_ms"] / 1000).to_numpy(dtype=float)
     failed = ~rows["outcome"].isin(_NO_FAILURE).to_numpy(dtype=bool)
+    order = np.argsort(at_s)
+    at_s, failures = at_s[order], np.concatenate([[0], np.cumsum(failed[order])])
     worst = (Standing.UNKNOWN, 0, 0)
-    for begin, end in when.spans():
-        inside = (at_s > begin) & (at_s <= end)
-        count, bad = int(inside.sum()), int(failed[inside].sum())
+    for span in when.spans():
+        first, last = np.searchsorted(at_s, span, side="right")
+        count, bad = int(last - first), int(failures[last] - failures[first])
         if count:
             worst = max(worst, (_of_failures(bad, count), bad, count))
     standing, bad, count = worst

@@ -34,9 +34,9 @@ def phases_as_planned(view: RunView) -> Iterator[Finding]:
 def requests_in_their_phase(view: RunView) -> Iterator[Finding]:
     """Is every request recorded in the phase that its times say, and with the fault that they say it met?"""
     name, rows = "requests assigned to phases", view.requests
-    again = phases.assign(rows, view.phases)
+    again = phases.assign(rows[list(phases.NEEDS)], view.phases)
     for column, words in (("phase", "in phase"), ("straddles", "as straddling")):
-        recorded, computed = (frame[column].astype(object).fillna("") for frame in (rows, again))
+        recorded, computed = (frame[column].astype("str").fillna("") for frame in (rows, again))
         wrong = recorded.ne(computed)
         if wrong.any():
             who, was, is_ = (values[wrong].iloc[0] or "none" for values in (rows["request_id"], recorded, computed))

@@ -7,9 +7,11 @@ from itertools import chain
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pandas.api.types import is_numeric_dtype
 
-from harness.evidence.record import CUT_BY_HEAL, RETRYABLE
+from harness.evidence.attempts import Rows
+from harness.evidence.record import CUT_BY_HEAL, REQUEST_COLUMNS, RETRYABLE
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.model.stream import WHOLE_REASONS
@@ -19,6 +21,9 @@ from harness.model.topology import CLIENT
 _SAME_MOMENT_MS = 1.0
 _NOT_SENT = "not_sent"
 SILENCE = "no answers over silenced links"
+_NUMBERS = [
+    field.name for field in REQUEST_COLUMNS if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+]
 #: Where nothing can have taken no time at all.
 _TIMES = ("e2e_ms", "ttft_ms", "headers_ms", "e2e_from_schedule_ms", "ttft_from_schedule_ms")
 #: Columns that an attempt which ended well always has.
@@ -61,10 +66,8 @@ def possible_records(view: RunView) -> Iterator[Finding]:
     yield good(name, f"all {len(rows)} attempts are physically possible", samples=len(rows))
 
 
-def impossible(view: RunView, rows: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
+def impossible(view: RunView, rows: Rows) -> Iterator[tuple[str, list[str]]]:
     """What is impossible in these attempts (columns of ``record.REQUEST_COLUMNS``), and the ids of their requests."""
-    sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
-    rows = rows.assign(sent_ms=sent_ms, end_s=rows["start_s"] + rows["e2e_ms"].astype(float) / 1000)
     for what, wrong in chain.from_iterable(each(view, rows) for each in _WRONG):
         if wrong.any():
             yield what, rows["request_id"][wrong].tolist()
@@ -74,33 +77,39 @@ def impossible(view: RunView, rows: pd.DataFrame) -> Iterator[tuple[str, list[st
 _Wrong = Iterator[tuple[str, pd.Series]]
 
 
-def _numbers(view: RunView, rows: pd.DataFrame) -> _Wrong:
-    for column in rows.columns.drop(["sent_ms", "end_s"]):
-        if is_numeric_dtype(rows[column]) and rows[column].dtype != bool:
-            values = rows[column].astype(float)
+def _numbers(view: RunView, rows: Rows) -> _Wrong:
+    for column in _NUMBERS:
+        values = rows[column]
+        if is_numeric_dtype(values):
+            values = values.astype(float)
             yield f"{column} is negative or infinite", values.lt(0) | np.isinf(values)
     for column in _TIMES:
         yield f"{column} is 0", rows[column].astype(float).eq(0)
 
 
-def _times(view: RunView, rows: pd.DataFrame) -> _Wrong:
+def _times(view: RunView, rows: Rows) -> _Wrong:
     """Within an attempt, and from one attempt of a request to the next."""
-    yield "its first byte was sent before its start", rows["sent_ms"].lt(0)
+    sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
+    yield "its first byte was sent before its start", sent_ms.lt(0)
     for earlier, later in _ORDER:
-        after = rows[earlier].astype(float) > rows[later].astype(float) + _SAME_MOMENT_MS
+        first_ms = sent_ms if earlier == "sent_ms" else rows[earlier].astype(float)
+        after = first_ms > rows[later].astype(float) + _SAME_MOMENT_MS
         yield f"{earlier} is after {later}", after
     before = rows["dns_ms"].astype(float).fillna(0) + rows["connect_ms"].astype(float).fillna(0)
-    yield "DNS and connect took longer than until its first byte", before > rows["sent_ms"] + _SAME_MOMENT_MS
+    yield "DNS and connect took longer than until its first byte", before > sent_ms + _SAME_MOMENT_MS
     ended = [event.t_s for event in view.events("load_stopped")]
-    yield "it ended after the load generator had", rows["end_s"].gt(max(ended, default=np.inf))
+    end_s = _end_s(rows)
+    yield "it ended after the load generator had", end_s.gt(max(ended, default=np.inf))
     again = rows["attempt"].gt(1)
     yield "its retry delay is missing, or it has one and is no retry", again != rows["retry_delay_ms"].notna()
-    before_s = rows.sort_values("attempt").groupby("request_id")["end_s"].shift()
-    soonest_s = before_s + (rows["retry_delay_ms"].astype(float) - _SAME_MOMENT_MS) / 1000
+    several = rows["request_id"].isin(rows["request_id"][again])  # of the others nothing came before
+    tries = rows[several][["request_id", "attempt", "retry_delay_ms"]].assign(end_s=end_s).sort_values("attempt")
+    before_s = tries.groupby("request_id")["end_s"].shift()
+    soonest_s = (before_s + (tries["retry_delay_ms"].astype(float) - _SAME_MOMENT_MS) / 1000).reindex(rows.index)
     yield "it started before the attempt before it had ended", again & rows["start_s"].lt(soonest_s)
 
 
-def _schedule(view: RunView, rows: pd.DataFrame) -> _Wrong:
+def _schedule(view: RunView, rows: Rows) -> _Wrong:
     sent = rows["outcome"].ne(_NOT_SENT)
     yield "it has no start", sent & rows["start_s"].isna()
     yield "it has no intended start", rows["intended_start_s"].isna()
@@ -115,7 +124,7 @@ def _schedule(view: RunView, rows: pd.DataFrame) -> _Wrong:
         yield f"{column} or {whole} is missing", rows[column].isna() != rows[whole].isna()
 
 
-def _answers(view: RunView, rows: pd.DataFrame) -> _Wrong:
+def _answers(view: RunView, rows: Rows) -> _Wrong:
     """What an answer consists of: status and headers, tokens and the gaps between them."""
     ok, streams = rows["outcome"].eq("ok"), view.of_streams(rows)
     for column in _OF_ANSWER:
@@ -137,7 +146,7 @@ def _answers(view: RunView, rows: pd.DataFrame) -> _Wrong:
         yield "most streams had all their tokens in one moment", many & generated.le(_SAME_MOMENT_MS)
 
 
-def _outcomes(view: RunView, rows: pd.DataFrame) -> _Wrong:
+def _outcomes(view: RunView, rows: Rows) -> _Wrong:
     """How it ended, with what goes with that."""
     status = rows["http_status"].astype(float)
     for outcome, (low, high, none) in _STATUS.items():
@@ -152,14 +161,19 @@ def _outcomes(view: RunView, rows: pd.DataFrame) -> _Wrong:
         ~rows["final"].eq(True) & ~rows["outcome"].isin(RETRYABLE),
     )
     cancels_ms = {one.name: one.cancel_after * 1000 for one in view.scenario.load.cohorts if one.cancel_after}
-    patience_ms = rows["cohort"].map(cancels_ms).astype(float) - _SAME_MOMENT_MS
     cancelled = rows["outcome"].eq("cancelled_intended")
-    yield "it was cancelled on purpose, but not when its cohort cancels", cancelled & ~(rows["e2e_ms"] >= patience_ms)
+    patience_ms = rows["cohort"][cancelled].map(cancels_ms).astype(float) - _SAME_MOMENT_MS
+    in_time = rows["e2e_ms"].ge(patience_ms.reindex(rows.index))
+    yield "it was cancelled on purpose, but not when its cohort cancels", cancelled & ~in_time
     drained = rows["outcome"].eq("cancelled_drain")
     yield (
         "it was cut as if the load had ended, and later requests were still sent",
-        drained & rows["end_s"].lt(rows["intended_start_s"].max()),
+        drained & _end_s(rows).lt(rows["intended_start_s"].max()),
     )
+
+
+def _end_s(rows: Rows) -> pd.Series:
+    return rows["start_s"] + rows["e2e_ms"].astype(float) / 1000
 
 
 _WRONG = (_numbers, _times, _schedule, _answers, _outcomes)
@@ -172,7 +186,7 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
     """
     name, planned = SILENCE, view.plan.get("faults") or ()
     silenced = [one for one in planned if one.get("silences")]
-    rows = view.requests[view.requests["outcome"].eq("ok")] if view.target is None else view.requests.iloc[:0]
+    rows = view.requests[view.requests["outcome"].eq("ok")] if view.target is None else view.requests.head(0)
     for one in silenced:
         begins, ends = (
             [e.t_s for e in view.events(kind) if e.data.get("fault") == one["fault"]]
@@ -188,7 +202,7 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
     yield good(name, f"no answer came through what {len(silenced)} faults had silenced", samples=len(rows))
 
 
-def _through(view: RunView, rows: pd.DataFrame, on: str) -> pd.Series:
+def _through(view: RunView, rows: Rows, on: str) -> pd.Series:
     """Marks the attempts that went through the component or link ``on``; none for those that requests do not take."""
     links = {link.name: (link.source, link.target) for link in view.topology.links}
     ends = [end for end in links.get(on, (on,)) if end != CLIENT]

@@ -9,7 +9,6 @@ every phase.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -112,14 +111,15 @@ def largest_gap(
     times: np.ndarray, begin: float, end: float, expected: Iterable[tuple[float, float]]
 ) -> tuple[float, float]:
     """The longest time without a sample outside the expected gaps, and when it began."""
-    worst, at, expected = 0.0, begin, list(expected)
+    expected = list(expected)
     moments = np.concatenate([times, [edge for gap in expected for edge in gap]])
-    edges = np.unique(np.concatenate([[begin], moments[(moments > begin) & (moments < end)], [end]]))
-    for left, right in itertools.pairwise(edges):
-        gap = float(right - left)
-        if gap > worst and not any(since <= left and right <= until for since, until in expected):
-            worst, at = gap, float(left)
-    return worst, at
+    inner = np.unique(moments[(moments > begin) & (moments < end)])
+    left, right = np.concatenate([[begin], inner]), np.concatenate([inner, [end]])
+    gaps = right - left
+    for since, until in expected:
+        gaps[(left >= since) & (right <= until)] = 0.0
+    worst = int(gaps.argmax())
+    return (float(gaps[worst]), float(left[worst])) if gaps[worst] > 0 else (0.0, begin)
 
 
 def expected_gaps(view: RunView, component: str, what: str = "gaps") -> Iterator[tuple[float, float]]:

@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
+
+from harness.evidence.attempts import Rows
 
 if TYPE_CHECKING:
     from harness.evidence.view import RunView
@@ -64,7 +67,7 @@ class Sample:
     """
 
     values: Floats
-    ids: npt.NDArray[np.object_]
+    ids: ExtensionArray | npt.NDArray[np.object_]
     upper: Floats
 
 
@@ -75,7 +78,7 @@ class Indicator:
     name: str
     unit: str
     samples_needed: int
-    measure: Callable[[pd.DataFrame, RunView], Measurement]
+    measure: Callable[[Rows, RunView], Measurement]
     timing: bool
 
 
@@ -132,7 +135,7 @@ def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) 
 
 
 def _percentile_of(name: str, module: Any, percent: int, everything: bool) -> Indicator:
-    def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+    def measure(requests: Rows, view: RunView) -> Measurement:
         if hasattr(module, "percentile"):
             found: Measurement = module.percentile(requests, view, percent, everything)
             return found
@@ -150,7 +153,7 @@ def _spellings(stem: str) -> list[str]:
     return [stem] if hasattr(module, "measure") else [_spelled(stem, module), _spelled(stem, module) + "_all"]
 
 
-def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
+def waited_ms(requests: Rows, limits: ClientLimits) -> pd.Series:
     """How long the client waited in an attempt that was cut off, in ms from its start; null for all other attempts.
 
     For a time-out, the larger of the limit and the measured time. A DNS query without an answer counts as one, and so
@@ -163,7 +166,9 @@ def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
         "timeout_stall": 1000 * limits.idle,
         "timeout_total": 1000 * limits.total,
     }
-    limit = outcome.map(by_outcome).astype(float)
+    limit = pd.Series(math.nan, requests.index)
+    for name, longest in by_outcome.items():
+        limit = limit.mask(outcome.eq(name), longest)
     limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
     at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(ABANDONED)
     limit = limit.mask(at_their_end, 0.0)
@@ -171,13 +176,13 @@ def waited_ms(requests: pd.DataFrame, limits: ClientLimits) -> pd.Series:
     return limit.where(limit.isna() | limit.gt(measured), measured)
 
 
-def lag_ms(requests: pd.DataFrame) -> pd.Series:
+def lag_ms(requests: Rows) -> pd.Series:
     """Start of the attempt − intended start of its request."""
     return (requests["start_s"] - requests["intended_start_s"]).astype(float) * 1000
 
 
 def sample(
-    requests: pd.DataFrame,
+    requests: Rows,
     measured: pd.Series,
     everything: bool,
     at_least: pd.Series,
@@ -197,11 +202,11 @@ def sample(
     else:
         low = high = values
         kept = values.notna() & requests["final"].eq(True) & requests["outcome"].eq("ok")
-    ids = requests["request_id"][kept].to_numpy(dtype=object)
+    ids = requests["request_id"][kept].array
     return Sample(low[kept].to_numpy(dtype=float), ids, high[kept].to_numpy(dtype=float))
 
 
-def ratio(good: pd.Series, requests: pd.DataFrame, examples: pd.Series | None = None) -> Measurement:
+def ratio(good: pd.Series, requests: Rows, examples: pd.Series | None = None) -> Measurement:
     """Share of True in ``good`` in percent; ``examples`` marks the rows to name, by default the False ones."""
     count = len(good)
     if count == 0:

@@ -42,7 +42,9 @@ def needs(slo: SLO, view: RunView) -> frozenset[str]:
 
 def measure(view: RunView, name: str, phases: Iterable[str], cohort: str | None = None) -> Measurement:
     """The indicator ``name`` over the requests judged with any of ``phases``, of one cohort when asked for."""
-    rows = view.requests[view.requests["judged_phase"].isin(list(phases))]
+    wanted = list(phases)
+    everything = view.requests
+    rows = view.attempts(wanted[0]) if len(wanted) == 1 else everything[everything["judged_phase"].isin(wanted)]
     if cohort is not None:
         rows = rows[rows["cohort"].eq(cohort)]
     return sli.find(name).measure(rows, view)

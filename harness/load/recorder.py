@@ -10,8 +10,9 @@ where nothing may raise. Rows that cannot be written are counted.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -22,13 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness.evidence.record import REQUEST_COLUMNS, not_written, replacing
+from harness.evidence.record import REQUEST_COLUMNS, batches, grouped, not_written, replacing
 from harness.load.attempt import Attempt
 from harness.model.errors import RecordError
 
 BATCH_ROWS = 256
 FLUSH_S = 1.0
-GROUP_ROWS = 65_536
 
 _GETTERS = [attrgetter(name) for name in REQUEST_COLUMNS.names]
 
@@ -124,36 +124,24 @@ def merge(folder: Path) -> Counts:
         replacing(folder / "requests.parquet") as temporary,
         pq.ParquetWriter(temporary, REQUEST_COLUMNS, compression="zstd", write_page_checksum=True) as writer,
     ):
-        group: list[pa.RecordBatch] = []
-        rows = 0
-        for part in parts:
-            for batch in _batches(part):
-                counts.take(batch)
-                group.append(batch)
-                rows += batch.num_rows
-                if rows >= GROUP_ROWS:
-                    writer.write_table(pa.Table.from_batches(group))
-                    group, rows = [], 0
-        if group:
-            writer.write_table(pa.Table.from_batches(group))
+        for table in grouped(_counted(parts, counts)):
+            writer.write_table(table)
     for part in parts:
         part.unlink()
     return counts
 
 
+def _counted(parts: Iterable[Path], counts: Counts) -> Iterator[pa.RecordBatch]:
+    """The batches of all parts. Where a writer was killed in one, the counts do not add up: that is seen."""
+    for batch in itertools.chain.from_iterable(map(batches, parts)):
+        counts.take(batch)
+        yield batch
+
+
 def rows_so_far(folder: Path) -> pa.Table:
     """What has been written until now by a load that still runs, up to the last batch."""
-    batches = [batch for part in sorted(folder.glob("requests-*.arrows")) for batch in _batches(part)]
-    return pa.Table.from_batches(batches, schema=REQUEST_COLUMNS)
-
-
-def _batches(part: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a part; a torn last one (its writer was killed) ends it. The counts then do not add up: seen."""
-    with pa.OSFile(str(part), "rb") as file:
-        try:
-            yield from pa.ipc.open_stream(file)
-        except (pa.ArrowInvalid, OSError):  # pyarrow: cut in a header, cut in a body
-            return
+    parts = sorted(folder.glob("requests-*.arrows"))
+    return pa.Table.from_batches([batch for part in parts for batch in batches(part)], schema=REQUEST_COLUMNS)
 
 
 def _count(counter: Counter[str], outcomes: pa.Array) -> None:

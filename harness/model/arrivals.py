@@ -11,10 +11,19 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from harness.model import mersenne
 from harness.model.scenario import Cohort, LoadSpec
 
+Places = npt.NDArray[np.intp]
+#: So many are drawn at once; each draws its user so often at most, half of the times or more with success.
+_TOGETHER, _TRIES = 8192, 12
 #: So many users have keys of their own, or share one.
 USERS = 64
+#: Of a request's number in its id, at least.
+DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,44 @@ def arrivals(run_id: str, seed: int, load: LoadSpec, users: Sequence[str], step:
     """Open model: the endless schedule, or every so many of it."""
     of_cohort, begins = cohort_users(load, users), prefix(run_id, seed)
     shares = [cohort.share for cohort in load.cohorts]
-    for number, offset_s in itertools.islice(enumerate(_offsets(seed, load)), step.start, step.stop, step.step):
+    for number, offset_s in itertools.islice(enumerate(offsets(seed, load)), step.start, step.stop, step.step):
         rng = random.Random(f"{seed}/request/{number}")
         cohort = rng.choices(load.cohorts, shares)[0]
         user_id = rng.choice(of_cohort[cohort.name])
-        yield Draw(f"{begins}-{number:07d}", offset_s, cohort, user_id, rng)
+        yield Draw(f"{begins}-{number:0{DIGITS}d}", offset_s, cohort, user_id, rng)
 
 
-def _offsets(seed: int, load: LoadSpec) -> Iterator[float]:
+def drawn(seed: int, load: LoadSpec, users: Sequence[str], count: int) -> tuple[Places, Places]:
+    """Whom the first ``count`` of ``arrivals`` draw: the place of each one's cohort in the load, of its user in that.
+
+    The judge draws all requests of a run again, so they are drawn by thousands (harness/model/mersenne.py).
+    """
+    sizes = [len(found) for found in cohort_users(load, users).values()]
+    shares = np.array(list(itertools.accumulate(cohort.share for cohort in load.cohorts)))
+    cohorts, places = np.empty(count, np.intp), np.empty(count, np.intp)
+    begin = 0
+    while begin < count:
+        end = min(begin + _TOGETHER, count, 10 ** len(str(begin)))  # numbers with as many digits
+        texts = [f"{seed}/request/{number}" for number in range(begin, end)]
+        found = mersenne.words(texts, 2 + _TRIES)
+        # As ``Random.random``, ``choices`` and ``choice`` make it of these words.
+        chance = ((found[0] >> 5) * 67108864.0 + (found[1] >> 6)) * (1.0 / 9007199254740992.0)
+        of = np.searchsorted(shares[:-1], chance * (shares[-1] + 0.0), side="right")
+        size = np.array(sizes)[of]
+        tries = found[2:] >> np.array([32 - size.bit_length() for size in sizes], np.uint32)[of]
+        first = (tries < size).argmax(axis=0)
+        chosen = tries[first, np.arange(len(texts))].astype(np.intp)
+        for place in np.flatnonzero(chosen >= size):  # none of the tries was one of the users
+            rng = random.Random(texts[place])
+            rng.random()
+            chosen[place] = rng.choice(range(size[place]))
+        cohorts[begin:end], places[begin:end] = of, chosen
+        begin = end
+    return cohorts, places
+
+
+def offsets(seed: int, load: LoadSpec) -> Iterator[float]:
+    """Open model: when each request of the endless schedule is due, in seconds since the load began."""
     rate, gaps, offset_s = load.per_s, random.Random(f"{seed}/arrivals"), 0.0
     for number in itertools.count():
         offset_s = number / rate if load.arrivals == "constant" else offset_s + gaps.expovariate(rate)

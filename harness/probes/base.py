@@ -5,7 +5,7 @@ probes are found. What looks at something of the harness' own is started by whoe
 probe with the load, that of a fault's presence with its injection.
 
 A probe's ``sample`` returns ``(component, metric, labels, value)`` rows; what it could not measure it leaves out.
-The sampler stamps the rows, keeps them for metrics.parquet, and records an event when a probe crashes,
+The sampler stamps the rows, has them written beside the run, and records an event when a probe crashes,
 once per reason: a gap must be visible, and a run must not end because of one.
 """
 
@@ -15,21 +15,25 @@ import asyncio
 import importlib
 import math
 import pkgutil
-from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.evidence import samples_kept
-from harness.evidence.record import METRIC_COLUMNS, EventLog, RunFolder, replacing
+from harness.evidence.record import METRIC_COLUMNS, METRICS_PART, EventLog, RunFolder, batches, grouped, replacing
+from harness.evidence.samples_kept import Taken
 from harness.model.topology import Component
 from stack.runtimes.base import Runtime
+
+#: A killed harness loses the samples of so long at most.
+FLUSH_S = 1.0
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
 class Row(NamedTuple):
@@ -99,37 +103,79 @@ def probes_of(scene: Scene) -> list[Probe]:
 
 
 class MetricWriter:
-    """Keeps samples, 20 bytes each, and writes metrics.parquet when it is closed.
+    """Writes samples while they are taken, in a thread of its own, and metrics.parquet when it is closed.
 
-    Not before: that happened where the probes run, every 20,000 samples, and once they stood still for 2.4 s.
+    A second's samples are one batch of ``METRICS_PART`` beside it. Where probes run nothing is written: they once stood
+    still for 2.4 s for it. What a killed harness has written can be read up to the last batch.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._numbers: dict[tuple[str, str, str], int] = {}  # of the series, in the order of their first samples
-        self._times, self._series, self._values = array("d"), array("i"), array("d")
+        self._path, self._part = path, path.with_name(METRICS_PART)
+        self._thread = ThreadPoolExecutor(1, "metrics")
+        self._pending: list[tuple[float, Sequence[Row]]] = []
+        self._stream: pa.ipc.RecordBatchStreamWriter | None = None  # from the first sample on
+        self._failed: Exception | None = None  # of the first write that failed; nothing is written after it
         self.latest: dict[tuple[str, str, str], float] = {}
-        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.taken: defaultdict[tuple[str, str, str], Taken] = defaultdict(Taken)
 
     def add(self, t_s: float, rows: Sequence[Row]) -> None:
-        """Append rows measured at ``t_s``; remember the latest value of each series, and how many it has had."""
-        self._times.extend([t_s] * len(rows))
+        """Take rows measured at ``t_s``; remember the latest value of each series, and what was taken of it."""
         for row in rows:
             series, value = row[:3], row[3]
-            self.counts[series] += 1
+            self.taken[series].add(t_s, value)
             self.latest[series] = value
-            self._series.append(self._numbers.setdefault(series, len(self._numbers)))
-            self._values.append(value)
+        if rows:
+            self._pending.append((t_s, rows))
+        if self._pending and t_s - self._pending[0][0] >= FLUSH_S:
+            self._flush()
+
+    @property
+    def counts(self) -> Counter[tuple[str, str, str]]:
+        """How many samples each series has had."""
+        return Counter({series: taken.samples for series, taken in self.taken.items()})
 
     def close(self) -> None:
-        """Write them all, and what they are in ``samples_kept.FILE``. RecordError when they cannot be written."""
-        series = pa.array(np.asarray(self._series))
-        names = (pa.array([name[part] for name in self._numbers], pa.string()) for part in range(3))
-        times, values = pa.array(np.asarray(self._times)), pa.array(np.asarray(self._values))
-        table = pa.Table.from_arrays([times, *(name.take(series) for name in names), values], schema=METRIC_COLUMNS)
+        """Write the rest, and all of it as ``samples_kept.FILE`` counts it. RecordError when that cannot be done.
+
+        ``METRICS_PART`` goes when all of it is in the table.
+        """
+        self._flush()
+        finished = self._thread.submit(self._finish)
+        self._thread.shutdown()
+        finished.result()
+        RunFolder(self._path.parent).write_json(samples_kept.FILE, samples_kept.summary_of(self.taken))
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        if pending:
+            self._thread.submit(self._write, pending)
+
+    # ── in the thread ──
+
+    def _write(self, pending: Sequence[tuple[float, Sequence[Row]]]) -> None:
+        if self._failed:
+            return
+        try:
+            rows = [(t_s, *row[:3], float(row[3])) for t_s, taken in pending for row in taken]
+            columns = zip(zip(*rows, strict=True), METRIC_COLUMNS.types, strict=True)
+            self._opened().write_batch(pa.record_batch([pa.array(*one) for one in columns], schema=METRIC_COLUMNS))
+        except Exception as error:  # in a thread nobody sees it: ``close`` raises it
+            self._failed = error
+
+    def _opened(self) -> pa.ipc.RecordBatchStreamWriter:
+        if self._stream is None:
+            self._stream = pa.ipc.new_stream(str(self._part), METRIC_COLUMNS, options=_COMPRESSED)
+        return self._stream
+
+    def _finish(self) -> None:
         with replacing(self._path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-        RunFolder(self._path.parent).write_json(samples_kept.FILE, samples_kept.summary(table.to_pandas()))
+            if self._failed:
+                raise self._failed
+            self._opened().close()
+            with pq.ParquetWriter(temporary, METRIC_COLUMNS, compression="zstd", write_page_checksum=True) as writer:
+                for table in grouped(batches(self._part)):
+                    writer.write_table(table)
+        self._part.unlink()
 
 
 async def run_probe(probe: Probe, writer: MetricWriter, log: EventLog) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import sys
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,22 +21,32 @@ from stack import stacks
 
 #: The generator notices a closed connection at once, unless it is busy.
 _NOTICED_WITHIN_S = 0.5
+_FILLED_IN = ("phase", "straddles", "subtype", "queue_gateway_ms", "gateway_replica", "gateway_retries")
+#: What they follow from.
+_NEEDED = [*phases.NEEDS, "attempt", "gateway", "first_byte_sent_s", "outcome", "subtype"]
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
-    """Fill in the columns of requests.parquet that only now are known. RecordError when they cannot be written."""
+    """Fill in the columns of requests.parquet that only now are known. RecordError when they cannot be written.
+
+    The other columns stay as they are in the file and never become Python objects.
+    """
     path = folder.path / "requests.parquet"
     if not path.exists():
         return
-    frame = phases.assign(folder.requests(), phases.spans(folder.events(), {p.name: p.kind for p in scenario.phases}))
+    table, events = pq.read_table(path, page_checksum_verification=True), folder.events()
+    before: pd.DataFrame = table.select(_NEEDED).to_pandas()
+    frame = phases.assign(before, phases.spans(events, {p.name: p.kind for p in scenario.phases}))
     gateways = stacks.restored(folder.plan().get("topology")).gateways
     logs = [folder.path / "logs" / f"{gateway}.log" for gateway in gateways]
-    frame = cut_by_heal(frame.assign(**from_gateways(frame, logs)), folder.events())
-    table = pa.Table.from_pandas(frame, schema=REQUEST_COLUMNS, preserve_index=False)
+    frame = cut_by_heal(frame.assign(**from_gateways(frame, logs)), events)
+    for column in (REQUEST_COLUMNS.field(name) for name in _FILLED_IN):
+        values = pa.Array.from_pandas(frame[column.name], type=column.type)
+        table = table.set_column(table.schema.get_field_index(column.name), column, values)
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        pq.write_table(table.cast(REQUEST_COLUMNS), temporary, compression="zstd", write_page_checksum=True)
 
 
 def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
@@ -67,27 +79,34 @@ def from_gateways(frame: pd.DataFrame, logs: Iterable[Path]) -> dict[str, pd.Ser
     Attempts share their request's id, so the n-th line of an id belongs to its n-th attempt that a gateway saw:
     that is only certain when there are as many lines as attempts.
     """
-    lines: dict[str, list[_Line]] = defaultdict(list)
-    for path in filter(Path.exists, logs):
-        for text in path.read_text(errors="replace").splitlines():
-            entry = _access_entry(text)
-            if entry is not None:
-                lines[entry[0]].append(entry[1])
-    sent = frame[frame["first_byte_sent_s"].notna()]
-    order = sent.sort_values("attempt").groupby("request_id")["attempt"]
-    nth, count = order.cumcount().reindex(frame.index), order.transform("size").reindex(frame.index)
-    found: list[_Line | None] = []
-    for request_id, position, attempts in zip(frame["request_id"], nth, count, strict=True):
-        seen = sorted(lines.get(request_id, ()))
-        found.append(seen[int(position)] if len(seen) == attempts else None)  # NaN, where nothing was sent, equals none
-    columns = (
-        ("queue_gateway_ms", "queue_ms", "float64"), ("gateway_replica", "replica", "object"),
-        ("gateway_retries", "retries", "Int16"),
-    )  # fmt: skip
+    lines = _lines(logs).sort_values(["request_id", *_Line._fields], kind="stable", ignore_index=True)
+    of_id = lines.groupby("request_id", sort=False)["t_ms"]
+    lines = lines.assign(nth=of_id.cumcount(), seen=of_id.transform("size"))
+    sent = frame.loc[frame["first_byte_sent_s"].notna(), ["request_id", "attempt"]].sort_values("attempt")
+    of_id = sent.groupby("request_id")["attempt"]
+    sent = sent.assign(nth=of_id.cumcount(), seen=of_id.transform("size"), row=sent.index)
+    found = sent.merge(lines, on=["request_id", "nth", "seen"]).set_index("row").reindex(frame.index)
     return {
-        name: pd.Series([None if line is None else getattr(line, field) for line in found], frame.index, dtype=dtype)
-        for name, field, dtype in columns
+        "queue_gateway_ms": found["queue_ms"].astype("float64"),
+        "gateway_replica": found["replica"].astype(object).where(found["replica"].notna(), None),
+        "gateway_retries": found["retries"].astype("Int16"),
     }
+
+
+def _lines(logs: Iterable[Path]) -> pd.DataFrame:
+    """What all access logs say, in no order: ``request_id`` and the fields of ``_Line``. Read line by line."""
+    ids: list[str] = []
+    numbers: dict[str, array[float]] = {name: array("d") for name in ("t_ms", "queue_ms", "retries")}
+    replicas: list[str] = []
+    for path in filter(Path.exists, logs):
+        with path.open(errors="replace") as file:
+            for request_id, line in filter(None, map(_access_entry, file)):
+                ids.append(request_id)
+                replicas.append(sys.intern(line.replica))
+                for name, values in numbers.items():
+                    values.append(getattr(line, name))
+    texts = {"request_id": pd.Series(ids, dtype="str"), "replica": pd.Series(replicas, dtype="str")}
+    return pd.DataFrame({**texts, **{name: np.asarray(values) for name, values in numbers.items()}})
 
 
 def _access_entry(text: str) -> tuple[str, _Line] | None:
@@ -97,13 +116,14 @@ def _access_entry(text: str) -> tuple[str, _Line] | None:
         return None
     try:
         data = json.loads(text[start:])
-        replica = str(data["replica"])
+        request_id, replica = str(data["request_id"]), str(data["replica"])
+        (request_id + replica).encode()  # ValueError for half a surrogate pair: no id of a request of ours
         line = _Line(
             float(data["t_ms"]),
             max(float(data["queue_ms"]), 0.0),
             "" if replica == NO_SERVER else replica,
             int(str(data["retries"]).lstrip("+")),  # «+2»: the last one went to another replica
         )
-        return str(data["request_id"]), line
+        return request_id, line
     except (json.JSONDecodeError, KeyError, TypeError, ValueError):
         return None

@@ -68,4 +68,4 @@ class Sampling:
         """Write metrics.parquet, once, if anything was sampled. RecordError when it cannot be written."""
         if self._tasks and not self._written:
             self._written = True
-            self._writer.close()
+            await asyncio.to_thread(self._writer.close)

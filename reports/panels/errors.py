@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from harness.evidence.view import RunView
@@ -10,22 +12,23 @@ from reports.panel import table
 
 ORDER, TITLE = 50, "Errors"
 GROUPS_MAX = 30
+_KEYS = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "error_message"]
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
     """All attempts that were not ok, most frequent first."""
     quiet = ("ok", "cancelled_intended", "cancelled_drain")
-    failed = view.requests[~view.requests["outcome"].isin(quiet)]
-    keys = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "error_message"]
-    groups = failed.groupby(keys, dropna=False, sort=False)
-    rows = sorted(((len(rows), key, rows) for key, rows in groups), key=lambda entry: -entry[0])
+    failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "request_id"]]
+    failed = failed.astype({"judged_phase": object})
+    group = failed.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
+    frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
     head = ("attempts", "phase", "outcome", "status", "error code", "message", "request ids, e.g.")
-    return table(head, [_row(*row) for row in rows[:GROUPS_MAX]])
+    return table(head, [_row(failed[group == one]) for one in frequent])
 
 
-def _row(count: int, key: tuple[object, ...], rows: object) -> tuple[object, ...]:
-    phase, outcome, subtype, status, code, message = ("" if value is None or value != value else value for value in key)
-    ids = ", ".join(dict.fromkeys(rows["request_id"].head(3)))  # type: ignore[index]
+def _row(rows: pd.DataFrame) -> tuple[object, ...]:
+    first = rows[_KEYS].iloc[0]
+    phase, outcome, subtype, status, code, message = ("" if pd.isna(value) else value for value in first)
+    ids = ", ".join(dict.fromkeys(rows["request_id"].head(3)))
     what = f"{outcome} ({subtype})" if subtype else outcome
-    shown = int(status) if isinstance(status, int | float) else ""
-    return count, phase, what, shown, code, message, ids
+    return len(rows), phase, what, "" if status == "" else int(status), code, message, ids

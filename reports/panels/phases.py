@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 from markupsafe import Markup
 
 from harness.evidence.phases import PhaseSpan
@@ -23,7 +22,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
 
 
 def _row(view: RunView, phase: PhaseSpan) -> tuple[object, ...]:
-    final: pd.DataFrame = view.final[view.final["judged_phase"].eq(phase.name)]
+    final = view.final[view.final["judged_phase"].eq(phase.name)]
     lasted = "unfinished" if phase.end_s is None else f"{phase.end_s - phase.start_s:.1f} s"
     measured = [slo.measure(view, name, [phase.name]) for name in COLUMNS]
     values = [None if m.value is None else number(m.value, m.unit) for m in measured]

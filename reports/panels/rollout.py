@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.model import rollout as rollouts
 from harness.model.rollout import Deployment, Probe, Rollout, Side
@@ -92,9 +92,7 @@ def _sides(rollout: Rollout) -> tuple[tuple[Side, Deployment], ...]:
     return ("stable", rollout.stable), ("candidate", rollout.candidate)
 
 
-def _version(
-    one: Deployment, asked: Sequence[Probe], timed: Sequence[Probe], users: pd.DataFrame
-) -> tuple[object, ...]:
+def _version(one: Deployment, asked: Sequence[Probe], timed: Sequence[Probe], users: Attempts) -> tuple[object, ...]:
     mine = users[users["served_version"].eq(one.version)]
     return (
         one.version,
@@ -110,7 +108,7 @@ def _version(
     )
 
 
-def _canary_users(view: RunView, rollout: Rollout) -> pd.DataFrame:
+def _canary_users(view: RunView, rollout: Rollout) -> Attempts:
     """Users' attempts that were answered while some of them could meet the candidate and nothing was decided."""
     stage = next((stage for stage in rollout.stages if stage.name == "canary"), None)
     begin = math.inf if stage is None else stage.began_s

@@ -85,7 +85,7 @@ def _share(view: RunView, end_s: float) -> Chart:
     answered = view.requests[view.requests["replica"].notna()]
     edges = np.arange(0, np.ceil(end_s) + WINDOW_S, WINDOW_S)
     replicas = sorted(answered["replica"].unique())
-    counts = {r: np.histogram(answered.loc[answered["replica"] == r, "start_s"], bins=edges)[0] for r in replicas}
+    counts = {r: np.histogram(answered["start_s"][answered["replica"] == r], bins=edges)[0] for r in replicas}
     total = np.sum(list(counts.values()), axis=0) if counts else np.zeros(len(edges) - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         series = [Series(r, edges[:-1] + WINDOW_S / 2, 100.0 * n / total) for r, n in counts.items()]

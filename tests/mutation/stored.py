@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,9 @@ class Stored(RunFolder):
             raise RunFolderError(f"{name}: no such object in this run")
         return copy.deepcopy(self._data.documents[name])
 
-    def requests(self) -> pd.DataFrame:
+    def requests(self, columns: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
         """The attempts; columns that were dropped are null, as in a run that did not record them."""
-        return _whole(self._data.requests, REQUEST_COLUMNS.names)
+        return self._data.requests.reindex(columns=list(columns))
 
     def metrics(self) -> pd.DataFrame:
         """The samples."""

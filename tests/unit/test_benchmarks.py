@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.rows import interference
+from benchmarks import large
+from benchmarks.rows import interference, samples, scale
 from benchmarks.rows.interference import Stretch
 from harness.evidence.view import RunView
+from harness.judge import drill, verdicts
+from harness.model.verdict import Status
 from tests import runs
 
 
@@ -53,3 +56,20 @@ def test_a_disturbed_quiet_stretch_is_told(tmp_path: Path) -> None:
     assert found["false_s"] == 3.0
     assert "others used up to 1 cores" in found["false_why"]
     assert interference.broken(found)
+
+
+def test_the_large_run_is_judged_as_the_small_one_is(tmp_path: Path) -> None:
+    """It has the requests that were asked for, and all of its checks pass: else the time would be that of an exit."""
+    folder = large.make(tmp_path / "run", 1_000, longer=1)
+    verdict = verdicts.judge(folder, drill.load("timeout-spike"))
+    assert verdict.status is Status.PASS, verdict.reason
+    assert int(RunView(folder).requests["final"].sum()) == pytest.approx(1_000, rel=0.02)
+
+
+def test_a_slow_or_large_judge_breaks_a_bound() -> None:
+    """Seconds, memory, and a run that was not judged to its end."""
+    good = {"verdict": "PASS", "reason": "", "seconds": scale.SECONDS_MAX, "peak_mb": scale.PEAK_MB_MAX}
+    assert scale.broken(good) == []
+    for change in ({"seconds": 15.1}, {"peak_mb": 601}, {"verdict": "INCONCLUSIVE"}):
+        assert len(scale.broken({**good, **change})) == 1
+    assert (samples.broken({"longest_ms": 99.0}), len(samples.broken({"longest_ms": 101.0}))) == ([], 1)

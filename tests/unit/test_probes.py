@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from harness.evidence.record import METRIC_COLUMNS, EventLog, RunFolder
+from harness.evidence import samples_kept
+from harness.evidence.record import METRIC_COLUMNS, METRICS_PART, EventLog, RunFolder
+from harness.judge.drill import ROOT
 from harness.model.topology import Component
 from harness.probes import engine, exporter, gateway, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
@@ -195,20 +199,48 @@ def test_a_crashing_probe_is_a_gap_with_an_event(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 50_000])
-def test_samples_are_written_when_all_is_over(samples: int, tmp_path: Path) -> None:
-    """In the order in which they came, with the columns that a run's folder has; nothing is written while they come."""
+def test_samples_are_one_table_when_all_is_over(samples: int, tmp_path: Path) -> None:
+    """In the order in which they came, with the columns that a run's folder has; what was kept meanwhile is gone."""
     folder = RunFolder.create(tmp_path, "run")
     writer = MetricWriter(folder.path / "metrics.parquet")
     for number in range(samples):
         writer.add(number / 10, [Row("dns", "up", "", 1.0), Row("replica-1", "queue", f"n={number % 3}", number)])
-    assert list(folder.path.iterdir()) == [folder.path / "logs"]
     writer.close()
+    assert {path.name for path in folder.path.iterdir()} == {"logs", "metrics.parquet", samples_kept.FILE}
     found = folder.metrics()
     assert found.columns.tolist() == METRIC_COLUMNS.names
     assert found["t_s"].tolist() == [number / 10 for number in range(samples) for _ in range(2)]
     queue = found[found["component"].eq("replica-1") & found["metric"].eq("queue")]
     assert queue["value"].tolist() == list(range(samples))
     assert queue["labels"].tolist() == [f"n={number % 3}" for number in range(samples)]
+
+
+def test_a_killed_harness_leaves_its_samples(tmp_path: Path) -> None:
+    """All but those of the last second, of a process that closes nothing; the summary of a whole run is not there."""
+    child = (
+        "import sys, time; from pathlib import Path; from harness.probes.base import MetricWriter, Row\n"
+        "writer = MetricWriter(Path(sys.argv[1]) / 'metrics.parquet')\n"
+        "for step in range(100): writer.add(step / 10, [Row('dns', 'up', '', 1.0), Row('load', 'cpu', 'n=1', step)])\n"
+        "time.sleep(60)"
+    )
+    folder = RunFolder(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", child, str(tmp_path)], cwd=ROOT) as process:
+        try:
+            for _ in range(1000):
+                if (tmp_path / METRICS_PART).exists() and len(folder.metrics()) >= 180:
+                    break
+                time.sleep(0.1)
+        finally:
+            process.kill()
+    with (tmp_path / METRICS_PART).open("ab") as torn:
+        torn.write(b"\xff\xff\xff\xff\x10")
+    found = folder.metrics()
+    assert found.columns.tolist() == METRIC_COLUMNS.names
+    load = found[found["component"].eq("load")]
+    assert load["value"].tolist() == [float(step) for step in range(len(load))]
+    assert len(load) * 2 == len(found) >= 180
+    assert load["t_s"].max() > 8.0
+    assert not (tmp_path / samples_kept.FILE).exists()
 
 
 @pytest.mark.parametrize(("answer", "ready"), [("200 OK", 1.0), ("503 Service Unavailable", 0.0), ("", 0.0)])

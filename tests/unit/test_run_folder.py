@@ -68,7 +68,7 @@ def test_a_log_that_was_written_says_nothing(tmp_path: Path) -> None:
 
 
 def test_samples_that_cannot_be_written_leave_no_torn_table(tmp_path: Path) -> None:
-    """The error is one for people, the folder says what is missing, and nothing stands there that nobody can read."""
+    """The error is one for people, the folder says what is missing, and what was written until then can be read."""
     writer = MetricWriter(tmp_path / "metrics.parquet")
     for t_s in range(2000):
         writer.add(t_s / 7, [Row("gateway-a", "up", "", t_s / 3)])
@@ -76,7 +76,8 @@ def test_samples_that_cannot_be_written_leave_no_torn_table(tmp_path: Path) -> N
         writer.close()
     assert RunFolder(tmp_path).unwritten() == {"metrics.parquet": "File too large"}
     assert not (tmp_path / "metrics.parquet").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.parquet.failed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.parquet.failed", "metrics.arrows"}
+    assert len(RunFolder(tmp_path).metrics()) < 2000
 
 
 def test_data_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:

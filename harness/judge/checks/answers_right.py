@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -45,7 +44,7 @@ def _run(view: RunView) -> CheckResult:
     return CheckResult(NAME, status, why, objective, share, "%", margin, len(rows), None, examples)
 
 
-def _of_cohort(view: RunView, cohort: Cohort, rows: pd.DataFrame) -> Iterator[tuple[Status, str]]:
+def _of_cohort(view: RunView, cohort: Cohort, rows: Rows) -> Iterator[tuple[Status, str]]:
     """What is wrong with the answers to one cohort."""
     if unjudged := int(rows["answer_correct"].isna().sum()):
         yield Status.INCONCLUSIVE, f"{unjudged} of {len(rows)} answers to {cohort.name} were not compared"
@@ -82,12 +81,12 @@ def _candidate(view: RunView) -> tuple[str | None, float | None, float]:
     return view.rollout.candidate.version, ended, float(of_rollout.wanted(view, phase).get("quality", 0.95))
 
 
-def _count(rows: pd.DataFrame) -> tuple[int, int]:
+def _count(rows: Rows) -> tuple[int, int]:
     judged = rows["answer_correct"].dropna()
     return int(judged.eq(True).sum()), len(judged)
 
 
-def _worse(rows: pd.DataFrame, expected: float, what: str) -> Iterator[tuple[Status, str]]:
+def _worse(rows: Rows, expected: float, what: str) -> Iterator[tuple[Status, str]]:
     """Whether so few right ones are no luck any more, when each is right with the probability ``expected``."""
     right, count = _count(rows)
     if count and at_most(right, count, expected) < ALPHA:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
@@ -69,7 +70,7 @@ def _run(view: RunView, gateway: str, phase: str) -> CheckResult:
     )
 
 
-def _lost(view: RunView, died: pd.DataFrame) -> pd.Series:
+def _lost(view: RunView, died: Rows) -> pd.Series:
     """Request ids whose last word is neither an answer nor an honest refusal."""
     final = view.final[view.final["request_id"].isin(died["request_id"])]
     told = final["http_status"].ge(400) & final["error_type"].notna() & final["error_request_id"].notna()
@@ -77,7 +78,7 @@ def _lost(view: RunView, died: pd.DataFrame) -> pd.Series:
     return died["request_id"][~died["request_id"].isin(ended)]
 
 
-def _why(gateway: str, died: pd.DataFrame, false: pd.DataFrame, lost: pd.DataFrame) -> str:
+def _why(gateway: str, died: Rows, false: Rows, lost: Rows) -> str:
     if len(false):
         return f"{len(false)} attempts through {gateway} ended ok while it could not have finished them"
     streams = int(died["http_status"].eq(200).sum())

@@ -16,8 +16,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-import pandas as pd
-
+from harness.evidence.attempts import Attempts
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
@@ -46,8 +45,8 @@ class _Looked:
     """The attempts of a phase that nothing may break, those of them that broke, and how many of them may."""
 
     phase: str
-    rows: pd.DataFrame
-    bad: pd.DataFrame
+    rows: Attempts
+    bad: Attempts
     allowed: float
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import OUTCOMES
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
@@ -75,25 +76,30 @@ def _totals(view: RunView, summary: dict[str, object]) -> Iterator[str]:
             yield f"{field} by the generator's count are {told}, recorded are {found}"
 
 
-def _outcomes(requests: pd.DataFrame) -> Iterator[str]:
+def _outcomes(requests: Attempts) -> Iterator[str]:
     unknown = requests[~requests["outcome"].isin(OUTCOMES)]
     if len(unknown):
         yield f"{len(unknown)} attempts have no known outcome, such as {unknown['outcome'].iloc[0]!r}"
 
 
-def _finals(requests: pd.DataFrame) -> Iterator[str]:
+def _finals(requests: Attempts) -> Iterator[str]:
     """Each request has attempts 1, 2, … n, and the n-th is the final one."""
-    grouped = requests.groupby("request_id")
-    finals = requests["final"].eq(True).groupby(requests["request_id"]).sum()
+    numbers, ids = pd.factorize(requests["request_id"])
+    attempts = pd.DataFrame(
+        {"request": numbers, "attempt": requests["attempt"].array, "final": requests["final"].eq(True).array}
+    )
+    grouped = attempts[numbers >= 0].groupby("request")
+    finals = grouped["final"].sum()
     if (finals != 1).any():
-        yield f"{int((finals != 1).sum())} requests have not exactly one final attempt, such as {finals.idxmax()}"
-    if (grouped["attempt"].max() != grouped["attempt"].size()).any() or requests.duplicated(
-        ["request_id", "attempt"]
+        example = min(ids[finals.index[finals.eq(finals.max())]])
+        yield f"{int((finals != 1).sum())} requests have not exactly one final attempt, such as {example}"
+    if (grouped["attempt"].max() != grouped["attempt"].size()).any() or attempts.duplicated(
+        ["request", "attempt"]
     ).any():
         yield "the attempts of a request are not numbered 1, 2, … without gaps"
 
 
-def _per_phase(requests: pd.DataFrame) -> Iterator[str]:
+def _per_phase(requests: Attempts) -> Iterator[str]:
     """What began in a phase has ended as a request of that phase; null is before the first phase."""
     for column in ("phase", "judged_phase"):
         key = requests[column].astype(object).where(requests[column].notna(), "(none)")

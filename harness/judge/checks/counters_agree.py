@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.record import ANY_REPLICA
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s
@@ -181,12 +182,12 @@ def _readings(view: RunView, replica: str, since: float) -> tuple[_Reading, _Rea
     )
 
 
-def _span(rows: pd.DataFrame) -> tuple[float, float]:
+def _span(rows: Rows) -> tuple[float, float]:
     """From the first attempt's start to the last one's end."""
     return float(rows["start_s"].min()), float(_ends(rows).max())
 
 
-def _ends(rows: pd.DataFrame) -> pd.Series:
+def _ends(rows: Rows) -> pd.Series:
     return rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
 
 
@@ -262,24 +263,21 @@ def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading, since
     """Tokens of all attempts that this replica may have worked on, since it was started."""
     rows = view.requests[view.requests["first_byte_sent_s"].notna()]
     rows = rows[_ends(rows).ge(since)]
-    rows = rows.assign(
-        end_s=_ends(rows),
-        worker=rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"]),
-        tries=rows["gateway_retries"].astype(float).fillna(view.gateway_policy.get("retries", 0.0)),
-    )
-    mine = rows["worker"].eq(replica)
+    worker = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
+    tries = rows["gateway_retries"].astype(float).fillna(view.gateway_policy.get("retries", 0.0))
+    mine = worker.eq(replica)
     refused = rows["outcome"].isin(_REFUSED) & rows["replica"].notna()
     whole = rows["outcome"].isin(_WHOLE) & rows["output_tokens"].notna() & rows["replica"].notna()
-    cut = ~whole & ~refused & (mine | rows["worker"].isna())
+    cut = ~whole & ~refused & (mine | worker.isna())
     sure = float(rows["output_tokens"][whole & mine].sum())
     seen = float(rows["content_events"][cut & mine & rows["replica"].notna()].fillna(0).sum())
     # Tries that a gateway gave up on before the one that answered, if it did: by whichever replica.
-    given_up = rows["tries"].gt(0)
+    given_up = tries.gt(0)
     begun = rows["start_s"] + rows["headers_ms"].fillna(rows["e2e_ms"]).fillna(0) / 1000
     work = pd.concat(
         [
-            pd.DataFrame({"from": rows["start_s"], "to": rows["end_s"], "most": rows["max_tokens"]})[cut],
-            pd.DataFrame({"from": rows["start_s"], "to": begun, "most": rows["max_tokens"] * rows["tries"]})[given_up],
+            pd.DataFrame({"from": rows["start_s"], "to": _ends(rows), "most": rows["max_tokens"]})[cut],
+            pd.DataFrame({"from": rows["start_s"], "to": begun, "most": rows["max_tokens"] * tries})[given_up],
         ]
     )
     return Bounds(sure + seen, sure + max(seen, _could_make(view, replica, work, begin, end)))
@@ -289,10 +287,10 @@ def _could_make(view: RunView, replica: str, work: pd.DataFrame, begin: _Reading
     """At most how many tokens the replica can have made for this work, until one second after its end."""
     if work.empty:
         return 0.0
-    busy, reached = 0.0, -math.inf
-    for start, stop in sorted(zip(work["from"], work["to"] + STOPS_WITHIN_S, strict=True)):
-        busy += max(stop - max(start, reached), 0.0)
-        reached = max(reached, stop)
+    work = work.sort_values(["from", "to"])
+    stop = work["to"].to_numpy(dtype=float) + STOPS_WITHIN_S
+    reached = np.concatenate([[-math.inf], np.maximum.accumulate(stop)[:-1]])
+    busy = float(np.maximum(stop - np.maximum(work["from"].to_numpy(dtype=float), reached), 0.0).cumsum()[-1])
     return min(float(work["most"].sum()), math.ceil(busy * _fastest(view, replica, begin, end)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
@@ -57,6 +58,6 @@ def _run(view: RunView, phase: str, at_most: float) -> CheckResult:
     )
 
 
-def _shown(rows: pd.DataFrame) -> pd.Series:
+def _shown(rows: Rows) -> pd.Series:
     """Attempts that failed before an answer had begun."""
     return rows["outcome"].ne("ok") & ~rows["http_status"].eq(200)

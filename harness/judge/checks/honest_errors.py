@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
@@ -49,7 +50,7 @@ def _run(view: RunView, phase: str) -> CheckResult:
     )
 
 
-def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
+def _failed_at_gateway(rows: Attempts) -> Attempts:
     """Attempts that failed before an answer had begun: a stream that breaks later has had its status.
 
     One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
@@ -59,7 +60,7 @@ def _failed_at_gateway(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[failed & ~begun]
 
 
-def _faults(failed: pd.DataFrame) -> pd.Series:
+def _faults(failed: Attempts) -> pd.Series:
     """What is wrong with each answer, the first thing found; null when nothing is."""
     wrong = pd.Series(None, index=failed.index, dtype=object)
 

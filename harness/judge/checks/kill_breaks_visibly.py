@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
@@ -47,8 +46,8 @@ def _run(view: RunView, replica: str, phase: str) -> CheckResult:
 
 
 def _problem(
-    view: RunView, replica: str, victims: pd.DataFrame, killing: float, killed: float
-) -> tuple[str | None, pd.DataFrame]:
+    view: RunView, replica: str, victims: Attempts, killing: float, killed: float
+) -> tuple[str | None, Attempts]:
     """The first thing that is wrong, and the attempts that show it."""
     rows = view.requests
     silent = victims[victims["outcome"].eq("ok") & ends_s(victims).gt(killed + _STILL_ARRIVES_S)]
@@ -65,8 +64,8 @@ def _problem(
     if len(elsewhere):
         return f"{len(elsewhere)} streams of other replicas broke as well", elsewhere
     broken = victims[victims["outcome"].ne("ok")]
-    final = rows[rows["final"].eq(True)].set_index("request_id")["outcome"]
+    final = rows[rows["final"].eq(True)][["request_id", "outcome"]].set_index("request_id")["outcome"]
     lost = broken[broken["request_id"].map(final).ne("ok").to_numpy(dtype=bool)]
     if len(lost):
         return f"{len(lost)} of {len(broken)} broken requests were never answered", lost
-    return None, victims.iloc[:0]
+    return None, victims.head(0)

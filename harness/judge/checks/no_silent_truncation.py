@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.stream import WHOLE_REASONS
@@ -57,15 +58,15 @@ def _run(view: RunView) -> CheckResult:
     )
 
 
-def _first(ok: pd.DataFrame, reasons: dict[str, pd.Series]) -> pd.Series:
+def _first(ok: Rows, reasons: dict[str, pd.Series]) -> pd.Series:
     """Why each answer is not whole, the first reason that holds; null when it is."""
     wrong = pd.Series(None, index=ok.index, dtype=object)
-    for text, where in reasons.items():
+    for text, where in ((text, where) for text, where in reasons.items() if where.any()):
         wrong[where & wrong.isna()] = text
     return wrong
 
 
-def _unended(ok: pd.DataFrame) -> dict[str, pd.Series]:
+def _unended(ok: Rows) -> dict[str, pd.Series]:
     """Answers without the end that the API promises."""
     return {
         "ok without HTTP status 200": ok["http_status"].ne(200),
@@ -74,7 +75,7 @@ def _unended(ok: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def _unaccounted(ok: pd.DataFrame) -> dict[str, pd.Series]:
+def _unaccounted(ok: Rows) -> dict[str, pd.Series]:
     """Answers whose usage and events do not match."""
     streamed = ok["content_events"].notna()
     return {
@@ -88,12 +89,14 @@ def _unaccounted(ok: pd.DataFrame) -> dict[str, pd.Series]:
 _TOO_SHORT = "an eval answer that ends too early"
 
 
-def _shorter_than_right(ok: pd.DataFrame) -> pd.Series:
+def _shorter_than_right(ok: Rows) -> pd.Series:
     """Wrong answers that stopped by themselves, shorter than the right one that others got to the same prompt.
 
     From the same version: what another one says, a canary perhaps, is not this one's answer cut off.
     """
-    of = ok.assign(version=ok["served_version"].fillna("").astype(str), right=ok["answer_correct"].eq(True))
-    whole = of["answer_chars"].where(of["right"]).groupby([of["prompt_hash"], of["version"]]).transform("max")
     wrong = ok["answer_correct"].eq(False) & ok["finish_reason"].eq("stop")
+    if not wrong.any():
+        return wrong
+    version, right = ok["served_version"].fillna("").astype(str), ok["answer_correct"].eq(True)
+    whole = ok["answer_chars"].where(right).groupby([ok["prompt_hash"], version]).transform("max")
     return wrong & ok["answer_chars"].lt(whole)

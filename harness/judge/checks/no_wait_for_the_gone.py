@@ -45,23 +45,27 @@ def _run(view: RunView, phases: Sequence[str], objective: str) -> CheckResult:
 
 def _waits(view: RunView, phases: Sequence[str]) -> Sample:
     """What each of those users waited in ms, without the time in which a later wave was on."""
-    begins, ends = _on(view)
     rows = view.final
     rows = rows[rows["judged_phase"].isin(list(phases)) & rows["outcome"].eq("ok") & rows["ttft_ms"].notna()]
     start: Floats = rows["start_s"].to_numpy(dtype=float)
     first: Floats = start + rows["ttft_ms"].to_numpy(dtype=float) / 1000
-    between = ~((start[:, None] >= begins) & (start[:, None] < ends)).any(axis=1)
-    shared = np.minimum(first[:, None], ends) - np.maximum(start[:, None], begins)
-    waits = 1000 * (first - start - np.clip(shared, 0.0, None).sum(axis=1))
-    ids = rows["request_id"].to_numpy(dtype=object)
-    return Sample(waits[between], ids[between], waits[between])
+    longest_s = float(np.fmax.reduce(first - start, initial=0.0))
+    order = np.argsort(start, kind="stable")
+    begun, on, shared = start[order], np.zeros(len(start), dtype=bool), np.zeros(len(start))
+    for begin, end in _on(view):
+        waiting, low, high = np.searchsorted(begun, [begin - longest_s, begin, end])
+        on[order[low:high]] = True
+        met = order[waiting:high]
+        shared[met] += np.clip(np.minimum(first[met], end) - np.maximum(start[met], begin), 0.0, None)
+    waits = 1000 * (first - start - shared)
+    ids = rows["request_id"].array
+    return Sample(waits[~on], ids[~on], waits[~on])
 
 
-def _on(view: RunView) -> tuple[Floats, Floats]:
+def _on(view: RunView) -> list[tuple[float, float]]:
     """When waves began to be sent, and when their cancels must have reached the engines."""
-    on = [
+    return [
         (min(sent), wave.cancelled_s + WITHIN_S)
         for wave in view.waves
         if (sent := [s.sent_s for s in wave.streams if s.sent_s is not None]) and wave.cancelled_s is not None
     ]
-    return np.array([begin for begin, _ in on]), np.array([end for _, end in on])

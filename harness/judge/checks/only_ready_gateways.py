@@ -13,6 +13,7 @@ from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 NAME = "only ready gateways serve"
+_COLUMNS = ["request_id", "attempt", "start_s", "headers_ms", "http_status"]
 _OBJECTIVE = "0 requests at a gateway that is not ready"
 #: A sample without an answer speaks of the second before it: as long as the probe waits, and a bit.
 _LOOKS_BACK_S = 1.25
@@ -45,7 +46,7 @@ def _run(view: RunView, within: str) -> CheckResult:
         return CheckResult(NAME, Status.INCONCLUSIVE, why, _OBJECTIVE)
     served, sent = [], []
     for gateway, found in stretches.items():
-        rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))]
+        rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))][_COLUMNS]
         headers = rows["start_s"] + rows["headers_ms"] / 1000
         for begin, end in found:
             served.append(rows[headers.between(begin, end) & rows["http_status"].eq(200)])

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.judge.slis.goodput import within_limits
@@ -89,7 +90,7 @@ def served_again_s(view: RunView, phase: str) -> float | None:
     return healed + recovered
 
 
-def _watched(view: RunView, healed: float, end: float) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+def _watched(view: RunView, healed: float, end: float) -> tuple[Attempts, npt.NDArray[np.bool_]]:
     """The requests that tell of a recovery, by their intended start, and which of them were good."""
     rows = view.final
     # Requests that the next fault hit are that fault's, whenever they were meant to start.
@@ -111,7 +112,7 @@ def _early_end(view: RunView) -> float | None:
     return min((e.t_s for kind in EARLY_ENDS for e in view.events(kind)), default=None)
 
 
-def _unknown(rows: pd.DataFrame, view: RunView) -> pd.Series:
+def _unknown(rows: Attempts, view: RunView) -> pd.Series:
     """Requests that the end of the load cut off while they could still have been answered within the limits."""
     in_time = rows["e2e_from_schedule_ms"].le(view.limits.first_token * 1000) | rows["ttft_ms"].notna()
     return rows["outcome"].eq("cancelled_drain") & in_time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -15,6 +16,7 @@ _LATE_MAX = 2.0
 _LATE_MS = 250.0  # starts of a generator that is not busy are no later
 _EARLY_MS = 1.0
 _DELAYS_MIN = 10
+_COLUMNS = ["request_id", "attempt", "retry_after_s", "retry_delay_ms"]
 _SPREAD_MIN = 0.144  # half the standard deviation of a uniform distribution over [0, 1]
 
 
@@ -28,11 +30,11 @@ def _run(view: RunView) -> CheckResult:
     most = 1 + policy.max
     if rows.empty:
         return CheckResult(NAME, Status.INCONCLUSIVE, "there were no requests", f"≤ {most}", samples=0)
-    attempts = rows.groupby("request_id")["attempt"].max()
+    attempts = rows["attempt"].groupby(rows["request_id"], sort=False).max()
     amplification = len(rows) / len(attempts)
     cap_ms = policy.cap * 1000
     delays = _delays(rows, policy.base * 1000, cap_ms)
-    over = attempts[attempts > most]
+    over = attempts[attempts > most].sort_index()
     problem, examples = _problem(delays, cap_ms)
     if len(over):
         status, why = Status.FAIL, f"{len(over)} requests were tried more than {most} times"
@@ -66,9 +68,10 @@ def _late_ms(delays: pd.DataFrame, cap_ms: float) -> float:
     return float((delays["waited"] - delays["asked"]).max() - cap_ms)
 
 
-def _delays(rows: pd.DataFrame, base_ms: float, cap_ms: float) -> pd.DataFrame:
+def _delays(rows: Attempts, base_ms: float, cap_ms: float) -> pd.DataFrame:
     """Per retry: what was waited, what the answer before had asked for, and the part of the jitter's span it took."""
-    ordered = rows.sort_values(["request_id", "attempt"], kind="stable")
+    several = rows["request_id"].isin(rows["request_id"][rows["attempt"].gt(1)])
+    ordered = rows[several][_COLUMNS].sort_values(["request_id", "attempt"], kind="stable")
     asked = ordered.groupby("request_id")["retry_after_s"].shift(1).fillna(0.0) * 1000
     frame = pd.DataFrame(
         {"request_id": ordered["request_id"], "waited": ordered["retry_delay_ms"].astype(float), "asked": asked}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -30,20 +31,20 @@ def _run(view: RunView) -> CheckResult:
     wrong = rows[~_as_planned(view, rows, planned)]
     why = f"all {len(rows)} answers came from the versions of the plan"
     if len(wrong):
-        first = wrong.iloc[0]
-        where = "an unknown replica" if pd.isna(first["replica"]) else first["replica"]
-        why = f"{len(wrong)} of {len(rows)} answers came from another version: {first['served_version']}"
+        replica, version = wrong["replica"].iloc[0], wrong["served_version"].iloc[0]
+        where = "an unknown replica" if pd.isna(replica) else replica
+        why = f"{len(wrong)} of {len(rows)} answers came from another version: {version}"
         why += f" from {where}, planned: {', '.join(sorted(set(planned.values())))}"
     examples = tuple(map(str, wrong["request_id"].head(5)))
     status, count = Status.FAIL if len(wrong) else Status.PASS, float(len(wrong))
     return CheckResult(NAME, status, why, _OBJECTIVE, count, "answers", 0.0 - count, len(rows), None, examples)
 
 
-def _as_planned(view: RunView, rows: pd.DataFrame, planned: dict[str, str]) -> pd.Series:
+def _as_planned(view: RunView, rows: Attempts, planned: dict[str, str]) -> pd.Series:
     """Marks the answers of a planned version; the candidate's from the injection of its rollout on."""
-    of_replica = rows["replica"].map(planned)
-    stable = rows["served_version"].eq(of_replica)
-    stable |= rows["replica"].isna() & rows["served_version"].isin(list(planned.values()))
+    stable = rows["replica"].isna() & rows["served_version"].isin(list(planned.values()))
+    for replica, version in planned.items():
+        stable |= rows["replica"].eq(replica) & rows["served_version"].eq(version)
     end_s = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     new = pd.Series(False, index=rows.index)
     for event in view.events("fault_injecting"):

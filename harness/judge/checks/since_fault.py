@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge import objectives, slo
 from harness.judge.objectives import Limit
@@ -34,13 +35,13 @@ class SinceFault:
             raise NotMeasured(f"{phase} was not injected and healed")
         return cls(max(injected), min(healing))
 
-    def served(self, rows: pd.DataFrame, view: RunView) -> pd.Series:
+    def served(self, rows: Rows, view: RunView) -> pd.Series:
         """Per attempt: whether it ended well, and not because of the heal.
 
         Its first token (its end, without one) came before that, or it began so shortly before that the slowest first
         token of the baseline would not have come in time either.
         """
-        calm = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
+        calm = view.attempts(view.baseline) if view.baseline else view.requests.head(0)
         slowest_s = _first_token_s(calm[calm["outcome"].eq("ok")]).max()
         left_s = self.end_s - rows["start_s"]
         return rows["outcome"].eq("ok") & (_first_token_s(rows).le(left_s) | left_s.lt(slowest_s))
@@ -60,7 +61,7 @@ class SinceFault:
         return None if since is None else (since - self.begin_s) * 1000
 
 
-def _first_token_s(rows: pd.DataFrame) -> pd.Series:
+def _first_token_s(rows: Rows) -> pd.Series:
     """Seconds that each attempt took until then; until its end where it had none."""
     return rows["ttft_ms"].fillna(rows["e2e_ms"]) / 1000
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
 from harness.judge import request_limits
@@ -89,7 +90,7 @@ def _of_stretch(view: RunView, said: Event) -> pd.DataFrame:
     rows = rows[~rows["judged_phase"].isin(view.fault_phases)]
     limits = request_limits.of(view.scenario)
     late = _beyond(rows, "ttft_ms", limits) | _beyond(rows, "e2e_ms", limits)
-    return rows.assign(within=rows["outcome"].eq("ok") & ~late)
+    return rows[["request_id"]].assign(within=rows["outcome"].eq("ok") & ~late)
 
 
 def begin_s(said: Event) -> float:
@@ -104,7 +105,7 @@ def kept_until_s(view: RunView, said: Event) -> float:
     return min(following, default=max([said.t_s, *(s.end_s for s in view.phases if s.end_s is not None)]))
 
 
-def _beyond(rows: pd.DataFrame, column: str, limits: dict[str, RequestLimits]) -> pd.Series:
+def _beyond(rows: Attempts, column: str, limits: dict[str, RequestLimits]) -> pd.Series:
     """Marks what took longer than its cohort's limit; what was not measured breaks none."""
     limit = rows["cohort"].map({name: getattr(of, column) for name, of in limits.items()}).astype(float)
     return rows[column].astype(float).gt(limit.fillna(float("inf")))

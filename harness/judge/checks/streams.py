@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harness.evidence.attempts import Attempts, Rows
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 
 
-def on_replica(view: RunView, replica: str) -> pd.DataFrame:
+def on_replica(view: RunView, replica: str) -> Attempts:
     """All attempts that a gateway gave to ``replica``, by the answer's header or by the gateway's log."""
     rows = view.requests
     given = rows["replica"].eq(replica) | rows["gateway_replica"].eq(replica)
     return rows[given & ~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
 
 
-def ends_s(rows: pd.DataFrame) -> pd.Series:
+def ends_s(rows: Rows) -> pd.Series:
     """When each attempt ended; null where nobody knows."""
     return rows["start_s"] + rows["e2e_ms"] / 1000
 
 
-def given_s(rows: pd.DataFrame) -> pd.Series:
+def given_s(rows: Rows) -> pd.Series:
     """When the gateway gave each attempt to a replica: after it had waited in its queue, if it did."""
     return rows["start_s"] + rows["queue_gateway_ms"].fillna(0) / 1000
 
 
-def in_flight(rows: pd.DataFrame, at_s: float) -> pd.DataFrame:
+def in_flight(rows: Attempts, at_s: float) -> Attempts:
     """Those whose answer had begun and not ended at that moment."""
     begun = rows["start_s"] + rows["headers_ms"] / 1000
     return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pandas as pd
-
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.streams import ends_s, on_replica
@@ -37,7 +36,7 @@ def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) ->
 
 def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float) -> CheckResult:
     objective = f"≤ {factor:g} × the baseline's TTFT p95"
-    baseline = view.attempts(view.baseline) if view.baseline else view.requests.iloc[:0]
+    baseline = view.attempts(view.baseline) if view.baseline else view.requests.head(0)
     cold, warm, others = [], [], []
     for phase, replica in restarted.items():
         rows = _after(view, phase, replica)
@@ -48,14 +47,14 @@ def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: f
         warm.append(rows[rows["start_s"].ge(since)])
         peers = (_after(view, phase, other) for other in view.replicas if other != replica)
         others += [peer[peer["start_s"].ge(since)] for peer in peers if peer is not None]
-    before, after = _p95(baseline, view), _p95(pd.concat(warm), view)
+    before, after = _p95(baseline, view), _p95(Attempts.concat(warm), view)
     if before.value is None or after.value is None:
         why = f"TTFT p95 was not measured: {before.why or after.why}"
         return CheckResult(NAME, Status.INCONCLUSIVE, why, objective, samples=after.samples)
-    limit, tax = _limit(before.value, factor), _tax_ms(pd.concat(cold), baseline)
+    limit, tax = _limit(before.value, factor), _tax_ms(Attempts.concat(cold), baseline)
     status, why = Status.PASS, f"TTFT p95 was {after.value:.0f} ms after {before.value:.0f} ms in the baseline"
     if after.value > limit:
-        status, alike = _blamed(view, baseline, pd.concat(warm), pd.concat(others), factor)
+        status, alike = _blamed(view, baseline, Attempts.concat(warm), Attempts.concat(others), factor)
         why += f"; {alike}"
     return CheckResult(
         NAME,
@@ -75,13 +74,11 @@ def _limit(usual_ms: float, factor: float) -> float:
     return max(factor * usual_ms, usual_ms + SLACK_MS)
 
 
-def _p95(rows: pd.DataFrame, view: RunView) -> sli.Measurement:
+def _p95(rows: Attempts, view: RunView) -> sli.Measurement:
     return sli.find("ttft_p95_ms").measure(rows, view)
 
 
-def _blamed(
-    view: RunView, baseline: pd.DataFrame, warm: pd.DataFrame, others: pd.DataFrame, factor: float
-) -> tuple[Status, str]:
+def _blamed(view: RunView, baseline: Attempts, warm: Attempts, others: Attempts, factor: float) -> tuple[Status, str]:
     """What a slow p95 is worth, FAIL where like is slower than like, too, or INCONCLUSIVE; and what was compared."""
     who = str(baseline["cohort"].mode().iloc[0])
     like = [_p95(rows[rows["cohort"].eq(who)], view).value for rows in (baseline, warm, others)]
@@ -97,7 +94,7 @@ def _blamed(
     return Status.INCONCLUSIVE, f"{why}: whether the restart is to blame is not known"
 
 
-def _after(view: RunView, phase: str, replica: str) -> pd.DataFrame | None:
+def _after(view: RunView, phase: str, replica: str) -> Attempts | None:
     """Answers of the replica since it has rejoined and before the next fault; None when it did not rejoin."""
     healed = [event.t_s for event in view.events("fault_healed", phase)]
     if not healed:
@@ -108,7 +105,7 @@ def _after(view: RunView, phase: str, replica: str) -> pd.DataFrame | None:
     return rows[ends_s(rows).lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
 
 
-def _tax_ms(cold: pd.DataFrame, baseline: pd.DataFrame) -> str:
+def _tax_ms(cold: Attempts, baseline: Attempts) -> str:
     """How much longer the first answers took than those of the baseline, in the middle."""
     usual = baseline["ttft_ms"][baseline["outcome"].eq("ok")]
     if cold["ttft_ms"].notna().sum() == 0 or usual.notna().sum() == 0:

@@ -1,7 +1,6 @@
 """End-to-end time: last byte − start of the attempt."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, sample, waited_ms
 
@@ -9,6 +8,6 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out is censored where its client gave up."""
     return sample(requests, requests["e2e_ms"], everything, waited_ms(requests, view.limits))

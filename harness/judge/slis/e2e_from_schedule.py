@@ -1,7 +1,6 @@
 """End-to-end time counted from the intended start: what an outage really cost."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, lag_ms, sample, waited_ms
 
@@ -9,7 +8,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out is censored where its client gave up."""
     waited = waited_ms(requests, view.limits) + lag_ms(requests)
     return sample(requests, requests["e2e_from_schedule_ms"], everything, waited)

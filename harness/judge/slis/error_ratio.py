@@ -2,8 +2,7 @@
 
 import dataclasses
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Measurement
 from harness.judge.slis import availability
@@ -13,7 +12,7 @@ UNIT = "%"
 TIMING = True
 
 
-def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+def measure(requests: Rows, view: RunView) -> Measurement:
     """100 % − availability, with the same count."""
     found = availability.measure(requests, view)
     return found if found.value is None else dataclasses.replace(found, value=100.0 - found.value)

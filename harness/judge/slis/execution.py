@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.sli import Measurement
@@ -13,7 +12,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: bool) -> Measurement:
+def percentile(requests: Rows, view: RunView, percent: int, everything: bool) -> Measurement:
     """Bounds of percentile ``percent`` in ms; ``value`` is the upper one: nothing taken off for the engine's queue.
 
     The lower bound takes off the largest queue time that any request can have had there, and is 0 when that is not

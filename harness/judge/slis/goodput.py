@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Measurement, ratio
 
@@ -9,7 +10,7 @@ UNIT = "%"
 TIMING = True
 
 
-def within_limits(requests: pd.DataFrame, view: RunView) -> pd.Series:
+def within_limits(requests: Rows, view: RunView) -> pd.Series:
     """Per row: ``ok``, and no later than the clients' limits counted from the *intended* start."""
     limits = view.limits
     late = requests["ttft_from_schedule_ms"].gt(limits.first_token * 1000)
@@ -18,7 +19,7 @@ def within_limits(requests: pd.DataFrame, view: RunView) -> pd.Series:
     return requests["outcome"].eq("ok") & ~late
 
 
-def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+def measure(requests: Rows, view: RunView) -> Measurement:
     """Percent of requests that ended ``ok`` within the clients' limits."""
     final = requests[requests["final"].eq(True)]
     return ratio(within_limits(final, view), final)

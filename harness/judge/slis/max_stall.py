@@ -1,8 +1,8 @@
 """Largest gap between consecutive content events of one stream: what users feel in a network fault."""
 
 import numpy as np
-import pandas as pd
 
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import ABANDONED, Sample, sample, waited_ms
 
@@ -10,7 +10,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per stream in ms. An attempt that was cut off is censored at the gap in which its client gave up.
 
     Without a token that is its whole time; after ``timeout_stall`` the idle limit; after ``timeout_total``, which may

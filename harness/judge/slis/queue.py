@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
+import numpy as np
 
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.sli import Measurement
@@ -19,7 +20,7 @@ TIMING = True
 BUCKETS = "request_queue_time_seconds_bucket"
 
 
-def percentile(requests: pd.DataFrame, view: RunView, percent: int, everything: bool) -> Measurement:
+def percentile(requests: Rows, view: RunView, percent: int, everything: bool) -> Measurement:
     """Bounds of percentile ``percent`` in ms; ``value`` is the upper one where that is finite."""
     queued, waited = requests["queue_gateway_ms"], sli.waited_ms(requests, view.limits)
     # A timed-out request that had left the gateway's queue has an exact value; the others are censored.
@@ -59,7 +60,7 @@ def engine_ms(view: RunView, window: tuple[float, float], percent: float) -> tup
     return below * 1000, math.inf
 
 
-def _window(requests: pd.DataFrame) -> tuple[float, float]:
+def _window(requests: Rows) -> tuple[float, float]:
     ends = requests["start_s"] + requests["e2e_ms"].fillna(0) / 1000
     return float(requests["start_s"].min()), float(ends.max())
 
@@ -67,7 +68,7 @@ def _window(requests: pd.DataFrame) -> tuple[float, float]:
 def _upper(gateway: sli.Sample, view: RunView, window: tuple[float, float], percent: int, share: float) -> float:
     """Upper bound of Q_{X+Y}(p): Q_X(1−a·(1−p)) + Q_Y(1−(1−a)·(1−p)) for any split a of the tail (union bound)."""
     tail = 100 - percent
-    ordered = sorted(gateway.upper)
+    ordered = np.sort(gateway.upper)
     rank = min(len(ordered) - 1, math.ceil((100 - tail * share) / 100 * len(ordered)) - 1)
     engine = engine_ms(view, window, 100 - tail * (1 - share))
     return float(ordered[rank]) + (engine[1] if engine is not None else math.inf)

@@ -1,7 +1,6 @@
 """Retry amplification at the client: attempts per request."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Measurement
 
@@ -10,7 +9,7 @@ UNIT = ""
 TIMING = True
 
 
-def measure(requests: pd.DataFrame, view: RunView) -> Measurement:
+def measure(requests: Rows, view: RunView) -> Measurement:
     """Attempts / requests; 1 when nobody had to try again."""
     count = int(requests["final"].eq(True).sum())
     if count == 0:

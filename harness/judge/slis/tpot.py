@@ -1,7 +1,6 @@
 """Time per output token: (e2e − ttft) / (output tokens − 1)."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, sample, waited_ms
 
@@ -9,7 +8,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms; answers of one token have none.
 
     A stream that timed out is censored at the value that it would have with ``max_tokens`` tokens at the time-out; an

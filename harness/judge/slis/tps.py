@@ -2,8 +2,7 @@
 
 import math
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, sample, waited_ms
 
@@ -11,7 +10,7 @@ UNIT = "tokens/s"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in tokens per second; streams of no duration have none.
 
     The upper bound of a stream that timed out is its value with ``max_tokens`` tokens at the time-out; an attempt

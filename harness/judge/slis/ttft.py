@@ -1,7 +1,6 @@
 """Time to the first token: first event with content − start of the attempt."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, sample, waited_ms
 
@@ -9,7 +8,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per stream in ms. An attempt that was cut off without a token is censored where its client gave up."""
     requests = requests[view.of_streams(requests)]
     ttft = requests["ttft_ms"]

@@ -1,7 +1,6 @@
 """Time to the first token counted from the intended start: first event with content − intended start of the request."""
 
-import pandas as pd
-
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
 from harness.judge.sli import Sample, lag_ms, sample, waited_ms
 
@@ -9,7 +8,7 @@ UNIT = "ms"
 TIMING = True
 
 
-def values(requests: pd.DataFrame, view: RunView, everything: bool) -> Sample:
+def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out without a token is censored where its client gave up."""
     requests = requests[view.of_streams(requests)]
     ttft, waited = requests["ttft_from_schedule_ms"], waited_ms(requests, view.limits) + lag_ms(requests)

@@ -159,7 +159,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> RunView:
 @pytest.mark.parametrize(("outcome", "streamed"), ENDS)
 def test_a_time_out_counts_as_at_least_its_limit(calm: RunView, outcome: str, streamed: bool) -> None:
     """In every latency that the attempt had not settled before: no less than the limit, and perhaps much more."""
-    rows = calm.attempts("baseline").copy()
+    rows = calm.attempts("baseline").frame()
     chosen = rows.index.isin(rows.index[:20])
     time_out(rows, chosen, outcome, streamed)
     ids = set(rows["request_id"][chosen])
@@ -182,7 +182,7 @@ def test_a_time_out_counts_as_at_least_its_limit(calm: RunView, outcome: str, st
 def test_time_outs_never_improve_a_percentile(calm: RunView, name: str, outcome: str, streamed: bool) -> None:
     """However many attempts time out instead of ending well, what the percentile may be gets no better."""
     rng = random.Random(f"{name}{outcome}{streamed}")
-    rows = calm.attempts("baseline").copy()
+    rows = calm.attempts("baseline").frame()
     faster = name.startswith("tps")
     worst = bounds(sli.find(name).measure(rows, calm))[0 if faster else 1]
     left = list(rows.index)
@@ -260,7 +260,7 @@ def test_unknown_names_are_refused(name: str) -> None:
 @pytest.mark.parametrize("outcome", ["cancelled_intended", "cancelled_drain"])
 def test_who_hangs_up_unanswered_has_waited(calm: RunView, outcome: str) -> None:
     """A client that left before the first token waited for at least as long as it stayed; after it, it has a TTFT."""
-    rows = calm.attempts("baseline").copy()
+    rows = calm.attempts("baseline").frame()
     chosen = rows.index[:20]
     rows.loc[chosen, ["outcome", "e2e_ms"]] = [outcome, 9000.0]
     left = rows.copy()
@@ -273,7 +273,7 @@ def test_who_hangs_up_unanswered_has_waited(calm: RunView, outcome: str) -> None
 
 def test_a_body_that_never_ends_has_no_end(calm: RunView) -> None:
     """The status came, and then nothing until the client gave up."""
-    rows = calm.attempts("baseline").copy()
+    rows = calm.attempts("baseline").frame()
     rows.loc[rows.index[:20], ["outcome", "subtype", "e2e_ms", "ttft_ms"]] = ["http_5xx", "no_body", 9000.0, None]
     assert sli.find("e2e_p95_ms_all").measure(rows, calm).bounds == (9000.0, float("inf"))
 

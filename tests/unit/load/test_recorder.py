@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.evidence.record import REQUEST_COLUMNS, RunFolder
+from harness.evidence.record import GROUP_ROWS, REQUEST_COLUMNS, RunFolder
 from harness.load.attempt import Attempt
-from harness.load.recorder import GROUP_ROWS, Recorder, merge, rows_so_far
+from harness.load.recorder import Recorder, merge, rows_so_far
 from harness.model.errors import RecordError
 from tests.exhaustion import no_file_beyond
 

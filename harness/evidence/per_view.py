@@ -1,0 +1,30 @@
+"""What is computed from a view once, however many checks and panels ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+from harness.evidence.view import RunView
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def per_view(function: Callable[Concatenate[RunView, P], T]) -> Callable[Concatenate[RunView, P], T]:
+    """Keep the results of ``function(view, *arguments)`` for the lifetime of the view; the arguments are hashable.
+
+    Not in the view itself: a copy of it that lacks some requests (``RunView.without``) has results of its own.
+    """
+    known: WeakKeyDictionary[RunView, dict[Hashable, T]] = WeakKeyDictionary()
+
+    @wraps(function)
+    def once(view: RunView, /, *arguments: P.args, **named: P.kwargs) -> T:
+        found, key = known.setdefault(view, {}), (arguments, *named.items())
+        if key not in found:
+            found[key] = function(view, *arguments, **named)
+        return found[key]
+
+    return once

@@ -1,0 +1,108 @@
+"""Attempts of a run, a column at a time: rows and values as in one frame, and nothing read that nobody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from harness.evidence.attempts import COLUMNS_KEPT, Attempts
+from harness.evidence.record import REQUEST_COLUMNS, RunFolder
+from harness.evidence.view import RunView
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A healthy run."""
+    return runs.healthy_run(tmp_path_factory.mktemp("attempts") / "run")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The columns that are read, in that order."""
+    columns: list[str] = []
+    read = RunFolder.requests
+
+    def requests(self: RunFolder, names: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
+        columns.extend(names)
+        return read(self, names)
+
+    monkeypatch.setattr(RunFolder, "requests", requests)
+    return columns
+
+
+def test_conditions_keep_the_rows_that_a_frame_would(folder: RunFolder) -> None:
+    """One after the other, by a Series or an array; with the index of the file, so that columns fit each other."""
+    frame, rows = folder.requests(), Attempts.of(folder)
+    pd.testing.assert_frame_equal(rows.frame(), frame)
+    frame, rows = frame[frame["outcome"].eq("ok")], rows[rows["outcome"].eq("ok")]
+    late, kept = frame["ttft_ms"].gt(220), rows["ttft_ms"].gt(220)
+    frame, rows = frame[late], rows[kept.to_numpy()]
+    assert 0 < len(rows) == len(frame) < len(late)
+    pd.testing.assert_frame_equal(rows.frame(), frame, check_index_type=False)
+    pd.testing.assert_frame_equal(rows[["user_id", "e2e_ms"]], frame[["user_id", "e2e_ms"]], check_index_type=False)
+    pd.testing.assert_series_equal(rows["replica"], frame["replica"], check_index_type=False)
+    assert not rows.empty
+    assert rows[rows["outcome"].eq("empty")].empty
+
+
+def test_order_and_parts(folder: RunFolder) -> None:
+    """Sorted, those without a value last and equals as they were; the first of them; parts put together."""
+    frame, rows = folder.requests(), Attempts.of(folder)
+    assert frame["ttft_ms"].isna().any()
+    ordered = rows.sort_values("ttft_ms", kind="stable")
+    expected = frame.sort_values("ttft_ms", kind="stable")
+    assert ordered.index.tolist() == expected.index.tolist()
+    assert ordered.head(3)["request_id"].tolist() == expected["request_id"].head(3).tolist()
+    parts = [rows[rows["attempt"].eq(2)], rows.head(2)]
+    together = pd.concat([frame[frame["attempt"].eq(2)], frame.head(2)])
+    pd.testing.assert_frame_equal(Attempts.concat(parts).frame(), together, check_index_type=False)
+
+
+def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str]) -> None:
+    """Once, as long as no more than so many others are asked for."""
+    rows = Attempts.of(folder)
+    ok = rows[rows["outcome"].eq("ok")]
+    assert ok["ttft_ms"].notna().all()
+    assert (ok["outcome"].nunique(), rows["ttft_ms"].name) == (1, "ttft_ms")
+    assert sorted(asked) == ["attempt", "outcome", "ttft_ms"]
+    for name in REQUEST_COLUMNS.names[: COLUMNS_KEPT + 1]:
+        assert len(rows[name]) == len(rows)
+    assert rows["ttft_ms"].notna().any()
+    assert asked.count("ttft_ms") == 2
+
+
+def test_who_changes_a_column_changes_no_other(folder: RunFolder) -> None:
+    """What is kept stays as it was read."""
+    rows = Attempts.of(folder)
+    mine = rows["e2e_ms"]
+    mine[:] = 0.0
+    assert rows["e2e_ms"].gt(0).all()
+
+
+def test_a_column_of_a_later_version_is_not_measured(tmp_path: Path) -> None:
+    """As many nulls as there are attempts; no file at all is no attempt."""
+    folder = runs.healthy_run(tmp_path / "run")
+    path = folder.path / "requests.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["answer_correct"]), path, write_page_checksum=True)
+    rows = Attempts.of(folder)
+    assert rows["answer_correct"].isna().sum() == len(rows) > 100
+    path.unlink()
+    assert Attempts.of(folder)["answer_correct"].empty
+
+
+def test_a_view_without_some_requests_has_phases_of_its_own(folder: RunFolder) -> None:
+    """What is remembered of a view is not that of its copies."""
+    view = RunView(folder)
+    before = view.attempts("baseline")
+    left = view.without(before["request_id"].head(10).tolist())
+    assert len(left.attempts("baseline")) == len(before) - 10
+    assert len(view.attempts("baseline")) == len(before)
+    assert len(left.final) == len(view.final) - 10
+    assert len(view.attempts("no such phase")) == 0
+    assert np.isin(left.requests.index, view.requests.index).all()
