@@ -89,7 +89,7 @@ def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Look
     rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & (span.kind != "warmup")]
     faulty = _breaks(view, span.name)
     since_s = _noticed_s(view, span.name) if faulty else _over_s(view, before)
-    rows = rows[rows["start_s"].ge(since_s)]
+    rows = rows[rows["start_s"].gt(since_s)]  # a window begins right after an attempt
     broken = _broken(rows) & (rows["http_status"].eq(200) | (not faulty))
     first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
     allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)

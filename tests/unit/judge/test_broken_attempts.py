@@ -41,12 +41,10 @@ def test_what_is_done_in_order_breaks_nothing(name: str, phase: str, tmp_path: P
 
 @pytest.mark.parametrize(("broken", "status"), [(1, Status.PASS), (2, Status.FAIL)])
 def test_one_of_few_tells_nothing(broken: int, status: Status, tmp_path: Path) -> None:
-    """In a phase of some forty attempts one is more than 1 %."""
+    """In a phase of some forty attempts, with no fault before it, one is more than 1 %."""
     run = HEALTHY["timeout-spike"]()
-    run.requests = run.requests[~run.in_phase("recovery-one") | run.in_phase("recovery-one").cumsum().le(44)]
-    first_streams_break(
-        run, run.in_phase("recovery-one") & (ok(run) & run.in_phase("recovery-one")).cumsum().le(broken)
-    )
+    run.requests = run.requests[~run.in_phase("baseline") | run.in_phase("baseline").cumsum().le(44)]
+    first_streams_break(run, run.in_phase("baseline") & (ok(run) & run.in_phase("baseline")).cumsum().le(broken))
     assert _status(run, tmp_path / "run") is status
 
 
@@ -128,7 +126,9 @@ def test_every_first_try_ends_in_an_error(
     assert _status(run, tmp_path / "run") is status
 
 
-@pytest.mark.parametrize(("outage_s", "status"), [(1.0, Status.PASS), (5.0, Status.PASS), (15.0, Status.FAIL)])
+@pytest.mark.parametrize(
+    ("outage_s", "status"), [(1.0, Status.PASS), (5.0, Status.PASS), (9.0, Status.PASS), (12.0, Status.FAIL)]
+)
 def test_an_outage_after_the_heal_may_last_as_long_as_a_recovery(
     outage_s: float, status: Status, tmp_path: Path
 ) -> None:
