@@ -76,7 +76,7 @@ def _of_phase(phase: str, dns_within: str, users_within: str) -> tuple[Check, ..
         broken_and_retried.check(_ACTIVE, phase),
         no_hang.check(phase),
         failback.check(_ACTIVE, phase),
-        recovers_within.check(phase, seconds=10),
+        recovers_within.check(phase),
         steady_state.check(f"recovery-{phase}"),
     )
 
@@ -100,7 +100,7 @@ DRILL = Drill(
         *_of_phase(_SPLIT, f"{READINESS_WITHIN} + {DNS_WITHIN}", f"{READINESS_WITHIN} + {USERS_WITHIN}"),
         lives_on_last_answer.check(_NO_DNS),
         no_hang.check(_NO_DNS),
-        recovers_within.check(_NO_DNS, seconds=10),
+        recovers_within.check(_NO_DNS),
         steady_state.check("recovery-dns"),
         only_ready_gateways.check(DNS_WITHIN),
         retries_bounded.check(),

@@ -90,7 +90,7 @@ DRILL = Drill(
         no_hang.check(_LONG),
         replicas_stay.check(_LONG),
         queues_drain.check(_LONG, within_s=10),
-        recovers_within.check(_LONG, seconds=10),
+        recovers_within.check(_LONG),
         steady_state.check("recovery-long"),
         memory_bounded.check(_OVERSIZED, _LONG),
         oom_counted.check("replica-2", _OOM),
@@ -99,7 +99,7 @@ DRILL = Drill(
         comes_back.ready("replica-2", _OOM),
         comes_back.first_token("replica-2", _OOM),
         warms_up.check({_OOM: "replica-2"}, within_s=3),
-        recovers_within.check(_OOM, seconds=10),
+        recovers_within.check(_OOM),
         steady_state.check("rejoined"),
     ),
     alerts=(

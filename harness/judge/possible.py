@@ -240,5 +240,5 @@ def _may_lack_lines(view: RunView) -> set[str]:
     """Gateways of which requests may have no line: they were ended or frozen, or their users' link was broken."""
     begun = view.events("fault_injecting")
     ended = {e.data.get("on") for e in begun if "gaps" in e.data.get("excuses", ())}
-    on = ended | {str(e.data.get("on")).removeprefix("client-to-") for e in begun}
-    return {gateway for gateway in view.gateways if gateway in on}
+    links = {e.data.get("on") for e in begun}
+    return {gateway for gateway in view.gateways if gateway in ended or f"client-to-{gateway}" in links}

@@ -29,7 +29,7 @@ _PATTERNS = (
     r"sk-(?<![\w-]sk-)[\w-]{8,}",
     r"dy-(?<![\w-]dy-)[\w-]{8,}",
     r"hf_(?<![\w-]hf_)\w{16,}",
-    r"://[^\s/:@\"'\\]+:[^\s/@\"'\\]+(?=@)",
+    r"://[^\s/:@\"'\\]*:[^\s/\"'\\]+(?=@)",
 )
 _TEXT = [re.compile(pattern) for pattern in _PATTERNS]
 _RAW = [re.compile(pattern.encode()) for pattern in _PATTERNS]

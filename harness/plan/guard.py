@@ -143,7 +143,8 @@ def _endpoint(name: str, url: str) -> Endpoint:
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(f"{name} holds more than scheme, host, port and path; a key belongs in API_KEY_ENV's variable")
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not _PATH.fullmatch(parts.path):
-        raise UsageError(f"{name}={url}: expected https://HOST[:PORT][/PATH] or the same with http")
+        found = "it is not shown, as it may hold a password" if "@" in url else f"found {url}"
+        raise UsageError(f"{name}: {found}; expected https://HOST[:PORT][/PATH] or the same with http")
     return Endpoint(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path)
 
 

@@ -89,6 +89,7 @@ def test_metrics_of_another_host_need_its_name() -> None:
         (None, "TARGET=https://HOST"),
         ("llm.example.com", "expected https://HOST"),
         ("ftp://llm.example.com", "expected https://HOST"),
+        ("me:s3cret-pass@llm.example.com", "it is not shown, as it may hold a password; expected https://HOST"),
         ("https://llm.example.com:99999", "a port from 0 to 65535"),
         ("https://sk-secret@llm.example.com", "a key belongs in"),
         ("https://llm.example.com/v1?api-key=sk-secret", "a key belongs in"),

@@ -113,7 +113,7 @@ class _Stubborn:
             await asyncio.Event().wait()
         finally:
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.to_thread(lambda: None)  # the loop hears of the second one meanwhile
+            await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.1)  # it is heard meanwhile
             self.finished = True
             if self.fails is not None:
                 raise self.fails

@@ -2,9 +2,9 @@
 
 Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
 break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
-From the one link of an external target nobody can be led away: what falls silent there breaks streams until its heal.
-What a fault leaves behind may break attempts until users are served again, and one in twenty in the window by which
-that is judged («recovery after», where the drill asks for it).
+From the one link of an external target nobody can be led away: what cuts or silences it breaks streams until its heal.
+What a fault leaves behind may break attempts until 95 % of them are well again, at the latest until «recovery after» is
+due, where the drill asks for that; in the first window, by which it is judged, one in twenty.
 Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
 (a drain, a restart, a rollout), not what other clients do. There the service's promise of 99 % is one for attempts.
 """
@@ -15,6 +15,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+
+import pandas as pd
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.phases import PhaseSpan
@@ -28,6 +30,10 @@ from harness.model.verdict import CheckResult, Status
 NAME = "broken attempts bounded"
 #: The error budget of the default objective for availability.
 AT_MOST_PERCENT = 1.0
+#: Errors with a status of their own that no refusal is.
+_OWN_ERRORS = ("http_5xx", "protocol_error")
+#: Faults of a link that break streams for as long as they last without silencing it.
+_CUTS = ("bandwidth", "reset")
 #: What is carried out in order, or done by clients: it breaks nothing of others.
 _BREAKS_NOTHING = frozenset(
     {"cancel_wave", "drain", "long_contexts", "oversized", "restart", "swap", "weight", "widened"}
@@ -83,28 +89,45 @@ def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Look
     rows = view.attempts(span.name)
     rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & (span.kind != "warmup")]
     faulty = _breaks(view, span.name)
-    since_s = _noticed_s(view, span.name) if faulty else _served_again_s(view, before)
-    rows = rows[rows["start_s"].ge(since_s)]
-    failed, unanswered = rows["outcome"].ne("ok"), rows["http_status"].isna() & (not faulty)
+    since_s = _noticed_s(view, span.name) if faulty else _over_s(view, before)
+    rows = rows[rows["start_s"].gt(since_s)]  # a window begins right after an attempt
+    broken = _broken(rows) & (rows["http_status"].eq(200) | (not faulty))
     first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
     allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
     # Of few, one tells nothing.
-    return _Looked(span.name, rows, rows[failed & (rows["http_status"].eq(200) | unanswered)], max(1.0, allowed))
+    return _Looked(span.name, rows, rows[broken], max(1.0, allowed))
 
 
-def _served_again_s(view: RunView, before: PhaseSpan | None) -> float:
-    """Since when a phase has no excuse in the fault of the one before it: where it has none, since ever."""
-    if before is None or not _breaks(view, before.name):
+def _broken(rows: Attempts) -> pd.Series:
+    """Marks the attempts that broke off, got no answer, or an error of the service's own; a refusal is an answer."""
+    own = rows["http_status"].eq(200) | rows["http_status"].isna() | rows["outcome"].isin(_OWN_ERRORS)
+    return rows["outcome"].ne("ok") & own
+
+
+def _over_s(view: RunView, before: PhaseSpan | None) -> float:
+    """Since when a phase has no excuse in the fault of the one before it: where it has none, since ever.
+
+    As «recovery after» has it for requests, for attempts, and at the latest when that is due. Attempts that never come
+    right again have no excuse at all.
+    """
+    healed_s = None if before is None or not _breaks(view, before.name) else recovers_within.healed_s(view, before.name)
+    if before is None or healed_s is None or recovers_within.name_of(before.name) not in view.plan.get("checks", {}):
         return -math.inf
-    asked = recovers_within.name_of(before.name) in view.plan.get("checks", {})
-    again_s = recovers_within.served_again_s(view, before.name) if asked else None
-    return -math.inf if again_s is None else again_s
+    end_s = recovers_within.watched_until(view, healed_s)
+    rows = view.requests[view.requests["start_s"].between(healed_s, end_s)]
+    rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & ~rows["judged_phase"].isin(view.fault_phases)]
+    rows = rows.sort_values("start_s", kind="stable")
+    starts = rows["start_s"].to_numpy(dtype=float) - healed_s
+    recovered_s, windows = recovers_within.recovery_s(starts, (~_broken(rows)).to_numpy(dtype=bool), end_s - healed_s)
+    if recovered_s is None and windows:
+        return -math.inf
+    return healed_s + min(recovers_within.WITHIN_S, math.inf if recovered_s is None else recovered_s)
 
 
 def _noticed_s(view: RunView, phase: str) -> float:
     """By when gateways or DNS have led users away from what a fault of ``phase`` broke; never, where they cannot."""
     injected = [e.t_s for e in view.events("fault_injected", phase)]
-    if not injected or _only_link_silent(view, phase):
+    if not injected or _only_link_cut(view, phase):
         return math.inf
     return max(injected) + _noticed_within_s(view)
 
@@ -115,10 +138,10 @@ def _breaks(view: RunView, phase: str) -> bool:
     return any(one["type"] not in _BREAKS_NOTHING or one["options"].get("drain") is False for one in planned)
 
 
-def _only_link_silent(view: RunView, phase: str) -> bool:
-    """Whether nobody can be led away from what is silent: to an external target there is one link."""
-    silent = [one for one in view.plan.get("faults") or () if one["phase"] == phase and one.get("silences")]
-    return view.target is not None and bool(silent)
+def _only_link_cut(view: RunView, phase: str) -> bool:
+    """Whether nobody can be led away from what is silent or cut: to an external target there is one link."""
+    planned = [one for one in view.plan.get("faults") or () if one["phase"] == phase]
+    return view.target is not None and any(one.get("silences") or one["type"] in _CUTS for one in planned)
 
 
 def _noticed_within_s(view: RunView) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -14,6 +12,8 @@ from harness.judge.drill import Check
 from harness.judge.slis.goodput import within_limits
 from harness.model.verdict import CheckResult, Status
 
+#: Seconds after a heal within which users have to be served again, in every drill.
+WITHIN_S = 10
 WINDOW_S = 5.0
 REQUESTS_MIN = 20
 GOOD_MIN = 0.95
@@ -25,7 +25,7 @@ def name_of(phase: str) -> str:
     return f"recovery after {phase}"
 
 
-def check(phase: str, seconds: float) -> Check:
+def check(phase: str, seconds: float = WITHIN_S) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"
     needs = frozenset({"load", f"fault:{phase}"})
@@ -72,22 +72,6 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
 def healed_s(view: RunView, phase: str) -> float | None:
     """When the last fault of ``phase`` was healed, in seconds since the run's zero; None where none was."""
     return max((e.t_s for e in view.events("fault_healed", phase)), default=None)
-
-
-def served_again_s(view: RunView, phase: str) -> float | None:
-    """Since when users were served again after ``phase``, in seconds since the run's zero; None where they were not.
-
-    Infinite where there were too few requests to tell.
-    """
-    healed = healed_s(view, phase)
-    if healed is None:
-        return None
-    end = watched_until(view, healed)
-    rows, good = _watched(view, healed, end)
-    recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
-    if recovered is None:
-        return None if windows else math.inf
-    return healed + recovered
 
 
 def _watched(view: RunView, healed: float, end: float) -> tuple[Attempts, npt.NDArray[np.bool_]]:

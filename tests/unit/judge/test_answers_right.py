@@ -61,6 +61,15 @@ def test_even_such_a_model_may_not_get_worse(tmp_path: Path) -> None:
     assert judged(run, tmp_path / "run").status is Status.FAIL
 
 
+def test_a_baseline_is_no_certainty(tmp_path: Path) -> None:
+    """Half of 151 right before, 31 of 99 later: of two samples of one share that happens three times in a thousand."""
+    run = runs.healthy()
+    run.plan["scenario"]["load"]["cohorts"][0]["right"] = 0.0
+    wrong(run, "baseline", 0.5)
+    wrong(run, "recovery-one", 0.69)
+    assert judged(run, tmp_path / "run").status is Status.PASS
+
+
 def test_answers_that_nobody_compared(tmp_path: Path) -> None:
     """No answer is known to be right: that is no PASS."""
     run = runs.healthy()

@@ -10,7 +10,7 @@ import pytest
 from harness.evidence.record import CUT_BY_HEAL
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
-from harness.judge.checks import broken_attempts
+from harness.judge.checks import broken_attempts, recovers_within
 from harness.model.verdict import Status
 from tests.runs import Run
 from tests.unit.judge.mutants import as_external, first_streams_break, ok
@@ -41,12 +41,10 @@ def test_what_is_done_in_order_breaks_nothing(name: str, phase: str, tmp_path: P
 
 @pytest.mark.parametrize(("broken", "status"), [(1, Status.PASS), (2, Status.FAIL)])
 def test_one_of_few_tells_nothing(broken: int, status: Status, tmp_path: Path) -> None:
-    """In a phase of some forty attempts one is more than 1 %."""
+    """In a phase of some forty attempts, with no fault before it, one is more than 1 %."""
     run = HEALTHY["timeout-spike"]()
-    run.requests = run.requests[~run.in_phase("recovery-one") | run.in_phase("recovery-one").cumsum().le(44)]
-    first_streams_break(
-        run, run.in_phase("recovery-one") & (ok(run) & run.in_phase("recovery-one")).cumsum().le(broken)
-    )
+    run.requests = run.requests[~run.in_phase("baseline") | run.in_phase("baseline").cumsum().le(44)]
+    first_streams_break(run, run.in_phase("baseline") & (ok(run) & run.in_phase("baseline")).cumsum().le(broken))
     assert _status(run, tmp_path / "run") is status
 
 
@@ -104,6 +102,56 @@ def test_who_is_not_yet_served_again_breaks_no_promise(after_s: float, status: S
     assert _status(run, tmp_path / "run") is status
 
 
+def _first_tries_end_as(run: Run, where: pd.Series, outcome: str, status: int | None) -> None:
+    """Each of these requests was tried once before, in vain, and then served."""
+    first_streams_break(run, where)
+    broke = run.requests["outcome"].eq("broken_stream") & run.requests["final"].eq(False)
+    run.requests.loc[broke, ["outcome", "http_status", "subtype"]] = [outcome, status, None]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "http_status", "status"),
+    [
+        ("http_5xx", 500, Status.FAIL),
+        ("connect_error", None, Status.FAIL),
+        ("shed_503", 503, Status.PASS),  # a refusal is an answer; availability counts those
+    ],
+)
+def test_every_first_try_ends_in_an_error(
+    outcome: str, http_status: int | None, status: Status, tmp_path: Path
+) -> None:
+    """The second one is served, so no request is lost; the attempts are."""
+    run = HEALTHY["timeout-spike"]()
+    _first_tries_end_as(run, run.in_phase("baseline"), outcome, http_status)
+    assert _status(run, tmp_path / "run") is status
+
+
+@pytest.mark.parametrize(
+    ("outage_s", "status"), [(1.0, Status.PASS), (5.0, Status.PASS), (9.0, Status.PASS), (12.0, Status.FAIL)]
+)
+def test_an_outage_after_the_heal_may_last_as_long_as_a_recovery(
+    outage_s: float, status: Status, tmp_path: Path
+) -> None:
+    """Each first try fails at once and the second one is served, so users never notice: for ten seconds at most."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("recovery-all")
+    met = run.in_phase("recovery-all") & run.requests["start_s"].lt(begin + outage_s)
+    _first_tries_end_as(run, met, "connect_error", None)
+    assert _status(run, tmp_path / "run") is status
+
+
+@pytest.mark.parametrize(("kind", "status"), [("reset", Status.PASS), ("latency", Status.FAIL)])
+def test_what_cuts_the_only_link_breaks_streams(kind: str, status: Status, tmp_path: Path) -> None:
+    """Until its heal; a delay cuts nothing."""
+    run = HEALTHY["timeout-spike"]()
+    late = run.in_phase("all-replicas") & run.requests["start_s"].gt(run.span("all-replicas")[1] - 5)
+    run.requests.loc[late, ["outcome", "http_status"]] = ["broken_stream", 200]
+    as_external(run)
+    for one in run.plan["faults"]:
+        one |= {"type": kind, "silences": False}
+    assert _status(run, tmp_path / "run") is status
+
+
 def test_too_few_to_tell_are_no_fail(tmp_path: Path) -> None:
     """With not one window of requests nobody knows since when users are served again."""
     run = HEALTHY["timeout-spike"]()
@@ -126,9 +174,9 @@ def test_a_recovery_that_nobody_asks_for_excuses_nothing(tmp_path: Path) -> None
 
 
 def test_what_a_heal_has_cut_is_no_fault_of_the_service(tmp_path: Path) -> None:
-    """Drillyard did that: INCONCLUSIVE."""
+    """Drillyard did that: INCONCLUSIVE, once the recovery is due."""
     run = HEALTHY["timeout-spike"]()
-    begin, _ = run.span("recovery-one")
+    begin = run.span("recovery-one")[0] + recovers_within.WITHIN_S
     first_streams_break(run, run.requests["start_s"].between(begin + 1, begin + 3))
     broke = (
         run.requests["outcome"].eq("broken_stream")

@@ -209,7 +209,9 @@ def test_a_service_that_does_not_come_back_is_fail_though_it_was_left_alone(
 
 
 def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
-    """Of phases without faults somebody has to speak, too: here all users fail after the baseline, and nobody asks."""
+    """Of phases without faults somebody has to speak, too: here all users are refused after the baseline, and nobody
+    asks.
+    """
     run = its_own_run()
     renamed = {"slow-link": "calm", "silent-link": "calmer"}
     run.plan["scenario"]["slos"] = []
@@ -222,6 +224,7 @@ def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
     ]
     run.requests = run.requests.replace({"phase": renamed}).assign(straddles=None)
     mutants.fail(run, run.requests["final"] & ~run.requests["phase"].isin(["warm-up", "baseline"]))
+    run.requests.loc[run.requests["outcome"].eq("http_5xx"), ["outcome", "http_status"]] = ["shed_503", 503]
     run.recount()
     _, found = judged(run, tmp_path / "run", drill.load("oom"))
     assert found.status is Status.INCONCLUSIVE, found.reason

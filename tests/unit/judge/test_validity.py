@@ -691,6 +691,17 @@ def test_an_expected_gap_excuses_itself_alone(times: tuple[float, ...], gap: flo
     assert found == pytest.approx(gap)
 
 
+def test_a_run_without_load_and_its_samples_says_so(tmp_path: Path) -> None:
+    """The stack never came up: that the generator was not sampled is a sentence, and no crash of a rule."""
+    run = runs.healthy()
+    run.drop_events("load_started", "load_stopped")
+    _generator_not_sampled(run)
+    view = RunView(run.write(tmp_path / "run"))
+    (found,) = validity.load_not_saturated(view)
+    assert found.result.why == "the load generator's use of the processor was not sampled"
+    assert found.spoils == {"load"}
+
+
 def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path: Path) -> None:
     """Half of the requests had no descriptor: no objective fails, and the first line names what ran out."""
     run = runs.healthy()
