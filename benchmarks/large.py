@@ -22,8 +22,8 @@ from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.judge import drill, verdicts
 from harness.model import arrivals
 from harness.model.scenario import Scenario
-from harness.model.topology import REPLICAS
 from reports import render
+from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 from tests.runs import TIMEOUT_SPIKE, Run
 
@@ -70,7 +70,7 @@ def _count_requests(run: Run) -> None:
     begun = np.searchsorted(np.sort(rows["start_s"].to_numpy()), samples["t_s"])
     samples["value"] = samples["value"].mask(samples["metric"].eq("server_sessions_total"), begun // 4)
     tokens = samples["metric"].eq("generation_tokens_total")
-    for replica in REPLICAS:
+    for replica in STACK.of("replica"):
         of_replica = np.sort(ends_s[ok["replica"].eq(replica)].to_numpy())
         made = runs.TOKENS * np.searchsorted(of_replica, samples["t_s"])
         samples["value"] += made * (tokens & samples["component"].eq(replica))

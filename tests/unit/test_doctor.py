@@ -289,7 +289,7 @@ def test_a_holder_that_has_outlived_its_name_is_named_itself(checkout: Path) -> 
         path.write_text("a run of y (pid 4194304)")
         who = f"process {process.pid} (harness.recover.watchdog x), which has outlived a run of y (pid 4194304)"
         assert doctor.examine(0).busy == {0: who}
-        with pytest.raises(UsageError, match=r"harness\.watchdog x.*outlived"), lock.held(path, "z", print):
+        with pytest.raises(UsageError, match=r"harness\.recover\.watchdog x.*outlived"), lock.held(path, "z", print):
             pytest.fail("two holders")
         with stopped_by_signal(process):
             assert doctor.examine(0).busy == {0: who}
