@@ -18,6 +18,8 @@ from harness.evidence.record import REQUEST_COLUMNS, RunFolder
 
 #: So many columns are kept as they were read, those that were asked for last: most rules read the same few.
 COLUMNS_KEPT = 12
+#: Up to so many attempts are read whole: each reading of a file costs more than all columns of a few thousand.
+ROWS_AT_ONCE = 50_000
 
 
 class Attempts:
@@ -31,10 +33,11 @@ class Attempts:
     @classmethod
     def of(cls, folder: RunFolder) -> Attempts:
         """All attempts of a run."""
+        whole = folder.requests().reset_index(drop=True) if folder.attempts_count() <= ROWS_AT_ONCE else None
 
         @lru_cache(COLUMNS_KEPT)
         def column(name: str) -> pd.Series:
-            return folder.requests([name])[name].reset_index(drop=True)
+            return folder.requests([name])[name].reset_index(drop=True) if whole is None else whole[name]
 
         return cls(column, column("attempt").index, whole=True)
 

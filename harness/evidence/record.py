@@ -291,6 +291,11 @@ class RunFolder:
         """These columns of all attempts, of ``REQUEST_COLUMNS``; an empty frame with them when there are none."""
         return self._table("requests.parquet", REQUEST_COLUMNS, columns)
 
+    def attempts_count(self) -> int:
+        """How many rows ``requests`` has, without reading them."""
+        path = self.path / "requests.parquet"
+        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+
     def metrics(self) -> pd.DataFrame:
         """All samples, columns of ``METRIC_COLUMNS``; of a harness that was killed those until then."""
         part = self.path / METRICS_PART

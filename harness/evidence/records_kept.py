@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pyarrow.lib import ArrowException
 
 from harness.evidence import samples_kept
+from harness.evidence.attempts import Attempts
 from harness.evidence.record import REQUEST_COLUMNS, RunFolder
 from harness.model import digest, rollout, waves
 from harness.model.errors import RunFolderError
@@ -90,10 +91,9 @@ def _of_requests(folder: RunFolder) -> tuple[int, str]:
     It is the same whatever types a reader gives the columns: numbers and truth values count as 64-bit floats, gaps as
     NaN; texts with their lengths, −1 for a gap.
     """
-    found, count = hashlib.sha256(), 0
+    found, rows = hashlib.sha256(), Attempts.of(folder)
     for field in REQUEST_COLUMNS:
-        column = folder.requests([field.name])[field.name]
-        count = len(column)
+        column = rows[field.name]
         if not pa.types.is_string(field.type):
             numbers = pd.to_numeric(column, errors="coerce")
             found.update(numbers.to_numpy(dtype="<f8", na_value=math.nan).tobytes())
@@ -104,7 +104,7 @@ def _of_requests(folder: RunFolder) -> tuple[int, str]:
             texts = [one if isinstance(one, str) else None for one in column.tolist()]
             found.update(np.array([-1 if text is None else len(text) for text in texts], dtype="<i8").tobytes())
             found.update("".join(filter(None, texts)).encode(errors="surrogatepass"))
-    return count, found.hexdigest()
+    return len(rows), found.hexdigest()
 
 
 def _as_stored(texts: pa.Array | pa.ChunkedArray) -> Iterator[bytes | memoryview]:

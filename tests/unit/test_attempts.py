@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from harness.evidence import attempts
 from harness.evidence.attempts import COLUMNS_KEPT, Attempts
 from harness.evidence.record import REQUEST_COLUMNS, RunFolder
 from harness.evidence.view import RunView
@@ -20,6 +21,14 @@ from tests import runs
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A healthy run."""
     return runs.healthy_run(tmp_path_factory.mktemp("attempts") / "run")
+
+
+@pytest.fixture(autouse=True, params=["read whole", "by column"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the file is read: whole, as a small one, or a column at a time, as a large one."""
+    if request.param == "by column":
+        monkeypatch.setattr(attempts, "ROWS_AT_ONCE", 0)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -64,9 +73,12 @@ def test_order_and_parts(folder: RunFolder) -> None:
     pd.testing.assert_frame_equal(Attempts.concat(parts).frame(), together, check_index_type=False)
 
 
-def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str]) -> None:
-    """Once, as long as no more than so many others are asked for."""
+def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str], way: str) -> None:
+    """Of a large file, once, as long as no more than so many others are asked for; a small one whole, and once."""
     rows = Attempts.of(folder)
+    if way == "read whole":
+        assert (rows["outcome"].notna().all(), asked) == (True, list(REQUEST_COLUMNS.names))
+        return
     ok = rows[rows["outcome"].eq("ok")]
     assert ok["ttft_ms"].notna().all()
     assert (ok["outcome"].nunique(), rows["ttft_ms"].name) == (1, "ttft_ms")
