@@ -26,7 +26,7 @@ from harness.load.resolver import Pinned
 from harness.load.schedule import Arrival
 from harness.model.scenario import ClientLimits, Cohort
 from harness.model.stream import CompletionReader
-from harness.model.topology import Component, Endpoint, Link, Target, Topology
+from harness.model.topology import Component, Endpoint, Link, Stack, Target, Topology
 from harness.probes import ask, path, question
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
@@ -129,9 +129,10 @@ def cancel_wave(port: int) -> Seen:
 
 
 def synthetic_question(port: int) -> Seen:
-    """A question of the eval set."""
-    probe = _probe(port)
-    probe.topology = _Gateways(port)  # type: ignore[assignment]
+    """A question of the eval set, through a gateway at that port."""
+    gateway = Component("gateway-a", "gateway", ADDRESS, {"http": port})
+    replica = Component("replica-1", "replica", ADDRESS, {"http": port})
+    probe = path.PathProbe(Topology(Stack("questions", (gateway, replica), ())), "key", "model")
     reply = asyncio.run(question.ask(probe, "gateway-a", "replica-1", Question("q", "a"), DEADLINE_S))
     outcome = "broken_stream" if reply.outcome == "broken" else reply.outcome
     return Seen(outcome, frozenset({"ttft"}), ttft=reply.ttft_ms is not None)
@@ -184,17 +185,6 @@ WHOLES: dict[str, Callable[[int], Seen]] = {
     "fault's question": lambda port: fault_question(port, stream=False),
     "exporter": exporter,
 }
-
-
-class _Gateways:
-    """A topology whose every component is at one port."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    def component(self, name: str) -> Component:
-        """Where it is."""
-        return Component(name, "gateway", ADDRESS, {"http": self._port})
 
 
 def _probe(port: int) -> path.PathProbe:

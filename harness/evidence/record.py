@@ -45,6 +45,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.lib import ArrowException
 
 from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError
@@ -294,7 +295,8 @@ class RunFolder:
     def attempts_count(self) -> int:
         """How many rows ``requests`` has, without reading them."""
         path = self.path / "requests.parquet"
-        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+        with _reading(path):
+            return int(pq.read_metadata(path).num_rows) if path.exists() else 0
 
     def metrics(self) -> pd.DataFrame:
         """All samples, columns of ``METRIC_COLUMNS``; of a harness that was killed those until then."""
@@ -309,10 +311,11 @@ class RunFolder:
         if not path.exists():
             empty: pd.DataFrame = schema.empty_table().to_pandas()
             return empty[list(columns)]
-        about = pq.read_metadata(path)
-        # Runs of earlier versions have fewer columns: what they did not record is not measured.
-        known = [column for column in columns if column in about.schema.to_arrow_schema().names]
-        found = pq.read_table(path, columns=known, page_checksum_verification=True).to_pandas() if known else None
+        with _reading(path):
+            about = pq.read_metadata(path)
+            # Runs of earlier versions have fewer columns: what they did not record is not measured.
+            known = [column for column in columns if column in about.schema.to_arrow_schema().names]
+            found = pq.read_table(path, columns=known, page_checksum_verification=True).to_pandas() if known else None
         frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
         return frame.reindex(columns=list(columns))
 
@@ -336,6 +339,15 @@ def grouped(found: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             group = []
     if group:
         yield pa.Table.from_batches(group)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Around reading ``path``: what is wrong with its content names the file."""
+    try:
+        yield
+    except (OSError, ArrowException) as error:
+        raise pa.ArrowInvalid(f"{path.name}: {error}") from error
 
 
 @contextmanager

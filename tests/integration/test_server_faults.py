@@ -50,7 +50,7 @@ class Elsewhere:
     """A runtime whose orders reach gateways that nobody uses: they are obeyed, and change nothing for clients."""
 
     def __init__(self, runtime: Any) -> None:
-        self._runtime = runtime
+        self._runtime, self.topology = runtime, runtime.topology
         self._told: dict[str, str] = {}
 
     def gateway_command(self, gateway: str, command: str) -> str:
