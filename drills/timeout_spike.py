@@ -94,6 +94,7 @@ DRILL = Drill(
     external=(
         no_hang.check(_SLOW),
         recovers_within.check(_SLOW),
+        steady_state.check("recovery-slow"),
         no_hang.check(_SILENT),
         recovers_within.check(_SILENT),
         steady_state.check("recovery-silent"),

@@ -46,6 +46,7 @@ class World:
     #: Writes a file of the run: ``keep("rollout.json", data)``.
     keep: Callable[[str, dict[str, Any]], object] = lambda name, data: None
     zero_mono_s: float = 0.0  # of the run
+    patience_s: float = 0.0  # how long the run's clients wait for a whole answer
 
     def now_s(self) -> float:
         """Seconds since the run's zero."""

@@ -36,6 +36,11 @@ class Latency(LinkFault[Options]):
         delay, jitter = int(self.options.latency * 1000), int(self.options.jitter * 1000)
         return (Toxic("drillyard_latency", "latency", "downstream", {"latency": delay, "jitter": jitter}),)
 
+    @staticmethod
+    def shown_ms(sample: PathSample) -> float:
+        """The first byte: how long an answer takes after it varies, with its server and not with the delay."""
+        return sample.headers_ms or 0.0
+
     def heals_by(self) -> str:
         """The link forwards what it holds first, so that no request is cut."""
         return "drain_latency"

@@ -7,7 +7,7 @@ import time
 
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import World
-from harness.faults.link import LOOK_S, LinkFault
+from harness.faults.link import LinkFault
 from harness.model import exhausted
 from harness.model.scenario import Seconds, Strict
 from harness.probes.path import PathSample
@@ -33,27 +33,27 @@ class SlowClose(LinkFault[Options]):
         """Half of the delay."""
         return 500 * self.options.delay
 
-    async def _cross(self, world: World) -> PathSample:
+    async def _cross(self, world: World, within_s: float) -> PathSample:
         link = world.topology.link(self.on)
-        return await _hang_up(link.listen_address, link.listen_port)
+        return await _hang_up(link.listen_address, link.listen_port, within_s)
 
     async def _pair(self, world: World) -> tuple[PathSample, PathSample]:
-        topology = world.topology
+        topology, look_s = world.topology, self._look_s()
         if topology.target is not None:
             service = topology.target.service
-            past_it = _hang_up(service.address, service.port)
+            past_it = _hang_up(service.address, service.port, look_s)
         else:
             far = topology.component(topology.link(self.on).target)
-            past_it = _hang_up(far.address, far.ports["http"])
-        over_link, past = await asyncio.gather(self._cross(world), past_it)
+            past_it = _hang_up(far.address, far.ports["http"], look_s)
+        over_link, past = await asyncio.gather(self._cross(world, look_s), past_it)
         return over_link, past
 
 
-async def _hang_up(address: str, port: int) -> PathSample:
+async def _hang_up(address: str, port: int, within_s: float) -> PathSample:
     """Connect, say nothing, hang up one way: the far side closes the other way once it has heard of it."""
     began = time.monotonic()
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(within_s):
             reader, writer = await asyncio.open_connection(address, port)
             try:
                 writer.write_eof()

@@ -142,6 +142,7 @@ class Session:
             Waves(replicas, zero_s, partial(keep, WAVES_FILE)),
             keep,
             zero_s,
+            self.run.scenario.load.limits.total,
         )
 
     def _tell(self, kind: str, **data: Any) -> None:

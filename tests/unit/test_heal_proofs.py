@@ -120,7 +120,7 @@ class Stack:
         listen = self.topology.link(LINK)
         return self.over if f"{listen.listen_address}:{listen.listen_port}/" in url else self.past
 
-    async def _hang_up(self, address: str, port: int) -> PathSample:
+    async def _hang_up(self, address: str, port: int, within_s: float) -> PathSample:
         return self.over if port == self.topology.link(LINK).listen_port else self.past
 
     async def _question(self, *_: object) -> Reply:

@@ -3,6 +3,7 @@
 Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
 break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
 From the one link of an external target nobody can be led away: what cuts or silences it breaks streams until its heal.
+What delays it breaks none; where the delay is near the clients' limits, their time-outs are left out.
 What a fault leaves behind may break attempts until 95 % of them are well again, at the latest until «recovery after» is
 due, where the drill asks for that; in the first window, by which it is judged, one in twenty.
 Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
@@ -15,6 +16,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +26,7 @@ from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
 from harness.judge.drill import Check
+from harness.model.scenario import parse_duration
 from harness.model.topology import DNS_POLICY, GatewayPolicy
 from harness.model.verdict import CheckResult, Status
 
@@ -32,8 +35,11 @@ NAME = "broken attempts bounded"
 AT_MOST_PERCENT = 1.0
 #: Errors with a status of their own that no refusal is.
 _OWN_ERRORS = ("http_5xx", "protocol_error")
-#: Faults of a link that break streams for as long as they last without silencing it.
-_CUTS = ("bandwidth", "reset")
+_TIME_OUTS = ("timeout_ttft", "timeout_stall", "timeout_total")
+#: Faults of the only link that delay what crosses it, or that somebody has hung up; other faults of it cut.
+_DELAYS = ("latency", "slicer", "slow_close")
+#: How often an attempt may meet a delay before its first token: twice in TLS 1.2, and in the answer.
+_CROSSINGS = 3
 #: What is carried out in order, or done by clients: it breaks nothing of others.
 _BREAKS_NOTHING = frozenset(
     {"cancel_wave", "drain", "long_contexts", "oversized", "restart", "swap", "weight", "widened"}
@@ -92,6 +98,8 @@ def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Look
     since_s = _noticed_s(view, span.name) if faulty else _over_s(view, before)
     rows = rows[rows["start_s"].gt(since_s)]  # a window begins right after an attempt
     broken = _broken(rows) & (rows["http_status"].eq(200) | (not faulty))
+    if _outlasts_clients(view, span.name):
+        rows, broken = rows[~_ran_out(rows)], broken[~_ran_out(rows)]
     first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
     allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
     # Of few, one tells nothing.
@@ -102,6 +110,11 @@ def _broken(rows: Attempts) -> pd.Series:
     """Marks the attempts that broke off, got no answer, or an error of the service's own; a refusal is an answer."""
     own = rows["http_status"].eq(200) | rows["http_status"].isna() | rows["outcome"].isin(_OWN_ERRORS)
     return rows["outcome"].ne("ok") & own
+
+
+def _ran_out(rows: Attempts) -> pd.Series:
+    """Marks the attempts that ended at a limit of their client."""
+    return rows["outcome"].isin(_TIME_OUTS) | rows["subtype"].eq("no_answer")
 
 
 def _over_s(view: RunView, before: PhaseSpan | None) -> float:
@@ -127,21 +140,35 @@ def _over_s(view: RunView, before: PhaseSpan | None) -> float:
 def _noticed_s(view: RunView, phase: str) -> float:
     """By when gateways or DNS have led users away from what a fault of ``phase`` broke; never, where they cannot."""
     injected = [e.t_s for e in view.events("fault_injected", phase)]
-    if not injected or _only_link_cut(view, phase):
+    if not injected or view.target is not None:
         return math.inf
     return max(injected) + _noticed_within_s(view)
 
 
+def _planned(view: RunView, phase: str) -> list[dict[str, Any]]:
+    """The faults of that phase, as the scenario has them."""
+    return [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
+
+
 def _breaks(view: RunView, phase: str) -> bool:
     """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
-    planned = [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
-    return any(one["type"] not in _BREAKS_NOTHING or one["options"].get("drain") is False for one in planned)
+    harmless = _BREAKS_NOTHING.union(_DELAYS if view.target is not None else ())
+    return any(one["type"] not in harmless or one["options"].get("drain") is False for one in _planned(view, phase))
 
 
-def _only_link_cut(view: RunView, phase: str) -> bool:
-    """Whether nobody can be led away from what is silent or cut: to an external target there is one link."""
-    planned = [one for one in view.plan.get("faults") or () if one["phase"] == phase]
-    return view.target is not None and any(one.get("silences") or one["type"] in _CUTS for one in planned)
+def _outlasts_clients(view: RunView, phase: str) -> bool:
+    """Whether clients may run into their limits because of a delay of an external target's only link."""
+    limits = view.limits
+    tightest_s = min(limits.connect, limits.first_token, limits.idle, limits.total)
+    delays = [one["options"] for one in _planned(view, phase) if view.target is not None and one["type"] in _DELAYS]
+    return any(_CROSSINGS * _longest_s(options) > tightest_s for options in delays)
+
+
+def _longest_s(options: dict[str, Any]) -> float:
+    """How long a delay with these options is; endless, where that depends on what crosses it."""
+    if "latency" not in options:
+        return math.inf
+    return parse_duration(options["latency"]) + parse_duration(options.get("jitter", "0s"))
 
 
 def _noticed_within_s(view: RunView) -> float:

@@ -1,8 +1,9 @@
 """No answer that was cut off passes for a whole one.
 
-Our own engines account for every token: their usage and the events received must match. Other servers may leave usage
-out, not count reasoning tokens, or send more events than tokens: there a stream with finish reason and ``[DONE]`` is
-whole, and the check notes what it could not compare.
+Our own engines account for every token, and give one answer to one prompt: usage and events must match, and no answer
+may be shorter than the right one. Other servers may leave usage out, not count reasoning tokens, send more events than
+tokens, or answer the same prompt differently each time: there a stream with finish reason and ``[DONE]`` is whole, and
+the check notes what it did not compare.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ def _run(view: RunView) -> CheckResult:
     ok = view.requests[view.requests["outcome"].eq("ok")]
     if ok.empty:
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
-    ours = view.target is None
-    cut = _first(ok, _unended(ok) | (_unaccounted(ok) if ours else {}) | {_TOO_SHORT: _shorter_than_right(ok)})
+    ours, unequal = view.target is None, _unaccounted(ok) | {_TOO_SHORT: _shorter_than_right(ok)}
+    cut = _first(ok, _unended(ok) | (unequal if ours else {}))
     bad = cut[cut.notna()]
     kinds = bad.value_counts()
-    notes = {} if ours else {text: int(where.sum()) for text, where in _unaccounted(ok).items() if where.any()}
+    notes = {} if ours else {text: int(where.sum()) for text, where in unequal.items() if where.any()}
     why = (
         f"all {len(ok)} streams that ended ok are whole"
         if bad.empty
         else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
     )
     if notes:
-        why += "; usage is not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
+        why += "; not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
     return CheckResult(
         NAME,
         Status.FAIL if len(bad) else Status.PASS,

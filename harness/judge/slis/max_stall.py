@@ -1,4 +1,7 @@
-"""Largest gap between consecutive content events of one stream: what users feel in a network fault."""
+"""Largest gap between consecutive content events of one stream: what users feel in a network fault.
+
+A whole stream with one content event has no gap between two: its stall is the silence from that event to its end.
+"""
 
 import numpy as np
 
@@ -18,6 +21,9 @@ def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """
     requests = requests[view.of_streams(requests)]
     seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
+    alone = requests["outcome"].eq("ok") & requests["content_events"].eq(1)
+    after_ms = (requests["e2e_ms"].astype(float) - requests["ttft_ms"].astype(float)).clip(lower=0)
+    seen = seen.mask(alone & seen.isna(), after_ms)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
     waited = waited.mask(requests["outcome"].isin(ABANDONED) & requests["ttft_ms"].notna())
     silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)

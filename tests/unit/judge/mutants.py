@@ -612,6 +612,7 @@ EXTERNAL: dict[str, Callable[[Run], None]] = {
     "no hang in silent-link": limit_not_enforced,
     "recovery after slow-link": slow_recovery_one,
     "recovery after silent-link": no_recovery_all,
+    "steady state in recovery-slow": not_steady_between,
     "steady state in recovery-silent": not_steady_after,
     "availability with a slow link": no_gateway_retries,
     "end to end with a slow link": answers_drag,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -140,16 +141,46 @@ def test_an_outage_after_the_heal_may_last_as_long_as_a_recovery(
     assert _status(run, tmp_path / "run") is status
 
 
-@pytest.mark.parametrize(("kind", "status"), [("reset", Status.PASS), ("latency", Status.FAIL)])
-def test_what_cuts_the_only_link_breaks_streams(kind: str, status: Status, tmp_path: Path) -> None:
-    """Until its heal; a delay cuts nothing."""
+@pytest.mark.parametrize(
+    ("options", "outcome", "http_status", "status"),
+    [
+        ({"latency": "800ms"}, "broken_stream", 200, Status.FAIL),
+        ({"latency": "800ms"}, "http_5xx", 500, Status.FAIL),
+        ({"latency": "800ms"}, "connect_error", None, Status.FAIL),
+        ({"latency": "800ms"}, "timeout_ttft", None, Status.FAIL),
+        ({"latency": "600ms", "jitter": "500ms"}, "timeout_ttft", None, Status.PASS),
+        ({"latency": "20s"}, "timeout_stall", 200, Status.PASS),
+        ({"latency": "20s"}, "broken_stream", 200, Status.FAIL),
+    ],
+)
+def test_a_delay_of_the_only_link_breaks_nothing(
+    options: dict[str, str], outcome: str, http_status: int | None, status: Status, tmp_path: Path
+) -> None:
+    """From its injection on: nobody has to notice it. Near the clients' limits time-outs are its own."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("one-replica")
+    _first_tries_end_as(run, run.requests["start_s"].between(begin + 0.1, begin + 9), outcome, http_status)
+    as_external(run)
+    run.plan["scenario"]["load"]["limits"]["connect"] = 3.0
+    of_fault(run, "slow-link")["options"] = options
+    assert _status(run, tmp_path / "run") is status
+
+
+def of_fault(run: Run, phase: str) -> dict[str, Any]:
+    """What the run's scenario says of the fault in that phase."""
+    found: dict[str, Any] = next(one for one in run.plan["scenario"]["phases"] if one["name"] == phase)["faults"][0]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["reset", "bandwidth"])
+def test_what_cuts_the_only_link_breaks_streams(kind: str, tmp_path: Path) -> None:
+    """Until its heal."""
     run = HEALTHY["timeout-spike"]()
     late = run.in_phase("all-replicas") & run.requests["start_s"].gt(run.span("all-replicas")[1] - 5)
     run.requests.loc[late, ["outcome", "http_status"]] = ["broken_stream", 200]
     as_external(run)
-    for one in run.plan["faults"]:
-        one |= {"type": kind, "silences": False}
-    assert _status(run, tmp_path / "run") is status
+    of_fault(run, "silent-link")["type"] = kind
+    assert _status(run, tmp_path / "run") is Status.PASS
 
 
 def test_too_few_to_tell_are_no_fail(tmp_path: Path) -> None:

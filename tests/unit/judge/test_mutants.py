@@ -10,9 +10,10 @@ from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import CheckResult, Status
 from tests import runs
-from tests.unit.judge.mutants import EXTERNAL, MUTANTS, Mutant, as_external, assert_red
+from tests.unit.judge.mutants import EXTERNAL, MUTANTS, ONE, Mutant, as_external, assert_red, ok
 
 DRILL = drill.load("timeout-spike")
+STALLS = "stalls with a slow link"
 
 
 def results(verdict: verdicts.Verdict) -> dict[str, CheckResult]:
@@ -49,6 +50,21 @@ def test_mutant_of_an_external_run_is_noticed(check: str, tmp_path: Path) -> Non
         as_external(run)
         found = results(verdicts.judge(run.write(tmp_path / expected.value), DRILL))[check]
         assert found.status is expected, found.why
+
+
+@pytest.mark.parametrize(("silent_ms", "red"), [(0.0, set()), (11500.0, {STALLS, "end to end with a slow link"})])
+def test_an_external_target_may_answer_in_one_event(silent_ms: float, red: set[str], tmp_path: Path) -> None:
+    """It passes without really streaming; not where its streams are silent after that event while the link is slow."""
+    run = runs.healthy()
+    rows = ok(run)
+    run.requests.loc[rows, ["content_events", "max_stall_ms"]] = [1, None]
+    slow = rows & run.in_phase(ONE)
+    run.requests.loc[slow, ["e2e_ms", "e2e_from_schedule_ms"]] += silent_ms
+    run.recount()
+    as_external(run)
+    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    found = {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS}
+    assert found.keys() == red, found
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:

@@ -211,6 +211,30 @@ def test_streams_that_fell_silent_break_the_stall_objective(tmp_path: Path) -> N
     assert judged_stall(run, tmp_path / "silent") is Status.FAIL
 
 
+def in_one_event(run: Run, after_ms: float = 5.0) -> None:
+    """Every answer comes whole in one event, so long before its stream ends."""
+    rows = run.requests["outcome"].eq("ok")
+    run.requests.loc[rows, ["content_events", "max_stall_ms"]] = [1, None]
+    run.requests.loc[rows, "ttft_ms"] = run.requests.loc[rows, "e2e_ms"] - after_ms
+
+
+@pytest.mark.parametrize(("after_ms", "status"), [(5.0, Status.PASS), (700.0, Status.FAIL)])
+def test_a_stream_with_one_event_stalls_after_it(after_ms: float, status: Status, tmp_path: Path) -> None:
+    """A service that does not really stream can keep the objective, and can break it."""
+    run = runs.healthy()
+    in_one_event(run, after_ms)
+    assert judged_stall(run, tmp_path / "run") is status
+
+
+def test_a_stream_with_one_event_that_falls_silent_breaks_the_stall_objective(tmp_path: Path) -> None:
+    """Its client gave up: how long it would have gone on is not known, and that it was whole least of all."""
+    run = runs.healthy()
+    in_one_event(run)
+    rows = run.requests.index[run.in_phase("baseline")]
+    time_out(run.requests, run.requests.index.isin(rows[: len(rows) // 3]), "timeout_stall", streamed=True)
+    assert judged_stall(run, tmp_path / "run") is Status.FAIL
+
+
 def judged_stall(run: Run, path: Path) -> Status:
     """Status of «three in four attempts never stall for longer than half a second»."""
     found = slo.measure(RunView(run.write(path)), "max_stall_p75_ms_all", ["baseline"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
@@ -16,6 +18,7 @@ from tests.unit.judge import mutants
 from tests.unit.judge.mutants import ALL
 
 DRILL = drill.load("timeout-spike")
+SHIPPED = [(name, path) for name in drill.names() for path in drill.ROOT.glob(f"scenarios/{name}*.yaml")]
 
 
 def judged(run: Run, path: Path) -> tuple[Verdict, dict[str, CheckResult]]:
@@ -53,6 +56,16 @@ def test_what_was_reached_is_kept_until_the_next_phase(failing_s: float, status:
         mutants.fail(run, run.requests["intended_start_s"].between(begin + 13, end))
     _, checks = judged(run, tmp_path / "run")
     assert checks["steady state in recovery-one"].status is status, checks["steady state in recovery-one"].why
+
+
+@pytest.mark.parametrize(("name", "path"), SHIPPED, ids=[path.stem for _, path in SHIPPED])
+def test_each_recovery_before_a_fault_must_end_steady(name: str, path: Path) -> None:
+    """Without that check a service that a fault leaves slow for good only ends the run early, which is INCONCLUSIVE."""
+    phases = yaml.safe_load(path.read_text())["phases"]
+    pairs = pairwise([*phases, {"kind": "fault"}])
+    awaited = [one["name"] for one, after in pairs if one["kind"] == "recovery" and after["kind"] in ("fault", "quiet")]
+    asked = {check.name for check in verdicts.checks(drill.load(name), external=path.stem.endswith(".external"))}
+    assert [phase for phase in awaited if f"steady state in {phase}" not in asked] == []
 
 
 def slow(run: Run) -> None:

@@ -1,0 +1,145 @@
+"""Proofs on the link to a target that is slow by design: slow is no silence, and a broken link is no slow one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from harness.adapters.toxiproxy import Toxic
+from harness.faults import link
+from harness.faults.base import fault_class
+from harness.faults.link import LOOK_S, LinkFault
+from harness.model.errors import FaultError
+from harness.model.topology import Endpoint, Target, Topology
+from harness.probes.path import PathSample
+from stack.stacks import external
+
+LINK = "client-to-target"
+TARGET = Target(Endpoint("http", "h", 80, address="192.0.2.1"))
+PATIENCE_S, SLOW_MS = 30.0, 5100.0
+AFTER_MS = 2600.0  # from the first byte to the end
+LATENCY = {"latency": "800ms"}
+
+
+class Slow:
+    """A world in which crossings take as long as the test says, over the link and past it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.topology, self.patience_s = Topology(external.stack(TARGET), target=TARGET), PATIENCE_S
+        self.path, self.toxiproxy = self, self
+        self.over_ms = self.past_ms = SLOW_MS
+        self.ends_as, self.after_ms = "ok", AFTER_MS  # what comes over the link
+        self.waited_s: list[float] = []
+        monkeypatch.setattr(link, "HEALED_WITHIN_S", 0.0)
+
+    async def measure(self, link: object, deadline_s: float) -> PathSample:
+        """Over the link."""
+        self.waited_s.append(deadline_s)
+        return _crossing(self.over_ms, deadline_s, self.ends_as, self.after_ms)
+
+    async def straight(self, target: object, deadline_s: float) -> PathSample:
+        """Past it."""
+        return _crossing(self.past_ms, deadline_s)
+
+    def addresses(self, proxy: str) -> tuple[str, str]:
+        """Of the link."""
+        return "", ""
+
+    def toxics(self, proxy: str) -> list[Toxic]:
+        """None is listed."""
+        return []
+
+
+def _crossing(took_ms: float, deadline_s: float, ends_as: str = "ok", after_ms: float = AFTER_MS) -> PathSample:
+    if took_ms > 1000 * deadline_s:
+        return PathSample("timeout", e2e_ms=1000 * deadline_s)
+    return PathSample(ends_as, took_ms - after_ms, took_ms - after_ms, took_ms, body_bytes=6000)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The target takes longer than a look at a quick one."""
+    assert SLOW_MS > 1000 * LOOK_S
+    return Slow(monkeypatch)
+
+
+def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
+    """A fault of the link that has seen it healthy."""
+    cls: Any = fault_class(type_name)
+    options = LATENCY if type_name == "latency" else {}
+    one: LinkFault[Any] = cls(f"test/{type_name}/{LINK}", LINK, cls.Options.model_validate(options))
+    asyncio.run(one.measure(world))
+    return one
+
+
+@pytest.mark.parametrize(
+    ("type_name", "over_ms", "past_ms", "said"),
+    [
+        ("latency", SLOW_MS + 800, SLOW_MS, ""),
+        ("latency", SLOW_MS + 100, SLOW_MS, "no effect"),
+        ("latency", math.inf, SLOW_MS, ""),  # a longer delay than the look lasts
+        ("latency", math.inf, math.inf, "far side does not answer"),
+        ("timeout", math.inf, SLOW_MS, ""),
+        ("timeout", SLOW_MS, SLOW_MS, "no effect"),
+        ("timeout", SLOW_MS + 3900, SLOW_MS, "no answer at all was expected"),
+        ("timeout", math.inf, math.inf, "far side does not answer"),
+    ],
+)
+def test_an_effect_is_told_from_the_targets_own_slowness(
+    type_name: str, over_ms: float, past_ms: float, said: str, world: Any
+) -> None:
+    """The crossing is compared with the healthy one, and given as much longer as any other."""
+    one = measured(world, type_name)
+    world.over_ms, world.past_ms = over_ms, past_ms
+    proof = asyncio.run(one.verify(world))
+    assert proof.proven is (said == ""), proof
+    assert said in proof.why
+
+
+@pytest.mark.parametrize(("delayed_ms", "proven"), [(800.0, True), (0.0, False)])
+@pytest.mark.parametrize("quicker_ms", [300.0, -700.0])
+def test_a_delay_is_seen_at_the_first_byte(delayed_ms: float, proven: bool, quicker_ms: float, world: Any) -> None:
+    """This time the rest of the answer is quicker, or slower, as of a server under load."""
+    one = measured(world)
+    world.over_ms, world.after_ms = SLOW_MS + delayed_ms - quicker_ms, AFTER_MS - quicker_ms
+    assert asyncio.run(one.verify(world)).proven is proven
+
+
+def test_a_link_that_breaks_is_not_slow(world: Any) -> None:
+    """It failed after three seconds, which neither a delay nor a silence does."""
+    one = measured(world)
+    world.over_ms, world.ends_as = 3000.0, "broken"
+    proof = asyncio.run(one.verify(world))
+    assert not proof.proven
+    assert "failed, but at once" in proof.why
+
+
+@pytest.mark.parametrize(
+    ("over_ms", "past_ms", "proven", "said"),
+    [
+        (SLOW_MS, SLOW_MS, True, "works as before"),
+        (SLOW_MS + 800, SLOW_MS, False, "still meets it"),
+        (SLOW_MS + 2000, SLOW_MS + 2000, True, "adds nothing any more"),
+        (math.inf, math.inf, False, "nothing of it was found"),
+    ],
+)
+def test_a_heal_is_told_from_the_targets_own_slowness(
+    over_ms: float, past_ms: float, proven: bool, said: str, world: Any
+) -> None:
+    """As quick as before, or as quick as the way past the link at the same time."""
+    one = measured(world)
+    world.over_ms, world.past_ms = over_ms, past_ms
+    healed = asyncio.run(one.verify_healed(world))
+    assert healed.proven is proven, healed
+    assert said in healed.why
+
+
+def test_a_dead_link_is_found_dead_in_bounded_time(world: Any) -> None:
+    """After twice as long as clients wait; one that answers later than they wait is of no use to them either."""
+    world.over_ms = 1000 * PATIENCE_S + 1
+    with pytest.raises(FaultError, match="does not work before the fault"):
+        measured(world)
+    assert world.waited_s == [PATIENCE_S, PATIENCE_S]
