@@ -52,14 +52,6 @@ def parse(url: str) -> Proxy:
     return Proxy(parts.hostname, port, said)
 
 
-def password(url: str) -> str:
-    """The password that a proxy's URL holds; "" without one."""
-    try:
-        return unquote(urlsplit(url if "://" in url else f"http://{url}").password or "")
-    except ValueError:
-        return ""
-
-
 def excluding_loopback(environment: Mapping[str, str], addresses: Iterable[str] = ()) -> dict[str, str]:
     """The proxy variables of ``environment`` with loopback and ``addresses`` excluded; empty without a proxy."""
     found = {name: environment[name] for name in VARIABLES if environment.get(name)}

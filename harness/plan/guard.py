@@ -121,7 +121,6 @@ def _led(endpoint: Endpoint, tunnel: str) -> Endpoint:
     variable = proxies.variable_for(endpoint.scheme, endpoint.host, os.environ)
     if variable is None:
         return endpoint
-    redact.learn(proxies.password(os.environ[variable]))
     try:
         proxies.parse(os.environ[variable])
     except ValueError as error:
