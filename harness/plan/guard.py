@@ -118,7 +118,7 @@ def _led(endpoint: Endpoint, tunnel: str) -> Endpoint:
 
     The message omits its URL, which may hold a password.
     """
-    variable = proxies.variable_for(endpoint.scheme, endpoint.host, os.environ)
+    variable = proxies.variable_for(endpoint.scheme, endpoint.host, endpoint.port, os.environ)
     if variable is None:
         return endpoint
     try:

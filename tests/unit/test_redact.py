@@ -64,7 +64,7 @@ def test_passwords_of_urls_go(userinfo: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["pa@ss-word", "pa/ss-word", "pa\"ss-word", "pa'ss-word", "pa\\ss-word", "pa:ss-word", "pa%2Fss-word"]
+    "password", ["pa@ss-word", "pa/ss-word", 'pa"ss-word', "pa'ss-word", "pa\\ss-word", "pa:ss-word", "pa%2Fss-word"]
 )
 @pytest.mark.parametrize("url", ["user:{}@proxy.test:3128", "http://user:{}@proxy.test:3128", "HTTP://:{}@p"])
 def test_a_proxy_of_the_environment_is_redacted_however_it_is_written(url: str, password: str) -> None:
