@@ -108,8 +108,10 @@ class Stream:
         return Stream(self._stream, controls=True)
 
     def write(self, written: str) -> int:
-        """Pass on ``written`` without secrets."""
-        self._stream.write(text(written if self._controls else printable(written)))
+        """Pass on ``written`` without secrets, and with a ``?`` for what the stream's encoding lacks."""
+        encoding = self._stream.encoding or "utf-8"
+        shown = text(written if self._controls else printable(written))
+        self._stream.write(shown.encode(encoding, "replace").decode(encoding))
         return len(written)
 
     def writelines(self, lines: list[str]) -> None:

@@ -128,6 +128,15 @@ def test_streams_let_no_secret_through() -> None:
     assert not stream.isatty()
 
 
+def test_streams_show_what_their_encoding_lacks() -> None:
+    """In a terminal or a pipe that is ASCII alone, as in UTF-8 what is no text."""
+    for encoding, shown in (("ascii", b"1 ? 2 ?"), ("utf-8", "1 – 2 ?".encode())):
+        under = io.BytesIO()
+        stream = redact.Stream(io.TextIOWrapper(under, encoding=encoding, write_through=True))
+        stream.write("1 – 2 \udcff")
+        assert under.getvalue() == shown
+
+
 def test_large_logs_take_linear_time() -> None:
     """Ten times the log, with lines made to be looked at again and again, about ten times the processor time."""
     line = b"Bearer Bearer sk-sk-sk- http://a:b:c:d Zr4/longe Zr4/longe " + b"x" * 100
