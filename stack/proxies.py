@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 _NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _EXCEPT = ("no_proxy", "NO_PROXY")
@@ -43,21 +43,22 @@ def parse(url: str) -> Proxy:
 
     The message never repeats the URL, which may hold a password.
     """
-    expected = "no http://[USER:PASSWORD@]HOST:PORT"
+    expected = "no http://HOST:PORT, with or without USER:PASSWORD and @ before HOST (marks in a password as %2F)"
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or 80
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # UnicodeError, which is a ValueError, for what no resolver takes
     except ValueError:
         raise ValueError(expected) from None
     if parts.scheme != "http":
         raise ValueError(f"a {parts.scheme} proxy, expected an http one")
-    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+    if not host or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(expected)
     said = ""
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        said = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(parts.hostname, port, said)
+        said = "Basic " + base64.b64encode(pair.encode(errors="surrogateescape")).decode()
+    return Proxy(host, port or 80, said)
 
 
 def excluding_loopback(environment: Mapping[str, str], addresses: Iterable[str] = ()) -> dict[str, str]:
@@ -111,7 +112,7 @@ def _is_excluded(host: str, port: int, excluded: str) -> bool:
     if "*" in entries:
         return True
     if address is None:
-        return bool(proxy_bypass_environment(f"{host.rstrip('.')}:{port}", {"no": ",".join(entries)}))
+        return bool(proxy_bypass(f"{host.rstrip('.')}:{port}", {"no": ",".join(entries)}))
     return any(_is_meant(address, port, entry) for entry in entries)
 
 

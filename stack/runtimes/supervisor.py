@@ -96,7 +96,7 @@ def write_start(name: str, command: Command, state: Path) -> None:
     file, temporary = start_file(state, name), start_file(state, name).with_suffix(".tmp")
     file.parent.mkdir(mode=0o700, exist_ok=True)
     temporary.touch(mode=0o600)
-    temporary.write_text(f"{exports}exec {shlex.join(argv)}\n")
+    temporary.write_text(f"{exports}exec {shlex.join(argv)}\n", "utf-8", "surrogateescape")  # PATH may be no text
     temporary.replace(file)
 
 
