@@ -126,10 +126,13 @@ def _is_meant(address: _Address, port: int, entry: str) -> bool:
 
 
 def _address(host: str) -> _Address | None:
-    """The address that ``host`` is for the system's resolver, which is not asked for names; None for a name."""
+    """The address that ``host`` is for the system's resolver, which is not asked; None for a name."""
+    host = host.rstrip(".")
     try:
-        found = socket.getaddrinfo(host.rstrip("."), None, flags=socket.AI_NUMERICHOST)
-    except (OSError, UnicodeError):
-        return None
-    address = ipaddress.ip_address(found[0][4][0])
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f.1
+        except OSError:
+            return None
     return getattr(address, "ipv4_mapped", None) or address
