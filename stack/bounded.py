@@ -35,7 +35,10 @@ class Answer:
 
     def json(self) -> Any:
         """The body as JSON. ValueError when it is none."""
-        return json.loads(self.content)
+        try:
+            return json.loads(self.content)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
 
 
 def ask(client: httpx.Client, method: str, url: str, deadline_s: float, **request: Any) -> Answer:

@@ -23,17 +23,22 @@ ENGINE_NICENESS = 10
 
 #: Of the caller's environment, what vLLM needs to fetch a model from a hub, perhaps through a proxy.
 _HUB = ("HF_HOME", "HF_TOKEN", "HF_ENDPOINT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-HUB_VARIABLES = (*_HUB, *proxies.VARIABLES)
+#: Of every component's environment, what the caller's shell decides.
+_CALLERS = frozenset({"PATH", "HOME"})
 
 
 @dataclass(frozen=True)
 class Command:
-    """One process: its arguments (the program first, absolute), whole environment, niceness and working folder."""
+    """One process: its arguments (the program first, absolute), whole environment, niceness and working folder.
+
+    ``incidental`` are variables of ``env`` in which another value is no reason to start a running stack again.
+    """
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
     nice: int = 0
     cwd: Path = CHECKOUT
+    incidental: frozenset[str] = _CALLERS
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ def _replica(start: Start) -> Command:
     # Not started in the checkout: `-m` puts the working folder first in the path of vLLM's own imports.
     hub = {name: os.environ[name] for name in _HUB if name in os.environ}
     hub |= proxies.excluding_loopback(os.environ, sorted({one.address for one in topology.components}))
-    return Command([str(python.path), *arguments], {**hub, **environment, **python.env}, ENGINE_NICENESS, start.data)
+    whole = {**hub, **environment, **python.env}
+    return Command([str(python.path), *arguments], whole, ENGINE_NICENESS, start.data, _CALLERS | hub.keys())
 
 
 def _gateway(start: Start) -> Command:

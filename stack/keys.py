@@ -72,7 +72,7 @@ def load(path: Path) -> Keys:
     """The keys in ``path``: ``{"operator": KEY, "users": {USER-ID: KEY, …}}``. UsageError when it is anything else."""
     try:
         data = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot read the API keys: {error}") from error
     if not isinstance(data, dict) or set(data) != {"operator", "users"} or not isinstance(data["users"], dict):
         raise UsageError(f'{path}: expected {{"operator": KEY, "users": {{USER-ID: KEY}}}}')

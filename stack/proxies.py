@@ -10,15 +10,23 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import socket
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
+from urllib.request import proxy_bypass
 
 _NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _EXCEPT = ("no_proxy", "NO_PROXY")
 VARIABLES = (*_NAMES, *(name.upper() for name in _NAMES), *_EXCEPT)
+#: This machine, with the names below the first two (RFC 6761; nss-myhostname; /etc/hosts of Debian and Fedora).
+_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "localhost4", "localhost6",
+                "localhost4.localdomain4", "localhost6.localdomain6")  # fmt: skip
 #: Names, addresses and networks, because clients support different ones.
-LOOPBACK = ("localhost", "127.0.0.0/8", "127.0.0.1", "::1")
+LOOPBACK = (*_LOCAL_NAMES, "127.0.0.0/8", "127.0.0.1", "0.0.0.0", "::1")
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -35,29 +43,22 @@ def parse(url: str) -> Proxy:
 
     The message never repeats the URL, which may hold a password.
     """
-    expected = "no http://[USER:PASSWORD@]HOST:PORT"
+    expected = "no http://HOST:PORT, with or without USER:PASSWORD and @ before HOST (marks in a password as %2F)"
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or 80
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")  # UnicodeError, which is a ValueError, for what no resolver takes
     except ValueError:
         raise ValueError(expected) from None
     if parts.scheme != "http":
         raise ValueError(f"a {parts.scheme} proxy, expected an http one")
-    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+    if not host or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError(expected)
     said = ""
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        said = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(parts.hostname, port, said)
-
-
-def password(url: str) -> str:
-    """The password that a proxy's URL holds; "" without one."""
-    try:
-        return unquote(urlsplit(url if "://" in url else f"http://{url}").password or "")
-    except ValueError:
-        return ""
+        said = "Basic " + base64.b64encode(pair.encode(errors="surrogateescape")).decode()
+    return Proxy(host, port or 80, said)
 
 
 def excluding_loopback(environment: Mapping[str, str], addresses: Iterable[str] = ()) -> dict[str, str]:
@@ -82,37 +83,56 @@ def exclude_loopback(environment: MutableMapping[str, str]) -> None:
     environment.update(excluding_loopback(environment))
 
 
-def variable_for(scheme: str, host: str, environment: Mapping[str, str]) -> str | None:
-    """The variable that names a proxy for ``scheme://host``; None when it is reached directly."""
+def variable_for(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
+    """The variable that names a proxy for ``scheme://host:port``; None when it is reached directly."""
     if is_loopback(host):
         return None
     spelled = (name for both in (f"{scheme}_proxy", "all_proxy") for name in (both, both.upper()))
     variable = next((name for name in spelled if environment.get(name)), None)
     excluded = next((environment[name] for name in _EXCEPT if environment.get(name)), "")
-    return None if any(_is_meant(host.lower(), entry.strip().lower()) for entry in excluded.split(",")) else variable
+    return None if _is_excluded(host, port, excluded) else variable
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is localhost or a loopback address."""
+    """Whether ``host`` is this machine, however it is spelled: ``127.1``, ``localhost.``, ``0.0.0.0``."""
     address = _address(host)
-    return host.lower() == "localhost" if address is None else address.is_loopback
+    if address is not None:
+        return address.is_loopback or address.is_unspecified
+    name = host.lower().rstrip(".")
+    return name in _LOCAL_NAMES or name.endswith((".localhost", ".localhost.localdomain"))
 
 
-def _is_meant(host: str, entry: str) -> bool:
-    """Whether an entry of ``no_proxy`` covers the host: ``*``, a domain with its subdomains, an address, a network."""
-    if entry == "*":
+def _is_excluded(host: str, port: int, excluded: str) -> bool:
+    """Whether the entries of ``no_proxy`` cover the host, as curl and Python read them.
+
+    ``*``, an address, a network, or a name with all below it; each but the first also as ``ENTRY:PORT``.
+    """
+    entries = [entry.strip() for entry in excluded.split(",")]
+    address = _address(host)
+    if "*" in entries:
         return True
-    if (address := _address(host)) is not None:
-        try:
-            return address in ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            return False
-    name = entry.partition(":")[0].lstrip("*").lstrip(".")
-    return bool(name) and (host == name or host.endswith(f".{name}"))
+    if address is None:
+        return bool(proxy_bypass(f"{host.rstrip('.')}:{port}", {"no": ",".join(entries)}))
+    return any(_is_meant(address, port, entry) for entry in entries)
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_meant(address: _Address, port: int, entry: str) -> bool:
+    """Whether an entry that is no name covers the address."""
+    if entry.startswith("[") or entry.count(":") == 1:
+        entry = entry.removesuffix(f":{port}")
+    with suppress(ValueError):
+        return address in ipaddress.ip_network(entry.removeprefix("[").removesuffix("]"), strict=False)
+    return False
+
+
+def _address(host: str) -> _Address | None:
+    """The address that ``host`` is for the system's resolver, which is not asked; None for a name."""
+    host = host.rstrip(".")
     try:
-        return ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f.1
+        except OSError:
+            return None
+    return getattr(address, "ipv4_mapped", None) or address

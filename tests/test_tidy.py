@@ -42,7 +42,7 @@ TRUSTING = {
     "requests": ("harness.adapters.toxiproxy", "stack.runtimes", "tests.unit.docker"),
     "http.client": ("stack.runtimes.supervisor",),
     "xmlrpc.client": ("stack.runtimes.supervisor", "tests.unit.stack.test_supervisor"),
-    "urllib.request": (),
+    "urllib.request": ("stack.proxies",),  # what reads no_proxy, and no client
     "urllib3": ("harness.adapters.toxiproxy",),
     "aiohttp": (),
     "websockets": (),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
+import ssl
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,6 +63,7 @@ def _say(text: str) -> None:
 
 def _main(given: list[str]) -> int:
     try:
+        _require_key_log(os.environ.get("SSLKEYLOGFILE"))
         options = _parser().parse_args(given)
         return int(options.do(options, given))
     except DrillyardError as error:
@@ -79,6 +82,18 @@ def _main(given: list[str]) -> int:
             traceback.print_exc()
         _say("this is a bug in the harness, not in your stack; please report the lines above")
         return 70
+
+
+def _require_key_log(path: str | None) -> None:
+    """UsageError where TLS keys cannot be written: Python opens that file for each client that could speak TLS."""
+    try:
+        if path:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = path
+    except OSError as error:
+        found = error.strerror or error
+        raise UsageError(
+            f"SSLKEYLOGFILE={path}: found {found}, expected a file that can be written; name one or unset it"
+        ) from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,7 +182,7 @@ def _number(variable: str) -> int | None:
     text = os.environ.get(variable)
     if not text:
         return None
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise UsageError(f"the environment variable {variable} is {text!r}, expected a number")
     return int(text)
 

@@ -170,6 +170,10 @@ EVENT_KINDS = frozenset(
 )  # fmt: skip
 
 
+#: How text files hold what is no text (half a surrogate pair, of a path's bytes): as the escape that JSON has for it.
+_AS_JSON = "backslashreplace"
+
+
 def of_fault(fault: str) -> str:
     """The labels of a fault's samples."""
     return f"fault={fault}"
@@ -269,7 +273,7 @@ class RunFolder:
         """Write atomically, without secrets: readers see the old file or the new one. RecordError when it fails."""
         text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, default=str)
         with replacing(self.path / name) as temporary:
-            temporary.write_text(redact.text(text) + "\n")
+            temporary.write_text(redact.text(text) + "\n", "utf-8", _AS_JSON)
 
     def unwritten(self) -> dict[str, str]:
         """Files of evidence that are incomplete, with the reason; not verdict and report, which can be regenerated."""
@@ -433,7 +437,7 @@ class EventLog:
         try:
             written = path.read_bytes() if path.exists() else b""
             torn = written != b"" and not written.endswith(b"\n")
-            self._file = path.open("a", buffering=1)
+            self._file = path.open("a", 1, "utf-8", _AS_JSON)
         except OSError as error:  # the folder is gone: what is still injected is rolled back all the same
             self.failed = not_written(path, error)
             self._file = Path(os.devnull).open("a")  # noqa: SIM115 - closed by ``close``

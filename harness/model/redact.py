@@ -2,16 +2,18 @@
 
 Whoever reads a key tells this module (``learn``); whoever writes for people or into a run folder passes it through
 ``text`` or ``raw``. Known secrets are found by their value; foreign ones by what announces them: ``Bearer …``, the
-usual prefixes of keys, passwords in URLs. Time is linear in what is searched.
+usual prefixes of keys, passwords in URLs (what tools let by although no URL can have it, such as a ``/`` in a password,
+only by value). Time is linear in what is searched.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MARK = "[redacted]"
 #: A shorter value would be found inside innocent words: whoever takes a key from the user refuses one.
@@ -29,12 +31,16 @@ _PATTERNS = (
     r"sk-(?<![\w-]sk-)[\w-]{8,}",
     r"dy-(?<![\w-]dy-)[\w-]{8,}",
     r"hf_(?<![\w-]hf_)\w{16,}",
-    r"://[^\s/:@\"'\\]*:[^\s/\"'\\]+(?=@)",
+    # A user with a password, or what is long enough to be a token.
+    r":(?:\\?/){2}(?:[^\s/:\"'\\]*:[^\s/\"'\\]+|[^\s/\"'\\]{16,})(?=@)",
 )
 _TEXT = [re.compile(pattern) for pattern in _PATTERNS]
 _RAW = [re.compile(pattern.encode()) for pattern in _PATTERNS]
 #: All but line ends and tabs, and the marks that turn the direction of text around.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+#: How Python holds bytes of the environment that are no text.
+_AS_BYTES = "surrogateescape"
 
 _known: list[str] = []  # longest first: one secret may be the beginning of another
 
@@ -44,15 +50,27 @@ def learn(*secrets: str) -> None:
     found = set(_known)
     for secret in secrets:
         if len(secret) >= SECRET_CHARS_MIN:
-            found.update((secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
+            found.update((secret, quote(secret, safe="", errors=_AS_BYTES), json.dumps(secret)[1:-1]))
     _known[:] = sorted(found, key=lambda value: (-len(value), value))
 
 
 def learn_environment(environment: Mapping[str, str]) -> None:
-    """Learn what the environment calls a token, key, secret or password, and the variable named by API_KEY_ENV."""
+    """Learn what the environment calls a token, key, secret or password, proxies' passwords, and API_KEY_ENV's key."""
     named = environment.get(environment.get(KEY_VARIABLE, ""), "")
     called = [value for name, value in environment.items() if _SECRET_NAME.search(name)]
+    proxies = [value for name, value in environment.items() if name.lower().endswith("_proxy")]
     learn(named, *(value for value in called if len(value) >= ENVIRONMENT_CHARS_MIN))
+    learn(*(secret for url in proxies for secret in _of_proxy(url)))
+
+
+def _of_proxy(url: str) -> Iterator[str]:
+    """User and password of a proxy's URL, the password alone, and how both are sent. The scheme may be missing."""
+    before = url.rpartition("@")[0]
+    userinfo = before.partition("://")[2] or before
+    for pair in (userinfo, unquote(userinfo)):
+        password = pair.partition(":")[2]
+        if password:
+            yield from (pair, password, base64.b64encode(pair.encode(errors=_AS_BYTES)).decode())
 
 
 def text(written: str) -> str:
@@ -67,7 +85,7 @@ def text(written: str) -> str:
 def raw(written: bytes) -> bytes:
     """``written`` without secrets, for what may be no text."""
     for secret in _known:
-        written = written.replace(secret.encode(), MARK.encode())
+        written = written.replace(secret.encode(errors=_AS_BYTES), MARK.encode())
     for pattern in _RAW:
         written = pattern.sub(MARK.encode(), written)
     return written
@@ -90,8 +108,10 @@ class Stream:
         return Stream(self._stream, controls=True)
 
     def write(self, written: str) -> int:
-        """Pass on ``written`` without secrets."""
-        self._stream.write(text(written if self._controls else printable(written)))
+        """Pass on ``written`` without secrets, and with a ``?`` for what the stream's encoding lacks."""
+        encoding = self._stream.encoding or "utf-8"
+        shown = text(written if self._controls else printable(written))
+        self._stream.write(shown.encode(encoding, "replace").decode(encoding))
         return len(written)
 
     def writelines(self, lines: list[str]) -> None:

@@ -12,12 +12,14 @@ import dataclasses
 import os
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from harness.model import redact
 from harness.model.errors import UsageError
+from harness.model.server_error import writable
 from harness.model.topology import TUNNEL_HOST, TUNNEL_PORTS, Endpoint, Target
 from stack import proxies
 
@@ -72,6 +74,10 @@ def admit(said: External, resolve: Resolve = address_of, tunnel: str = _TUNNEL) 
         metrics = dataclasses.replace(metrics, path="/metrics")  # with a trailing slash it may be another page
     _require_owned([e for e in (service, metrics) if e is not None], said.owned)
     _require_key(said.api_key_env)
+    if said.model and writable(said.model) != said.model:
+        raise UsageError("MODEL is no text: found control characters or bytes that are no UTF-8, expected a name")
+    if "https" in (service.scheme, metrics and metrics.scheme):
+        _require_authorities(os.environ.get("SSL_CERT_FILE"))
     service = _led(service, f"{tunnel}:{TUNNEL_PORTS['service']}")
     metrics = None if metrics is None else _led(metrics, f"{tunnel}:{TUNNEL_PORTS['metrics']}")
     addresses: dict[str, str] = {}
@@ -118,10 +124,9 @@ def _led(endpoint: Endpoint, tunnel: str) -> Endpoint:
 
     The message omits its URL, which may hold a password.
     """
-    variable = proxies.variable_for(endpoint.scheme, endpoint.host, os.environ)
+    variable = proxies.variable_for(endpoint.scheme, endpoint.host, endpoint.port, os.environ)
     if variable is None:
         return endpoint
-    redact.learn(proxies.password(os.environ[variable]))
     try:
         proxies.parse(os.environ[variable])
     except ValueError as error:
@@ -136,15 +141,21 @@ def _endpoint(name: str, url: str) -> Endpoint:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
+        if port == 0:
+            raise ValueError
     except ValueError:
         raise UsageError(
-            f"{name} is no URL with a host and a port from 0 to 65535, such as https://HOST:8443"
+            f"{name} is no URL with a host and a port from 1 to 65535, such as https://HOST:8443"
         ) from None
     if parts.username is not None or parts.query or parts.fragment:
         raise UsageError(f"{name} holds more than scheme, host, port and path; a key belongs in API_KEY_ENV's variable")
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not _PATH.fullmatch(parts.path):
         found = "it is not shown, as it may hold a password" if "@" in url else f"found {url}"
         raise UsageError(f"{name}: {found}; expected https://HOST[:PORT][/PATH] or the same with http")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise UsageError(f"{name}: found {url}; {host} is no name of a host (parts of 1 to 63 characters)") from None
     return Endpoint(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path)
 
 
@@ -177,6 +188,18 @@ def _require_key(variable: str | None) -> None:
             f"API_KEY_ENV names a key that has {len(key)} characters, expected {redact.SECRET_CHARS_MIN} or more: "
             "a shorter one could not be kept out of reports without redacting innocent words. Give the endpoint another"
         )
+
+
+def _require_authorities(path: str | None) -> None:
+    """UsageError for a file of certificate authorities that cannot be read: OpenSSL is silent, and trusts nobody."""
+    try:
+        if path:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise UsageError(
+            f"SSL_CERT_FILE={path}: found {error.strerror or error}, expected a file with certificates (PEM); "
+            "name one, or unset it for those of this machine"
+        ) from None
 
 
 def _pinned(endpoint: Endpoint, addresses: dict[str, str], path: str) -> Endpoint:

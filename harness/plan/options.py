@@ -10,11 +10,12 @@ from harness.model.errors import UsageError, require_one_of
 from harness.model.topology import DEFECTS, Topology
 from harness.plan.guard import External
 from stack import stacks
+from stack.models.catalogue import TRAINED
 from stack.runtimes import select
 
 ENGINES = ("vllm", "sim")
-#: ``OWNER/NAME`` or ``NAME`` of a hub, either with ``:VARIANT``, or a model of ours.
-_MODEL_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
+#: ``OWNER/NAME`` or ``NAME`` of a hub, either with ``:VARIANT``; what looks like a version is none but ours.
+_HUB_ID = re.compile(r"(?!v\d+$)[\w-][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 INSTANCE_MAX = 255
 
 
@@ -38,7 +39,7 @@ def build_topology(options: StackOptions) -> Topology:
     if not 0 <= options.instance <= INSTANCE_MAX:
         raise UsageError(f"INSTANCE={options.instance}: expected a number from 0 to {INSTANCE_MAX}")
     if options.runtime != "external":  # else it is what its owner calls it
-        _require_model(options.model)
+        _require_model(options.model, options.engine)
     for defect in sorted(options.defects):
         require_one_of("defect", defect, tuple(DEFECTS))
     stack = stacks.find(options.stack)
@@ -51,10 +52,14 @@ def build_topology(options: StackOptions) -> Topology:
     )
 
 
-def _require_model(model: str) -> None:
-    """UsageError for what names no model and is no folder: the simulator, which loads none, would take anything."""
-    if _MODEL_ID.fullmatch(model) or Path(model).is_dir():
+def _require_model(model: str, engine: str) -> None:
+    """UsageError for what names no model and is no folder.
+
+    The simulator loads none and would take anything: of names without an owner it is given ours alone.
+    """
+    if model in TRAINED or Path(model).is_dir():
         return
-    if re.search(r"\s", model):
-        raise UsageError(f"MODEL={model!r}: found blanks, expected v1, v2, bad, slow, a folder or a hub id")
-    raise UsageError(f"MODEL={model}: there is no such folder, expected v1, v2, bad, slow, a folder or a hub id")
+    if _HUB_ID.fullmatch(model) and (engine != "sim" or "/" in model):
+        return
+    found = f"{model!r}: found blanks" if re.search(r"\s", model) else f"{model}: there is no such folder"
+    raise UsageError(f"MODEL={found}, expected v1, v2, bad, slow, a folder or OWNER/NAME of a hub")

@@ -39,7 +39,9 @@ async def ask(
     try:
         async with (
             asyncio.timeout(deadline_s) as limit,
-            httpx.AsyncClient(timeout=None, verify=verify, trust_env=False) as client,
+            httpx.AsyncClient(
+                timeout=None, verify=verify, trust_env=False, event_hooks={"response": [_forget_redirect]}
+            ) as client,
             client.stream("POST", **request) as response,
         ):
             reader.head(
@@ -64,6 +66,11 @@ async def ask(
     if reader.status:
         reader.end("fin" if trouble == "broken" else trouble)
     return None if trouble == "broken" and reader.over else trouble
+
+
+async def _forget_redirect(response: httpx.Response) -> None:
+    """httpx makes the next request of a redirect that nobody follows, too, and raises where it leads to no URL."""
+    response.headers.pop("Location", None)
 
 
 def _hurry(limit: asyncio.Timeout, reader: CompletionReader) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import httpx
 
 from harness.model.errors import StackError
+from harness.model.server_error import writable
 from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack import bounded
@@ -148,16 +149,26 @@ def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -
     link, service = topology.link("client-to-target"), target.service
     ask = request(service, f"{link.listen_address}:{link.listen_port}", "/v1/models", key_of(target))
     try:
-        with httpx.Client(verify=verification(service), trust_env=False) as client:
+        # As in completion.py: a redirect that is not followed may lead anywhere.
+        hooks = {"response": [lambda response: response.headers.pop("Location", None)]}
+        with httpx.Client(verify=verification(service), trust_env=False, event_hooks=hooks) as client:
             answer = bounded.ask(client, "GET", deadline_s=deadline_s, **ask)
         if answer.status_code == 200:
-            return str(answer.json()["data"][0]["id"])
+            return _first_model(answer)
         found = f"answers {answer.status_code}"
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ssl.SSLError) as error:  # httpx wraps TLS errors of the handshake only
         found = f"gives no answer ({error or type(error).__name__})"
     except (ValueError, LookupError, TypeError):
-        found = "lists no model"
+        found = "lists no model (expected its name, a printable text, in data[0].id)"
     raise StackError(
         f"{service.scheme}://{service.authority}{service.path}/v1/models {found}: look at TARGET and at the variable "
         f"that API_KEY_ENV names, or name a model with MODEL="
     )
+
+
+def _first_model(listed: bounded.Answer) -> str:
+    """The name of the first model that is listed. ValueError, LookupError or TypeError without one, or without text."""
+    name = listed.json()["data"][0]["id"]
+    if not isinstance(name, str) or not name or writable(name) != name:
+        raise ValueError("no name that a request and a record can hold")
+    return name

@@ -25,7 +25,7 @@ import psutil
 from harness.model.errors import AdapterError, StackError, UsageError
 from harness.model.topology import Topology
 from stack import config, engines, keys, state
-from stack.commands import HUB_VARIABLES, Command, command, data_folder
+from stack.commands import Command, command, data_folder
 from stack.runtimes import family, memory, ports, priority, readiness, supervisor
 from stack.runtimes.base import ComponentState, ComponentStats, Say
 from stack.state import StackState
@@ -36,8 +36,6 @@ DOWN_GRACE_S = 10.0
 LOG_TAIL_LINES = 15
 _SUPERVISOR_TIMEOUT_S = 15.0
 _ADMIN_TIMEOUT_S = 2.0
-#: Of a command's environment, what the caller's shell decides: no reason to call a running stack another one.
-_CALLERS_VARIABLES = frozenset({"PATH", "HOME", *HUB_VARIABLES})
 
 _STATE_WORDS = {
     "RUNNING": "running",
@@ -297,7 +295,7 @@ class ProcessRuntime:
         config.render(self.topology, keys.load_or_create(self.folder), self.config_folder)
         digest = hashlib.sha256(self.topology.fingerprint().encode())
         for name, process in sorted(commands.items()):
-            environment = {k: v for k, v in process.env.items() if k not in _CALLERS_VARIABLES}
+            environment = {k: v for k, v in process.env.items() if k not in process.incidental}
             digest.update(json.dumps([name, process.argv, environment, process.nice], sort_keys=True).encode())
         files = [path for path in sorted(self.config_folder.rglob("*")) if path.is_file()]
         ours = [
@@ -450,7 +448,7 @@ class ProcessRuntime:
         memory.remove_all(found.instance_id)
         if found.sockets is not None:
             shutil.rmtree(found.sockets, ignore_errors=True)
-        for folder in (self.folder / "data", self.config_folder):
+        for folder in (self.folder / "data", self.config_folder, supervisor.start_folder(self.folder)):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("supervisord.conf", "supervisord.pid"):
             (self.folder / name).unlink(missing_ok=True)

@@ -76,9 +76,14 @@ def arguments(configuration_file: Path) -> list[str]:
     return [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration_file)]
 
 
+def start_folder(state: Path) -> Path:
+    """Where the scripts that start components lie; some hold secrets, so it goes with the stack."""
+    return state / "start"
+
+
 def start_file(state: Path, name: str) -> Path:
     """The script that starts the component ``name``."""
-    return state / "start" / f"{name}.sh"
+    return start_folder(state) / f"{name}.sh"
 
 
 def write_start(name: str, command: Command, state: Path) -> None:
@@ -91,7 +96,7 @@ def write_start(name: str, command: Command, state: Path) -> None:
     file, temporary = start_file(state, name), start_file(state, name).with_suffix(".tmp")
     file.parent.mkdir(mode=0o700, exist_ok=True)
     temporary.touch(mode=0o600)
-    temporary.write_text(f"{exports}exec {shlex.join(argv)}\n")
+    temporary.write_text(f"{exports}exec {shlex.join(argv)}\n", "utf-8", "surrogateescape")  # PATH may be no text
     temporary.replace(file)
 
 

@@ -40,8 +40,8 @@ def _of_file(name: str) -> object:
     """What a Python file calls STACK; None when it calls nothing so. UsageError where it cannot be run."""
     try:
         return runpy.run_path(name).get("STACK")
-    except (OSError, ImportError, SyntaxError, TypeError, ValueError) as error:
-        raise UsageError(f"--stack {name}: {error}") from error
+    except Exception as error:  # whatever the file does
+        raise UsageError(f"--stack {name}: {type(error).__name__}: {error}") from error
 
 
 def restored(data: object) -> Topology:

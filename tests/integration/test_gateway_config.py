@@ -126,6 +126,9 @@ def test_keys_are_made_once_and_kept_private(tmp_path: Path, monkeypatch: pytest
         other.write_text(json.dumps(wrong))
         with pytest.raises(UsageError):
             keys.load_or_create(tmp_path)
+    other.write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(UsageError, match="cannot read the API keys"):
+        keys.load_or_create(tmp_path)
 
 
 def test_defect_alert_rule_missing(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from harness.probes.path import PathProbe
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
+from stack.runtimes.supervisor import start_file
 from stack.stacks import external
 from stack.state import socket_folder
-from tests.connect_proxy import NAME, connect_proxy
+from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import SHORT, Running
 from tests.drills.outcome import CHECKOUT, run_name
 from tests.integration.foreign_service import KEY, foreign_service
@@ -95,18 +96,52 @@ def test_a_drill_and_the_doctor_use_no_proxy(topology: Topology, tmp_path: Path)
         assert proxy.connections == 0, proxy.heard
 
 
+def led(topology: Topology, port: int) -> Topology:
+    """The topology in front of a service at ``port``, by the name that the environment's proxy knows."""
+    target = guard.admit(External(f"http://{NAME}:{port}", (NAME,)), guard.unresolved, topology.host(TUNNEL_HOST))
+    theirs = external.stack(target)
+    return replace(topology, stack=theirs, runtime="external", engine="external", target=target)
+
+
+def holding(secret: str, folder: Path) -> list[Path]:
+    """The files below ``folder`` that hold ``secret``."""
+    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_another_proxy_is_another_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running stack keeps to the proxy that it was started with: another address or password starts it again.
+
+    Its password is in the file that starts the tunnel, for this user alone, and goes with the stack.
+    """
+    with free_topology() as topology, connect_proxy() as one, connect_proxy() as other:
+        monkeypatch.setenv("http_proxy", one.url())
+        monkeypatch.setenv("no_proxy", "localhost")
+        runtime = ExternalRuntime(led(topology, one.port))
+        try:
+            assert (runtime.up(print), runtime.up(print)) == (False, True)
+            monkeypatch.setenv("no_proxy", "localhost,other.test")
+            assert runtime.up(print) is True
+            monkeypatch.setenv("http_proxy", other.url())
+            assert runtime.up(print) is False
+            assert set(other.asked) == {f"{NAME}:{one.port}"}
+            assert holding(PASSWORD, runtime.folder) == [start_file(runtime.folder, "tunnel")]
+            assert open_to_others(start_file(runtime.folder, "tunnel")) == []
+        finally:
+            runtime.down(print)
+        assert holding(PASSWORD, runtime.folder) == []
+
+
 def test_a_target_is_reached_through_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the link and past it, by a name that the proxy alone knows; a wrong password is said before a drill."""
     with free_topology() as topology, connect_proxy() as proxy, foreign_service(tmp_path) as foreign:
         monkeypatch.setenv("http_proxy", proxy.url())
-        said = External(f"http://{NAME}:{foreign.port}", (NAME,))
-        target = guard.admit(said, guard.unresolved, topology.host(TUNNEL_HOST))
-        theirs = external.stack(target)
-        led = replace(topology, stack=theirs, runtime="external", engine="external", target=target)
-        probe, runtime = PathProbe(led, KEY, DEPLOYMENT), ExternalRuntime(led)
+        behind = led(topology, foreign.port)
+        assert behind.target is not None
+        probe, runtime = PathProbe(behind, KEY, DEPLOYMENT), ExternalRuntime(behind)
         try:
             runtime.up(print)
-            for asked in (probe.measure(led.link("client-to-target"), 10.0), probe.straight(target, 10.0)):
+            link, target = behind.link("client-to-target"), behind.target
+            for asked in (probe.measure(link, 10.0), probe.straight(target, 10.0)):
                 assert asyncio.run(asked).outcome == "ok"
             assert set(proxy.asked) == {f"{NAME}:{foreign.port}"}
         finally:

@@ -99,6 +99,13 @@ def asks_for_a_model(port: int) -> None:
         endpoint.served_model(cast(Topology, SimpleNamespace(link=lambda _: link)), Target(service), deadline_s=1.0)
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000 + b"]" * 100_000, b"9" * 5000, b"\xff", b""])
+def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
+    """Nested too deeply, with a number that is too large, no text, nothing: one error for all."""
+    with pytest.raises(ValueError, match=r"nested too deeply|Exceeds the limit|utf-8|Expecting value"):
+        bounded.Answer(200, httpx.Headers(), body).json()
+
+
 def probes_a_page(port: int) -> None:
     """What most probes ask with."""
     with pytest.raises(NoAnswer):

@@ -90,7 +90,11 @@ def test_metrics_of_another_host_need_its_name() -> None:
         ("llm.example.com", "expected https://HOST"),
         ("ftp://llm.example.com", "expected https://HOST"),
         ("me:s3cret-pass@llm.example.com", "it is not shown, as it may hold a password; expected https://HOST"),
-        ("https://llm.example.com:99999", "a port from 0 to 65535"),
+        ("https://llm.example.com:99999", "a port from 1 to 65535"),
+        ("https://llm.example.com:0", "a port from 1 to 65535"),
+        ("https://llm..example.com", "llm..example.com is no name of a host"),
+        ("http://.example.com", ".example.com is no name of a host"),
+        (f"https://{'a' * 64}.example.com:8443", "is no name of a host"),
         ("https://sk-secret@llm.example.com", "a key belongs in"),
         ("https://llm.example.com/v1?api-key=sk-secret", "a key belongs in"),
         ("https://llm.example.com/a b\r\nHost: x", "expected https://HOST"),
@@ -101,6 +105,33 @@ def test_wrong_targets_are_refused(url: str | None, says: str) -> None:
     said = refusal(External(url, (HOST,)))
     assert says in said
     assert "sk-secret" not in said
+
+
+def test_a_wrong_page_of_metrics_is_refused() -> None:
+    """By the name of its own setting."""
+    for url in ("http://m.example.com:0/metrics", "http://m..example.com"):
+        assert refusal(External(f"https://{HOST}", (HOST,), metrics_url=url)).startswith("METRICS_URL")
+
+
+def test_a_model_that_is_no_text_is_refused() -> None:
+    """Python reads bytes that are no UTF-8 as half surrogate pairs, which no request can carry."""
+    said = refusal(External(f"https://{HOST}", (HOST,), model="m\udcff"))
+    assert "MODEL is no text" in said
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_certificate_authorities_that_cannot_be_read_are_refused(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL ignores a file that is missing, and each request would fail later. Plain HTTP needs none."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    said = refusal(External(f"https://{HOST}", (HOST,)))
+    assert f"SSL_CERT_FILE={path}: found " in said
+    assert "expected a file with certificates (PEM)" in said
+    guard.admit(External(f"http://{HOST}", (HOST,)), Fickle())
 
 
 @pytest.mark.parametrize("given", ["sk-live-0123456789", "sk0123456789abcdef", "EMPTY", "BLANKS"])
@@ -214,7 +245,8 @@ def test_metrics_have_their_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["socks5://user:secret@p.corp:1080", "https://user:secret@p.corp", "http://u:sec/ret@p"]
+    "url",
+    ["socks5://user:secret@p.corp:1080", "https://user:secret@p.corp", "http://u:sec/ret@p", "http://p..corp", "p:0"],
 )
 def test_a_proxy_that_cannot_be_used_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a name server is asked, and without its password."""

@@ -64,7 +64,7 @@ def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str])
     assert "Known drills: " in refused(capsys, "run", "zzz", *STACK)
 
 
-@pytest.mark.parametrize("model", ["v1", "Qwen/Qwen3-0.6B", "someone/Qwen3-0.6B-GGUF:Q4_K_M", "gpt2", "a folder"])
+@pytest.mark.parametrize("model", ["v1", "truncated", "Qwen/Qwen3-0.6B", "someone/B-GGUF:Q4_K_M", "gpt2", "a folder"])
 def test_whatever_names_a_model_is_taken(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hub ids in all their forms, and a folder whatever it is called."""
     (tmp_path / "a folder").mkdir()
@@ -81,6 +81,8 @@ def test_whatever_names_a_model_is_taken(model: str, tmp_path: Path, monkeypatch
         (("status", "--model", "my model"), "MODEL='my model': found blanks"),
         (("status", "--model", " "), "MODEL=' ': found blanks"),
         (("status", "--model", "/nowhere/at/all", "--engine", "sim"), "MODEL=/nowhere/at/all: there is no such folder"),
+        (("status", "--model", "v3"), "MODEL=v3: there is no such folder, expected v1, v2, bad, slow, a folder or"),
+        (("status", "--model", "slwo", "--engine", "sim"), "MODEL=slwo: there is no such folder, expected v1, v2, "),
         (("logs",), "found no component to show the log of, expected one of replica-1, "),
     ],
 )
@@ -178,8 +180,21 @@ def test_wrong_usage_is_refused(arguments: tuple[str, ...], says: str, capsys: p
 
 def test_wrong_environment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """INSTANCE and its like come from make, so they are checked as well."""
-    monkeypatch.setenv("INSTANCE", "seven")
-    assert "INSTANCE is 'seven', expected a number" in refused(capsys, "list")
+    for value in ("seven", "²", "-1", "9" * 5000):
+        monkeypatch.setenv("INSTANCE", value)
+        assert f"INSTANCE is {value!r}, expected a number" in refused(capsys, "list")
+
+
+@pytest.mark.parametrize("command", ["doctor", "status"])
+def test_keys_of_tls_that_cannot_be_written_are_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python opens that file for every client that could speak TLS."""
+    for path in (tmp_path / "missing" / "keys", tmp_path):
+        monkeypatch.setenv("SSLKEYLOGFILE", str(path))
+        said = refused(capsys, command)
+        assert f"SSLKEYLOGFILE={path}: found " in said
+        assert "expected a file that can be written; name one or unset it" in said
 
 
 def test_list_names_every_drill(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 import time
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -50,16 +53,44 @@ def test_foreign_keys_are_known_by_their_looks(foreign: str) -> None:
     assert redact.text(f"'{foreign}'") == f"'{MARK}'"
 
 
-def test_passwords_of_urls_go() -> None:
-    """A proxy's address may hold one."""
-    assert redact.text("via http://user:pa55@proxy.test:3128/x") == f"via http{MARK}@proxy.test:3128/x"
+@pytest.mark.parametrize(
+    "userinfo",
+    ["user:pa55", ":pa55", "user:pa@ss-word", "us@er:pa55", "user:pa?s#s", "user:pa%40ss", "a-token-of-a-registry"],
+)
+def test_passwords_of_urls_go(userinfo: str) -> None:
+    """A proxy's address may hold one, an index a token; also where JSON escapes the slashes."""
+    assert redact.text(f"via http://{userinfo}@proxy.test:3128/x") == f"via http{MARK}@proxy.test:3128/x"
+    assert redact.raw(f"via http:\\/\\/{userinfo}@proxy.test".encode()) == f"via http{MARK}@proxy.test".encode()
+
+
+@pytest.mark.parametrize(
+    "password", ["pa@ss-word", "pa/ss-word", 'pa"ss-word', "pa'ss-word", "pa\\ss-word", "pa:ss-word", "pa%2Fss-word"]
+)
+@pytest.mark.parametrize("url", ["user:{}@proxy.test:3128", "http://user:{}@proxy.test:3128", "HTTP://:{}@p"])
+def test_a_proxy_of_the_environment_is_redacted_however_it_is_written(url: str, password: str) -> None:
+    """By value: without a scheme, as JSON and other URLs write it, and as it is sent."""
+    redact.learn_environment({"HTTPS_PROXY": url.format(password), "no_proxy": "a@b.test"})
+    user = "user:" if "user" in url else ":"
+    pair = user + unquote(password)
+    for form in (
+        url.format(password), json.dumps(url.format(password)), quote(url.format(password), safe=""),
+        unquote(url.format(password)), f"Basic {base64.b64encode(pair.encode()).decode()}", f"password {password}",
+    ):  # fmt: skip
+        found = redact.text(f"to {form} end")
+        assert "ss-word" not in found
+        assert MARK in found
+        assert found.startswith("to ")
+        assert found.endswith(" end")
+        assert redact.raw(form.encode()) == redact.text(form).encode()
+    assert redact.text("a@b.test user") == "a@b.test user"
 
 
 @pytest.mark.parametrize(
     "innocent",
     [
         "the task-something-longer is already-running", "WWW-Authenticate: Bearer authentication", "short",
-        "http://127.0.0.11:8080/v1@2", "request d41d8cd9-8f00", "bearer of news",
+        "http://127.0.0.11:8080/v1@2", "request d41d8cd9-8f00", "bearer of news", "git+ssh://git@h:22/x", "me@x.test",
+        "vllm/vllm-openai:v0.32@sha256:0123456789abcdef", "see http://h:80 or ask me@x.test",
     ],
 )  # fmt: skip
 def test_innocent_words_stay(innocent: str) -> None:
@@ -79,6 +110,14 @@ def test_environment_names_its_secrets() -> None:
     assert redact.text("/a/keys.json 1234567890123456 drillyard MINE") == "/a/keys.json 1234567890123456 drillyard MINE"
 
 
+def test_a_secret_that_is_no_text_is_found() -> None:
+    """Python reads bytes that are no UTF-8 as half surrogate pairs."""
+    value = os.fsdecode(b"token-of-a-hub-\xff")
+    redact.learn_environment({"HF_TOKEN": value, "https_proxy": f"http://u:{value}@p"})
+    assert redact.text(f"a {value}") == f"a {MARK}"
+    assert redact.raw(b"a token-of-a-hub-\xff") == f"a {MARK}".encode()
+
+
 def test_streams_let_no_secret_through() -> None:
     """Whatever is printed; the stream is otherwise itself."""
     under = io.StringIO()
@@ -87,6 +126,15 @@ def test_streams_let_no_secret_through() -> None:
     stream.writelines([f"{KEY}\n"])
     assert under.getvalue() == f"key {MARK}\n{MARK}\n"
     assert not stream.isatty()
+
+
+def test_streams_show_what_their_encoding_lacks() -> None:
+    """In a terminal or a pipe that is ASCII alone, as in UTF-8 what is no text."""
+    for encoding, shown in (("ascii", b"1 ? 2 ?"), ("utf-8", "1 – 2 ?".encode())):
+        under = io.BytesIO()
+        stream = redact.Stream(io.TextIOWrapper(under, encoding=encoding, write_through=True))
+        stream.write("1 – 2 \udcff")
+        assert under.getvalue() == shown
 
 
 def test_large_logs_take_linear_time() -> None:

@@ -35,6 +35,18 @@ def test_two_runs_of_one_second_do_not_meet(tmp_path: Path) -> None:
     assert str((tmp_path / "latest").readlink()) == "run-3"
 
 
+def test_what_is_no_text_is_written_as_json_does(tmp_path: Path) -> None:
+    """Half a surrogate pair: a path with bytes that are no UTF-8, or an escape that a server sent."""
+    folder, odd = RunFolder(tmp_path), "a\ud800b\udcff–"
+    folder.write_json("plan.json", {"odd": odd})
+    log = EventLog(folder, 0.0)
+    log.add("note", text=odd)
+    log.close()
+    assert folder.read_json("plan.json") == {"odd": odd}
+    assert folder.events()[0].data == {"text": odd}
+    assert "–".encode() in (tmp_path / "plan.json").read_bytes()
+
+
 def test_an_event_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
     """Whoever is taking something back goes on; the log remembers, and so does the folder."""
     log = EventLog(RunFolder(tmp_path), 0.0)

@@ -25,7 +25,10 @@ def test_loopback_is_excepted_where_a_proxy_is_named(name: str) -> None:
     """Under both spellings, beside what was excepted before, and once."""
     found = proxies.excluding_loopback({name: PROXY, "NO_PROXY": "10.0.0.0/8,localhost", "PATH": "/bin"}, ["127.0.6.5"])
     assert found.keys() == {name, "no_proxy", "NO_PROXY"}
-    assert found["no_proxy"] == found["NO_PROXY"] == "10.0.0.0/8,localhost,127.0.0.0/8,127.0.0.1,::1,127.0.6.5"
+    assert found["no_proxy"] == found["NO_PROXY"]
+    listed = found["no_proxy"].split(",")
+    assert listed[:2] == ["10.0.0.0/8", "localhost"]
+    assert sorted(listed) == sorted({"10.0.0.0/8", "127.0.6.5", *proxies.LOOPBACK})
 
 
 def test_without_a_proxy_nothing_is_said() -> None:
@@ -55,28 +58,55 @@ def test_our_own_environment_keeps_its_proxies() -> None:
     ("scheme", "host", "variable"),
     [
         ("http", "llm.example.com", "http_proxy"), ("https", "llm.example.com", "HTTPS_PROXY"),
-        ("https", "llm.corp", None), ("https", "LLM.corp", None), ("https", "notcorp", "HTTPS_PROXY"),
-        ("http", "127.0.0.1", None), ("http", "127.0.6.5", None), ("http", "localhost", None), ("http", "::1", None),
-        ("http", "10.1.2.3", "http_proxy"),
+        ("https", "llm.corp", None), ("https", "LLM.corp", None), ("https", "llm.corp.", None),
+        ("https", "notcorp", "HTTPS_PROXY"), ("http", "10.1.2.3", "http_proxy"),
     ],
 )  # fmt: skip
 def test_a_proxy_is_named_for_a_host(scheme: str, host: str, variable: str | None) -> None:
-    """By scheme, with what is excepted; loopback always is."""
-    assert proxies.variable_for(scheme, host, USUAL) == variable
+    """By scheme, with what is excepted."""
+    assert proxies.variable_for(scheme, host, 443, USUAL) == variable
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.0.6.5", "127.1", "127.0.1", "0x7f.1", "0177.0.0.1", "2130706433", "127.0.0.1.", "0.0.0.0",
+        "0", "::1", "::", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::ffff:7f00:1", "::ffff:0.0.0.0", "localhost",
+        "LocalHost", "localhost.", "llm.localhost", "localhost.localdomain", "localhost4", "localhost6.localdomain6",
+        "ip6-localhost", "ip6-loopback", "IP6-localhost.",
+    ],
+)  # fmt: skip
+def test_loopback_uses_no_proxy_however_it_is_spelled(host: str) -> None:
+    """Everything that the resolver, or RFC 6761, takes for this machine."""
+    assert proxies.variable_for("http", host, 80, {"http_proxy": PROXY}) is None
+
+
+@pytest.mark.parametrize("host", ["128.1", "1.127", "mylocalhost", "localhost.example.com", "127.0.0.1.nip.io", "::2"])
+def test_what_only_looks_like_loopback_uses_one(host: str) -> None:
+    """A name that begins or ends like one of this machine's is another host."""
+    assert proxies.variable_for("http", host, 80, {"http_proxy": PROXY}) == "http_proxy"
 
 
 @pytest.mark.parametrize(
     ("host", "excepted", "direct"),
     [
-        ("a.b.c", "*", True), ("a.b.c", "b.c", True), ("a.b.c", ".b.c", True), ("a.b.c", "*.b.c", True),
-        ("b.c", ".b.c", True), ("ab.c", "b.c", False), ("a.b.c", "b.c:443", True), ("a.b.c", "", False),
-        ("10.1.2.3", "10.0.0.0/8", True), ("10.1.2.3", "10.1.2.3", True), ("10.1.2.3", "11.0.0.0/8", False),
-        ("10.1.2.3", "2.3", False),
+        ("a.b.c", "*", True), ("a.b.c", "b.c", True), ("a.b.c", ".b.c", True), ("a.b.c", "A.B.c", True),
+        ("b.c", ".b.c", True), ("ab.c", "b.c", False), ("a.b.c", "", False), ("a.b.c.", "b.c", True),
+        ("a.b.c", "a.b.c:8443", True), ("a.b.c", "b.c:8443", True), ("a.b.c", ".b.c:8443", True),
+        ("a.b.c", "b.c:443", False), ("a.b.c", "a.b.c:8", False),
+        ("a.b.c", "*.b.c", False), ("ab.c", "*b.c", False), ("a.b.c", "a.*", False),  # `*` alone is a pattern
+        ("10.1.2.3", "10.0.0.0/8", True), ("10.1.2.3", "10.1.2.3/8", True), ("10.1.2.3", "11.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", True), ("10.1.2.3", "10.1.2.3:8443", True), ("10.1.2.3", "10.1.2.3:443", False),
+        ("10.1.2.3", "2.3", False), ("10.1.2.3", ".3", False), ("10.1.2.3", "3", False), ("10.1.515", "10.1.2.3", True),
+        ("2001:db8::5", "2001:db8::/32", True), ("2001:db8::5", "2001:db8:0::5", True), ("2001:db8::5", "::5", False),
+        ("2001:db8::5", "[2001:db8::5]", True), ("2001:db8::5", "[2001:db8::5]:8443", True),
+        ("2001:db8::5", "[2001:db8::5]:443", False), ("2001:db8::5", "2001:db8::5:8443", False),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", True),
     ],
 )  # fmt: skip
 def test_what_no_proxy_means(host: str, excepted: str, direct: bool) -> None:
-    """The entries that curl, Go and requests agree on."""
-    named = proxies.variable_for("https", host, {"ALL_PROXY": PROXY, "NO_PROXY": f"x.y,{excepted}"})
+    """As curl and Python read it: names with those below them, addresses, networks, each also with a port."""
+    named = proxies.variable_for("https", host, 8443, {"ALL_PROXY": PROXY, "NO_PROXY": f"x.y, {excepted}"})
     assert named == (None if direct else "ALL_PROXY")
 
 

@@ -107,10 +107,11 @@ def test_a_stack_has_a_name_or_a_file(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("from stack.stacks.vllm_haproxy import stack\n\nSTACK = stack(replicas=3)\n")
     assert stacks.find(str(mine)).of("replica") == ("replica-1", "replica-2", "replica-3")
-    empty, large, broken = (tmp_path / f"{name}.py" for name in ("empty", "large", "broken"))
+    empty, large, broken, wrong = (tmp_path / f"{name}.py" for name in ("empty", "large", "broken", "wrong"))
     empty.touch()
     large.write_text("from stack.stacks.vllm_haproxy import stack\n\nSTACK = stack(replicas=99)\n")
     broken.write_text("STACK =\n")
+    wrong.write_text("STACK = stack()\n")
     for name, says in (
         ("rag", "expected one of vllm-haproxy"),
         ("external", "expected one of vllm-haproxy"),
@@ -118,6 +119,7 @@ def test_a_stack_has_a_name_or_a_file(tmp_path: Path) -> None:
         (str(empty), "found no STACK"),
         (str(large), "replicas=99: expected 1 to 32"),
         (str(broken), "invalid syntax"),
+        (str(wrong), "NameError: name 'stack' is not defined"),
     ):
         with pytest.raises(UsageError, match=says):
             stacks.find(name)

@@ -31,7 +31,7 @@ def _configured(tmp_path: Path, command: Command) -> object:
 def _seen(program: object) -> list[str]:
     """What it prints when it is started as supervisord would start it."""
     words = shlex.split(program.command)  # type: ignore[attr-defined]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return os.fsdecode(subprocess.run(words, capture_output=True, check=True).stdout).splitlines()
 
 
 def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_arguments_arrive_as_they_were_given(tmp_path: Path) -> None:
 
 def test_environment_is_complete_and_no_argument(tmp_path: Path) -> None:
     """A component gets exactly its environment, and its values stand in no command line: everybody may read those."""
-    command = Command(["/usr/bin/env"], {"KEY": AWKWARD, "LINES": "a\nb"}, cwd=tmp_path)
+    command = Command(["/usr/bin/env"], {"KEY": AWKWARD, "LINES": "a\nb", "BYTES": "\udcff"}, cwd=tmp_path)
     program = _configured(tmp_path, command)
     supervisor.write_start("replica-1", command, tmp_path)
     assert "50%" not in program.command  # type: ignore[attr-defined]
@@ -54,6 +54,7 @@ def test_environment_is_complete_and_no_argument(tmp_path: Path) -> None:
         f"KEY={AWKWARD}",
         "LINES=a",
         "b",
+        "BYTES=\udcff",  # no text
     }
 
 

@@ -133,6 +133,7 @@ def test_nobody_there_refuses() -> None:
         ("proxy.corp:3128", proxies.Proxy("proxy.corp", 3128)),
         ("http://proxy.corp/", proxies.Proxy("proxy.corp", 80)),
         ("http://[::1]:3128", proxies.Proxy("::1", 3128)),
+        ("http://a:b@c\udcff@proxy.corp", proxies.Proxy("proxy.corp", 80, "Basic YTpiQGP/")),
         ("http://a:b%40c@proxy.corp:3128", proxies.Proxy("proxy.corp", 3128, "Basic YTpiQGM=")),
     ],
 )

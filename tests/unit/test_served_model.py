@@ -1,0 +1,73 @@
+"""The first request to an external target: whatever it answers, a model's name or one sentence comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harness.model.errors import StackError
+from harness.model.stream import CompletionReader
+from harness.model.topology import Endpoint, Target, Topology
+from harness.probes import completion, endpoint
+from harness.probes.path import crossed
+from tests.listener import listening
+
+
+def answer(body: bytes, status: str = "200 OK", fields: bytes = b"") -> bytes:
+    """A whole HTTP answer."""
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n".encode() + fields + b"\r\n" + body
+
+
+def listed(id: Any) -> bytes:
+    """A list of models whose first has that id."""
+    return answer(json.dumps({"object": "list", "data": [{"id": id}]}).encode())
+
+
+def asked(says: bytes) -> str:
+    """The model that is read from what the target says."""
+    with listening(says) as server:
+        service = Endpoint("http", "127.0.0.1", server.port, address="127.0.0.1")
+        link = SimpleNamespace(listen_address="127.0.0.1", listen_port=server.port)
+        topology = cast(Topology, SimpleNamespace(link=lambda _: link))
+        return endpoint.served_model(topology, Target(service), deadline_s=5.0)
+
+
+@pytest.mark.parametrize("id", ["a/model", "Modell für Ä", "\U0001f600"])
+def test_the_first_model_is_asked_for(id: str) -> None:
+    """By the name that the target gives it, in any script."""
+    assert asked(listed(id)) == id
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        answer(b"[" * 100_000 + b"]" * 100_000),
+        answer(b'{"data": [{"id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}"),
+        answer(b"9" * 5000), answer(b"[]"), answer(b"\xff"), answer(b'{"data": {}}'), answer(b'{"data": [7]}'),
+        listed("half a \ud800 pair"), listed("control \x1b[2J"), listed("x" * 5000),
+        listed(""), listed(None), listed(7), listed({"a": 1}),
+    ],
+)  # fmt: skip
+def test_a_list_without_a_usable_name_is_refused(says: bytes) -> None:
+    """No JSON, no list, or a name that neither a request nor a record can hold."""
+    with pytest.raises(StackError, match=r"/v1/models lists no model .*or name a model with MODEL=$"):
+        asked(says)
+
+
+@pytest.mark.parametrize(
+    "destination", [b"mailto:x", b"http://xn--/", b"http://[::1", b"http://h:x/", b"http://\xff/", b"//", b"/v2"]
+)
+def test_a_redirect_is_not_followed_wherever_it_leads(destination: bytes) -> None:
+    """httpx makes the next request of one that nobody follows, too, and ends with errors of its own."""
+    says = answer(b"", "302 Found", b"Location: " + destination + b"\r\n")
+    with pytest.raises(StackError, match="/v1/models answers 302"):
+        asked(says)
+    with listening(says) as server:
+        reader = CompletionReader()
+        request = {"url": f"http://127.0.0.1:{server.port}/v1/chat/completions", "json": {}}
+        assert asyncio.run(completion.ask(reader, 5.0, request)) is None
+        assert crossed(reader) == "http_302"
