@@ -3,10 +3,10 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES \
-	ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST QUICK TEST_WORKERS \
+	SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
-SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT
 define NEWLINE
 
 
@@ -25,6 +25,7 @@ RUNTIME  ?= auto
 ENGINE   ?= vllm
 INSTANCE ?= 0
 MODEL    ?=
+SCENARIO ?=
 WORKERS  ?=
 ARGS     ?=
 C        ?=
@@ -41,14 +42,20 @@ unexport $(SETTINGS)
 unexport PYTHONDONTWRITEBYTECODE
 
 PY        := .venv/bin/python
+# What was typed is checked before anything is downloaded, so by any Python while the harness has none of its own.
+ANY_PY     = $(if $(wildcard $(PY)),$(PY),'$(PYTHON)')
+ALL       := $(subst _,-,$(patsubst drills/%.py,%,$(filter-out %/__init__.py,$(wildcard drills/*.py))))
+OTHERS    := $(filter-out %.external.yaml $(ALL:%=scenarios/%.yaml),$(wildcard scenarios/*.yaml))
+DRILLS    := $(if $(filter drills,$(MAKECMDGOALS)),$(ALL)) $(patsubst drill-%,%,$(filter drill-%,$(MAKECMDGOALS)))
 # A setting is one word; ARGS are several, quoted as in a shell.
 STACK      = --runtime '$(RUNTIME)' --engine '$(ENGINE)' --instance '$(INSTANCE)'
 PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
 OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
-RUN        = $(STACK) $(OF_MODEL) $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
+RUN        = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(WORKERS),--workers '$(WORKERS)') \
+	$(if $(SEED),--seed '$(SEED)') $(ARGS)
 TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
 # A dry run touches nothing, and needs nothing but the harness.
-NEEDED    := $(if $(findstring --dry-run,$(ARGS)),.venv/.ready,setup)
+NEEDED    := settings .venv/.ready $(if $(findstring --dry-run,$(ARGS)),,planned setup)
 SET_UP    := $(PY) -m stack.tools install
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
@@ -59,23 +66,37 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
 
 help: ## this list
-	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
+	@echo 'make drill-NAME   run a drill; the report is runs/latest/report.html. NAME is one of'
+	@echo '                  $(ALL)'
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf 'make %-12s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker|external, see docs/external.md)  ENGINE=$(ENGINE) (vllm|sim)'
-	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  SEED=$(SEED) (of a drill, a storm, …)  ARGS=$(subst ','\'',$(ARGS)) (e.g. "--set key=value")'
-	@echo '  C=$(C) (component of logs)  FIX=$(FIX) (1: doctor repairs)  ACCEPT=$(ACCEPT) (1: capacity is accepted)  N=$(N)  LANES=$(LANES) (of storm, stability)  PYTHON=$(PYTHON)'
+	@echo 'Settings, with what they are now, and what they may be:'
+	@echo '  ENGINE=$(ENGINE)  vllm, sim (the simulator: no vLLM, no models, a stack in ten seconds)'
+	@echo '  RUNTIME=$(RUNTIME)  auto (docker if its daemon answers, else process), docker, process, external (docs/external.md)'
+	@echo '  MODEL=$(MODEL)  v1 (if not set), v2, bad, slow, a folder, or a hub id; of an external target its own name for it'
+	@echo '  SCENARIO=$(SCENARIO)  a file; if not set, scenarios/NAME.yaml. There are also $(OTHERS)'
+	@echo '  INSTANCE=$(INSTANCE)  0 to 255: stacks side by side   WORKERS=$(WORKERS)  load processes   SEED=$(SEED)  of a drill, a storm, …'
+	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `python -m harness`, such as "--set key=value" or --dry-run'
+	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
+	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
 .venv/.ready: requirements.lock stack/tools/bootstrap.py
 	@'$(PYTHON)' stack/tools/bootstrap.py
 
-setup: .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
+settings:
+	@$(ANY_PY) -m harness.cli.settings $(STACK) $(OF_MODEL) $(DRILLS:%='%')
+
+# What is wrong in ARGS or a scenario is told before minutes of set-up; a plan touches nothing.
+planned: .venv/.ready
+	@for name in $(DRILLS:%='%'); do $(PY) -m harness run "$$name" $(RUN) --dry-run > /dev/null || exit; done
+
+setup: settings .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
 	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
 
 chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
@@ -87,7 +108,7 @@ up: setup ## start the stack and wait until it is ready
 down: .venv/.ready ## stop the stack of this INSTANCE
 	@$(PY) -m harness down $(PLACE) $(ARGS)
 
-status: .venv/.ready ## a table of the stack's components
+status: .venv/.ready ## the stack's components, and how the gateways use the replicas
 	@$(PY) -m harness status $(PLACE) $(ARGS)
 
 capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
