@@ -3,8 +3,8 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST QUICK TEST_WORKERS \
-	SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST \
+	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
 SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT
 define NEWLINE
@@ -57,6 +57,9 @@ TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),-
 # A dry run touches nothing, and needs nothing but the harness.
 NEEDED    := settings .venv/.ready $(if $(findstring --dry-run,$(ARGS)),,planned setup)
 SET_UP    := $(PY) -m stack.tools install
+# Where neither is, nothing was ever started, and to say so needs no environment.
+EVER      := $(wildcard .venv/.ready .state)
+IF_EVER    = $(if $(EVER),$(PY) -m harness $(1),echo 'nothing runs: nothing was ever started from this checkout')
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
 # Most tests wait more than they compute. Files keep their order, so that those that wait for whole stacks come first and
@@ -105,11 +108,13 @@ chromium: .venv/.ready ## bring headless Chromium, which the tests of the report
 up: setup ## start the stack and wait until it is ready
 	@$(PY) -m harness up $(STACK) $(OF_MODEL) $(ARGS)
 
-down: .venv/.ready ## stop the stack of this INSTANCE
-	@$(PY) -m harness down $(PLACE) $(ARGS)
+down status doctor: $(if $(EVER),.venv/.ready)
 
-status: .venv/.ready ## the stack's components, and how the gateways use the replicas
-	@$(PY) -m harness status $(PLACE) $(ARGS)
+down: ## stop the stack of this INSTANCE
+	@$(call IF_EVER,down $(PLACE) $(ARGS))
+
+status: ## the stack's components, and how the gateways use the replicas
+	@$(call IF_EVER,status $(PLACE) $(ARGS))
 
 capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
 	@$(PY) -m harness capacity $(STACK) $(OF_MODEL) $(if $(ACCEPT),--accept) $(ARGS)
@@ -117,8 +122,8 @@ capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: l
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
 	@$(PY) -m harness logs $(PLACE) $(ARGS) $(if $(C),'$(C)')
 
-doctor: .venv/.ready ## what earlier runs have left behind, on all instances; FIX=1 repairs it
-	@$(PY) -m harness doctor $(if $(FIX),--fix) $(ARGS)
+doctor: ## what earlier runs have left behind, on all instances; FIX=1 repairs it
+	@$(call IF_EVER,doctor $(if $(FIX),--fix) $(ARGS))
 
 drill-%: $(NEEDED)
 	@$(PY) -m harness run '$*' $(RUN)

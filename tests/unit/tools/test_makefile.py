@@ -103,6 +103,15 @@ def test_what_is_misspelt_brings_nothing(words: tuple[str, ...], says: str, fres
     assert ran == ["harness.cli.settings"]
 
 
+@pytest.mark.parametrize("target", ["status", "down", "doctor"])
+def test_where_nothing_was_started_one_line_says_so(target: str, fresh: Path) -> None:
+    """It is no error, and nothing is brought for it."""
+    done = subprocess.run(["make", target], cwd=fresh, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "nothing runs: nothing was ever started from this checkout\n"
+    (fresh / ".state").mkdir()
+    assert "bootstrap.py" in first(fresh, target)[1][0]
+
+
 def test_what_is_right_is_brought(fresh: Path) -> None:
     """After the check comes the environment, which ends with 7 here."""
     said, ran = first(fresh, "drill-timeout-spike", "ENGINE=sim")
