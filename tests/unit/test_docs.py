@@ -58,6 +58,31 @@ def test_the_glossary_is_in_order_and_brief() -> None:
         assert "glossary.md)" in page.read_text()
 
 
+def counted(name: str) -> int:
+    """How many checks and objectives a run of the drill's own scenario is asked."""
+    one = drill.load(name)
+    return len(verdicts.checks(one)) + len(
+        yaml.safe_load((ROOT / "scenarios" / f"{one.scenario}.yaml").read_text())["slos"]
+    )
+
+
+def test_numbers_of_checks_are_true() -> None:
+    """Of a drill on its own page, and of timeout-spike, whose run the README shows."""
+    pages = {name: ROOT / "docs" / "drills" / f"{name}.md" for name in drill.names()}
+    quoted = [("timeout-spike", number) for number in re.findall(r"all (\d+) checks", (ROOT / "README.md").read_text())]
+    assert quoted
+    quoted += [
+        (name, number) for name, page in pages.items() for number in re.findall(r"(\d+) checks", page.read_text())
+    ]
+    assert [(name, number) for name, number in quoted if int(number) != counted(name)] == []
+
+
+def test_programs_of_the_checkout_run_in_its_environment() -> None:
+    """A plain `python` has none of their packages."""
+    plain = re.compile(r"(?<!\.venv/bin/)\bpython[\d.]* -m (?:harness|stack|tests|benchmarks)\b(?!…)")
+    assert [(page.name, found[0]) for page in PAGES for found in plain.finditer(page.read_text())] == []
+
+
 def test_the_readme_quotes_how_much_live_defects_turn_red() -> None:
     """Pairs of drill and check, of all that is asked in any of its scenarios."""
     asked = {(name, one.name) for name in drill.names() for one in verdicts.checks(drill.load(name), external=True)}
