@@ -14,7 +14,7 @@ endef
 QUOTES   := ' "
 ACTED_ON := ; & | < > ( ) $$ ` \ \#
 REFUSE    = $(foreach mark,$(2),$(if $(findstring $(mark),$(value $(1))),$(error \
-	$(1)=$(value $(1)): found $(mark), expected a value without $(2) (`python -m harness` takes any)))) \
+	$(1)=$(value $(1)): found $(mark), expected a value without $(2) (`.venv/bin/python -m harness` takes any)))) \
 	$(if $(findstring $(NEWLINE),$(value $(1))),$(error $(1)=$(value $(1)): found a line break, expected one line))
 $(foreach name,$(filter-out ARGS,$(SETTINGS)) MAKECMDGOALS,$(call REFUSE,$(name),$(ACTED_ON) $(QUOTES)))
 $(call REFUSE,ARGS,$(ACTED_ON))
@@ -84,7 +84,7 @@ help: ## this list
 	@echo '  MODEL=$(MODEL)  v1 (if not set), v2, bad, slow, a folder, or a hub id; of an external target its own name for it'
 	@echo '  SCENARIO=$(SCENARIO)  a file; if not set, scenarios/NAME.yaml. There are also $(OTHERS)'
 	@echo '  INSTANCE=$(INSTANCE)  0 to 255: stacks side by side   WORKERS=$(WORKERS)  load processes   SEED=$(SEED)  of a drill, a storm, …'
-	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `python -m harness`, such as "--set key=value" or --dry-run'
+	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `$(PY) -m harness`, such as "--set key=value" or --dry-run'
 	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
 	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 

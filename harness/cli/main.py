@@ -90,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m harness", description="Failure drills for LLM APIs served by vLLM.")
+    parser = _Parser(prog=".venv/bin/python -m harness", description="Failure drills for LLM APIs served by vLLM.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("list", help="the drills there are")
