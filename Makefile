@@ -3,10 +3,10 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES \
-	ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST \
+	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
-SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL WORKERS ARGS C N SEED LANES FIX ACCEPT
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT
 define NEWLINE
 
 
@@ -14,7 +14,7 @@ endef
 QUOTES   := ' "
 ACTED_ON := ; & | < > ( ) $$ ` \ \#
 REFUSE    = $(foreach mark,$(2),$(if $(findstring $(mark),$(value $(1))),$(error \
-	$(1)=$(value $(1)): found $(mark), expected a value without $(2) (`python -m harness` takes any)))) \
+	$(1)=$(value $(1)): found $(mark), expected a value without $(2) (`.venv/bin/python -m harness` takes any)))) \
 	$(if $(findstring $(NEWLINE),$(value $(1))),$(error $(1)=$(value $(1)): found a line break, expected one line))
 $(foreach name,$(filter-out ARGS,$(SETTINGS)) MAKECMDGOALS,$(call REFUSE,$(name),$(ACTED_ON) $(QUOTES)))
 $(call REFUSE,ARGS,$(ACTED_ON))
@@ -25,6 +25,7 @@ RUNTIME  ?= auto
 ENGINE   ?= vllm
 INSTANCE ?= 0
 MODEL    ?=
+SCENARIO ?=
 WORKERS  ?=
 ARGS     ?=
 C        ?=
@@ -41,15 +42,24 @@ unexport $(SETTINGS)
 unexport PYTHONDONTWRITEBYTECODE
 
 PY        := .venv/bin/python
+# What was typed is checked before anything is downloaded, so by any Python while the harness has none of its own.
+ANY_PY     = $(if $(wildcard $(PY)),$(PY),'$(PYTHON)')
+ALL       := $(subst _,-,$(patsubst drills/%.py,%,$(filter-out %/__init__.py,$(wildcard drills/*.py))))
+OTHERS    := $(filter-out %.external.yaml $(ALL:%=scenarios/%.yaml),$(wildcard scenarios/*.yaml))
+DRILLS    := $(if $(filter drills,$(MAKECMDGOALS)),$(ALL)) $(patsubst drill-%,%,$(filter drill-%,$(MAKECMDGOALS)))
 # A setting is one word; ARGS are several, quoted as in a shell.
 STACK      = --runtime '$(RUNTIME)' --engine '$(ENGINE)' --instance '$(INSTANCE)'
 PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
 OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
-RUN        = $(STACK) $(OF_MODEL) $(if $(WORKERS),--workers '$(WORKERS)') $(if $(SEED),--seed '$(SEED)') $(ARGS)
+RUN        = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(WORKERS),--workers '$(WORKERS)') \
+	$(if $(SEED),--seed '$(SEED)') $(ARGS)
 TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
 # A dry run touches nothing, and needs nothing but the harness.
-NEEDED    := $(if $(findstring --dry-run,$(ARGS)),.venv/.ready,setup)
+NEEDED    := settings .venv/.ready $(if $(findstring --dry-run,$(ARGS)),,planned setup)
 SET_UP    := $(PY) -m stack.tools install
+# Where neither is, nothing was ever started, and to say so needs no environment.
+EVER      := $(wildcard .venv/.ready .state)
+IF_EVER    = $(if $(EVER),$(PY) -m harness $(1),echo 'nothing runs: nothing was ever started from this checkout')
 FAST      := tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
 # Most tests wait more than they compute. Files keep their order, so that those that wait for whole stacks come first and
@@ -59,23 +69,37 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium up down status logs doctor drills lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
 
 help: ## this list
-	@echo 'make drill-NAME   run a drill (make drill-timeout-spike); the report is runs/latest/report.html'
+	@echo 'make drill-NAME   run a drill; the report is runs/latest/report.html. NAME is one of'
+	@echo '                  $(ALL)'
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf 'make %-12s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo 'Settings, with what they are now: RUNTIME=$(RUNTIME) (auto|process|docker|external, see docs/external.md)  ENGINE=$(ENGINE) (vllm|sim)'
-	@echo '  INSTANCE=$(INSTANCE)  MODEL=$(MODEL) (v1, a path, a hub id)  WORKERS=$(WORKERS)  SEED=$(SEED) (of a drill, a storm, …)  ARGS=$(subst ','\'',$(ARGS)) (e.g. "--set key=value")'
-	@echo '  C=$(C) (component of logs)  FIX=$(FIX) (1: doctor repairs)  ACCEPT=$(ACCEPT) (1: capacity is accepted)  N=$(N)  LANES=$(LANES) (of storm, stability)  PYTHON=$(PYTHON)'
+	@echo 'Settings, with what they are now, and what they may be:'
+	@echo '  ENGINE=$(ENGINE)  vllm, sim (the simulator: no vLLM, no models, a stack in ten seconds)'
+	@echo '  RUNTIME=$(RUNTIME)  auto (docker if its daemon answers, else process), docker, process, external (docs/external.md)'
+	@echo '  MODEL=$(MODEL)  v1 (if not set), v2, bad, slow, a folder, or a hub id; of an external target its own name for it'
+	@echo '  SCENARIO=$(SCENARIO)  a file; if not set, scenarios/NAME.yaml. There are also $(OTHERS)'
+	@echo '  INSTANCE=$(INSTANCE)  0 to 255: stacks side by side   WORKERS=$(WORKERS)  load processes   SEED=$(SEED)  of a drill, a storm, …'
+	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `$(PY) -m harness`, such as "--set key=value" or --dry-run'
+	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
+	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
 .venv/.ready: requirements.lock stack/tools/bootstrap.py
 	@'$(PYTHON)' stack/tools/bootstrap.py
 
-setup: .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
+settings:
+	@$(ANY_PY) -m harness.cli.settings $(STACK) $(OF_MODEL) $(DRILLS:%='%')
+
+# What is wrong in ARGS or a scenario is told before minutes of set-up; a plan touches nothing.
+planned: .venv/.ready
+	@for name in $(DRILLS:%='%'); do $(PY) -m harness run "$$name" $(RUN) --dry-run > /dev/null || exit; done
+
+setup: settings .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
 	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
 
 chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
@@ -84,11 +108,13 @@ chromium: .venv/.ready ## bring headless Chromium, which the tests of the report
 up: setup ## start the stack and wait until it is ready
 	@$(PY) -m harness up $(STACK) $(OF_MODEL) $(ARGS)
 
-down: .venv/.ready ## stop the stack of this INSTANCE
-	@$(PY) -m harness down $(PLACE) $(ARGS)
+down status doctor: $(if $(EVER),.venv/.ready)
 
-status: .venv/.ready ## a table of the stack's components
-	@$(PY) -m harness status $(PLACE) $(ARGS)
+down: ## stop the stack of this INSTANCE
+	@$(call IF_EVER,down $(PLACE) $(ARGS))
+
+status: ## the stack's components, and how the gateways use the replicas
+	@$(call IF_EVER,status $(PLACE) $(ARGS))
 
 capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
 	@$(PY) -m harness capacity $(STACK) $(OF_MODEL) $(if $(ACCEPT),--accept) $(ARGS)
@@ -96,8 +122,8 @@ capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: l
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
 	@$(PY) -m harness logs $(PLACE) $(ARGS) $(if $(C),'$(C)')
 
-doctor: .venv/.ready ## what earlier runs have left behind, on all instances; FIX=1 repairs it
-	@$(PY) -m harness doctor $(if $(FIX),--fix) $(ARGS)
+doctor: ## what earlier runs have left behind, on all instances; FIX=1 repairs it
+	@$(call IF_EVER,doctor $(if $(FIX),--fix) $(ARGS))
 
 drill-%: $(NEEDED)
 	@$(PY) -m harness run '$*' $(RUN)

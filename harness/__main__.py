@@ -14,7 +14,13 @@ for number in ENDERS:
 # Runs, keys, logs and sockets are the user's alone: whatever this program and what it starts write, others cannot read.
 os.umask(0o077)
 
-from harness.cli.main import main  # noqa: E402
+from harness.model import interpreter  # noqa: E402
+
+interpreter.require()
+try:
+    from harness.cli.main import main
+except ImportError as error:
+    interpreter.refuse_without(error)
 
 if __name__ == "__main__":
     for number in ENDERS:

@@ -25,13 +25,13 @@ from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
 from harness.model.errors import DrillyardError, Interrupted, UsageError
 from harness.plan import defects, guard
-from harness.plan.options import ENGINES, INSTANCE_MAX, StackOptions
+from harness.plan.options import ENGINES, StackOptions, instance_number
 from harness.run import pipeline
 from harness.run.progress import Progress
 from reports import render
 from stack import proxies, stacks
 from stack.engines import DEFAULT_MODEL
-from stack.runtimes import select
+from stack.runtimes import base
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m harness", description="Failure drills for LLM APIs served by vLLM.")
+    parser = _Parser(prog=".venv/bin/python -m harness", description="Failure drills for LLM APIs served by vLLM.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     one = commands.add_parser("list", help="the drills there are")
@@ -147,7 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
     one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
     one.add_argument("--json", action="store_true", help="as data")
-    one.add_argument("--instance", type=_instance, metavar="N", help="only this instance, not all of this checkout")
+    one.add_argument(
+        "--instance", type=instance_number, metavar="N", help="only this instance, not all of this checkout"
+    )
     one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
 
@@ -156,9 +158,9 @@ def _stack_arguments() -> _Parser:
     shared = _Parser(add_help=False)
     add = shared.add_argument
     runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
-    add("--runtime", metavar=f"{{{','.join(select.NAMES)}}}", default=_word("RUNTIME", "auto"), help=runtime)
+    add("--runtime", metavar=f"{{{','.join(base.NAMES)}}}", default=_word("RUNTIME", "auto"), help=runtime)
     add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=_word("ENGINE", "vllm"), help="[ENGINE]")
-    add("--instance", type=_instance, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--instance", type=instance_number, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
     add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
     what = f"what runs: {', '.join(stacks.names())}, or a Python file with a STACK of yours [{stacks.DEFAULT}]"
     add("--stack", metavar="NAME", default=stacks.DEFAULT, help=what)
@@ -184,12 +186,6 @@ def _number(variable: str) -> int | None:
         return None
     if not re.fullmatch("[0-9]{1,9}", text):
         raise UsageError(f"the environment variable {variable} is {text!r}, expected a number")
-    return int(text)
-
-
-def _instance(text: str) -> int:
-    if not text.isdecimal():
-        raise UsageError(f"INSTANCE={text}: expected a number from 0 to {INSTANCE_MAX}")
     return int(text)
 
 

@@ -7,10 +7,13 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.evidence.view import RunView
 from harness.model.errors import UsageError
 from harness.model.verdict import CheckResult
+
+if TYPE_CHECKING:  # the names of the drills are asked for before any package is there
+    from harness.evidence.view import RunView
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,12 +126,17 @@ def names() -> list[str]:
     return sorted(p.stem.replace("_", "-") for p in (ROOT / "drills").glob("*.py") if p.stem != "__init__")
 
 
-def load(name: str) -> Drill:
-    """The drill called ``name``. UsageError with the nearest name when there is none."""
+def require(name: str) -> None:
+    """UsageError, with the nearest name, when no drill is called ``name``."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"there is no drill {name!r}.{hint} Known drills: {', '.join(names())}")
+
+
+def load(name: str) -> Drill:
+    """The drill called ``name``. UsageError when there is none."""
+    require(name)
     drill = importlib.import_module(f"drills.{name.replace('-', '_')}").DRILL
     if not isinstance(drill, Drill):
         raise UsageError(f"drills/{name.replace('-', '_')}.py: DRILL is {type(drill).__name__}, expected a Drill")

@@ -20,10 +20,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+if TYPE_CHECKING:  # only stored topologies need it, and settings are checked before any package is there
+    from pydantic import TypeAdapter
 
 SERVICE_NAME = "llm.drillyard.test"
 SERVICE_PORT = 8080
@@ -275,8 +276,10 @@ class Topology:
 
         ValueError, with what is wrong and where, for anything else.
         """
+        from pydantic import ValidationError
+
         try:
-            return _STORED.validate_python(data)
+            return _stored().validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))) from None
@@ -330,4 +333,8 @@ class Topology:
         return hashlib.sha256(json.dumps(self.as_data(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-_STORED = TypeAdapter(Topology)
+@cache
+def _stored() -> TypeAdapter[Topology]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Topology)

@@ -100,5 +100,5 @@ def _switch(text: str, replicas: tuple[str, ...]) -> Switch:
 def _unknown(text: str) -> UsageError:
     names = {name.removesuffix("=…") for name in known()}
     near = difflib.get_close_matches(text.partition("=")[0].partition("@")[0], names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "see `python -m harness list --defects`"
+    hint = f"did you mean {near[0]!r}?" if near else "see `.venv/bin/python -m harness list --defects`"
     return UsageError(f"--defect {text}: there is no such defect; {hint}")

@@ -182,7 +182,9 @@ def _require_key(variable: str | None) -> None:
     key = os.environ.get(variable, "")
     redact.learn(key)
     if not _KEY.fullmatch(key):
-        raise UsageError("API_KEY_ENV names a variable that is not set or holds no API key (its name is not shown)")
+        raise UsageError(
+            "API_KEY_ENV names a variable that is not exported or holds no API key (its name is not shown)"
+        )
     if len(key) < redact.SECRET_CHARS_MIN:
         raise UsageError(
             f"API_KEY_ENV names a key that has {len(key)} characters, expected {redact.SECRET_CHARS_MIN} or more: "

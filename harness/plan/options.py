@@ -11,7 +11,7 @@ from harness.model.topology import DEFECTS, Topology
 from harness.plan.guard import External
 from stack import stacks
 from stack.models.catalogue import TRAINED
-from stack.runtimes import select
+from stack.runtimes import base
 
 ENGINES = ("vllm", "sim")
 #: ``OWNER/NAME`` or ``NAME`` of a hub, either with ``:VARIANT``; what looks like a version is none but ours.
@@ -32,9 +32,16 @@ class StackOptions:
     stack: str = stacks.DEFAULT
 
 
+def instance_number(text: str) -> int:
+    """INSTANCE as it was typed. UsageError for what is no number."""
+    if not text.isdecimal():
+        raise UsageError(f"INSTANCE={text}: expected a number from 0 to {INSTANCE_MAX}")
+    return int(text)
+
+
 def build_topology(options: StackOptions) -> Topology:
     """The topology that these options describe; its runtime is set by ``select``. UsageError for a wrong option."""
-    require_one_of("RUNTIME", options.runtime, select.NAMES)
+    require_one_of("RUNTIME", options.runtime, base.NAMES)
     require_one_of("ENGINE", options.engine, ENGINES)
     if not 0 <= options.instance <= INSTANCE_MAX:
         raise UsageError(f"INSTANCE={options.instance}: expected a number from 0 to {INSTANCE_MAX}")

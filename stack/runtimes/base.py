@@ -13,6 +13,8 @@ from typing import Protocol
 
 from harness.model.topology import Topology
 
+#: What the user may choose; ``auto``: Docker where its daemon answers, else host processes.
+NAMES = ("auto", "docker", "process", "external")
 #: Called with one line for people each time something is waited for or done.
 Say = Callable[[str], None]
 

@@ -16,11 +16,10 @@ import requests
 
 from harness.model.errors import RuntimeUnavailable
 from harness.model.topology import Topology
-from stack.runtimes.base import Runtime
+from stack.runtimes.base import NAMES, Runtime
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
 
-NAMES = ("auto", "docker", "process", "external")
 DAEMON_TIMEOUT_S = 2
 
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 
 from harness.model.errors import DrillyardError, require_one_of
 from stack import proxies
+from stack.runtimes.base import NAMES
 from stack.tools import processor
 from stack.tools.install import bring, browser, parts_for
 from stack.tools.progress import Progress
 
-RUNTIMES = ("auto", "docker", "process", "external")
 ENGINES = ("vllm", "sim")
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "what", choices=("install", "chromium"), help="install: what a stack needs; chromium: for tests"
     )
-    parser.add_argument("--runtime", metavar=f"{{{','.join(RUNTIMES)}}}", default=os.environ.get("RUNTIME") or "auto")
+    parser.add_argument("--runtime", metavar=f"{{{','.join(NAMES)}}}", default=os.environ.get("RUNTIME") or "auto")
     parser.add_argument("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=os.environ.get("ENGINE") or "vllm")
     parser.add_argument("--model", default=os.environ.get("MODEL") or "v1", help="a path or hub id needs no training")
     chosen = parser.parse_args(arguments)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.what == "chromium":
             parts = browser()
         else:
-            require_one_of("RUNTIME", chosen.runtime, RUNTIMES)
+            require_one_of("RUNTIME", chosen.runtime, NAMES)
             require_one_of("ENGINE", chosen.engine, ENGINES)
             runtime = _runtime(chosen.runtime)
             processor.require(runtime, chosen.engine)

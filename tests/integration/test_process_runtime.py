@@ -155,6 +155,8 @@ def test_status_and_logs_find_the_stack_by_its_instance(sim_stack: ProcessRuntim
     out = StringIO()
     assert status.status(options, as_json=False, console=Console(file=out, width=120)) == 0
     assert "gateway-b" in out.getvalue()
+    used = [line for line in out.getvalue().splitlines() if line.count("ready, healthy") == 2]
+    assert [line.split()[1] for line in used] == ["replica-1", "replica-2"]
     text = StringIO()
     assert logs.logs(options, "gateway-a", out=text) == 0
     assert "replica-1" in text.getvalue()

@@ -6,10 +6,15 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from harness.judge import drill
+from harness.plan.options import ENGINES
+from stack.models import TRAINED
+from stack.runtimes.base import NAMES
 from stack.tools import places
 
 
@@ -46,6 +51,81 @@ def test_a_dry_run_sets_nothing_up() -> None:
     for target in ("drill-timeout-spike", "drills"):
         assert "stack.tools install" not in dry_run(target, "ARGS=--dry-run --set load.rate=5/s")
         assert "stack.tools install" in dry_run(target)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A checkout without an environment. Its `python3` checks settings, and notes everything that it is to run."""
+    for name in ("Makefile", "drills", "harness", "requirements.lock", "scenarios", "stack"):
+        (tmp_path / name).symlink_to(places.CHECKOUT / name)
+    python = tmp_path / "python3"
+    python.write_text(
+        f'#!/bin/sh\necho "$@" >> asked\n[ "$2" = harness.cli.settings ] || exit 7\nexec {sys.executable} -S -B "$@"\n'
+    )
+    python.chmod(0o755)
+    return tmp_path
+
+
+def first(fresh: Path, *words: str) -> tuple[str, list[str]]:
+    """What `make WORDS` says there on stderr, and which programs it has run by then."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "PYTHON=./python3", *words],
+        cwd=fresh,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    return done.stderr, [re.findall(r"\S*settings|\S*bootstrap.py", line)[0] for line in _lines(fresh / "asked")]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("drill-timeout-spkie",), "Did you mean 'timeout-spike'?"),
+        (("drill-timeout-spkie", "ARGS=--dry-run"), "Did you mean 'timeout-spike'?"),
+        (("drill-oom", "drill-timeout-spkie"), "Did you mean 'timeout-spike'?"),
+        (("drills", "MODEL=/no/such"), "MODEL=/no/such: there is no such folder"),
+        (("up", "ENGINE=simm"), "ENGINE=simm: expected one of"),
+        (("capacity", "RUNTIME=podman"), "RUNTIME=podman: expected one of"),
+        (("setup", "INSTANCE=seven"), "INSTANCE=seven: expected a number"),
+    ],
+)
+def test_what_is_misspelt_brings_nothing(words: tuple[str, ...], says: str, fresh: Path) -> None:
+    """It is told by whatever Python there is, before the harness has one of its own."""
+    said, ran = first(fresh, *words)
+    assert says in said
+    assert ran == ["harness.cli.settings"]
+
+
+@pytest.mark.parametrize("target", ["status", "down", "doctor"])
+def test_where_nothing_was_started_one_line_says_so(target: str, fresh: Path) -> None:
+    """It is no error, and nothing is brought for it."""
+    done = subprocess.run(["make", target], cwd=fresh, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "nothing runs: nothing was ever started from this checkout\n"
+    (fresh / ".state").mkdir()
+    assert "bootstrap.py" in first(fresh, target)[1][0]
+
+
+def test_what_is_right_is_brought(fresh: Path) -> None:
+    """After the check comes the environment, which ends with 7 here."""
+    said, ran = first(fresh, "drill-timeout-spike", "ENGINE=sim")
+    assert "Error 7" in said
+    assert ran == ["harness.cli.settings", "stack/tools/bootstrap.py"]
+
+
+def test_a_plan_comes_before_the_stack_is_brought() -> None:
+    """What is wrong in ARGS or a scenario is told by it; for `drills` by the plan of each."""
+    commands = dry_run("drill-oom", "SCENARIO=scenarios/oom-wide.yaml", "ARGS=--set load.rate=5/s")
+    plan, brought, run = (commands.index(word) for word in ("--dry-run", "stack.tools install", "harness run 'oom'"))
+    assert plan < brought < run
+    assert commands.count("--scenario 'scenarios/oom-wide.yaml'") == 2
+    assert all(f"'{name}'" in dry_run("drills") for name in drill.names())
 
 
 def test_a_setting_that_nobody_gave_has_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +170,16 @@ def test_help_lists_every_setting() -> None:
     """With what it is now."""
     said = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True).stdout
     assert [name for name in SETTINGS if f" {name}=" not in said] == []
+
+
+def test_help_lists_what_a_setting_may_be() -> None:
+    """Drills, runtimes, engines, models that can be served, and scenarios that are not a drill's own."""
+    said = subprocess.run(["make"], cwd=places.CHECKOUT, capture_output=True, text=True, timeout=30, check=True).stdout
+    others = {path.name for path in places.CHECKOUT.glob("scenarios/*.yaml") if ".external." not in path.name}
+    others -= {f"{name}.yaml" for name in drill.names()}
+    words = set(re.findall(r"[\w./-]+", said))
+    assert {*drill.names(), *NAMES, *ENGINES, *(set(TRAINED) - {"truncated"})} <= words
+    assert {f"scenarios/{name}" for name in others} <= words
 
 
 MAKEFILE = (places.CHECKOUT / "Makefile").read_text()
