@@ -28,6 +28,7 @@ from harness.model.scenario import ClientLimits, Cohort
 from harness.model.stream import CompletionReader
 from harness.model.topology import Component, Endpoint, Link, Target, Topology
 from harness.probes import ask, path, question
+from harness.probes.own_tokens import OwnTokens
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
 from stack.models import Question
@@ -132,6 +133,7 @@ def synthetic_question(port: int) -> Seen:
     """A question of the eval set."""
     probe = _probe(port)
     probe.topology = _Gateways(port)  # type: ignore[assignment]
+    probe.own = OwnTokens(("replica-1",))
     reply = asyncio.run(question.ask(probe, "gateway-a", "replica-1", Question("q", "a"), DEADLINE_S))
     outcome = "broken_stream" if reply.outcome == "broken" else reply.outcome
     return Seen(outcome, frozenset({"ttft"}), ttft=reply.ttft_ms is not None)
