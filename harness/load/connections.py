@@ -2,7 +2,7 @@
 
 Servers end idle connections: gunicorn after 2 s, uvicorn (vLLM), Node, Apache and this stack's gateways after 5 s. A
 request that crosses the server's FIN ends without a byte of an answer, and no service is to blame for that. So a
-connection is reused only while it has been idle for much less: the rest is for the round trip, a fault's delay included.
+connection is reused only while it has been idle for less; the rest is for the round trip, a fault's delay included.
 
 A request that ends without a byte is not sent again in the same attempt, on a reused connection either. A server that
 dies looks the same and may have begun the work: a POST is not idempotent (RFC 9110 §9.2.2). Real clients agree: httpx
