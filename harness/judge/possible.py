@@ -47,7 +47,7 @@ _NO_STATUS = ("dns_error", "connect_error", "tls_error")
 #: Subtypes of those outcomes that have none from a server, a resolver or a library (harness/load/exchange.py).
 _SUBTYPES = {
     "connect_error": ("refused", "no_answer", "unreachable", "reset", "failed", "reset_before_response",
-                      "eof_before_response", CUT_BY_HEAL),
+                      "eof_before_response", "eof_in_handshake", CUT_BY_HEAL),
     "broken_stream": ("fin", "reset", "unfinished_line", "truncated", CUT_BY_HEAL),
     "timeout_ttft": ("no_headers", "no_token"),
     "timeout_stall": (),

@@ -178,6 +178,9 @@ class Exchange:
         left_s, outcome, subtype = self._bound(began_s + self._call.limits.connect, "connect_error", "no_answer")
         try:
             self._sock = self._connections.connect(self._address, left_s)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:  # closed, as without TLS
+            self._resolver.distrust()
+            raise Ended("connect_error", "eof_in_handshake") from error
         except ssl.SSLError as error:
             self._resolver.distrust()
             raise Ended("tls_error", error.reason or type(error).__name__) from error

@@ -17,6 +17,8 @@ from typing import Any
 
 #: Longer texts are cut.
 READ_CHARS_MAX = 4096
+#: A longer Retry-After is recorded as this.
+RETRY_AFTER_S_MAX = 365 * 86_400.0
 #: Valid HTTP status codes (RFC 9110 §15).
 _STATUS = range(100, 600)
 _OVERLOAD = ("overload", "overflow", "queue", "admission", "capacity", "busy", "backlog")
@@ -54,18 +56,18 @@ def writable(text: str) -> str:
 
 
 def in_stream(document: Mapping[str, Any]) -> ServerError | None:
-    """The error in a JSON object after status 200; None without one."""
-    error = document.get("error")
-    if error is not None and error is not False and error != "":
+    """The error in a JSON object after status 200; None without one.
+
+    An empty ``error`` (null, false, 0, ``""``, ``[]``, ``{}``) is none, as for the openai package.
+    """
+    if document.get("error") or document.get("object") == "error":
         return of_document(document)
-    if document.get("object") == "error" or (document.get("detail") and "choices" not in document):
-        return of_document(document)
-    return None
+    return of_document(document) if document.get("detail") and "choices" not in document else None
 
 
 def of_document(document: Mapping[str, Any]) -> ServerError:
     """The error of a JSON object that is known to be one."""
-    error = document.get("error")
+    error = document.get("error") or None
     inner: Mapping[str, Any] = error if isinstance(error, dict) else document
     message = next((text for name in ("message", "detail", "title") if (text := inner.get(name))), None)
     if not isinstance(error, dict | None):
@@ -107,17 +109,20 @@ def outcome_of_status(status: int, error: ServerError) -> tuple[str, str | None]
 
 
 def retry_after_s(value: str | None) -> float | None:
-    """Retry-After as seconds: a number or an HTTP date (RFC 9110 §10.2.3). None when absent or unreadable."""
+    """Retry-After as seconds: a number or an HTTP date (RFC 9110 §10.2.3). None when absent or unreadable.
+
+    RETRY_AFTER_S_MAX at most: clients give up at far less (harness/load/retries.py), and a record has to be a number.
+    """
     if value is None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return float(value)
+        return min(float(value), RETRY_AFTER_S_MAX)
     try:
         at_s = email.utils.parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return max(at_s - time.time(), 0.0)
+    return min(max(at_s - time.time(), 0.0), RETRY_AFTER_S_MAX)
 
 
 def _text(value: Any) -> str | None:

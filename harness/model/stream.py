@@ -19,6 +19,11 @@ BODY_BYTES_MAX = 4 << 20
 #: A stream of 100,000 tokens has some 30 MB.
 STREAM_BYTES_MAX = 64 << 20
 _FILTERED = "content_filter"
+#: IANA's content codings that change bytes. Any other value is ignored: servers send ``none``, ``utf-8`` or nothing.
+_COMPRESSIONS = frozenset(
+    {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "zstd"}
+    | {"x-compress", "x-gzip"}  # names of old
+)
 #: Finish reasons of a complete answer; with any other the engine gave up.
 WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", _FILTERED})
 
@@ -226,11 +231,11 @@ class CompletionReader:
     def head(self, status: int, content_type: str | None, content_encoding: str | None) -> None:
         """Take the head of the answer; a header that came several times is one comma-separated list.
 
-        No client accepts a content encoding: with one it is a protocol error.
+        No client accepts a compression: with one it is a protocol error.
         """
         self.status = status
         encoding = (content_encoding or "").strip().lower()
-        if {coding.strip() for coding in encoding.split(",")} - {"", "identity"}:
+        if not _COMPRESSIONS.isdisjoint(coding.strip() for coding in encoding.split(",")):
             self._problem = f"content_encoding_{server_error.writable(encoding)[:20]}"
         of_events = (content_type or "").strip().lower().startswith("text/event-stream")
         self._events = status == 200 and self._stream and of_events

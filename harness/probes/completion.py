@@ -61,7 +61,7 @@ async def ask(
     except httpx.ConnectError as error:
         exhausted.raise_if_local(error)
         trouble = "refused"
-    except httpx.HTTPError:
+    except (httpx.HTTPError, ssl.SSLError):  # httpx wraps TLS errors of the handshake only
         trouble = "broken"
     if reader.status:
         reader.end("fin" if trouble == "broken" else trouble)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from harness.adapters.simulator import Simulator
+from tests.certificate import self_signed
 
 ADDRESS = "127.0.0.1"
 HOST = "localhost"  # what the certificate is for; 127.0.0.1 is not in it
@@ -84,16 +84,9 @@ def _await(url: str) -> None:
 
 
 def _certified(folder: Path, found: Foreign) -> ssl.SSLContext:
-    """A certificate for HOST alone that signs itself; clients trust it through SSL_CERT_FILE."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True, env=os.environ,
-    )  # fmt: skip
+    """A certificate for HOST alone; clients trust it through SSL_CERT_FILE."""
+    certificate, context = self_signed(folder, f"DNS:{HOST}")
     found.environment["SSL_CERT_FILE"] = str(certificate)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
     context.sni_callback = lambda _, name, __: found.asked.append(name)
     return context
 

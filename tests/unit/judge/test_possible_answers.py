@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -12,10 +14,12 @@ import pytest
 from harness.evidence.record import REQUEST_COLUMNS
 from harness.evidence.view import RunView
 from harness.judge import possible
+from harness.load.attempt import Attempt
 from harness.load.exchange import Exchange
 from tests import clients, runs, wire
 from tests.unit.judge import mutants
-from tests.wire import Case
+from tests.unit.load.test_exchange import attempt
+from tests.wire import ADDRESS, Case
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +38,35 @@ def test_what_is_recorded_of_an_answer_is_possible(case: Case, stream: bool, vie
     """Of all those in ``tests/cases/``, as a stream and in one piece."""
     with wire.server(lambda: case.wire) as port:
         row, _ = clients.attempt(port, stream)
-    recorded = dataclasses.asdict(row) | {"final": True, "cohort": "chat" if stream else "in one piece"}
+    assert impossible(view, row, "chat" if stream else "in one piece") == []
+
+
+def test_what_is_recorded_of_a_handshake_that_is_cut_is_possible(view: RunView) -> None:
+    """As by the heal of a link that was silent."""
+
+    def cut() -> None:
+        with listening.accept()[0] as connection:
+            connection.recv(65536)
+
+    with socket.create_server((ADDRESS, 0)) as listening:
+        thread = threading.Thread(target=cut)
+        thread.start()
+        row, _ = attempt(listening.getsockname()[1], ADDRESS, tls=True)
+        thread.join(clients.DEADLINE_S)
+    assert row.subtype == "eof_in_handshake"
+    assert impossible(view, row, "chat") == []
+
+
+def impossible(view: RunView, row: Attempt, cohort: str) -> list[tuple[str, list[str]]]:
+    """What is impossible in ``row``, with its times as records have them."""
+    recorded = dataclasses.asdict(row) | {"final": True, "cohort": cohort}
     start_s = recorded["start_s"]  # seconds since this run's zero, as records have them
     for column in ("start_s", "intended_start_s"):
         recorded[column] = 0.0
     if recorded["first_byte_sent_s"] is not None:
         recorded["first_byte_sent_s"] -= start_s
     recorded |= {"schedule_lag_ms": 0.0, "e2e_from_schedule_ms": row.e2e_ms, "ttft_from_schedule_ms": row.ttft_ms}
-    assert list(possible.impossible(view, pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names))) == []
+    return list(possible.impossible(view, pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names)))
 
 
 @pytest.mark.parametrize("name", ["plain", "in-one-piece"])

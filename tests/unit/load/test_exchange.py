@@ -16,6 +16,7 @@ import gevent.socket
 import pytest
 from geventhttpclient.response import HTTPParseError
 
+from harness.evidence.record import RETRYABLE
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.exchange import END_BYTES_MAX, Call, Exchange, Response
@@ -164,6 +165,19 @@ def test_tls_error(listening: Callable[[Callable[[socket.socket], None]], int]) 
     result, _ = attempt(port, tls=True)
     assert result.outcome == "tls_error"
     assert isinstance(ssl.SSLError(), OSError)  # why it is caught before OSError
+
+
+def test_a_server_that_closes_during_the_handshake(
+    listening: Callable[[Callable[[socket.socket], None]], int],
+) -> None:
+    """Nothing is wrong with TLS: the connection ended before a byte of the response, and clients retry that."""
+
+    def handle(connection: socket.socket) -> None:
+        connection.recv(65536)
+
+    result, resolver = attempt(listening(handle), tls=True)
+    assert (result.outcome, result.subtype, resolver.distrusted) == ("connect_error", "eof_in_handshake", 1)
+    assert result.outcome in RETRYABLE
 
 
 def test_reset_before_response(listening: Callable[[Callable[[socket.socket], None]], int]) -> None:

@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from harness.model.server_error import READ_CHARS_MAX, ServerError, of_body, outcome_of_status, retry_after_s, writable
+from harness.model.server_error import (
+    READ_CHARS_MAX,
+    RETRY_AFTER_S_MAX,
+    ServerError,
+    of_body,
+    outcome_of_status,
+    retry_after_s,
+    writable,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +55,12 @@ def test_retry_after() -> None:
 def test_retry_after_that_is_no_number_is_no_promise(value: str) -> None:
     """Digits of other scripts, and dates that there are not."""
     assert retry_after_s(value) is None
+
+
+@pytest.mark.parametrize("value", ["9" * 308, "9" * 309, "9" * 100_000, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_retry_after_beyond_all_patience_is_a_finite_number(value: str) -> None:
+    """A record that is not finite would invalidate the whole run."""
+    assert retry_after_s(value) == RETRY_AFTER_S_MAX
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"<html>queue is full</html>", b"[1]", b"3", b"null", b"[" * 5000])
