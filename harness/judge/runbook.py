@@ -29,7 +29,8 @@ _ALERTS = """\
   alert. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
 """
 _BEFORE = """\
-- **availability before** / **TTFT before** / **end to end before**: the service was not well before the first fault.
+- **availability before** / **TTFT before** / **end to end before**: INCONCLUSIVE, not red: the service was not well
+  before the first fault. See to that first.
 """
 _LATENCY = """\
 - **end to end …** / **stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does
