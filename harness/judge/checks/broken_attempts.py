@@ -68,14 +68,16 @@ def _run(view: RunView) -> CheckResult:
     if not found:
         return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
     worst = max(found, key=lambda one: len(one.bad) / one.allowed)
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
     looked = sum(len(one.rows) for one in found)
-    why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase}"
-    why += f" ({kinds})" if kinds else ""
+    why = f"none of {looked} attempts in {len(found)} phases broke or got no answer"
+    if len(worst.bad):
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
+        why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase} ({kinds}), "
+        why += f"the worst of {len(found)} phases; {looked} attempts in all"
     return CheckResult(
         NAME,
         Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL,
-        f"{why}, the worst of {len(found)} phases; {looked} attempts in all",
+        why,
         objective,
         worst.share,
         "%",

@@ -48,7 +48,7 @@ def _run(view: RunView) -> CheckResult:
         status = Status.INCONCLUSIVE
         why = f"{len(delays)} retries are too few to see whether they are jittered, {_DELAYS_MIN} are needed"
     else:
-        tried = f"{len(delays)} retries of {len(attempts)} requests"
+        tried = f"{len(delays)} retries for {len(attempts)} requests"
         status, why = Status.PASS, f"{tried}, spread out, at most {attempts.max()} attempts per request"
     return CheckResult(
         NAME,
