@@ -24,7 +24,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     if scale is None:
         return Markup('<p class="nodata">Nobody could ask Prometheus for its rules: alerts were not measured.</p>')
     said = Markup("<p>Time scale of the rules: <strong>{}</strong>. Times are those of delivery. Time to "
-                  "detect, from the fault's being in place to the first alert: {}.</p>")  # fmt: skip
+                  "detect, from the fault's being in place to the first alert before its heal: {}.</p>")  # fmt: skip
     detected = ", ".join(f"{phase} {_detected(view, phase)}" for phase in view.fault_phases) or "no fault"
     head = ("alert", "severity", "during", "fired", "after the fault", "cleared", "after the heal", "the drill says")
     passed = frozenset(check.name for check in verdict.checks if check.status == "PASS")
@@ -46,7 +46,7 @@ def _detected(view: RunView, phase: str) -> str:
     seconds = alerts.time_to_detect_s(view, phase)
     if seconds is not None:
         return number(seconds, "s")
-    return "not measured" if alerts.fault_time(view, phase) is None else "no alert before the heal"
+    return "not measured" if alerts.fault_time(view, phase) is None else "none"
 
 
 def _seen(view: RunView, passed: frozenset[str]) -> Iterator[tuple[object, ...]]:
