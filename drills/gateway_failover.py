@@ -14,6 +14,7 @@ from harness.judge.checks import (
     users_move,
 )
 from harness.judge.drill import Check, Drill, Expected
+from harness.judge.runbook import runbook
 
 _ACTIVE = "gateway-a"  # DNS prefers it while it is ready
 _DEAD, _HUNG, _SPLIT, _NO_DNS = "dead", "hung", "split", "dns-dead"
@@ -24,12 +25,8 @@ USERS_WITHIN = f"{DNS_WITHIN} + 2 s"
 #: A gateway learns from its own checks that its replicas are out of reach.
 READINESS_WITHIN = "gateway.check_fall * (gateway.check_interval_s + gateway.check_timeout_s)"
 
-RUNBOOK = """\
-Start with the first red line and work down: upper lines cause lower ones.
-
-- **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
-  Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
-  links that users' requests take. Checks that are off, or that take another way, look like this.
+RUNBOOK = runbook(
+    checks="""\
 - **DNS leads away**: DNS still names a gateway that cannot serve. Are its health checks on, do they request `/readyz`
   and not only connect, with a time-out (a hung gateway accepts connections)? Query it: `dig @127.0.0.53 -p 5300
   llm.drillyard.test`.
@@ -37,29 +34,23 @@ Start with the first red line and work down: upper lines cause lower ones.
   the way, clients that keep connections or addresses. Compare the TTL of an answer with `dns.ttl_s` in the report.
 - **broken visibly and retried**: a request was lost with the gateway, or counted as answered although it cannot have
   been. Look up its id in the errors. Does the client retry often and long enough to outlast the failover?
-- **only ready gateways serve**: users were sent to, or served by, a gateway that reported itself not ready. With both
-  gateways down DNS answers at random. A gateway that serves while not ready has the wrong readiness.
+- **no hang**: a time limit is missing on the way. With a hung gateway the client's own limit counts.
 - **failback**: DNS flaps after the heal, or users notice the switch back. Causes: flapping readiness (`rise`, `fall`),
   or a gateway that reports itself ready before its replicas are.
+- **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
+  Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
+  links that users' requests take. Checks that are off, or that take another way, look like this.
 - **clients live on the last answer**: clients fail while DNS is silent. They should serve stale answers for a while
   (RFC 8767), and query with a short deadline.
-- **no hang**: a time limit is missing on the way. With a hung gateway the client's own limit counts.
-- **recovery**, **steady state**: after the heal something keeps failing: look at the outcomes over time.
+- **only ready gateways serve**: users were sent to, or served by, a gateway that reported itself not ready. With both
+  gateways down DNS answers at random. A gateway that serves while not ready has the wrong readiness.
 - **client retries bounded**: retries multiply. Cap them, add jitter, honour `Retry-After`.
-- **replica counters and client records agree**: a replica generated tokens that no client requested. A gateway that
-  resumes sends requests whose clients gave up long ago.
-- **alerts fire in …**: no alert reports the failure. Is the rule in Prometheus, is the gateway a target, does
-  Alertmanager reach its receiver? **alerts silent in …**: an alert blames the wrong component; the check names the
-  alert. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
-- **no page before the first fault**: an alert fires on a healthy service. It will be ignored when it matters.
-- **nothing left injected**: a fault outlived its run. `make down` removes the stack and every fault with it.
-- **conservation**: the records are incomplete, so no other number can be trusted. This is a defect of the harness.
-- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
-  retry come late, or does a proxy hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
-  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
-- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
-"""
+""",
+    objectives="""\
+- **availability with …** / **availability without DNS** / **TTFT with …**: the failover took longer than the clients'
+  retries. Which of DNS, gateway and clients was late? The checks of that phase say.
+""",
+)
 
 BRIEFING = """\
 Some users report answers that break off in the middle, others requests that hang until they give up; for the rest the

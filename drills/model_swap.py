@@ -11,12 +11,12 @@ from harness.judge.checks import (
     versions_agree,
 )
 from harness.judge.drill import Drill, Expected
+from harness.judge.runbook import runbook
 
 _SWAP, _AFTER = "swap", "after"
 
-RUNBOOK = """\
-Start with the first red line and work down: upper lines cause lower ones.
-
+RUNBOOK = runbook(
+    checks="""\
 - **rollout ends as it should**: a good candidate was stopped, or a bad one was not. The reason names the gate and its
   numbers; `rollout.json` in the run folder holds every answer that decided. *start*: the engine gave no token in time.
   Its error is in the reason, the rest in `logs/replica-2.log` (incomplete weights, a KV cache that is too small, no
@@ -35,21 +35,18 @@ Start with the first red line and work down: upper lines cause lower ones.
   users, and the decision rests on probes alone.
 - **rollback in time**: the candidate still gets traffic. Set its weight to 0 at every gateway first, and restore it
   later: an engine takes a minute to start, and users should not wait for that.
+- **no hang**: a time limit is missing on the way.
+- **one version in the end**: half a rollout is left: a replica was left out, or is not in rotation. `make status`, then
+  `make down`.
+""",
+    alerts="""\
+  Here users or a gateway suffer from a planned restart; `ReplicaDown` may fire.
+""",
+    objectives="""\
 - **zero failed requests**: a replica was stopped under its streams, or got users before it could serve them. The steps
   in the timeline (`drained`, `stopping`, `started`, `ready`, `first_token`, `stage`) show which.
-- **one version in the end**, **steady state**: half a rollout is left: a replica was left out, or is not in rotation.
-  `make status`, then `make down`.
-- **alerts silent in swap**: users or a gateway suffer from a planned restart. `ReplicaDown` may fire.
-- **no hang**: a time limit is missing on the way.
-- **replica counters and client records agree**, **conservation**: the records are incomplete; a defect of the harness.
-- **nothing left injected**: a replica may still serve the candidate, or have another weight. `make doctor FIX=1`
-  restores it.
-- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
-  retry come late, or does a proxy hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
-  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
-- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
-"""
+""",
+)
 
 BRIEFING = """\
 A new version of the model is ready, and product management wants it out today. It has passed all offline tests. Some

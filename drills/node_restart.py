@@ -13,6 +13,7 @@ from harness.judge.checks import (
     warms_up,
 )
 from harness.judge.drill import Drill, Expected
+from harness.judge.runbook import runbook
 from harness.model.topology import GatewayPolicy
 
 _FIRST, _SECOND, _KILL, _DEAF = "restart-1", "restart-2", "kill", "deaf"
@@ -24,44 +25,41 @@ _NOTICED_S = _POLICY.deaf_noticed_within_s + 1
 #: Until a synthetic generation has been asked for, and waited for in vain; or asked for again, and answered.
 _ASKED_S = _POLICY.readiness_period_s + _POLICY.readiness_deadline_s
 
-RUNBOOK = """\
-Start with the first red line and work down: upper lines cause lower ones.
-
+RUNBOOK = runbook(
+    checks="""\
 - **drain breaks nothing**: streams were cut although the replica was ejected before it was stopped. Either a gateway
   kept sending (sticky sessions, a second gateway that was forgotten, clients that know the replica's address), or
   SIGTERM came before the last stream had ended. Compare the drain's length with your longest answers, and look at the
   steps in the timeline: `drained`, `stopping`, `stopped`, `started`, `ready`, `first_token`. vLLM's own
   `--shutdown-timeout` does not help: what it aborts ends as HTTP 200 with `finish_reason: "abort"`.
-- **availability over the rolling restart**: one replica cannot carry the load, or both were away at once. Never restart
-  the second before the first has answered its first user.
+- **replica-… is ready again**: look at the replica's log. Is it started at all (restart policy)? Does it load from a
+  slow disk, compile, download? `make logs` shows what it waits for.
+- **first token** / **warm-up**: a replica reports ready before it is fast. Send it a few requests before it rejoins,
+  let the gateway raise its weight slowly, or keep compiled graphs. The cold prefix cache is shown as a figure; users of
+  long shared prompts feel it most.
+- **no hang**: a time limit is missing on the way. The gateway must give up before the client does.
 - **kill breaks visibly**: *ended as if all were well* is the worst case: users read half an answer and believe it. Find
   the component that closed the stream cleanly. *Of other replicas*: the gateway cut streams of other replicas. *Never
   answered*: clients do not retry broken streams, or have no retries left.
 - **gateways take replica-1 out**: health checks are too slow, or off; or the restart policy had it listening again
   before the next check.
-- **is ready again**: look at the replica's log. Is it started at all (restart policy)? Does it load from a slow disk,
-  compile, download? `make logs` shows what it waits for.
-- **first token** / **warm-up**: a replica reports ready before it is fast. Send it a few requests before it rejoins,
-  let the gateway raise its weight slowly, or keep compiled graphs. The cold prefix cache is shown as a figure; users of
-  long shared prompts feel it most.
 - **gateways take replica-2 out** (deaf): no component requests a token. `/health` of vLLM is 200 while its engine
   hangs. Does the exporter's readiness agent run, and do the gateways use it (`agent-check`)? Their statistics page has
   a column for it.
 - **suffering ends**: the hung replica was ejected too late, or readmitted while it still hung. Requests that were
   already on it wait for their client's limit. How long users wait for a first token is a decision: make it on purpose.
-- **gateways put … back**, **recovery**, **steady state**: a healed replica is not used again. Look at the gateways'
-  view with `make status`: a drain that was never rolled back looks just like it.
-- **alerts fire in …**: no alert reports the failure. In `deaf` `ReplicaDeaf` needs the exporter, `ReplicaDown` for the
-  server the gateways' own view. **alerts silent in …**: a planned restart reached users, or an alert blames the wrong
-  component. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
-- **no page before the first fault**: an alert fires on a healthy service. It will be ignored when it matters.
-- **nothing left injected**: a fault outlived its run. `make down` removes the stack and every fault with it.
-- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
-  retry come late, or does a proxy hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
-  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
-- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
-"""
+- **gateways put … back**: a healed replica is not used again. Look at the gateways' view with `make status`: a drain
+  that was never rolled back looks just like it.
+""",
+    alerts="""\
+  In `deaf` `ReplicaDeaf` needs the exporter, `ReplicaDown` for the server the gateways' own view. One that fires in a
+  planned restart says that the restart reached users.
+""",
+    objectives="""\
+- **availability over the rolling restart** / **availability with a killed replica**: one replica cannot carry the load,
+  or both were away at once. Never restart the second before the first has answered its first user.
+""",
+)
 
 BRIEFING = """\
 Every node needs a new kernel today, and users must not notice. Meanwhile one replica dies by itself. Later a user

@@ -18,44 +18,45 @@ from harness.judge.checks import (
     warms_up,
 )
 from harness.judge.drill import Drill, Expected
+from harness.judge.runbook import runbook
 
 _OVERSIZED, _LONG, _OOM = "oversized", "long", "oom"
 
-RUNBOOK = """\
-Start with the first red line and work down: upper lines cause lower ones.
-
+RUNBOOK = runbook(
+    checks="""\
 - **oversized requests are refused**: *silent success* is the worst case: a user requested too much, got less, and no
   error. The check names the request: find the layer that should have refused it. The gateway knows bytes and
   `max_tokens` (`guard.lua`, `body_bytes_max`, `chat_max_tokens`), the engine tokens (`--max-model-len`). A 5xx means
   that something broke on it: read the replica's log at that time.
 - **refusals name limit and value**: the refusal is right and helps no user. Put the limit and the requested value into
   the message, or every user opens a ticket.
-- **no request of the fault hangs**: a request too large for the engine waits in its queue and blocks those behind it.
-  No single request may be larger than the KV cache: compare `--max-model-len` with the number of blocks.
-- **pressure on the KV cache** / **TTFT with long contexts**: long prompts are not limited. They need their own queue
-  and concurrency at the gateway (`long_connections`): so many contexts of the model's length that half of a KV cache
-  stays free for other users. INCONCLUSIVE in `oom-wide`: no KV cache was 95 % full, or nothing was preempted, so
-  nothing was shown. Raise `demand`, or check that the gateways really let the long prompts through.
+- **no request of the fault hangs** / **no hang**: a request too large for the engine waits in its queue and blocks
+  those behind it. No single request may be larger than the KV cache: compare `--max-model-len` with the number of
+  blocks.
+- **no replica restarts**: a request brought a replica down. Find it by its time in the gateway's log, and keep it.
 - **long contexts are served or honestly shed**: a stream was cut, or a refusal lacks `Retry-After`. Look at the
   gateway's `timeout queue` and at the engine's preemptions: a request that is preempted again and again starves.
+- **pressure on the KV cache**: long prompts are not limited. They need their own queue and concurrency at the gateway
+  (`long_connections`): so many contexts of the model's length that half of a KV cache stays free for other users.
+  INCONCLUSIVE in `oom-wide`: no KV cache was 95 % full, or nothing was preempted, so nothing was shown. Raise `demand`,
+  or check that the gateways really let the long prompts through.
 - **queues drain**: work is left that no client waits for. Do cancels reach the engine (cancel-storm)?
 - **memory of the replicas is bounded**: memory grows with users' input. Look for bodies that are kept, for logs of
   prompts, for an engine cache without a limit.
-- **no replica restarts**: a request brought a replica down. Find it by its time in the gateway's log, and keep it.
 - **the kernel counted the kill**: the process vanished without a known cause. Without the count of the cgroup
   (`memory.oom_control`, `memory.events`) an OOM kill looks like any crash: vLLM exits with status 0 after it.
-- **is ready again** / **first token** / **warm-up**: the restart policy must be `always`. A limit that is too low for
-  the start kills the replica again and again: raise the limit first.
 - **kill breaks visibly**: streams of the killed replica ended as if all were well, or were never answered.
-- **alerts**: `OutOfMemoryKill` rests on the kernel's count of the whole machine, `QueueSaturated` on the gateways'
-  queues. Do their series exist?
-- **nothing left injected**: a memory limit or a fault outlived its run. `make down` removes the stack and all of it.
-- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
-  retry come late, or does a proxy hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
-  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
-- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
-"""
+- **replica-… is ready again** / **first token** / **warm-up**: the restart policy must be `always`. A limit that is too
+  low for the start kills the replica again and again: raise the limit first.
+""",
+    alerts="""\
+  `OutOfMemoryKill` rests on the kernel's count of the whole machine, `QueueSaturated` on the gateways' queues.
+""",
+    objectives="""\
+- **availability with …** / **TTFT with …**: other users pay for large requests, or for the replica that was killed.
+  Give long prompts a queue of their own (above); one replica alone may be too slow for the load.
+""",
+)
 
 BRIEFING = """\
 A customer has started to paste whole documents. Some of their requests fail with messages that they do not understand,

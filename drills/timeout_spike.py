@@ -13,47 +13,34 @@ from harness.judge.checks import (
     upstream_amplification,
 )
 from harness.judge.drill import Drill, Expected
+from harness.judge.runbook import runbook
 
 _ONE, _ALL = "one-replica", "all-replicas"
 _SLOW, _SILENT = "slow-link", "silent-link"  # of the scenario for external targets
 
-RUNBOOK = """\
-Start with the first red line and work down: upper lines cause lower ones.
-
-- **failures hidden** / **availability with one bad replica**: the gateways do not retry on another replica, or give up
-  too early. Look at `retry-on`, `option redispatch` and `retries` in the gateway's configuration, and at the
-  termination states in its access log (`logs/gateway-a.log`). If the load needs both replicas, one alone may be too
-  slow: compare the chart of running and waiting requests.
-- **TTFT with one bad replica**: users wait for more than one gateway time-out. Is the replica ejected at all? Does a
-  retry go to the same replica again?
-- **gateways take replica-2 out** / **put … back**: the health checks do not cross the link that users cross, are too
-  slow (interval × fall, interval × rise) or off. `make status` and the gateway's statistics page show its view.
-- **honest errors**: some answer is the gateway's built-in page, lacks the request id or `Retry-After`, or there was
-  none at all. The check names request ids: look them up in the access log.
+RUNBOOK = runbook(
+    checks="""\
+- **gateways take replica-2 out** / **gateways put replica-2 back**: the health checks do not cross the link that users
+  cross, are too slow (interval × fall, interval × rise) or off. `make status` and the gateway's statistics page show
+  its view.
+- **failures hidden**: the gateways do not retry on another replica, or give up too early. Look at `retry-on`, `option
+  redispatch` and `retries` in the gateway's configuration, and at the termination states in its access log
+  (`logs/gateway-a.log`).
 - **no hang**: a time limit is missing on the way. The gateway must give up before the client does.
-- **no silent truncation**: a truncated answer looked complete. Stop: users read wrong answers. Compare the stream's
-  `finish_reason` and usage with the events that arrived.
 - **client retries bounded** / **upstream amplification**: retries multiply. Cap them, add jitter, honour `Retry-After`;
   the gateway must not retry as often as its client does.
+- **honest errors**: some answer is the gateway's built-in page, lacks the request id or `Retry-After`, or there was
+  none at all. The check names request ids: look them up in the access log.
 - **no abandoned generation**: replicas work for clients that have gone. Does the cancel cross gateway and link
   (`option abortonclose`)? Are requests retried while the first attempt still runs?
-- **recovery**: after the heal something keeps failing: a replica that is not readmitted, a breaker that stays open,
-  dead pooled connections, a queue full of requests that no client waits for.
-- **nothing left injected**: a fault outlived its run. `make down` removes the stack and every fault with it: do that
-  before anything else.
-- **replica counters and client records agree**: a replica generated tokens that no client requested (work for clients
-  that have gone, other users of the stack), or clients got some that it never counted. The sentence has both numbers.
-- **alerts fire in …**: no alert reports the failure. Is the rule in Prometheus, does its series exist, does
-  Alertmanager reach its receiver? **alerts silent in …**: an alert blames the wrong component; the check names the
-  alert. **alerts clear after …**: the service is still bad, or the rule looks back for too long.
-- **no page before the first fault**: an alert fires on a healthy service. It will be ignored when it matters.
-- **conservation**: the records are incomplete, so no other number can be trusted. This is a defect of the harness.
-- **end to end / stalls …**: users were served, but slowly. Is the remaining capacity too small for the load, does a
-  retry come late, or does a proxy hold streams back?
-- **broken attempts bounded**: answers break off, and only the clients' retries hide it. The check names the phase. Look
-  for restarts, idle time-outs that are shorter than an answer, and proxies that drop connections.
-- **no page once recovered**: recovery does not last. Something recurs in waves, or the alert is false.
-"""
+""",
+    objectives="""\
+- **availability with one bad replica**: failures are not hidden (above). If the load needs both replicas, one alone may
+  be too slow: compare the chart of running and waiting requests.
+- **TTFT with one bad replica**: users wait for more than one gateway time-out. Is the replica ejected at all? Does a
+  retry go to the same replica again?
+""",
+)
 
 BRIEFING = """\
 For some minutes users have reported that the first word of an answer sometimes takes several seconds. Shortly

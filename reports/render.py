@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 import jinja2
 from markupsafe import Markup
@@ -12,8 +13,9 @@ from markupsafe import Markup
 from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import verdicts
-from harness.model.verdict import Verdict
+from harness.model.verdict import Status, Verdict
 from reports import junit, panel
+from reports.panels import validity
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,9 +35,10 @@ def render(folder: RunFolder) -> Path:
         badge=panel.badge,
         counts={status: sum(c.status == status for c in verdict.checks) for status in panel.STATUS_WORDS},
         panels=[
-            (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict)) for module in panel.every()
+            (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict))
+            for module in _ordered(verdict)
         ],
-        runbook=_prose(str(view.plan.get("runbook", ""))),
+        advice=_advice(view, verdict),
         style=Markup((TEMPLATES / "report.css").read_text()),
         script=Markup((TEMPLATES / "report.js").read_text()),
     )
@@ -44,6 +47,29 @@ def render(folder: RunFolder) -> Path:
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def _ordered(verdict: Verdict) -> list[ModuleType]:
+    """The panels in the order of the page. Where the run was not valid, that comes before what it kept from judging."""
+    first = verdict.status is Status.INCONCLUSIVE and _invalid(verdict)
+    return sorted(panel.every(), key=lambda module: not (first and module is validity))
+
+
+def _invalid(verdict: Verdict) -> bool:
+    return any(finding.status is not Status.PASS for finding in verdict.validity)
+
+
+def _advice(view: RunView, verdict: Verdict) -> Markup:
+    """What to do, "" after a PASS: the runbook is about checks that failed, and kept for those where none has."""
+    runbook = Markup('<pre class="prose">{}</pre>').format(_prose(str(view.plan.get("runbook", ""))))
+    if verdict.status is not Status.INCONCLUSIVE:
+        return runbook if verdict.status is Status.FAIL else Markup("")
+    where = f"«{validity.TITLE}»" if _invalid(verdict) else "the checks without PASS"
+    return Markup(
+        "<p>No check failed: nothing was seen to be broken, and not all was seen to be well. The lines of {} above say "
+        "what was missing. See to the first one, and run the drill again:</p><pre>{}</pre>"
+        "<details><summary>The runbook, for checks that fail</summary>{}</details>"
+    ).format(where, view.plan["command"], runbook)
 
 
 def _prose(text: str) -> Markup:

@@ -97,3 +97,11 @@ class Attempts:
 
 #: What indicators and checks look at.
 Rows: TypeAlias = pd.DataFrame | Attempts
+
+#: So many requests are named as examples.
+EXAMPLES = 5
+
+
+def example_ids(request_ids: pd.Series) -> tuple[str, ...]:
+    """The first few different ones: a request that failed at several attempts is named once."""
+    return tuple(map(str, request_ids.drop_duplicates().head(EXAMPLES)))

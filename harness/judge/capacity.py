@@ -28,6 +28,8 @@ EXECUTION_MS_MAX = 1000 * EXECUTION_P95_MAX_S
 E2E_MS_MAX = 1000 * E2E_P95_MAX_S
 #: How the doubt about a disturbed measuring begins.
 DISTURBED = "interference: "
+#: Why a search went no further although its highest step held: the stack may carry more.
+NO_MORE_USERS, TIME_OVER = "no more users with keys of their own", "the time for the search was over"
 #: The search ends when what holds and what does not lie so close together.
 RESOLUTION = 0.2
 #: A share of all answers below or above its even share by more than this factor is no shared load.
@@ -143,9 +145,15 @@ class Point:
 
     @property
     def text(self) -> str:
-        """``8.2/s (7.1 to 9.3), 254 tokens/s at 8 at a time``."""
+        """``8.2/s (7.1 to 9.3), 254 tokens/s, 8 at a time``; «at least» where no higher load was seen to fail."""
         span = f"{self.low:.3g} to {self.high:.3g}"
-        return f"{self.rate_per_s:.3g}/s ({span}), {self.tokens_per_s:.3g} tokens/s, {self.concurrency} at a time"
+        text = f"{self.rate_per_s:.3g}/s ({span}), {self.tokens_per_s:.3g} tokens/s, {self.concurrency} at a time"
+        return f"at least {text}" if self.open else text
+
+    @property
+    def open(self) -> bool:
+        """Whether no higher load was tried: the stack may carry more."""
+        return self.why in (NO_MORE_USERS, TIME_OVER)
 
 
 def point(steps: Sequence[Step], unfinished: bool = False) -> Point | None:
@@ -158,7 +166,7 @@ def point(steps: Sequence[Step], unfinished: bool = False) -> Point | None:
         return None
     beyond = min((s for s in steps if s.concurrency > best.concurrency), key=lambda s: s.concurrency, default=None)
     half = best.rate_per_s * _uncertainty(best)
-    end = "the time for the search was over" if unfinished else "no more users with keys of their own"
+    end = TIME_OVER if unfinished else NO_MORE_USERS
     why = end if beyond is None else reason(beyond)
     low, high = max(0.0, best.rate_per_s - half), best.rate_per_s + half
     return Point(best.concurrency, best.rate_per_s, best.tokens_per_s, low, high, why)
@@ -215,9 +223,10 @@ class Capacity:
         hits = "not shown by the engine" if self.cache_hit_ratio is None else f"{self.cache_hit_ratio:.0%}"
         nothing = "nothing holds: not even one stream was within the limits"
         without = nothing if self.whole is None else "not measured"
+        ended = "search ended by  " if self.whole and self.whole.open else "ends there by    "
         return [
             f"all replicas      {self.whole.text if self.whole else nothing}",
-            *([f"ends there by     {self.whole.why}"] if self.whole else []),
+            *([f"{ended} {self.whole.why}"] if self.whole else []),
             f"without one       {self.without.text if self.without else without}",
             f"at one stream     TTFT {ttft}, {tps}; prefix cache hits {hits}",
         ]

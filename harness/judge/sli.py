@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Rows, example_ids
 
 if TYPE_CHECKING:
     from harness.evidence.view import RunView
@@ -124,7 +124,7 @@ def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) 
     if few:
         rank = min(rank, count - 1 - _TAIL_SAMPLES)
     value = float(sample.values[order[rank]])
-    slowest = tuple(str(i) for i in sample.ids[order[::-1][:3]])
+    slowest = tuple(dict.fromkeys(str(i) for i in sample.ids[order[::-1][:3]]))
     # A percentile is monotonic in each value, so its upper bound is the percentile of the upper bounds.
     high = float(np.sort(sample.upper)[rank])
     if high > value:
@@ -212,4 +212,4 @@ def ratio(good: pd.Series, requests: Rows, examples: pd.Series | None = None) ->
     if count == 0:
         return Measurement(None, "%", 0, "there were no requests to count")
     shown = requests["request_id"][~good if examples is None else examples]
-    return Measurement(100.0 * float(good.mean()), "%", count, examples=tuple(str(i) for i in shown.head(5)))
+    return Measurement(100.0 * float(good.mean()), "%", count, examples=example_ids(shown))

@@ -6,10 +6,11 @@ meanwhile), and a phase whose drill asks other things than an objective. It is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.evidence.view import RunView
 from harness.judge.checks import steady_state
+from harness.model.verdict import CheckResult, Status
 
 
 def stretches(view: RunView) -> tuple[str, ...]:
@@ -17,9 +18,16 @@ def stretches(view: RunView) -> tuple[str, ...]:
     return tuple(f"{name} ({begin:.1f}–{end:.1f} s)" for name, begin, end in _open(view))
 
 
-def line(found: tuple[str, ...]) -> str:
-    """One line about them for the report; "" without any."""
-    return f"no objective covers how users fared in {', '.join(found)}" if found else ""
+def line(found: Sequence[str], checks: Sequence[CheckResult]) -> str:
+    """One line about them for the report, with the ``checks`` that judge each of them; "" without any."""
+    said = "; ".join(stretch + _judged_by(stretch.partition(" (")[0], checks) for stretch in found)
+    return f"No objective says how many requests had to be served, and how fast, in: {said}." if said else ""
+
+
+def _judged_by(phase: str, checks: Sequence[CheckResult]) -> str:
+    judged = [c.name for c in checks if c.phase == phase and c.status in (Status.PASS, Status.FAIL)]
+    names = ", ".join(name.removesuffix(f" in {phase}").removesuffix(f" after {phase}") for name in judged)
+    return f", judged by {names}" if judged else ""
 
 
 def _open(view: RunView) -> Iterator[tuple[str, float, float]]:

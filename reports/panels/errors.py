@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.model.verdict import Verdict
 from reports.panel import table
@@ -16,19 +17,21 @@ _KEYS = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "err
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """All attempts that were not ok, most frequent first."""
+    """All attempts that were not ok, most frequent first, and what that means."""
     quiet = ("ok", "cancelled_intended", "cancelled_drain")
     failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "request_id"]]
     failed = failed.astype({"judged_phase": object})
     group = failed.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
     frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
     head = ("attempts", "phase", "outcome", "status", "error code", "message", "request ids, e.g.")
-    return table(head, [_row(failed[group == one]) for one in frequent])
+    said = "Attempts, not requests: many of these were retried and answered. Faults break some; checks ask how many."
+    rows = table(head, [_row(failed[group == one]) for one in frequent])
+    return (Markup("<p>{}</p>").format(said) if len(failed) else Markup("")) + rows
 
 
 def _row(rows: pd.DataFrame) -> tuple[object, ...]:
     first = rows[_KEYS].iloc[0]
     phase, outcome, subtype, status, code, message = ("" if pd.isna(value) else value for value in first)
-    ids = ", ".join(dict.fromkeys(rows["request_id"].head(3)))
+    ids = ", ".join(example_ids(rows["request_id"])[:3])
     what = f"{outcome} ({subtype})" if subtype else outcome
     return len(rows), phase, what, "" if status == "" else int(status), code, message, ids

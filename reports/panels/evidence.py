@@ -31,7 +31,7 @@ def _row(view: RunView, injected: Event) -> tuple[object, ...]:
         injected.data.get("on", ""),
         f"{injected.t_s:.1f} s",
         f"{healed.t_s:.1f} s" if healed else "never",
-        effect.data.get("before") if effect else None,
+        "as above" if stays else effect.data.get("before") if effect else None,
         "stays" if stays else effect.data.get("during") if effect else None,
         heal.data.get("after") if heal else None,
         "as above" if stays else "proven" if effect and effect.kind == "fault_proven" else "NOT PROVEN",

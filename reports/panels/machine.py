@@ -31,7 +31,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
         )
     spans = interference.spans(view)
     begin, end = view.phases[0].start_s if view.phases else 0.0, timeline.end_of(view)
-    parts = [Markup("<p>{}</p>").format(_sentence(spans, begin, end)), _unread(view)]
+    parts = [Markup("<p>{}</p>").format(_sentence(spans, begin, end, verdict)), _unread(view)]
     marks = [(span.begin_s, span.end_s) for span in spans]
     parts += [draw(chart, view.phases, end, marks) for chart in (_cores(view), _late(view))]
     if spans:
@@ -40,10 +40,12 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return Markup("").join(parts)
 
 
-def _sentence(spans: Sequence[Span], begin: float, end: float) -> str:
+def _sentence(spans: Sequence[Span], begin: float, end: float, verdict: Verdict) -> str:
     """What a reader has to know."""
     if said := interference.describe(spans, begin, end, f"{end - begin:.0f} s"):
-        return f"{said[0].upper()}{said[1:]}. In such a time a FAIL that is about time can become INCONCLUSIVE."
+        passed = verdict.status == "PASS"
+        meaning = "a FAIL that is about time can become INCONCLUSIVE in such a time"
+        return f"{said[0].upper()}{said[1:]}; {'every check passed in spite of it' if passed else meaning}."
     return f"No interference on the machine in these {end - begin:.0f} s."
 
 

@@ -29,7 +29,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     rows += [(_NAMES[source], None) for source in cost.missing]
     rows += [
         ("all of it", _percent(cost.total)),
-        ("answering scrapes, and synthetic generations, in replicas and gateways", None),
+        ("answering scrapes, and synthetic generations, in replicas and gateways", "part of their own use"),
     ]
     return Markup("<p>{}</p>").format(sentence(cost)) + table(("source", "of one core, while there was load"), rows)
 
@@ -44,7 +44,7 @@ def sentence(cost: Cost) -> str:
     bound = f"the bound is {BOUND_CORES:.0%} of a core"
     match cost.within_bound:
         case False:
-            return f"Warning: {said[0].lower()}{said[1:]}; {bound}. The harness took part in what it measured."
+            return f"Warning: {said[0].lower()}{said[1:]}; {bound}. Times may look longer than they were."
         case None:
             return f"{said}, without {', '.join(cost.missing)}, which was not measured; {bound}."
     return f"{said}; {bound}."

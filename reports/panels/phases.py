@@ -7,6 +7,7 @@ from markupsafe import Markup
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.view import RunView
 from harness.judge import slo
+from harness.judge.sli import Measurement
 from harness.model.verdict import Verdict
 from reports.panel import number, table
 
@@ -25,7 +26,16 @@ def _row(view: RunView, phase: PhaseSpan) -> tuple[object, ...]:
     final = view.final[view.final["judged_phase"].eq(phase.name)]
     lasted = "unfinished" if phase.end_s is None else f"{phase.end_s - phase.start_s:.1f} s"
     measured = [slo.measure(view, name, [phase.name]) for name in COLUMNS]
-    values = [None if m.value is None else number(m.value, m.unit) for m in measured]
+    values = [_value(m, phase) for m in measured]
     counts = final["outcome"].value_counts()
     outcomes = ", ".join(f"{name} {count}" for name, count in counts.items())
     return phase.name, phase.kind, f"{phase.start_s:.1f} s", lasted, len(final), *values, outcomes
+
+
+def _value(measured: Measurement, phase: PhaseSpan) -> object:
+    """The number; without one whether requests were too few, missing, or not meant to be."""
+    if measured.value is not None:
+        return number(measured.value, measured.unit)
+    if phase.kind == "quiet" and not measured.samples:
+        return "—"
+    return Markup('<span class="nodata">too few</span>') if measured.samples else None

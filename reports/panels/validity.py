@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from harness.evidence.view import RunView
-from harness.model.verdict import Verdict
+from harness.model.verdict import CheckResult, Verdict
 from reports.panel import badge, table
 
 ORDER, TITLE = 15, "Validity of the run"
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """Findings, or the sentence that there are none."""
-    if not verdict.validity:
-        return Markup("<p>The generator kept its schedule, metrics have no gaps, every fault was proven.</p>")
-    return table(("", "finding", "why"), [(badge(f.status), f.name, f.why) for f in verdict.validity])
+    """What is not as it should be; what is, folded."""
+    bad = [finding for finding in verdict.validity if finding.status != "PASS"]
+    good = [finding for finding in verdict.validity if finding.status == "PASS"]
+    said = f"{len(good)} other questions" if bad else f"All {len(good)} questions"
+    fold = Markup("<details><summary>{} about the run itself have a good answer.</summary>{}</details>")
+    return (_table(bad) if bad else Markup("")) + (fold.format(said, _table(good)) if good else Markup(""))
+
+
+def _table(findings: Sequence[CheckResult]) -> Markup:
+    return table(("", "finding", "why"), [(badge(f.status), f.name, f.why) for f in findings])

@@ -103,6 +103,37 @@ def test_verdict_and_reason_come_first(healthy_page: str) -> None:
     assert DRILL.title in head
 
 
+def test_a_valid_run_keeps_the_questions_about_itself_folded(healthy_page: str) -> None:
+    """All of them are there for who opens them; the page itself says in one line that they are answered well."""
+    shown = section(healthy_page, "validity")
+    count = shown.count("badge pass")
+    assert f"<summary>All {count} questions about the run itself have a good answer.</summary>" in shown
+    assert count > 20
+    assert shown.index("</summary>") < shown.index("badge pass")
+
+
+def test_an_invalid_run_shows_first_what_made_it_so(tmp_path: Path) -> None:
+    """INCONCLUSIVE: validity above the checks; one row for all that it kept from being judged; no talk of red lines."""
+    run = runs.healthy()
+    run.drop_events("load_stopped")
+    folder = run.write(tmp_path / "run")
+    page, verdict = rendered(folder), verdicts.read(folder)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert Elements(page).ids("section")[:4] == ["hypothesis", "validity", "runbook", "checks"]
+    validity, advice, checks = (section(page, name) for name in ("validity", "runbook", "checks"))
+    assert validity.index("badge inconclusive") < validity.index("other questions about the run itself")
+    told, _, runbook = advice.partition("<details>")
+    assert "No check failed" in told
+    assert "«Validity of the run»" in told
+    assert "red line" not in told
+    assert DRILL.runbook.splitlines()[0] in runbook
+    unjudged = [check for check in verdict.checks if check.why.startswith("not judged: ")]
+    assert len(unjudged) > 20
+    assert f"<summary>{len(unjudged)} checks</summary>" in checks
+    assert checks.count(str(panel.Markup.escape(unjudged[0].why))) == 1
+    assert all(check.name in checks for check in verdict.checks)
+
+
 def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
     """One section per file of reports/panels, sorted by ORDER, after the hypothesis; none of them crashed."""
     names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
@@ -167,6 +198,28 @@ def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:
     next(p for p in run.plan["scenario"]["phases"] if p["name"] == "one-replica")["duration"] = 8
     short = section(rendered(run.write(tmp_path / "short")), "alerts")
     assert "ReplicaDown{server=replica-2} in one-replica: the phase is too short to tell, it may take 11 s" in short
+
+
+def test_an_alert_that_the_drill_does_not_speak_of_is_no_finding(tmp_path: Path) -> None:
+    """It may fire, and a PASS has nothing «unexpected» on its page; so may a page before anything is judged."""
+    run = runs.healthy()
+    begin, _ = run.span("all-replicas")
+    run.events += runs.alert_told("TtftP95High", begin + 9.0, begin + 19.0)
+    folder = run.write(tmp_path / "run")
+    shown = section(rendered(folder), "alerts")
+    assert verdicts.read(folder).status is Status.PASS
+    assert re.search(r"<td>TtftP95High</td>.*<td>may fire</td>", shown)
+    assert "«may fire»: the drill does not require it there" in shown
+    assert "UNEXPECTED" not in shown
+    assert "not declared" not in shown
+
+
+def test_a_percentile_of_too_few_is_no_gap_in_measuring(healthy_page: str) -> None:
+    """The warm-up is too short for a p95; nothing of it went unmeasured."""
+    rows = re.findall(r"<tr>(.*?)</tr>", section(healthy_page, "phases"))
+    warmup = next(row for row in rows if "<td>warm-up</td>" in row)
+    assert "too few" in warmup
+    assert "not measured" not in warmup
 
 
 def test_replay_command_and_configuration_are_shown(healthy_page: str) -> None:
@@ -520,6 +573,10 @@ def test_capacity_is_shown_with_what_the_load_made_of_it(tmp_path: Path) -> None
     shown = section(rendered(run.write(tmp_path / "run")), "capacity")
     for text in ("25 % of capacity, which is", "20/s (18 to 22)", "engine queue: 3", "no: interference: others"):
         assert text in shown, text
+    assert "at least" not in shown
+    used = dataclasses.replace(used, whole=dataclasses.replace(point, why=capacity.NO_MORE_USERS))
+    run.plan["capacity"]["used"] = capacity.as_data(used)
+    assert "at least 20/s (18 to 22)" in section(rendered(run.write(tmp_path / "open")), "capacity")
     assert "regression of the stack: 30 % less" in shown
     assert "too small: it needs 30/s" in shown
 
@@ -540,7 +597,7 @@ def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
     assert "No interference on the machine" in quiet
     runs.disturb(run, 20.0, 26.0)
     disturbed = section(rendered(run.write(tmp_path / "disturbed")), "machine")
-    assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores" in disturbed
+    assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores; every check passed" in disturbed
     assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
     assert disturbed.count("<tr>") == 2
 

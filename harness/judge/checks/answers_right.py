@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -40,7 +40,7 @@ def _run(view: RunView) -> CheckResult:
     margin = None if share is None else share - 100 * min(cohort.right for cohort in cohorts)
     bad = next((one for one in found if one[0] is Status.FAIL), None) or next(iter(found), None)
     status, why = bad or (Status.PASS, f"{right.sum()} of {len(rows)} answers were right")
-    examples = tuple(map(str, rows["request_id"][~right].head(5)))
+    examples = example_ids(rows["request_id"][~right])
     return CheckResult(NAME, status, why, objective, share, "%", margin, len(rows), None, examples)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
@@ -74,18 +74,22 @@ def _run(view: RunView) -> CheckResult:
     if not found:
         return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
     worst = max(found, key=lambda one: len(one.bad) / one.allowed)
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
-    why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase}"
+    looked = sum(len(one.rows) for one in found)
+    why = f"none of {looked} attempts in {len(found)} phases broke or got no answer"
+    if len(worst.bad):
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
+        why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase} ({kinds}), "
+        why += f"the worst of {len(found)} phases; {looked} attempts in all"
     return CheckResult(
         NAME,
         Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL,
-        why + (f": {kinds}" if kinds else ""),
+        why,
         objective,
         worst.share,
         "%",
         100.0 * worst.allowed / len(worst.rows) - worst.share,
-        sum(len(one.rows) for one in found),
-        examples=tuple(str(i) for i in worst.bad["request_id"].head(5)),
+        looked,
+        examples=example_ids(worst.bad["request_id"]),
         details={one.phase: one.share for one in found},
     )
 

@@ -125,8 +125,9 @@ def _compare(view: RunView, replica: str) -> _Compared:
         users = _of_users(view, replica, begin, end, since)
         allowed = _sum([users, *_of_others(view, replica, begin, end)])
     except _Unsure as error:
-        why = f"{replica} cannot be compared: {error}"
-        return _Compared(replica, Status.INCONCLUSIVE, why, ordered=error.ordered or since > -math.inf)
+        ordered = error.ordered or since > -math.inf
+        what = f"{replica}, which a fault restarted, is left out" if ordered else f"{replica} cannot be compared"
+        return _Compared(replica, Status.INCONCLUSIVE, f"{what}: {error}", ordered=ordered)
     made = end.value - begin.value
     off = max(allowed.low - made, made - allowed.high, 0.0)
     records = f"{allowed.low:.0f}" if allowed.low == allowed.high else f"{allowed.low:.0f} to {allowed.high:.0f}"

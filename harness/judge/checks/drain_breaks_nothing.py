@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s, in_flight, on_replica, step_s
 from harness.judge.drill import Check
@@ -50,6 +51,6 @@ def _run(view: RunView, replica: str, phase: str) -> CheckResult:
         why = f"all {len(running)} streams on {replica} ended well, {drain_s:.1f} s after the drain was ordered"
     return CheckResult(
         name, status, why, objective, float(len(broken)), "streams", 0.0 - float(len(broken)), len(touched), phase,
-        tuple(str(i) for i in (broken if len(broken) else new)["request_id"].head(5)),
+        example_ids((broken if len(broken) else new)["request_id"]),
         {"running_at_drain": len(running), "sent_after_drain": len(new), "drain_s": round(drain_s, 3)},
     )  # fmt: skip

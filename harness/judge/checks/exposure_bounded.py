@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -44,7 +45,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     status = Status.FAIL if drawn.count > drawn.most else Status.PASS
     objective = f"≤ {drawn.most} of {drawn.of} ({percent:g} %, drawn by lot)"
     margin = float(drawn.most - drawn.count)
-    examples = tuple(str(i) for i in everybody["request_id"].head(5))
+    examples = example_ids(everybody["request_id"])
     details = {"users": users, "wrong": wrong}
     return CheckResult(
         name, status, why, objective, float(drawn.count), "answers", margin, drawn.of, phase, examples, details

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
+from harness.judge.checks.streams import broke_later
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -40,24 +39,21 @@ def _run(view: RunView, phase: str, at_most: float) -> CheckResult:
     if len(rows) < ATTEMPTS_MIN:
         why = f"{len(rows)} attempts in {phase} are too few, {ATTEMPTS_MIN} are needed"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)
-    shown = _shown(rows)
+    failed = rows["outcome"].ne("ok")
+    shown = failed & ~rows["http_status"].eq(200)
     measured = 100.0 * float(shown.mean())
+    later = broke_later(int(failed.sum() - shown.sum()))
     kinds = rows["outcome"][shown].value_counts()
     what = "" if kinds.empty else ": " + ", ".join(f"{n} × {outcome}" for outcome, n in sorted(kinds.items()))
     return CheckResult(
         name,
         Status.PASS if measured <= at_most else Status.FAIL,
-        f"{int(shown.sum())} of {len(rows)} attempts were refused or left without an answer{what}",
+        f"{int(shown.sum())} of {len(rows)} attempts were refused or left without an answer{what}{later}",
         objective,
         measured,
         "%",
         at_most - measured,
         len(rows),
         phase,
-        tuple(str(i) for i in rows["request_id"][shown].head(5)),
+        example_ids(rows["request_id"][shown]),
     )
-
-
-def _shown(rows: Rows) -> pd.Series:
-    """Attempts that failed before an answer had begun."""
-    return rows["outcome"].ne("ok") & ~rows["http_status"].eq(200)

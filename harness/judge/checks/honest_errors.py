@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
+from harness.judge.checks import streams
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
+_PARTS = ("type", "code", "message")
 _COMES_BACK = (429, 502, 503, 504)  # statuses that must say when to try again
 
 
@@ -24,40 +26,40 @@ def check(phase: str) -> Check:
 
 def _run(view: RunView, phase: str) -> CheckResult:
     name = f"honest errors in {phase}"
-    failed = _failed_at_gateway(view.attempts(phase))
+    failed, later = _failed(view.attempts(phase))
     if failed.empty:
         why = f"no attempt failed before its answer in {phase}, so no error could be looked at"
         return CheckResult(name, Status.INCONCLUSIVE, why, "every error is honest", samples=0, phase=phase)
     faults = _faults(failed)
     bad = faults[faults.notna()]
     if bad.empty:
-        why = f"all {len(failed)} failed attempts got a JSON error with their request id"
+        why = f"all {len(failed)} attempts that failed before an answer got a JSON error with their request id"
     else:
-        kinds = bad.value_counts()
-        why = f"{len(bad)} of {len(failed)} failed attempts got no honest error; {kinds.iloc[0]} × {kinds.index[0]}"
+        kinds = ", ".join(f"{count} × {kind}" for kind, count in bad.value_counts().items())
+        why = f"{len(bad)} of {len(failed)} attempts that failed before an answer got no honest error: {kinds}"
     return CheckResult(
         name,
         Status.FAIL if len(bad) else Status.PASS,
-        why,
+        why + streams.broke_later(later),
         objective="0 dishonest errors",
         measured=float(len(bad)),
         unit="attempts",
         margin=0.0 - float(len(bad)),
         samples=len(failed),
         phase=phase,
-        examples=tuple(str(i) for i in failed["request_id"][bad.index].head(5)),
+        examples=example_ids(failed["request_id"][bad.index]),
         details={str(k): int(v) for k, v in bad.value_counts().items()},
     )
 
 
-def _failed_at_gateway(rows: Attempts) -> Attempts:
-    """Attempts that failed before an answer had begun: a stream that breaks later has had its status.
+def _failed(rows: Attempts) -> tuple[Attempts, int]:
+    """Attempts that failed before an answer had begun, and how many broke later: those have had their status.
 
-    One that found no gateway, by DNS or by connecting, is one of them: where it was there to answer, it did not.
+    One that found no gateway, by DNS or by connecting, is of the first: where it was there to answer, it did not.
     """
-    failed = ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
-    begun = rows["http_status"].eq(200)
-    return rows[failed & ~begun]
+    failed = rows[~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])]
+    begun = failed["http_status"].eq(200)
+    return failed[~begun], int(begun.sum())
 
 
 def _faults(failed: Attempts) -> pd.Series:
@@ -70,9 +72,13 @@ def _faults(failed: Attempts) -> pd.Series:
     no_answer = failed["http_status"].isna()
     for outcome in sorted(failed["outcome"][no_answer].unique()):
         mark(no_answer & failed["outcome"].eq(outcome), f"no answer at all ({outcome})")
-    for column in ("error_type", "error_code", "error_message"):
-        mark(failed[column].isna() | failed[column].eq(""), f"no {column.replace('_', '.', 1)} in the answer")
-    mark(failed["error_request_id"].isna(), "no request id in the answer")
-    mark(failed["error_request_id"].ne(failed["request_id"]), "another request's id in the answer")
-    mark(failed["http_status"].isin(_COMES_BACK) & failed["retry_after_s"].isna(), "no Retry-After")
+    lacking = {part: failed[f"error_{part}"].isna() | failed[f"error_{part}"].eq("") for part in _PARTS}
+    none = pd.DataFrame(lacking).all(axis=1)
+    for status in sorted(failed["http_status"][none & ~no_answer].unique()):
+        mark(none & failed["http_status"].eq(status), f"HTTP {status:.0f} without a JSON error")
+    for part, lacks in lacking.items():
+        mark(lacks, f"an error without its {part}")
+    mark(failed["error_request_id"].isna(), "an error without a request id")
+    mark(failed["error_request_id"].ne(failed["request_id"]), "an error with another request's id")
+    mark(failed["http_status"].isin(_COMES_BACK) & failed["retry_after_s"].isna(), "an error without Retry-After")
     return wrong

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
@@ -41,7 +41,7 @@ def _run(view: RunView, replica: str, phase: str) -> CheckResult:
     why = problem or f"{len(broken)} of {len(victims)} streams broke; each was seen to, tried again and answered"
     return CheckResult(
         name, status, why, objective, float(len(bad)), "streams", 0.0 - float(len(bad)), len(victims), phase,
-        tuple(str(i) for i in bad["request_id"].head(5)), {"running_at_kill": len(victims), "broken": len(broken)},
+        example_ids(bad["request_id"]), {"running_at_kill": len(victims), "broken": len(broken)},
     )  # fmt: skip
 
 

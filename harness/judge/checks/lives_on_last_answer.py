@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
 from harness.judge.drill import Check
@@ -57,6 +58,6 @@ def _run(view: RunView, phase: str) -> CheckResult:
         0.0 - float(len(lacking)),
         len(rows),
         phase,
-        tuple(str(i) for i in lacking["request_id"].head(5)),
+        example_ids(lacking["request_id"]),
         {"asked_in_vain": len(asked), "longest_wait_ms": waited_ms},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -41,5 +42,5 @@ def _run(view: RunView, phase: str) -> CheckResult:
         margin=None if longest is None else limit_ms - longest,
         samples=len(rows),
         phase=phase,
-        examples=tuple(str(i) for i in rows["request_id"][hung | endless].head(5)),
+        examples=example_ids(rows["request_id"][hung | endless]),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.stream import WHOLE_REASONS
@@ -49,7 +49,7 @@ def _run(view: RunView) -> CheckResult:
         unit="answers",
         margin=0.0 - float(len(bad)),
         samples=len(ok),
-        examples=tuple(str(i) for i in ok["request_id"][bad.index].head(5)),
+        examples=example_ids(ok["request_id"][bad.index]),
         details={
             **{str(k): int(v) for k, v in kinds.items()},
             **{f"not compared: {text}": count for text, count in notes.items()},

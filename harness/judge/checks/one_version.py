@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -41,6 +42,6 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     else:
         why = f"all {len(rows)} answers came from {wanted}, from every replica"
     count = float(len(others))
-    examples = tuple(str(i) for i in others["request_id"].head(5))
+    examples = example_ids(others["request_id"])
     status = Status.FAIL if len(others) or silent else Status.PASS
     return CheckResult(name, status, why, _OBJECTIVE, count, "answers", -count, len(rows), phase, examples)

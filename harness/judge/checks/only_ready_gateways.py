@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
 from harness.judge.drill import Check
@@ -71,7 +72,7 @@ def _result(served: pd.DataFrame, sent: pd.DataFrame, samples: int, allowed_s: f
         "attempts",
         0.0 - float(len(bad)),
         samples,
-        examples=tuple(str(i) for i in bad["request_id"].head(5)),
+        examples=example_ids(bad["request_id"]),
         details={"served": len(served), "sent": len(sent)},
     )
 

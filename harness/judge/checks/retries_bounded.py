@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -48,7 +48,8 @@ def _run(view: RunView) -> CheckResult:
         status = Status.INCONCLUSIVE
         why = f"{len(delays)} retries are too few to see whether they are jittered, {_DELAYS_MIN} are needed"
     else:
-        status, why = Status.PASS, f"{len(delays)} retries, spread out, at most {attempts.max()} attempts per request"
+        tried = f"{len(delays)} retries for {len(attempts)} requests"
+        status, why = Status.PASS, f"{tried}, spread out, at most {attempts.max()} attempts per request"
     return CheckResult(
         NAME,
         status,
@@ -88,7 +89,7 @@ def _problem(delays: pd.DataFrame, cap_ms: float) -> tuple[str | None, tuple[str
         (delays["waited"] > delays["asked"] + _LATE_MAX * cap_ms + _LATE_MS, "waited longer than the cap allows"),
     ):
         if where.any():
-            shown = tuple(str(i) for i in delays["request_id"][where].head(5))
+            shown = example_ids(delays["request_id"][where])
             return f"{int(where.sum())} of {len(delays)} retries: {what}", shown
     if len(delays) >= _DELAYS_MIN and float(delays["part"].std()) < _SPREAD_MIN:
         return f"the waits before {len(delays)} retries are all alike: no jitter", ()

@@ -28,7 +28,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     if rollout.ended is None:
         return CheckResult(name, Status.INCONCLUSIVE, "the rollout has not come to its end", objective, phase=phase)
     if rollout.broken is not None:
-        why = f"{rollout.candidate.version} was {rollout.ended}: {rollout.broken}"
+        why = f"it should have been {objective}, but {rollout.candidate.version} was {rollout.ended}: {rollout.broken}"
         return CheckResult(name, Status.FAIL, why, objective, phase=phase)
     gate = rollout.decision.gate or "all gates"
     found = f"{rollout.candidate.version} was {rollout.ended}: {gate}: {rollout.decision.why}"
@@ -41,7 +41,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     return CheckResult(
         name,
         Status.PASS if right else Status.FAIL,
-        f"{found} ({when})",
+        f"{found if right else f'it should have been {objective}, but {found}'} ({when})",
         objective,
         took,
         "s",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -35,7 +35,7 @@ def _run(view: RunView) -> CheckResult:
         where = "an unknown replica" if pd.isna(replica) else replica
         why = f"{len(wrong)} of {len(rows)} answers came from another version: {version}"
         why += f" from {where}, planned: {', '.join(sorted(set(planned.values())))}"
-    examples = tuple(map(str, wrong["request_id"].head(5)))
+    examples = example_ids(wrong["request_id"])
     status, count = Status.FAIL if len(wrong) else Status.PASS, float(len(wrong))
     return CheckResult(NAME, status, why, _OBJECTIVE, count, "answers", 0.0 - count, len(rows), None, examples)
 

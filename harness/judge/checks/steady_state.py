@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
 from harness.judge import request_limits
@@ -59,23 +59,24 @@ def _run(view: RunView, phase: str) -> CheckResult:
         margin=None if within is None else within - WITHIN_MIN,
         samples=len(rows),
         phase=phase,
-        examples=tuple(str(i) for i in bad["request_id"].head(5)),
+        examples=example_ids(bad["request_id"]),
     )
 
 
 def _judge(said: Event, rows: pd.DataFrame) -> tuple[Status, str]:
+    bad = int((~rows["within"]).sum())
+    recorded = f"by the records {len(rows) - bad} of {len(rows)} requests were good and within the SLO limits"
     if not said.data.get("reached"):
-        return Status.FAIL, f"it was not reached: {said.data.get('why', 'no reason given')}"
+        return Status.FAIL, f"it was not reached: {said.data.get('why', 'no reason given')}; {recorded}"
     if len(rows) < RECORDS_MIN:
         return Status.INCONCLUSIVE, f"only {len(rows)} requests lie in its stretch, {RECORDS_MIN} are needed"
-    bad = int((~rows["within"]).sum())
     if bad > (1 - WITHIN_MIN / 100) * max(len(rows), REQUESTS_MIN):
         why = f"it was reported as reached, but the records show {bad} of {len(rows)} requests bad or late"
         return Status.FAIL, why
     if bad > (1 - WITHIN_MIN / 100) * len(rows):
         why = f"{bad} of {len(rows)} requests in its stretch were bad or late: too few to tell"
         return Status.INCONCLUSIVE, why
-    return Status.PASS, str(said.data.get("why", "it was reached"))
+    return Status.PASS, f"{recorded} until the next phase; during the run: {said.data.get('why', 'it was reached')}"
 
 
 def _of_stretch(view: RunView, said: Event) -> pd.DataFrame:

@@ -32,6 +32,11 @@ def in_flight(rows: Attempts, at_s: float) -> Attempts:
     return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]
 
 
+def broke_later(count: int) -> str:
+    """The end of a sentence about attempts that failed before their answer; "" when none broke later."""
+    return f"; {count} more broke after their answer had begun" if count else ""
+
+
 def step_s(view: RunView, phase: str, step: str) -> float | None:
     """When a fault of ``phase`` had come so far; None when it never did."""
     times = [event.t_s for event in view.events("fault_step", phase) if event.data.get("step") == step]

@@ -44,5 +44,6 @@ def _run(view: RunView, phase: str, within_s: float) -> CheckResult:
     status = Status.PASS if last <= within_s else Status.FAIL
     return CheckResult(
         name, status, why, objective, last, "s", within_s - last, len(rows), phase,
-        tuple(str(i) for i in hit["request_id"].tail(5)), {"hit": len(hit), "users": users, "longest_wait_s": waited},
+        tuple(map(str, hit["request_id"].drop_duplicates().tail(5))),
+        {"hit": len(hit), "users": users, "longest_wait_s": waited},
     )  # fmt: skip

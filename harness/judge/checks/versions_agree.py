@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -46,7 +47,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         counts = ", ".join(f"{version} {count}" for version, count in rows["served_version"].value_counts().items())
         why = f"every answer says the version that its replica served ({counts})"
     count = float(len(wrong))
-    examples = tuple(str(i) for i in wrong["request_id"].head(5))
+    examples = example_ids(wrong["request_id"])
     return CheckResult(name, status, why, _OBJECTIVE, count, "answers", -count, len(rows), phase, examples)
 
 

@@ -16,7 +16,18 @@ def test_stretches_without_an_objective_are_named(tmp_path: Path) -> None:
     assert verdict.status is Status.PASS
     names = [stretch.partition(" ")[0] for stretch in verdict.unjudged]
     assert names == ["warm-up", "recovery-one", "all-replicas", "recovery-all"]
-    assert all(name in unjudged.line(verdict.unjudged) for name in names)
+    said = unjudged.line(verdict.unjudged, verdict.checks)
+    assert all(name in said for name in names)
     verdicts.write(folder, verdict)
     assert verdicts.read(folder).unjudged == verdict.unjudged
-    assert unjudged.line(()) == ""
+    assert unjudged.line((), verdict.checks) == ""
+
+
+def test_an_outage_that_checks_judge_is_said_to_be_judged(tmp_path: Path) -> None:
+    """Only what nobody judges stands there alone."""
+    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), drill.load("timeout-spike"))
+    said = unjudged.line(verdict.unjudged, verdict.checks).partition(": ")[2].rstrip(".").split("; ")
+    stretches = {one.partition(" ")[0]: one.partition(" s)")[2] for one in said}
+    assert stretches["warm-up"] == ""
+    assert stretches["recovery-one"] == ", judged by steady state"
+    assert stretches["all-replicas"].startswith(", judged by honest errors, no hang, upstream ")
