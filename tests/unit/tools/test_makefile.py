@@ -106,7 +106,9 @@ def test_what_is_misspelt_brings_nothing(words: tuple[str, ...], says: str, fres
 @pytest.mark.parametrize("target", ["status", "down", "doctor"])
 def test_where_nothing_was_started_one_line_says_so(target: str, fresh: Path) -> None:
     """It is no error, and nothing is brought for it."""
-    done = subprocess.run(["make", target], cwd=fresh, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", target], cwd=fresh, capture_output=True, text=True, timeout=30, check=True
+    )
     assert done.stdout == "nothing runs: nothing was ever started from this checkout\n"
     (fresh / ".state").mkdir()
     assert "bootstrap.py" in first(fresh, target)[1][0]
