@@ -12,7 +12,7 @@ from stack import stacks
 from tests.drills.drill_process import toxics
 from tests.drills.lanes import Lane, one_lane
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.trust]
 
 FOLDER = Path(__file__).parent / "stacks"
 
