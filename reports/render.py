@@ -66,10 +66,10 @@ def _advice(view: RunView, verdict: Verdict) -> Markup:
         return runbook if verdict.status is Status.FAIL else Markup("")
     where = f"«{validity.TITLE}»" if _invalid(verdict) else "the checks without PASS"
     return Markup(
-        "<p>No check failed: nothing was seen to be broken, and not all was seen to be well. The lines of {} above say "
-        "what was missing. See to the first one, and run the drill again:</p><pre>{}</pre>"
+        "<p>No check failed, but some could not be judged. The lines of {} above say why. Mend the first cause "
+        "and run the drill again:</p><pre>{}</pre>"
         "<details><summary>The runbook, for checks that fail</summary>{}</details>"
-    ).format(where, view.plan["command"], runbook)
+    ).format(where, view.plan.get("command", ""), runbook)
 
 
 def _prose(text: str) -> Markup:

@@ -64,8 +64,8 @@ def gateway_views(stack: Runtime) -> Views:
 def _view(gateway: Haproxy) -> dict[str, dict[str, Any]] | None:
     try:
         servers, healthy = gateway.servers(), gateway.healthy()
-        return {name: {**vars(server), "healthy": healthy[name]} for name, server in servers.items()}
-    except (AdapterError, StackError, KeyError):
+        return {name: {**vars(server), "healthy": healthy.get(name)} for name, server in servers.items()}
+    except (AdapterError, StackError):
         return None
 
 

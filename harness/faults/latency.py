@@ -39,7 +39,8 @@ class Latency(LinkFault[Options]):
     @staticmethod
     def shown_ms(sample: PathSample) -> float:
         """The first byte: how long an answer takes after it varies, with its server and not with the delay."""
-        return sample.headers_ms or 0.0
+        assert sample.headers_ms is not None, "it was answered"
+        return sample.headers_ms
 
     def heals_by(self) -> str:
         """The link forwards what it holds first, so that no request is cut."""

@@ -77,10 +77,10 @@ class LinkFault(Generic[OptionsT]):
         return "remove_toxics"
 
     async def measure(self, world: World) -> None:
-        """Cross the healthy link once, for as long as clients wait, to compare; a second try forgives a hiccup."""
+        """Cross the healthy link, to compare; a second try forgives a hiccup, and waits for as long as clients do."""
         self.addresses = await asyncio.to_thread(world.toxiproxy.addresses, self.on)
-        for _ in range(2):
-            sample = await self._cross(world, max(LOOK_S, world.patience_s))
+        for within_s in (LOOK_S, max(LOOK_S, world.patience_s)):
+            sample = await self._cross(world, within_s)
             if sample.outcome == "ok":
                 self.before = sample
                 return
@@ -92,16 +92,15 @@ class LinkFault(Generic[OptionsT]):
             await to_the_end(world.toxiproxy.add, self.on, toxic)
 
     async def verify(self, world: World) -> Proof:
-        """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers."""
+        """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers.
+
+        Slower than before, or, to a target that may have become slow itself, than past the link at the same time.
+        """
         before = self._before()
-        needed_ms = self.extra_ms(before)
-        during, far_side_answers = await self._look(world)
+        during, past, far_side_answers = await self._look(world)
         seen = during.describe()
         if during.outcome == "ok":
-            grown = self.shown_ms(during) - self.shown_ms(before)
-            needed = f"at least {needed_ms:.0f} needed" if needed_ms < math.inf else "no answer at all was expected"
-            why = f"crossing {self.on} took {grown:+.0f} ms compared with before, {needed}"
-            proven = grown >= needed_ms
+            proven, why = self._shown(during, before if past is None else past, "before" if past is None else "past it")
             return Proof(proven, why if proven else f"the fault had no effect: {why}", before.describe(), seen)
         if not self.fails_at_once and _took_ms(during) < 900 * self._silent_s(world):
             why = f"the fault had no effect: {self.on} failed, but at once, which a slow or silent link does not"
@@ -110,13 +109,22 @@ class LinkFault(Generic[OptionsT]):
             return Proof(False, f"{self.on}: its far side does not answer either", before.describe(), seen)
         return Proof(True, f"nothing usable crossed {self.on} ({seen})", before.describe(), seen)
 
-    async def _look(self, world: World) -> tuple[PathSample, bool]:
-        """A crossing; where it fails, whether the far side answers. A target may be slow, so it is asked at once."""
+    def _shown(self, during: PathSample, without: PathSample, which: str) -> tuple[bool, str]:
+        """Whether a crossing shows the effect, compared with one without it, and how much slower it was."""
+        grown_ms, needed_ms = self.shown_ms(during) - self.shown_ms(without), self.extra_ms(without)
+        needed = f"at least {needed_ms:.0f} needed" if needed_ms < math.inf else "no answer at all was expected"
+        return grown_ms >= needed_ms, f"crossing {self.on} took {grown_ms:+.0f} ms compared with {which}, {needed}"
+
+    async def _look(self, world: World) -> tuple[PathSample, PathSample | None, bool]:
+        """A crossing; the way past a target's link at the same time, if it answered; whether the far side answers.
+
+        A target may be slow, so it is asked at once; our own only where the crossing fails.
+        """
         if world.topology.target is not None:
             during, past = await self._pair(world)
-            return during, past.outcome == "ok"
+            return during, past if past.outcome == "ok" else None, past.outcome == "ok"
         during = await self._cross(world, self._look_s())
-        return during, during.outcome != "ok" and await self._far_side_answers(world)
+        return during, None, during.outcome != "ok" and await self._far_side_answers(world)
 
     def _look_s(self) -> float:
         """How long a crossing may take once the healthy one is known: what is slow by design is not silent."""
@@ -187,7 +195,7 @@ class LinkFault(Generic[OptionsT]):
             return False
         if outcomes <= {"ok", "timeout"}:
             return outcomes == {"timeout"} or all(
-                _took_ms(over) - _took_ms(past) >= self.extra_ms(past) for over, past in pairs
+                over.outcome == "timeout" or self._shown(over, past, "past it")[0] for over, past in pairs
             )
         return self.fails_at_once and not outcomes & {"ok", "refused"}
 
@@ -197,8 +205,7 @@ class LinkFault(Generic[OptionsT]):
         past = [sample for _, sample in pairs if sample.outcome == "ok"]
         if not over or not past:
             return False
-        quickest = min(past, key=_took_ms)
-        return min(map(_took_ms, over)) - _took_ms(quickest) < self.extra_ms(quickest)
+        return not self._shown(min(over, key=self.shown_ms), min(past, key=self.shown_ms), "past it")[0]
 
     async def _pairs(self, world: World) -> list[tuple[PathSample, PathSample]]:
         """Comparisons of the two ways: ``PAIRS``, or fewer once an external target answers on neither.

@@ -40,8 +40,8 @@ class SlowClose(LinkFault[Options]):
     async def _pair(self, world: World) -> tuple[PathSample, PathSample]:
         topology, look_s = world.topology, self._look_s()
         if topology.target is not None:
-            service = topology.target.service
-            past_it = _hang_up(service.address, service.port, look_s)
+            address, _, port = topology.target.service.pinned.rpartition(":")
+            past_it = _hang_up(address.strip("[]"), int(port), look_s)
         else:
             far = topology.component(topology.link(self.on).target)
             past_it = _hang_up(far.address, far.ports["http"], look_s)

@@ -20,6 +20,8 @@ from harness.model.arrivals import Draw
 _NAME = "arrivals as planned"
 #: Intended starts are sums and differences of clock readings, each exact to less than a microsecond.
 _EXACT_S = 1e-3
+#: A load goes on for seconds when nobody is left who records events.
+_AFTERWARDS_S = 60.0
 
 
 def arrivals_as_planned(view: RunView) -> Iterator[Finding]:
@@ -131,6 +133,8 @@ def _due(
     known = (number >= 0) & (number < count)
     zero_s = float(pd.Series(intended_s[known] - first[number[known]]).median())
     last_s = max(max(intended_s.tolist()), _loaded_until_s(view)) + _EXACT_S
+    # What is meant to come long after the last thing that happened is no request of this run.
+    last_s = min(last_s, max((event.t_s for event in view.events()), default=math.nan) + _AFTERWARDS_S)
     if not math.isfinite(zero_s) or not math.isfinite(last_s):
         return math.nan, np.empty(0)
     due = itertools.takewhile(lambda offset_s: zero_s + offset_s <= last_s, arrivals.offsets(seed, load))

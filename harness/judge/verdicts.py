@@ -76,8 +76,16 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
 
 def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:
     """The findings with what the machine has to do with them, and the names of those that it explains."""
-    both = [machine.explain(finding) for finding in found]
+    both = [_explain(machine, finding) for finding in found]
     return tuple(finding for finding, _ in both), frozenset(f.result.name for f, because in both if because)
+
+
+def _explain(machine: Machine, finding: Finding) -> tuple[Finding, bool]:
+    """What the machine has to do with it; nothing, where the records that would tell cannot be read."""
+    try:
+        return machine.explain(finding)
+    except Exception:  # the finding itself stands, and says that the run is not to be judged
+        return finding, False
 
 
 def _cause(

@@ -38,7 +38,6 @@ RUNS = drill.ROOT / "runs"
 SORTS: Sequence[Find] = (
     orphans.find, stacks.find, journals.find, components.find, memory.find, links.find, gateways.find, switches.find,
 )  # fmt: skip
-#: Held by a run, and by its watchdog until it has healed.
 #: A repair shows within this: toxiproxy restarts, a component comes back.
 REPAIRED_WITHIN_S = 15.0
 #: The watchdog of a harness that was ended has healed and given the lock back within this.

@@ -41,6 +41,7 @@ from harness.model import redact
 from harness.model.errors import DrillyardError, FaultError, RecordError
 from harness.model.journal import Journal
 from harness.model.lease import LEASE_S, Channel, Heart, Lease
+from harness.model.topology import Topology
 from harness.recover import doctor, heal, lock
 from harness.recover.leftovers.base import Processes
 from reports import render
@@ -253,11 +254,17 @@ class Charge:
             self._channel.send(message)
 
 
+def ready() -> None:
+    """Import now what healing needs: later there is no time for it, and the files may be gone."""
+    undo_actions()
+    stacks.restored(Topology(stacks.find(stacks.DEFAULT)).as_data())
+
+
 def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
     """Wait for the harness to end; heal, judge and render when it did not do that itself."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    undo_actions()  # imported now: later there is no time for it
+    ready()
     charge = Charge(path, channel)
     while (how := charge.watch()) is How.STOPPED:
         _heal_the_stopped(charge)

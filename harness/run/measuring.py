@@ -154,9 +154,9 @@ async def _interruptible(meter: _Meter) -> Measured:
     task = asyncio.create_task(meter.measured())
 
     def end(_: signal.Signals) -> None:
-        if not meter.ended:  # a second one would end what takes everything back
-            meter.ended = True
+        if not (meter.ended or meter.finishing):  # it would end what takes everything back
             task.cancel()
+        meter.ended = True
 
     with catching(end, meter.order.progress.say):
         try:
@@ -186,6 +186,7 @@ class _Meter:
     stopped: str = ""
     unfinished: bool = False
     ended: bool = False  # by a signal
+    finishing: bool = False  # everything is taken back
 
     @property
     def topology(self) -> Topology:
@@ -370,6 +371,7 @@ class _Meter:
 
     async def _finish(self) -> None:
         """Everything back, load off, probes off; each whatever became of the others. FaultError, or what is a bug."""
+        self.finishing = True
         problems: list[Exception] = []
         parts = (self._heal_everything, self._stop_load, self.sampling.end, self.sampling.close)
         await try_each(parts, problems.append)

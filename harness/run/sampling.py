@@ -55,8 +55,9 @@ class Sampling:
             await self._await({series: count + one.times for series, count in counts.items()}, give_up_s)
 
     async def _await(self, wanted: Mapping[Series, int], give_up_s: float) -> None:
-        while any(self._writer.counts[series] < times for series, times in wanted.items()):
-            if self._log.now_s() > give_up_s:
+        while self._log.now_s() <= give_up_s:
+            counts = self._writer.counts
+            if all(counts[series] >= times for series, times in wanted.items()):
                 return
             await asyncio.sleep(0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from markupsafe import Markup
@@ -43,10 +44,12 @@ def _after(seconds: float) -> str:
 
 
 def _detected(view: RunView, phase: str) -> str:
-    seconds = alerts.time_to_detect_s(view, phase)
+    seconds, fault = alerts.time_to_detect_s(view, phase), alerts.fault_time(view, phase)
     if seconds is not None:
         return number(seconds, "s")
-    return "not measured" if alerts.fault_time(view, phase) is None else "none"
+    if fault is None or math.isinf(fault.healed_s) or alerts.unheard(view, fault.ordered_s, fault.healed_s):
+        return "not measured"
+    return "none"
 
 
 def _seen(view: RunView, passed: frozenset[str]) -> Iterator[tuple[object, ...]]:
@@ -89,6 +92,8 @@ def _said_of(view: RunView, alert: Alert, phase: str | None, passed: frozenset[s
     fires = [one.fires for one in alerts.declared(view) if one.phase == phase and alert.is_for(one)]
     if fires and fires[0]:
         return "expected"
+    if checks.STAYS_WELL not in passed and checks.began_once_recovered(view, alert):
+        return "UNEXPECTED"
     return MAY if not fires or f"alerts silent in {phase}" in passed else "UNEXPECTED"
 
 

@@ -33,7 +33,17 @@ def find(name: str) -> Stack:
         raise UsageError(f"--stack {name}: expected one of {', '.join(names())}, or a Python file with a STACK")
     if not isinstance(found, Stack):
         raise UsageError(f"--stack {name}: found no STACK in it, expected one as in stack/stacks/vllm_haproxy.py")
+    if name.endswith(".py"):
+        _require_storable(name, found)
     return found
+
+
+def _require_storable(name: str, stack: Stack) -> None:
+    """UsageError for a stack that a plan could hold and nobody could read again: what heals and judges reads it."""
+    try:
+        Topology.of(Topology(stack).as_data())
+    except ValueError as error:
+        raise UsageError(f"--stack {name}: {error}") from error
 
 
 def _of_file(name: str) -> object:

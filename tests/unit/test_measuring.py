@@ -105,6 +105,7 @@ class _Stubborn:
 
     def __init__(self, fails: DrillyardError | None) -> None:
         self.fails, self.ended, self.finished = fails, False, False
+        self.finishing = False
         self.order = SimpleNamespace(progress=SimpleNamespace(say=lambda text: None))
 
     async def measured(self) -> str:
@@ -124,6 +125,25 @@ class _Stubborn:
 def test_a_second_interrupt_ends_no_rollback(fails: DrillyardError | None) -> None:
     """The first ends the measuring; what follows is done to its end, and however it ends, the user ended it."""
     meter = _Stubborn(fails)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(measuring._interruptible(meter))  # type: ignore[arg-type]
+    assert meter.finished
+
+
+class _Late(_Stubborn):
+    """One that is interrupted only while everything is taken back."""
+
+    async def measured(self) -> str:
+        self.finishing = True
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.1)
+        self.finished = True
+        return "measured"
+
+
+def test_an_interrupt_while_everything_is_taken_back_waits_for_it() -> None:
+    """Nothing is broken off, and the user ended it."""
+    meter = _Late(None)
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(measuring._interruptible(meter))  # type: ignore[arg-type]
     assert meter.finished

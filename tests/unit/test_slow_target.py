@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import link
+from harness.faults import link, slow_close
 from harness.faults.base import fault_class
 from harness.faults.link import LOOK_S, LinkFault
 from harness.model.errors import FaultError
@@ -80,6 +80,8 @@ def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
     [
         ("latency", SLOW_MS + 800, SLOW_MS, ""),
         ("latency", SLOW_MS + 100, SLOW_MS, "no effect"),
+        ("latency", SLOW_MS + 800, SLOW_MS + 800, "no effect"),  # it was the target
+        ("latency", SLOW_MS - 2200, SLOW_MS - 3000, ""),  # it was slow before
         ("latency", math.inf, SLOW_MS, ""),  # a longer delay than the look lasts
         ("latency", math.inf, math.inf, "far side does not answer"),
         ("timeout", math.inf, SLOW_MS, ""),
@@ -142,4 +144,38 @@ def test_a_dead_link_is_found_dead_in_bounded_time(world: Any) -> None:
     world.over_ms = 1000 * PATIENCE_S + 1
     with pytest.raises(FaultError, match="does not work before the fault"):
         measured(world)
-    assert world.waited_s == [PATIENCE_S, PATIENCE_S]
+    assert world.waited_s == [LOOK_S, PATIENCE_S]
+
+
+def test_a_hiccup_is_no_measure(world: Any) -> None:
+    """A crossing that takes longer than a look is tried again before it is what others are compared with."""
+    world.over_ms, quick_ms = 12_000.0, 300.0
+    cross = world.measure
+
+    async def once_slow(link: object, deadline_s: float) -> PathSample:
+        found: PathSample = await cross(link, deadline_s)
+        world.over_ms = quick_ms
+        return found
+
+    world.measure = once_slow
+    one = measured(world)
+    assert one.before is not None
+    assert one.before.e2e_ms == quick_ms
+
+
+def test_a_hang_up_past_the_link_goes_the_targets_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a proxy that is the tunnel: the target's own address is unknown there."""
+    asked: list[tuple[str, int]] = []
+
+    async def hang_up(address: str, port: int, within_s: float) -> PathSample:
+        asked.append((address, port))
+        return PathSample("ok", 1.0, e2e_ms=1.0)
+
+    monkeypatch.setattr(slow_close, "_hang_up", hang_up)
+    target = Target(Endpoint("https", "h", 443, proxy="http://127.0.0.1:1", tunnel="127.0.0.6:8443"))
+    world: Any = Slow(monkeypatch)
+    world.topology = Topology(external.stack(target), target=target)
+    one: LinkFault[Any] = slow_close.SlowClose("x", LINK, slow_close.Options.model_validate({"delay": "1s"}))
+    one.before = PathSample("ok", 1.0, e2e_ms=1.0)
+    asyncio.run(one._pair(world))
+    assert ("127.0.0.6", 8443) in asked

@@ -145,7 +145,7 @@ def _stays_well(view: RunView) -> CheckResult:
         status = Status.PASS if none_planned else Status.INCONCLUSIVE
         return CheckResult(STAYS_WELL, status, "no recovery is planned" if none_planned else why, objective)
     pages = [a for a in alerts.seen(view) if a.is_page_of_service and not a.before]
-    bad = [a for a in pages if any(_late_page(a, stretch, scale) for stretch in stretches)]
+    bad = [a for a in pages if began_once_recovered(view, a)]
     numbers = {"measured": float(len(bad)), "unit": "pages", "margin": 0.0 - len(bad), "samples": len(pages)}
     if bad:
         status, why = min((_is_false(view, a, True, scale) for a in bad), key=lambda one: _ORDER.index(one[0]))
@@ -163,6 +163,14 @@ def _recovered(view: RunView) -> Iterator[tuple[float, float, float]]:
         before = [t_s for t_s in healed if t_s <= said.t_s]
         if said.data.get("reached") and before:
             yield before[-1], begin_s(said), kept_until_s(view, said)
+
+
+def began_once_recovered(view: RunView, alert: Alert) -> bool:
+    """Whether it is a page that nobody may get: the service had recovered, and the next fault had not come."""
+    scale = alerts.scale(view)
+    if scale is None or alert.before or not alert.is_page_of_service:
+        return False
+    return any(_late_page(alert, stretch, scale) for stretch in _recovered(view))
 
 
 def _late_page(alert: Alert, stretch: tuple[float, float, float], scale: Scale) -> bool:

@@ -3,7 +3,7 @@
 Availability counts requests: when each first stream breaks and the second one ends well, it is 100 %. A fault may
 break what is in flight when it comes, and what is sent to it until gateways or DNS have noticed; that is its mechanism.
 From the one link of an external target nobody can be led away: what cuts or silences it breaks streams until its heal.
-What delays it breaks none; where the delay is near the clients' limits, their time-outs are left out.
+What delays it breaks none; time-outs are left out where the delay alone can bring clients to that limit.
 What a fault leaves behind may break attempts until 95 % of them are well again, at the latest until «recovery after» is
 due, where the drill asks for that; in the first window, by which it is judged, one in twenty.
 Nothing else breaks a stream: not a service in its steady state, not one that has recovered, not what is done in order
@@ -35,11 +35,15 @@ NAME = "broken attempts bounded"
 AT_MOST_PERCENT = 1.0
 #: Errors with a status of their own that no refusal is.
 _OWN_ERRORS = ("http_5xx", "protocol_error")
-_TIME_OUTS = ("timeout_ttft", "timeout_stall", "timeout_total")
-#: Faults of the only link that delay what crosses it, or that somebody has hung up; other faults of it cut.
-_DELAYS = ("latency", "slicer", "slow_close")
-#: How often an attempt may meet a delay before its first token: twice in TLS 1.2, and in the answer.
-_CROSSINGS = 3
+#: Faults of the only link that delay what crosses it; how long depends for all but ``latency`` on what does.
+_DELAYS = ("bandwidth", "latency", "slicer")
+#: Those, and that a hang-up is heard late; other faults of the link cut.
+_CUTS_NOTHING = frozenset({*_DELAYS, "slow_close"})
+#: How often an attempt may meet a delay while it connects (the two round trips of a TLS 1.2 handshake), and until its
+#: first token.
+_CONNECTING, _ANSWERING = 2, 3
+#: Of a limit for the answer, what the service may need for itself.
+_OWN_SHARE = 0.5
 #: What is carried out in order, or done by clients: it breaks nothing of others.
 _BREAKS_NOTHING = frozenset(
     {"cancel_wave", "drain", "long_contexts", "oversized", "restart", "swap", "weight", "widened"}
@@ -60,6 +64,7 @@ class _Looked:
     rows: Attempts
     bad: Attempts
     allowed: float
+    left_out: int  # those that the delay of the link alone can have brought to their clients' limits
 
     @property
     def share(self) -> float:
@@ -70,6 +75,7 @@ class _Looked:
 def _run(view: RunView) -> CheckResult:
     objective = f"≤ {AT_MOST_PERCENT:g} % of each phase's attempts, or one"
     found = [_of_phase(view, before, span) for before, span in pairwise((None, *view.phases)) if span is not None]
+    unknown = [one for one in found if one.left_out > len(one.rows)]
     found = [one for one in found if len(one.rows)]
     if not found:
         return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
@@ -80,9 +86,17 @@ def _run(view: RunView) -> CheckResult:
         kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
         why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase} ({kinds}), "
         why += f"the worst of {len(found)} phases; {looked} attempts in all"
+    if left_out := sum(one.left_out for one in found):
+        why += f"; {left_out} time-outs that the delay of the link explains are left out"
+    status = Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL
+    if unknown and status is Status.PASS:
+        status = Status.INCONCLUSIVE
+        one = unknown[0]
+        why = f"{one.left_out} of {one.left_out + len(one.rows)} attempts in {one.phase} timed out, which the delay of "
+        why += "the link explains: too few are left to judge"
     return CheckResult(
         NAME,
-        Status.PASS if len(worst.bad) <= worst.allowed else Status.FAIL,
+        status,
         why,
         objective,
         worst.share,
@@ -102,12 +116,12 @@ def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Look
     since_s = _noticed_s(view, span.name) if faulty else _over_s(view, before)
     rows = rows[rows["start_s"].gt(since_s)]  # a window begins right after an attempt
     broken = _broken(rows) & (rows["http_status"].eq(200) | (not faulty))
-    if _outlasts_clients(view, span.name):
-        rows, broken = rows[~_ran_out(rows)], broken[~_ran_out(rows)]
+    late = _delayed_too_long(view, span.name, rows)
+    rows, broken = rows[~late], broken[~late]
     first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
     allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
     # Of few, one tells nothing.
-    return _Looked(span.name, rows, rows[broken], max(1.0, allowed))
+    return _Looked(span.name, rows, rows[broken], max(1.0, allowed), int(late.sum()))
 
 
 def _broken(rows: Attempts) -> pd.Series:
@@ -116,9 +130,19 @@ def _broken(rows: Attempts) -> pd.Series:
     return rows["outcome"].ne("ok") & own
 
 
-def _ran_out(rows: Attempts) -> pd.Series:
-    """Marks the attempts that ended at a limit of their client."""
-    return rows["outcome"].isin(_TIME_OUTS) | rows["subtype"].eq("no_answer")
+def _delayed_too_long(view: RunView, phase: str, rows: Attempts) -> pd.Series:
+    """Marks the attempts that ended at a limit which a delay of an external target's only link can reach by itself."""
+    planned = _planned(view, phase) if view.target is not None else ()
+    delays = [_seconds(one["options"]) for one in planned if one["type"] in _DELAYS]
+    delay_s, jitter_s = (max((one[at] for one in delays), default=0.0) for at in (0, 1))
+    limits, answer_s = view.limits, _ANSWERING * delay_s
+    reached = {
+        "timeout_ttft": answer_s > _OWN_SHARE * limits.first_token,
+        "timeout_total": answer_s > _OWN_SHARE * limits.total,
+        "timeout_stall": 2 * jitter_s > _OWN_SHARE * limits.idle,  # one event early, the next one late
+    }
+    late = rows["outcome"].isin([outcome for outcome, reachable in reached.items() if reachable])
+    return late | (rows["subtype"].eq("no_answer") & (_CONNECTING * delay_s > limits.connect))
 
 
 def _over_s(view: RunView, before: PhaseSpan | None) -> float:
@@ -156,23 +180,16 @@ def _planned(view: RunView, phase: str) -> list[dict[str, Any]]:
 
 def _breaks(view: RunView, phase: str) -> bool:
     """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
-    harmless = _BREAKS_NOTHING.union(_DELAYS if view.target is not None else ())
+    harmless = _BREAKS_NOTHING.union(_CUTS_NOTHING if view.target is not None else ())
     return any(one["type"] not in harmless or one["options"].get("drain") is False for one in _planned(view, phase))
 
 
-def _outlasts_clients(view: RunView, phase: str) -> bool:
-    """Whether clients may run into their limits because of a delay of an external target's only link."""
-    limits = view.limits
-    tightest_s = min(limits.connect, limits.first_token, limits.idle, limits.total)
-    delays = [one["options"] for one in _planned(view, phase) if view.target is not None and one["type"] in _DELAYS]
-    return any(_CROSSINGS * _longest_s(options) > tightest_s for options in delays)
-
-
-def _longest_s(options: dict[str, Any]) -> float:
-    """How long a delay with these options is; endless, where that depends on what crosses it."""
+def _seconds(options: dict[str, Any]) -> tuple[float, float]:
+    """The longest delay with these options, and how much it varies; endless, where that depends on what crosses it."""
     if "latency" not in options:
-        return math.inf
-    return parse_duration(options["latency"]) + parse_duration(options.get("jitter", "0s"))
+        return math.inf, math.inf
+    jitter_s = parse_duration(options.get("jitter", "0s"))
+    return parse_duration(options["latency"]) + jitter_s, jitter_s
 
 
 def _noticed_within_s(view: RunView) -> float:

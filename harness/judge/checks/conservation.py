@@ -91,7 +91,7 @@ def _finals(requests: Attempts) -> Iterator[str]:
     grouped = attempts[numbers >= 0].groupby("request")
     finals = grouped["final"].sum()
     if (finals != 1).any():
-        example = min(ids[finals.index[finals.eq(finals.max())]])
+        example = min(ids[finals.index[finals.ne(1)]])
         yield f"{int((finals != 1).sum())} requests have not exactly one final attempt, such as {example}"
     if (grouped["attempt"].max() != grouped["attempt"].size()).any() or attempts.duplicated(
         ["request", "attempt"]

@@ -73,7 +73,7 @@ def _judged(view: RunView, gateway: str, phase: str, found: list[Answer], healed
         1.0 - switches,
         len(found),
         phase,
-        tuple(failed[:5]),
+        tuple(dict.fromkeys(failed))[:5],
         {"back_s": back - healed, "failed": len(failed)},
     )
 

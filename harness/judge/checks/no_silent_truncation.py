@@ -28,18 +28,21 @@ def _run(view: RunView) -> CheckResult:
     ok = view.requests[view.requests["outcome"].eq("ok")]
     if ok.empty:
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
-    ours, unequal = view.target is None, _unaccounted(ok) | {_TOO_SHORT: _shorter_than_right(ok)}
-    cut = _first(ok, _unended(ok) | (unequal if ours else {}))
+    ours, taught = view.target is None, [one.name for one in view.scenario.load.cohorts if one.right]
+    short, known = _shorter_than_right(ok), ok["cohort"].isin(taught) & ours
+    asked = (_unaccounted(ok) if ours else {}) | {_TOO_SHORT: short & known}
+    unasked = ({} if ours else _unaccounted(ok)) | {_TOO_SHORT: short & ~known}
+    cut = _first(ok, _unended(ok) | asked)
     bad = cut[cut.notna()]
     kinds = bad.value_counts()
-    notes = {} if ours else {text: int(where.sum()) for text, where in unequal.items() if where.any()}
+    notes = {text: int(where.sum()) for text, where in unasked.items() if where.any()}
     why = (
         f"all {len(ok)} streams that ended ok are whole"
         if bad.empty
         else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
     )
     if notes:
-        why += "; not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
+        why += "; no failure of a model of others: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
     return CheckResult(
         NAME,
         Status.FAIL if len(bad) else Status.PASS,

@@ -1,6 +1,8 @@
 """Largest gap between consecutive content events of one stream: what users feel in a network fault.
 
-A whole stream with one content event has no gap between two: its stall is the silence from that event to its end.
+A whole stream with one content event has no gap between two: its stall is the silence from that event to its end. Our
+own engines stream token by token: there only an answer of one token has one event, and any other was held back by
+somebody, for a time that nobody knows.
 """
 
 import numpy as np
@@ -22,6 +24,8 @@ def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     requests = requests[view.of_streams(requests)]
     seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
     alone = requests["outcome"].eq("ok") & requests["content_events"].eq(1)
+    if view.target is None:  # usage counts the token that ends an answer
+        alone &= (requests["output_tokens"] - requests["finish_reason"].eq("stop")).le(1)
     after_ms = (requests["e2e_ms"].astype(float) - requests["ttft_ms"].astype(float)).clip(lower=0)
     seen = seen.mask(alone & seen.isna(), after_ms)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)

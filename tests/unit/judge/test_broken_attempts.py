@@ -148,15 +148,19 @@ def test_an_outage_after_the_heal_may_last_as_long_as_a_recovery(
         ({"latency": "800ms"}, "http_5xx", 500, Status.FAIL),
         ({"latency": "800ms"}, "connect_error", None, Status.FAIL),
         ({"latency": "800ms"}, "timeout_ttft", None, Status.FAIL),
-        ({"latency": "600ms", "jitter": "500ms"}, "timeout_ttft", None, Status.PASS),
-        ({"latency": "20s"}, "timeout_stall", 200, Status.PASS),
+        ({"latency": "600ms", "jitter": "500ms"}, "timeout_ttft", None, Status.FAIL),
+        ({"latency": "1700ms", "jitter": "500ms"}, "timeout_ttft", None, Status.PASS),
+        ({"latency": "20s"}, "timeout_stall", 200, Status.FAIL),  # what flows is late, and has no longer gaps
+        ({"latency": "20s", "jitter": "10s"}, "timeout_stall", 200, Status.PASS),
+        ({"latency": "2s"}, "timeout_total", 200, Status.FAIL),
+        ({"latency": "20s"}, "timeout_total", 200, Status.PASS),
         ({"latency": "20s"}, "broken_stream", 200, Status.FAIL),
     ],
 )
 def test_a_delay_of_the_only_link_breaks_nothing(
     options: dict[str, str], outcome: str, http_status: int | None, status: Status, tmp_path: Path
 ) -> None:
-    """From its injection on: nobody has to notice it. Near the clients' limits time-outs are its own."""
+    """From its injection on: nobody has to notice it. Time-outs are its own where it can reach their limit alone."""
     run = HEALTHY["timeout-spike"]()
     begin, _ = run.span("one-replica")
     _first_tries_end_as(run, run.requests["start_s"].between(begin + 0.1, begin + 9), outcome, http_status)
@@ -172,15 +176,45 @@ def of_fault(run: Run, phase: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["reset", "bandwidth"])
-def test_what_cuts_the_only_link_breaks_streams(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "outcome", "http_status", "status"),
+    [
+        ("bandwidth", "broken_stream", 200, Status.FAIL),
+        ("bandwidth", "timeout_stall", 200, Status.PASS),
+        ("slicer", "broken_stream", 200, Status.FAIL),
+        ("slow_close", "timeout_ttft", None, Status.FAIL),
+    ],
+)
+def test_what_only_slows_the_link_breaks_no_stream(
+    kind: str, outcome: str, http_status: int | None, status: Status, tmp_path: Path
+) -> None:
+    """How long it delays an answer depends on the answer; a hang-up that is heard late delays none."""
+    run = HEALTHY["timeout-spike"]()
+    begin, _ = run.span("one-replica")
+    _first_tries_end_as(run, run.requests["start_s"].between(begin + 0.1, begin + 9), outcome, http_status)
+    as_external(run)
+    of_fault(run, "slow-link").update(type=kind, options={})
+    assert _status(run, tmp_path / "run") is status
+
+
+def test_a_reset_of_the_only_link_breaks_streams(tmp_path: Path) -> None:
     """Until its heal."""
     run = HEALTHY["timeout-spike"]()
     late = run.in_phase("all-replicas") & run.requests["start_s"].gt(run.span("all-replicas")[1] - 5)
     run.requests.loc[late, ["outcome", "http_status"]] = ["broken_stream", 200]
     as_external(run)
-    of_fault(run, "silent-link")["type"] = kind
+    of_fault(run, "silent-link")["type"] = "reset"
     assert _status(run, tmp_path / "run") is Status.PASS
+
+
+def test_a_phase_in_which_everything_is_explained_is_not_judged(tmp_path: Path) -> None:
+    """Nobody connects over a link that is slower than the clients' limit: whether the service is well, nobody sees."""
+    run = HEALTHY["timeout-spike"]()
+    met = run.in_phase("one-replica")
+    run.requests.loc[met, ["outcome", "subtype", "http_status"]] = ["connect_error", "no_answer", None]
+    as_external(run)
+    of_fault(run, "slow-link")["options"] = {"latency": "20s"}
+    assert _status(run, tmp_path / "run") is Status.INCONCLUSIVE
 
 
 def test_too_few_to_tell_are_no_fail(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from harness.judge.sli import Measurement, Sample
 from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
+from tests.unit.judge.mutants import as_external
 
 
 def sample(values: list[float], censored: list[bool] | None = None) -> Sample:
@@ -223,6 +224,16 @@ def test_a_stream_with_one_event_stalls_after_it(after_ms: float, status: Status
     """A service that does not really stream can keep the objective, and can break it."""
     run = runs.healthy()
     in_one_event(run, after_ms)
+    as_external(run)
+    assert judged_stall(run, tmp_path / "run") is status
+
+
+@pytest.mark.parametrize(("tokens", "status"), [(runs.TOKENS, Status.INCONCLUSIVE), (2, Status.PASS)])
+def test_our_own_engines_stream_token_by_token(tokens: int, status: Status, tmp_path: Path) -> None:
+    """Of a long answer in one event nobody knows how long it was held back; one token, and its end, are one event."""
+    run = runs.healthy()
+    in_one_event(run)
+    run.requests.loc[run.requests["outcome"].eq("ok"), "output_tokens"] = tokens
     assert judged_stall(run, tmp_path / "run") is status
 
 
