@@ -23,6 +23,7 @@ from reports import charts, panel, render
 from reports.charts import Chart, Series
 from reports.panels import rollout, timeline
 from tests import runs, swap_runs
+from tests.unit.judge import alert_mutants
 
 DRILL = drill.load("timeout-spike")
 PAGE_BYTES_MAX = 2 * 1024 * 1024
@@ -198,6 +199,36 @@ def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:
     next(p for p in run.plan["scenario"]["phases"] if p["name"] == "one-replica")["duration"] = 8
     short = section(rendered(run.write(tmp_path / "short")), "alerts")
     assert "ReplicaDown{server=replica-2} in one-replica: the phase is too short to tell, it may take 11 s" in short
+
+
+def test_a_page_once_recovered_is_unexpected(tmp_path: Path) -> None:
+    """As the check says that it makes FAIL."""
+    run = runs.healthy()
+    alert_mutants.page_after_all_is_over(run)
+    folder = run.write(tmp_path / "run")
+    shown = section(rendered(folder), "alerts")
+    assert "no page once recovered" in verdicts.read(folder).reason
+    assert re.search(r"<td>E2eP95High</td>.*<td>UNEXPECTED</td>", shown)
+
+
+def test_what_nobody_heard_was_not_measured(tmp_path: Path) -> None:
+    """An alert may have fired while the sink did not answer: «none» is what was looked for."""
+    run = runs.healthy()
+    begin, end = run.span("one-replica")
+    run.drop_events("alert_fired", alert="ReplicaDown")
+    assert "one-replica none" in section(rendered(run.write(tmp_path / "heard")), "alerts")
+    deaf = run.metrics["metric"].eq("alerts_readable") & run.metrics["t_s"].between(begin + 2, end)
+    assert deaf.any()
+    run.metrics = run.metrics[~deaf]
+    assert "one-replica not measured" in section(rendered(run.write(tmp_path / "deaf")), "alerts")
+
+
+def test_a_plan_without_its_command_has_a_page(tmp_path: Path) -> None:
+    """What is missing there is missing on the page, and no more."""
+    run = runs.healthy()
+    del run.plan["command"]
+    run.metrics = run.metrics[run.metrics["component"].ne("gateway-a")]
+    assert "could not be judged" in rendered(run.write(tmp_path / "run"))
 
 
 def test_an_alert_that_the_drill_does_not_speak_of_is_no_finding(tmp_path: Path) -> None:

@@ -62,7 +62,17 @@ def test_what_cannot_be_compared_is_noted(unequal: Callable[[Run], None], note: 
     theirs = judged(run, tmp_path / "theirs", external=True)
     assert (ours.status, theirs.status) == (Status.FAIL, Status.PASS)
     assert theirs.details[f"not compared: {note}"] == 1
-    assert f"; not compared: 1 × {note}" in theirs.why
+    assert f"; no failure of a model of others: 1 × {note}" in theirs.why
+
+
+@pytest.mark.parametrize(("right", "status"), [(0.95, Status.FAIL), (0.0, Status.PASS)])
+def test_a_model_of_others_on_our_own_stack_may_answer_shorter(right: float, status: Status, tmp_path: Path) -> None:
+    """The plan asks no right answers of it: nobody has taught it to answer the same each time."""
+    run = runs.healthy()
+    mutants.answer_cut_short(run)
+    for cohort in run.plan["scenario"]["load"]["cohorts"]:
+        cohort["right"] = right
+    assert judged(run, tmp_path / "run", external=False).status is status
 
 
 @pytest.mark.parametrize("cut", [mutants.ok_without_finish_reason, mutants.ok_after_abort])

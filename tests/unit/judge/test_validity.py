@@ -14,6 +14,7 @@ from harness.evidence import records_kept, samples_kept
 from harness.evidence.record import of_fault
 from harness.evidence.view import RunView
 from harness.judge import drill, sampled, validity, verdicts
+from harness.judge.checks import conservation
 from harness.judge.drill import Check
 from harness.model.errors import RunFolderError
 from harness.model.verdict import CheckResult, Status
@@ -864,6 +865,35 @@ def test_missing_or_broken_file(name: str, broken: bool, tmp_path: Path) -> None
     verdict = verdicts.judge(folder, DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     assert verdict.reason
+
+
+def test_a_broken_file_explains_nothing(tmp_path: Path) -> None:
+    """Whether the machine was the cause cannot be told then: INCONCLUSIVE for the file, and no crash."""
+    run = runs.healthy()
+    for event in run.events:
+        if event["kind"] == "steady_state":
+            event["reached"] = False
+    runs.disturb(run, *run.span("baseline"))
+    folder = run.write(tmp_path / "run")
+    (folder.path / "requests.parquet").write_bytes(b"PAR1 torn")
+    verdict = verdicts.judge(folder, DRILL)
+    assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, None)
+
+
+def test_the_request_that_is_named_is_the_wrong_one(tmp_path: Path) -> None:
+    """Of requests without exactly one final attempt."""
+    run = runs.healthy()
+    last = run.requests["request_id"].max()
+    run.requests.loc[run.requests["request_id"].eq(last), "final"] = False
+    found = conservation.check().run(RunView(run.write(tmp_path / "run")))
+    assert f"not exactly one final attempt, such as {last}" in str(found)
+
+
+def test_a_time_beyond_all_bounds_is_soon_known_for_wrong(tmp_path: Path) -> None:
+    """The schedule is not drawn until then."""
+    run = runs.healthy()
+    run.requests.loc[run.requests.index[5], "intended_start_s"] = 1e12
+    assert verdicts.judge(run.write(tmp_path / "run"), DRILL).status is Status.INCONCLUSIVE
 
 
 def test_unreadable_plan_is_an_error(tmp_path: Path) -> None:

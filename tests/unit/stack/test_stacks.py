@@ -100,6 +100,16 @@ def test_what_cannot_be_a_stack_is_refused(components: list[dict[str, Any]], lin
         Stack("odd", tuple(made), tuple(links))
 
 
+#: Nobody could read it again from a plan.
+_HALF = """
+from dataclasses import replace
+from stack.stacks.vllm_haproxy import stack
+
+whole = stack()
+STACK = replace(whole, links=tuple(replace(link, inside_port=None) for link in whole.links))
+"""
+
+
 def test_a_stack_has_a_name_or_a_file(tmp_path: Path) -> None:
     """Either is enough; a name that is none, a file that is none or has none is refused in one sentence."""
     assert stacks.names() == [stacks.DEFAULT]
@@ -108,6 +118,8 @@ def test_a_stack_has_a_name_or_a_file(tmp_path: Path) -> None:
     mine.write_text("from stack.stacks.vllm_haproxy import stack\n\nSTACK = stack(replicas=3)\n")
     assert stacks.find(str(mine)).of("replica") == ("replica-1", "replica-2", "replica-3")
     empty, large, broken, wrong = (tmp_path / f"{name}.py" for name in ("empty", "large", "broken", "wrong"))
+    half = tmp_path / "half.py"
+    half.write_text(_HALF)
     empty.touch()
     large.write_text("from stack.stacks.vllm_haproxy import stack\n\nSTACK = stack(replicas=99)\n")
     broken.write_text("STACK =\n")
@@ -119,6 +131,7 @@ def test_a_stack_has_a_name_or_a_file(tmp_path: Path) -> None:
         (str(empty), "found no STACK"),
         (str(large), "replicas=99: expected 1 to 32"),
         (str(broken), "invalid syntax"),
+        (str(half), "stack.links.0.inside_port: .*valid integer"),
         (str(wrong), "NameError: name 'stack' is not defined"),
     ):
         with pytest.raises(UsageError, match=says):
