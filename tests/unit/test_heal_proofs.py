@@ -265,7 +265,11 @@ def test_one_crossing_without_the_effect_is_enough(stack: Stack, monkeypatch: py
 def test_a_pause_of_the_machine_is_not_felt_as_a_latency(stack: Stack) -> None:
     """A crossing that takes longer by less than the delay, or fails at once, is none of it."""
     stack.quick = False
-    for over in (PathSample("ok", e2e_ms=300.0), PathSample("http_503", e2e_ms=1.0), PathSample("refused", e2e_ms=1)):
+    for over in (
+        PathSample("ok", 300.0, e2e_ms=300.0),
+        PathSample("http_503", e2e_ms=1.0),
+        PathSample("refused", e2e_ms=1),
+    ):
         stack.over = over
         assert not proof("latency", stack).left, over
 
