@@ -13,6 +13,7 @@ from harness.evidence.view import RunView
 from harness.judge import objectives, slo
 from harness.judge.objectives import Limit
 from harness.judge.slo import NotMeasured
+from harness.model.topology import CLIENT
 from harness.model.verdict import CheckResult, Status
 
 #: Longer without a sample, and nobody knows what happened meanwhile.
@@ -25,26 +26,38 @@ class SinceFault:
 
     begin_s: float
     end_s: float
+    on: frozenset[str]  # the components and links that had one
 
     @classmethod
     def of(cls, view: RunView, phase: str) -> SinceFault:
         """From the last injection to the first heal. NotMeasured when there was none."""
-        injected = [e.t_s for e in view.events("fault_injected", phase)]
+        injected = list(view.events("fault_injected", phase))
         healing = [e.t_s for e in view.events("fault_healing", phase)]
         if not injected or not healing:
             raise NotMeasured(f"{phase} was not injected and healed")
-        return cls(max(injected), min(healing))
+        return cls(max(e.t_s for e in injected), min(healing), frozenset(str(e.data.get("on")) for e in injected))
 
     def served(self, rows: Rows, view: RunView) -> pd.Series:
         """Per attempt: whether it ended well, and not because of the heal.
 
-        Its first token (its end, without one) came before that, or it began so shortly before that the slowest first
-        token of the baseline would not have come in time either.
+        Nothing on its way had a fault, so that the heal changed nothing for it, however slow it was. Or its first token
+        (its end, without one) came before the heal, or it began so shortly before that the slowest first token of the
+        baseline would not have come in time either.
         """
         calm = view.attempts(view.baseline) if view.baseline else view.requests.head(0)
         slowest_s = _first_token_s(calm[calm["outcome"].eq("ok")]).max()
         left_s = self.end_s - rows["start_s"]
-        return rows["outcome"].eq("ok") & (_first_token_s(rows).le(left_s) | left_s.lt(slowest_s))
+        unhurt = self._past(rows, view) | _first_token_s(rows).le(left_s) | left_s.lt(slowest_s)
+        return rows["outcome"].eq("ok") & unhurt
+
+    def _past(self, rows: Rows, view: RunView) -> pd.Series:
+        """Marks the attempts on whose way nothing had a fault, by the gateways' logs."""
+        past = pd.Series(False, index=rows.index)
+        for gateway, replica in itertools.product(view.gateways, view.replicas):
+            links = (view.topology.link_between(CLIENT, gateway), view.topology.link_between(gateway, replica))
+            if self.on.isdisjoint({gateway, replica, *(link.name for link in links)}):
+                past |= rows["gateway"].eq(view.address_of(gateway)) & rows["gateway_replica"].eq(replica)
+        return past & rows["gateway_retries"].eq(0)
 
     def ms_until(self, times: Sequence[float], wanted: Sequence[bool]) -> float | None:
         """Milliseconds until the first sample from which on all are as wanted; None when the last one is not.

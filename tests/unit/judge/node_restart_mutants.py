@@ -198,6 +198,7 @@ def only_the_heal_frees_them(run: Run) -> None:
     """Late in the fault attempts meet it; they are answered as soon as it hears again."""
     healing = ordered(run, "deaf", "fault_healing")
     where = run.requests["start_s"].between(healing - 4, healing - 1)
+    run.requests.loc[where, ["replica", "gateway_replica"]] = "replica-2"
     run.requests.loc[where, "ttft_ms"] = (healing + 0.1 - run.requests.loc[where, "start_s"]) * 1000
 
 

@@ -10,8 +10,8 @@ from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import Status
 from tests import runs
-from tests.failover_runs import FAILOVER
-from tests.unit.judge.failover_mutants import MUTANTS
+from tests.failover_runs import FAILOVER, A, B
+from tests.unit.judge.failover_mutants import HUNG, MUTANTS
 from tests.unit.judge.mutants import Mutant, assert_red
 
 DRILL = drill.load("gateway-failover")
@@ -33,6 +33,18 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     run = runs.healthy(FAILOVER)
     mutant.defect(run)
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
+
+
+@pytest.mark.parametrize(("gateway", "status"), [(B, Status.PASS), (A, Status.FAIL)])
+def test_whom_another_gateway_serves_slowly_has_moved(gateway: str, status: Status, tmp_path: Path) -> None:
+    """First tokens that come half a second after the heal, through the other gateway: the heal did not help them."""
+    run = runs.healthy(FAILOVER)
+    _, end = run.span(HUNG)
+    late = run.requests["start_s"].between(end - 2, end - 0.5)
+    run.requests.loc[late, "gateway"] = gateway
+    run.requests.loc[late, "ttft_ms"] = (end + 0.5 - run.requests.loc[late, "start_s"]) * 1000
+    (check,) = (check for check in DRILL.checks if check.name == f"users move in {HUNG}")
+    assert check.run(RunView(run.write(tmp_path / "run"))).status is status
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:

@@ -63,6 +63,23 @@ def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp
     assert {n for n, status in found.items() if status is Status.PASS} <= {"suffering ends"}
 
 
+@pytest.mark.parametrize(
+    ("replica", "retries", "status"),
+    [("replica-1", 0, Status.PASS), ("replica-1", 1, Status.FAIL), ("replica-2", 0, Status.FAIL)],
+)
+def test_whom_another_replica_serves_slowly_was_not_hit(
+    replica: str, retries: int, status: Status, tmp_path: Path
+) -> None:
+    """First tokens that come after the heal, from a replica that hears, unless the deaf one was tried first."""
+    run = node_restart_runs.healthy()
+    healing = ordered(run, "deaf", "fault_healing")
+    late = run.requests["start_s"].between(healing - 2, healing - 1)
+    run.requests.loc[late, ["replica", "gateway_replica", "gateway_retries"]] = [replica, replica, retries]
+    run.requests.loc[late, "ttft_ms"] = (healing + 0.1 - run.requests.loc[late, "start_s"]) * 1000
+    (check,) = (check for check in DRILL.checks if check.name == "suffering ends in deaf")
+    assert check.run(RunView(run.write(tmp_path / "run"))).status is status
+
+
 def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
     """Requests that were asked while the replica was drained, and given to it when it was back, broke no rule."""
     run = node_restart_runs.healthy()
