@@ -93,6 +93,7 @@ def problems(attempts: Attempts, engine: str) -> list[str]:
             found.append(f"{subject} was never judged, not on {last.engine} either: {last.outcome.reason}")
         elif not last.outcome.passed:
             found.append(f"{subject} on {last.engine}: {last.outcome.status}: {last.outcome.reason}")
+            found += (f"  {line}" for line in last.outcome.red)
     left = unjudged(attempts, engine)
     if len(left) > unjudged_max(len(attempts)):
         names = ", ".join(str(subject) for subject in left)

@@ -74,6 +74,15 @@ class Outcome:
         """The run's folder; None when it began none."""
         return RunFolder(CHECKOUT / "runs" / self.run) if self.run else None
 
+    @property
+    def red(self) -> tuple[str, ...]:
+        """Every check that is FAIL, with why: where only a log is kept, the folder is gone. None without a verdict."""
+        try:
+            checks = self.folder.read_json("verdict.json")["checks"] if self.folder else ()
+        except RunFolderError:
+            return ()
+        return tuple(f"{one['name']}: {one['why']}" for one in checks if one["status"] == "FAIL")
+
 
 def read(code: int, said: str, took_s: float, folder: RunFolder | None = None) -> Outcome:
     """The outcome of a run from its folder, else from the exit code and the last line of what was ``said``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -126,6 +127,17 @@ def test_the_recorded_cause_decides(tmp_path: Path) -> None:
     assert not stored(tmp_path, status="INCONCLUSIVE", cause=None).not_judged
     assert not stored(tmp_path, status="INCONCLUSIVE").not_judged
     assert not stored(tmp_path, code=1, status="FAIL", exit_code=1, cause="interference").not_judged
+
+
+def test_a_red_drill_is_told_with_all_that_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the reason, every check that is FAIL, with why; nothing of what passed, nothing where no run began."""
+    monkeypatch.setattr(outcome, "CHECKOUT", tmp_path)
+    (tmp_path / "runs" / "run-9").mkdir(parents=True)
+    checks = [{"name": name, "status": status, "why": "why"} for name, status in (("a", "FAIL"), ("b", "PASS"))]
+    (tmp_path / "runs" / "run-9" / "verdict.json").write_text(json.dumps({"checks": checks}))
+    red = dataclasses.replace(FAIL, run="run-9")
+    assert drills.problems({SIX[0]: [drills.Tried("vllm", red)]}, "vllm")[1:2] == ["  a: why"]
+    assert FAIL.red == () == dataclasses.replace(FAIL, run="run-8").red
 
 
 def test_a_verdict_that_the_exit_code_contradicts_is_none(tmp_path: Path) -> None:

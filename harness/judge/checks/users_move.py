@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
-from harness.judge.checks.recovers_within import GOOD_MIN, REQUESTS_MIN, recovery_s
+from harness.judge.checks.recovers_within import GOOD_MIN, REQUESTS_MIN, WINDOW_S, recovery_s
 from harness.judge.checks.since_fault import SinceFault
 from harness.judge.drill import Check
 from harness.judge.slis.goodput import within_limits
@@ -37,13 +39,26 @@ def _run(view: RunView, phase: str, within: str) -> CheckResult:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), f"≤ {within}", phase=phase)
     rows = view.final[view.final["intended_start_s"].between(fault.begin_s, fault.end_s)]
     rows = rows[rows["outcome"].ne("cancelled_intended")].sort_values("intended_start_s", kind="stable")
-    good = (within_limits(rows, view) & rows["attempt"].eq(1) & fault.served(rows, view)).to_numpy(dtype=bool)
+    problems = _problems(rows, view, fault)
+    good = problems.isna().to_numpy(dtype=bool)
     starts = rows["intended_start_s"].to_numpy(dtype=np.float64) - fault.begin_s
     seconds, windows = recovery_s(starts, good, fault.end_s - fault.begin_s)
     if windows == 0:
         why = f"only {len(rows)} requests while the fault was in place: not one window of {REQUESTS_MIN}"
         return CheckResult(name, Status.INCONCLUSIVE, why, target.text, samples=len(rows), phase=phase)
     why = f"from {{s}} after the fault on at least {GOOD_MIN:.0%} of the requests were good at the first try"
+    last = problems[(fault.end_s - rows["intended_start_s"]).le(WINDOW_S)]
     never = "users were not served at the first try again before the fault was healed"
+    never += f"; of {len(last)} requests in the last {WINDOW_S:g} s "
+    never += ", ".join(f"{count} {problem}" for problem, count in last.value_counts().items())
     ms = None if seconds is None else 1000 * seconds
     return since_fault.judged(name, phase, target, ms, why, never, len(rows))
+
+
+def _problems(rows: Attempts, view: RunView, fault: SinceFault) -> pd.Series:
+    """Per request, what was wrong with it; None where it was good at its first try."""
+    found = pd.Series(None, index=rows.index, dtype=object)
+    found[~fault.served(rows, view)] = "were only answered after the heal"
+    found[rows["attempt"].gt(1)] = "took another try"
+    found[~within_limits(rows, view)] = "failed or took longer than clients wait"
+    return found
