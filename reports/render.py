@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
-from harness.judge import verdicts
+from harness.judge import runbook, verdicts
 from harness.model.verdict import Status, Verdict
 from reports import junit, panel
 from reports.panels import validity
@@ -60,16 +60,26 @@ def _invalid(verdict: Verdict) -> bool:
 
 
 def _advice(view: RunView, verdict: Verdict) -> Markup:
-    """What to do, "" after a PASS: the runbook is about checks that failed, and kept for those where none has."""
-    runbook = Markup('<pre class="prose">{}</pre>').format(_prose(str(view.plan.get("runbook", ""))))
-    if verdict.status is not Status.INCONCLUSIVE:
-        return runbook if verdict.status is Status.FAIL else Markup("")
+    """What to do, "" after a PASS: the runbook's entries for what failed, with the others folded."""
+    failed = [check.name for check in verdict.checks if check.status is Status.FAIL]
+    wanted, others = runbook.chosen(str(view.plan.get("runbook", "")), failed)
+    if verdict.status is Status.FAIL:
+        return _text(wanted) + (_folded("The runbook's other entries", others) if others else Markup(""))
+    if verdict.status is Status.PASS:
+        return Markup("")
     where = f"«{validity.TITLE}»" if _invalid(verdict) else "the checks without PASS"
     return Markup(
         "<p>No check failed, but some could not be judged. The lines of {} above say why. Mend the first cause "
-        "and run the drill again:</p><pre>{}</pre>"
-        "<details><summary>The runbook, for checks that fail</summary>{}</details>"
-    ).format(where, view.plan.get("command", ""), runbook)
+        "and run the drill again:</p><pre>{}</pre>{}"
+    ).format(where, view.plan.get("command", ""), _folded("The runbook, for checks that fail", wanted + others))
+
+
+def _folded(summary: str, text: str) -> Markup:
+    return Markup("<details><summary>{}</summary>{}</details>").format(summary, _text(text))
+
+
+def _text(text: str) -> Markup:
+    return Markup('<pre class="prose">{}</pre>').format(_prose(text))
 
 
 def _prose(text: str) -> Markup:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
+_TITLE = re.compile(r"\*\*(.+?)\*\*")
 _FIRST = """\
 Start with the first red line and work down: upper lines cause lower ones.
 
@@ -44,3 +48,32 @@ def runbook(checks: str, alerts: str = "", objectives: str = "") -> str:
     ``checks`` and ``objectives`` are the drill's own entries; ``alerts``, two spaces in, continues that about alerts.
     """
     return f"{_FIRST}{checks}{_ALERTS}{alerts}{_BEFORE}{objectives}{_LATENCY}"
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """What a runbook says first, and its entries, each with its dash."""
+    first, *entries = re.split(r"^(?=- )", text, flags=re.MULTILINE)
+    return first, entries
+
+
+def about(entries: list[str], check: str) -> int | None:
+    """The place of the entry about the check of that name: its title is how the name begins, «…» is anything.
+
+    The longest title wins. None where no entry speaks of it.
+    """
+    found = [
+        (len(title), place)
+        for place, entry in enumerate(entries)
+        for title in _TITLE.findall(entry)
+        if re.match(re.escape(title).replace("…", ".+"), check)
+    ]
+    return max(found)[1] if found else None
+
+
+def chosen(text: str, checks: Collection[str]) -> tuple[str, str]:
+    """What a runbook says first with its entries about these checks, and the other entries."""
+    first, entries = split(text)
+    places = {about(entries, check) for check in checks}
+    wanted = [entry for place, entry in enumerate(entries) if place in places]
+    others = [entry for place, entry in enumerate(entries) if place not in places]
+    return first + "".join(wanted), "".join(others)

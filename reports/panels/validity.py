@@ -1,4 +1,4 @@
-"""What the run could not measure, and what that spoils."""
+"""What the run could not measure, and what that invalidates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     """What is not as it should be; what is, folded."""
     bad = [finding for finding in verdict.validity if finding.status != "PASS"]
     good = [finding for finding in verdict.validity if finding.status == "PASS"]
-    said = f"{len(good)} other questions" if bad else f"All {len(good)} questions"
-    fold = Markup("<details><summary>{} about the run itself have a good answer.</summary>{}</details>")
+    said = f"{len(good)} other validity checks" if bad else f"All {len(good)} validity checks"
+    fold = Markup("<details><summary>{} hold.</summary>{}</details>")
     return (_table(bad) if bad else Markup("")) + (fold.format(said, _table(good)) if good else Markup(""))
 
 

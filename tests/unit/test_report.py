@@ -108,7 +108,7 @@ def test_a_valid_run_keeps_the_questions_about_itself_folded(healthy_page: str) 
     """All of them are there for who opens them; the page itself says in one line that they are answered well."""
     shown = section(healthy_page, "validity")
     count = shown.count("badge pass")
-    assert f"<summary>All {count} questions about the run itself have a good answer.</summary>" in shown
+    assert f"<summary>All {count} validity checks hold.</summary>" in shown
     assert count > 20
     assert shown.index("</summary>") < shown.index("badge pass")
 
@@ -122,7 +122,7 @@ def test_an_invalid_run_shows_first_what_made_it_so(tmp_path: Path) -> None:
     assert verdict.status is Status.INCONCLUSIVE
     assert Elements(page).ids("section")[:4] == ["hypothesis", "validity", "runbook", "checks"]
     validity, advice, checks = (section(page, name) for name in ("validity", "runbook", "checks"))
-    assert validity.index("badge inconclusive") < validity.index("other questions about the run itself")
+    assert validity.index("badge inconclusive") < validity.index("other validity checks hold")
     told, _, runbook = advice.partition("<details>")
     assert "No check failed" in told
     assert "«Validity of the run»" in told
@@ -271,10 +271,12 @@ def test_failed_run_names_its_failures_first(failed: RunFolder) -> None:
     assert shown == sorted(shown, key=lambda status: rank[status])
     assert shown[0] == "fail"
     assert len(shown) == len(verdict.checks)
-    shown = section(page, "runbook")
+    shown, _, others = section(page, "runbook").partition("<details>")
     assert DRILL.runbook.splitlines()[0] in shown
-    assert "<strong>failures hidden</strong>" in shown
-    assert "<code>make status</code>" in shown
+    assert "<strong>honest errors</strong>" in shown
+    assert "<strong>failures hidden</strong>" not in shown
+    assert "<strong>failures hidden</strong>" in others
+    assert "<code>make status</code>" in others
 
 
 def test_passed_run_shows_no_runbook(healthy_page: str) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 import pytest
 
-from harness.judge import drill, verdicts
+from harness.judge import drill, runbook, verdicts
 from harness.plan import loading
-
-BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
 def rows(name: str) -> list[str]:
@@ -19,15 +16,14 @@ def rows(name: str) -> list[str]:
     return [*(check.name for check in verdicts.checks(drill.load(name))), *(slo.name for slo in scenario.slos)]
 
 
-def claimed(runbook: str, names: list[str]) -> list[list[int]]:
-    """Per entry, the places of the checks that its titles speak of. «…» is anything; the longest title wins."""
-    entries = [BOLD.findall(entry) for entry in runbook.split("\n- ")[1:]]
+def claimed(text: str, names: list[str]) -> list[list[int]]:
+    """Per entry, the places of the checks that it speaks of."""
+    _, entries = runbook.split(text)
     found: list[list[int]] = [[] for _ in entries]
     for place, name in enumerate(names):
-        titles = [(len(title), number) for number, titles in enumerate(entries) for title in titles
-                  if re.match(re.escape(title).replace("…", ".+"), name)]  # fmt: skip
-        if titles:
-            found[max(titles)[1]].append(place)
+        entry = runbook.about(entries, name)
+        if entry is not None:
+            found[entry].append(place)
     return found
 
 
@@ -46,3 +42,12 @@ def test_entries_stand_in_the_order_of_the_rows(name: str) -> None:
     places = claimed(drill.load(name).runbook, names)
     assert all(places)
     assert [(names[a[0]], names[b[0]]) for a, b in pairwise(places) if a[0] > b[0]] == []
+
+
+def test_the_entries_of_what_failed_come_apart() -> None:
+    """First words and their entries, then the others; a check without an entry takes none, and «…» is anything."""
+    text = "First.\n- **a**: one\n  more.\n- **a longer** / **b … c**: two.\n- **d**: three.\n"
+    assert runbook.chosen(text, ["a longer name"])[0] == "First.\n- **a longer** / **b … c**: two.\n"
+    assert runbook.chosen(text, ["b of c", "a in x"])[1] == "- **d**: three.\n"
+    assert runbook.chosen(text, ["unknown"]) == ("First.\n", text.removeprefix("First.\n"))
+    assert runbook.chosen("", ["a"]) == ("", "")
