@@ -312,6 +312,8 @@ class RunFolder:
 
     def _table(self, name: str, schema: pa.Schema, columns: Sequence[str]) -> pd.DataFrame:
         path = self.path / name
+        if unknown := sorted(set(columns) - set(schema.names)):
+            raise KeyError(f"{name} has no {unknown[0]}")
         if not path.exists():
             empty: pd.DataFrame = schema.empty_table().to_pandas()
             return empty[list(columns)]

@@ -73,6 +73,12 @@ def test_order_and_parts(folder: RunFolder) -> None:
     pd.testing.assert_frame_equal(Attempts.concat(parts).frame(), together, check_index_type=False)
 
 
+def test_a_column_that_there_is_not_is_an_error(folder: RunFolder) -> None:
+    """However the file is read; a column of nothing would be no data for whoever misspelt it."""
+    with pytest.raises(KeyError, match="ttft_s"):
+        Attempts.of(folder)["ttft_s"]
+
+
 def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str], way: str) -> None:
     """Of a large file, once, as long as no more than so many others are asked for; a small one whole, and once."""
     rows = Attempts.of(folder)
