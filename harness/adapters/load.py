@@ -80,9 +80,7 @@ class LoadProcess:
         self._process, self._folder = process, folder
         self._heart, self._lease = heart, Lease()
         self.windows: deque[Window] = deque(maxlen=WINDOWS_KEPT)
-        self.reported_ended = (
-            0  # requests, over all windows; a lower bound, since lines are dropped when the pipe is full
-        )
+        self.reported_ended = 0  # requests; a lower bound: lines are dropped when the pipe is full
         self._failed = ""  # the reason in its last line
         self._reader = asyncio.create_task(self._read())
 

@@ -105,3 +105,12 @@ EXAMPLES = 5
 def example_ids(request_ids: pd.Series) -> tuple[str, ...]:
     """The first few different ones: a request that failed at several attempts is named once."""
     return tuple(map(str, request_ids.drop_duplicates().head(EXAMPLES)))
+
+
+def of_retried(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Marks all attempts of the requests of which one attempt was a retry."""
+    numbers, _ = pd.factorize(rows["request_id"])
+    retried = np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
+    known = numbers >= 0
+    retried[numbers[known & rows["attempt"].gt(1).to_numpy(dtype=bool, na_value=False)]] = True
+    return known & retried[numbers] if len(retried) else known

@@ -94,10 +94,17 @@ class LinkFault(Generic[OptionsT]):
     async def verify(self, world: World) -> Proof:
         """Cross the link again: slower by ``extra_ms``, or not at all although the far side itself answers.
 
-        Slower than before, or, to a target that may have become slow itself, than past the link at the same time.
+        Slower than before, or, to a target that may have become slow itself, than past the link at the same time. A
+        target's answers may vary as much as the delay, so up to ``PAIRS`` are compared, by the quickest of each way.
         """
         before = self._before()
         during, past, far_side_answers = await self._look(world)
+        for _ in range(1, PAIRS):
+            if past is None or during.outcome != "ok" or self._shown(during, past, "")[0]:
+                break
+            over, beside, _ = await self._look(world)
+            during = min((one for one in (during, over) if one.outcome == "ok"), key=self.shown_ms)
+            past = past if beside is None else min(past, beside, key=self.shown_ms)
         seen = during.describe()
         if during.outcome == "ok":
             proven, why = self._shown(during, before if past is None else past, "before" if past is None else "past it")
@@ -149,24 +156,25 @@ class LinkFault(Generic[OptionsT]):
         return True
 
     async def verify_healed(self, world: World) -> Proof:
-        """Cross until it is as quick as before (3 × or + 1 s, and less than the effect adds), for at most 10 s.
+        """Cross until it is as quick as before (3 × or + 1 s, and less than the effect adds).
 
-        How quick that is depends on the machine and on what has piled up, too. So when it does not come what decides is
-        toxiproxy's word, and a comparison of the way over the link with the way past it, at the same time.
+        No crossing begins later than ``HEALED_WITHIN_S`` after the heal, each bounded (``_look_s``). How quick one
+        is depends on the machine and on what has piled up, too. So when none is as before what decides is toxiproxy's
+        word, and up to ``PAIRS`` comparisons of the way over the link with the way past it, at the same time.
         """
         before = self._before()
         as_before_ms = max(3 * _took_ms(before), _took_ms(before) + 1000)
         limit_ms = min(as_before_ms, _took_ms(before) + self.extra_ms(before))
-        deadline = time.monotonic() + HEALED_WITHIN_S
+        began = time.monotonic()
         while True:
             after = await self._cross(world, self._look_s())
             listed = await read_back(partial(self._listed, world))
             if listed == "" and after.outcome == "ok" and _took_ms(after) < limit_ms:
                 return Proof(True, f"{self.on} works as before", before.describe(), after.describe())
-            if time.monotonic() > deadline:
+            if (waited_s := time.monotonic() - began) > HEALED_WITHIN_S:
                 break
             await asyncio.sleep(0.2)
-        slow = f"{self.on} is not as before {HEALED_WITHIN_S:.0f} s after the heal (limit {limit_ms:.0f} ms)"
+        slow = f"{self.on} is not as before {waited_s:.0f} s after the heal (limit {limit_ms:.0f} ms)"
         if listed:
             return Proof(False, f"{slow}: still there: {listed}", before.describe(), after.describe(), listed)
         pairs = await self._pairs(world)

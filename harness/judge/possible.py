@@ -10,11 +10,11 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_numeric_dtype
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Rows, of_retried
 from harness.evidence.record import CUT_BY_HEAL, REQUEST_COLUMNS, RETRYABLE
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
-from harness.model.stream import WHOLE_REASONS
+from harness.model.stream import GIVEN_UP_REASONS
 from harness.model.topology import CLIENT
 
 #: Two readings of one clock that are stored in a different order differ by less: a token and the end in one read.
@@ -102,8 +102,8 @@ def _times(view: RunView, rows: Rows) -> _Wrong:
     yield "it ended after the load generator had", end_s.gt(max(ended, default=np.inf))
     again = rows["attempt"].gt(1)
     yield "its retry delay is missing, or it has one and is no retry", again != rows["retry_delay_ms"].notna()
-    several = rows["request_id"].isin(rows["request_id"][again])  # of the others nothing came before
-    tries = rows[several][["request_id", "attempt", "retry_delay_ms"]].assign(end_s=end_s).sort_values("attempt")
+    several = rows[of_retried(rows)][["request_id", "attempt", "retry_delay_ms"]]  # of others nothing came before
+    tries = several.assign(end_s=end_s).sort_values("attempt")
     before_s = tries.groupby("request_id")["end_s"].shift()
     soonest_s = (before_s + (tries["retry_delay_ms"].astype(float) - _SAME_MOMENT_MS) / 1000).reindex(rows.index)
     yield "it started before the attempt before it had ended", again & rows["start_s"].lt(soonest_s)
@@ -130,8 +130,8 @@ def _answers(view: RunView, rows: Rows) -> _Wrong:
     for column in _OF_ANSWER:
         yield f"it ended well without {column}", ok & rows[column].isna()
     yield "it ended well without a first token", ok & streams & rows["ttft_ms"].isna()
-    whole = rows["finish_reason"].isin(WHOLE_REASONS)
-    yield "it ended well, but its finish_reason says otherwise", ok & ~whole
+    given_up = rows["finish_reason"].isna() | rows["finish_reason"].isin(GIVEN_UP_REASONS)
+    yield "it ended well, but its finish_reason says otherwise", ok & given_up
     yield (
         "it has a status without headers, or headers without a status",
         (rows["http_status"].isna() != rows["headers_ms"].isna()),

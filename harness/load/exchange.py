@@ -227,12 +227,9 @@ class Exchange:
             if size > HEAD_BYTES_MAX and not response.ready:
                 raise Ended("protocol_error", "headers_too_large")
         status = response.get_code()
-        if status >= 600:
-            raise Ended("protocol_error", "status")
         assert self._last_byte_s is not None, "headers consist of bytes"
-        row.headers_ms = (
-            self._last_byte_s - self._start_s
-        ) * 1000  # as for tokens, when they came, not when they were read
+        # As for tokens: when they came, not when they were read.
+        row.headers_ms = (self._last_byte_s - self._start_s) * 1000
         row.http_status = status
         row.replica = response.header("x-drillyard-replica")
         row.retry_after_s = retry_after_s(response.header("retry-after"))

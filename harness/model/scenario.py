@@ -209,7 +209,7 @@ class Phase(Strict):
 
 
 class SLO(Strict):
-    """One objective: ``sli`` (harness/slis) over ``phases``, compared with ``objective``.
+    """One objective: ``sli`` (harness/judge/slis) over ``phases``, compared with ``objective``.
 
     ``objective`` is a comparison with units or an expression over the gateway's policy and the run's own
     baseline: ``">= 99 %"``, ``"<= 800 ms"``, ``"<= gateway.first_byte_timeout_ms + 2 * baseline.ttft_p95_ms"``.

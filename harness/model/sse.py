@@ -47,7 +47,7 @@ class Events:
         if b"\n" not in data:
             return self._wait(data, now_s)
         idle = not (self._rest or self._data or self._type)
-        if idle and data[-2:] == b"\n\n" and data[:6] == b"data: " and data.count(b"\n") == 2:
+        if idle and data[-2:] == b"\n\n" and data[:6] == b"data: " and data.count(b"\n") == 2 and len(data) > 8:
             self._begun = True  # the usual case: one event in one read
             return ((b"", data[6:-2], now_s),)
         lines = data.split(b"\n")

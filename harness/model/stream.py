@@ -18,14 +18,19 @@ from harness.model.server_error import ServerError
 BODY_BYTES_MAX = 4 << 20
 #: A stream of 100,000 tokens has some 30 MB.
 STREAM_BYTES_MAX = 64 << 20
-_FILTERED = "content_filter"
 #: IANA's content codings that change bytes. Any other value is ignored: servers send ``none``, ``utf-8`` or nothing.
 _COMPRESSIONS = frozenset(
     {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "zstd"}
     | {"x-compress", "x-gzip"}  # names of old
 )
-#: Finish reasons of a complete answer; with any other the engine gave up.
-WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", _FILTERED})
+#: Finish reasons of a complete answer in OpenAI's API; servers have others of their own (``eos``, ``model_length``).
+WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
+#: The others are the subtype of the answer.
+_ORDINARY = WHOLE_REASONS - {"content_filter"}
+#: Finish reasons of an answer that its server gave up: vLLM's ``abort``, DeepSeek's ``insufficient_system_resource``, …
+GIVEN_UP_REASONS = frozenset(
+    {"abort", "aborted", "canceled", "cancelled", "error", "failed", "insufficient_system_resource", "timeout"}
+)
 
 #: Channels of a delta or a message that carry tokens, besides ``content``.
 _CHANNELS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
@@ -77,7 +82,7 @@ class Answer:
     @property
     def generated(self) -> bool:
         """Whether the engine generated a token: content, or a complete answer (a token may be no character)."""
-        return self.has_content or self.finish_reason in WHOLE_REASONS
+        return self.has_content or self.finish_reason not in (None, *GIVEN_UP_REASONS)
 
     def feed(self, body: bytes, now_s: float) -> None:
         """Take the next bytes of an event stream, read at ``now_s``. Malformed, once, when they cannot be read."""
@@ -118,16 +123,16 @@ class Answer:
         """Outcome and subtype after the end (docs/metrics.md). ``expect_versions``: model versions; None: any."""
         if self.error is not None:
             return "inband_error", self.error.type or "error_event"
-        if self.finish_reason is not None and self.finish_reason not in WHOLE_REASONS:
+        if self.finish_reason in GIVEN_UP_REASONS:
             return "inband_error", self.finish_reason
         if not self.done or self.finish_reason is None:
             return "broken_stream", "unfinished_line" if self.unfinished else "truncated"
-        filtered = _FILTERED if self.finish_reason == _FILTERED else None
+        special = None if self.finish_reason in _ORDINARY else self.finish_reason
         if not self.has_content:
-            return "empty", filtered
+            return "empty", special
         if expect_versions is not None and self.model not in expect_versions:
             return "wrong_model", self.model
-        return "ok", filtered
+        return "ok", special
 
     def _take(self, event: sse.Event) -> None:
         type, data, at_s = event
@@ -237,7 +242,8 @@ class CompletionReader:
         encoding = (content_encoding or "").strip().lower()
         if not _COMPRESSIONS.isdisjoint(coding.strip() for coding in encoding.split(",")):
             self._problem = f"content_encoding_{server_error.writable(encoding)[:20]}"
-        of_events = (content_type or "").strip().lower().startswith("text/event-stream")
+        # Where a stream was requested, an answer without a type is one: SDKs do not ask for the header.
+        of_events = (content_type or "text/event-stream").strip().lower().startswith("text/event-stream")
         self._events = status == 200 and self._stream and of_events
 
     def feed(self, data: bytes, now_s: float) -> None:

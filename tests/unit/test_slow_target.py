@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -108,6 +110,22 @@ def test_a_delay_is_seen_at_the_first_byte(delayed_ms: float, proven: bool, quic
     one = measured(world)
     world.over_ms, world.after_ms = SLOW_MS + delayed_ms - quicker_ms, AFTER_MS - quicker_ms
     assert asyncio.run(one.verify(world)).proven is proven
+
+
+@pytest.mark.parametrize("delayed_ms", [800.0, 0.0])
+def test_a_delay_is_told_from_a_target_that_varies_as_much(
+    delayed_ms: float, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First bytes between 0.1 and 0.7 s: the delay is proven nearly always, and no delay never is."""
+    draw, one = random.Random(3), measured(world)
+
+    async def varying(_: object, deadline_s: float, slower_ms: float) -> PathSample:
+        return _crossing(AFTER_MS + draw.uniform(100, 700) + slower_ms, deadline_s)
+
+    monkeypatch.setattr(world, "measure", partial(varying, slower_ms=delayed_ms))
+    monkeypatch.setattr(world, "straight", partial(varying, slower_ms=0.0))
+    proven = sum(asyncio.run(one.verify(world)).proven for _ in range(100))
+    assert proven >= 90 if delayed_ms else proven == 0
 
 
 def test_a_link_that_breaks_is_not_slow(world: Any) -> None:

@@ -12,7 +12,6 @@ Nothing else breaks a stream: not a service in its steady state, not one that ha
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,7 +26,7 @@ from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
 from harness.judge.drill import Check
 from harness.model.scenario import parse_duration
-from harness.model.topology import DNS_POLICY, GatewayPolicy
+from harness.model.topology import DNS_POLICY
 from harness.model.verdict import CheckResult, Status
 
 NAME = "broken attempts bounded"
@@ -194,8 +193,7 @@ def _seconds(options: dict[str, Any]) -> tuple[float, float]:
 
 def _noticed_within_s(view: RunView) -> float:
     """How long gateways or DNS may take to lead users away from anything that is broken, and a second."""
-    fields = {field.name for field in dataclasses.fields(GatewayPolicy)}
-    policy = GatewayPolicy(**{k: v for k, v in view.gateway_policy.items() if k in fields})  # type: ignore[arg-type]
+    policy = view.topology.gateway_policy
     dns = vars(DNS_POLICY) | view.plan.get("dns_policy", {})
     dns_s = dns["ttl_s"] + dns["check_interval_s"] + dns["check_timeout_s"]
     return float(max(policy.silent_noticed_within_s, policy.deaf_noticed_within_s) + dns_s + 1.0)

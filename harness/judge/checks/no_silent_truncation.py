@@ -13,7 +13,7 @@ import pandas as pd
 from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
-from harness.model.stream import WHOLE_REASONS
+from harness.model.stream import GIVEN_UP_REASONS, WHOLE_REASONS
 from harness.model.verdict import CheckResult, Status
 
 NAME = "no silent truncation"
@@ -30,19 +30,19 @@ def _run(view: RunView) -> CheckResult:
         return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
     ours, taught = view.target is None, [one.name for one in view.scenario.load.cohorts if one.right]
     short, known = _shorter_than_right(ok), ok["cohort"].isin(taught) & ours
-    asked = (_unaccounted(ok) if ours else {}) | {_TOO_SHORT: short & known}
-    unasked = ({} if ours else _unaccounted(ok)) | {_TOO_SHORT: short & ~known}
-    cut = _first(ok, _unended(ok) | asked)
+    compared = (_of_our_engines(ok) if ours else {}) | {_TOO_SHORT: short & known}
+    not_compared = ({} if ours else _of_our_engines(ok)) | {_TOO_SHORT: short & ~known}
+    cut = _first(ok, _unended(ok) | compared)
     bad = cut[cut.notna()]
     kinds = bad.value_counts()
-    notes = {text: int(where.sum()) for text, where in unasked.items() if where.any()}
+    notes = {text: int(where.sum()) for text, where in not_compared.items() if where.any()}
     why = (
         f"all {len(ok)} streams that ended ok are whole"
         if bad.empty
         else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
     )
     if notes:
-        why += "; no failure of a model of others: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
+        why += "; not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
     return CheckResult(
         NAME,
         Status.FAIL if len(bad) else Status.PASS,
@@ -75,14 +75,16 @@ def _unended(ok: Rows) -> dict[str, pd.Series]:
     return {
         "ok without HTTP status 200": ok["http_status"].ne(200),
         "ok without a finish_reason": ok["finish_reason"].isna(),
-        "a finish_reason that is none of a whole answer": ~ok["finish_reason"].isin(WHOLE_REASONS),
+        "a finish_reason of an answer that its server gave up": ok["finish_reason"].isin(GIVEN_UP_REASONS),
     }
 
 
-def _unaccounted(ok: Rows) -> dict[str, pd.Series]:
-    """Answers whose usage and events do not match."""
+def _of_our_engines(ok: Rows) -> dict[str, pd.Series]:
+    """Answers whose usage and events do not match, or whose finish reason vLLM gives to no complete answer."""
     streamed = ok["content_events"].notna()
     return {
+        "a finish_reason that is none of a whole answer": ok["finish_reason"].notna()
+        & ~ok["finish_reason"].isin(WHOLE_REASONS),
         "ok without usage": ok["output_tokens"].isna(),
         "tokens in usage, but none was seen": streamed & ok["ttft_ms"].isna() & ok["output_tokens"].gt(0),
         "tokens in usage, but no event with content": ok["content_events"].eq(0) & ok["output_tokens"].gt(1),

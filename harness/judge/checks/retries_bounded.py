@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, example_ids
+from harness.evidence.attempts import Attempts, example_ids, of_retried
 from harness.evidence.view import RunView
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
@@ -71,8 +71,7 @@ def _late_ms(delays: pd.DataFrame, cap_ms: float) -> float:
 
 def _delays(rows: Attempts, base_ms: float, cap_ms: float) -> pd.DataFrame:
     """Per retry: what was waited, what the answer before had asked for, and the part of the jitter's span it took."""
-    several = rows["request_id"].isin(rows["request_id"][rows["attempt"].gt(1)])
-    ordered = rows[several][_COLUMNS].sort_values(["request_id", "attempt"], kind="stable")
+    ordered = rows[of_retried(rows)][_COLUMNS].sort_values(["request_id", "attempt"], kind="stable")
     asked = ordered.groupby("request_id")["retry_after_s"].shift(1).fillna(0.0) * 1000
     frame = pd.DataFrame(
         {"request_id": ordered["request_id"], "waited": ordered["retry_delay_ms"].astype(float), "asked": asked}

@@ -90,7 +90,10 @@ def _of_stretch(view: RunView, said: Event) -> pd.DataFrame:
     rows = rows[~rows["outcome"].isin(("cancelled_intended", "cancelled_drain"))]
     rows = rows[~rows["judged_phase"].isin(view.fault_phases)]
     limits = request_limits.of(view.scenario)
-    late = _beyond(rows, "ttft_ms", limits) | _beyond(rows, "e2e_ms", limits)
+    # Before the first fault no attempt should be in vain: a user who is refused at first, and answered at once three
+    # seconds later, has waited for three seconds. After one, the first to come may be refused until all is back.
+    since = "_from_schedule" if view.before_first_fault(str(said.data.get("phase"))) else ""
+    late = _beyond(rows, f"ttft{since}_ms", "ttft_ms", limits) | _beyond(rows, f"e2e{since}_ms", "e2e_ms", limits)
     return rows[["request_id"]].assign(within=rows["outcome"].eq("ok") & ~late)
 
 
@@ -106,7 +109,7 @@ def kept_until_s(view: RunView, said: Event) -> float:
     return min(following, default=max([said.t_s, *(s.end_s for s in view.phases if s.end_s is not None)]))
 
 
-def _beyond(rows: Attempts, column: str, limits: dict[str, RequestLimits]) -> pd.Series:
+def _beyond(rows: Attempts, column: str, limited: str, limits: dict[str, RequestLimits]) -> pd.Series:
     """Marks what took longer than its cohort's limit; what was not measured breaks none."""
-    limit = rows["cohort"].map({name: getattr(of, column) for name, of in limits.items()}).astype(float)
+    limit = rows["cohort"].map({name: getattr(of, limited) for name, of in limits.items()}).astype(float)
     return rows[column].astype(float).gt(limit.fillna(float("inf")))

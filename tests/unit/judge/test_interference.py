@@ -495,9 +495,11 @@ def test_the_cause_is_stored_and_read_again(tmp_path: Path) -> None:
 # ── everybody has thought about it ──
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "harness" / "checks").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "harness" / "judge" / "checks").glob("*.py")), ids=lambda path: path.stem
+)
 def test_every_check_says_whether_it_is_about_time(path: Path) -> None:
-    """In so many words: each Check that is made in harness/checks is given ``timing``."""
+    """In so many words: each Check that is made in harness/judge/checks is given ``timing``."""
     text = path.read_text()
     made = text.count(" Check(") + text.count("[Check(")
     assert text.count("timing=") == made

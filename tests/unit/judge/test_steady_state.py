@@ -173,6 +173,17 @@ def test_a_run_that_injects_nothing_is_held_to_its_objectives(tmp_path: Path) ->
     assert found["TTFT before"].status is Status.FAIL, found["TTFT before"].why
 
 
+def test_users_who_are_refused_at_first_have_waited(tmp_path: Path) -> None:
+    """Before the first fault: every request is answered at once, three seconds after it was meant to be."""
+    run = runs.healthy()
+    begin, end = run.span("baseline")
+    where = run.requests["intended_start_s"].between(begin, end)
+    for column in ("ttft", "e2e"):
+        run.requests.loc[where, f"{column}_from_schedule_ms"] = run.requests.loc[where, f"{column}_ms"] + 3000.0
+    (check,) = (check for check in DRILL.checks if check.name == "steady state in baseline")
+    assert check.run(RunView(run.write(tmp_path / "run"))).status is Status.FAIL
+
+
 def test_reported_as_steady_though_users_waited(tmp_path: Path) -> None:
     """After a heal the records contradict the gate."""
     run = runs.healthy()

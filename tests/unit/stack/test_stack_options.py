@@ -1,4 +1,4 @@
-"""harness/commands: what the user may say about the stack, and what status answers."""
+"""harness/plan and harness/cli: what the user may say about the stack, and what status answers."""
 
 from __future__ import annotations
 
