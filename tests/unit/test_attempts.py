@@ -124,3 +124,14 @@ def test_a_view_without_some_requests_has_phases_of_its_own(folder: RunFolder) -
     assert len(left.final) == len(view.final) - 10
     assert len(view.attempts("no such phase")) == 0
     assert np.isin(left.requests.index, view.requests.index).all()
+
+
+def test_the_attempts_of_retried_requests(folder: RunFolder) -> None:
+    """All attempts of a request that has a second one, and no others; an id that is missing belongs to none."""
+    frame, rows = folder.requests(), Attempts.of(folder)
+    again = frame["request_id"][frame["attempt"].gt(1)]
+    assert 0 < len(again) < len(frame)
+    assert rows[attempts.of_retried(rows)].index.tolist() == frame.index[frame["request_id"].isin(again)].tolist()
+    frame["request_id"] = frame["request_id"].mask(frame["attempt"].gt(1))
+    assert not attempts.of_retried(frame).any()
+    assert not attempts.of_retried(frame.head(0)).any()
