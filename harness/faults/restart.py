@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import connect
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
@@ -68,7 +68,7 @@ class Restart(ServerFault[Options]):
         await streams.come(world, self.on, gateways, self.options.streams)
         if self.options.drain:
             for gateway in gateways:
-                await to_the_end(Haproxy(world.runtime, gateway).set_state, self.on, "drain")
+                await to_the_end(connect(world.runtime, gateway).set_state, self.on, "drain")
             tell_step(world, self, "drained")
             self.left = await streams.end(world, self.on, gateways, self.options.drain_within)
         tell_step(world, self, "stopping", streams=self.left)

@@ -99,4 +99,4 @@ class Runtime(Protocol):
         """``states`` with the ``stats`` of each, in one look: what is asked every second of a run must be cheap."""
 
     def gateway_command(self, gateway: str, command: str) -> str:
-        """Send one command to a gateway's admin socket (HAProxy runtime API); its answer, stripped."""
+        """Send one command to a gateway's admin socket, in that gateway's own words; its answer, stripped."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
 from harness.faults import base, cancel_wave, component, link, oversized, restart, server, slow_close, widened
