@@ -81,7 +81,7 @@ class Restart(ServerFault[Options]):
         """Another process; and drained by the gateways' own word, where that was asked for."""
         first, now, servers = self._first(), await self._state(world), await self._servers(world)
         seen = f"process {first.pid} → {now.pid or 'none'}; {self.left} streams ran when it was ended"
-        if now.pid == first.pid:
+        if now.incarnation == first.incarnation:
             why = f"the fault had no effect: {self.on} is the same process as before"
             return Proof(False, why, self.seen_before, seen)
         using = [name for name, found in servers.items() if found[self.on].state != "drain"]

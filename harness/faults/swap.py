@@ -168,7 +168,7 @@ class Swap(ServerFault[Options]):
         assert self.first is not None, "measure comes first"
         now = await self._state(world)
         seen = f"process {self.first.pid} → {now.pid or 'none'}"
-        if now.pid == self.first.pid:
+        if now.incarnation == self.first.incarnation:
             why = f"the fault had no effect: {self.on} is the same process as before"
             return Proof(False, why, self.seen_before, seen)
         why = f"{self.on} was ended and started again, to serve {self._rollout().candidate.version} ({seen})"

@@ -28,6 +28,9 @@ class ComponentState:
     pid: int | None  # host pid of the component's main process, where there is one
     since_s: float | None  # seconds in this state
     restarts: int
+    #: What runs, told from all that ran under this name before or will; None while nothing does. Equal means the same:
+    #: a pid alone may be another's by now. Its form is the runtime's.
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True)
