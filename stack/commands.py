@@ -102,6 +102,9 @@ def _replica(start: Start) -> Command:
 
 
 def _gateway(start: Start) -> Command:
+    if start.component.kind != "haproxy":
+        name, kind = start.component.name, start.component.kind
+        raise UsageError(f"the gateway {name} is of the kind {kind!r}: expected haproxy")
     return _tool("haproxy", start, ["-db", "-f", str(start.config / "haproxy.cfg")])
 
 

@@ -352,3 +352,39 @@ def test_downloads_are_recognised(line: str) -> None:
     """The test above sees each of them, and none once it is hashed or only spoken of."""
     assert unhashed(line)
     assert not unhashed(f"# {line}")
+
+
+#: Words that only who speaks with HAProxy, configures it or alerts on its own metrics has to know.
+GATEWAY_WORDS = re.compile(
+    r"(?i:haproxy)|<NOSRV>|pxname|svname|termination_state|srv_admin|show (stat|servers)|set server"
+)
+#: The adapter, its configuration, how it is brought and started, the stacks that have it, the rules over its metrics.
+GATEWAY_PLACES = (
+    "harness.adapters.gateways", "stack.gateway", "stack.config", "stack.commands", "stack.stacks", "stack.tools",
+    "harness.model.alert_rules",
+)  # fmt: skip
+
+
+def test_the_words_of_a_gateway_stay_behind_its_port() -> None:
+    """Everybody else speaks the words of harness/adapters/gateway.py, so that another gateway is a file each."""
+    stacks = re.compile(r"vllm_haproxy")
+    wrong = [
+        f"{place(path, number)}: {line.strip()}"
+        for name, path in MODULES.items()
+        if within(name, "harness") or within(name, "stack")
+        if not any(within(name, one) for one in GATEWAY_PLACES)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if GATEWAY_WORDS.search(stacks.sub("", line))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_imports_one_gateways_adapter() -> None:
+    """Which it is, the topology says."""
+    wrong = [
+        f"{place(path, line)}: {target}"
+        for name, path in MODULES.items()
+        for target, line in imports(path)
+        if within(target, "harness.adapters.gateways") and not within(name, "harness.adapters.gateways")
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import Gateway, connect
 from harness.judge import capacity
 from harness.model.errors import AdapterError, StackError
 from harness.model.topology import Topology
@@ -58,10 +58,10 @@ def status(options: StackOptions, as_json: bool = False, console: Console | None
 
 def gateway_views(stack: Runtime) -> Views:
     """How each gateway uses each replica, by its own account."""
-    return {gateway: _view(Haproxy(stack, gateway)) for gateway in stack.topology.gateways}
+    return {gateway: _view(connect(stack, gateway)) for gateway in stack.topology.gateways}
 
 
-def _view(gateway: Haproxy) -> dict[str, dict[str, Any]] | None:
+def _view(gateway: Gateway) -> dict[str, dict[str, Any]] | None:
     try:
         servers, healthy = gateway.servers(), gateway.healthy()
         return {name: {**vars(server), "healthy": healthy.get(name)} for name, server in servers.items()}
@@ -136,7 +136,7 @@ def _print_views(console: Console, topology: Topology, views: Views) -> None:
 
 
 def _use(server: dict[str, Any] | None) -> str:
-    """One replica at one gateway, in HAProxy's words for states: ready, drain, maint."""
+    """One replica at one gateway, in the port's words for states: ready, drain, maint."""
     if server is None:
         return "[red]not known[/]"
     weight = "" if server["weight"] == 100 else f", weight {server['weight']} %"

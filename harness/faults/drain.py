@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Gateway, Server
 from harness.faults import server
 from harness.faults.server import Answers, ServerFault
 
 
 class Drain(ServerFault[server.Options]):
-    """HAProxy's ``drain``."""
+    """Ordered at each gateway; what runs on the replica is left alone."""
 
     Options = server.Options
     type = "drain"
     asked = 20
 
-    def apply(self, gateway: Haproxy) -> None:
+    def apply(self, gateway: Gateway) -> None:
         """The replica gets nothing more there."""
         gateway.set_state(self.on, "drain")
 

@@ -114,7 +114,7 @@ class Kill(ComponentFault[Options]):
 
 
 def _is_another(first: ComponentState, now: ComponentState) -> bool:
-    return now.pid != first.pid or now.restarts > first.restarts
+    return now.incarnation != first.incarnation or now.restarts > first.restarts
 
 
 class _Held:

@@ -89,7 +89,7 @@ class Oom(Memory):
         deadline = time.monotonic() + _NOTICED_WITHIN_S
         while True:
             now = await self.state(world)
-            replaced = now.pid != self.first.pid or now.restarts > self.first.restarts
+            replaced = now.incarnation != self.first.incarnation or now.restarts > self.first.restarts
             if replaced or time.monotonic() > deadline:
                 break
             await asyncio.sleep(_EVERY_S)
@@ -105,7 +105,8 @@ class Oom(Memory):
         calls itself healthy meanwhile."""
         assert self.first is not None, "measure comes first"
         now = await self.state(world)
-        return now.pid not in (None, self.first.pid) and await self.comeback.look(world, self)
+        another = now.incarnation not in (None, self.first.incarnation)
+        return another and await self.comeback.look(world, self)
 
     async def _until_killed(self, world: World) -> None:
         """Keep it working, and count until the kernel has killed; the limit stays for so long."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import connect
 from harness.faults import server, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
@@ -68,7 +68,7 @@ class Restart(ServerFault[Options]):
         await streams.come(world, self.on, gateways, self.options.streams)
         if self.options.drain:
             for gateway in gateways:
-                await to_the_end(Haproxy(world.runtime, gateway).set_state, self.on, "drain")
+                await to_the_end(connect(world.runtime, gateway).set_state, self.on, "drain")
             tell_step(world, self, "drained")
             self.left = await streams.end(world, self.on, gateways, self.options.drain_within)
         tell_step(world, self, "stopping", streams=self.left)
@@ -81,7 +81,7 @@ class Restart(ServerFault[Options]):
         """Another process; and drained by the gateways' own word, where that was asked for."""
         first, now, servers = self._first(), await self._state(world), await self._servers(world)
         seen = f"process {first.pid} → {now.pid or 'none'}; {self.left} streams ran when it was ended"
-        if now.pid == first.pid:
+        if now.incarnation == first.incarnation:
             why = f"the fault had no effect: {self.on} is the same process as before"
             return Proof(False, why, self.seen_before, seen)
         using = [name for name, found in servers.items() if found[self.on].state != "drain"]

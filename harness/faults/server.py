@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Gateway, Server, connect
 from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
@@ -85,7 +85,7 @@ class ServerFault(Generic[OptionsT]):
         """All replicas."""
         return list(topology.replicas)
 
-    def apply(self, gateway: Haproxy) -> None:
+    def apply(self, gateway: Gateway) -> None:
         """Break it at one gateway."""
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ class ServerFault(Generic[OptionsT]):
     async def inject(self, world: World) -> None:
         """Break it at every gateway that is meant."""
         for gateway in self.options.at(world.topology):
-            await to_the_end(self.apply, Haproxy(world.runtime, gateway))
+            await to_the_end(self.apply, connect(world.runtime, gateway))
 
     async def verify(self, world: World) -> Proof:
         """The gateways' own word, and who answers requests through them."""
@@ -173,7 +173,7 @@ class ServerFault(Generic[OptionsT]):
 
     async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
         gateways = self.options.at(world.topology)
-        found = [await asyncio.to_thread(Haproxy(world.runtime, gateway).servers) for gateway in gateways]
+        found = [await asyncio.to_thread(connect(world.runtime, gateway).servers) for gateway in gateways]
         if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
             raise AdapterError(f"{missing[0]} does not know {self.on}")
         return dict(zip(gateways, found, strict=True))
@@ -197,12 +197,12 @@ async def ask(world: World, gateways: Sequence[str], count: int, deadline_s: flo
     return Answers(count * len(gateways), by)
 
 
-def give_back(world: World, name: str, orders: Callable[[Haproxy], None]) -> None:
+def give_back(world: World, name: str, orders: Callable[[Gateway], None]) -> None:
     """Give a gateway its settings back, tried for some seconds; one that does not run has forgotten what it was told.
 
     AdapterError or StackError when it runs and does not obey.
     """
-    gateway, deadline = Haproxy(world.runtime, name), time.monotonic() + TAKES_ORDERS_WITHIN_S
+    gateway, deadline = connect(world.runtime, name), time.monotonic() + TAKES_ORDERS_WITHIN_S
     while True:
         try:
             return orders(gateway)
@@ -218,7 +218,7 @@ def give_back(world: World, name: str, orders: Callable[[Haproxy], None]) -> Non
 def _restore_server(world: World, args: Mapping[str, Any]) -> None:
     """Give a replica its state and weight at a gateway."""
 
-    def orders(gateway: Haproxy) -> None:
+    def orders(gateway: Gateway) -> None:
         gateway.use(args["replica"], Server(args["state"], args["weight"]))
 
     give_back(world, args["gateway"], orders)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import connect
 from harness.faults.base import World
 
 #: How long streams may take to come before a fault goes on without them.
@@ -16,7 +16,7 @@ _POLL_S = 0.05
 
 async def running(world: World, replica: str, gateways: Sequence[str]) -> int:
     """How many requests these gateways have on ``replica`` now."""
-    counts = [await asyncio.to_thread(Haproxy(world.runtime, gateway).sessions) for gateway in gateways]
+    counts = [await asyncio.to_thread(connect(world.runtime, gateway).sessions) for gateway in gateways]
     return sum(count.get(replica, 0) for count in counts)
 
 

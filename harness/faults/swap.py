@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Gateway, Server, connect
 from harness.faults import server, streams
 from harness.faults.base import Healing, Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
@@ -168,7 +168,7 @@ class Swap(ServerFault[Options]):
         assert self.first is not None, "measure comes first"
         now = await self._state(world)
         seen = f"process {self.first.pid} → {now.pid or 'none'}"
-        if now.pid == self.first.pid:
+        if now.incarnation == self.first.incarnation:
             why = f"the fault had no effect: {self.on} is the same process as before"
             return Proof(False, why, self.seen_before, seen)
         why = f"{self.on} was ended and started again, to serve {self._rollout().candidate.version} ({seen})"
@@ -406,7 +406,7 @@ class Swap(ServerFault[Options]):
         """``percent`` of the users' requests go to the candidate's replica, the others to the rest."""
         told_s = world.now_s()
 
-        async def tell(gateway: Haproxy) -> None:
+        async def tell(gateway: Gateway) -> None:
             for replica in (self.on, *self.others):
                 weight = percent if replica == self.on else round((100 - percent) / len(self.others))
                 await to_the_end(gateway.use, replica, Server("ready", weight))
@@ -418,7 +418,7 @@ class Swap(ServerFault[Options]):
         """Every replica gets its part again, as before the rollout."""
         for gateway, found in self.before.items():
             for replica, was in found.items():
-                await to_the_end(Haproxy(world.runtime, gateway).use, replica, was)
+                await to_the_end(connect(world.runtime, gateway).use, replica, was)
 
     def _stage(self, world: World, name: str, percent: int, told_s: float) -> None:
         self._rollout().stages.append(Stage(name, percent, told_s, world.now_s()))
@@ -427,8 +427,8 @@ class Swap(ServerFault[Options]):
 
     # ── small things ──
 
-    def _gateways(self, world: World) -> Sequence[Haproxy]:
-        return [Haproxy(world.runtime, name) for name in self.options.at(world.topology)]
+    def _gateways(self, world: World) -> Sequence[Gateway]:
+        return [connect(world.runtime, name) for name in self.options.at(world.topology)]
 
     def _deployment(self, world: World, model: str) -> Deployment:
         """Raises MissingTool for a model of ours that is not trained."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Gateway, Server
 from harness.faults import server
 from harness.faults.server import Answers, ServerFault
 
@@ -18,13 +18,13 @@ class Options(server.Options):
 
 
 class Weight(ServerFault[Options]):
-    """HAProxy's server weight."""
+    """The share that the gateways are told to give it."""
 
     Options = Options
     type = "weight"
     asked = 40
 
-    def apply(self, gateway: Haproxy) -> None:
+    def apply(self, gateway: Gateway) -> None:
         """The replica has that weight there."""
         gateway.set_weight(self.on, self.options.percent)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import Gateway, LimitsLongPrompts, can, connect
 from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
@@ -28,7 +28,7 @@ class _Options(Strict):
 
 
 class Widened:
-    """An order of HAProxy's runtime API, as somebody in a hurry gives it. What it leads to is for another fault."""
+    """An order to the gateway, as somebody in a hurry gives it. What it leads to is for another fault."""
 
     Options = _Options
     type = "widened"
@@ -45,8 +45,8 @@ class Widened:
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
-        """The gateways; nothing of somebody else's."""
-        return list(topology.gateways)
+        """The gateways that limit long prompts; nothing of somebody else's."""
+        return [name for name in topology.gateways if can(topology.component(name), LimitsLongPrompts)]
 
     def undo(self) -> Undo:
         """As many as it was before."""
@@ -99,8 +99,14 @@ class Widened:
         now = self._gateway(world).long_connections()
         return "" if now == self.before else f"{self.on} gives long prompts at a time: {_words(now)}"
 
-    def _gateway(self, world: World) -> Haproxy:
-        return Haproxy(world.runtime, self.on)
+    def _gateway(self, world: World) -> LimitsLongPrompts:
+        return _limiting(connect(world.runtime, self.on))
+
+
+def _limiting(gateway: Gateway) -> LimitsLongPrompts:
+    if not isinstance(gateway, LimitsLongPrompts):
+        raise FaultError(f"{gateway.gateway} does not limit long prompts: there is nothing to widen")
+    return gateway
 
 
 def _words(connections: Mapping[str, int]) -> str:
@@ -110,7 +116,8 @@ def _words(connections: Mapping[str, int]) -> str:
 def _restore_long_connections(world: World, args: Mapping[str, Any]) -> None:
     """Give the gateway its numbers back."""
 
-    def orders(gateway: Haproxy) -> None:
+    def orders(found: Gateway) -> None:
+        gateway = _limiting(found)
         for replica, count in args["connections"].items():
             gateway.set_long_connections(replica, count)
 

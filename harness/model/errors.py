@@ -8,7 +8,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 │   ├── UnfitProcessor         the processor lacks what the engine is built for: names it, and the ways out
 │   └── RuntimeUnavailable     the chosen runtime cannot be used (no Docker daemon, …)
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
-├── AdapterError               exit 2: toxiproxy, HAProxy, … answered wrongly or not at all
+├── AdapterError               exit 2: toxiproxy, a gateway, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
 ├── RecordError                exit 2: a record cannot be written (disk full, file too large, …)
 ├── Interrupted                exit 130: a signal ended the run, and something else went wrong on its way out
@@ -78,7 +78,7 @@ class StackError(DrillyardError):
 
 
 class AdapterError(DrillyardError):
-    """A control interface (toxiproxy, HAProxy, Docker …) answered wrongly or not in time."""
+    """A control interface (toxiproxy, a gateway, Docker …) answered wrongly or not in time."""
 
     exit_code = 2
 

@@ -72,6 +72,7 @@ class Component:
     liveness_path: str | None = None
     readiness_path: str | None = None
     probe_port: str = "http"  # which of ``ports`` the two paths are on
+    kind: str = ""  # of a gateway: its software, an adapter in harness/adapters/gateways/
 
     def url(self, port: str = "http", path: str = "") -> str:
         """Base URL at which the host reaches ``port`` of this component."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.adapters.gateway import AccessRecord, kind_of
 from harness.evidence import phases
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, REQUEST_COLUMNS, Event, RunFolder, replacing
 from harness.model.scenario import Scenario
@@ -24,8 +23,6 @@ _NOTICED_WITHIN_S = 0.5
 _FILLED_IN = ("phase", "straddles", "subtype", "queue_gateway_ms", "gateway_replica", "gateway_retries")
 #: What they follow from.
 _NEEDED = [*phases.NEEDS, "attempt", "gateway", "first_byte_sent_s", "outcome", "subtype"]
-#: HAProxy's word for «no server was tried».
-NO_SERVER = "<NOSRV>"
 
 
 def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
@@ -39,8 +36,9 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
     table, events = pq.read_table(path, page_checksum_verification=True), folder.events()
     before: pd.DataFrame = table.select(_NEEDED).to_pandas()
     frame = phases.assign(before, phases.spans(events, {p.name: p.kind for p in scenario.phases}))
-    gateways = stacks.restored(folder.plan().get("topology")).gateways
-    logs = [folder.path / "logs" / f"{gateway}.log" for gateway in gateways]
+    topology = stacks.restored(folder.plan().get("topology"))
+    gateways = map(topology.component, topology.gateways)
+    logs = [(folder.path / "logs" / f"{gateway.name}.log", kind_of(gateway).access_record) for gateway in gateways]
     frame = cut_by_heal(frame.assign(**from_gateways(frame, logs)), events)
     for column in (REQUEST_COLUMNS.field(name) for name in _FILLED_IN):
         values = pa.Array.from_pandas(frame[column.name], type=column.type)
@@ -64,22 +62,18 @@ def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
     return frame.assign(subtype=frame["subtype"].astype(object).mask(cut, CUT_BY_HEAL))
 
 
-class _Line(NamedTuple):
-    """What an access log line says of one attempt."""
-
-    t_ms: float
-    queue_ms: float
-    replica: str  # "" when the gateway tried none
-    retries: int
+#: Reads a line of an access log.
+Reader = Callable[[str], AccessRecord | None]
+_NUMBERS = ("t_ms", "queue_ms", "retries")
 
 
-def from_gateways(frame: pd.DataFrame, logs: Iterable[Path]) -> dict[str, pd.Series]:
+def from_gateways(frame: pd.DataFrame, logs: Iterable[tuple[Path, Reader]]) -> dict[str, pd.Series]:
     """The columns that only the gateways' access logs know, per attempt; null where they do not tell, or are missing.
 
     Attempts share their request's id, so the n-th line of an id belongs to its n-th attempt that a gateway saw:
     that is only certain when there are as many lines as attempts.
     """
-    lines = _lines(logs).sort_values(["request_id", *_Line._fields], kind="stable", ignore_index=True)
+    lines = _lines(logs).sort_values(list(AccessRecord._fields), kind="stable", ignore_index=True)
     of_id = lines.groupby("request_id", sort=False)["t_ms"]
     lines = lines.assign(nth=of_id.cumcount(), seen=of_id.transform("size"))
     sent = frame.loc[frame["first_byte_sent_s"].notna(), ["request_id", "attempt"]].sort_values("attempt")
@@ -93,37 +87,19 @@ def from_gateways(frame: pd.DataFrame, logs: Iterable[Path]) -> dict[str, pd.Ser
     }
 
 
-def _lines(logs: Iterable[Path]) -> pd.DataFrame:
-    """What all access logs say, in no order: ``request_id`` and the fields of ``_Line``. Read line by line."""
+def _lines(logs: Iterable[tuple[Path, Reader]]) -> pd.DataFrame:
+    """What all access logs say, in no order: the fields of ``AccessRecord``. Read line by line."""
     ids: list[str] = []
-    numbers: dict[str, array[float]] = {name: array("d") for name in ("t_ms", "queue_ms", "retries")}
+    numbers: dict[str, array[float]] = {name: array("d") for name in _NUMBERS}
     replicas: list[str] = []
-    for path in filter(Path.exists, logs):
+    for path, read in logs:
+        if not path.exists():
+            continue
         with path.open(errors="replace") as file:
-            for request_id, line in filter(None, map(_access_entry, file)):
-                ids.append(request_id)
-                replicas.append(sys.intern(line.replica))
+            for record in filter(None, map(read, file)):
+                ids.append(record.request_id)
+                replicas.append(sys.intern(record.replica))
                 for name, values in numbers.items():
-                    values.append(getattr(line, name))
+                    values.append(getattr(record, name))
     texts = {"request_id": pd.Series(ids, dtype="str"), "replica": pd.Series(replicas, dtype="str")}
     return pd.DataFrame({**texts, **{name: np.asarray(values) for name, values in numbers.items()}})
-
-
-def _access_entry(text: str) -> tuple[str, _Line] | None:
-    """Request id and facts of an access log line; None for any other line."""
-    start = text.find("{")
-    if start < 0:
-        return None
-    try:
-        data = json.loads(text[start:])
-        request_id, replica = str(data["request_id"]), str(data["replica"])
-        (request_id + replica).encode()  # ValueError for half a surrogate pair: no id of a request of ours
-        line = _Line(
-            float(data["t_ms"]),
-            max(float(data["queue_ms"]), 0.0),
-            "" if replica == NO_SERVER else replica,
-            int(str(data["retries"]).lstrip("+")),  # «+2»: the last one went to another replica
-        )
-        return request_id, line
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError):
-        return None

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import connect
 from harness.adapters.load import LoadProcess
 from harness.evidence import interference, record
 from harness.evidence.record import EventLog, RunFolder
@@ -347,7 +347,7 @@ class _Meter:
     # ── one replica fewer ──
 
     async def _drain(self, replica: str) -> None:
-        gateways = [Haproxy(self.order.runtime, c.name) for c in self.topology.components if c.role == "gateway"]
+        gateways = [connect(self.order.runtime, c.name) for c in self.topology.components if c.role == "gateway"]
         servers = []
         for one in gateways:
             before = (await asyncio.to_thread(one.servers))[replica]

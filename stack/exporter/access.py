@@ -13,41 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from harness.model.alert_rules import GATEWAY_BUCKETS_S
+from stack.gateway.access import Access
 
 POLL_S = 0.5
 READ_BYTES_MAX = 1 << 20  # a round: the exporter answers its own requests in between
-#: First letter of HAProxy's termination state, where the service and not the client ended the exchange:
-#: server aborted (S) or too slow (s), resources (R), internal (I), killed with its server (D), found down (K).
-SERVICE_ENDED = frozenset("SsRIDK")
-
-
-class Access(BaseModel):
-    """The fields of an access log line that count here; times in ms, -1 where the request never got so far."""
-
-    backend: str
-    replica: str
-    status: int
-    termination_state: str
-    queue_ms: int
-    total_ms: int
-
-    @property
-    def is_pinned(self) -> bool:
-        """A harness request that proves a fault: no user felt it."""
-        return self.backend.startswith("pin-")
-
-    @property
-    def has_failed(self) -> bool:
-        """Answered with 5xx, or cut by the service's side after a good beginning."""
-        return self.status >= 500 or (self.status >= 200 and self.termination_state[:1] in SERVICE_ENDED)
-
-    @property
-    def status_class(self) -> str:
-        """``2xx`` … ``5xx``, or ``none`` when the client left before any answer."""
-        return f"{self.status // 100}xx" if self.status >= 100 else "none"
 
 
 class AccessLogs:
@@ -123,7 +95,7 @@ class AccessLogs:
             self._failures.labels(gateway).inc()
         if access.queue_ms >= 0:
             self._queue.labels(gateway).observe(access.queue_ms / 1000)
-        if access.replica != "<NOSRV>" and access.total_ms >= 0:
+        if access.has_replica and access.total_ms >= 0:
             self._e2e.labels(gateway).observe(access.total_ms / 1000)
             self._execution.labels(gateway).observe((access.total_ms - max(access.queue_ms, 0)) / 1000)
 

@@ -41,7 +41,7 @@ class Readiness:
         return self._in_vain.get(replica, 0) < self._fall
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one question of HAProxy's agent check: ``up`` or ``down``; nothing where it cannot be understood."""
+        """Answer one question of the gateways' agent check: ``up`` or ``down``; nothing where it is none."""
         try:
             async with asyncio.timeout(_QUESTION_S):
                 replica = (await reader.readuntil(b"\n")).decode(errors="replace").strip()

@@ -28,6 +28,9 @@ class ComponentState:
     pid: int | None  # host pid of the component's main process, where there is one
     since_s: float | None  # seconds in this state
     restarts: int
+    #: What runs, told from all that ran under this name before or will; None while nothing does. Equal means the same:
+    #: a pid alone may be another's by now. Its form is the runtime's.
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,4 +102,4 @@ class Runtime(Protocol):
         """``states`` with the ``stats`` of each, in one look: what is asked every second of a run must be cheap."""
 
     def gateway_command(self, gateway: str, command: str) -> str:
-        """Send one command to a gateway's admin socket (HAProxy runtime API); its answer, stripped."""
+        """Send one command to a gateway's admin socket, in that gateway's own words; its answer, stripped."""

@@ -150,11 +150,12 @@ class DockerRuntime:
             pid = int(now["Pid"])
             if not pid:
                 raise StackError(f"{name} does not run (Docker says {now['Status']})")
+            before = _incarnation(container.attrs)
             self._signal(container, [pid], signal.SIGKILL)
             if now["Paused"]:
                 container.unpause()  # a frozen process dies when it is thawed
             deadline = time.monotonic() + KILL_TIMEOUT_S
-            while container.attrs["State"]["Pid"] == pid:
+            while _incarnation(container.attrs) == before:
                 if time.monotonic() > deadline:
                     raise StackError(f"{name}: process {pid} survived SIGKILL for {KILL_TIMEOUT_S:.0f} s")
                 time.sleep(0.05)
@@ -525,7 +526,14 @@ def _component_state(name: str, attributes: Mapping[str, Any]) -> ComponentState
     now = attributes["State"]
     word = _STATE_WORDS.get(now["Status"], "stopped")  # an exit without a stop is followed by `restarting`
     moment = now["StartedAt"] if word in ("running", "paused") else now["FinishedAt"]
-    return ComponentState(name, word, now["Pid"] or None, _since_s(moment), int(attributes["RestartCount"]))
+    restarts, incarnation = int(attributes["RestartCount"]), _incarnation(attributes)
+    return ComponentState(name, word, now["Pid"] or None, _since_s(moment), restarts, incarnation)
+
+
+def _incarnation(attributes: Mapping[str, Any]) -> str | None:
+    """The container and its last start: it keeps its id when it is started again. None while it does not run."""
+    now = attributes["State"]
+    return f"{attributes['Id']}@{now['StartedAt']}" if now["Pid"] else None
 
 
 def _since_s(moment: str) -> float | None:

@@ -113,6 +113,12 @@ def used_by_trees(pids: Collection[int]) -> dict[int, Used]:
     return found
 
 
+def incarnation(pid: int) -> str | None:
+    """The process ``pid`` as no later one can be called: with the clock tick of its start; None when it is gone."""
+    stat = _stat(pid)
+    return None if stat is None else f"{pid}@{stat.start_ticks}"
+
+
 def is_stopped(pid: int) -> bool:
     """Whether the process was stopped by a signal; one that is gone was not."""
     stat = _stat(pid)

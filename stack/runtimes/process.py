@@ -463,7 +463,10 @@ def _short(value: Any) -> str:
 
 
 def _as_state(program: supervisor.Program, restarts: int) -> ComponentState:
-    word, since_s = _STATE_WORDS.get(program.state, "failed"), program.since_s
-    if program.pid is not None and family.is_stopped(program.pid):
-        return ComponentState(program.name, "paused", program.pid, None, restarts)
-    return ComponentState(program.name, word, program.pid, since_s, restarts)
+    word, pid = _STATE_WORDS.get(program.state, "failed"), program.pid
+    if pid is None:
+        return ComponentState(program.name, word, None, program.since_s, restarts)
+    incarnation = family.incarnation(pid)
+    if family.is_stopped(pid):
+        return ComponentState(program.name, "paused", pid, None, restarts, incarnation)
+    return ComponentState(program.name, word, pid, program.since_s, restarts, incarnation)

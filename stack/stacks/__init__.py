@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.model.errors import UsageError
-from harness.model.topology import Stack, Topology
+from harness.model.topology import Component, Stack, Topology
 from stack.stacks import external, vllm_haproxy
 
 DEFAULT = "vllm-haproxy"
@@ -57,11 +57,19 @@ def _of_file(name: str) -> object:
 def restored(data: object) -> Topology:
     """The topology that a plan or a state file holds. ValueError, with what is wrong and where, when it holds none.
 
-    Those written before stacks were data had two gateways and two replicas, or were of a target.
+    Those written before stacks were data had two gateways and two replicas, or were of a target; where gateways have no
+    kind they are HAProxy.
     """
     if not isinstance(data, dict) or "stack" in data:
-        return Topology.of(data)
+        return _with_kinds(Topology.of(data))
     if "instance" not in data:
         raise ValueError("neither a stack nor an instance is named")
     topology = Topology.of({**data, "stack": vllm_haproxy.stack(gateways=2, replicas=2)})
     return topology if topology.target is None else replace(topology, stack=external.stack(topology.target))
+
+
+def _with_kinds(topology: Topology) -> Topology:
+    def known(one: Component) -> Component:
+        return replace(one, kind="haproxy") if one.role == "gateway" and not one.kind else one
+
+    return replace(topology, stack=replace(topology.stack, components=tuple(map(known, topology.components))))

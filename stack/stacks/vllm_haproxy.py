@@ -64,6 +64,7 @@ def _gateways(names: tuple[str, ...]) -> list[Component]:
             depends_on=("toxiproxy",),
             liveness_path="/livez",
             readiness_path="/readyz",
+            kind="haproxy",
         )
         for i, name in enumerate(names, 1)
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.evidence.record import RunFolder
 from harness.model.errors import UsageError
 from harness.model.topology import Topology

@@ -19,7 +19,8 @@ import psutil
 import pytest
 from rich.console import Console
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.cli import doctor as command

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.model.topology import GatewayPolicy
 from stack import state
 from tests.integration.fake_replica import WITHIN_S, until

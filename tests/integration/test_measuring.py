@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.evidence.record import RunFolder
 from harness.judge.capacity import DISTURBED, Capacity

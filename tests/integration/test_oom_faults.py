@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.faults import long_contexts, oom, oversized, widened
 from harness.faults.base import World, take_back
 from harness.model.errors import StackError, UsageError

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.faults import component, deaf, pause, restart
 from harness.faults.base import Fault, World, take_back

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.faults import drain, server, weight
 from harness.faults.base import Fault, World, fault_class, take_back
 from harness.model.errors import AdapterError, FaultError

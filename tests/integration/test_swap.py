@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.faults import swap
 from harness.faults.base import World, take_back
 from harness.faults.server import ask

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Server
+from harness.adapters.gateway import Server
 from harness.faults import simulator
 from harness.faults.base import fault_class, types
 from harness.model.journal import Undo

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.adapters.gateways.haproxy import KIND
 from harness.evidence.record import REQUEST_COLUMNS, Event, RunFolder
 from harness.run import collect
 from tests import runs
@@ -26,12 +27,12 @@ def attempts(*ids: str) -> pd.DataFrame:
     return pd.DataFrame({"request_id": list(ids), "attempt": numbers, "first_byte_sent_s": 1.0})
 
 
-def logs(folder: Path, **lines: list[str]) -> list[Path]:
+def logs(folder: Path, **lines: list[str]) -> list[tuple[Path, collect.Reader]]:
     """Gateway logs in ``folder``."""
     paths = [folder / f"{name.replace('_', '-')}.log" for name in lines]
     for path, text in zip(paths, lines.values(), strict=True):
         path.write_text("\n".join(text) + "\n")
-    return paths
+    return [(path, KIND.access_record) for path in paths]
 
 
 def test_queue_time_comes_by_request_id(tmp_path: Path) -> None:
@@ -103,7 +104,8 @@ def test_the_replica_that_was_tried_and_retries_come_from_the_log(tmp_path: Path
 
 def test_no_logs_no_queue_times(tmp_path: Path) -> None:
     """A run whose logs could not be had still gets its table."""
-    assert collect.from_gateways(attempts("r1"), [tmp_path / "gateway-a.log"])["queue_gateway_ms"].isna().all()
+    missing = [(tmp_path / "gateway-a.log", KIND.access_record)]
+    assert collect.from_gateways(attempts("r1"), missing)["queue_gateway_ms"].isna().all()
 
 
 @pytest.fixture

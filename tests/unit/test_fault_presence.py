@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Server
+from harness.adapters.gateway import Server
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import Fault, fault_class, types
 from harness.model.errors import AdapterError

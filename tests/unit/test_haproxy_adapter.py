@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.model.errors import AdapterError
 
 HEAD = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_fqdn"

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness.adapters.haproxy import Haproxy, Server
+from harness.adapters.gateway import Server
+from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import base, cancel_wave, component, link, oversized, restart, server, slow_close, widened
+from harness.faults import base, cancel_wave, component, kill, link, oversized, restart, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
 from harness.model.errors import AdapterError
 from harness.model.rollout import Deployment, Gates, Rollout
@@ -147,7 +148,7 @@ def made(type_name: str) -> Fault:
         one.before = Life(True, True, "a token in 20 ms")
     elif type_name in SERVER_FAULTS:
         one.before = {gateway: dict.fromkeys(STACK.of("replica"), READY) for gateway in STACK.of("gateway")}
-        one.first = ComponentState(REPLICA, "running", 7, 1.0, 0)
+        one.first = ComponentState(REPLICA, "running", 7, 1.0, 0, "7@1")
     elif type_name == "widened":
         one.before = dict.fromkeys(STACK.of("replica"), 4)
     if type_name == "swap":
@@ -358,3 +359,10 @@ def test_a_try_that_does_not_end_is_given_up() -> None:
     healed = asyncio.run(Healing(left, back, "done", "before", 0.2, 0.1, every_s=0.0).proof())
     assert (healed.proven, healed.left) == (False, "still here")
     assert healed.seen == "a try did not end within 0.2 s"
+
+
+@pytest.mark.parametrize(("pid", "incarnation", "another"), [(7, "7@1", False), (7, "7@2", True), (None, None, True)])
+def test_another_process_with_the_same_pid_is_another(pid: int | None, incarnation: str | None, another: bool) -> None:
+    """A pid is given again; pid and start are not."""
+    first = ComponentState(REPLICA, "running", 7, 1.0, 0, "7@1")
+    assert kill._is_another(first, ComponentState(REPLICA, "running", pid, 1.0, 0, incarnation)) is another

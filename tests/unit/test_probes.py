@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from harness.adapters.gateways import haproxy
 from harness.evidence import samples_kept
 from harness.evidence.record import METRIC_COLUMNS, METRICS_PART, EventLog, RunFolder
 from harness.judge.drill import ROOT
 from harness.model.topology import Component
-from harness.probes import engine, exporter, gateway, readiness
+from harness.probes import engine, exporter, readiness
 from harness.probes.base import MetricWriter, Row, run_probe
 from harness.probes.own_tokens import OwnTokens
 from harness.probes.waves import Look, Waves
@@ -119,18 +120,18 @@ def test_a_series_that_stands_twice_counts_once() -> None:
 
 def test_gateway_statistics_leave_pinned_servers_out() -> None:
     """The harness' own pinned backends are no serving capacity, and links would count requests a second time."""
-    rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
-    assert rows["server_up", "server=replica-1"] == 1.0
-    assert rows["server_up", "server=replica-2"] == 0.0
-    assert rows["server_sessions_total", "server=replica-2"] == 50.0
-    assert rows["server_retries_total", "server=replica-1"] == 3.0
+    rows = {(row.metric, row.server): row.value for row in haproxy.KIND.statistics(CSV)}
+    assert rows["server_up", "replica-1"] == 1.0
+    assert rows["server_up", "replica-2"] == 0.0
+    assert rows["server_sessions_total", "replica-2"] == 50.0
+    assert rows["server_retries_total", "replica-1"] == 3.0
 
 
 def test_a_replica_in_two_backends_is_one_replica() -> None:
     """What it did there adds up, what it weighs does not; and everybody who waits is counted, whoever he waits for."""
-    rows = {(row.metric, row.labels): row.value for row in gateway.parse("gateway-a", CSV)}
-    assert rows["server_sessions_current", "server=replica-1"] == 3.0
-    assert rows["server_weight", "server=replica-1"] == 100.0
+    rows = {(row.metric, row.server): row.value for row in haproxy.KIND.statistics(CSV)}
+    assert rows["server_sessions_current", "replica-1"] == 3.0
+    assert rows["server_weight", "replica-1"] == 100.0
     assert rows["queue_current", ""] == 1 + 5 + 8
 
 

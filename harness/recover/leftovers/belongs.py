@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
-from harness.adapters.haproxy import State
+from harness.adapters.gateway import State
 from harness.faults.base import undo_actions
 from harness.model.journal import Undo
 from harness.model.topology import Topology

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 
-from harness.adapters.haproxy import Haproxy
+from harness.adapters.gateway import connect
 from harness.faults.base import World, take_back
 from harness.model.errors import AdapterError
 from harness.model.journal import Undo
@@ -24,7 +24,7 @@ def find(site: Site) -> Iterator[Leftover]:
         if world is None or gateway.role != "gateway" or site.states[gateway.name].state != "running":
             continue  # one that does not run is found among the components, and has forgotten what it was told
         try:
-            servers = Haproxy(world.runtime, gateway.name).servers()
+            servers = connect(world.runtime, gateway.name).servers()
         except AdapterError as error:
             remedy = "it is restarted if it goes on so"
             yield site.leftover("gateway", str(error), remedy, partial(_restart, world, gateway.name))
@@ -45,7 +45,7 @@ def _restart(world: World, gateway: str) -> None:
     deadline = time.monotonic() + ANSWERS_WITHIN_S
     while time.monotonic() < deadline:
         with suppress(AdapterError):
-            Haproxy(world.runtime, gateway).servers()
+            connect(world.runtime, gateway).servers()
             return
         time.sleep(0.2)
     world.runtime.kill(gateway)

@@ -34,7 +34,7 @@ class FakeContainer:
     def __init__(self, service: str, **now: Any) -> None:
         usual = {"Status": "running", "Pid": 4242, "Paused": False, "ExitCode": 0}
         moments = {"StartedAt": "2026-01-01T00:00:00.123456789Z", "FinishedAt": "0001-01-01T00:00:00Z"}
-        self.attrs = {"State": {**usual, **moments, **now}, "RestartCount": 2, "Image": "sha256:1"}
+        self.attrs = {"State": {**usual, **moments, **now}, "RestartCount": 2, "Image": "sha256:1", "Id": ID}
         self.attrs["HostConfig"] = {"Memory": 0}
         self.labels, self.id = {docker_runtime.SERVICE_LABEL: service}, ID
         self.done: list[Any] = []
@@ -47,7 +47,8 @@ class FakeContainer:
 
     def reload(self) -> None:
         """It was started again."""
-        self.attrs = {**self.attrs, "State": {**self.attrs["State"], "Pid": 5151}}
+        again = {"Pid": 5151, "StartedAt": "2026-01-01T00:00:01.123456789Z"}
+        self.attrs = {**self.attrs, "State": {**self.attrs["State"], **again}}
 
     def stop(self, timeout: int) -> None:
         """Remembered."""
@@ -122,6 +123,18 @@ def test_states_in_the_words_of_all_runtimes(runtime: DockerRuntime, containers:
     assert (found["replica-1"].pid, found["replica-1"].restarts) == (4242, 2)
     assert (found["replica-1"].since_s or 0) > 0
     assert (found["gateway-a"].pid, found["gateway-a"].since_s) == (None, None)
+
+
+def test_a_container_that_was_started_again_is_another(runtime: DockerRuntime, containers: list[FakeContainer]) -> None:
+    """It keeps its id, and its process may have the pid of the one before; one that does not run is none."""
+    containers[:] = [FakeContainer("replica-1"), FakeContainer("gateway-a", Status="exited", Pid=0)]
+    first = {s.name: s.incarnation for s in runtime.states()}
+    assert {s.name: s.incarnation for s in runtime.states()} == first
+    assert first["replica-1"] is not None
+    assert first["gateway-a"] is None
+    containers[0].reload()
+    containers[0].attrs["State"]["Pid"] = 4242
+    assert runtime.states()[0].incarnation not in (None, first["replica-1"])
 
 
 def test_stop_thaws_first_and_keeps_the_grace(runtime: DockerRuntime, containers: list[FakeContainer]) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.adapters.gateway import METRICS
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
-from harness.probes import engine, gateway, waves
+from harness.probes import engine, waves
 from harness.probes.alerts import AlertProbe
 from harness.probes.dns import DnsProbe
 from harness.probes.engine import EngineProbe
@@ -34,7 +35,7 @@ STORIES: dict[str, Callable[[], runs.Run]] = {
 PERIODS = {
     **dict.fromkeys(engine.WANTED.values(), EngineProbe.period_s),
     **{waves.PREFIX + name: waves.CLOSELY_S for name in ("asked_s", *waves.CLOSELY)},
-    **dict.fromkeys((*gateway.COLUMNS.values(), "server_up", "server_weight", "queue_current"), GatewayProbe.period_s),
+    **dict.fromkeys(METRICS, GatewayProbe.period_s),
     "ready": ReadinessProbe.period_s,
     **dict.fromkeys(("answer", "answered"), DnsProbe.period_s),
     **dict.fromkeys(("rules_evaluated", "alerts_readable", "up"), AlertProbe.period_s),

@@ -39,6 +39,19 @@ def busy() -> Iterator[psutil.Process]:
                 one.kill()
 
 
+def test_a_process_is_itself_until_it_is_gone(busy: psutil.Process) -> None:
+    """Frozen or not; its child is another."""
+    first = family.incarnation(busy.pid)
+    busy.suspend()
+    assert family.incarnation(busy.pid) == first == f"{busy.pid}@{family.mark(busy.pid).start_ticks}"
+    child = busy.children()[0]
+    assert family.incarnation(child.pid) not in (None, first)
+    child.kill()
+    busy.kill()
+    busy.wait()
+    assert family.incarnation(busy.pid) is None
+
+
 def test_no_thread_works_on(busy: psutil.Process) -> None:
     """Parent and child, each thread, at once: what still answered would hide that the fault works."""
     assert not family.is_frozen(busy.pid)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.adapters.gateway import kind_of
 from harness.model.errors import UsageError
 from harness.model.topology import Component, Endpoint, Stack, Target, Topology
 from stack import stacks
@@ -188,3 +189,22 @@ def test_a_role_that_nobody_can_start_is_refused(tmp_path: Path) -> None:
         UsageError, match="cache of the stack vllm-haproxy: found the role 'redis', expected one of repl"
     ):
         command(topology, topology.component("cache"), tmp_path, "token")
+
+
+def test_gateways_of_earlier_plans_are_haproxy() -> None:
+    """A plan written before gateways named their software can be healed: there was no other."""
+    data = Topology(vllm_haproxy.STACK).as_data()
+    for one in data["stack"]["components"]:
+        del one["kind"]
+    assert stacks.restored(data) == Topology(vllm_haproxy.STACK)
+
+
+def test_a_gateway_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    """Before anything is started, with what there is; and whoever would speak with it says so, too."""
+    found = vllm_haproxy.stack(gateways=1)
+    components = tuple(replace(one, kind="envoy" if one.role == "gateway" else "") for one in found.components)
+    gateway = Topology(replace(found, components=components)).component("gateway-a")
+    with pytest.raises(UsageError, match="gateway-a is of the kind 'envoy': expected haproxy"):
+        command(Topology(replace(found, components=components)), gateway, tmp_path, "token")
+    with pytest.raises(UsageError, match="gateway-a is of the kind 'envoy': expected one of haproxy"):
+        kind_of(gateway)

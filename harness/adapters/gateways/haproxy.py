@@ -1,15 +1,15 @@
-"""HAProxy's runtime API of one gateway: which state and weight its replicas have, read back after every change."""
+"""HAProxy: its runtime API (orders are read back after every change), its statistics page, its access log."""
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
-from typing import Literal, Protocol
+import json
+from collections.abc import Iterator
 
+from harness.adapters.gateway import AccessRecord, Commands, Measured, Server, State
 from harness.model.errors import AdapterError
-
-State = Literal["ready", "drain", "maint"]
+from stack.gateway.access import NO_SERVER
 
 BACKEND = "replicas"
 #: The same replicas for long prompts, in the state that they have in the other; a gateway may have no such backend.
@@ -19,21 +19,14 @@ _SHOW_SERVERS = f"show servers state {BACKEND}"
 _MAINTENANCE, _DRAIN = 0x01, 0x08
 #: HAProxy's type of a row in its statistics that is a server.
 _SERVER = "2"
-
-
-class Commands(Protocol):
-    """Whoever can send a command to a gateway's admin socket: a runtime."""
-
-    def gateway_command(self, gateway: str, command: str) -> str:
-        """The answer, stripped."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """How a gateway uses one replica. ``weight`` in per cent of the configured one."""
-
-    state: State
-    weight: int
+#: HAProxy's column → ours (per server), for what adds up.
+_COLUMNS = {
+    "stot": "server_sessions_total",
+    "wretr": "server_retries_total",
+    "wredis": "server_redispatches_total",
+    "qcur": "server_queue_current",
+    "scur": "server_sessions_current",
+}
 
 
 class Haproxy:
@@ -139,3 +132,69 @@ def _as_server(row: dict[str, str]) -> Server:
     admin = int(row["srv_admin_state"])
     state: State = "maint" if admin & _MAINTENANCE else "drain" if admin & _DRAIN else "ready"
     return Server(state, round(100 * int(row["srv_uweight"]) / int(row["srv_iweight"])))
+
+
+class _Kind:
+    """HAProxy, for the port."""
+
+    made: type = Haproxy
+    statistics_path = "/stats;csv"
+
+    def connect(self, runtime: Commands, gateway: str) -> Haproxy:
+        """Over its admin socket."""
+        return Haproxy(runtime, gateway)
+
+    def statistics(self, text: str) -> Iterator[Measured]:
+        """Of the servers of the backends that users' requests go to. Pinned backends (``pin-…``) are the harness' own
+        and left out, and so are the links behind all: they would count every upstream request twice, and health checks
+        too.
+
+        A server that stands in several serving backends is up only when it is up in all of them, and weighs what it
+        weighs most in one; all else adds up. Who waits for any server of a backend is in that backend's queue, not in a
+        server's.
+        """
+        up, weights, totals = dict[str, float](), dict[str, float](), dict[tuple[str, str], float]()
+        queued = 0.0
+        rows_of_all = csv.reader(io.StringIO(text.removeprefix("# ")))
+        names = next(rows_of_all, [])
+        proxies, servers = names.index("pxname"), names.index("svname")
+        for fields in rows_of_all:  # there are a hundred columns, and most rows are nobody's here
+            if not fields or fields[proxies] not in (BACKEND, LONG):
+                continue
+            server = fields[servers]
+            line = dict(zip(names, fields, strict=True))
+            queued += float(line["qcur"] or 0)
+            if server == "BACKEND":
+                continue
+            alive = 1.0 if line["status"].startswith(("UP", "no check")) else 0.0
+            up[server] = min(up.get(server, 1.0), alive)
+            weights[server] = max(weights.get(server, 0.0), float(line["weight"] or 0))
+            for column, metric in _COLUMNS.items():
+                if line.get(column):
+                    totals[server, metric] = totals.get((server, metric), 0.0) + float(line[column])
+        yield from (Measured("server_up", server, value) for server, value in up.items())
+        yield from (Measured("server_weight", server, value) for server, value in weights.items())
+        yield from (Measured(metric, server, value) for (server, metric), value in totals.items())
+        yield Measured("queue_current", "", queued)
+
+    def access_record(self, line: str) -> AccessRecord | None:
+        """Each request's line is one JSON object, behind whatever the log's transport puts there."""
+        start = line.find("{")
+        if start < 0:
+            return None
+        try:
+            data = json.loads(line[start:])
+            request_id, replica = str(data["request_id"]), str(data["replica"])
+            (request_id + replica).encode()  # ValueError for half a surrogate pair: no id of a request of ours
+            return AccessRecord(
+                request_id,
+                float(data["t_ms"]),
+                max(float(data["queue_ms"]), 0.0),
+                "" if replica == NO_SERVER else replica,
+                int(str(data["retries"]).lstrip("+")),  # «+2»: the last one went to another replica
+            )
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            return None
+
+
+KIND = _Kind()
