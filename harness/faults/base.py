@@ -30,7 +30,7 @@ from harness.model.scenario import Phase
 from harness.model.topology import Topology
 from harness.probes.path import PathProbe
 from harness.probes.waves import Waves
-from stack.runtimes.base import Runtime
+from stack.runtimes.base import Runtime, has
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,20 @@ class Stays(Protocol):
 
     async def verify_gone(self, world: World) -> Proof:
         """Measure that it is gone, too; waits for it, bounded."""
+
+
+@runtime_checkable
+class NeedsRuntime(Protocol):
+    """What a fault's class may be besides: one that not every runtime can carry out."""
+
+    needs: ClassVar[tuple[type, ...]]  # capabilities in stack/runtimes/base.py
+
+
+def lacking(type_name: str, runtime: Runtime) -> list[str]:
+    """Names of the capabilities that a fault of that type needs and the runtime does not have."""
+    cls: object = fault_class(type_name)
+    needs = cls.needs if isinstance(cls, NeedsRuntime) else ()
+    return [one.__name__ for one in needs if not has(runtime, one)]
 
 
 async def read_back(question: Callable[[], str]) -> str | None:

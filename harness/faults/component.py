@@ -15,7 +15,7 @@ from harness.model.journal import Undo
 from harness.model.topology import Topology
 from harness.probes.life import Life, look
 from stack.runtimes import family
-from stack.runtimes.base import ComponentState
+from stack.runtimes.base import ComponentState, Freezes, able
 
 #: How long a sign of life is waited for while we look for an effect.
 LOOK_S = 4.0
@@ -119,7 +119,7 @@ class ComponentFault(Generic[OptionsT]):
 
 def _unpause(world: World, args: Mapping[str, Any]) -> None:
     """Thaw the component; harmless when it is not frozen."""
-    world.runtime.unpause(args["component"])
+    able(world.runtime, Freezes).unpause(args["component"])
 
 
 def _start(world: World, args: Mapping[str, Any]) -> None:

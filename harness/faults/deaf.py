@@ -10,6 +10,7 @@ from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.scenario import Strict
 from harness.model.topology import Topology
+from stack.runtimes.base import FreezesEngine, able
 
 
 class Options(Strict):
@@ -28,6 +29,7 @@ class Deaf(ComponentFault[Options]):
     heals_by = "unpause_engine"
     excuses = ()
     silences = True
+    needs = (FreezesEngine,)
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -62,9 +64,9 @@ def _set_deaf(world: World, replica: str, deaf: bool) -> None:
     if world.topology.engine == "sim":
         Simulator(world.topology.component(replica).url()).behave({"hang": deaf})
     elif deaf:
-        world.runtime.pause_engine(replica)
+        able(world.runtime, FreezesEngine).pause_engine(replica)
     else:
-        world.runtime.unpause_engine(replica)
+        able(world.runtime, FreezesEngine).unpause_engine(replica)
 
 
 def _unpause_engine(world: World, args: Mapping[str, Any]) -> None:

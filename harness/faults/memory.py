@@ -15,7 +15,7 @@ from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.scenario import Strict
 from harness.model.topology import Topology
-from stack.runtimes.base import ComponentStats
+from stack.runtimes.base import ComponentStats, LimitsMemory, able
 
 #: How long the component may take to ask for more than it may have.
 HIT_WITHIN_S = 20.0
@@ -35,6 +35,7 @@ class Memory(ComponentFault[Options]):
 
     Options = Options
     type = "memory"
+    needs = (LimitsMemory,)
     proven_again = False  # the kernel's count goes on from the first refusal: it would prove nothing new
     limit_before: int | None = None
     stats_before: ComponentStats | None = None
@@ -52,7 +53,7 @@ class Memory(ComponentFault[Options]):
     async def measure(self, world: World) -> None:
         """Its signs of life, its limit, and what the kernel has counted so far."""
         await super().measure(world)
-        self.limit_before = await asyncio.to_thread(world.runtime.memory_limit, self.on)
+        self.limit_before = await asyncio.to_thread(able(world.runtime, LimitsMemory).memory_limit, self.on)
         self.stats_before = await asyncio.to_thread(world.runtime.stats, self.on)
 
     async def inject(self, world: World) -> None:
@@ -62,7 +63,7 @@ class Memory(ComponentFault[Options]):
         if held_bytes is None:  # 0 would be another limit, or none
             raise FaultError(f"nobody tells how much memory {self.on} holds: its memory cannot be limited to that")
         self.limit_bytes = held_bytes + self.options.headroom_mb * 1024**2
-        await to_the_end(world.runtime.limit_memory, self.on, self.limit_bytes)
+        await to_the_end(able(world.runtime, LimitsMemory).limit_memory, self.on, self.limit_bytes)
 
     async def verify(self, world: World) -> Proof:
         """Use it until the kernel has counted a refusal, some seconds at most. Unread counts are not zero."""
@@ -84,7 +85,7 @@ class Memory(ComponentFault[Options]):
 
     def what_is_left(self, world: World) -> str:
         """Its limit, where that is not the one before; or what the runtime says of any component."""
-        limit = world.runtime.memory_limit(self.on)
+        limit = able(world.runtime, LimitsMemory).memory_limit(self.on)
         if limit != self.limit_before:
             return f"the memory of {self.on} is limited to {limit} bytes, before it was {self.limit_before}"
         return super().what_is_left(world)
@@ -98,7 +99,7 @@ class Memory(ComponentFault[Options]):
 
 def _restore_memory(world: World, args: Mapping[str, Any]) -> None:
     """Give the component the limit that it had, or none."""
-    world.runtime.limit_memory(args["component"], args["limit_bytes"])
+    able(world.runtime, LimitsMemory).limit_memory(args["component"], args["limit_bytes"])
 
 
 UNDO = {"restore_memory": _restore_memory}

@@ -17,7 +17,7 @@ from harness.faults.memory import Options as MemoryOptions
 from harness.model.errors import AdapterError, StackError, UsageError
 from harness.model.topology import Topology
 from harness.probes.life import look
-from stack.runtimes.base import ComponentState
+from stack.runtimes.base import ComponentState, LimitsMemory, able
 
 #: How long the replica, asked for tokens all the while, may take to run into its limit.
 KILLED_WITHIN_S = 30.0
@@ -133,7 +133,7 @@ class Oom(Memory):
         if wanted <= 0:
             return False
         try:
-            await to_the_end(world.runtime.limit_memory, self.on, wanted)
+            await to_the_end(able(world.runtime, LimitsMemory).limit_memory, self.on, wanted)
         except (AdapterError, StackError):
             return False
         self.limit_bytes = wanted

@@ -6,6 +6,7 @@ from harness.faults.base import World, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.scenario import Strict
 from harness.model.topology import Topology
+from stack.runtimes.base import Freezes, able
 
 
 class Options(Strict):
@@ -20,6 +21,7 @@ class Pause(ComponentFault[Options]):
     heals_by = "unpause"
     excuses = ("gaps",)
     silences = True
+    needs = (Freezes,)
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -30,7 +32,7 @@ class Pause(ComponentFault[Options]):
 
     async def inject(self, world: World) -> None:
         """Freeze it."""
-        await to_the_end(world.runtime.pause, self.on)
+        await to_the_end(able(world.runtime, Freezes).pause, self.on)
 
 
 FAULT = Pause

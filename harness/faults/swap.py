@@ -42,7 +42,7 @@ from harness.model.topology import Topology
 from harness.probes import question
 from harness.probes.component_logs import LogMarks
 from stack import engines, models
-from stack.runtimes.base import ComponentState
+from stack.runtimes.base import ComponentState, ServesModels, able
 
 #: How long one question may take, and how often the whole eval set is asked before the comparison is given up.
 ANSWER_S = 10.0
@@ -93,6 +93,7 @@ class Swap(ServerFault[Options]):
 
     Options = Options
     type = "swap"
+    needs = (ServesModels,)
     excuses = ("gaps", "restarts")
     lasts = False
 
@@ -366,7 +367,7 @@ class Swap(ServerFault[Options]):
         tell_step(world, part, "stopping", streams=left)
         self._rollout().ends(replica, world.now_s())
         await to_the_end(world.runtime.stop, replica, self.options.grace)
-        await to_the_end(world.runtime.serve, replica, model)
+        await to_the_end(able(world.runtime, ServesModels).serve, replica, model)
         self.logged = await asyncio.to_thread(LogMarks.take, world.runtime, replica)
         await to_the_end(world.runtime.start, replica)
         self.started_s = world.now_s()
@@ -451,7 +452,7 @@ class Swap(ServerFault[Options]):
 def _restore_versions(world: World, args: Mapping[str, Any]) -> None:
     """Every replica serves its old version again, restarted where it does not, and has its state and weight back."""
     for replica, version in args["versions"].items():
-        world.runtime.serve(replica, None)
+        able(world.runtime, ServesModels).serve(replica, None)
         if question.version_of(world.topology.component(replica), 1.0) != version:
             world.runtime.stop(replica, _UNDO_GRACE_S)
             world.runtime.start(replica)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.faults.base import matching, of_phase
+from harness.faults.base import lacking, matching, of_phase
+from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
 from harness.model.topology import Topology
 from stack import engines, models
+from stack.runtimes.base import Runtime
 
 
 def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
@@ -49,6 +51,17 @@ def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
         for phase in scenario.phases
         for fault in of_phase(phase, topology)
     ]
+
+
+def require_able(scenario: Scenario, runtime: Runtime) -> None:
+    """UsageError for a fault that this runtime cannot carry out: nothing is started for a drill without its fault."""
+    for phase in scenario.phases:
+        for spec in phase.faults:
+            if lacks := lacking(spec.type, runtime):
+                raise UsageError(
+                    f"phase {phase.name!r}: {spec.type} on {spec.on} needs a runtime with {' and '.join(lacks)}, "
+                    f"which RUNTIME={runtime.name} lacks: choose another"
+                )
 
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:

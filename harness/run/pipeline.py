@@ -117,6 +117,7 @@ def resolve(job: Job) -> None:
     job.runtime, job.why_runtime = chosen(job.options.stack)
     _check_defects(job.options.defects, job.runtime.topology)
     job.scenario = _scenario(job.options, job.drill, job.runtime.topology, job.notes.append)
+    planned.require_able(job.scenario, job.runtime)
     job.runtime.preflight()
     folder = state.instance_folder(job.runtime.topology)
     holder = f"a run of {job.drill.name}"

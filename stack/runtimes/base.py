@@ -1,4 +1,4 @@
-"""What a runtime must be able to do. All calls block; the engine runs them in threads with a deadline.
+"""What a runtime must be able to do, and what it may. All calls block; the engine runs them in threads with a deadline.
 
 Errors: StackError when the stack misbehaves, UsageError (PortTaken, MissingTool, RuntimeUnavailable) when the
 machine or the configuration is to blame: those are raised before anything is started.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+from harness.model.errors import UsageError
 from harness.model.topology import Topology
 
 #: What the user may choose; ``auto``: Docker where its daemon answers, else host processes.
@@ -62,32 +63,11 @@ class Runtime(Protocol):
     def start(self, name: str) -> None:
         """Start one component that does not run, whatever became of it; does not wait for readiness."""
 
-    def serve(self, name: str, model: str | None) -> None:
-        """From its next start on the replica serves ``model``; None: what the topology says. MissingTool without it."""
-
     def stop(self, name: str, grace_s: float) -> None:
         """SIGTERM, SIGKILL after ``grace_s``; the component stays down until ``start``."""
 
     def kill(self, name: str) -> None:
         """SIGKILL the component's processes from outside; the restart policy applies as after a crash."""
-
-    def pause(self, name: str) -> None:
-        """Freeze all processes of the component."""
-
-    def unpause(self, name: str) -> None:
-        """Undo ``pause``; harmless when not paused."""
-
-    def pause_engine(self, name: str) -> None:
-        """Freeze only the engine core of a vLLM replica: its API server goes on answering. StackError without one."""
-
-    def unpause_engine(self, name: str) -> None:
-        """Undo ``pause_engine``; harmless when not frozen, and when the replica does not run."""
-
-    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
-        """Limit what the component may be charged for, or lift the limit (None); UsageError where that cannot be."""
-
-    def memory_limit(self, name: str) -> int | None:
-        """The limit that is in force for the component now; None without one."""
 
     def logs(self, name: str) -> Path | str:
         """The component's log: the file where there is one, else its text."""
@@ -103,3 +83,59 @@ class Runtime(Protocol):
 
     def gateway_command(self, gateway: str, command: str) -> str:
         """Send one command to a gateway's admin socket, in that gateway's own words; its answer, stripped."""
+
+
+# What a runtime may be able to do besides. A fault names what it needs (harness/faults/base.py, ``NeedsRuntime``).
+
+
+class ServesModels(Protocol):
+    """Another model in a replica."""
+
+    def serve(self, name: str, model: str | None) -> None:
+        """From its next start on the replica serves ``model``; None: what the topology says. MissingTool without it."""
+
+
+class Freezes(Protocol):
+    """A component stands still, and goes on."""
+
+    def pause(self, name: str) -> None:
+        """Freeze all processes of the component."""
+
+    def unpause(self, name: str) -> None:
+        """Undo ``pause``; harmless when not paused."""
+
+
+class FreezesEngine(Protocol):
+    """The engine behind a replica's API server stands still, and goes on."""
+
+    def pause_engine(self, name: str) -> None:
+        """Freeze only the engine core of a vLLM replica: its API server goes on answering. StackError without one."""
+
+    def unpause_engine(self, name: str) -> None:
+        """Undo ``pause_engine``; harmless when not frozen, and when the replica does not run."""
+
+
+class LimitsMemory(Protocol):
+    """A component gets no more memory."""
+
+    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+        """Limit what the component may be charged for, or lift the limit (None); UsageError where that cannot be."""
+
+    def memory_limit(self, name: str) -> int | None:
+        """The limit that is in force for the component now; None without one."""
+
+
+CapabilityT = TypeVar("CapabilityT")
+
+
+def has(runtime: Runtime, capability: type) -> bool:
+    """Whether it has every method of that capability; one that wraps another has its methods, too."""
+    return all(hasattr(runtime, name) for name in vars(capability) if not name.startswith("_"))
+
+
+def able(runtime: Runtime, capability: type[CapabilityT]) -> CapabilityT:
+    """The runtime as one that has that capability, a protocol above. UsageError when it has not."""
+    if not has(runtime, capability):
+        raise UsageError(f"the {runtime.name} runtime lacks {capability.__name__}")
+    found: Any = runtime
+    return found  # type: ignore[no-any-return]

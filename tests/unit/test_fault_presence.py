@@ -91,9 +91,8 @@ def test_components(name: str, state: str) -> None:
 
     def world(state: str, limit: int | None) -> SimpleNamespace:
         states = [ComponentState("replica-1", state, None, None, 0)]
-        return SimpleNamespace(
-            runtime=SimpleNamespace(states=lambda: states, memory_limit=lambda _: limit), topology=None
-        )
+        able = {"memory_limit": lambda _: limit, "limit_memory": None}
+        return SimpleNamespace(runtime=SimpleNamespace(states=lambda: states, **able), topology=None)
 
     assert there(fault, world(state, 1000)) is True
     assert there(fault, world("running", None)) is False

@@ -98,6 +98,9 @@ class Stack:
         limit: int | None = self._told(self.limit)
         return limit
 
+    def limit_memory(self, name: str, limit_bytes: int | None) -> None:
+        """Nobody asks for it here: it makes this a runtime that limits memory."""
+
     def toxics(self, proxy: str) -> list[Toxic]:
         """On the link now."""
         listed: list[Toxic] = self._told(self.listed)

@@ -1,14 +1,20 @@
-"""What a plan asks of a model that somebody else has trained."""
+"""What a plan asks of a model that somebody else has trained, and what it refuses."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from harness.model.errors import UsageError
 from harness.model.topology import Topology
 from harness.plan import guard, planned
 from harness.plan.guard import External
+from stack.runtimes.base import Freezes, FreezesEngine, LimitsMemory, ServesModels, has
+from stack.runtimes.docker import DockerRuntime
+from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
 from tests.runs import scenario
 
@@ -31,3 +37,31 @@ def test_only_models_of_ours_have_to_be_right(topology: Topology, right: float) 
     found = planned.taught(scenario("timeout-spike"), topology, said.append)
     assert {cohort.right for cohort in found.load.cohorts if cohort.prompts == "eval"} == {right}
     assert len(said) == (right == 0)
+
+
+class Core:
+    """A runtime that can do no more than it must."""
+
+    name = "core"
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("oom", "phase 'oom': oom on replica-2 needs a runtime with LimitsMemory, which RUNTIME=core lacks"),
+        ("model-swap", "needs a runtime with ServesModels"),
+        ("timeout-spike", ""),
+    ],
+)
+def test_a_fault_that_the_runtime_cannot_carry_out_is_refused(name: str, lacks: str) -> None:
+    """Before anything starts, with what it lacks; a fault on a link needs nothing of it."""
+    core: Any = Core()
+    with pytest.raises(UsageError, match=lacks) if lacks else nullcontext():
+        planned.require_able(scenario(name), core)
+
+
+@pytest.mark.parametrize("runtime", [ProcessRuntime, DockerRuntime])
+@pytest.mark.parametrize("capability", [Freezes, FreezesEngine, LimitsMemory, ServesModels])
+def test_both_runtimes_of_ours_can_do_everything(runtime: Any, capability: type) -> None:
+    """Each drill runs in both."""
+    assert has(runtime(Topology(STACK)), capability)

@@ -7,7 +7,7 @@ from functools import partial
 
 from harness.recover.leftovers.base import Leftover, Site
 from stack.runtimes import family
-from stack.runtimes.base import ComponentState
+from stack.runtimes.base import ComponentState, Freezes, able
 
 
 def find(site: Site) -> Iterator[Leftover]:
@@ -21,7 +21,7 @@ def find(site: Site) -> Iterator[Leftover]:
             yield site.leftover("component", what, "it is started", partial(world.runtime.start, name))
         elif frozen := _frozen(found):
             what = f"{name} is paused ({frozen})"
-            yield site.leftover("paused", what, "it goes on", partial(world.runtime.unpause, name))
+            yield site.leftover("paused", what, "it goes on", partial(able(world.runtime, Freezes).unpause, name))
 
 
 def _frozen(found: ComponentState) -> str:

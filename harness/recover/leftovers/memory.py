@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from harness.recover.leftovers.base import Leftover, Site
+from stack.runtimes.base import LimitsMemory, able
 
 
 def find(site: Site) -> Iterator[Leftover]:
@@ -16,7 +17,8 @@ def find(site: Site) -> Iterator[Leftover]:
     world = site.world
     if world is None or world.runtime.name != "process":
         return
+    runtime = able(world.runtime, LimitsMemory)
     for name in site.states:
-        if (limit := world.runtime.memory_limit(name)) is not None:
+        if (limit := runtime.memory_limit(name)) is not None:
             what = f"the memory of {name} is limited to {limit / 2**20:.0f} MiB"
-            yield site.leftover("memory", what, "the limit is lifted", partial(world.runtime.limit_memory, name, None))
+            yield site.leftover("memory", what, "the limit is lifted", partial(runtime.limit_memory, name, None))
