@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
+from harness.model import options
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.scenario import Phase
@@ -272,7 +273,7 @@ def fault_class(type_name: str) -> type[Fault]:
 def of_phase(phase: Phase, topology: Topology) -> list[Fault]:
     """The faults of a phase, one per target."""
     return [
-        cls(f"{phase.name}/{spec.type}/{on}", on, cls.Options.model_validate(spec.options))
+        cls(f"{phase.name}/{spec.type}/{on}", on, options.of_spec(spec))
         for spec in phase.faults
         for cls in (fault_class(spec.type),)
         for on in matching(spec.type, spec.on, topology)

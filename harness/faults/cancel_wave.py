@@ -14,17 +14,16 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import h11
-from pydantic import Field
 
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
 from harness.faults.base import Proof, World, ended_by_itself, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.cancel_wave import Options as CancelWaveOptions
 from harness.model.stream import CompletionReader
 from harness.model.topology import CLIENT, Topology
 from harness.model.waves import Canary, Stream, Wave
@@ -63,26 +62,6 @@ _TOKENS_PER_WORD, _PROMPT_TOKENS_MIN = 2, 64
 _TOKENS_MIN = 16
 
 
-class _Options(Strict):
-    """The streams of a wave are cancelled together once ``moment`` is reached, or after ``give_up``.
-
-    ``demand`` is their number as a multiple of the requests that the target replicas decode side by side; ``lasts`` is
-    how long one stream alone would take, at the speed measured before. ``streams`` (a number) overrides ``demand``,
-    ``max_tokens`` (per stream) overrides ``lasts``.
-    """
-
-    moment: Literal["queued", "prefill", "early", "late", "half-read"]
-    demand: float = Field(default=0.25, gt=0, le=8)
-    streams: int | None = Field(default=None, ge=2, le=256)
-    waves: int = Field(default=1, ge=1, le=100)
-    pause: Seconds = 0.0  # between two waves
-    lasts: Seconds = Field(default=6.0, gt=0, le=60)
-    max_tokens: int | None = Field(default=None, ge=8, le=4096)
-    words: int = Field(default=30, ge=1, le=2000)  # of each prompt; no two prompts are the same
-    give_up: Seconds = 10.0
-    watch: Seconds = Field(default=1.5, ge=0.8, le=5.0)  # how long the engines are looked at after the cancel, at least
-
-
 @dataclass(frozen=True)
 class _Size:
     """Of one wave: the number of streams, and the length of each in tokens."""
@@ -114,7 +93,7 @@ _UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 class CancelWave:
     """Cancelled waves on one door: a gateway, all of them in turn, or a replica itself."""
 
-    Options = _Options
+    Options = CancelWaveOptions
     type = "cancel_wave"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = False
@@ -124,7 +103,7 @@ class CancelWave:
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
-        self.options: _Options = options
+        self.options: CancelWaveOptions = options
         self.phase = id.split("/")[0]
         self.waves: list[Wave] = []
         self.size = _Size(0, 0)  # known once the target was measured
@@ -138,7 +117,7 @@ class CancelWave:
         return [] if topology.target is not None else [ALL_GATEWAYS, *topology.gateways, *topology.replicas]
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: CancelWaveOptions, on: str, topology: Topology) -> dict[str, Any]:
         """Waves that reach their moment, streams of each, and a canary for each replica after it."""
         return {
             "waves": options.waves,
@@ -361,7 +340,7 @@ class CancelWave:
         return Canary(replica, right, why, time.monotonic() - began)
 
 
-def _streams(options: _Options, replicas: int) -> int:
+def _streams(options: CancelWaveOptions, replicas: int) -> int:
     """How many streams one wave has."""
     return options.streams or max(2, math.ceil(options.demand * SEQUENCES_MAX * replicas))
 

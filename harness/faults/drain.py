@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.faults import server
 from harness.faults.server import Answers, ServerFault
+from harness.model.options.drain import Options
 
 
-class Drain(ServerFault[server.Options]):
+class Drain(ServerFault[Options]):
     """HAProxy's ``drain``."""
 
-    Options = server.Options
+    Options = Options
     type = "drain"
     asked = 20
 

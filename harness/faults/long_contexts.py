@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httpx
-from pydantic import Field
 
 from harness.faults.base import Proof, World, ended_by_itself, tell_step
 from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.long_contexts import Options as LongContextsOptions
 from harness.model.topology import CLIENT, Topology
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
@@ -35,21 +34,6 @@ FULL = 0.95
 _LOOK_EVERY_S = 0.2
 _LOOK_S = 2.0
 _WITHOUT_RETRY_AFTER_S = 1.0
-
-
-class _Options(Strict):
-    """``demand`` times what all KV caches hold is asked for at once, for ``lasts``; each request may take ``deadline``.
-
-    ``context`` is the share of the model's length that a prompt takes, ``max_tokens`` what it asks for on top.
-    ``pressure`` demands that a KV cache was full and somebody preempted: without that there was no effect.
-    """
-
-    demand: float = Field(default=1.5, gt=0, le=20)
-    context: float = Field(default=0.7, gt=0, lt=1)
-    max_tokens: int = Field(default=256, ge=1, le=4096)
-    lasts: Seconds = Field(default=12.0, gt=0)
-    deadline: Seconds = Field(default=60.0, gt=0)
-    pressure: bool = False
 
 
 @dataclass
@@ -81,7 +65,7 @@ class _Seen:
 class LongContexts:
     """Long contexts through one gateway, over the link that its clients use."""
 
-    Options = _Options
+    Options = LongContextsOptions
     type = "long_contexts"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = False
@@ -91,7 +75,7 @@ class LongContexts:
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
-        self.options: _Options = options
+        self.options: LongContextsOptions = options
         self.before: PathSample | None = None
         self.cache_tokens = 0
         self.seen = _Seen()
@@ -103,7 +87,7 @@ class LongContexts:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: LongContextsOptions, on: str, topology: Topology) -> dict[str, Any]:
         """As many as its step ``sized`` says, once the size of the KV caches is known."""
         return {"asks": "sized"}
 

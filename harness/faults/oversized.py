@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from harness.faults.base import Healing, Proof, World, ended_by_itself
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.oversized import Options as OversizedOptions
 from harness.model.topology import CLIENT, GatewayPolicy, Topology
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
@@ -42,17 +40,10 @@ class Oversized:
     names: tuple[str, ...]
 
 
-class _Options(Strict):
-    """The asks begin ``every`` so often; each may take ``deadline``."""
-
-    every: Seconds = 0.5
-    deadline: Seconds = Field(default=15.0, gt=0)
-
-
 class OversizedAsks:
     """All ways of ``asks`` through one gateway, over the link that its clients use."""
 
-    Options = _Options
+    Options = OversizedOptions
     type = "oversized"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = False
@@ -62,7 +53,7 @@ class OversizedAsks:
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
-        self.options: _Options = options
+        self.options: OversizedOptions = options
         self.before: PathSample | None = None
         self.asks: tuple[Oversized, ...] = ()
 
@@ -72,7 +63,7 @@ class OversizedAsks:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: OversizedOptions, on: str, topology: Topology) -> dict[str, Any]:
         """Every way, once. Their names do not depend on the size of the KV cache."""
         return {"asks": [one.name for one in asks(topology.gateway_policy, topology.max_model_len, 1)]}
 

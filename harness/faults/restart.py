@@ -6,32 +6,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from harness.adapters.haproxy import Haproxy
-from harness.faults import server, streams
+from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
 from harness.model.errors import AdapterError, StackError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds
+from harness.model.options.restart import Options
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
-
-
-class Options(server.Options):
-    """``drain_within`` is how long running streams are waited for, ``grace`` how long SIGTERM is given.
-
-    ``drain: false`` restarts it under its streams, as people do who are in a hurry. It is begun when so many
-    ``streams`` run on the replica, or after ten seconds: one without any would show nothing.
-    """
-
-    streams: int = Field(0, ge=0)
-    drain: bool = True
-    drain_within: Seconds = 30.0
-    grace: Seconds = 10.0
 
 
 class Restart(ServerFault[Options]):

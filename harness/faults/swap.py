@@ -11,9 +11,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from harness.adapters.haproxy import Haproxy, Server
 from harness.faults import server, streams
@@ -22,6 +20,7 @@ from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
+from harness.model.options.swap import Options
 from harness.model.rollout import (
     FILE,
     OPEN,
@@ -37,7 +36,6 @@ from harness.model.rollout import (
     decide,
     speed_is_open,
 )
-from harness.model.scenario import Seconds
 from harness.model.topology import Topology
 from harness.probes import question
 from harness.probes.component_logs import LogMarks
@@ -54,26 +52,6 @@ READ_S = 1.5
 _POLL_S = 0.25
 #: On the way out nobody waits for streams.
 _UNDO_GRACE_S = 1.0
-
-
-class Options(server.Options):
-    """``candidate`` is a model; ``percent`` of the users' requests go to it until it is judged.
-
-    ``expect`` is how the rollout should end and ``stopped_by`` the gate that should stop it: what the checks ask.
-    ``start_within`` is how long a replica that was started may take to its first token, and to the gateways' notice.
-    ``hold`` is how long each stage lasts at least, the canary twice as long: only some of the users meet it.
-    """
-
-    candidate: str = "v2"
-    percent: int = Field(default=10, ge=1, le=49)
-    quality: float = Field(default=0.95, gt=0, le=1)
-    slower: float = Field(default=1.5, gt=1)
-    expect: Literal["promoted", "rolled back"] = "promoted"
-    stopped_by: tuple[Literal["start", "version", "errors", "quality", "ttft", "rate"], ...] = ()
-    hold: Seconds = 10.0
-    start_within: Seconds = 120.0
-    drain_within: Seconds = 30.0
-    grace: Seconds = 10.0
 
 
 @dataclass

@@ -7,30 +7,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from harness.adapters.haproxy import Haproxy
 from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
-from harness.model.scenario import Strict
+from harness.model.options.widened import Options
 from harness.model.topology import Topology
 
 #: How long the gateway may take to tell: it may be starting.
 HEALED_WITHIN_S = 10.0
 
 
-class _Options(Strict):
-    """``connections`` long prompts at a time in each replica."""
-
-    connections: int = Field(default=32, ge=1, le=1000)
-
-
 class Widened:
     """An order of HAProxy's runtime API, as somebody in a hurry gives it. What it leads to is for another fault."""
 
-    Options = _Options
+    Options = Options
     type = "widened"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
@@ -40,7 +32,7 @@ class Widened:
 
     def __init__(self, id: str, on: str, options: Any) -> None:
         self.id, self.on = id, on
-        self.options: _Options = options
+        self.options: Options = options
         self.before: dict[str, int] = {}
 
     @staticmethod

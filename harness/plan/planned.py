@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.faults.base import matching, of_phase
-from harness.model.scenario import Scenario
+from harness.model import options
+from harness.model.options import swap
+from harness.model.scenario import FaultSpec, Scenario
 from harness.model.topology import Topology
 from stack import engines, models
 
@@ -20,7 +22,7 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
         return {}
     replicas = [component.name for component in topology.components if component.role == "replica"]
     rolls_out = {
-        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, str(spec.options.get("candidate", "v2")))
+        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, _candidate(spec))
         for phase in scenario.phases
         for spec in phase.faults
         if spec.type == "swap"
@@ -49,6 +51,24 @@ def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
         for phase in scenario.phases
         for fault in of_phase(phase, topology)
     ]
+
+
+def in_full(scenario: Scenario) -> Scenario:
+    """The scenario with all options of its faults, those that it leaves to their defaults too, as plain numbers."""
+    phases = (
+        phase.model_copy(update={"faults": tuple(_in_full(spec) for spec in phase.faults)}) for phase in scenario.phases
+    )
+    return scenario.model_copy(update={"phases": tuple(phases)})
+
+
+def _in_full(spec: FaultSpec) -> FaultSpec:
+    return spec.model_copy(update={"options": options.of_spec(spec).model_dump(mode="json")})
+
+
+def _candidate(spec: FaultSpec) -> str:
+    asked = options.of_spec(spec)
+    assert isinstance(asked, swap.Options), "only a swap rolls something out"
+    return asked.candidate
 
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:
