@@ -78,7 +78,8 @@ class Fault(Protocol):
     """One fault on one target, for one phase."""
 
     Options: type[BaseModel]
-    id: str  # unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"
+    id: str  # ``fault_id``
+    phase: str
     type: str
     on: str  # the link or component
     options: Any
@@ -93,8 +94,8 @@ class Fault(Protocol):
     #: Whether no whole answer comes from or over ``on`` while it is there: one that is recorded then is a false record.
     silences: ClassVar[bool]
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        """Make the fault for one target; ``options`` is an instance of ``Options``."""
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        """Make the fault for one phase and target; ``options`` is an instance of ``Options``."""
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -147,6 +148,11 @@ async def read_back(question: Callable[[], str]) -> str | None:
         return await asyncio.to_thread(question)
     except (AdapterError, StackError):
         return None
+
+
+def fault_id(phase: str, type_name: str, on: str) -> str:
+    """Unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"."""
+    return f"{phase}/{type_name}/{on}"
 
 
 def nothing_countable(options: Any, on: str, topology: Topology) -> dict[str, Any]:
@@ -214,12 +220,13 @@ class Named(Protocol):
     """Of a fault, what its steps are told with."""
 
     id: str
+    phase: str
     on: str
 
 
 def tell_step(world: World, fault: Named, step: str, **data: Any) -> None:
     """Record that a fault which takes its time has come so far."""
-    world.tell("fault_step", fault=fault.id, phase=fault.id.partition("/")[0], on=fault.on, step=step, **data)
+    world.tell("fault_step", fault=fault.id, phase=fault.phase, on=fault.on, step=step, **data)
 
 
 async def to_the_end(function: Callable[..., None], *args: object) -> None:
@@ -273,7 +280,7 @@ def fault_class(type_name: str) -> type[Fault]:
 def of_phase(phase: Phase, topology: Topology) -> list[Fault]:
     """The faults of a phase, one per target."""
     return [
-        cls(f"{phase.name}/{spec.type}/{on}", on, options.of_spec(spec))
+        cls(phase.name, on, options.of_spec(spec))
         for spec in phase.faults
         for cls in (fault_class(spec.type),)
         for on in matching(spec.type, spec.on, topology)

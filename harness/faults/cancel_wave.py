@@ -20,7 +20,7 @@ import h11
 
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
-from harness.faults.base import Proof, World, ended_by_itself, tell_step
+from harness.faults.base import Proof, World, ended_by_itself, fault_id, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
 from harness.model.options.cancel_wave import Options as CancelWaveOptions
@@ -101,14 +101,13 @@ class CancelWave:
     silences: ClassVar[bool] = False
     present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
         self.options: CancelWaveOptions = options
-        self.phase = id.split("/")[0]
         self.waves: list[Wave] = []
         self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
-        self._random = random.Random(id)
+        self._random = random.Random(self.id)
         self._task: asyncio.Task[None] | None = None
 
     @staticmethod
@@ -128,7 +127,7 @@ class CancelWave:
 
     def undo(self) -> Undo:
         """Hang up whatever is still open."""
-        return Undo(self.id, "end_wave", {"wave": self.id})
+        return Undo(self.id, "end_wave", {"wave": self.id}, self.phase)
 
     async def measure(self, world: World) -> None:
         """Read the engines' metrics, without which nothing could be compared, and size the waves. FaultError."""

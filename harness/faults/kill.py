@@ -36,8 +36,8 @@ class Kill(ComponentFault[Options]):
     broke: bool = False
     boots_at: float | None = None  # until then it is kept down
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
 
     @staticmethod

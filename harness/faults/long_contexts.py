@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from harness.faults.base import Proof, World, ended_by_itself, tell_step
+from harness.faults.base import Proof, World, ended_by_itself, fault_id, tell_step
 from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
@@ -73,13 +73,13 @@ class LongContexts:
     silences: ClassVar[bool] = False
     present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
         self.options: LongContextsOptions = options
         self.before: PathSample | None = None
         self.cache_tokens = 0
         self.seen = _Seen()
-        self._random = random.Random(id)
+        self._random = random.Random(self.id)
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -93,7 +93,7 @@ class LongContexts:
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""
-        return Undo(self.id, UNDO_NOTHING, {})
+        return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
     async def measure(self, world: World) -> None:
         """An ordinary request is answered; and how much the KV caches hold."""
@@ -145,7 +145,7 @@ class LongContexts:
             self.seen.running -= 1
             self.seen.replies.append(reply)
             told = {"name": "a long context", "asked_tokens": self.options.max_tokens, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.id.partition("/")[0], on=self.on, must="be served", **told)
+            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be served", **told)
             if reply.outcome != "whole":
                 await asyncio.sleep(reply.retry_after_s or _WITHOUT_RETRY_AFTER_S)
 

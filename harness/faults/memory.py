@@ -39,7 +39,7 @@ class Memory(ComponentFault[Options]):
 
     def undo(self) -> Undo:
         """The limit that was there before, or none."""
-        return Undo(self.id, "restore_memory", {"component": self.on, "limit_bytes": self.limit_before})
+        return Undo(self.id, "restore_memory", {"component": self.on, "limit_bytes": self.limit_before}, self.phase)
 
     async def measure(self, world: World) -> None:
         """Its signs of life, its limit, and what the kernel has counted so far."""

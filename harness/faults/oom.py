@@ -44,8 +44,8 @@ class Oom(Memory):
     killed: bool = False
     first: ComponentState | None = None
 
-    def __init__(self, id: str, on: str, options: OomOptions) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: OomOptions) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
 
     @staticmethod

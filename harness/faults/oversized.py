@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.faults.base import Healing, Proof, World, ended_by_itself
+from harness.faults.base import Healing, Proof, World, ended_by_itself, fault_id
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.options.oversized import Options as OversizedOptions
@@ -51,8 +51,8 @@ class OversizedAsks:
     silences: ClassVar[bool] = False
     present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
         self.options: OversizedOptions = options
         self.before: PathSample | None = None
         self.asks: tuple[Oversized, ...] = ()
@@ -69,7 +69,7 @@ class OversizedAsks:
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""
-        return Undo(self.id, UNDO_NOTHING, {})
+        return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
     async def measure(self, world: World) -> None:
         """An ordinary request is answered; and how large the KV cache is, to ask for more than that."""
@@ -91,7 +91,7 @@ class OversizedAsks:
             began = time.monotonic()
             reply = await send(world.path, link, one.ask, self.options.deadline)
             told = {"name": one.name, "names": list(one.names), "number": number, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.id.partition("/")[0], on=self.on, must="be refused", **told)
+            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be refused", **told)
             if reply.outcome == "none":
                 silent.append(one.name)
             await asyncio.sleep(max(0.0, began + self.options.every - time.monotonic()))

@@ -27,8 +27,8 @@ class Restart(ServerFault[Options]):
     excuses = ("gaps", "restarts")
     lasts = False
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
         self.first: ComponentState | None = None
         self.left = 0  # streams that ran when it was ended
@@ -40,7 +40,7 @@ class Restart(ServerFault[Options]):
 
     def undo(self) -> Undo:
         """Started again, and state and weight as they were measured, at each gateway."""
-        return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args})
+        return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args}, self.phase)
 
     async def measure(self, world: World) -> None:
         """As for any fault at the gateways, and which process it is."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from harness.adapters.haproxy import Haproxy, Server
-from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
+from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, to_the_end
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.options.drain import Options
@@ -55,8 +55,8 @@ class ServerFault(Generic[OptionsT]):
     counts = staticmethod(nothing_countable)
     asked: ClassVar[int]  # requests through each gateway that prove the effect
 
-    def __init__(self, id: str, on: str, options: OptionsT) -> None:
-        self.id, self.on, self.options = id, on, options
+    def __init__(self, phase: str, on: str, options: OptionsT) -> None:
+        self.id, self.phase, self.on, self.options = fault_id(phase, self.type, on), phase, on, options
         self.before: dict[str, dict[str, Server]] = {}
         self.seen_before = ""
 
@@ -78,7 +78,7 @@ class ServerFault(Generic[OptionsT]):
         servers = [
             {"gateway": gateway, "replica": self.on, **asdict(found[self.on])} for gateway, found in self.before.items()
         ]
-        return Undo(self.id, "restore_servers", {"servers": servers})
+        return Undo(self.id, "restore_servers", {"servers": servers}, self.phase)
 
     async def measure(self, world: World) -> None:
         """The gateways' state, and that each of them lets the replica answer."""

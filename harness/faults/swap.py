@@ -59,6 +59,7 @@ class _Part:
     """This fault at one of the replicas, for the steps that are told of it."""
 
     id: str
+    phase: str
     on: str
 
 
@@ -74,8 +75,8 @@ class Swap(ServerFault[Options]):
     excuses = ("gaps", "restarts")
     lasts = False
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.first: ComponentState | None = None
         self.gates = Gates(self.options.quality, self.options.slower)
         self.questions = models.questions()
@@ -99,7 +100,8 @@ class Swap(ServerFault[Options]):
     def undo(self) -> Undo:
         """The version, the state and the weight of every replica, as they were measured; not what ``stays``."""
         if self.stays() is not None:
-            return Undo(self.id, "restore_servers", {"component": self.on, "servers": self._servers_before()})
+            args = {"component": self.on, "servers": self._servers_before()}
+            return Undo(self.id, "restore_servers", args, self.phase)
         return self._everything_back(self.id)
 
     def stays(self) -> Undo | None:
@@ -109,8 +111,8 @@ class Swap(ServerFault[Options]):
 
     def _everything_back(self, id: str) -> Undo:
         versions = dict.fromkeys(self._replicas(), self.stable)
-        servers = self._servers_before()
-        return Undo(id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
+        args = {"component": self.on, "versions": versions, "servers": self._servers_before()}
+        return Undo(id, "restore_versions", args, self.phase)
 
     def _servers_before(self) -> list[dict[str, Any]]:
         return [
@@ -132,8 +134,7 @@ class Swap(ServerFault[Options]):
         if wanted.version == self.stable:
             raise FaultError(f"{wanted.version} is what the replicas serve already: nothing to roll out")
         stable = self._deployment(world, engines.model_name(world.topology, self.on))
-        phase = self.id.partition("/")[0]
-        self.rollout = Rollout(self.id, phase, self.on, wanted, stable, self.gates, len(self.questions))
+        self.rollout = Rollout(self.id, self.phase, self.on, wanted, stable, self.gates, len(self.questions))
         for replica in serves:
             self.rollout.serves(replica, self.stable, 0.0)
 
@@ -334,9 +335,9 @@ class Swap(ServerFault[Options]):
     async def _restart(self, world: World, replica: str, model: str | None) -> None:
         """Drain, wait for the streams, end, start with that model; None is the stable one."""
         if replica != self.on:  # what it is told from now on is this fault's doing, too
-            phase = self.id.partition("/")[0]
-            world.tell("fault_injecting", fault=self.id, phase=phase, on=replica, type=self.type, excuses=self.excuses)
-        part, gateways = _Part(self.id, replica), self._gateways(world)
+            told = {"fault": self.id, "phase": self.phase, "on": replica, "type": self.type}
+            world.tell("fault_injecting", **told, excuses=self.excuses)
+        part, gateways = _Part(self.id, self.phase, replica), self._gateways(world)
         for gateway in gateways:
             await to_the_end(gateway.set_state, replica, "drain")
         tell_step(world, part, "drained")
@@ -353,7 +354,7 @@ class Swap(ServerFault[Options]):
 
     async def _comes_back(self, world: World, replica: str) -> None:
         """It has given its first token, and every gateway has noticed. _NotUp when that takes too long."""
-        comeback, part = Comeback(), _Part(self.id, replica)
+        comeback, part = Comeback(), _Part(self.id, self.phase, replica)
         limit = asyncio.timeout(max(0.0, self.started_s + self.options.start_within - world.now_s()))
         try:
             async with limit:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from harness.adapters.haproxy import Haproxy
-from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
+from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
@@ -30,8 +30,8 @@ class Widened:
     silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
         self.options: Options = options
         self.before: dict[str, int] = {}
 
@@ -42,7 +42,7 @@ class Widened:
 
     def undo(self) -> Undo:
         """As many as it was before."""
-        return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before})
+        return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before}, self.phase)
 
     async def measure(self, world: World) -> None:
         """How many it gives them now."""

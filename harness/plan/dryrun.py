@@ -101,7 +101,7 @@ def _seconds(scenario: Scenario) -> str:
 def _fault(phase: Phase, spec: FaultSpec, on: str) -> Iterator[str]:
     """One fault on one target; how it is proven and undone in the words of the code that does it."""
     cls = faults.fault_class(spec.type)
-    fault = cls(f"{phase.name}/{spec.type}/{on}", on, options.of_spec(spec))
+    fault = cls(phase.name, on, options.of_spec(spec))
     said = ", ".join(f"{name} {value}" for name, value in spec.options.items()) or "no options"
     yield f"      {spec.type} on {on}: {said}"
     yield f"          proof  {_first_line(cls.verify)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.faults.base import matching, of_phase
+from harness.faults.base import fault_id, matching, of_phase
 from harness.model import options
 from harness.model.options import swap
 from harness.model.scenario import FaultSpec, Scenario
@@ -22,7 +22,7 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
         return {}
     replicas = [component.name for component in topology.components if component.role == "replica"]
     rolls_out = {
-        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, _candidate(spec))
+        fault_id(phase.name, spec.type, on): engines.version_of(topology, _candidate(spec))
         for phase in scenario.phases
         for spec in phase.faults
         if spec.type == "swap"

@@ -48,7 +48,7 @@ async def connected(address: tuple[str, int]) -> None:
 
 def wave(on: str, **options: Any) -> cancel_wave.CancelWave:
     """The fault under test."""
-    return cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(watch="800ms", **options))
+    return cancel_wave.FAULT("test", on, cancel_wave.FAULT.Options(watch="800ms", **options))
 
 
 @pytest.mark.parametrize(("on", "moment"), [("gateways", "early"), ("replica-1", "half-read"), ("gateway-b", "late")])

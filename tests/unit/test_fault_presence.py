@@ -32,7 +32,7 @@ LASTING = [name for name in types() if fault_class(name).lasts]
 def made(name: str, on: str) -> Fault:
     """A fault of that type."""
     cls = fault_class(name)
-    return cls(f"phase/{name}/{on}", on, cls.Options.model_validate(OPTIONS.get(name, {})))
+    return cls("phase", on, cls.Options.model_validate(OPTIONS.get(name, {})))
 
 
 def there(fault: Fault, world: object) -> bool | None:

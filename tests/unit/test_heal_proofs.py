@@ -140,7 +140,7 @@ def made(type_name: str) -> Fault:
         options = {"moment": "early"}
     cls = fault_class(type_name)
     on = LINK if type_name in LINK_FAULTS else GATEWAY if type_name in (*ASKS, *OTHERS) else REPLICA
-    one: Any = cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options))
+    one: Any = cls("test", on, cls.Options.model_validate(options))
     if type_name in LINK_FAULTS:
         one.before = QUICK
     elif type_name in COMPONENT_FAULTS:

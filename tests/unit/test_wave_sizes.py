@@ -33,7 +33,7 @@ class Path:
 
 def size(topology: Topology, path: Path, on: str = "gateways", **options: Any) -> cancel_wave._Size:
     """Of a wave on that stack."""
-    fault = cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(moment="early", **options))
+    fault = cancel_wave.FAULT("test", on, cancel_wave.FAULT.Options(moment="early", **options))
     world: Any = SimpleNamespace(topology=topology, path=path)
     return asyncio.run(fault._sized(world))
 
