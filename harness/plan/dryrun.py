@@ -104,7 +104,7 @@ def _fault(phase: Phase, spec: FaultSpec, on: str) -> Iterator[str]:
     fault = cls(phase.name, on, options.of_spec(spec))
     said = ", ".join(f"{name} {value}" for name, value in spec.options.items()) or "no options"
     yield f"      {spec.type} on {on}: {said}"
-    yield f"          proof  {_first_line(cls.verify)}"
+    yield f"          proof  {_first_line(fault.run if isinstance(fault, faults.Workload) else fault.verify)}"
     try:
         action = fault.undo().action
         yield f"          undo   {action}: {_first_line(faults.undo_actions()[action])}"

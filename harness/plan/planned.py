@@ -35,16 +35,14 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
 
 
 def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
-    """Every fault on every target, with what the judge may ask of it (``Fault``)."""
+    """Every fault and workload on every target, with what the judge may ask of it; a workload does not last."""
     return [
         {
             "fault": fault.id,
             "phase": phase.name,
             "type": fault.type,
             "on": fault.on,
-            "lasts": fault.lasts,
-            "proven_again": fault.proven_again,
-            "silences": fault.silences,
+            **{of_it: getattr(fault, of_it, False) for of_it in ("lasts", "proven_again", "silences")},
             "excuses": list(fault.excuses),
             "counts": fault.counts(fault.options, fault.on, topology),
         }

@@ -12,8 +12,9 @@ import pytest
 from harness.adapters.haproxy import Haproxy, Server
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import base, cancel_wave, component, link, oversized, restart, server, slow_close, widened
+from harness.faults import base, component, link, restart, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
+from harness.faults.workloads import cancel_wave, oversized
 from harness.model.errors import AdapterError
 from harness.model.rollout import Deployment, Gates, Rollout
 from harness.model.topology import Topology

@@ -1,6 +1,6 @@
 """Requests that ask for too much, each in another way, sent one after the other while users chat.
 
-Nothing is broken by hand here: the requests are the fault. What came of each is told as an event ``ask``.
+Nothing is broken by hand here. What came of each is told as an event ``ask``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.faults.base import Healing, Proof, World, ended_by_itself, fault_id
+from harness.faults.base import Healing, Proof, World, fault_id
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.options.oversized import Options as OversizedOptions
@@ -46,10 +46,6 @@ class OversizedAsks:
     Options = OversizedOptions
     type = "oversized"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -79,10 +75,7 @@ class OversizedAsks:
         cache = await kv_tokens(world.topology.component(world.topology.replicas[0]))
         self.asks = asks(world.topology.gateway_policy, world.topology.max_model_len, cache)
 
-    async def inject(self, world: World) -> None:
-        """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
-
-    async def verify(self, world: World) -> Proof:
+    async def run(self, world: World) -> Proof:
         """Ask everything. The effect is that it was asked: that each of them reached somebody who answered."""
         before = self.before.describe() if self.before else ""
         link = world.topology.link_between(CLIENT, self.on)
@@ -99,10 +92,6 @@ class OversizedAsks:
         if len(silent) == len(self.asks) or not self.asks:
             return Proof(False, f"the fault had no effect: nobody took an oversized request at {self.on}", before, seen)
         return Proof(True, f"{len(self.asks)} oversized requests were sent to {self.on}", before, seen)
-
-    async def settled(self, world: World) -> bool:
-        """At once: when all was asked, it is over."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """An ordinary request is answered as before."""
@@ -198,4 +187,4 @@ def _nothing_stays(world: World, args: Mapping[str, Any]) -> None:
 
 
 UNDO = {UNDO_NOTHING: _nothing_stays}
-FAULT = OversizedAsks
+WORKLOAD = OversizedAsks

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import httpx
 
-from harness.faults.base import Proof, World, ended_by_itself, fault_id, tell_step
-from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
+from harness.faults.base import Proof, World, fault_id, tell_step
+from harness.faults.workloads.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.options.long_contexts import Options as LongContextsOptions
@@ -68,10 +68,6 @@ class LongContexts:
     Options = LongContextsOptions
     type = "long_contexts"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -102,10 +98,7 @@ class LongContexts:
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
         self.cache_tokens = await kv_tokens(world.topology.component(world.topology.replicas[0]))
 
-    async def inject(self, world: World) -> None:
-        """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
-
-    async def verify(self, world: World) -> Proof:
+    async def run(self, world: World) -> Proof:
         """Ask, and look at the engines meanwhile. More must have been asked for at once than there is room for."""
         prompt = int(self.options.context * world.topology.max_model_len)
         each, room = prompt + self.options.max_tokens, self.cache_tokens * len(world.topology.replicas)
@@ -126,10 +119,6 @@ class LongContexts:
         if self.options.pressure and (self.seen.usage < FULL or not self.seen.preempted):
             return Proof(False, f"the fault had no effect: the KV cache was never short; {seen}", before, seen)
         return Proof(True, f"{self.seen.at_once} long contexts at once, for {each} tokens each", before, seen)
-
-    async def settled(self, world: World) -> bool:
-        """At once: when the last one has ended, it is over."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """An ordinary request is answered as before."""
@@ -176,4 +165,4 @@ class LongContexts:
                 await asyncio.sleep(_LOOK_EVERY_S)
 
 
-FAULT = LongContexts
+WORKLOAD = LongContexts

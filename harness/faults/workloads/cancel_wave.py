@@ -20,7 +20,7 @@ import h11
 
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
-from harness.faults.base import Proof, World, ended_by_itself, fault_id, tell_step
+from harness.faults.base import Proof, World, fault_id, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
 from harness.model.options.cancel_wave import Options as CancelWaveOptions
@@ -86,7 +86,7 @@ class _Level(NamedTuple):
     kv: float
 
 
-#: Waves under way in this process, by the id of their fault.
+#: Waves under way in this process, by the id of their workload.
 _UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 
 
@@ -96,10 +96,6 @@ class CancelWave:
     Options = CancelWaveOptions
     type = "cancel_wave"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -108,7 +104,6 @@ class CancelWave:
         self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
         self._random = random.Random(self.id)
-        self._task: asyncio.Task[None] | None = None
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -153,17 +148,12 @@ class CancelWave:
         most = min(world.topology.max_model_len - prompt, world.topology.gateway_policy.chat_max_tokens)
         return max(_TOKENS_MIN, min(round(max(speeds) * self.options.lasts), most))
 
-    async def inject(self, world: World) -> None:
-        """Begin the waves; they go on while the phase does."""
-        self._task, ended = asyncio.create_task(self._storm(world)), threading.Event()
-        _UNDER_WAY[self.id] = (self._task, ended)
-        self._task.add_done_callback(lambda _: _over(self.id))
-
-    async def verify(self, world: World) -> Proof:
-        """Wait for the last wave: each was cancelled at its moment, which was seen."""
-        if self._task is None:
-            raise FaultError(f"{self.id}: verify was called before inject")
-        await self._task
+    async def run(self, world: World) -> Proof:
+        """Make the waves: each is cancelled at its moment, which is seen."""
+        storm, ended = asyncio.create_task(self._storm(world)), threading.Event()
+        _UNDER_WAY[self.id] = (storm, ended)
+        storm.add_done_callback(lambda _: _over(self.id))
+        await storm
         reached = sum(wave.reached for wave in self.waves)
         cut = sum(stream.cut for wave in self.waves for stream in wave.streams)
         seen = f"{reached} of {len(self.waves)} waves reached it, {cut} streams were cancelled"
@@ -173,10 +163,6 @@ class CancelWave:
             return Proof(True, f"{self.waves[-1].why}; {seen}", before, seen)
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
         return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
-
-    async def settled(self, world: World) -> bool:
-        """Once the last wave is over."""
-        return self._task is not None and self._task.done()
 
     async def verify_healed(self, world: World) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
@@ -456,5 +442,5 @@ def _end_wave(world: World, args: Mapping[str, Any]) -> None:
             raise FaultError(f"{args['wave']}: the streams did not end within 5 s")
 
 
-FAULT = CancelWave
+WORKLOAD = CancelWave
 UNDO = {"end_wave": _end_wave}
