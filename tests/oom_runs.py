@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harness.evidence.record import ANY_REPLICA
-from harness.faults.oversized import Oversized, asks
+from harness.faults.workloads.oversized import Oversized, asks
 from harness.model.scenario import Scenario
 from tests import runs
 from tests.runs import E2E_MS, POLICY, TOPOLOGY, Row, Run, Sample, Spans

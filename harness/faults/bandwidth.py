@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LinkFault
-from harness.model.scenario import Strict
+from harness.model.options.bandwidth import Options
 from harness.probes.path import PathSample
-
-
-class Options(Strict):
-    """``rate_kb`` in kilobytes per second."""
-
-    rate_kb: int = Field(ge=1)
 
 
 class Bandwidth(LinkFault[Options]):

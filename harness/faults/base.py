@@ -1,4 +1,5 @@
-"""What a fault is. One file per fault beside this one; the file's name is the ``type`` in a scenario.
+"""What a fault is, and a workload. One file each, beside this one or in ``workloads/``; the file's name is the ``type``
+in a scenario.
 
 A fault proves its effect and its healing on the data path; the proof is evidence for the report. A heal that is not
 proven says whether something is still there, by the word of who holds it, or whether only service was not seen to be
@@ -24,6 +25,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
+from harness.model import options
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.scenario import Phase
@@ -73,31 +75,25 @@ class Proof:
     left: str | None = None
 
 
-class Fault(Protocol):
-    """One fault on one target, for one phase."""
+class Injected(Protocol):
+    """What all have in common that a phase of a scenario lists under ``faults``: one on one target, for one phase."""
 
     Options: type[BaseModel]
-    id: str  # unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"
+    id: str  # ``fault_id``
+    phase: str
     type: str
     on: str  # the link or component
     options: Any
     #: What must be forgiven the component ``on`` while this lasts and until its heal is proven: it cannot be measured
     #: (``gaps``), it starts again (``restarts``).
     excuses: ClassVar[tuple[str, ...]]
-    #: Whether it is there until the heal: then ``present`` is asked once a second. What ends by itself (a kill, a
-    #: restart, requests) is not.
-    lasts: ClassVar[bool]
-    #: Whether ``verify`` is asked once more just before the heal: where that is cheap and means the same then.
-    proven_again: ClassVar[bool]
-    #: Whether no whole answer comes from or over ``on`` while it is there: one that is recorded then is a false record.
-    silences: ClassVar[bool]
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        """Make the fault for one target; ``options`` is an instance of ``Options``."""
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        """Make it for one phase and target; ``options`` is an instance of ``Options``."""
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
-        """Names of everything that this fault can be put on."""
+        """Names of everything that this can be put on."""
 
     @staticmethod
     def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
@@ -106,10 +102,25 @@ class Fault(Protocol):
         """
 
     def undo(self) -> Undo:
-        """What takes the fault back; known once the target was measured."""
+        """What takes it back; known once the target was measured."""
 
     async def measure(self, world: World) -> None:
         """Remember what the target does while healthy. FaultError when it is not healthy."""
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Measure that the effect is gone; waits for it, bounded. Else ``Proof.left`` says what is left."""
+
+
+class Fault(Injected, Protocol):
+    """It breaks something."""
+
+    #: Whether it is there until the heal: then ``present`` is asked once a second. What ends by itself (a kill, a
+    #: restart) is not.
+    lasts: ClassVar[bool]
+    #: Whether ``verify`` is asked once more just before the heal: where that is cheap and means the same then.
+    proven_again: ClassVar[bool]
+    #: Whether no whole answer comes from or over ``on`` while it is there: one that is recorded then is a false record.
+    silences: ClassVar[bool]
 
     async def inject(self, world: World) -> None:
         """Break it."""
@@ -123,8 +134,13 @@ class Fault(Protocol):
     async def settled(self, world: World) -> bool:
         """Whether what the fault has set off has come to its end: what a phase with ``until: settled`` waits for."""
 
-    async def verify_healed(self, world: World) -> Proof:
-        """Measure that the effect is gone; waits for it, bounded. Else ``Proof.left`` says what is left."""
+
+@runtime_checkable
+class Workload(Injected, Protocol):
+    """Clients that misbehave. It breaks nothing by hand: it does what it does, which is recorded, and is over then."""
+
+    async def run(self, world: World) -> Proof:
+        """Do all of it; the proof is that it was done: that it reached somebody, at its moment."""
 
 
 @runtime_checkable
@@ -162,14 +178,14 @@ async def read_back(question: Callable[[], str]) -> str | None:
         return None
 
 
+def fault_id(phase: str, type_name: str, on: str) -> str:
+    """Unique within a run, e.g. "one-replica/latency/gateway-a-to-replica-2"."""
+    return f"{phase}/{type_name}/{on}"
+
+
 def nothing_countable(options: Any, on: str, topology: Topology) -> dict[str, Any]:
     """``Fault.counts`` of a fault that is there or is not."""
     return {}
-
-
-async def ended_by_itself(self: object, world: World) -> bool | None:
-    """``Fault.present`` of a fault that does not last."""
-    return None
 
 
 @dataclass(frozen=True)
@@ -227,12 +243,13 @@ class Named(Protocol):
     """Of a fault, what its steps are told with."""
 
     id: str
+    phase: str
     on: str
 
 
 def tell_step(world: World, fault: Named, step: str, **data: Any) -> None:
     """Record that a fault which takes its time has come so far."""
-    world.tell("fault_step", fault=fault.id, phase=fault.id.partition("/")[0], on=fault.on, step=step, **data)
+    world.tell("fault_step", fault=fault.id, phase=fault.phase, on=fault.on, step=step, **data)
 
 
 async def to_the_end(function: Callable[..., None], *args: object) -> None:
@@ -254,7 +271,7 @@ UndoAction = Callable[[World, Mapping[str, Any]], None]
 
 @cache
 def undo_actions() -> Mapping[str, UndoAction]:
-    """What undo records may ask for: the ``UNDO`` of every module beside this one."""
+    """What undo records may ask for: the ``UNDO`` of every module here."""
     return {action: run for module in _modules() for action, run in getattr(module, "UNDO", {}).items()}
 
 
@@ -268,25 +285,39 @@ def take_back(world: World, undo: Undo) -> None:
 
 
 def types() -> list[str]:
-    """All fault types, sorted: the modules beside this one that have a ``FAULT``."""
-    return sorted(module.__name__.rpartition(".")[2] for module in _modules() if hasattr(module, "FAULT"))
+    """All types that a scenario may name, sorted: the modules here that have a ``FAULT`` or a ``WORKLOAD``."""
+    return sorted(_kinds())
+
+
+def fault_class(type_name: str) -> type[Fault] | type[Workload]:
+    """The class behind a type name of ``types()``."""
+    return _kinds()[type_name]
+
+
+@cache
+def _kinds() -> Mapping[str, type[Fault] | type[Workload]]:
+    return {
+        module.__name__.rpartition(".")[2]: getattr(module, constant)
+        for module in _modules()
+        for constant in ("FAULT", "WORKLOAD")
+        if hasattr(module, constant)
+    }
 
 
 def _modules() -> list[ModuleType]:
-    package = importlib.import_module("harness.faults")
-    return [importlib.import_module(f"harness.faults.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
-
-
-def fault_class(type_name: str) -> type[Fault]:
-    """The class behind a type name of ``types()``."""
-    cls: type[Fault] = importlib.import_module(f"harness.faults.{type_name}").FAULT
-    return cls
-
-
-def of_phase(phase: Phase, topology: Topology) -> list[Fault]:
-    """The faults of a phase, one per target."""
+    packages = [importlib.import_module(name) for name in ("harness.faults", "harness.faults.workloads")]
     return [
-        cls(f"{phase.name}/{spec.type}/{on}", on, cls.Options.model_validate(spec.options))
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for package in packages
+        for found in pkgutil.iter_modules(package.__path__)
+        if not found.ispkg
+    ]
+
+
+def of_phase(phase: Phase, topology: Topology) -> list[Fault | Workload]:
+    """The faults and workloads of a phase, one per target."""
+    return [
+        cls(phase.name, on, options.of_spec(spec))
         for spec in phase.faults
         for cls in (fault_class(spec.type),)
         for on in matching(spec.type, spec.on, topology)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from harness.faults.base import Healing, Proof, World, nothing_countable, read_back
+from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, read_back
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.topology import Topology
@@ -37,8 +37,8 @@ class ComponentFault(Generic[OptionsT]):
     silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
 
-    def __init__(self, id: str, on: str, options: OptionsT) -> None:
-        self.id, self.on, self.options = id, on, options
+    def __init__(self, phase: str, on: str, options: OptionsT) -> None:
+        self.id, self.phase, self.on, self.options = fault_id(phase, self.type, on), phase, on, options
         self.before: Life | None = None
 
     @staticmethod
@@ -48,7 +48,7 @@ class ComponentFault(Generic[OptionsT]):
 
     def undo(self) -> Undo:
         """The component's name is all it takes."""
-        return Undo(self.id, self.heals_by, {"component": self.on})
+        return Undo(self.id, self.heals_by, {"component": self.on}, self.phase)
 
     async def measure(self, world: World) -> None:
         """Look at the healthy component once, for comparison; a second try forgives a hiccup."""

@@ -8,23 +8,19 @@ from typing import Any
 from harness.adapters.simulator import Simulator
 from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.model.scenario import Strict
+from harness.model.options import NoOptions
 from harness.model.topology import Topology
 from stack.runtimes.base import FreezesEngine, able
 
 
-class Options(Strict):
-    """No options: it is deaf until the heal."""
-
-
-class Deaf(ComponentFault[Options]):
+class Deaf(ComponentFault[NoOptions]):
     """Only the process of its engine core is stopped; the simulator has a switch for the same.
 
     The proof has two halves: no token comes, *and* the health check is as good as ever. Without the second it would be
     another, easier fault.
     """
 
-    Options = Options
+    Options = NoOptions
     type = "deaf"
     heals_by = "unpause_engine"
     excuses = ()

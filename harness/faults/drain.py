@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.adapters.gateway import Gateway, Server
-from harness.faults import server
 from harness.faults.server import Answers, ServerFault
+from harness.model.options.drain import Options
 
 
-class Drain(ServerFault[server.Options]):
+class Drain(ServerFault[Options]):
     """Ordered at each gateway; what runs on the replica is left alone."""
 
-    Options = server.Options
+    Options = Options
     type = "drain"
     asked = 20
 

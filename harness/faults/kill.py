@@ -6,30 +6,18 @@ import asyncio
 import time
 from typing import Any
 
-from pydantic import Field
-
 from harness.faults import streams
 from harness.faults.base import Proof, World, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
 from harness.model.errors import FaultError
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.kill import Options
 from harness.model.topology import Component, Topology
 from stack.runtimes.base import ComponentState
 
 #: How soon after the kill an open connection must break, and how long the runtime may take to notice.
 BREAKS_WITHIN_S = 1.0
 NOTICED_WITHIN_S = 5.0
-
-
-class Options(Strict):
-    """``down_for`` keeps it down so long, as a node that boots; by default it is started again at once.
-
-    A replica is killed when so many ``streams`` run on it, or after ten seconds.
-    """
-
-    down_for: Seconds = 0.0
-    streams: int = Field(0, ge=0)
 
 
 class Kill(ComponentFault[Options]):
@@ -48,8 +36,8 @@ class Kill(ComponentFault[Options]):
     broke: bool = False
     boots_at: float | None = None  # until then it is kept down
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
 
     @staticmethod

@@ -10,19 +10,12 @@ from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import World
 from harness.faults.link import LOOK_S, LinkFault, remove_toxics, renew_proxy
 from harness.model.errors import AdapterError
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.latency import Options
 from harness.probes.path import PathSample
 
 #: Between setting the delay to 0 and removing the toxic: toxiproxy forwards what it holds meanwhile, and closes the
 #: connections of clients that have disconnected. That takes one scheduling step; heals take seconds.
 DRAIN_S = 0.2
-
-
-class Options(Strict):
-    """``latency`` is added to each chunk, give or take ``jitter``."""
-
-    latency: Seconds
-    jitter: Seconds = 0.0
 
 
 class Latency(LinkFault[Options]):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxic
-from harness.faults.base import Proof, World, nothing_countable, read_back, to_the_end
+from harness.faults.base import Proof, World, fault_id, nothing_countable, read_back, to_the_end
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
 from harness.model.topology import CLIENT, Topology
@@ -42,8 +42,8 @@ class LinkFault(Generic[OptionsT]):
     #: Whether a crossing that fails at once is an effect of this fault. Where not, a quick refusal has another reason.
     fails_at_once: ClassVar[bool] = False
 
-    def __init__(self, id: str, on: str, options: OptionsT) -> None:
-        self.id, self.on, self.options = id, on, options
+    def __init__(self, phase: str, on: str, options: OptionsT) -> None:
+        self.id, self.phase, self.on, self.options = fault_id(phase, self.type, on), phase, on, options
         self.before: PathSample | None = None
         self.addresses = ("", "")
 
@@ -70,7 +70,7 @@ class LinkFault(Generic[OptionsT]):
         listen, upstream = self.addresses
         names = [toxic.name for toxic in self.toxics()]
         args = {"proxy": self.on, "toxics": names, "listen": listen, "upstream": upstream}
-        return Undo(self.id, self.heals_by(), args)
+        return Undo(self.id, self.heals_by(), args, self.phase)
 
     def heals_by(self) -> str:
         """The undo action: the toxics are removed, and connections go on."""

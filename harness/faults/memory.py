@@ -7,24 +7,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from harness.faults.base import Proof, World, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Strict
+from harness.model.options.memory import Options
 from harness.model.topology import Topology
 from stack.runtimes.base import ComponentStats, LimitsMemory, able
 
 #: How long the component may take to ask for more than it may have.
 HIT_WITHIN_S = 20.0
-
-
-class Options(Strict):
-    """``headroom_mb`` is what it may still take, in MiB; with 0 the next page that it asks for is one too many."""
-
-    headroom_mb: int = Field(ge=0)
 
 
 class Memory(ComponentFault[Options]):
@@ -48,7 +40,7 @@ class Memory(ComponentFault[Options]):
 
     def undo(self) -> Undo:
         """The limit that was there before, or none."""
-        return Undo(self.id, "restore_memory", {"component": self.on, "limit_bytes": self.limit_before})
+        return Undo(self.id, "restore_memory", {"component": self.on, "limit_bytes": self.limit_before}, self.phase)
 
     async def measure(self, world: World) -> None:
         """Its signs of life, its limit, and what the kernel has counted so far."""

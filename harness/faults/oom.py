@@ -7,14 +7,12 @@ import itertools
 import time
 from typing import Any
 
-from pydantic import Field
-
 from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.memory import Memory
-from harness.faults.memory import Options as MemoryOptions
 from harness.model.errors import AdapterError, StackError, UsageError
+from harness.model.options.oom import Options as OomOptions
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState, LimitsMemory, able
@@ -27,12 +25,6 @@ _NOTICED_WITHIN_S = 30.0
 _SQUEEZE = (4 * 1024**2, 1024**2, 256 * 1024, 64 * 1024)
 
 
-class _Options(MemoryOptions):
-    """A limit is set when so many ``streams`` run on the replica, or after ten seconds."""
-
-    streams: int = Field(0, ge=0)
-
-
 class Oom(Memory):
     """A memory limit that the replica runs into while it works, until the kernel has killed a process of it.
 
@@ -43,17 +35,17 @@ class Oom(Memory):
     limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
     """
 
-    Options = _Options
+    Options = OomOptions
     type = "oom"
     lasts = False  # the limit is lifted once the kernel has killed
-    options: _Options
+    options: OomOptions
     emulated: str | None = None  # why there was no limit
     kills: int = 0
     killed: bool = False
     first: ComponentState | None = None
 
-    def __init__(self, id: str, on: str, options: _Options) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: OomOptions) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
 
     @staticmethod

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from harness.faults.base import World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.model.scenario import Strict
+from harness.model.options import NoOptions
 from harness.model.topology import Topology
 from stack.runtimes.base import Freezes, able
 
 
-class Options(Strict):
-    """No options: it is frozen until the heal."""
-
-
-class Pause(ComponentFault[Options]):
+class Pause(ComponentFault[NoOptions]):
     """SIGSTOP, or the container runtime's freezer."""
 
-    Options = Options
+    Options = NoOptions
     type = "pause"
     heals_by = "unpause"
     excuses = ("gaps",)

@@ -6,14 +6,8 @@ import math
 
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LinkFault
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.reset import Options
 from harness.probes.path import PathSample
-
-
-class Options(Strict):
-    """``after`` is how long a connection lives before the reset."""
-
-    after: Seconds = 0.0
 
 
 class Reset(LinkFault[Options]):

@@ -6,32 +6,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
-
 from harness.adapters.gateway import connect
-from harness.faults import server, streams
+from harness.faults import streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
 from harness.model.errors import AdapterError, StackError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds
+from harness.model.options.restart import Options
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState
-
-
-class Options(server.Options):
-    """``drain_within`` is how long running streams are waited for, ``grace`` how long SIGTERM is given.
-
-    ``drain: false`` restarts it under its streams, as people do who are in a hurry. It is begun when so many
-    ``streams`` run on the replica, or after ten seconds: one without any would show nothing.
-    """
-
-    streams: int = Field(0, ge=0)
-    drain: bool = True
-    drain_within: Seconds = 30.0
-    grace: Seconds = 10.0
 
 
 class Restart(ServerFault[Options]):
@@ -42,8 +27,8 @@ class Restart(ServerFault[Options]):
     excuses = ("gaps", "restarts")
     lasts = False
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.comeback = Comeback()
         self.first: ComponentState | None = None
         self.left = 0  # streams that ran when it was ended
@@ -55,7 +40,7 @@ class Restart(ServerFault[Options]):
 
     def undo(self) -> Undo:
         """Started again, and state and weight as they were measured, at each gateway."""
-        return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args})
+        return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args}, self.phase)
 
     async def measure(self, world: World) -> None:
         """As for any fault at the gateways, and which process it is."""

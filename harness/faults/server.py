@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator
-
 from harness.adapters.gateway import Gateway, Server, connect
-from harness.faults.base import Healing, Proof, World, nothing_countable, to_the_end
+from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, to_the_end
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
-from harness.model.scenario import Strict
+from harness.model.options.drain import Options
 from harness.model.topology import Topology
 
 #: How long one request may take at first, and how many are on their way at once through one gateway.
@@ -27,24 +25,6 @@ GLANCE = 8
 HEALED_WITHIN_S = 120.0
 #: A gateway that is being started takes orders within this.
 TAKES_ORDERS_WITHIN_S = 5.0
-
-
-class Options(Strict):
-    """``gateways`` limits the fault to some of them; without it, it is at all that the stack has."""
-
-    gateways: tuple[str, ...] | None = Field(default=None, min_length=1)
-
-    @field_validator("gateways")
-    @classmethod
-    def _known(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        known: tuple[str, ...] = (info.context or {}).get("gateways", names or ())
-        if unknown := [name for name in names or () if name not in known]:
-            raise ValueError(f"found {unknown[0]!r}, expected some of {', '.join(known)}")
-        return names
-
-    def at(self, topology: Topology) -> tuple[str, ...]:
-        """The gateways that are meant."""
-        return self.gateways or topology.gateways
 
 
 @dataclass(frozen=True)
@@ -75,8 +55,8 @@ class ServerFault(Generic[OptionsT]):
     counts = staticmethod(nothing_countable)
     asked: ClassVar[int]  # requests through each gateway that prove the effect
 
-    def __init__(self, id: str, on: str, options: OptionsT) -> None:
-        self.id, self.on, self.options = id, on, options
+    def __init__(self, phase: str, on: str, options: OptionsT) -> None:
+        self.id, self.phase, self.on, self.options = fault_id(phase, self.type, on), phase, on, options
         self.before: dict[str, dict[str, Server]] = {}
         self.seen_before = ""
 
@@ -98,7 +78,7 @@ class ServerFault(Generic[OptionsT]):
         servers = [
             {"gateway": gateway, "replica": self.on, **asdict(found[self.on])} for gateway, found in self.before.items()
         ]
-        return Undo(self.id, "restore_servers", {"servers": servers})
+        return Undo(self.id, "restore_servers", {"servers": servers}, self.phase)
 
     async def measure(self, world: World) -> None:
         """The gateways' state, and that each of them lets the replica answer."""

@@ -12,7 +12,7 @@ from harness.model.journal import SWITCHES, Undo
 
 def undo(replica: str) -> Undo:
     """What switches ``replica`` back."""
-    return Undo(f"{SWITCHES}/{replica}", "simulator_behaviour", {"component": replica})
+    return Undo(f"{SWITCHES}/{replica}", "simulator_behaviour", {"component": replica}, SWITCHES)
 
 
 def switch_on(world: World, replica: str, switches: Mapping[str, object]) -> None:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LinkFault
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.slicer import Options
 from harness.probes.path import PathSample
-
-
-class Options(Strict):
-    """Slices of ``size`` bytes (± ``variation``), ``delay`` between two of them."""
-
-    size: int = Field(ge=1)
-    variation: int = Field(default=0, ge=0)
-    delay: Seconds
 
 
 class Slicer(LinkFault[Options]):

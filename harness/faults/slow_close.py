@@ -9,14 +9,8 @@ from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import World
 from harness.faults.link import LinkFault
 from harness.model import exhausted
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.slow_close import Options
 from harness.probes.path import PathSample
-
-
-class Options(Strict):
-    """``delay`` is how long a connection is kept open for somebody who has gone."""
-
-    delay: Seconds
 
 
 class SlowClose(LinkFault[Options]):

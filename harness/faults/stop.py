@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from harness.faults.base import World, to_the_end
 from harness.faults.component import ComponentFault
-from harness.model.scenario import Seconds, Strict
-
-
-class Options(Strict):
-    """``grace`` is how long it may take to end by itself."""
-
-    grace: Seconds = 5.0
+from harness.model.options.stop import Options
 
 
 class Stop(ComponentFault[Options]):

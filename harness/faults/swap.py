@@ -11,9 +11,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from harness.adapters.gateway import Gateway, Server, connect
 from harness.faults import server, streams
@@ -22,6 +20,7 @@ from harness.faults.comeback import Comeback
 from harness.faults.server import ServerFault
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
+from harness.model.options.swap import Options
 from harness.model.rollout import (
     FILE,
     OPEN,
@@ -37,7 +36,6 @@ from harness.model.rollout import (
     decide,
     speed_is_open,
 )
-from harness.model.scenario import Seconds
 from harness.model.topology import Topology
 from harness.probes import question
 from harness.probes.component_logs import LogMarks
@@ -56,31 +54,12 @@ _POLL_S = 0.25
 _UNDO_GRACE_S = 1.0
 
 
-class Options(server.Options):
-    """``candidate`` is a model; ``percent`` of the users' requests go to it until it is judged.
-
-    ``expect`` is how the rollout should end and ``stopped_by`` the gate that should stop it: what the checks ask.
-    ``start_within`` is how long a replica that was started may take to its first token, and to the gateways' notice.
-    ``hold`` is how long each stage lasts at least, the canary twice as long: only some of the users meet it.
-    """
-
-    candidate: str = "v2"
-    percent: int = Field(default=10, ge=1, le=49)
-    quality: float = Field(default=0.95, gt=0, le=1)
-    slower: float = Field(default=1.5, gt=1)
-    expect: Literal["promoted", "rolled back"] = "promoted"
-    stopped_by: tuple[Literal["start", "version", "errors", "quality", "ttft", "rate"], ...] = ()
-    hold: Seconds = 10.0
-    start_within: Seconds = 120.0
-    drain_within: Seconds = 30.0
-    grace: Seconds = 10.0
-
-
 @dataclass
 class _Part:
     """This fault at one of the replicas, for the steps that are told of it."""
 
     id: str
+    phase: str
     on: str
 
 
@@ -97,8 +76,8 @@ class Swap(ServerFault[Options]):
     excuses = ("gaps", "restarts")
     lasts = False
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        super().__init__(id, on, options)
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        super().__init__(phase, on, options)
         self.first: ComponentState | None = None
         self.gates = Gates(self.options.quality, self.options.slower)
         self.questions = models.questions()
@@ -122,7 +101,8 @@ class Swap(ServerFault[Options]):
     def undo(self) -> Undo:
         """The version, the state and the weight of every replica, as they were measured; not what ``stays``."""
         if self.stays() is not None:
-            return Undo(self.id, "restore_servers", {"component": self.on, "servers": self._servers_before()})
+            args = {"component": self.on, "servers": self._servers_before()}
+            return Undo(self.id, "restore_servers", args, self.phase)
         return self._everything_back(self.id)
 
     def stays(self) -> Undo | None:
@@ -132,8 +112,8 @@ class Swap(ServerFault[Options]):
 
     def _everything_back(self, id: str) -> Undo:
         versions = dict.fromkeys(self._replicas(), self.stable)
-        servers = self._servers_before()
-        return Undo(id, "restore_versions", {"component": self.on, "versions": versions, "servers": servers})
+        args = {"component": self.on, "versions": versions, "servers": self._servers_before()}
+        return Undo(id, "restore_versions", args, self.phase)
 
     def _servers_before(self) -> list[dict[str, Any]]:
         return [
@@ -155,8 +135,7 @@ class Swap(ServerFault[Options]):
         if wanted.version == self.stable:
             raise FaultError(f"{wanted.version} is what the replicas serve already: nothing to roll out")
         stable = self._deployment(world, engines.model_name(world.topology, self.on))
-        phase = self.id.partition("/")[0]
-        self.rollout = Rollout(self.id, phase, self.on, wanted, stable, self.gates, len(self.questions))
+        self.rollout = Rollout(self.id, self.phase, self.on, wanted, stable, self.gates, len(self.questions))
         for replica in serves:
             self.rollout.serves(replica, self.stable, 0.0)
 
@@ -357,9 +336,9 @@ class Swap(ServerFault[Options]):
     async def _restart(self, world: World, replica: str, model: str | None) -> None:
         """Drain, wait for the streams, end, start with that model; None is the stable one."""
         if replica != self.on:  # what it is told from now on is this fault's doing, too
-            phase = self.id.partition("/")[0]
-            world.tell("fault_injecting", fault=self.id, phase=phase, on=replica, type=self.type, excuses=self.excuses)
-        part, gateways = _Part(self.id, replica), self._gateways(world)
+            told = {"fault": self.id, "phase": self.phase, "on": replica, "type": self.type}
+            world.tell("fault_injecting", **told, excuses=self.excuses)
+        part, gateways = _Part(self.id, self.phase, replica), self._gateways(world)
         for gateway in gateways:
             await to_the_end(gateway.set_state, replica, "drain")
         tell_step(world, part, "drained")
@@ -376,7 +355,7 @@ class Swap(ServerFault[Options]):
 
     async def _comes_back(self, world: World, replica: str) -> None:
         """It has given its first token, and every gateway has noticed. _NotUp when that takes too long."""
-        comeback, part = Comeback(), _Part(self.id, replica)
+        comeback, part = Comeback(), _Part(self.id, self.phase, replica)
         limit = asyncio.timeout(max(0.0, self.started_s + self.options.start_within - world.now_s()))
         try:
             async with limit:

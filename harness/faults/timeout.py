@@ -6,22 +6,18 @@ import math
 
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.link import LinkFault
-from harness.model.scenario import Strict
+from harness.model.options import NoOptions
 from harness.probes.path import PathSample
 
 
-class Options(Strict):
-    """No options: silence lasts until the heal, which closes the connections that were held."""
-
-
-class Timeout(LinkFault[Options]):
+class Timeout(LinkFault[NoOptions]):
     """Toxiproxy's ``timeout`` with 0, both ways: data is swallowed until the toxics are removed.
 
     One way would not be silence: with only the answers swallowed, the server still gets the request, ends its answer,
     and toxiproxy hands that end on as a closed connection (seen with 2.12: EOF after 240 ms).
     """
 
-    Options = Options
+    Options = NoOptions
     type = "timeout"
     silences = True
 

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field
-
 from harness.adapters.gateway import Gateway, Server
-from harness.faults import server
 from harness.faults.server import Answers, ServerFault
-
-
-class Options(server.Options):
-    """``percent`` of the configured weight; 0 is no new requests. Replicas whose weights differ are drawn by lot."""
-
-    percent: int = Field(ge=0, lt=100)
+from harness.model.options.weight import Options
 
 
 class Weight(ServerFault[Options]):

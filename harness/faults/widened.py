@@ -7,30 +7,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from harness.adapters.gateway import Gateway, LimitsLongPrompts, can, connect
-from harness.faults.base import Healing, Proof, World, nothing_countable, read_back, to_the_end
+from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
-from harness.model.scenario import Strict
+from harness.model.options.widened import Options
 from harness.model.topology import Topology
 
 #: How long the gateway may take to tell: it may be starting.
 HEALED_WITHIN_S = 10.0
 
 
-class _Options(Strict):
-    """``connections`` long prompts at a time in each replica."""
-
-    connections: int = Field(default=32, ge=1, le=1000)
-
-
 class Widened:
     """An order to the gateway, as somebody in a hurry gives it. What it leads to is for another fault."""
 
-    Options = _Options
+    Options = Options
     type = "widened"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
@@ -38,9 +30,9 @@ class Widened:
     silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
-        self.options: _Options = options
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
+        self.options: Options = options
         self.before: dict[str, int] = {}
 
     @staticmethod
@@ -50,7 +42,7 @@ class Widened:
 
     def undo(self) -> Undo:
         """As many as it was before."""
-        return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before})
+        return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before}, self.phase)
 
     async def measure(self, world: World) -> None:
         """How many it gives them now."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.view import RunView
+from harness.model.options import cancel_wave
 from harness.model.verdict import Status
 from harness.model.waves import Wave
 
@@ -215,7 +216,8 @@ def reached(view: RunView, phase: str) -> list[Wave]:
 def _planned(view: RunView, phase: str) -> int:
     """How many waves the scenario asks for in a phase."""
     faults = [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
-    return sum(int(fault["options"].get("waves", 1)) for fault in faults if fault["type"] == "cancel_wave")
+    asked = [cancel_wave.Options.stored(fault["options"]) for fault in faults if fault["type"] == "cancel_wave"]
+    return sum(options.waves for options in asked)
 
 
 def _made(users: _Users, looks: pd.DataFrame, since_s: float) -> float:

@@ -24,8 +24,8 @@ def possible_events(view: RunView) -> Iterator[Finding]:
         return
     problem = next(chain(_not_of_plan(view), _out_of_turn(view)), None)
     if problem is not None:
-        fault, why = problem
-        yield bad(name, why, f"fault:{fault.partition('/')[0]}")
+        phase, why = problem
+        yield bad(name, why, f"fault:{phase}" if phase else EVERYTHING)
     else:
         yield good(name, f"all {len(events)} events are plausible", samples=len(events))
 
@@ -36,34 +36,45 @@ def _of_faults(view: RunView) -> Iterator[tuple[Event, str]]:
     yield from ((event, fault) for event, fault in named if not fault.startswith(f"{SWITCHES}/"))
 
 
+def _planned(view: RunView, fault: str) -> Mapping[str, Any] | None:
+    """What the plan says of that fault; what stays of one has its id and something more."""
+    planned = view.plan.get("faults") or ()
+    return next((one for one in planned if f"{fault}/".startswith(f"{one['fault']}/")), None)
+
+
+def _phase(view: RunView, event: Event, fault: str) -> str:
+    """The phase of that fault: by the plan, else by the event; empty where neither says."""
+    return str((_planned(view, fault) or event.data).get("phase", ""))
+
+
 def _not_of_plan(view: RunView) -> Iterator[tuple[str, str]]:
-    """Faults, and why one's event cannot be: the plan has no such fault, or it is another."""
-    planned: dict[str, Mapping[str, Any]] = {str(one["fault"]): one for one in view.plan.get("faults") or ()}
+    """Phases, and why an event of a fault in it cannot be: the plan has no such fault, or it is another."""
     for event, fault in _of_faults(view):
-        one = planned.get("/".join(fault.split("/")[:3]))  # what stays of a fault has its id and something more
+        one, phase = _planned(view, fault), _phase(view, event, fault)
         if one is None:
-            yield fault, f"{event.kind} of {fault} at {event.t_s:.1f} s, which is not in the plan"
+            yield phase, f"{event.kind} of {fault} at {event.t_s:.1f} s, which is not in the plan"
         elif event.kind not in _OWN_TYPES and event.data.get("type", one["type"]) != one["type"]:
-            yield fault, f"{event.kind} of {fault} says that it is {event.data['type']}"
+            yield phase, f"{event.kind} of {fault} says that it is {event.data['type']}"
         elif "excuses" in event.data and "excuses" in one and set(event.data["excuses"]) != set(one["excuses"]):
             excuses = ", ".join(map(str, event.data["excuses"])) or "nothing"
-            yield fault, f"{event.kind} of {fault} excuses {excuses}, which {one['type']} does not"
+            yield phase, f"{event.kind} of {fault} excuses {excuses}, which {one['type']} does not"
 
 
 def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:
-    """Faults, and why: one was injected once more before its heal, or injected or healed without having been begun."""
+    """Phases, and why: a fault of it was injected once more before its heal, or injected or healed without a begin."""
     begun: set[str] = set()
     injected: set[str] = set()
     for event, fault in _of_faults(view):
+        phase, at = _phase(view, event, fault), f"{event.t_s:.1f} s"
         if event.kind in ("fault_injecting", "fault_stays"):
             begun.add(fault)
         elif event.kind == "fault_injected":
             if fault in injected:
-                yield fault, f"{fault} was injected at {event.t_s:.1f} s, although it was still active"
+                yield phase, f"{fault} was injected at {at}, although it was still active"
             if fault not in begun:
-                yield fault, f"{fault} was injected at {event.t_s:.1f} s, but its injection was not requested"
+                yield phase, f"{fault} was injected at {at}, but its injection was not requested"
             injected.add(fault)
         elif event.kind == "fault_healed":
             if fault not in begun:
-                yield fault, f"{fault} was healed at {event.t_s:.1f} s, but its injection was not requested"
+                yield phase, f"{fault} was healed at {at}, but its injection was not requested"
             injected.discard(fault)

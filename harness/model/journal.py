@@ -1,6 +1,6 @@
 """The undo journal: what must be taken back, written down as data *before* it is done.
 
-``undo.jsonl`` holds one object per line: ``{"id", "action", "args"}`` when something is about to be injected,
+``undo.jsonl`` holds one object per line: ``{"id", "action", "args", "phase"}`` when something is about to be injected,
 ``{"done": id}`` when it was taken back. Each line is fsynced before the injection goes on; when that fails the
 injection is refused. Replaying is idempotent: every action may be run again. Entries of one target are taken back
 last-in-first-out; targets do not wait for each other, since one that hangs must not keep the others broken.
@@ -41,6 +41,7 @@ class Undo:
     id: str
     action: str
     args: Mapping[str, Any]
+    phase: str = ""  # of what is taken back; a journal of before does not say
 
     @property
     def target(self) -> str:
@@ -63,7 +64,7 @@ class Journal:
 
     def will_need(self, undo: Undo) -> None:
         """Write down ``undo`` durably, and tell. FaultError when that is impossible: then nothing may be injected."""
-        line = {"id": undo.id, "action": undo.action, "args": dict(undo.args)}
+        line = {"id": undo.id, "action": undo.action, "args": dict(undo.args), "phase": undo.phase}
         self._append(line, "nothing is injected", in_place=True)
         self._remember(undo)
         self._tell(line)
@@ -80,7 +81,7 @@ class Journal:
             case {"done": str(id)}:
                 self._known.pop(id, None)
             case {"id": str(id), "action": str(action), "args": dict(args)}:
-                self._remember(Undo(id, action, args))
+                self._remember(Undo(id, action, args, str(line.get("phase", ""))))
                 with suppress(OSError):
                     self._open()
 
@@ -92,12 +93,13 @@ class Journal:
         """
         entries: dict[str, Undo] = {}
         for line in self._read().splitlines():
-            match _record(line):
+            record = _record(line)
+            match record:
                 case {"done": str(id)}:
                     entries.pop(id, None)
                 case {"id": str(id), "action": str(action), "args": dict(args)}:
                     entries.pop(id, None)
-                    entries[id] = Undo(id, action, args)
+                    entries[id] = Undo(id, action, args, str(record.get("phase", "")))
         known = dict(self._known)
         older = [undo for id, undo in entries.items() if id not in known]
         return list(reversed([*older, *known.values()]))

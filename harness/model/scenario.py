@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo
 
@@ -115,6 +115,11 @@ class Strict(BaseModel):
     """Base of all scenario data: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def stored(cls, data: Any) -> Self:
+        """As a plan has it, what ``model_dump(mode="json")`` has stored. ValidationError when it is none."""
+        return cls.model_validate(data, context=STORED)
 
 
 class Cohort(Strict):
@@ -245,8 +250,3 @@ class Scenario(Strict):
     phases: tuple[Phase, ...] = Field(min_length=1)
     slos: tuple[SLO, ...] = ()
     abort_when: tuple[StopCondition, ...] = ()
-
-    @classmethod
-    def stored(cls, data: Any) -> Scenario:
-        """The scenario of a plan, as ``model_dump(mode="json")`` has stored it. ValidationError when it is none."""
-        return cls.model_validate(data, context=STORED)

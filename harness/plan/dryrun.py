@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from harness.faults import base as faults
 from harness.judge import alert_times, objectives, verdicts
 from harness.judge.drill import Drill
+from harness.model import options
 from harness.model.alert_rules import STACK_SCALE
 from harness.model.errors import FaultError
 from harness.model.scenario import FaultSpec, Phase, Scenario, Share
@@ -100,10 +101,10 @@ def _seconds(scenario: Scenario) -> str:
 def _fault(phase: Phase, spec: FaultSpec, on: str) -> Iterator[str]:
     """One fault on one target; how it is proven and undone in the words of the code that does it."""
     cls = faults.fault_class(spec.type)
-    fault = cls(f"{phase.name}/{spec.type}/{on}", on, cls.Options.model_validate(spec.options))
-    options = ", ".join(f"{name} {value}" for name, value in spec.options.items()) or "no options"
-    yield f"      {spec.type} on {on}: {options}"
-    yield f"          proof  {_first_line(cls.verify)}"
+    fault = cls(phase.name, on, options.of_spec(spec))
+    said = ", ".join(f"{name} {value}" for name, value in spec.options.items()) or "no options"
+    yield f"      {spec.type} on {on}: {said}"
+    yield f"          proof  {_first_line(fault.run if isinstance(fault, faults.Workload) else fault.verify)}"
     try:
         action = fault.undo().action
         yield f"          undo   {action}: {_first_line(faults.undo_actions()[action])}"

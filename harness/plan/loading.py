@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from harness.faults import base as faults
 from harness.judge import objectives, sli
 from harness.judge.slo import unit_problem
+from harness.model import options
 from harness.model.errors import ScenarioError, UsageError
 from harness.model.scenario import SLO, Phase, Scenario, Share, short
 from harness.model.topology import POLICIES, Topology
@@ -316,7 +317,7 @@ def _fault_problems(
             yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"
         try:
             context = {"gateways": topology.gateways}
-            faults.fault_class(spec.type).Options.model_validate(spec.options, context=context)
+            options.model(spec.type).model_validate(spec.options, context=context)
         except ValidationError as error:
             yield (*here, "options"), f"{spec.type}: {_sentence(_worth_telling(error))}"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.faults.base import lacking, matching, of_phase
+from harness.faults.base import fault_id, lacking, matching, of_phase
+from harness.model import options
 from harness.model.errors import UsageError
-from harness.model.scenario import Scenario
+from harness.model.options import swap
+from harness.model.scenario import FaultSpec, Scenario
 from harness.model.topology import Topology
 from stack import engines, models
 from stack.runtimes.base import Runtime
@@ -22,7 +24,7 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
         return {}
     replicas = [component.name for component in topology.components if component.role == "replica"]
     rolls_out = {
-        f"{phase.name}/{spec.type}/{on}": engines.version_of(topology, str(spec.options.get("candidate", "v2")))
+        fault_id(phase.name, spec.type, on): engines.version_of(topology, _candidate(spec))
         for phase in scenario.phases
         for spec in phase.faults
         if spec.type == "swap"
@@ -35,16 +37,14 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
 
 
 def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
-    """Every fault on every target, with what the judge may ask of it (``Fault``)."""
+    """Every fault and workload on every target, with what the judge may ask of it; a workload does not last."""
     return [
         {
             "fault": fault.id,
             "phase": phase.name,
             "type": fault.type,
             "on": fault.on,
-            "lasts": fault.lasts,
-            "proven_again": fault.proven_again,
-            "silences": fault.silences,
+            **{of_it: getattr(fault, of_it, False) for of_it in ("lasts", "proven_again", "silences")},
             "excuses": list(fault.excuses),
             "counts": fault.counts(fault.options, fault.on, topology),
         }
@@ -62,6 +62,24 @@ def require_able(scenario: Scenario, runtime: Runtime) -> None:
                     f"phase {phase.name!r}: {spec.type} on {spec.on} needs a runtime with {' and '.join(lacks)}, "
                     f"which RUNTIME={runtime.name} lacks: choose another"
                 )
+
+
+def in_full(scenario: Scenario) -> Scenario:
+    """The scenario with all options of its faults, those that it leaves to their defaults too, as plain numbers."""
+    phases = (
+        phase.model_copy(update={"faults": tuple(_in_full(spec) for spec in phase.faults)}) for phase in scenario.phases
+    )
+    return scenario.model_copy(update={"phases": tuple(phases)})
+
+
+def _in_full(spec: FaultSpec) -> FaultSpec:
+    return spec.model_copy(update={"options": options.of_spec(spec).model_dump(mode="json")})
+
+
+def _candidate(spec: FaultSpec) -> str:
+    asked = options.of_spec(spec)
+    assert isinstance(asked, swap.Options), "only a swap rolls something out"
+    return asked.candidate
 
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:

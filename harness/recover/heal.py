@@ -51,7 +51,7 @@ def take_everything_back(world: World, journal: Journal, log: EventLog, within_s
 
     def run(undo: Undo) -> None:
         take_back(recorded, undo)
-        log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by=by)
+        log.add("fault_healed", fault=undo.id, phase=undo.phase, on_exit=True, by=by)
 
     deadline = time.monotonic() + within_s
     while problems := journal.replay(run, min(within_s, max(0.1, deadline - time.monotonic()))):
@@ -64,7 +64,7 @@ def take_everything_back(world: World, journal: Journal, log: EventLog, within_s
 def gone_with_the_stack(journal: Journal, undo: Undo, log: EventLog) -> None:
     """The stack that it was injected into does not run any more: nothing of it is left, and nothing is done."""
     log.add("note", text=f"{undo.id}: the stack that it was injected into is gone")
-    log.add("fault_healed", fault=undo.id, phase=undo.id.split("/")[0], on_exit=True, by="the shutdown of the stack")
+    log.add("fault_healed", fault=undo.id, phase=undo.phase, on_exit=True, by="the shutdown of the stack")
     journal.done(undo)
 
 

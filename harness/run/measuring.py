@@ -353,7 +353,7 @@ class _Meter:
             before = (await asyncio.to_thread(one.servers))[replica]
             found = {"state": before.state, "weight": before.weight}
             servers.append({"gateway": one.gateway, "replica": replica, **found})
-        self.journal.will_need(Undo(f"capacity/drain/{replica}", "restore_servers", {"servers": servers}))
+        self.journal.will_need(Undo(f"capacity/drain/{replica}", "restore_servers", {"servers": servers}, "capacity"))
         for one in gateways:
             await to_the_end(one.set_state, replica, "drain")
         give_up = self._now() + DRAINED_WITHIN_S

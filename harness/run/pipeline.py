@@ -258,7 +258,7 @@ def plan(job: Job) -> None:
         "title": job.drill.title,
         "hypothesis": job.drill.hypothesis,
         "runbook": job.drill.runbook,
-        "scenario": job.scenario.model_dump(mode="json"),
+        "scenario": planned.in_full(job.scenario).model_dump(mode="json"),
         "seed": seed,
         "command": f"{job.options.command} --seed {seed}" if job.options.seed is None else job.options.command,
         "runtime": topology.runtime,

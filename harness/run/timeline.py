@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from harness.evidence import interference
-from harness.faults.base import Fault, of_phase
+from harness.faults.base import Fault, Workload, of_phase
 from harness.judge import request_limits
 from harness.judge.presence import AGAIN_BEFORE_S
 from harness.model.errors import FaultError
@@ -114,7 +114,7 @@ class Timeline:
 
     # ── how long a phase lasts ──
 
-    async def _last(self, phase: Phase, faults: Sequence[Fault], started_s: float) -> None:
+    async def _last(self, phase: Phase, faults: Sequence[Fault | Workload], started_s: float) -> None:
         """Let the phase last: its duration, and until what it asks for has come, bounded."""
         awaited = self._awaited(phase, faults)
         settling = [asyncio.create_task(wait) for wait in awaited.values()]
@@ -131,15 +131,15 @@ class Timeline:
             if not task.cancelled():
                 task.result()  # what went wrong while waiting is not lost
 
-    def _awaited(self, phase: Phase, faults: Sequence[Fault]) -> dict[str, Coroutine[Any, Any, None]]:
+    def _awaited(self, phase: Phase, faults: Sequence[Fault | Workload]) -> dict[str, Coroutine[Any, Any, None]]:
         """What the phase has to wait for beyond its duration, by name."""
         if phase.until == "alerts_cleared" and self.session.alerts is not None:
             return {"alerts": self.session.alerts.cleared()}
         return {fault.id: self._settle(fault) for fault in faults} if phase.until == "settled" else {}
 
-    async def _settle(self, fault: Fault) -> None:
+    async def _settle(self, fault: Fault | Workload) -> None:
         while True:
-            if await fault.settled(self.session.world):
+            if await self.injector.settled(fault):
                 return
             await asyncio.sleep(SETTLED_EVERY_S)
 

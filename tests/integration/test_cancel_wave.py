@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.faults import cancel_wave
 from harness.faults.base import World, take_back
+from harness.faults.workloads import cancel_wave
 from harness.model.errors import FaultError
 from harness.probes.waves import Waves
 
@@ -48,7 +48,7 @@ async def connected(address: tuple[str, int]) -> None:
 
 def wave(on: str, **options: Any) -> cancel_wave.CancelWave:
     """The fault under test."""
-    return cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(watch="800ms", **options))
+    return cancel_wave.WORKLOAD("test", on, cancel_wave.WORKLOAD.Options(watch="800ms", **options))
 
 
 @pytest.mark.parametrize(("on", "moment"), [("gateways", "early"), ("replica-1", "half-read"), ("gateway-b", "late")])
@@ -59,8 +59,7 @@ def test_a_wave_at_its_moment_is_proven(world: World, on: str, moment: str) -> N
         async with wave_world(world) as (here, saved):
             fault = wave(on, moment=moment, streams=8, max_tokens=100)
             await fault.measure(here)
-            await fault.inject(here)
-            proof = await fault.verify(here)
+            proof = await fault.run(here)
             assert proof.proven, proof
             assert (await fault.verify_healed(here)).proven
             streams = saved[-1]["waves"][-1]["streams"]
@@ -78,8 +77,7 @@ def test_a_moment_that_never_comes_is_not_proven(world: World) -> None:
         async with wave_world(world) as (here, _):
             fault = wave("gateways", moment="queued", streams=4, max_tokens=64)
             await fault.measure(here)
-            await fault.inject(here)
-            proof = await fault.verify(here)
+            proof = await fault.run(here)
             assert not proof.proven
             assert "not reached" in proof.why
             assert (await fault.verify_healed(here)).proven
@@ -94,10 +92,12 @@ def test_undo_hangs_up_in_the_middle_of_a_wave(world: World) -> None:
         async with wave_world(world) as (here, _):
             fault = wave("replica-2", moment="late", streams=6, max_tokens=1500)
             await fault.measure(here)
-            await fault.inject(here)
+            running = asyncio.create_task(fault.run(here))
             address = (world.topology.component("replica-2").address, 8000)
             await asyncio.wait_for(connected(address), 5.0)
             await asyncio.to_thread(take_back, here, fault.undo())
+            await asyncio.wait([running])
+            assert running.cancelled()
             assert (await fault.verify_healed(here)).proven
             await asyncio.to_thread(take_back, here, fault.undo())
 

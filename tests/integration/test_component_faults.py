@@ -69,7 +69,7 @@ def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def make(type_name: str, on: str, **options: Any) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options))
+    return cls("test", on, cls.Options.model_validate(options))
 
 
 class Lame:

@@ -42,7 +42,7 @@ STREAMS = 12
 def fault(type_name: str, on: str = LINK, **options: Any) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options or OPTIONS[type_name]))
+    return cls("test", on, cls.Options.model_validate(options or OPTIONS[type_name]))
 
 
 @pytest.fixture(autouse=True)

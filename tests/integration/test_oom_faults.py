@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.adapters.gateways.haproxy import Haproxy
-from harness.faults import long_contexts, oom, oversized, widened
+from harness.faults import oom, widened
 from harness.faults.base import World, take_back
+from harness.faults.workloads import long_contexts, oversized
 from harness.model.errors import StackError, UsageError
 from harness.probes.ask import Ask, Reply, send
 from harness.probes.path import PathSample
@@ -49,8 +50,7 @@ def test_oversized_asks_are_all_refused_by_their_limits(told: tuple[World, list[
     async def drill() -> None:
         one = make("oversized", GATEWAY, every="0s")
         await one.measure(world)
-        await one.inject(world)
-        effect = await one.verify(world)
+        effect = await one.run(world)
         assert effect.proven, effect.why
         take_back(world, one.undo())
         assert (await one.verify_healed(world)).proven
@@ -69,8 +69,7 @@ def test_long_contexts_are_served_or_shed(told: tuple[World, list[dict[str, Any]
     async def drill() -> None:
         one = make("long_contexts", GATEWAY, lasts="1s", max_tokens=32, pressure=True)
         await one.measure(world)
-        await one.inject(world)
-        effect = await one.verify(world)
+        effect = await one.run(world)
         assert not effect.proven
         assert "the KV cache was never short" in effect.why
         assert (await one.verify_healed(world)).proven
@@ -99,7 +98,7 @@ def test_what_reaches_nobody_is_not_proven(
         one = make(type_name, GATEWAY, **({"every": "0s"} if type_name == "oversized" else {"lasts": "100ms"}))
         await one.measure(world)
         monkeypatch.setattr(module, "send", nobody)
-        effect = await one.verify(world)
+        effect = await one.run(world)
         assert not effect.proven
         assert effect.why.startswith("the fault had no effect: ")
 

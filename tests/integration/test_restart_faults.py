@@ -38,7 +38,7 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def make(type_name: str, **options: Any) -> Fault:
     """A fault of replica-2 as ``of_phase`` makes it."""
     cls = {RESTART: restart.FAULT, DEAF: deaf.FAULT}[type_name]
-    return cls(f"test/{type_name}/{REPLICA}", REPLICA, cls.Options.model_validate(options))
+    return cls("test", REPLICA, cls.Options.model_validate(options))
 
 
 async def settle(fault: Fault, world: World) -> None:
@@ -144,7 +144,7 @@ def test_a_frozen_replica_is_not_deaf(world: World) -> None:
     async def drill() -> None:
         one = make(DEAF)
         await one.measure(world)
-        frozen = pause.FAULT("test/pause", REPLICA, pause.FAULT.Options())
+        frozen = pause.FAULT("test", REPLICA, pause.FAULT.Options())
         await frozen.inject(world)
         proof = await one.verify(world)
         assert not proof.proven

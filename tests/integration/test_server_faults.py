@@ -30,7 +30,7 @@ AS_CONFIGURED = Server("ready", 100)
 def make(type_name: str, options: dict[str, Any]) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls(f"test/{type_name}/replica-2", "replica-2", cls.Options.model_validate(options))
+    return cls("test", "replica-2", cls.Options.model_validate(options))
 
 
 def servers(world: World) -> dict[str, Server]:

@@ -52,7 +52,7 @@ def test_a_fault_of_its_link_is_proven_and_healed(type_name: str, options: dict[
     cls: Any = fault_class(type_name)
 
     async def drill() -> tuple[Proof, Proof]:
-        one = cls(f"test/{type_name}", "client-to-target", cls.Options.model_validate(options))
+        one = cls("test", "client-to-target", cls.Options.model_validate(options))
         await one.measure(slow)
         await one.inject(slow)
         effect = await one.verify(slow)

@@ -73,7 +73,7 @@ class Seen:
 
 def make(**options: Any) -> swap.Swap:
     """A rollout as ``of_phase`` makes it, in a hurry."""
-    return swap.Swap("s/swap/replica-2", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
+    return swap.Swap("s", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
 
 
 async def perform(one: swap.Swap, world: World) -> None:

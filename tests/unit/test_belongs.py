@@ -25,7 +25,7 @@ def record(type_name: str, on: str) -> Undo:
     """What a fault of that type writes down, with what it has measured on a healthy stack."""
     kind = fault_class(type_name)
     required = {name: _some(field) for name, field in kind.Options.model_fields.items() if field.is_required()}
-    fault: Any = kind(f"phase/{type_name}/{on}", on, kind.Options.model_construct(**required))
+    fault: Any = kind("phase", on, kind.Options.model_construct(**required))
     proxy = next((one for one in config.proxies(TOPOLOGY) if one["name"] == on), LINK)
     servers = {gateway: dict.fromkeys(TOPOLOGY.replicas, Server("ready", 100)) for gateway in TOPOLOGY.gateways}
     measured = {"addresses": (proxy["listen"], proxy["upstream"]), "before": servers, "limit_before": None}

@@ -13,8 +13,9 @@ from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import base, cancel_wave, component, kill, link, oversized, restart, server, slow_close, widened
+from harness.faults import base, component, kill, link, restart, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
+from harness.faults.workloads import cancel_wave, oversized
 from harness.model.errors import AdapterError
 from harness.model.rollout import Deployment, Gates, Rollout
 from harness.model.topology import Topology
@@ -144,7 +145,7 @@ def made(type_name: str) -> Fault:
         options = {"moment": "early"}
     cls = fault_class(type_name)
     on = LINK if type_name in LINK_FAULTS else GATEWAY if type_name in (*ASKS, *OTHERS) else REPLICA
-    one: Any = cls(f"test/{type_name}/{on}", on, cls.Options.model_validate(options))
+    one: Any = cls("test", on, cls.Options.model_validate(options))
     if type_name in LINK_FAULTS:
         one.before = QUICK
     elif type_name in COMPONENT_FAULTS:

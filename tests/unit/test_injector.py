@@ -87,6 +87,60 @@ async def _noted(order: list[str], entries: list[str]) -> None:
     order.extend(entries)
 
 
+class _Workload:
+    """Stands for a workload that is done when it is told so."""
+
+    Options, options = object, None
+    targets = counts = staticmethod(lambda *_: {})
+    id, phase, on, type = "cut/oversized/gateway-a", "cut", "gateway-a", "oversized"
+    excuses: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+
+    def undo(self) -> Undo:
+        """There is nothing."""
+        return Undo(self.id, "nothing_stays", {}, "cut")
+
+    async def measure(self, world: object) -> None:
+        """It is well."""
+
+    async def run(self, world: object) -> Proof:
+        """Until it is told."""
+        await self.may_end.wait()
+        return Proof(True, "22 requests were sent", "", "")
+
+    async def verify_healed(self, world: object) -> Proof:
+        """It is."""
+        return Proof(True, "an ordinary request is answered", "", "")
+
+
+def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins with the phase, has settled when it is done, and is recorded as a fault is; nothing looks whether it
+    is there."""
+    monkeypatch.setattr(injector, "take_back", lambda world, undo: None)
+
+    async def life() -> None:
+        one, log = injecting(tmp_path)
+        workload: Any = _Workload()
+        await one.inject([workload], "cut")
+        assert one._watches == []
+        running = asyncio.create_task(one.prove(workload, "cut", again_s=0.0))
+        await asyncio.sleep(0)
+        assert not await one.settled(workload)
+        workload.may_end.set()
+        await running
+        assert await one.settled(workload)
+        await one.heal([workload], "cut")
+        one.prove_healed([workload], "cut")
+        await one.heals_proven()
+        assert log.kinds == [
+            "fault_injecting", "fault_injected", "fault_proven", "fault_healing", "fault_healed", "heal_proven",
+        ]  # fmt: skip
+
+    asyncio.run(life())
+
+
 def test_what_cannot_be_written_down_is_not_injected(tmp_path: Path) -> None:
     """Nobody could take it back."""
     one, log = injecting(tmp_path / "gone")

@@ -328,7 +328,7 @@ def test_a_journal_in_memory_outlives_its_file(tmp_path: Path) -> None:
     """Deleted or moved in mid-fault: what is open stays open until it is rolled back, and nothing more is injected."""
     told: list[object] = []
     journal = Journal(tmp_path / "undo.jsonl", told.append)
-    one, two = Undo("one", "remove_toxics", {"proxy": "a"}), Undo("two", "remove_toxics", {"proxy": "b"})
+    one, two = Undo("one", "remove_toxics", {"proxy": "a"}, "broken"), Undo("two", "remove_toxics", {"proxy": "b"})
     journal.will_need(one)
     (tmp_path / "undo.jsonl").rename(tmp_path / "moved.jsonl")
     assert journal.open_entries() == [one]
@@ -336,5 +336,8 @@ def test_a_journal_in_memory_outlives_its_file(tmp_path: Path) -> None:
         journal.will_need(two)
     assert journal.replay(lambda undo: None) == []
     assert journal.open_entries() == []
-    assert told == [{"id": "one", "action": "remove_toxics", "args": {"proxy": "a"}}, {"done": "one"}]
+    assert told == [
+        {"id": "one", "action": "remove_toxics", "args": {"proxy": "a"}, "phase": "broken"},
+        {"done": "one"},
+    ]
     assert Journal(tmp_path / "moved.jsonl").open_entries() == [], "the mark is in the file, wherever that is"

@@ -1,4 +1,4 @@
-"""What a plan asks of a model that somebody else has trained, and what it refuses."""
+"""What a plan asks of a model that somebody else has trained, the options that it stores, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from harness.faults.base import fault_class, types
+from harness.model import options
 from harness.model.errors import UsageError
+from harness.model.scenario import Scenario
 from harness.model.topology import Topology
 from harness.plan import guard, planned
 from harness.plan.guard import External
@@ -65,3 +68,25 @@ def test_a_fault_that_the_runtime_cannot_carry_out_is_refused(name: str, lacks: 
 def test_both_runtimes_of_ours_can_do_everything(runtime: Any, capability: type) -> None:
     """Each drill runs in both."""
     assert has(runtime(Topology(STACK)), capability)
+
+
+@pytest.mark.parametrize("name", ["timeout-spike", "node-restart", "cancel-storm", "oom-wide", "model-swap-bad"])
+def test_the_plan_has_every_option(name: str) -> None:
+    """Those that the scenario leaves to their defaults, too; read from the plan they are what the faults go by."""
+    practised = scenario(name)
+    stored = Scenario.stored(planned.in_full(practised).model_dump(mode="json"))
+    pairs = [
+        pair
+        for phase, known in zip(practised.phases, stored.phases, strict=True)
+        for pair in zip(phase.faults, known.faults, strict=True)
+    ]
+    assert pairs
+    for spec, known in pairs:
+        assert set(known.options) == set(options.model(spec.type).model_fields)
+        assert options.of_spec(known) == options.of_spec(spec)
+
+
+@pytest.mark.parametrize("type_name", types())
+def test_options_are_found_by_their_type(type_name: str) -> None:
+    """A fault goes by the options that the plan stores for its type, not by some of its own."""
+    assert fault_class(type_name).Options is options.model(type_name)

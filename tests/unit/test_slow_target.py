@@ -72,7 +72,7 @@ def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
     """A fault of the link that has seen it healthy."""
     cls: Any = fault_class(type_name)
     options = LATENCY if type_name == "latency" else {}
-    one: LinkFault[Any] = cls(f"test/{type_name}/{LINK}", LINK, cls.Options.model_validate(options))
+    one: LinkFault[Any] = cls("test", LINK, cls.Options.model_validate(options))
     asyncio.run(one.measure(world))
     return one
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.faults import cancel_wave
+from harness.faults.workloads import cancel_wave
 from harness.model.errors import FaultError
 from harness.model.topology import Topology
 from harness.probes.path import PROBE_TOKENS, PathSample
@@ -33,7 +33,7 @@ class Path:
 
 def size(topology: Topology, path: Path, on: str = "gateways", **options: Any) -> cancel_wave._Size:
     """Of a wave on that stack."""
-    fault = cancel_wave.FAULT(f"test/cancel_wave/{on}", on, cancel_wave.FAULT.Options(moment="early", **options))
+    fault = cancel_wave.WORKLOAD("test", on, cancel_wave.WORKLOAD.Options(moment="early", **options))
     world: Any = SimpleNamespace(topology=topology, path=path)
     return asyncio.run(fault._sized(world))
 

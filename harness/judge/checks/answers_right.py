@@ -78,7 +78,7 @@ def _candidate(view: RunView) -> tuple[str | None, float | None, float]:
     if phase is None or view.rollout is None:
         return None, None, 0.0
     ended = view.rollout.decided_s if view.rollout.ended == "promoted" else None
-    return view.rollout.candidate.version, ended, float(of_rollout.wanted(view, phase).get("quality", 0.95))
+    return view.rollout.candidate.version, ended, of_rollout.wanted(view, phase).quality
 
 
 def _count(rows: Rows) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
 from harness.judge.drill import Check
-from harness.model.scenario import parse_duration
+from harness.model.options import latency, restart
 from harness.model.topology import DNS_POLICY
 from harness.model.verdict import CheckResult, Status
 
@@ -132,7 +132,7 @@ def _broken(rows: Attempts) -> pd.Series:
 def _delayed_too_long(view: RunView, phase: str, rows: Attempts) -> pd.Series:
     """Marks the attempts that ended at a limit which a delay of an external target's only link can reach by itself."""
     planned = _planned(view, phase) if view.target is not None else ()
-    delays = [_seconds(one["options"]) for one in planned if one["type"] in _DELAYS]
+    delays = [_seconds(one) for one in planned if one["type"] in _DELAYS]
     delay_s, jitter_s = (max((one[at] for one in delays), default=0.0) for at in (0, 1))
     limits, answer_s = view.limits, _ANSWERING * delay_s
     reached = {
@@ -180,15 +180,20 @@ def _planned(view: RunView, phase: str) -> list[dict[str, Any]]:
 def _breaks(view: RunView, phase: str) -> bool:
     """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
     harmless = _BREAKS_NOTHING.union(_CUTS_NOTHING if view.target is not None else ())
-    return any(one["type"] not in harmless or one["options"].get("drain") is False for one in _planned(view, phase))
+    return any(one["type"] not in harmless or _at_once(one) for one in _planned(view, phase))
 
 
-def _seconds(options: dict[str, Any]) -> tuple[float, float]:
-    """The longest delay with these options, and how much it varies; endless, where that depends on what crosses it."""
-    if "latency" not in options:
+def _at_once(fault: dict[str, Any]) -> bool:
+    """Whether it is a restart under running streams."""
+    return fault["type"] == "restart" and not restart.Options.stored(fault["options"]).drain
+
+
+def _seconds(fault: dict[str, Any]) -> tuple[float, float]:
+    """The longest delay of that fault, and how much it varies; endless, where that depends on what crosses it."""
+    if fault["type"] != "latency":
         return math.inf, math.inf
-    jitter_s = parse_duration(options.get("jitter", "0s"))
-    return parse_duration(options["latency"]) + jitter_s, jitter_s
+    asked = latency.Options.stored(fault["options"])
+    return asked.latency + asked.jitter, asked.jitter
 
 
 def _noticed_within_s(view: RunView) -> float:

@@ -24,7 +24,7 @@ def check(phase: str) -> Check:
 def _run(view: RunView, name: str, phase: str) -> CheckResult:
     try:
         rollout = of_rollout.recorded(view)
-        percent = float(of_rollout.wanted(view, phase)["percent"])
+        percent = float(of_rollout.wanted(view, phase).percent)
         decided = of_rollout.decided_s(rollout)
         before = _weight_before(view, rollout, decided)
     except NotMeasured as error:

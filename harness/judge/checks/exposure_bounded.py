@@ -21,7 +21,7 @@ def check(phase: str) -> Check:
 def _run(view: RunView, name: str, phase: str) -> CheckResult:
     try:
         rollout = of_rollout.recorded(view)
-        percent = float(of_rollout.wanted(view, phase)["percent"])
+        percent = float(of_rollout.wanted(view, phase).percent)
         found = of_rollout.users_in_canary(view, rollout)
         early = _before_canary(view)
     except NotMeasured as error:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.evidence.view import RunView
 from harness.judge.slo import NotMeasured
+from harness.model.options import swap
 from harness.model.rollout import Rollout, Stage
 
 #: A sample or a request so close to a change belongs to neither side of it.
@@ -38,13 +39,13 @@ def canary(rollout: Rollout) -> Stage | None:
     return next((stage for stage in rollout.stages if stage.name == "canary"), None)
 
 
-def wanted(view: RunView, phase: str) -> dict[str, Any]:
-    """The options of the rollout in the scenario."""
+def wanted(view: RunView, phase: str) -> swap.Options:
+    """The options of the rollout in the scenario. NotMeasured without one."""
     faults: list[dict[str, Any]] = next((p["faults"] for p in view.planned_phases if p["name"] == phase), [])
-    options = next((fault["options"] for fault in faults if fault["type"] == "swap"), None)
-    if options is None:
+    asked = next((fault["options"] for fault in faults if fault["type"] == "swap"), None)
+    if asked is None:
         raise NotMeasured(f"the scenario rolls nothing out in {phase}")
-    return {"percent": 10, "expect": "promoted", "stopped_by": [], **options}
+    return swap.Options.stored(asked)
 
 
 #: What is asked of answers.

@@ -23,8 +23,8 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     except NotMeasured as error:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), phase=phase)
     assert rollout.decision is not None  # it was decided
-    gates = ", ".join(wanted["stopped_by"])
-    objective = str(wanted["expect"]) + (f" by {gates}" if gates else "")
+    gates = ", ".join(wanted.stopped_by)
+    objective = wanted.expect + (f" by {gates}" if gates else "")
     if rollout.ended is None:
         return CheckResult(name, Status.INCONCLUSIVE, "the rollout has not come to its end", objective, phase=phase)
     if rollout.broken is not None:
@@ -34,7 +34,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
     found = f"{rollout.candidate.version} was {rollout.ended}: {gate}: {rollout.decision.why}"
     if rollout.decision.gate == "undecided":
         return CheckResult(name, Status.INCONCLUSIVE, found, objective, phase=phase)
-    right = rollout.ended == wanted["expect"] and (not gates or rollout.decision.gate in wanted["stopped_by"])
+    right = rollout.ended == wanted.expect and (not gates or rollout.decision.gate in wanted.stopped_by)
     canary = of_rollout.canary(rollout)
     took = decided - canary.began_s if canary else None
     when = "before any user could meet it" if took is None else f"{took:.1f} s after the first user could meet it"

@@ -1,6 +1,6 @@
 """Requests that ask for too much, each in another way, sent one after the other while users chat.
 
-Nothing is broken by hand here: the requests are the fault. What came of each is told as an event ``ask``.
+Nothing is broken by hand here. What came of each is told as an event ``ask``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import Field
-
-from harness.faults.base import Healing, Proof, World, ended_by_itself
+from harness.faults.base import Healing, Proof, World, fault_id
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.oversized import Options as OversizedOptions
 from harness.model.topology import CLIENT, GatewayPolicy, Topology
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
@@ -42,27 +40,16 @@ class Oversized:
     names: tuple[str, ...]
 
 
-class _Options(Strict):
-    """The asks begin ``every`` so often; each may take ``deadline``."""
-
-    every: Seconds = 0.5
-    deadline: Seconds = Field(default=15.0, gt=0)
-
-
 class OversizedAsks:
     """All ways of ``asks`` through one gateway, over the link that its clients use."""
 
-    Options = _Options
+    Options = OversizedOptions
     type = "oversized"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
-        self.options: _Options = options
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
+        self.options: OversizedOptions = options
         self.before: PathSample | None = None
         self.asks: tuple[Oversized, ...] = ()
 
@@ -72,13 +59,13 @@ class OversizedAsks:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: OversizedOptions, on: str, topology: Topology) -> dict[str, Any]:
         """Every way, once. Their names do not depend on the size of the KV cache."""
         return {"asks": [one.name for one in asks(topology.gateway_policy, topology.max_model_len, 1)]}
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""
-        return Undo(self.id, UNDO_NOTHING, {})
+        return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
     async def measure(self, world: World) -> None:
         """An ordinary request is answered; and how large the KV cache is, to ask for more than that."""
@@ -88,10 +75,7 @@ class OversizedAsks:
         cache = await kv_tokens(world.topology.component(world.topology.replicas[0]))
         self.asks = asks(world.topology.gateway_policy, world.topology.max_model_len, cache)
 
-    async def inject(self, world: World) -> None:
-        """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
-
-    async def verify(self, world: World) -> Proof:
+    async def run(self, world: World) -> Proof:
         """Ask everything. The effect is that it was asked: that each of them reached somebody who answered."""
         before = self.before.describe() if self.before else ""
         link = world.topology.link_between(CLIENT, self.on)
@@ -100,7 +84,7 @@ class OversizedAsks:
             began = time.monotonic()
             reply = await send(world.path, link, one.ask, self.options.deadline)
             told = {"name": one.name, "names": list(one.names), "number": number, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.id.partition("/")[0], on=self.on, must="be refused", **told)
+            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be refused", **told)
             if reply.outcome == "none":
                 silent.append(one.name)
             await asyncio.sleep(max(0.0, began + self.options.every - time.monotonic()))
@@ -108,10 +92,6 @@ class OversizedAsks:
         if len(silent) == len(self.asks) or not self.asks:
             return Proof(False, f"the fault had no effect: nobody took an oversized request at {self.on}", before, seen)
         return Proof(True, f"{len(self.asks)} oversized requests were sent to {self.on}", before, seen)
-
-    async def settled(self, world: World) -> bool:
-        """At once: when all was asked, it is over."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """An ordinary request is answered as before."""
@@ -207,4 +187,4 @@ def _nothing_stays(world: World, args: Mapping[str, Any]) -> None:
 
 
 UNDO = {UNDO_NOTHING: _nothing_stays}
-FAULT = OversizedAsks
+WORKLOAD = OversizedAsks

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import httpx
-from pydantic import Field
 
-from harness.faults.base import Proof, World, ended_by_itself, tell_step
-from harness.faults.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
+from harness.faults.base import Proof, World, fault_id, tell_step
+from harness.faults.workloads.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.long_contexts import Options as LongContextsOptions
 from harness.model.topology import CLIENT, Topology
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
@@ -35,21 +34,6 @@ FULL = 0.95
 _LOOK_EVERY_S = 0.2
 _LOOK_S = 2.0
 _WITHOUT_RETRY_AFTER_S = 1.0
-
-
-class _Options(Strict):
-    """``demand`` times what all KV caches hold is asked for at once, for ``lasts``; each request may take ``deadline``.
-
-    ``context`` is the share of the model's length that a prompt takes, ``max_tokens`` what it asks for on top.
-    ``pressure`` demands that a KV cache was full and somebody preempted: without that there was no effect.
-    """
-
-    demand: float = Field(default=1.5, gt=0, le=20)
-    context: float = Field(default=0.7, gt=0, lt=1)
-    max_tokens: int = Field(default=256, ge=1, le=4096)
-    lasts: Seconds = Field(default=12.0, gt=0)
-    deadline: Seconds = Field(default=60.0, gt=0)
-    pressure: bool = False
 
 
 @dataclass
@@ -81,21 +65,17 @@ class _Seen:
 class LongContexts:
     """Long contexts through one gateway, over the link that its clients use."""
 
-    Options = _Options
+    Options = LongContextsOptions
     type = "long_contexts"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
-        self.options: _Options = options
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
+        self.options: LongContextsOptions = options
         self.before: PathSample | None = None
         self.cache_tokens = 0
         self.seen = _Seen()
-        self._random = random.Random(id)
+        self._random = random.Random(self.id)
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -103,13 +83,13 @@ class LongContexts:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: LongContextsOptions, on: str, topology: Topology) -> dict[str, Any]:
         """As many as its step ``sized`` says, once the size of the KV caches is known."""
         return {"asks": "sized"}
 
     def undo(self) -> Undo:
         """What was asked ends with the connection that it was asked on."""
-        return Undo(self.id, UNDO_NOTHING, {})
+        return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
     async def measure(self, world: World) -> None:
         """An ordinary request is answered; and how much the KV caches hold."""
@@ -118,10 +98,7 @@ class LongContexts:
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
         self.cache_tokens = await kv_tokens(world.topology.component(world.topology.replicas[0]))
 
-    async def inject(self, world: World) -> None:
-        """Nothing to do beforehand: ``verify`` asks, for as long as it takes."""
-
-    async def verify(self, world: World) -> Proof:
+    async def run(self, world: World) -> Proof:
         """Ask, and look at the engines meanwhile. More must have been asked for at once than there is room for."""
         prompt = int(self.options.context * world.topology.max_model_len)
         each, room = prompt + self.options.max_tokens, self.cache_tokens * len(world.topology.replicas)
@@ -143,10 +120,6 @@ class LongContexts:
             return Proof(False, f"the fault had no effect: the KV cache was never short; {seen}", before, seen)
         return Proof(True, f"{self.seen.at_once} long contexts at once, for {each} tokens each", before, seen)
 
-    async def settled(self, world: World) -> bool:
-        """At once: when the last one has ended, it is over."""
-        return True
-
     async def verify_healed(self, world: World) -> Proof:
         """An ordinary request is answered as before."""
         return await serves_again(world, self.on, self.before)
@@ -161,7 +134,7 @@ class LongContexts:
             self.seen.running -= 1
             self.seen.replies.append(reply)
             told = {"name": "a long context", "asked_tokens": self.options.max_tokens, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.id.partition("/")[0], on=self.on, must="be served", **told)
+            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be served", **told)
             if reply.outcome != "whole":
                 await asyncio.sleep(reply.retry_after_s or _WITHOUT_RETRY_AFTER_S)
 
@@ -192,4 +165,4 @@ class LongContexts:
                 await asyncio.sleep(_LOOK_EVERY_S)
 
 
-FAULT = LongContexts
+WORKLOAD = LongContexts

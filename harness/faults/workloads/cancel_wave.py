@@ -14,17 +14,16 @@ import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import h11
-from pydantic import Field
 
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
-from harness.faults.base import Proof, World, ended_by_itself, tell_step
+from harness.faults.base import Proof, World, fault_id, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
-from harness.model.scenario import Seconds, Strict
+from harness.model.options.cancel_wave import Options as CancelWaveOptions
 from harness.model.stream import CompletionReader
 from harness.model.topology import CLIENT, Topology
 from harness.model.waves import Canary, Stream, Wave
@@ -63,26 +62,6 @@ _TOKENS_PER_WORD, _PROMPT_TOKENS_MIN = 2, 64
 _TOKENS_MIN = 16
 
 
-class _Options(Strict):
-    """The streams of a wave are cancelled together once ``moment`` is reached, or after ``give_up``.
-
-    ``demand`` is their number as a multiple of the requests that the target replicas decode side by side; ``lasts`` is
-    how long one stream alone would take, at the speed measured before. ``streams`` (a number) overrides ``demand``,
-    ``max_tokens`` (per stream) overrides ``lasts``.
-    """
-
-    moment: Literal["queued", "prefill", "early", "late", "half-read"]
-    demand: float = Field(default=0.25, gt=0, le=8)
-    streams: int | None = Field(default=None, ge=2, le=256)
-    waves: int = Field(default=1, ge=1, le=100)
-    pause: Seconds = 0.0  # between two waves
-    lasts: Seconds = Field(default=6.0, gt=0, le=60)
-    max_tokens: int | None = Field(default=None, ge=8, le=4096)
-    words: int = Field(default=30, ge=1, le=2000)  # of each prompt; no two prompts are the same
-    give_up: Seconds = 10.0
-    watch: Seconds = Field(default=1.5, ge=0.8, le=5.0)  # how long the engines are looked at after the cancel, at least
-
-
 @dataclass(frozen=True)
 class _Size:
     """Of one wave: the number of streams, and the length of each in tokens."""
@@ -107,30 +86,24 @@ class _Level(NamedTuple):
     kv: float
 
 
-#: Waves under way in this process, by the id of their fault.
+#: Waves under way in this process, by the id of their workload.
 _UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 
 
 class CancelWave:
     """Cancelled waves on one door: a gateway, all of them in turn, or a replica itself."""
 
-    Options = _Options
+    Options = CancelWaveOptions
     type = "cancel_wave"
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = False
-    proven_again: ClassVar[bool] = False
-    silences: ClassVar[bool] = False
-    present = ended_by_itself
 
-    def __init__(self, id: str, on: str, options: Any) -> None:
-        self.id, self.on = id, on
-        self.options: _Options = options
-        self.phase = id.split("/")[0]
+    def __init__(self, phase: str, on: str, options: Any) -> None:
+        self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
+        self.options: CancelWaveOptions = options
         self.waves: list[Wave] = []
         self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
-        self._random = random.Random(id)
-        self._task: asyncio.Task[None] | None = None
+        self._random = random.Random(self.id)
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -138,7 +111,7 @@ class CancelWave:
         return [] if topology.target is not None else [ALL_GATEWAYS, *topology.gateways, *topology.replicas]
 
     @staticmethod
-    def counts(options: _Options, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: CancelWaveOptions, on: str, topology: Topology) -> dict[str, Any]:
         """Waves that reach their moment, streams of each, and a canary for each replica after it."""
         return {
             "waves": options.waves,
@@ -149,7 +122,7 @@ class CancelWave:
 
     def undo(self) -> Undo:
         """Hang up whatever is still open."""
-        return Undo(self.id, "end_wave", {"wave": self.id})
+        return Undo(self.id, "end_wave", {"wave": self.id}, self.phase)
 
     async def measure(self, world: World) -> None:
         """Read the engines' metrics, without which nothing could be compared, and size the waves. FaultError."""
@@ -175,17 +148,12 @@ class CancelWave:
         most = min(world.topology.max_model_len - prompt, world.topology.gateway_policy.chat_max_tokens)
         return max(_TOKENS_MIN, min(round(max(speeds) * self.options.lasts), most))
 
-    async def inject(self, world: World) -> None:
-        """Begin the waves; they go on while the phase does."""
-        self._task, ended = asyncio.create_task(self._storm(world)), threading.Event()
-        _UNDER_WAY[self.id] = (self._task, ended)
-        self._task.add_done_callback(lambda _: _over(self.id))
-
-    async def verify(self, world: World) -> Proof:
-        """Wait for the last wave: each was cancelled at its moment, which was seen."""
-        if self._task is None:
-            raise FaultError(f"{self.id}: verify was called before inject")
-        await self._task
+    async def run(self, world: World) -> Proof:
+        """Make the waves: each is cancelled at its moment, which is seen."""
+        storm, ended = asyncio.create_task(self._storm(world)), threading.Event()
+        _UNDER_WAY[self.id] = (storm, ended)
+        storm.add_done_callback(lambda _: _over(self.id))
+        await storm
         reached = sum(wave.reached for wave in self.waves)
         cut = sum(stream.cut for wave in self.waves for stream in wave.streams)
         seen = f"{reached} of {len(self.waves)} waves reached it, {cut} streams were cancelled"
@@ -195,10 +163,6 @@ class CancelWave:
             return Proof(True, f"{self.waves[-1].why}; {seen}", before, seen)
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
         return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
-
-    async def settled(self, world: World) -> bool:
-        """Once the last wave is over."""
-        return self._task is not None and self._task.done()
 
     async def verify_healed(self, world: World) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
@@ -361,7 +325,7 @@ class CancelWave:
         return Canary(replica, right, why, time.monotonic() - began)
 
 
-def _streams(options: _Options, replicas: int) -> int:
+def _streams(options: CancelWaveOptions, replicas: int) -> int:
     """How many streams one wave has."""
     return options.streams or max(2, math.ceil(options.demand * SEQUENCES_MAX * replicas))
 
@@ -478,5 +442,5 @@ def _end_wave(world: World, args: Mapping[str, Any]) -> None:
             raise FaultError(f"{args['wave']}: the streams did not end within 5 s")
 
 
-FAULT = CancelWave
+WORKLOAD = CancelWave
 UNDO = {"end_wave": _end_wave}

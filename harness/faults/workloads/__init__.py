@@ -1,0 +1,1 @@
+"""Clients that misbehave. One file per workload beside this one; the file's name is the ``type`` in a scenario."""
