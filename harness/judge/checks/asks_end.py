@@ -17,7 +17,9 @@ def check(phase: str) -> Check:
     def run(view: RunView) -> CheckResult:
         return asked.judge(view, name, phase, "0 requests without an end", _problem)
 
-    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=True)
+    return Check(
+        "probe-requests-end", name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=True, phase=phase
+    )
 
 
 def _problem(ask: Asked) -> str | None:

@@ -17,7 +17,9 @@ def check(phase: str) -> Check:
     def run(view: RunView) -> CheckResult:
         return asked.judge(view, name, phase, "0 refusals that do not", _problem)
 
-    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=False)
+    return Check(
+        "refusals-name-limit", name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=False, phase=phase
+    )
 
 
 def _problem(ask: Asked) -> str | None:

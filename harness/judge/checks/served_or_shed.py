@@ -17,7 +17,15 @@ def check(phase: str) -> Check:
     def run(view: RunView) -> CheckResult:
         return asked.judge(view, name, phase, "0 requests neither served nor honestly shed", _problem)
 
-    return Check(name, question, run, frozenset({"gateways", f"fault:{phase}"}), timing=False)
+    return Check(
+        "long-contexts-served-or-shed",
+        name,
+        question,
+        run,
+        frozenset({"gateways", f"fault:{phase}"}),
+        timing=False,
+        phase=phase,
+    )
 
 
 def _problem(ask: Asked) -> str | None:
