@@ -1,12 +1,13 @@
 """The verdict as JUnit XML: a check is a case; INCONCLUSIVE an ``error``, FAIL a ``failure``, SKIPPED ``skipped``.
 
 The recorded cause of an INCONCLUSIVE verdict is the suite's property ``cause``; ``not_asked`` names the checks that are
-no part of the drill of an external target.
+no part of the drill of an external target. Each case has its check's ``id``, ``phase`` and ``subject`` as properties.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from harness.evidence.view import RunView
@@ -32,11 +33,7 @@ def render(view: RunView, verdict: Verdict) -> str:
         timestamp=str(view.plan["anchor"].get("wall", "")),
     )
     told = {"cause": verdict.cause, "not_asked": ", ".join(verdict.not_asked)}
-    if any(told.values()):
-        properties = ElementTree.SubElement(suite, "properties")
-        for key, value in told.items():
-            if value:
-                ElementTree.SubElement(properties, "property", name=key, value=value)
+    _properties(suite, told)
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))
     ElementTree.indent(suite)
@@ -44,8 +41,17 @@ def render(view: RunView, verdict: Verdict) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
+def _properties(parent: ElementTree.Element, values: Mapping[str, str | None]) -> None:
+    """Those that have a value, as properties of the element."""
+    if known := {key: value for key, value in values.items() if value}:
+        properties = ElementTree.SubElement(parent, "properties")
+        for key, value in known.items():
+            ElementTree.SubElement(properties, "property", name=key, value=value)
+
+
 def _case(classname: str, check: CheckResult) -> ElementTree.Element:
     case = ElementTree.Element("testcase", classname=classname, name=check.name)
+    _properties(case, {"id": check.id, "phase": check.phase, "subject": check.subject})
     tag = _TAGS.get(check.status)
     if tag is not None:
         detail = ElementTree.SubElement(case, tag, message=check.why, type=check.status.value)

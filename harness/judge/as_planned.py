@@ -35,40 +35,40 @@ def plan_unchanged(view: RunView) -> Iterator[Finding]:
 def checks(view: RunView, known: Sequence[Check]) -> Iterator[Finding]:
     """Are the drill's own checks today, with their arguments, those that were planned?"""
     name, planned, today = "checks as planned", view.plan.get("checks"), digest.of_checks(known)
+    extra = {"id": name.replace(" ", "-")}
     if not isinstance(planned, dict):
-        yield bad(name, "the plan does not name its checks", EVERYTHING)
+        yield bad(name, "the plan does not name its checks", EVERYTHING, **extra)
         return
     unknown = [check for check in planned if check not in today]
     changed = [check for check in planned if check not in unknown and planned[check] != today[check]]
     added = [check for check in today if check not in planned]
     if unknown or changed:
         what = f"{unknown[0]}, which is unknown today" if unknown else f"{changed[0]} with other arguments than today"
-        yield bad(name, f"the plan contains the check {what}", EVERYTHING)
+        yield bad(name, f"the plan contains the check {what}", EVERYTHING, **extra)
     elif added:
-        yield good(
-            name, f"all {len(planned)} planned checks are evaluated, and {len(added)} new ones: {', '.join(added)}"
-        )
+        why = f"all {len(planned)} planned checks are evaluated, and {len(added)} new ones: {', '.join(added)}"
+        yield good(name, why, **extra)
     else:
-        yield good(name, f"all {len(planned)} are evaluated as planned")
+        yield good(name, f"all {len(planned)} are evaluated as planned", **extra)
 
 
 def faults_as_planned(view: RunView) -> Iterator[Finding]:
     """Were the planned faults put on the planned targets, no others, and did each do as much as it was to do?"""
     others = {str(e.data.get("phase")) for e in view.events("fault_injected")} - set(view.fault_phases)
     for phase in sorted(others):
-        yield bad(f"faults as planned in {phase}", "an unplanned fault was injected", EVERYTHING)
+        yield bad(f"faults as planned in {phase}", "an unplanned fault was injected", EVERYTHING, phase=phase)
     planned = view.plan.get("faults")
     for phase in view.fault_phases:
         name = f"faults as planned in {phase}"
         if not isinstance(planned, list):
-            yield bad(name, "the plan does not say what its faults are put on", EVERYTHING)
+            yield bad(name, "the plan does not say what its faults are put on", EVERYTHING, phase=phase)
             continue
         here = [one for one in planned if one["phase"] == phase]
         problem = next((why for why in (_not_of_scenario(view, phase, here), *_missing(view, phase, here)) if why), "")
         if problem:
-            yield bad(name, problem, f"fault:{phase}")
+            yield bad(name, problem, f"fault:{phase}", phase=phase)
         else:
-            yield good(name, f"{len(here)} faults were put on their targets, and did what they were to do")
+            yield good(name, f"{len(here)} faults were put on their targets, and did what they were to do", phase=phase)
 
 
 def _not_of_scenario(view: RunView, phase: str, planned: Sequence[Mapping[str, Any]]) -> str | None:

@@ -47,8 +47,13 @@ class Check:
 
     ``before_load``, ``after_load``: the load begins once these were read of each replica, and after it these are read
     again, of whoever has them, one after the other. Both are waited for with a bound.
+
+    ``id`` says in kebab-case what is asked, whatever the sentence, phase and component: with ``phase`` and ``subject``
+    (the component that it is about, or an objective's cohort) it names the same question in every run, for ever.
+    ``name`` is for people and may change.
     """
 
+    id: str
     name: str
     question: str  # what the check asks, as one sentence for people
     run: Callable[[RunView], CheckResult]
@@ -62,6 +67,8 @@ class Check:
     steady: bool = False
     before_load: tuple[Reading, ...] = ()
     after_load: tuple[Reading, ...] = ()
+    phase: str | None = None
+    subject: str | None = None
 
     @property
     def phases(self) -> frozenset[str]:

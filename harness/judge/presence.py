@@ -26,10 +26,10 @@ def faults_stay(view: RunView) -> Iterator[Finding]:
         name = f"fault lasts in {phase}"
         planned = [one for one in view.plan.get("faults", ()) if one.get("phase") == phase]
         for problem, window in itertools.chain.from_iterable(_problems(view, one) for one in planned):
-            yield replace(bad(name, problem, f"fault:{phase}"), window=window)
+            yield replace(bad(name, problem, f"fault:{phase}", phase=phase), window=window)
             break
         else:
-            yield good(name, f"what was to last in {phase} was there until its heal")
+            yield good(name, f"what was to last in {phase} was there until its heal", phase=phase)
 
 
 def _problems(view: RunView, planned: dict[str, Any]) -> Iterator[tuple[str, tuple[float, float] | None]]:

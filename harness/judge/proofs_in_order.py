@@ -40,9 +40,11 @@ def proofs_in_order(view: RunView) -> Iterator[Finding]:
         planned = [one for one in view.plan.get("faults") or () if one.get("phase") == phase]
         problem = next((why for one in planned for why in _problems(view, one)), None)
         if problem:
-            yield bad(name, problem, f"fault:{phase}")
+            yield bad(name, problem, f"fault:{phase}", phase=phase)
         else:
-            yield good(name, f"each fault in {phase} was injected, proven, healed and proven to be, in this order")
+            yield good(
+                name, f"each fault in {phase} was injected, proven, healed and proven to be, in this order", phase=phase
+            )
 
 
 def _problems(view: RunView, planned: Mapping[str, Any]) -> Iterator[str]:

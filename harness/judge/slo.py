@@ -26,6 +26,11 @@ def unit_problem(slo: SLO) -> str | None:
     return f"{slo.sli} is measured in {measured or 'bare numbers'}, {slo.objective!r} in {wanted or 'bare numbers'}"
 
 
+def id_of(slo: SLO) -> str:
+    """The id of the check that an objective is: by its indicator, since its name is for people."""
+    return f"slo-{slo.sli.replace('_', '-')}"
+
+
 def timing(slo: SLO) -> bool:
     """Whether its indicator depends on how fast the machine is."""
     try:

@@ -52,11 +52,13 @@ def findings(view: RunView) -> tuple[Finding, ...]:
 
 def of_rule(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
     """What one rule of ``RULES`` finds; when it crashes, that."""
-    name = rule.__name__.strip("_").replace("_", " ")
+    words = rule.__name__.strip("_")
     try:
-        return list(rule(view))
+        found = list(rule(view))
     except Exception as error:  # what cannot even be looked at is not valid
-        return [bad(name, f"it could not be judged: {type(error).__name__}: {error}", EVERYTHING)]
+        why = f"it could not be judged: {type(error).__name__}: {error}"
+        found = [bad(words.replace("_", " "), why, EVERYTHING)]
+    return [replace(one, result=replace(one.result, id=words.replace("_", "-"))) for one in found]
 
 
 def records_written(view: RunView) -> Iterator[Finding]:
@@ -246,10 +248,15 @@ def metrics_without_gaps(view: RunView) -> Iterator[Finding]:
     for component in view.scraped:
         gap, at = _unanswered(view, component, begin, end)
         name = f"metrics of {component}"
-        extra = {"objective": f"≤ {sampled.GAP_MAX_S:.6g} s", "measured": gap, "unit": "s"}
+        extra: dict[str, object] = {
+            "subject": component,
+            "objective": f"≤ {sampled.GAP_MAX_S:.6g} s",
+            "measured": gap,
+            "unit": "s",
+        }
         if component == TARGET and not set(view.metrics_of(component)) - {"up"}:
             received = _received_instead(view, component, end) or "; what was received instead is not recorded"
-            yield bad(name, f"no series of {component} was read{received}", "metrics")
+            yield bad(name, f"no series of {component} was read{received}", "metrics", subject=component)
         elif gap > sampled.GAP_MAX_S:
             why = f"{component} was not sampled for {gap:.1f} s from {at:.1f} s on"
             why += _received_instead(view, component, at + gap)
@@ -307,13 +314,15 @@ def faults_proven(view: RunView) -> Iterator[Finding]:
         injected = view.events("fault_injected", phase)
         planned = len(next(p for p in view.planned_phases if p["name"] == phase)["faults"])
         if len(injected) < planned:
-            yield bad(name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils)
+            yield bad(
+                name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils, phase=phase
+            )
             continue
         problems = [why for event in injected for why in _unproven(view, phase, event)]
         if problems:
-            yield replace(bad(name, problems[0], spoils), window=_proving(view, phase))
+            yield replace(bad(name, problems[0], spoils, phase=phase), window=_proving(view, phase))
         else:
-            yield good(name, f"effect and heal were proven in {phase}")
+            yield good(name, f"effect and heal were proven in {phase}", phase=phase)
 
 
 def _proving(view: RunView, phase: str) -> tuple[float, float]:

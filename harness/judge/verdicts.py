@@ -65,7 +65,7 @@ def judge(folder: RunFolder, drill: Drill) -> Verdict:
     findings, explained = _explained(machine, found)
     unasked = not_asked(drill, view.scenario) if view.target is not None else ()
     asked = (*(c for c in known if c.name not in unasked), *_slo_checks(view))
-    weighed = [_judged(check, view, findings, machine) for check in asked]
+    weighed = [_identified(check, _judged(check, view, findings, machine)) for check in asked]
     results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
@@ -181,7 +181,18 @@ def _slo_checks(view: RunView) -> list[Check]:
     def check(objective: SLO) -> Check:
         question = f"Is {objective.sli} {objective.objective} in {', '.join(objective.phases)}?"
         run, needs, timing = partial(slo.judge_slo, slo=objective), slo.needs(objective, view), slo.timing(objective)
-        return Check(objective.name, question, run, needs, timing=timing, per_request=True, promises=objective.phases)
+        return Check(
+            slo.id_of(objective),
+            objective.name,
+            question,
+            run,
+            needs,
+            timing=timing,
+            per_request=True,
+            promises=objective.phases,
+            phase=", ".join(objective.phases),
+            subject=objective.cohort,
+        )
 
     return [check(objective) for objective in view.slos]
 
@@ -193,6 +204,13 @@ class _Judged:
     result: CheckResult
     own: bool = False
     by_machine: bool = False
+
+
+def _identified(check: Check, judged: _Judged) -> _Judged:
+    """With the check's own id, phase and subject, whatever became of it."""
+    phase = judged.result.phase or check.phase
+    result = dataclasses.replace(judged.result, id=check.id, phase=phase, subject=check.subject)
+    return dataclasses.replace(judged, result=result)
 
 
 def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine: Machine) -> _Judged:

@@ -46,7 +46,8 @@ class CheckResult:
 
     ``measured`` is None when nothing could be measured: PASS only where there is nothing to ask. ``why`` is one
     sentence for people, never empty: ValueError. ``objective`` is the limit as text, numbers filled in
-    (``"≤ 3640 ms (3000 + 2 × 320)"``).
+    (``"≤ 3640 ms (3000 + 2 × 320)"``). ``id`` and ``subject`` are those of
+    the check, set by the judge; "" in verdicts of earlier versions.
     """
 
     name: str
@@ -60,6 +61,8 @@ class CheckResult:
     phase: str | None = None
     examples: tuple[str, ...] = ()  # request ids
     details: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         """A check that cannot say why has looked at nothing: it crashes, and is not believed."""

@@ -666,6 +666,6 @@ def test_junit_names_the_cause(tmp_path: Path) -> None:
     for name in ("quiet", "disturbed"):
         folder = run.write(tmp_path / name)
         rendered(folder)
-        found[name] = [p.attrib for p in ElementTree.parse(folder.path / "junit.xml").iter("property")]
+        found[name] = [p.attrib for p in suite(folder).findall("./properties/property")]
         runs.disturb(run, 60.0, 63.0)
     assert found == {"quiet": [], "disturbed": [{"name": "cause", "value": "interference"}]}

@@ -36,9 +36,21 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     question = "Is the service's steady state free of pages?"
     # A page that should not fire keeps a run from its steady state, and so from its first fault.
     despite = frozenset({"run complete", "steady state before the first fault"})
-    found = [Check(NO_PAGE, question, _no_page, frozenset({"alerts", "load"}), timing=False, despite=despite)]
+    found = [
+        Check(
+            "no-page-before-first-fault",
+            NO_PAGE,
+            question,
+            _no_page,
+            frozenset({"alerts", "load"}),
+            timing=False,
+            despite=despite,
+        )
+    ]
     question = "Is nobody woken once the steady state was reached again, until the next fault?"
-    well = Check(STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True)
+    well = Check(
+        "no-page-once-recovered", STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True
+    )
     found.append(well)
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
@@ -54,21 +66,37 @@ def _of_phase(
     needs = frozenset({"alerts", "load", f"fault:{phase}"})
     if must:
         question = f"Is the fault in {phase} noticed: {_names(must)}?"
-        yield Check(f"alerts fire in {phase}", question, lambda view: _fire(view, phase, must), needs, timing=True)
+        yield Check(
+            "alerts-fire",
+            f"alerts fire in {phase}",
+            question,
+            lambda view: _fire(view, phase, must),
+            needs,
+            timing=True,
+            phase=phase,
+        )
     if must_not:
         question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
         yield Check(
-            f"alerts silent in {phase}", question, lambda view: _silent(view, phase, must_not), needs, timing=True
+            "alerts-silent",
+            f"alerts silent in {phase}",
+            question,
+            lambda view: _silent(view, phase, must_not),
+            needs,
+            timing=True,
+            phase=phase,
         )
     if clear:
         question = f"Do the alerts of {phase} clear after its heal?"
         yield Check(
+            "alerts-clear",
             f"alerts clear after {phase}",
             question,
             lambda view: _clear(view, phase, clear),
             needs,
             timing=True,
             after_heal=True,
+            phase=phase,
         )
 
 

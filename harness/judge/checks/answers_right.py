@@ -23,7 +23,11 @@ ALPHA = 0.001
 def check() -> Check:
     """The check, over the whole run."""
     return Check(
-        NAME, "Are answers right where the right one is known, after every fault as before?", _run, timing=False
+        "answers-right",
+        NAME,
+        "Are answers right where the right one is known, after every fault as before?",
+        _run,
+        timing=False,
     )
 
 

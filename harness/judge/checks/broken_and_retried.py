@@ -27,7 +27,15 @@ def check(gateway: str, phase: str) -> Check:
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
     despite = frozenset({SILENCE})  # an answer of the dead is what it fails on
     return Check(
-        _name(gateway, phase), question, lambda view: _run(view, gateway, phase), needs, timing=False, despite=despite
+        "broken-requests-retried",
+        _name(gateway, phase),
+        question,
+        lambda view: _run(view, gateway, phase),
+        needs,
+        timing=False,
+        despite=despite,
+        phase=phase,
+        subject=gateway,
     )
 
 

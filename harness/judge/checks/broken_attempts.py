@@ -52,7 +52,7 @@ _BREAKS_NOTHING = frozenset(
 def check() -> Check:
     """The check. What a heal has cut is Drillyard's doing (``per_request``)."""
     question = "Do no more than 1 % of the attempts break, but for those that met a fault before it was noticed?"
-    return Check(NAME, question, _run, frozenset({"load"}), timing=True, per_request=True)
+    return Check("broken-attempts-bounded", NAME, question, _run, frozenset({"load"}), timing=True, per_request=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,13 @@ def check(phase: str) -> Check:
     """Whether that succeeded in ``phase``, which is without load."""
     question = "Can every replica reset its prefix cache when nobody asks anything?"
     return Check(
-        NAME, question, lambda view: _run(view, phase), frozenset({"replicas", f"phase:{phase}"}), timing=False
+        "prefix-cache-released",
+        NAME,
+        question,
+        lambda view: _run(view, phase),
+        frozenset({"replicas", f"phase:{phase}"}),
+        timing=False,
+        phase=phase,
     )
 
 

@@ -13,7 +13,7 @@ OBJECTIVE = "0 wrong or missing answers"
 def check() -> Check:
     """The check, over all waves of a run."""
     question = "Does every replica answer a question with a known answer after each wave?"
-    return Check(NAME, question, _run, frozenset({"replicas"}), timing=False)
+    return Check("right-answers-after-cancels", NAME, question, _run, frozenset({"replicas"}), timing=False)
 
 
 def _run(view: RunView) -> CheckResult:

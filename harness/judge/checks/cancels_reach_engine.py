@@ -19,7 +19,9 @@ def check(phase: str) -> Check:
     """Whether the requests of every wave in ``phase`` are gone from the engines at once."""
     question = f"Do the engines stop working for clients that hung up in {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase), needs, timing=True)
+    return Check(
+        "cancels-reach-engine", _name(phase), question, lambda view: _run(view, phase), needs, timing=True, phase=phase
+    )
 
 
 def _name(phase: str) -> str:

@@ -18,7 +18,9 @@ def check(phase: str) -> Check:
         "Did the candidate get more than its share only after the gates had agreed, and do its answers bear them out?"
     )
     needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
-    return Check(name, question, lambda view: _run(view, name, phase), needs, timing=False)
+    return Check(
+        "candidate-judged-first", name, question, lambda view: _run(view, name, phase), needs, timing=False, phase=phase
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -13,7 +13,16 @@ def ready(replica: str, phase: str) -> Check:
     question = f"Is {replica} ready again while {phase} waits for it?"
     needs = frozenset({"gateways", "replicas", f"fault:{phase}"})
     name = f"{replica} is ready again in {phase}"
-    return Check(name, question, lambda view: _ready(view, name, replica, phase), needs, timing=True)
+    return Check(
+        "replica-ready-again",
+        name,
+        question,
+        lambda view: _ready(view, name, replica, phase),
+        needs,
+        timing=True,
+        phase=phase,
+        subject=replica,
+    )
 
 
 def first_token(replica: str, phase: str) -> Check:
@@ -21,7 +30,16 @@ def first_token(replica: str, phase: str) -> Check:
     question = f"Does {replica}, just ready in {phase}, answer its first user in time?"
     needs = frozenset({"gateways", "replicas", f"fault:{phase}"})
     name = f"first token of {replica} in {phase}"
-    return Check(name, question, lambda view: _first_token(view, name, replica, phase), needs, timing=True)
+    return Check(
+        "replica-first-token",
+        name,
+        question,
+        lambda view: _first_token(view, name, replica, phase),
+        needs,
+        timing=True,
+        phase=phase,
+        subject=replica,
+    )
 
 
 def _ready(view: RunView, name: str, replica: str, phase: str) -> CheckResult:

@@ -17,7 +17,9 @@ NAME = "conservation"
 
 def check() -> Check:
     """The check; a safety check: it holds in invalid runs too."""
-    return Check(NAME, "Is every scheduled request accounted for, once?", _run, safety=True, timing=False)
+    return Check(
+        "requests-conserved", NAME, "Is every scheduled request accounted for, once?", _run, safety=True, timing=False
+    )
 
 
 def _run(view: RunView) -> CheckResult:

@@ -77,7 +77,9 @@ def check() -> Check:
     """The check, over the whole run."""
     question = "Did each replica make the tokens that were asked of it, and no others?"
     needs = frozenset({"replicas"})
-    return Check(NAME, question, _run, needs, timing=False, before_load=BEFORE_LOAD, after_load=AFTER_LOAD)
+    return Check(
+        "counters-agree", NAME, question, _run, needs, timing=False, before_load=BEFORE_LOAD, after_load=AFTER_LOAD
+    )
 
 
 def _run(view: RunView) -> CheckResult:

@@ -24,7 +24,16 @@ def check(gateway: str, phase: str, within: str) -> Check:
     """Whether DNS names only other gateways from ``within`` (an expression) after the injection in ``phase`` on."""
     question = f"Does DNS lead away from {gateway} soon after the fault in {phase}, and stay away?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
-    return Check(_name(gateway, phase), question, lambda view: _run(view, gateway, phase, within), needs, timing=True)
+    return Check(
+        "dns-ejects-gateway",
+        _name(gateway, phase),
+        question,
+        lambda view: _run(view, gateway, phase, within),
+        needs,
+        timing=True,
+        phase=phase,
+        subject=gateway,
+    )
 
 
 def answers(view: RunView, begin_s: float, end_s: float) -> list[Answer]:

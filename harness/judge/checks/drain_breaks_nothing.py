@@ -16,7 +16,16 @@ def check(replica: str, phase: str) -> Check:
     """Whether no stream on ``replica`` broke in its graceful restart in ``phase``."""
     question = f"Do all streams on {replica} end well although it is restarted in {phase}?"
     needs = frozenset({"load", "gateways", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, replica, phase), needs, timing=False)
+    return Check(
+        "drain-breaks-nothing",
+        _name(phase),
+        question,
+        lambda view: _run(view, replica, phase),
+        needs,
+        timing=False,
+        phase=phase,
+        subject=replica,
+    )
 
 
 def _name(phase: str) -> str:

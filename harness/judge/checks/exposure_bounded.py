@@ -15,7 +15,15 @@ def check(phase: str) -> Check:
     name = "exposure bounded"
     question = "Did no more users than meant meet the candidate before it was judged, and how many were they?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(name, question, lambda view: _run(view, name, phase), needs, timing=False)
+    return Check(
+        "canary-exposure-bounded",
+        name,
+        question,
+        lambda view: _run(view, name, phase),
+        needs,
+        timing=False,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -19,7 +19,16 @@ def check(gateway: str, phase: str) -> Check:
     """Whether DNS leads back to ``gateway`` after the heal of ``phase``, once, and no attempt from then on fails."""
     question = f"Does traffic come back to {gateway} after {phase} in one move that nobody notices?"
     needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
-    return Check(_name(gateway, phase), question, lambda view: _run(view, gateway, phase), needs, timing=False)
+    return Check(
+        "dns-fails-back",
+        _name(gateway, phase),
+        question,
+        lambda view: _run(view, gateway, phase),
+        needs,
+        timing=False,
+        phase=phase,
+        subject=gateway,
+    )
 
 
 def _name(gateway: str, phase: str) -> str:

@@ -21,7 +21,14 @@ def check(phase: str, at_most_percent: float = 1.0) -> Check:
     question = f"Do the gateways keep the fault in {phase} from their clients by trying elsewhere?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
     return Check(
-        _name(phase), question, lambda view: _run(view, phase, at_most_percent), needs, timing=True, per_request=True
+        "failures-hidden",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase, at_most_percent),
+        needs,
+        timing=True,
+        per_request=True,
+        phase=phase,
     )
 
 

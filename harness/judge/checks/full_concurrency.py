@@ -17,7 +17,15 @@ def check(before: str, after: str) -> Check:
     """Whether each replica ran as many streams at once in the wave of ``after`` as in the same wave of ``before``."""
     question = f"Do as many streams run side by side in {after} as in {before}?"
     needs = frozenset({"metrics", "replicas", f"fault:{before}", f"fault:{after}"})
-    return Check(_name(after), question, lambda view: _run(view, before, after), needs, timing=True)
+    return Check(
+        "full-concurrency",
+        _name(after),
+        question,
+        lambda view: _run(view, before, after),
+        needs,
+        timing=True,
+        phase=after,
+    )
 
 
 def _name(after: str) -> str:

@@ -12,12 +12,15 @@ def check(replica: str, phase: str, within_s: float) -> Check:
     question = f"Do the gateways use {replica} again within {within_s:g} s of healing {phase}?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
     return Check(
+        "gateway-readmits-replica",
         _name(replica, phase),
         question,
         lambda v: _run(v, replica, phase, within_s),
         needs,
         timing=True,
         after_heal=True,
+        phase=phase,
+        subject=replica,
     )
 
 

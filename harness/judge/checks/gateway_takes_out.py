@@ -17,7 +17,14 @@ def check(replica: str, phase: str, within_s: float) -> Check:
     question = f"Do the gateways stop using {replica} within {within_s:g} s of the fault in {phase}?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
     return Check(
-        f"gateways take {replica} out", question, lambda v: _run(v, replica, phase, within_s), needs, timing=True
+        "gateway-ejects-replica",
+        f"gateways take {replica} out",
+        question,
+        lambda v: _run(v, replica, phase, within_s),
+        needs,
+        timing=True,
+        phase=phase,
+        subject=replica,
     )
 
 

@@ -20,7 +20,14 @@ def check(phase: str) -> Check:
     question = f"Does every request that fails in {phase} get a JSON error that says what happened and what to do?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
     return Check(
-        f"honest errors in {phase}", question, lambda view: _run(view, phase), needs, timing=False, per_request=True
+        "honest-errors",
+        f"honest errors in {phase}",
+        question,
+        lambda view: _run(view, phase),
+        needs,
+        timing=False,
+        per_request=True,
+        phase=phase,
     )
 
 

@@ -19,7 +19,16 @@ def check(replica: str, phase: str) -> Check:
     """Whether the kill of ``replica`` in ``phase`` broke its streams only, visibly, and each request was answered."""
     question = f"Does the kill in {phase} break only streams of {replica}, visibly, and is each request answered?"
     needs = frozenset({"load", "gateways", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, replica, phase), needs, timing=False)
+    return Check(
+        "kill-breaks-visibly",
+        _name(phase),
+        question,
+        lambda view: _run(view, replica, phase),
+        needs,
+        timing=False,
+        phase=phase,
+        subject=replica,
+    )
 
 
 def _name(phase: str) -> str:

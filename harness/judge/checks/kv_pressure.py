@@ -19,7 +19,9 @@ def check(phase: str) -> Check:
     question = f"Is there room in every KV cache in {phase}, unless the scenario lifts the cap on long contexts?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
     name = f"pressure on the KV cache in {phase}"
-    return Check(name, question, lambda view: _run(view, name, phase), needs, timing=False)
+    return Check(
+        "kv-cache-pressure", name, question, lambda view: _run(view, name, phase), needs, timing=False, phase=phase
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -18,7 +18,15 @@ def check(phase: str) -> Check:
     """Whether nobody lacked an address in ``phase`` although DNS answered nobody."""
     question = f"Do clients live on their last answer while DNS is silent in {phase}?"
     needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase), needs, timing=False)
+    return Check(
+        "clients-use-stale-dns",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase),
+        needs,
+        timing=False,
+        phase=phase,
+    )
 
 
 def _name(phase: str) -> str:

@@ -17,7 +17,7 @@ def check(*phases: str) -> Check:
     """Whether no replica ever had much more resident memory in ``phases`` than in the baseline."""
     question = f"Does the memory of every replica stay within bounds in {', '.join(phases)}?"
     needs = frozenset({"replicas", *(f"fault:{phase}" for phase in phases)})
-    return Check(NAME, question, lambda view: _run(view, phases), needs, timing=False)
+    return Check("memory-bounded", NAME, question, lambda view: _run(view, phases), needs, timing=False)
 
 
 def _run(view: RunView, phases: tuple[str, ...]) -> CheckResult:

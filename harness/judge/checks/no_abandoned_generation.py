@@ -18,7 +18,15 @@ def check(phase: str, within_s: float) -> Check:
     """Whether every replica is idle from ``within_s`` after the injection in ``phase`` until its heal."""
     question = f"Do the replicas stop working within {within_s:g} s when no answer of theirs gets out in {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase, within_s), needs, timing=True)
+    return Check(
+        "no-abandoned-generation",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase, within_s),
+        needs,
+        timing=True,
+        phase=phase,
+    )
 
 
 def _name(phase: str) -> str:

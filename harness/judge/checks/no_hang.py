@@ -14,7 +14,16 @@ def check(phase: str) -> Check:
     """Whether every attempt of ``phase`` ended by itself within the clients' total limit."""
     question = f"Does every request of {phase} end within its deadline?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(f"no hang in {phase}", question, lambda view: _run(view, phase), needs, timing=True, per_request=True)
+    return Check(
+        "no-hang",
+        f"no hang in {phase}",
+        question,
+        lambda view: _run(view, phase),
+        needs,
+        timing=True,
+        per_request=True,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, phase: str) -> CheckResult:

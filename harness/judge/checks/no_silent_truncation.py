@@ -21,7 +21,9 @@ NAME = "no silent truncation"
 
 def check() -> Check:
     """The check, over the whole run; a safety check."""
-    return Check(NAME, "Is every stream that ended well really whole?", _run, safety=True, timing=False)
+    return Check(
+        "no-silent-truncation", NAME, "Is every stream that ended well really whole?", _run, safety=True, timing=False
+    )
 
 
 def _run(view: RunView) -> CheckResult:

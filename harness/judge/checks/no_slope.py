@@ -50,7 +50,7 @@ def check(phase: str) -> Check:
     """Whether KV cache and memory of the replicas grow over the waves of ``phase``."""
     question = f"Do KV cache and memory stay level over the identical waves of {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase), needs, timing=False)
+    return Check("no-leak", _name(phase), question, lambda view: _run(view, phase), needs, timing=False, phase=phase)
 
 
 def _name(phase: str) -> str:

@@ -26,7 +26,15 @@ def check(phases: Sequence[str], objective: str) -> Check:
     """
     question = "Do users who come once the others have hung up get their first word as soon as ever?"
     needs = frozenset({"load", *(f"fault:{phase}" for phase in phases)})
-    return Check(NAME, question, lambda view: _run(view, phases, objective), needs, timing=True, per_request=True)
+    return Check(
+        "ttft-after-cancels",
+        NAME,
+        question,
+        lambda view: _run(view, phases, objective),
+        needs,
+        timing=True,
+        per_request=True,
+    )
 
 
 def _run(view: RunView, phases: Sequence[str], objective: str) -> CheckResult:

@@ -22,7 +22,9 @@ _STILL = "still injected"
 
 def check() -> Check:
     """The check; a safety check: it holds in interrupted runs too."""
-    return Check(NAME, "Is every fault taken back, and is that proven?", _run, safety=True, timing=False)
+    return Check(
+        "nothing-left-injected", NAME, "Is every fault taken back, and is that proven?", _run, safety=True, timing=False
+    )
 
 
 def _run(view: RunView) -> CheckResult:

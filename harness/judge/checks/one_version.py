@@ -17,7 +17,13 @@ def check(phase: str) -> Check:
     name = "one version in the end"
     question = f"Does every replica serve the version that the rollout ended with in {phase}, to users?"
     return Check(
-        name, question, lambda view: _run(view, name, phase), frozenset({"load", f"phase:{phase}"}), timing=False
+        "one-version-served",
+        name,
+        question,
+        lambda view: _run(view, name, phase),
+        frozenset({"load", f"phase:{phase}"}),
+        timing=False,
+        phase=phase,
     )
 
 

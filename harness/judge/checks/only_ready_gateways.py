@@ -27,6 +27,7 @@ def check(within: str) -> Check:
     """
     question = "Is nobody served by a gateway that is not ready, and nobody sent there for longer than DNS needs?"
     return Check(
+        "only-ready-gateways-serve",
         NAME,
         question,
         lambda view: _run(view, within),

@@ -13,7 +13,16 @@ def check(replica: str, phase: str) -> Check:
     question = f"Was {replica} killed in {phase} by the kernel, by its own count?"
     needs = frozenset({"replicas", f"fault:{phase}"})
     name = f"the kernel counted the kill in {phase}"
-    return Check(name, question, lambda view: _run(view, name, replica, phase), needs, timing=False)
+    return Check(
+        "oom-kill-counted",
+        name,
+        question,
+        lambda view: _run(view, name, replica, phase),
+        needs,
+        timing=False,
+        phase=phase,
+        subject=replica,
+    )
 
 
 def _run(view: RunView, name: str, replica: str, phase: str) -> CheckResult:

@@ -14,7 +14,15 @@ def check(phase: str, within_s: float) -> Check:
     """Whether every wave of ``phase`` has left queue and KV cache of every replica ``within_s`` after its end."""
     question = f"Are queue and KV cache free of cancelled requests {within_s:g} s after each wave of {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase, within_s), needs, timing=True)
+    return Check(
+        "queue-and-kv-back",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase, within_s),
+        needs,
+        timing=True,
+        phase=phase,
+    )
 
 
 def _name(phase: str) -> str:

@@ -14,7 +14,16 @@ def check(phase: str, within_s: float) -> Check:
     question = f"Are all queues empty within {within_s:g} s of healing {phase}?"
     needs = frozenset({"metrics", "gateways", "replicas", f"fault:{phase}"})
     name = f"queues drain after {phase}"
-    return Check(name, question, lambda view: _run(view, name, phase, within_s), needs, timing=True, after_heal=True)
+    return Check(
+        "queues-drain",
+        name,
+        question,
+        lambda view: _run(view, name, phase, within_s),
+        needs,
+        timing=True,
+        after_heal=True,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, name: str, phase: str, within_s: float) -> CheckResult:

@@ -14,7 +14,16 @@ def check(gateway: str, phase: str, within: str) -> Check:
     """Whether ``gateway`` is not ready from ``within`` (an expression) after the injection in ``phase`` on."""
     question = f"Does {gateway} call itself not ready soon after the fault in {phase}?"
     needs = frozenset({"metrics", "gateways", f"fault:{phase}"})
-    return Check(_name(gateway, phase), question, lambda view: _run(view, gateway, phase, within), needs, timing=True)
+    return Check(
+        "gateway-readiness-falls",
+        _name(gateway, phase),
+        question,
+        lambda view: _run(view, gateway, phase, within),
+        needs,
+        timing=True,
+        phase=phase,
+        subject=gateway,
+    )
 
 
 def _name(gateway: str, phase: str) -> str:

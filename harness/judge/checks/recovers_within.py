@@ -32,6 +32,7 @@ def check(phase: str, seconds: float = WITHIN_S) -> Check:
     # A service that does not recover triggers a stop condition, or keeps the next fault from being injected.
     despite = frozenset({"run complete"})
     return Check(
+        "users-recover",
         name_of(phase),
         question,
         lambda view: _run(view, phase, seconds),
@@ -40,6 +41,7 @@ def check(phase: str, seconds: float = WITHIN_S) -> Check:
         timing=True,
         per_request=True,
         after_heal=True,
+        phase=phase,
     )
 
 

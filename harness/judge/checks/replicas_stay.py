@@ -12,7 +12,14 @@ def check(phase: str) -> Check:
     question = f"Do all replicas live through {phase}?"
     name = f"no replica restarts in {phase}"
     return Check(
-        name, question, lambda view: _run(view, name, phase), frozenset({"replicas"}), safety=True, timing=False
+        "no-replica-restarts",
+        name,
+        question,
+        lambda view: _run(view, name, phase),
+        frozenset({"replicas"}),
+        safety=True,
+        timing=False,
+        phase=phase,
     )
 
 

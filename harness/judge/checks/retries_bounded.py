@@ -22,7 +22,14 @@ _SPREAD_MIN = 0.144  # half the standard deviation of a uniform distribution ove
 
 def check() -> Check:
     """The check, over the whole run."""
-    return Check(NAME, "Are the clients' retries few, spread out and patient?", _run, frozenset({"load"}), timing=False)
+    return Check(
+        "client-retries-bounded",
+        NAME,
+        "Are the clients' retries few, spread out and patient?",
+        _run,
+        frozenset({"load"}),
+        timing=False,
+    )
 
 
 def _run(view: RunView) -> CheckResult:

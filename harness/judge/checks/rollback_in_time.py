@@ -21,7 +21,15 @@ def check(phase: str, within_s: float) -> Check:
     name = "rollback in time"
     question = "If the candidate was stopped: was all traffic on the stable version soon?"
     needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
-    return Check(name, question, lambda view: _run(view, name, phase, within_s), needs, timing=True)
+    return Check(
+        "rollback-in-time",
+        name,
+        question,
+        lambda view: _run(view, name, phase, within_s),
+        needs,
+        timing=True,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, name: str, phase: str, within_s: float) -> CheckResult:

@@ -13,7 +13,15 @@ def check(phase: str) -> Check:
     """Whether it ended as the scenario expects (``expect``, ``stopped_by`` of the fault)."""
     name = "rollout ends as it should"
     question = "Was the candidate promoted or stopped as it deserves, and by the right gate?"
-    return Check(name, question, lambda view: _run(view, name, phase), frozenset({f"fault:{phase}"}), timing=False)
+    return Check(
+        "rollout-ends-as-expected",
+        name,
+        question,
+        lambda view: _run(view, name, phase),
+        frozenset({f"fault:{phase}"}),
+        timing=False,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

@@ -16,7 +16,7 @@ _OBJECTIVE = "0 answers of a version that was not planned"
 def check() -> Check:
     """The check, over the whole run. An external target's versions are its owner's."""
     question = "Did every answer come from the version that its replica should serve?"
-    return Check(NAME, question, _run, frozenset({"replicas"}), timing=False)
+    return Check("served-versions", NAME, question, _run, frozenset({"replicas"}), timing=False)
 
 
 def _run(view: RunView) -> CheckResult:

@@ -29,6 +29,7 @@ def check(phase: str) -> Check:
     # Without it nothing more is injected: that the run ends early is a consequence.
     despite = frozenset({"run complete"})
     return Check(
+        "steady-state",
         name,
         question,
         lambda view: _run(view, phase),
@@ -37,6 +38,7 @@ def check(phase: str) -> Check:
         despite=despite,
         promises=(phase,),
         steady=True,
+        phase=phase,
     )
 
 

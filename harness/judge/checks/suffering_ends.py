@@ -16,7 +16,16 @@ def check(phase: str, within_s: float) -> Check:
     """Whether no attempt begun later than ``within_s`` after the fault of ``phase`` fails or waits for the heal."""
     question = f"Is nobody who comes {within_s:g} s after the fault in {phase} or later hit by it?"
     needs = frozenset({"load", "gateways", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase, within_s), needs, timing=True, per_request=True)
+    return Check(
+        "impact-window-bounded",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase, within_s),
+        needs,
+        timing=True,
+        per_request=True,
+        phase=phase,
+    )
 
 
 def _name(phase: str) -> str:

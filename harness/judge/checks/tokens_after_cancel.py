@@ -14,7 +14,9 @@ def check(phase: str) -> Check:
     """Whether replicas made no more tokens after the cancels of ``phase`` than until these had to be there."""
     question = f"Do the engines make no tokens for streams that were cancelled in {phase}?"
     needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase), needs, timing=True)
+    return Check(
+        "tokens-after-cancel", _name(phase), question, lambda view: _run(view, phase), needs, timing=True, phase=phase
+    )
 
 
 def _name(phase: str) -> str:

@@ -13,7 +13,15 @@ def check(phase: str) -> Check:
     """Whether upstream sessions per client attempt stay within 1 + the gateways' retries in ``phase``."""
     question = f"Do the gateways keep their own retries bounded in {phase}?"
     needs = frozenset({"load", "metrics", "gateways", f"fault:{phase}"})
-    return Check(f"upstream amplification in {phase}", question, lambda view: _run(view, phase), needs, timing=False)
+    return Check(
+        "upstream-amplification",
+        f"upstream amplification in {phase}",
+        question,
+        lambda view: _run(view, phase),
+        needs,
+        timing=False,
+        phase=phase,
+    )
 
 
 def _run(view: RunView, phase: str) -> CheckResult:

@@ -24,7 +24,16 @@ def check(phase: str, within: str) -> Check:
     """
     question = f"Are users served at the first try again soon after the fault in {phase}, which is still in place?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(_name(phase), question, lambda view: _run(view, phase, within), needs, timing=True, per_request=True)
+    return Check(
+        "users-move",
+        _name(phase),
+        question,
+        lambda view: _run(view, phase, within),
+        needs,
+        timing=True,
+        per_request=True,
+        phase=phase,
+    )
 
 
 def _name(phase: str) -> str:

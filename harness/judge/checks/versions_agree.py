@@ -22,7 +22,9 @@ def check(phase: str) -> Check:
     name = "versions agree"
     question = "Did each answer come from the version that was rolled out on its replica, and had the canary its share?"
     needs = frozenset({"load", f"fault:{phase}"})
-    return Check(name, question, lambda view: _run(view, name, phase), needs, timing=False)
+    return Check(
+        "versions-agree", name, question, lambda view: _run(view, name, phase), needs, timing=False, phase=phase
+    )
 
 
 def _run(view: RunView, name: str, phase: str) -> CheckResult:

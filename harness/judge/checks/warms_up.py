@@ -30,7 +30,13 @@ def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) ->
     question = f"Are restarted replicas as quick as before {within_s:g} s after they have rejoined?"
     needs = frozenset({"load", "gateways", "replicas", *(f"fault:{phase}" for phase in restarted)})
     return Check(
-        NAME, question, lambda view: _run(view, restarted, within_s, factor), needs, timing=True, per_request=True
+        "warm-up-after-rejoin",
+        NAME,
+        question,
+        lambda view: _run(view, restarted, within_s, factor),
+        needs,
+        timing=True,
+        per_request=True,
     )
 
 

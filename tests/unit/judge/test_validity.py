@@ -843,7 +843,7 @@ def test_crashed_check_is_inconclusive(tmp_path: Path) -> None:
     def crash(view: RunView) -> CheckResult:
         raise ZeroDivisionError("a division")
 
-    crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "?", crash),), "x", "x")
+    crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "crash", "?", crash),), "x", "x")
     run = runs.healthy()
     mutants.planned_for(run, crashing)
     verdict = verdicts.judge(run.write(tmp_path / "run"), crashing)
