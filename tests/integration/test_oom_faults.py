@@ -151,7 +151,7 @@ def test_a_full_queue_after_the_asks_is_nothing_left(
 
 def test_a_cap_that_stays_is_not_lifted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant of the proof: a gateway that takes the order and goes on as before."""
-    monkeypatch.setattr(widened.Haproxy, "set_long_connections", lambda *_: None)
+    monkeypatch.setattr(Haproxy, "set_long_connections", lambda *_: None)
 
     async def drill() -> None:
         one = make("widened", GATEWAY)
