@@ -137,7 +137,17 @@ def kind_of(gateway: Component) -> Kind:
     if gateway.kind not in kinds():
         found = f"the gateway {gateway.name} is of the kind {gateway.kind!r}"
         raise UsageError(f"{found}: expected one of {', '.join(kinds())}")
-    kind: Kind = importlib.import_module(f"{_FOLDER}.{gateway.kind}").KIND
+    return _kind(gateway.kind)
+
+
+def load() -> None:
+    """Import every kind now: who heals a checkout that was moved away finds none of them later."""
+    for name in kinds():
+        _kind(name)
+
+
+def _kind(name: str) -> Kind:
+    kind: Kind = importlib.import_module(f"{_FOLDER}.{name}").KIND
     return kind
 
 

@@ -33,6 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from harness.adapters import gateway
 from harness.evidence import records_kept
 from harness.evidence.record import CAPACITY, EventLog, RunFolder
 from harness.faults.base import World, take_back, undo_actions
@@ -257,6 +258,7 @@ class Charge:
 def ready() -> None:
     """Import now what healing needs: later there is no time for it, and the files may be gone."""
     undo_actions()
+    gateway.load()
     stacks.restored(Topology(stacks.find(stacks.DEFAULT)).as_data())
 
 
