@@ -264,6 +264,17 @@ class RunView:
         what = "1 fault was" if len(after) == 1 else f"{len(after)} faults were"
         return f"{what} rolled back by {who} within {max(e.t_s for e in after) - since_s:.1f} s"
 
+    def _commonest_failure(self, until_s: float) -> str:
+        """What most attempts that failed within 30 s before then ended with, for a sentence; "" where none did."""
+        rows = Attempts.of(self.folder)  # ``requests`` asks whether the run was interrupted
+        rows = rows[rows["start_s"].between(until_s - 30, until_s) & rows["outcome"].ne("ok")]
+        told = rows[["outcome", "http_status", "error_code"]].value_counts(dropna=False)
+        if told.empty:
+            return ""
+        known = [one for one in told.index[0][1:] if pd.notna(one)]
+        words = [f"{one:.0f}" if isinstance(one, float) else str(one) for one in known]
+        return f", {told.iloc[0]} × {' '.join([told.index[0][0], *words])}"
+
     @property
     def interrupted(self) -> str | None:
         """Why the run is no complete one, or None."""
@@ -274,7 +285,9 @@ class RunView:
         for event in self.events("aborted"):
             return f"the run ended early: {event.data.get('why', 'no reason given')}"
         for event in self.events("stop_condition"):
-            return f"the run ended early: a stop condition was met after {event.t_s:.1f} s, {event.data.get('why')}"
+            why = f"{event.data.get('why')}{self._commonest_failure(event.t_s)}"
+            lost = [f"; {one.data.get('why')}, {one.t_s:.1f} s" for one in self.events("fault_lost")]
+            return f"the run ended early: a stop condition was met after {event.t_s:.1f} s, {why}{''.join(lost[:1])}"
         open_phases = [p.name for p in self.phases if not p.finished]
         if open_phases:
             return f"the run broke off in phase {open_phases[0]}"

@@ -155,15 +155,31 @@ def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -
             answer = bounded.ask(client, "GET", deadline_s=deadline_s, **ask)
         if answer.status_code == 200:
             return _first_model(answer)
-        found = f"answers {answer.status_code}"
+        found, remedy = f"answers {answer.status_code}", _remedy(answer.status_code, target)
     except (httpx.HTTPError, ssl.SSLError) as error:  # httpx wraps TLS errors of the handshake only
         found = f"gives no answer ({error or type(error).__name__})"
+        remedy = _CERTIFICATE if "CERTIFICATE" in str(error) else "is it the scheme, host and port of TARGET, and up?"
     except (ValueError, LookupError, TypeError):
         found = "lists no model (expected its name, a printable text, in data[0].id)"
-    raise StackError(
-        f"{service.scheme}://{service.authority}{service.path}/v1/models {found}: look at TARGET and at the variable "
-        f"that API_KEY_ENV names, or name a model with MODEL="
-    )
+        remedy = "name a model with MODEL="
+    raise StackError(f"{service.scheme}://{service.authority}{service.path}/v1/models {found}: {remedy}")
+
+
+_CERTIFICATE = (
+    "TARGET's host must be a name of its certificate, and SSL_CERT_FILE the certificate authority, where it is your own"
+)
+
+
+def _remedy(status: int, target: Target) -> str:
+    """What to do about an answer of that status to the question for the models."""
+    if status in (401, 403):
+        which = (
+            f"the variable {target.api_key_env} holds no key that it takes" if target.api_key_env else "none was sent"
+        )
+        return f"{which}; API_KEY_ENV names the variable that holds the key"
+    if status in (404, 405):
+        return "TARGET is what stands before /v1/…; where it is right and lists no models, name one with MODEL="
+    return "it does not list its models now; name one with MODEL=, or wait until it does"
 
 
 def _first_model(listed: bounded.Answer) -> str:

@@ -256,7 +256,7 @@ def plan(job: Job) -> None:
         "run_id": run_id,
         "drill": job.drill.name,
         "title": job.drill.title,
-        "hypothesis": job.drill.hypothesis,
+        "hypothesis": job.scenario.description if topology.target else job.drill.hypothesis,
         "runbook": job.drill.runbook,
         "scenario": planned.in_full(job.scenario).model_dump(mode="json"),
         "seed": seed,

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from stack.state import StackState
 VLLM_MEMORY_BYTES = 5 * 1024**3 // 2
 DOWN_GRACE_S = 10.0
 LOG_TAIL_LINES = 15
+_DIFFERENCES_TOLD = 3
 _SUPERVISOR_TIMEOUT_S = 15.0
 _ADMIN_TIMEOUT_S = 2.0
 
@@ -309,12 +310,10 @@ class ProcessRuntime:
 
     def _difference(self, found: StackState) -> str:
         wanted = json.loads(json.dumps(self.topology.as_data()))
-        changed = [
-            f"{key}: {_short(found.topology.get(key))} → {_short(value)}"
-            for key, value in wanted.items()
-            if found.topology.get(key) != value
-        ]
-        return ", ".join(changed) or "its configuration or a program has changed since it was started"
+        changed = list(_changed("", found.topology, wanted))
+        told = [f"{key}: {_short(before)} → {_short(now)}" for key, before, now in changed[:_DIFFERENCES_TOLD]]
+        more = [f"and {len(changed) - len(told)} more"] if len(changed) > len(told) else []
+        return ", ".join([*told, *more]) or "its configuration or a program has changed since it was started"
 
     def _require_room(self) -> None:
         ports.require_free(self.topology)
@@ -453,6 +452,16 @@ class ProcessRuntime:
         for name in ("supervisord.conf", "supervisord.pid"):
             (self.folder / name).unlink(missing_ok=True)
         state.remove(self.folder)
+
+
+def _changed(path: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where the data of two topologies differ: the name of the part, what it was and what it is now."""
+    if not isinstance(before, dict) or not isinstance(now, dict) or "components" in now:
+        if before != now:
+            yield path, before, now
+        return
+    for key in now:
+        yield from _changed(f"{path}.{key}" if path else key, before.get(key), now[key])
 
 
 def _short(value: Any) -> str:

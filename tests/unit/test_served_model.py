@@ -27,13 +27,28 @@ def listed(id: Any) -> bytes:
     return answer(json.dumps({"object": "list", "data": [{"id": id}]}).encode())
 
 
-def asked(says: bytes) -> str:
-    """The model that is read from what the target says."""
+def asked(says: bytes, key: str | None = None) -> str:
+    """The model that is read from what the target says. ``key``: the variable that holds its key."""
     with listening(says) as server:
         service = Endpoint("http", "127.0.0.1", server.port, address="127.0.0.1")
         link = SimpleNamespace(listen_address="127.0.0.1", listen_port=server.port)
         topology = cast(Topology, SimpleNamespace(link=lambda _: link))
-        return endpoint.served_model(topology, Target(service), deadline_s=5.0)
+        return endpoint.served_model(topology, Target(service, api_key_env=key), deadline_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "remedy"),
+    [
+        ("401 Unauthorized", None, "answers 401: none was sent; API_KEY_ENV names the variable that holds the key"),
+        ("403 Forbidden", "THEIR_KEY", "answers 403: the variable THEIR_KEY holds no key that it takes"),
+        ("404 Not Found", None, "answers 404: TARGET is what stands before /v1/"),
+        ("503 Service Unavailable", None, "answers 503: it does not list its models now"),
+    ],
+)
+def test_each_refusal_has_its_own_remedy(status: str, key: str | None, remedy: str) -> None:
+    """What to do about it depends on what was answered."""
+    with pytest.raises(StackError, match=remedy):
+        asked(answer(b"{}", status), key)
 
 
 @pytest.mark.parametrize("id", ["a/model", "Modell für Ä", "\U0001f600"])
@@ -54,7 +69,7 @@ def test_the_first_model_is_asked_for(id: str) -> None:
 )  # fmt: skip
 def test_a_list_without_a_usable_name_is_refused(says: bytes) -> None:
     """No JSON, no list, or a name that neither a request nor a record can hold."""
-    with pytest.raises(StackError, match=r"/v1/models lists no model .*or name a model with MODEL=$"):
+    with pytest.raises(StackError, match=r"/v1/models lists no model .*: name a model with MODEL=$"):
         asked(says)
 
 

@@ -191,6 +191,19 @@ def stopped(after_heal_s: float, back: bool) -> runs.Run:
     return run
 
 
+def test_a_stop_condition_is_told_with_what_failed(tmp_path: Path) -> None:
+    """The commonest failure of the last half minute, and that the target itself did not answer before the heal."""
+    run = stopped(25.0, False)
+    at_s = run.events[-1]["t_s"]
+    late = run.requests["start_s"].gt(at_s - 30) & run.requests["outcome"].ne("ok")
+    assert late.sum() > 10
+    run.requests.loc[late, ["outcome", "http_status", "error_code"]] = ["http_4xx", 401, "invalid_api_key"]
+    run.events.append({"t_s": at_s - 25, "kind": "fault_lost", "why": "client-to-target: its far side does not answer"})
+    told = RunView(run.write(tmp_path / "run")).interrupted
+    assert told is not None
+    assert f"error_ratio was 100 %, {late.sum()} × http_4xx 401 invalid_api_key; client-to-target: its far side" in told
+
+
 @pytest.mark.parametrize(
     ("after_heal_s", "back", "status", "recovery"),
     [
