@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness.evidence import phases
 from harness.evidence.attempts import Attempts, Rows
 from harness.evidence.phases import PhaseSpan
-from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, Event, RunFolder
+from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, NOT_OF_THE_SERVICE, Event, RunFolder
 from harness.model import rollout, waves
 from harness.model.errors import RunFolderError
 from harness.model.rollout import Rollout
@@ -267,13 +267,13 @@ class RunView:
     def _commonest_failure(self, until_s: float) -> str:
         """What most attempts that failed within 30 s before then ended with, for a sentence; "" where none did."""
         rows = Attempts.of(self.folder)  # ``requests`` asks whether the run was interrupted
-        rows = rows[rows["start_s"].between(until_s - 30, until_s) & rows["outcome"].ne("ok")]
+        rows = rows[rows["start_s"].between(until_s - 30, until_s) & ~rows["outcome"].isin(("ok", *NOT_OF_THE_SERVICE))]
         told = rows[["outcome", "http_status", "error_code"]].value_counts(dropna=False)
         if told.empty:
             return ""
         known = [one for one in told.index[0][1:] if pd.notna(one)]
         words = [f"{one:.0f}" if isinstance(one, float) else str(one) for one in known]
-        return f", {told.iloc[0]} × {' '.join([told.index[0][0], *words])}"
+        return f"; most attempts that failed: {told.iloc[0]} × {' '.join([told.index[0][0], *words])}"
 
     @property
     def interrupted(self) -> str | None:
@@ -286,7 +286,7 @@ class RunView:
             return f"the run ended early: {event.data.get('why', 'no reason given')}"
         for event in self.events("stop_condition"):
             why = f"{event.data.get('why')}{self._commonest_failure(event.t_s)}"
-            lost = [f"; {one.data.get('why')}, {one.t_s:.1f} s" for one in self.events("fault_lost")]
+            lost = [f"; before that, at {one.t_s:.1f} s: {one.data.get('why')}" for one in self.events("fault_lost")]
             return f"the run ended early: a stop condition was met after {event.t_s:.1f} s, {why}{''.join(lost[:1])}"
         open_phases = [p.name for p in self.phases if not p.finished]
         if open_phases:

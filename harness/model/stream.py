@@ -215,11 +215,12 @@ class CompletionReader:
     ``stream``: whether a stream was requested.
     """
 
-    __slots__ = ("_body", "_broken", "_events", "_problem", "_size", "_stream", "answer", "error", "status")
+    __slots__ = ("_body", "_broken", "_events", "_problem", "_size", "_stream", "_untyped", "answer", "error", "status")
 
     def __init__(self, stream: bool = True) -> None:
         self._stream = stream
         self._events = False  # the body is parsed as events
+        self._untyped = False  # its first bytes tell
         self._body: list[bytes] = []
         self._size = 0
         self._problem: str | None = None  # subtype of the protocol error
@@ -242,14 +243,17 @@ class CompletionReader:
         encoding = (content_encoding or "").strip().lower()
         if not _COMPRESSIONS.isdisjoint(coding.strip() for coding in encoding.split(",")):
             self._problem = f"content_encoding_{server_error.writable(encoding)[:20]}"
-        # Where a stream was requested, an answer without a type is one: SDKs do not ask for the header.
-        of_events = (content_type or "text/event-stream").strip().lower().startswith("text/event-stream")
+        of_events = (content_type or "").strip().lower().startswith("text/event-stream")
         self._events = status == 200 and self._stream and of_events
+        # SDKs read a stream whose type nobody told; what begins as an object is an answer of another kind.
+        self._untyped = status == 200 and self._stream and not content_type
 
     def feed(self, data: bytes, now_s: float) -> None:
         """Take the next bytes of the body, without HTTP framing, received at ``now_s`` (monotonic seconds)."""
         if self._problem is not None or not data:
             return
+        if self._untyped and data.strip():
+            self._untyped, self._events = False, not data.lstrip().startswith(b"{")
         if self._events:
             try:
                 self.answer.feed(data, now_s)
