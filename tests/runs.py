@@ -384,7 +384,7 @@ def _plan(name: str, scenario: Scenario) -> dict[str, Any]:
 def as_planned(practised: Drill, scenario: Scenario) -> Row:
     """What a plan says of the faults and of the drill's checks."""
     own = verdicts.checks(practised, phases=scenario.phases)[len(verdicts.INVARIANTS) :]
-    return {"faults": planned.faults(scenario, TOPOLOGY), "checks": digest.of_checks(own)}
+    return {"faults": planned.faults(scenario, TOPOLOGY), "checks": drill.planned(own)}
 
 
 def recorded_today(run: Run, scenario: Scenario) -> None:

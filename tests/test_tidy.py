@@ -255,6 +255,23 @@ def test_sleep_finder_tells_a_poll_from_a_wait() -> None:
     assert [in_loop for _, in_loop in sleeps(ast.parse(source))] == [False, True]
 
 
+def test_every_check_keeps_what_it_was_made_with() -> None:
+    """A limit that no plan holds could be another when the run is judged."""
+    makers = [
+        (path, node)
+        for path in python_files("harness/judge/checks")
+        for node in tree(path).body
+        if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id == "Check"
+    ]
+    assert makers
+    wrong = [
+        f"{place(path, node.lineno)}: {node.name} lacks @with_arguments"
+        for path, node in makers
+        if ast.unparse(node.args) and "with_arguments" not in map(ast.unparse, node.decorator_list)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_fault_has_a_test() -> None:
     """Each file of harness/faults that defines a fault or a workload is imported by a test."""
     tested = {target for path in python_files("tests") for target, _ in imports(path)}

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.evidence.view import RunView
+from harness.judge import drill
 from harness.judge.drill import Check
 from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.model import digest
@@ -34,22 +35,23 @@ def plan_unchanged(view: RunView) -> Iterator[Finding]:
 
 def checks(view: RunView, known: Sequence[Check]) -> Iterator[Finding]:
     """Are the drill's own checks today, with their arguments, those that were planned?"""
-    name, planned, today = "checks as planned", view.plan.get("checks"), digest.of_checks(known)
+    name, then, today = "checks as planned", view.plan.get("checks"), drill.planned(known)
     extra = {"id": name.replace(" ", "-")}
-    if not isinstance(planned, dict):
+    if not isinstance(then, dict):
         yield bad(name, "the plan does not name its checks", EVERYTHING, **extra)
         return
-    unknown = [check for check in planned if check not in today]
-    changed = [check for check in planned if check not in unknown and planned[check] != today[check]]
-    added = [check for check in today if check not in planned]
+    names = {check.key: check.name for check in known}
+    unknown = [key for key in then if key not in today]
+    changed = [names[key] for key in then if key in today and then[key] != today[key]]
+    added = [names[key] for key in today if key not in then]
     if unknown or changed:
         what = f"{unknown[0]}, which is unknown today" if unknown else f"{changed[0]} with other arguments than today"
         yield bad(name, f"the plan contains the check {what}", EVERYTHING, **extra)
     elif added:
-        why = f"all {len(planned)} planned checks are evaluated, and {len(added)} new ones: {', '.join(added)}"
+        why = f"all {len(then)} planned checks are evaluated, and {len(added)} new ones: {', '.join(added)}"
         yield good(name, why, **extra)
     else:
-        yield good(name, f"all {len(planned)} are evaluated as planned", **extra)
+        yield good(name, f"all {len(then)} are evaluated as planned", **extra)
 
 
 def faults_as_planned(view: RunView) -> Iterator[Finding]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from harness.model.errors import UsageError
 from harness.model.verdict import CheckResult
@@ -16,6 +19,7 @@ if TYPE_CHECKING:  # the names of the drills are asked for before any package is
     from harness.evidence.view import RunView
 
 ROOT = Path(__file__).resolve().parents[2]
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Check:
 
     ``id`` says in kebab-case what is asked, whatever the sentence, phase and component: with ``phase`` and ``subject``
     (the component that it is about, or an objective's cohort) it names the same question in every run, for ever.
-    ``name`` is for people and may change.
+    ``name`` is for people and may change. ``arguments`` is what it was made with, as data: limits, components, phases.
+    The plan holds them, so that a run is judged by what it was planned for.
     """
 
     id: str
@@ -69,6 +74,12 @@ class Check:
     after_load: tuple[Reading, ...] = ()
     phase: str | None = None
     subject: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Which question it is: id, phase and subject, as far as it has them."""
+        return "/".join([self.id, self.phase or "", self.subject or ""]).rstrip("/")
 
     @property
     def phases(self) -> frozenset[str]:
@@ -81,6 +92,37 @@ class Check:
             return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
         missing = sorted(self.phases - phases)
         return f"it needs the phase {missing[0]}, which this runtime's scenario does not have" if missing else None
+
+
+def with_arguments(make: Callable[P, Check]) -> Callable[P, Check]:
+    """The same maker of a check; what it makes holds the arguments that it was called with, and the defaults."""
+    parameters = inspect.signature(make)
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Check:
+        given = parameters.bind(*args, **kwargs)
+        given.apply_defaults()
+        return dataclasses.replace(make(*args, **kwargs), arguments=given.arguments)
+
+    return made
+
+
+def planned(checks: Iterable[Check]) -> dict[str, Any]:
+    """What a plan says of its checks: key → the arguments, as JSON has them."""
+    return {check.key: _data(check.arguments) for check in checks}
+
+
+def _data(value: Any) -> Any:
+    """An argument as JSON has it. TypeError for what is no data: a plan could not hold it."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _data(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _data(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_data(one) for one in value]
+    if value is not None and not isinstance(value, str | int | float):
+        raise TypeError(f"{type(value).__name__} cannot be an argument of a check: expected text, numbers or data")
+    return value
 
 
 @dataclass(frozen=True)

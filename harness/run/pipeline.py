@@ -272,7 +272,7 @@ def plan(job: Job) -> None:
         **planned.versions(job.scenario, topology),
         "users": list(_users(topology)),
         "faults": planned.faults(job.scenario, topology),
-        "checks": digest.of_checks(_checks(job)[len(verdicts.INVARIANTS) :]),
+        "checks": drill.planned(_checks(job)[len(verdicts.INVARIANTS) :]),
         "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "proxy": guard.route(topology.target),

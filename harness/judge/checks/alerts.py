@@ -74,6 +74,7 @@ def _of_phase(
             needs,
             timing=True,
             phase=phase,
+            arguments={"phase": phase, "expected": must},
         )
     if must_not:
         question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
@@ -85,6 +86,7 @@ def _of_phase(
             needs,
             timing=True,
             phase=phase,
+            arguments={"phase": phase, "expected": must_not},
         )
     if clear:
         question = f"Do the alerts of {phase} clear after its heal?"
@@ -97,6 +99,7 @@ def _of_phase(
             timing=True,
             after_heal=True,
             phase=phase,
+            arguments={"phase": phase, "expected": clear},
         )
 
 

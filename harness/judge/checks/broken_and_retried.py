@@ -8,7 +8,7 @@ from harness.evidence.attempts import Rows
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.possible import SILENCE
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
@@ -18,6 +18,7 @@ ON_ITS_WAY_S = 0.5
 _OBJECTIVE = "0 requests lost or falsely ok"
 
 
+@with_arguments
 def check(gateway: str, phase: str) -> Check:
     """Whether no attempt through ``gateway`` ended ok while that was dead, and each that died there was made good.
 

@@ -151,7 +151,7 @@ def _over_s(view: RunView, before: PhaseSpan | None) -> float:
     right again have no excuse at all.
     """
     healed_s = None if before is None or not _breaks(view, before.name) else recovers_within.healed_s(view, before.name)
-    if before is None or healed_s is None or recovers_within.name_of(before.name) not in view.plan.get("checks", {}):
+    if before is None or healed_s is None or recovers_within.check(before.name).key not in view.plan.get("checks", {}):
         return -math.inf
     end_s = recovers_within.watched_until(view, healed_s)
     rows = view.requests[view.requests["start_s"].between(healed_s, end_s)]

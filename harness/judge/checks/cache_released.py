@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 NAME = "no KV block held in the end"
 OBJECTIVE = "the prefix cache of every replica can be reset"
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether that succeeded in ``phase``, which is without load."""
     question = "Can every replica reset its prefix cache when nobody asks anything?"

@@ -7,7 +7,7 @@ import math
 from harness.evidence.view import RunView
 from harness.judge import aftermath
 from harness.judge.aftermath import Aftermath
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: So soon after the last cancel. Measured by hand: 0.1 to 0.6 s for 128 streams on two replicas, looked at ten times a
@@ -15,6 +15,7 @@ from harness.model.verdict import CheckResult, Status
 WITHIN_S = 0.5
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether the requests of every wave in ``phase`` are gone from the engines at once."""
     question = f"Do the engines stop working for clients that hung up in {phase}?"

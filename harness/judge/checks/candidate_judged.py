@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model import rollout as rollouts
 from harness.model.rollout import OPEN, PROMOTE, Rollout
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether no gateway gave the candidate more than its share before all gates had agreed."""
     name = "candidate judged before it gets more"

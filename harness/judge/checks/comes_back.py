@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import step_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def ready(replica: str, phase: str) -> Check:
     """Whether ``replica``, ended in ``phase``, is ready before the phase has had all the time that it may have."""
     question = f"Is {replica} ready again while {phase} waits for it?"
@@ -25,6 +26,7 @@ def ready(replica: str, phase: str) -> Check:
     )
 
 
+@with_arguments
 def first_token(replica: str, phase: str) -> Check:
     """Whether the first token after that comes within the clients' limit for it."""
     question = f"Does {replica}, just ready in {phase}, answer its first user in time?"

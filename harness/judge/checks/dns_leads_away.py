@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -20,6 +20,7 @@ class Answer:
     addresses: frozenset[str]
 
 
+@with_arguments
 def check(gateway: str, phase: str, within: str) -> Check:
     """Whether DNS names only other gateways from ``within`` (an expression) after the injection in ``phase`` on."""
     question = f"Does DNS lead away from {gateway} soon after the fault in {phase}, and stay away?"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s, in_flight, on_replica, step_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: A request that the gateway had given away just before it was drained may have its answer begun so much later.
 _ON_ITS_WAY_S = 1.0
 
 
+@with_arguments
 def check(replica: str, phase: str) -> Check:
     """Whether no stream on ``replica`` broke in its graceful restart in ``phase``."""
     question = f"Do all streams on {replica} end well although it is restarted in {phase}?"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether the share of answers that came from the candidate is the canary's, within what a lot allows."""
     name = "exposure bounded"

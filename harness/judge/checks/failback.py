@@ -9,12 +9,13 @@ from harness.evidence.view import RunView
 from harness.judge.checks.dns_leads_away import Answer, answers, led_to
 from harness.judge.checks.recovers_within import watched_until
 from harness.judge.checks.since_fault import GAP_MAX_S
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 _OBJECTIVE = "≤ 1 switch back, 0 errors"
 
 
+@with_arguments
 def check(gateway: str, phase: str) -> Check:
     """Whether DNS leads back to ``gateway`` after the heal of ``phase``, once, and no attempt from then on fails."""
     question = f"Does traffic come back to {gateway} after {phase} in one move that nobody notices?"

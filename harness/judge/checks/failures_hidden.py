@@ -6,12 +6,13 @@ from harness.evidence.attempts import example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import broke_later
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 ATTEMPTS_MIN = 20
 
 
+@with_arguments
 def check(phase: str, at_most_percent: float = 1.0) -> Check:
     """Whether the gateways hide the fault of ``phase``: client attempts that they refuse or leave without answer.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge import aftermath
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: Of the streams that ran at once before. The most that is seen in a look depends on when it is taken.
@@ -13,6 +13,7 @@ SHARE = 0.9
 SEEN_LATE_S = 0.2
 
 
+@with_arguments
 def check(before: str, after: str) -> Check:
     """Whether each replica ran as many streams at once in the wave of ``after`` as in the same wave of ``before``."""
     question = f"Do as many streams run side by side in {after} as in {before}?"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(replica: str, phase: str, within_s: float) -> Check:
     """Whether every gateway has ``replica`` back in rotation within ``within_s`` of the heal of ``phase``."""
     question = f"Do the gateways use {replica} again within {within_s:g} s of healing {phase}?"

@@ -6,12 +6,13 @@ import itertools
 
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import step_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 _GAP_MAX_S = 2.0
 
 
+@with_arguments
 def check(replica: str, phase: str, within_s: float) -> Check:
     """Whether every gateway has ``replica`` out of its rotation within ``within_s`` of the injection in ``phase``."""
     question = f"Do the gateways stop using {replica} within {within_s:g} s of the fault in {phase}?"

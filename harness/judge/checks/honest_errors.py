@@ -8,13 +8,14 @@ from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import streams
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 _PARTS = ("type", "code", "message")
 _COMES_BACK = (429, 502, 503, 504)  # statuses that must say when to try again
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether every failed attempt of ``phase`` got an honest error; for phases in which the gateways are well."""
     question = f"Does every request that fails in {phase} get a JSON error that says what happened and what to do?"

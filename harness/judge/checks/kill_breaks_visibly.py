@@ -6,7 +6,7 @@ from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: What was on its way to the client when the replica died may still arrive so much later.
@@ -15,6 +15,7 @@ _STILL_ARRIVES_S = 1.0
 _AFTERMATH_S = 5.0
 
 
+@with_arguments
 def check(replica: str, phase: str) -> Check:
     """Whether the kill of ``replica`` in ``phase`` broke its streams only, visibly, and each request was answered."""
     question = f"Does the kill in {phase} break only streams of {replica}, visibly, and is each request answered?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 FULL = 0.95
@@ -11,6 +11,7 @@ FULL = 0.95
 _LIFTS = "widened"
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether no replica had its KV cache full or preempted anybody in ``phase``.
 

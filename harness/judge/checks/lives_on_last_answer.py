@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -14,6 +14,7 @@ _OBJECTIVE = "0 requests without an address"
 _SAMPLED_WITHIN_S = 1.0
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether nobody lacked an address in ``phase`` although DNS answered nobody."""
     question = f"Do clients live on their last answer while DNS is silent in {phase}?"

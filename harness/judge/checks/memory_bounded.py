@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 NAME = "memory of the replicas is bounded"
@@ -13,6 +13,7 @@ _SAMPLES_MIN = 3
 _MIB = 1024**2
 
 
+@with_arguments
 def check(*phases: str) -> Check:
     """Whether no replica ever had much more resident memory in ``phases`` than in the baseline."""
     question = f"Does the memory of every replica stay within bounds in {', '.join(phases)}?"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 _BUSY_MAX_S = 2.0  # a synthetic generation may be running; nobody's request may
@@ -14,6 +14,7 @@ _TOKEN_SHARE = 0.25  # of the baseline's token rate: synthetic generations are a
 _GAP_MAX_S = 2.0
 
 
+@with_arguments
 def check(phase: str, within_s: float) -> Check:
     """Whether every replica is idle from ``within_s`` after the injection in ``phase`` until its heal."""
     question = f"Do the replicas stop working within {within_s:g} s when no answer of theirs gets out in {phase}?"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 TOLERANCE_S = 0.5  # for the client to notice its own deadline on a busy machine
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether every attempt of ``phase`` ended by itself within the clients' total limit."""
     question = f"Does every request of {phase} end within its deadline?"

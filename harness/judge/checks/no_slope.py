@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.evidence.view import RunView
 from harness.judge import aftermath
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status, worst
 from harness.model.waves import Wave
 
@@ -46,6 +46,7 @@ class _Slope:
         return Status.PASS if self.high <= 1.0 else Status.INCONCLUSIVE
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether KV cache and memory of the replicas grow over the waves of ``phase``."""
     question = f"Do KV cache and memory stay level over the identical waves of {phase}?"

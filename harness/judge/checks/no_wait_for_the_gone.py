@@ -9,7 +9,7 @@ import numpy as np
 from harness.evidence.view import RunView
 from harness.judge import objectives, sli, slo
 from harness.judge.checks.cancels_reach_engine import WITHIN_S
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.sli import Floats, Sample
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
@@ -18,6 +18,7 @@ NAME = "nobody waits for those who have gone"
 PERCENT = 95
 
 
+@with_arguments
 def check(phases: Sequence[str], objective: str) -> Check:
     """Whether the 95th percentile of what users waited for their first word keeps ``objective``, an expression.
 

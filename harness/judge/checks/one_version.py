@@ -5,13 +5,14 @@ from __future__ import annotations
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 _OBJECTIVE = "one version, from every replica"
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether all answers of ``phase`` carry the version that the rollout ended with, and every replica gave some."""
     name = "one version in the end"

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -20,6 +20,7 @@ _OBJECTIVE = "0 requests at a gateway that is not ready"
 _LOOKS_BACK_S = 1.25
 
 
+@with_arguments
 def check(within: str) -> Check:
     """Whether no answer began at a gateway that was not ready, and nobody was sent there from ``within`` on.
 

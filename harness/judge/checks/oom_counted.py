@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import step_s
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(replica: str, phase: str) -> Check:
     """Whether the kernel has counted the kill of ``replica`` in ``phase``; where it was emulated, nobody can tell."""
     question = f"Was {replica} killed in {phase} by the kernel, by its own count?"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: What came of one request: its name, what had to become of it, and the fields of a reply.
@@ -19,6 +19,7 @@ Asked = Mapping[str, Any]
 SHED = (429, 503)
 
 
+@with_arguments
 def all_end(phase: str) -> Check:
     """Whether no request that the faults of ``phase`` sent was still open at its deadline."""
     name = f"no request of the fault hangs in {phase}"
@@ -31,6 +32,7 @@ def all_end(phase: str) -> Check:
     return Check("probe-requests-end", name, question, run, needs, timing=True, phase=phase)
 
 
+@with_arguments
 def oversized_refused(phase: str) -> Check:
     """Whether every oversized request of ``phase`` was refused as the client's own mistake."""
     name = f"oversized requests are refused in {phase}"
@@ -43,6 +45,7 @@ def oversized_refused(phase: str) -> Check:
     return Check("oversized-requests-refused", name, question, run, needs, timing=False, phase=phase)
 
 
+@with_arguments
 def limits_named(phase: str) -> Check:
     """Whether every refusal of an oversized request of ``phase`` names what that was over, and by what."""
     name = f"refusals name limit and value in {phase}"
@@ -55,6 +58,7 @@ def limits_named(phase: str) -> Check:
     return Check("refusals-name-limit", name, question, run, needs, timing=False, phase=phase)
 
 
+@with_arguments
 def served_or_shed(phase: str) -> Check:
     """Whether every legal request of the fault in ``phase`` got all its tokens, or a 429 or 503 with Retry-After."""
     name = f"long contexts are served or honestly shed in {phase}"

@@ -6,10 +6,11 @@ import math
 
 from harness.evidence.view import RunView
 from harness.judge import aftermath
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, worst
 
 
+@with_arguments
 def check(phase: str, within_s: float) -> Check:
     """Whether every wave of ``phase`` has left queue and KV cache of every replica ``within_s`` after its end."""
     question = f"Are queue and KV cache free of cancelled requests {within_s:g} s after each wave of {phase}?"

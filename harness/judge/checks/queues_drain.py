@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str, within_s: float) -> Check:
     """Whether every queue was seen empty within ``within_s`` of the heal of ``phase``."""
     question = f"Are all queues empty within {within_s:g} s of healing {phase}?"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(gateway: str, phase: str, within: str) -> Check:
     """Whether ``gateway`` is not ready from ``within`` (an expression) after the injection in ``phase`` on."""
     question = f"Does {gateway} call itself not ready soon after the fault in {phase}?"

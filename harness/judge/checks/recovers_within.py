@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slis.goodput import within_limits
 from harness.model.verdict import CheckResult, Status
 
@@ -25,6 +25,7 @@ def name_of(phase: str) -> str:
     return f"recovery after {phase}"
 
 
+@with_arguments
 def check(phase: str, seconds: float = WITHIN_S) -> Check:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     question = f"Are users served again within {seconds:g} s of healing {phase}?"

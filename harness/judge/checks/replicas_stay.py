@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether every replica ran through ``phase`` without being started again."""
     question = f"Do all replicas live through {phase}?"

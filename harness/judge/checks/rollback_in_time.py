@@ -7,12 +7,13 @@ import itertools
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.checks.since_fault import GAP_MAX_S
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.rollout import PROMOTE, Rollout
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str, within_s: float) -> Check:
     """Whether its weight is 0 and every user is with the stable version ``within_s`` after the decision.
 

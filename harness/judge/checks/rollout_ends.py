@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether it ended as the scenario expects (``expect``, ``stopped_by`` of the fault)."""
     name = "rollout ends as it should"

@@ -11,7 +11,7 @@ from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
 from harness.judge import request_limits
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.scenario import RequestLimits
 from harness.model.verdict import CheckResult, Status
 
@@ -22,6 +22,7 @@ WITHIN_MIN = 95.0
 RECORDS_MIN = 20
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether the steady state was reached at the end of ``phase``."""
     name, question = f"steady state in {phase}", f"Was the service in its steady state at the end of {phase}?"

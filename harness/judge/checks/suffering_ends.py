@@ -5,13 +5,14 @@ from __future__ import annotations
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 REQUESTS_MIN = 20
 
 
+@with_arguments
 def check(phase: str, within_s: float) -> Check:
     """Whether no attempt begun later than ``within_s`` after the fault of ``phase`` fails or waits for the heal."""
     question = f"Is nobody who comes {within_s:g} s after the fault in {phase} or later hit by it?"

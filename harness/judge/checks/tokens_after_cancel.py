@@ -6,10 +6,11 @@ from harness.evidence.view import RunView
 from harness.judge import aftermath
 from harness.judge.aftermath import Aftermath
 from harness.judge.checks.cancels_reach_engine import WITHIN_S
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether replicas made no more tokens after the cancels of ``phase`` than until these had to be there."""
     question = f"Do the engines make no tokens for streams that were cancelled in {phase}?"

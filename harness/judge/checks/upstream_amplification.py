@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether upstream sessions per client attempt stay within 1 + the gateways' retries in ``phase``."""
     question = f"Do the gateways keep their own retries bounded in {phase}?"

@@ -10,12 +10,13 @@ from harness.evidence.view import RunView
 from harness.judge.checks import since_fault
 from harness.judge.checks.recovers_within import GOOD_MIN, REQUESTS_MIN, WINDOW_S, recovery_s
 from harness.judge.checks.since_fault import SinceFault
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slis.goodput import within_limits
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 
+@with_arguments
 def check(phase: str, within: str) -> Check:
     """Whether requests are good at their first attempt from ``within`` (an expression) after the injection on.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.rollout import Rollout
 from harness.model.verdict import CheckResult, Status
@@ -17,6 +17,7 @@ from harness.model.verdict import CheckResult, Status
 _OBJECTIVE = "0 answers of another version"
 
 
+@with_arguments
 def check(phase: str) -> Check:
     """Whether the engines' own answers agree with what was rolled out, where, and with the weights."""
     name = "versions agree"

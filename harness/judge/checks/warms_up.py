@@ -8,7 +8,7 @@ from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.streams import ends_s, on_replica
-from harness.judge.drill import Check
+from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 
 #: A difference that is smaller is noise, and nobody notices it.
@@ -18,6 +18,7 @@ COLD = 10
 NAME = "warm-up after rejoining"
 
 
+@with_arguments
 def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) -> Check:
     """Whether TTFT p95 of the rejoined replicas is ``factor`` times the baseline's at most, ``within_s`` after it.
 

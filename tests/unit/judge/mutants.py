@@ -17,7 +17,6 @@ import yaml
 from harness.judge import drill, validity, verdicts
 from harness.judge.arrivals_as_planned import arrivals_as_planned
 from harness.judge.drill import Drill
-from harness.model import digest
 from harness.model.scenario import Scenario
 from harness.model.verdict import Status
 from harness.plan import guard
@@ -641,7 +640,7 @@ def as_external(run: Run) -> None:
 def planned_for(run: Run, practised: Drill, external: bool = False) -> None:
     """The run was planned to be asked what that drill asks today."""
     phases = Scenario.stored(run.plan["scenario"]).phases
-    run.plan["checks"] = digest.of_checks(verdicts.checks(practised, external, phases)[len(verdicts.INVARIANTS) :])
+    run.plan["checks"] = drill.planned(verdicts.checks(practised, external, phases)[len(verdicts.INVARIANTS) :])
 
 
 def _renamed(part: Any) -> Any:

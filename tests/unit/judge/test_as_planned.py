@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from harness.evidence.view import RunView
 from harness.judge import as_planned, drill, verdicts
 from harness.judge.checks import recovers_within
-from harness.model import digest
 from harness.model.verdict import Status
 from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
@@ -129,16 +129,29 @@ def test_a_plan_that_was_edited_after_the_run_began(tmp_path: Path) -> None:
 def test_checks_that_came_later_are_asked_and_named(tmp_path: Path) -> None:
     """Today's drill asks more than the plan knew: that is said, and asked."""
     run = runs.healthy()
-    del run.plan["checks"]["no hang in one-replica"]
+    del run.plan["checks"]["no-hang/one-replica"]
     found = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert found.status is Status.PASS
     said = next(result.why for result in found.validity if result.name == "checks as planned")
     assert "no hang in one-replica" in said
 
 
-def test_a_digest_is_of_the_arguments() -> None:
-    """The same limits give the same digest, others another; what is not an argument does not count."""
-    one, other = recovers_within.check("a", seconds=10), recovers_within.check("a", seconds=11)
-    again = dataclasses.replace(recovers_within.check("a", seconds=10), question="?")
-    first, changed, same = (digest.of_checks([check])[check.name] for check in (one, other, again))
-    assert first == same != changed
+def test_a_plan_holds_the_arguments_of_its_checks() -> None:
+    """Those that were left to their defaults, too; what is not an argument does not count."""
+    one, other = recovers_within.check("a"), recovers_within.check("a", seconds=11)
+    again = dataclasses.replace(recovers_within.check("a", seconds=10), name="!", question="?")
+    assert drill.planned([one]) == drill.planned([again]) == {"users-recover/a": {"phase": "a", "seconds": 10}}
+    assert drill.planned([other]) == {"users-recover/a": {"phase": "a", "seconds": 11}}
+
+
+def test_a_plan_is_the_same_when_it_is_read_again() -> None:
+    """Whatever the drills give their checks is data that JSON keeps."""
+    for name in drill.names():
+        told = drill.planned(verdicts.checks(drill.load(name), external=True))
+        assert json.loads(json.dumps(told)) == told
+
+
+def test_what_is_no_data_is_no_argument() -> None:
+    """A plan could not hold it, so that a change would not be seen."""
+    with pytest.raises(TypeError, match="cannot be an argument"):
+        drill.planned([dataclasses.replace(recovers_within.check("a"), arguments={"how": print})])

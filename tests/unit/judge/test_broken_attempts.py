@@ -231,7 +231,7 @@ def test_a_recovery_that_nobody_asks_for_excuses_nothing(tmp_path: Path) -> None
     """Nor one that did not come."""
     run = HEALTHY["timeout-spike"]()
     _late_until(run, 4.0)
-    del run.plan["checks"]["recovery after all-replicas"]
+    del run.plan["checks"]["users-recover/all-replicas"]
     assert _status(run, tmp_path / "run") is Status.FAIL
     run = HEALTHY["timeout-spike"]()
     _late_until(run, 99.0)

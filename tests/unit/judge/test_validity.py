@@ -244,11 +244,11 @@ def _checks_not_named(run: Run) -> None:
 
 
 def _check_with_another_limit(run: Run) -> None:
-    run.plan["checks"]["recovery after one-replica"] = "0" * 16
+    run.plan["checks"]["users-recover/one-replica"]["seconds"] = 11
 
 
 def _check_that_is_gone(run: Run) -> None:
-    run.plan["checks"]["nobody is unhappy"] = "0" * 16
+    run.plan["checks"]["nobody-is-unhappy"] = {}
 
 
 def _one_of_four_links(run: Run) -> None:
