@@ -86,6 +86,16 @@ class Check:
         """The phases that it is about, by what it needs."""
         return frozenset(need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:")))
 
+    def missing(self, phases: Mapping[str, bool]) -> str | None:
+        """What a scenario lacks that it needs, by its phases: name → whether something is injected in it; or None."""
+        faulty = {need.partition(":")[2] for need in self.needs if need.startswith("fault:")}
+        for name in sorted(self.phases | ({self.phase} if self.phase else set())):
+            if name not in phases:
+                return f"a phase {name!r}"
+            if name in faulty and not phases[name]:
+                return f"a fault in the phase {name!r}"
+        return None
+
     def lacks(self, phases: frozenset[str]) -> str | None:
         """What it needs and a run of these phases on an external target does not have; None when it can be asked."""
         if roles := sorted(self.needs & {"gateways", "replicas", "alerts"}):

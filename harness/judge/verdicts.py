@@ -136,6 +136,16 @@ def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
     return tuple(c.name for c in known if c.name not in meant and c.lacks(phases) is not None)
 
 
+def unanswerable(drill: Drill, scenario: Scenario) -> str | None:
+    """The first check that this scenario of our own stack gives nothing to judge, and why; None when there is none."""
+    phases = {phase.name: bool(phase.faults) for phase in scenario.phases}
+    for check in checks(drill, phases=scenario.phases):
+        if missing := check.missing(phases):
+            there = ", ".join(f"{name} (with a fault)" if faulty else name for name, faulty in phases.items())
+            return f"«{check.question}» (the check {check.name!r}) needs {missing}; the phases are {there}"
+    return None
+
+
 def not_asked_line(names: Sequence[str]) -> str:
     """One line about them for report, terminal and dry run; "" without any."""
     if not names:

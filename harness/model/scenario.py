@@ -242,7 +242,10 @@ class StopCondition(Strict):
 
 
 class Scenario(Strict):
-    """One scenario file."""
+    """One scenario file.
+
+    ``partial``: only some of the drill's phases, to try out one fault. The checks of the others are INCONCLUSIVE.
+    """
 
     name: str
     description: str
@@ -250,3 +253,4 @@ class Scenario(Strict):
     phases: tuple[Phase, ...] = Field(min_length=1)
     slos: tuple[SLO, ...] = ()
     abort_when: tuple[StopCondition, ...] = ()
+    partial: bool = False

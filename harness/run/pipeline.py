@@ -138,7 +138,14 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
             f"{path}: found {scenario.name}, a scenario of the drill {owner}, expected one of {wanted.name}: "
             f"run {owner}, or give a scenario of your own its own name"
         )
-    if topology.target is None or scenario.abort_when:
+    if topology.target is None:
+        if not scenario.partial and (why := verdicts.unanswerable(wanted, scenario)):
+            raise UsageError(
+                f"{path}: {why}. Name the scenario's phases as the drill does, or say `partial: true` in it: then what "
+                "has no phase is INCONCLUSIVE"
+            )
+        return scenario
+    if scenario.abort_when:
         return scenario
     say(f"the scenario has no stop condition, which an external target needs: {EXTERNAL_DEFAULT} is put in")
     return scenario.model_copy(update={"abort_when": (EXTERNAL_DEFAULT,)})

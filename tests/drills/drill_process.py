@@ -125,6 +125,7 @@ def scenario(folder: Path, *phases: str, of: Path = SHORT) -> Path:
     data = yaml.load(of.read_text(), Loader=yaml.BaseLoader)  # text only: YAML 1.1 reads the key `on` as true
     data["phases"] = [phase for phase in data["phases"] if phase["name"] in phases]
     data["slos"] = [slo for slo in data.get("slos", []) if set(slo["phases"]) <= set(phases)]
+    data["partial"] = True
     path = folder / "some-phases.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path

@@ -239,6 +239,7 @@ def test_a_label_proves_nothing(runtime: DockerRuntime) -> None:
 CRASH = """
 name: crash
 description: A toxic, a frozen replica, a stopped gateway, another weight.
+partial: true
 load: {rate: 10/s, cohorts: [{name: chat, users: 20}]}
 phases:
   - {name: warm-up, kind: warmup, duration: 1s}

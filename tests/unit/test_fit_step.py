@@ -57,7 +57,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Capacity | Exception]:
 def written(folder: Path, rate: str) -> Path:
     """A scenario file with that rate."""
     path = folder / "mine.yaml"
-    path.write_text(yaml.safe_dump({**SCENARIO, "load": {**SCENARIO["load"], "rate": rate}}))  # type: ignore[dict-item]
+    path.write_text(yaml.safe_dump({**SCENARIO, "partial": True, "load": {**SCENARIO["load"], "rate": rate}}))  # type: ignore[dict-item]
     return path
 
 

@@ -6,8 +6,10 @@ import errno
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from harness.cli import main
 from harness.evidence.record import RunFolder
@@ -110,6 +112,91 @@ def test_broken_scenario_is_refused(
     line = refused(capsys, "run", "timeout-spike", "--scenario", path, *STACK)
     assert says in line
     assert line.removeprefix(f"drillyard: {path}:").partition(":")[0].isdigit()
+
+
+def renamed(name: str, phase: str) -> dict[str, Any]:
+    """The scenario of a drill with another name for one of its phases, in its objectives, too."""
+    data = yaml.load((drill.ROOT / "scenarios" / f"{name}.yaml").read_text(), Loader=yaml.BaseLoader)
+    for one in data["phases"]:
+        one["name"] = "another" if one["name"] == phase else one["name"]
+    for slo in data["slos"]:
+        slo["phases"] = ["another" if one == phase else one for one in slo["phases"]]
+    return data
+
+
+def phases_of(name: str) -> list[tuple[str, str]]:
+    """Drill and phase."""
+    data = yaml.safe_load((drill.ROOT / "scenarios" / f"{name}.yaml").read_text())
+    return [(name, phase["name"]) for phase in data["phases"] if phase["kind"] != "warmup"]
+
+
+@pytest.mark.parametrize(("name", "phase"), [one for name in drill.names() for one in phases_of(name)])
+def test_a_phase_that_the_drill_asks_about_has_to_be_there(
+    name: str, phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise it is refused before anything starts: with the question, the phase, and those that there are."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(renamed(name, phase)))
+    said = refused(capsys, "run", name, "--scenario", str(path), *STACK)
+    assert f"needs a phase {phase!r}; the phases are " in said
+    assert "another" in said
+    assert "?» (the check '" in said
+
+
+@pytest.mark.parametrize("name", drill.names())
+def test_a_fault_that_the_drill_asks_about_has_to_be_there(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A phase of that name in which nothing is injected is not enough."""
+    data = renamed(name, "")
+    phase = next(one for one in data["phases"] if one["kind"] == "fault")
+    phase["kind"] = "recovery"
+    for key in ("faults", "until", "at_most"):
+        phase.pop(key, None)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data))
+    said = refused(capsys, "run", name, "--scenario", str(path), *STACK)
+    assert f"needs a fault in the phase {phase['name']!r}" in said
+
+
+@pytest.mark.parametrize("name", drill.names())
+def test_a_cohort_of_an_objective_has_to_be_there(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is called otherwise is refused where an objective names it, and only there."""
+    data = renamed(name, "")
+    named = {slo["cohort"] for slo in data["slos"] if "cohort" in slo}
+    path = tmp_path / "mine.yaml"
+    for cohort in data["load"]["cohorts"]:
+        was, cohort["name"] = cohort["name"], "others"
+        path.write_text(yaml.safe_dump(data))
+        arguments = ("run", name, "--scenario", str(path), *STACK)
+        if was in named:
+            assert f"there is no cohort {was!r}; cohorts are " in refused(capsys, *arguments)
+        else:
+            assert main.main((*arguments, "--dry-run")) == 0
+        cohort["name"] = was
+
+
+@pytest.mark.parametrize("path", sorted((drill.ROOT / "scenarios").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_scenario_has_what_its_drill_asks_about(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is refused; that of an external target, which lacks gateways and their phases, is not asked for them."""
+    name = next(one for one in drill.names() if path.stem.startswith(one))
+    target = ("--target", "http://127.0.0.1:1", "--i-own-this-target", "127.0.0.1")
+    stack = ("--runtime", "external", *target) if ".external" in path.name else STACK
+    assert main.main(("run", name, "--scenario", str(path), *stack, "--dry-run")) == 0
+    capsys.readouterr()
+
+
+def test_a_partial_scenario_may_lack_phases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who says so wants to try out one fault."""
+    data = renamed("timeout-spike", "recovery-one") | {"partial": "true"}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data))
+    assert main.main(("run", "timeout-spike", "--scenario", str(path), *STACK, "--dry-run")) == 0
+    path.write_text(yaml.safe_dump(data | {"partial": "false"}))
+    assert main.main(("run", "timeout-spike", "--scenario", str(path), *STACK, "--dry-run")) == 64
+    assert "say `partial: true` in it" in capsys.readouterr().err
 
 
 def test_missing_scenario_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
