@@ -1,17 +1,12 @@
 """The active gateway dies, hangs, and loses its replicas; then DNS itself falls silent."""
 
 from harness.judge.checks import (
-    broken_and_retried,
-    dns_leads_away,
-    failback,
-    lives_on_last_answer,
-    no_hang,
-    only_ready_gateways,
-    readiness_falls,
+    dns,
+    gateways,
     recovers_within,
     retries_bounded,
     steady_state,
-    users_move,
+    users,
 )
 from harness.judge.drill import Check, Drill, Expected
 from harness.judge.runbook import runbook
@@ -62,11 +57,11 @@ bring it back without any user noticing.
 def _of_phase(phase: str, dns_within: str, users_within: str) -> tuple[Check, ...]:
     """What is asked of every way in which the active gateway can fail."""
     return (
-        dns_leads_away.check(_ACTIVE, phase, dns_within),
-        users_move.check(phase, users_within),
-        broken_and_retried.check(_ACTIVE, phase),
-        no_hang.check(phase),
-        failback.check(_ACTIVE, phase),
+        dns.leads_away(_ACTIVE, phase, dns_within),
+        users.move(phase, users_within),
+        users.broken_and_retried(_ACTIVE, phase),
+        users.no_hang(phase),
+        dns.fails_back(_ACTIVE, phase),
         recovers_within.check(phase),
         steady_state.check(f"recovery-{phase}"),
     )
@@ -87,13 +82,13 @@ DRILL = Drill(
         steady_state.check("baseline"),
         *_of_phase(_DEAD, DNS_WITHIN, USERS_WITHIN),
         *_of_phase(_HUNG, DNS_WITHIN, USERS_WITHIN),
-        readiness_falls.check(_ACTIVE, _SPLIT, READINESS_WITHIN),
+        gateways.readiness_falls(_ACTIVE, _SPLIT, READINESS_WITHIN),
         *_of_phase(_SPLIT, f"{READINESS_WITHIN} + {DNS_WITHIN}", f"{READINESS_WITHIN} + {USERS_WITHIN}"),
-        lives_on_last_answer.check(_NO_DNS),
-        no_hang.check(_NO_DNS),
+        dns.clients_use_stale_answers(_NO_DNS),
+        users.no_hang(_NO_DNS),
         recovers_within.check(_NO_DNS),
         steady_state.check("recovery-dns"),
-        only_ready_gateways.check(DNS_WITHIN),
+        gateways.only_ready_serve(DNS_WITHIN),
         retries_bounded.check(),
     ),
     alerts=(

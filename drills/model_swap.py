@@ -3,11 +3,11 @@
 from harness.judge.checks import (
     candidate_judged,
     exposure_bounded,
-    no_hang,
     one_version,
     rollback_in_time,
     rollout_ends,
     steady_state,
+    users,
     versions_agree,
 )
 from harness.judge.drill import Drill, Expected
@@ -72,7 +72,7 @@ DRILL = Drill(
         exposure_bounded.check(_SWAP),
         versions_agree.check(_SWAP),
         rollback_in_time.check(_SWAP, within_s=5),
-        no_hang.check(_SWAP),
+        users.no_hang(_SWAP),
         one_version.check(_AFTER),
         steady_state.check(_AFTER),
     ),

@@ -1,16 +1,12 @@
 """The links behind the gateways time out: first those of one replica, then all of them."""
 
 from harness.judge.checks import (
-    failures_hidden,
-    gateway_puts_back,
-    gateway_takes_out,
-    honest_errors,
+    gateways,
     no_abandoned_generation,
-    no_hang,
     recovers_within,
     retries_bounded,
     steady_state,
-    upstream_amplification,
+    users,
 )
 from harness.judge.drill import Drill, Expected
 from harness.judge.runbook import runbook
@@ -62,16 +58,16 @@ DRILL = Drill(
     scenario="timeout-spike",
     checks=(
         steady_state.check("baseline"),
-        gateway_takes_out.check("replica-2", _ONE, within_s=5),
-        failures_hidden.check(_ONE),
-        no_hang.check(_ONE),
-        upstream_amplification.check(_ONE),
-        gateway_puts_back.check("replica-2", _ONE, within_s=10),
+        gateways.eject("replica-2", _ONE, within_s=5),
+        users.failures_hidden(_ONE),
+        users.no_hang(_ONE),
+        gateways.amplification_bounded(_ONE),
+        gateways.readmit("replica-2", _ONE, within_s=10),
         recovers_within.check(_ONE),
         steady_state.check("recovery-one"),
-        honest_errors.check(_ALL),
-        no_hang.check(_ALL),
-        upstream_amplification.check(_ALL),
+        users.honest_errors(_ALL),
+        users.no_hang(_ALL),
+        gateways.amplification_bounded(_ALL),
         # Until the checks have taken every replica out (2 × (1 + 1) s) and the last first-byte time-out (3 s) is over.
         no_abandoned_generation.check(_ALL, within_s=10),
         recovers_within.check(_ALL),
@@ -79,10 +75,10 @@ DRILL = Drill(
         retries_bounded.check(),
     ),
     external=(
-        no_hang.check(_SLOW),
+        users.no_hang(_SLOW),
         recovers_within.check(_SLOW),
         steady_state.check("recovery-slow"),
-        no_hang.check(_SILENT),
+        users.no_hang(_SILENT),
         recovers_within.check(_SILENT),
         steady_state.check("recovery-silent"),
     ),

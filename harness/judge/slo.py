@@ -15,7 +15,14 @@ from harness.model.verdict import CheckResult, Status
 
 
 class NotMeasured(Exception):
-    """A name in an objective has no value in this run; the message says why."""
+    """Something that is asked for has no value in this run; the message says why.
+
+    ``samples`` is how many there were, ``objective`` the limit as text, where either is known.
+    """
+
+    def __init__(self, why: str, samples: int | None = None, objective: str = "") -> None:
+        super().__init__(why)
+        self.samples, self.objective = samples, objective
 
 
 def unit_problem(slo: SLO) -> str | None:

@@ -22,7 +22,7 @@ import pandas as pd
 from harness.evidence.attempts import Rows
 from harness.evidence.record import ANY_REPLICA
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import given_s
+from harness.judge.checks.fault_window import given_s
 from harness.judge.drill import Check, Reading
 from harness.model.verdict import CheckResult, Status, worst
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import given_s, in_flight, on_replica, step_s
+from harness.judge.checks.fault_window import given_s, in_flight, on_replica, step_s
 from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 

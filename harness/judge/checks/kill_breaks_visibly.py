@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
+from harness.judge.checks.fault_window import ends_s, in_flight, on_replica, step_s
 from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import step_s
+from harness.judge.checks.fault_window import step_s
 from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 

@@ -6,7 +6,7 @@ import itertools
 
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
-from harness.judge.checks.since_fault import GAP_MAX_S
+from harness.judge.checks.fault_window import GAP_MAX_S
 from harness.judge.drill import Check, with_arguments
 from harness.judge.slo import NotMeasured
 from harness.model.rollout import PROMOTE, Rollout

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge import sli
-from harness.judge.checks.streams import ends_s, on_replica
+from harness.judge.checks.fault_window import ends_s, on_replica
 from harness.judge.drill import Check, with_arguments
 from harness.model.verdict import CheckResult, Status
 

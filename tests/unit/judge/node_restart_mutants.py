@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from harness.judge.checks.streams import ends_s
+from harness.judge.checks.fault_window import ends_s
 from tests.runs import Run
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import Mutant, fail

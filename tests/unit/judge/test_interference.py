@@ -499,9 +499,9 @@ def test_the_cause_is_stored_and_read_again(tmp_path: Path) -> None:
     "path", sorted((ROOT / "harness" / "judge" / "checks").glob("*.py")), ids=lambda path: path.stem
 )
 def test_every_check_says_whether_it_is_about_time(path: Path) -> None:
-    """In so many words: each Check that is made in harness/judge/checks is given ``timing``."""
+    """In so many words: each check that is declared or made in harness/judge/checks is given ``timing``."""
     text = path.read_text()
-    made = text.count(" Check(") + text.count("[Check(")
+    made = text.count(" Check(") + text.count("[Check(") + text.count("@asks(")
     assert text.count("timing=") == made
 
 

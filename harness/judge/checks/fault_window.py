@@ -1,4 +1,4 @@
-"""What checks share that ask how soon after a fault something was so for good, with a limit made of mechanisms."""
+"""The time in which a fault was in place, the streams that it met, and how soon after it something was so for good."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Attempts, Rows
+from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import objectives, slo
 from harness.judge.objectives import Limit
@@ -21,21 +22,25 @@ GAP_MAX_S = 2.0
 
 
 @dataclass(frozen=True)
-class SinceFault:
+class FaultWindow:
     """The time in which the fault of a phase was wholly in place, in seconds since the run's zero."""
 
     begin_s: float
     end_s: float
     on: frozenset[str]  # the components and links that had one
+    ordered_s: float  # a component may notice a fault as soon as it is ordered, before that is known to be carried out
 
     @classmethod
-    def of(cls, view: RunView, phase: str) -> SinceFault:
+    def of(cls, view: RunView, phase: str) -> FaultWindow:
         """From the last injection to the first heal. NotMeasured when there was none."""
         injected = list(view.events("fault_injected", phase))
         healing = [e.t_s for e in view.events("fault_healing", phase)]
         if not injected or not healing:
             raise NotMeasured(f"{phase} was not injected and healed")
-        return cls(max(e.t_s for e in injected), min(healing), frozenset(str(e.data.get("on")) for e in injected))
+        begin_s, on = max(e.t_s for e in injected), frozenset(str(e.data.get("on")) for e in injected)
+        return cls(
+            begin_s, min(healing), on, min((e.t_s for e in view.events("fault_injecting", phase)), default=begin_s)
+        )
 
     def served(self, rows: Rows, view: RunView) -> pd.Series:
         """Per attempt: whether it ended well, and not because of the heal.
@@ -84,10 +89,55 @@ def limit(view: RunView, within: str) -> Limit:
     return slo.limit(view, objectives.parse(f"<= {within}"))
 
 
-def judged(name: str, phase: str, target: Limit, ms: float | None, why: str, never: str, samples: int) -> CheckResult:
+def judged(target: Limit, ms: float | None, why: str, never: str, samples: int) -> CheckResult:
     """The result for what took ``ms``. ``{s}`` in ``why`` stands for the seconds; ``never`` is said when it is None."""
     if ms is None:
-        return CheckResult(name, Status.FAIL, never, target.text, samples=samples, phase=phase)
+        return CheckResult("", Status.FAIL, never, target.text, samples=samples)
     status = Status.PASS if target.met_by(ms) else Status.FAIL
     said = why.format(s=f"{ms / 1000:.1f} s")
-    return CheckResult(name, status, said, target.text, ms, "ms", target.margin(ms), samples, phase)
+    return CheckResult("", status, said, target.text, ms, "ms", target.margin(ms), samples)
+
+
+def healed_s(view: RunView, phase: str) -> float:
+    """When the last fault of ``phase`` was healed. NotMeasured when none was."""
+    healed = [e.t_s for e in view.events("fault_healed", phase)]
+    if not healed:
+        raise NotMeasured(f"{phase} was not healed")
+    return max(healed)
+
+
+# ── the streams that a fault meets ──
+
+
+def on_replica(view: RunView, replica: str) -> Attempts:
+    """All attempts that a gateway gave to ``replica``, by the answer's header or by the gateway's log."""
+    rows = view.requests
+    given = rows["replica"].eq(replica) | rows["gateway_replica"].eq(replica)
+    return rows[given & ~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
+
+
+def ends_s(rows: Rows) -> pd.Series:
+    """When each attempt ended; null where nobody knows."""
+    return rows["start_s"] + rows["e2e_ms"] / 1000
+
+
+def given_s(rows: Rows) -> pd.Series:
+    """When the gateway gave each attempt to a replica: after it had waited in its queue, if it did."""
+    return rows["start_s"] + rows["queue_gateway_ms"].fillna(0) / 1000
+
+
+def in_flight(rows: Attempts, at_s: float) -> Attempts:
+    """Those whose answer had begun and not ended at that moment."""
+    begun = rows["start_s"] + rows["headers_ms"] / 1000
+    return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]
+
+
+def broke_later(count: int) -> str:
+    """The end of a sentence about attempts that failed before their answer; "" when none broke later."""
+    return f"; {count} more broke after their answer had begun" if count else ""
+
+
+def step_s(view: RunView, phase: str, step: str) -> float | None:
+    """When a fault of ``phase`` had come so far; None when it never did."""
+    times = [event.t_s for event in view.events("fault_step", phase) if event.data.get("step") == step]
+    return max(times) if times else None
