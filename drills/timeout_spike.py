@@ -2,8 +2,8 @@
 
 from harness.judge.checks import (
     gateways,
-    no_abandoned_generation,
     recovers_within,
+    resources,
     retries_bounded,
     steady_state,
     users,
@@ -69,7 +69,7 @@ DRILL = Drill(
         users.no_hang(_ALL),
         gateways.amplification_bounded(_ALL),
         # Until the checks have taken every replica out (2 × (1 + 1) s) and the last first-byte time-out (3 s) is over.
-        no_abandoned_generation.check(_ALL, within_s=10),
+        resources.no_abandoned_generation(_ALL, within_s=10),
         recovers_within.check(_ALL),
         steady_state.check("recovery-all"),
         retries_bounded.check(),

@@ -1,0 +1,146 @@
+"""Replicas that are ended and come back: what it costs their streams, and how soon they serve again."""
+
+from __future__ import annotations
+
+from harness.evidence.attempts import Attempts
+from harness.evidence.record import NOT_OF_THE_SERVICE
+from harness.evidence.view import RunView
+from harness.judge.checks.fault_window import FaultWindow, ends_s, given_s, in_flight, on_replica, step_s
+from harness.judge.checks.shapes import asks, none_bad, within
+from harness.judge.slo import NotMeasured
+from harness.model.verdict import CheckResult, Status
+
+# ── what it costs their streams ──
+
+#: A request that the gateway had given away just before it was drained may have its answer begun so much later.
+_ON_ITS_WAY_S = 1.0
+
+
+@asks(
+    "drain-breaks-nothing",
+    "drain breaks nothing in {phase}",
+    "Do all streams on {replica} end well although it is restarted in {phase}?",
+    "load", "gateways", "replicas", "fault:{phase}",
+    timing=False, subject="replica", objective="0 broken streams",
+)  # fmt: skip
+def drain_breaks_nothing(view: RunView, replica: str, phase: str) -> CheckResult:
+    """Whether no stream on ``replica`` broke in its graceful restart in ``phase``, and nothing new was sent to it."""
+    stopping, drained = step_s(view, phase, "stopping"), step_s(view, phase, "drained")
+    if stopping is None:
+        raise NotMeasured(f"{replica} was not restarted and given back in {phase}")
+    asked = stopping if drained is None else drained
+    rows = on_replica(view, replica)
+    running = in_flight(rows, asked)
+    # Who was waiting in the gateway's queue when the replica was given back came to it after that.
+    new = rows[given_s(rows).between(asked + _ON_ITS_WAY_S, FaultWindow.of(view, phase).end_s)]
+    touched = rows[rows.index.isin([*running.index, *new.index])]
+    broken = touched[touched["outcome"].ne("ok")]
+    if broken.empty and running.empty:
+        raise NotMeasured(f"no stream ran on {replica} when it was drained, so none could break", 0)
+    drain_s = stopping - asked
+    why = f"all {len(running)} streams on {replica} ended well, {drain_s:.1f} s after the drain was ordered"
+    if len(broken):
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in sorted(broken["outcome"].value_counts().items()))
+        why = f"{len(broken)} of {len(touched)} streams on {replica} broke ({kinds})"
+    elif len(new):
+        why = f"{len(new)} requests were sent to {replica} after it was drained"
+    details = {"running_at_drain": len(running), "sent_after_drain": len(new), "drain_s": round(drain_s, 3)}
+    shown = (broken if len(broken) else new)["request_id"]
+    return none_bad(broken, len(touched), "streams", why, shown, red=len(new) > 0, details=details)
+
+
+#: What was on its way to the client when the replica died may still arrive so much later.
+_STILL_ARRIVES_S = 1.0
+#: A stream breaks while a replica is dying or being found dead, not long after.
+_AFTERMATH_S = 5.0
+
+
+@asks(
+    "kill-breaks-visibly",
+    "kill breaks visibly in {phase}",
+    "Does the kill in {phase} break only streams of {replica}, visibly, and is each request answered?",
+    "load", "gateways", "replicas", "fault:{phase}",
+    timing=False, subject="replica", objective="0 streams lost",
+)  # fmt: skip
+def kill_breaks_visibly(view: RunView, replica: str, phase: str) -> CheckResult:
+    """Whether the kill of ``replica`` in ``phase`` broke its streams only, visibly, and each request was answered."""
+    killing, killed = step_s(view, phase, "killing"), step_s(view, phase, "killed")
+    if killing is None or killed is None:
+        raise NotMeasured(f"nothing was killed in {phase}")
+    victims = in_flight(on_replica(view, replica), killing)
+    if victims.empty:
+        raise NotMeasured(f"no stream ran on {replica} when it was killed, so none could break", 0)
+    problem, bad = _problem(view, replica, victims, killing, killed)
+    broken = victims[victims["outcome"].ne("ok")]
+    why = problem or f"{len(broken)} of {len(victims)} streams broke; each was seen to, tried again and answered"
+    details = {"running_at_kill": len(victims), "broken": len(broken)}
+    return none_bad(bad, len(victims), "streams", why, bad["request_id"], details=details)
+
+
+def _problem(
+    view: RunView, replica: str, victims: Attempts, killing: float, killed: float
+) -> tuple[str | None, Attempts]:
+    """The first thing that is wrong, and the attempts that show it."""
+    rows = view.requests
+    silent = victims[victims["outcome"].eq("ok") & ends_s(victims).gt(killed + _STILL_ARRIVES_S)]
+    if len(silent):
+        return f"{len(silent)} streams of {replica} ended as if all were well although it was dead", silent
+    elsewhere = rows[
+        rows["replica"].notna()
+        & rows["replica"].ne(replica)
+        & ends_s(rows).between(killing, killed + _AFTERMATH_S)
+        & rows["http_status"].eq(200)
+        & ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
+    ]
+    if len(elsewhere):
+        return f"{len(elsewhere)} streams of other replicas broke as well", elsewhere
+    broken = victims[victims["outcome"].ne("ok")]
+    final = rows[rows["final"].eq(True)][["request_id", "outcome"]].set_index("request_id")["outcome"]
+    lost = broken[broken["request_id"].map(final).ne("ok").to_numpy(dtype=bool)]
+    if len(lost):
+        return f"{len(lost)} of {len(broken)} broken requests were never answered", lost
+    return None, victims.head(0)
+
+
+# ── how soon they serve again ──
+
+
+@asks(
+    "replica-ready-again",
+    "{replica} is ready again in {phase}",
+    "Is {replica} ready again while {phase} waits for it?",
+    "gateways", "replicas", "fault:{phase}",
+    timing=True, subject="replica",
+)  # fmt: skip
+def ready(view: RunView, replica: str, phase: str) -> CheckResult:
+    """Whether ``replica``, ended in ``phase``, is ready before the phase has had all the time that it may have."""
+    ended = step_s(view, phase, "stopping") or step_s(view, phase, "killing")
+    planned = next((p for p in view.scenario.phases if p.name == phase), None)
+    if ended is None or planned is None:
+        raise NotMeasured(f"{replica} was not ended in {phase}")
+    objective, at = f"≤ {planned.longest:.6g} s", step_s(view, phase, "ready")
+    if at is None:
+        why = f"{replica} was not ready when {phase} had lasted as long as it may"
+        return CheckResult("", Status.FAIL, why, objective, samples=1)
+    why = f"{replica} was ready {at - ended:.1f} s after it was told to end"
+    return within(at - ended, planned.longest, why, 1, objective=objective)
+
+
+@asks(
+    "replica-first-token",
+    "first token of {replica} in {phase}",
+    "Does {replica}, just ready in {phase}, answer its first user in time?",
+    "gateways", "replicas", "fault:{phase}",
+    timing=True, subject="replica",
+)  # fmt: skip
+def first_token(view: RunView, replica: str, phase: str) -> CheckResult:
+    """Whether the first token after that comes within the clients' limit for it."""
+    limit, at, token = view.limits.first_token, step_s(view, phase, "ready"), step_s(view, phase, "first_token")
+    objective = f"≤ {limit:.6g} s"
+    if at is None:
+        raise NotMeasured(f"{replica} was not ready in {phase}", objective=objective)
+    if token is None:
+        why = f"{replica} was ready and gave no token while {phase} lasted"
+        return CheckResult("", Status.FAIL, why, objective, samples=1)
+    why = f"its first token came {token - at:.2f} s after it was ready"
+    return within(token - at, limit, why, 1, objective=objective)
