@@ -1,16 +1,6 @@
 """Users hang up by the dozen, at every moment of a request's life."""
 
-from harness.judge.checks import (
-    cache_released,
-    canaries_right,
-    cancels_reach_engine,
-    full_concurrency,
-    no_slope,
-    no_wait_for_the_gone,
-    queue_and_kv_back,
-    steady_state,
-    tokens_after_cancel,
-)
+from harness.judge.checks import cancels, no_slope, steady_state
 from harness.judge.drill import Drill, Expected
 from harness.judge.runbook import runbook
 
@@ -67,15 +57,15 @@ DRILL = Drill(
     scenario="cancel-storm",
     checks=(
         steady_state.check("baseline"),
-        *(cancels_reach_engine.check(phase) for phase in WAVES),
-        *(tokens_after_cancel.check(phase) for phase in WAVES),
-        *(queue_and_kv_back.check(phase, within_s=5) for phase in WAVES),
+        *(cancels.reach_engine(phase) for phase in WAVES),
+        *(cancels.no_more_tokens(phase) for phase in WAVES),
+        *(cancels.queue_and_kv_back(phase, within_s=5) for phase in WAVES),
         no_slope.check("repeated"),
-        canaries_right.check(),
-        full_concurrency.check("queued", "afterwards"),
-        no_wait_for_the_gone.check(WAVES, AS_BEFORE),
+        cancels.canaries_right(),
+        cancels.full_concurrency("queued", "afterwards"),
+        cancels.ttft_unaffected(WAVES, AS_BEFORE),
         steady_state.check("recovery"),
-        cache_released.check("quiet"),
+        cancels.cache_released("quiet"),
     ),
     # Users who hang up are no failure of the service. What a full queue may bring (TTFT, a deaf replica) is left open.
     alerts=tuple(

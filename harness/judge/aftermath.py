@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.view import RunView
+from harness.judge.slo import NotMeasured
 from harness.model.options import cancel_wave
 from harness.model.verdict import Status
 from harness.model.waves import Wave
@@ -41,7 +42,7 @@ WATCHED_S = 0.7
 Floats = npt.NDArray[np.float64]
 
 
-class Unknown(Exception):
+class Unknown(NotMeasured):
     """The aftermath cannot be told; the message says why."""
 
 

@@ -11,64 +11,61 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check, with_arguments
-from harness.model.verdict import CheckResult, Status
+from harness.judge.checks.shapes import asks, none_bad
+from harness.judge.slo import NotMeasured
+from harness.model.verdict import CheckResult
 
 #: What came of one request: its name, what had to become of it, and the fields of a reply.
 Asked = Mapping[str, Any]
 SHED = (429, 503)
 
 
-@with_arguments
-def all_end(phase: str) -> Check:
+@asks(
+    "probe-requests-end",
+    "no request of the fault hangs in {phase}",
+    "Does every request that the fault in {phase} sends end in time?",
+    "gateways", "fault:{phase}",
+    timing=True, objective="0 requests without an end",
+)  # fmt: skip
+def all_end(view: RunView, phase: str) -> CheckResult:
     """Whether no request that the faults of ``phase`` sent was still open at its deadline."""
-    name = f"no request of the fault hangs in {phase}"
-    question = f"Does every request that the fault in {phase} sends end in time?"
-
-    def run(view: RunView) -> CheckResult:
-        return _none_wrong(view, name, phase, "0 requests without an end", _endless)
-
-    needs = frozenset({"gateways", f"fault:{phase}"})
-    return Check("probe-requests-end", name, question, run, needs, timing=True, phase=phase)
+    return _none_wrong(view, phase, _endless)
 
 
-@with_arguments
-def oversized_refused(phase: str) -> Check:
+@asks(
+    "oversized-requests-refused",
+    "oversized requests are refused in {phase}",
+    "Is every oversized request of {phase} refused with a 4xx and a JSON error?",
+    "gateways", "fault:{phase}",
+    timing=False, objective="0 requests with anything but a 4xx JSON error",
+)  # fmt: skip
+def oversized_refused(view: RunView, phase: str) -> CheckResult:
     """Whether every oversized request of ``phase`` was refused as the client's own mistake."""
-    name = f"oversized requests are refused in {phase}"
-    question = f"Is every oversized request of {phase} refused with a 4xx and a JSON error?"
-
-    def run(view: RunView) -> CheckResult:
-        return _none_wrong(view, name, phase, "0 requests with anything but a 4xx JSON error", _not_refused)
-
-    needs = frozenset({"gateways", f"fault:{phase}"})
-    return Check("oversized-requests-refused", name, question, run, needs, timing=False, phase=phase)
+    return _none_wrong(view, phase, _not_refused)
 
 
-@with_arguments
-def limits_named(phase: str) -> Check:
+@asks(
+    "refusals-name-limit",
+    "refusals name limit and value in {phase}",
+    "Does every refusal in {phase} say which limit there is and what was asked?",
+    "gateways", "fault:{phase}",
+    timing=False, objective="0 refusals that do not",
+)  # fmt: skip
+def limits_named(view: RunView, phase: str) -> CheckResult:
     """Whether every refusal of an oversized request of ``phase`` names what that was over, and by what."""
-    name = f"refusals name limit and value in {phase}"
-    question = f"Does every refusal in {phase} say which limit there is and what was asked?"
-
-    def run(view: RunView) -> CheckResult:
-        return _none_wrong(view, name, phase, "0 refusals that do not", _not_named)
-
-    needs = frozenset({"gateways", f"fault:{phase}"})
-    return Check("refusals-name-limit", name, question, run, needs, timing=False, phase=phase)
+    return _none_wrong(view, phase, _not_named)
 
 
-@with_arguments
-def served_or_shed(phase: str) -> Check:
+@asks(
+    "long-contexts-served-or-shed",
+    "long contexts are served or honestly shed in {phase}",
+    "Is every long context of {phase} served whole, or shed with a 429 or 503 and Retry-After?",
+    "gateways", "fault:{phase}",
+    timing=False, objective="0 requests neither served nor honestly shed",
+)  # fmt: skip
+def served_or_shed(view: RunView, phase: str) -> CheckResult:
     """Whether every legal request of the fault in ``phase`` got all its tokens, or a 429 or 503 with Retry-After."""
-    name = f"long contexts are served or honestly shed in {phase}"
-    question = f"Is every long context of {phase} served whole, or shed with a 429 or 503 and Retry-After?"
-
-    def run(view: RunView) -> CheckResult:
-        return _none_wrong(view, name, phase, "0 requests neither served nor honestly shed", _neither)
-
-    needs = frozenset({"gateways", f"fault:{phase}"})
-    return Check("long-contexts-served-or-shed", name, question, run, needs, timing=False, phase=phase)
+    return _none_wrong(view, phase, _neither)
 
 
 # ── what can be wrong with one of them ──
@@ -107,34 +104,19 @@ def _neither(ask: Asked) -> str | None:
 # ── all of a phase ──
 
 
-def _none_wrong(
-    view: RunView, name: str, phase: str, objective: str, problem: Callable[[Asked], str | None]
-) -> CheckResult:
+def _none_wrong(view: RunView, phase: str, problem: Callable[[Asked], str | None]) -> CheckResult:
     """FAIL when ``problem`` says for any request of ``phase`` what is wrong with what came of it."""
-    asks = [event.data for event in view.events("ask", phase)]
-    if not asks:
-        why = f"nothing was asked in {phase}"
-        return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=0, phase=phase)
-    bad = [(ask, wrong) for ask in asks if (wrong := problem(ask)) is not None]
-    why = f"all {len(asks)} are as they should be"
+    asked = [event.data for event in view.events("ask", phase)]
+    if not asked:
+        raise NotMeasured(f"nothing was asked in {phase}", 0)
+    bad = [(ask, wrong) for ask in asked if (wrong := problem(ask)) is not None]
+    why = f"all {len(asked)} are as they should be"
     if bad:
-        why = f"{len(bad)} of {len(asks)} are not: {_describe(bad[0][0])} ({bad[0][1]})"
-    layers = Counter(ask["layer"] for ask in asks)
-    return CheckResult(
-        name,
-        Status.FAIL if bad else Status.PASS,
-        f"{why}; {layers['gateway']} were answered by the gateway, {layers['engine']} by the engine",
-        objective,
-        float(len(bad)),
-        "requests",
-        0.0 - len(bad),
-        len(asks),
-        phase,
-        details={
-            "wrong": {_describe(ask): wrong for ask, wrong in bad},
-            "answers": dict(Counter(map(_describe, asks))),
-        },
-    )
+        why = f"{len(bad)} of {len(asked)} are not: {_describe(bad[0][0])} ({bad[0][1]})"
+    layers = Counter(ask["layer"] for ask in asked)
+    why += f"; {layers['gateway']} were answered by the gateway, {layers['engine']} by the engine"
+    wrongs, answers = {_describe(ask): wrong for ask, wrong in bad}, dict(Counter(map(_describe, asked)))
+    return none_bad(bad, len(asked), "requests", why, details={"wrong": wrongs, "answers": answers})
 
 
 def _describe(ask: Asked) -> str:
