@@ -1,15 +1,6 @@
 """Another model is rolled out, canary first, judged on the same questions as the stable one, promoted or taken back."""
 
-from harness.judge.checks import (
-    candidate_judged,
-    exposure_bounded,
-    one_version,
-    rollback_in_time,
-    rollout_ends,
-    steady_state,
-    users,
-    versions_agree,
-)
+from harness.judge.checks import rollout, steady_state, users
 from harness.judge.drill import Drill, Expected
 from harness.judge.runbook import runbook
 
@@ -67,13 +58,13 @@ DRILL = Drill(
     scenario="model-swap",
     checks=(
         steady_state.check("baseline"),
-        rollout_ends.check(_SWAP),
-        candidate_judged.check(_SWAP),
-        exposure_bounded.check(_SWAP),
-        versions_agree.check(_SWAP),
-        rollback_in_time.check(_SWAP, within_s=5),
+        rollout.ends_as_expected(_SWAP),
+        rollout.candidate_judged(_SWAP),
+        rollout.exposure_bounded(_SWAP),
+        rollout.versions_agree(_SWAP),
+        rollout.rollback_in_time(_SWAP, within_s=5),
         users.no_hang(_SWAP),
-        one_version.check(_AFTER),
+        rollout.one_version(_AFTER),
         steady_state.check(_AFTER),
     ),
     # A replica that is restarted in order may be missed (ReplicaDown), but not by users, and no gateway is.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
-from harness.judge.checks import of_rollout
+from harness.judge.checks import rollout
 from harness.judge.drill import Check
 from harness.model.scenario import Cohort
 from harness.model.verdict import CheckResult, Status
@@ -82,7 +82,7 @@ def _candidate(view: RunView) -> tuple[str | None, float | None, float]:
     if phase is None or view.rollout is None:
         return None, None, 0.0
     ended = view.rollout.decided_s if view.rollout.ended == "promoted" else None
-    return view.rollout.candidate.version, ended, of_rollout.wanted(view, phase).quality
+    return view.rollout.candidate.version, ended, rollout.options_of(view, phase).quality
 
 
 def _count(rows: Rows) -> tuple[int, int]:
