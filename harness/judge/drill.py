@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import importlib
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from harness.model.errors import UsageError
 from harness.model.verdict import CheckResult
@@ -19,7 +17,6 @@ if TYPE_CHECKING:  # the names of the drills are asked for before any package is
     from harness.evidence.view import RunView
 
 ROOT = Path(__file__).resolve().parents[2]
-P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -102,19 +99,6 @@ class Check:
             return f"it needs the state of the {' and '.join(roles)}, which only Drillyard's own stack shows"
         missing = sorted(self.phases - phases)
         return f"it needs the phase {missing[0]}, which this runtime's scenario does not have" if missing else None
-
-
-def with_arguments(make: Callable[P, Check]) -> Callable[P, Check]:
-    """The same maker of a check; what it makes holds the arguments that it was called with, and the defaults."""
-    parameters = inspect.signature(make)
-
-    @functools.wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> Check:
-        given = parameters.bind(*args, **kwargs)
-        given.apply_defaults()
-        return dataclasses.replace(make(*args, **kwargs), arguments=given.arguments)
-
-    return made
 
 
 def planned(checks: Iterable[Check]) -> dict[str, Any]:

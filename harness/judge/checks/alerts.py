@@ -15,6 +15,7 @@ from typing import Any
 from harness.evidence.view import RunView
 from harness.judge import alert_times, alerts, indicators
 from harness.judge.alerts import Alert, FaultTime
+from harness.judge.checks.shapes import asks
 from harness.judge.checks.steady_state import begin_s, kept_until_s
 from harness.judge.drill import Check, Expected
 from harness.judge.indicators import Standing
@@ -33,25 +34,7 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
 
     With the ``phases`` of a scenario, only what they are long enough for.
     """
-    question = "Is the service's steady state free of pages?"
-    # A page that should not fire keeps a run from its steady state, and so from its first fault.
-    despite = frozenset({"run complete", "steady state before the first fault"})
-    found = [
-        Check(
-            "no-page-before-first-fault",
-            NO_PAGE,
-            question,
-            _no_page,
-            frozenset({"alerts", "load"}),
-            timing=False,
-            despite=despite,
-        )
-    ]
-    question = "Is nobody woken once the steady state was reached again, until the next fault?"
-    well = Check(
-        "no-page-once-recovered", STAYS_WELL, question, _stays_well, frozenset({"alerts", "load"}), timing=True
-    )
-    found.append(well)
+    found = [_no_page(), _stays_well()]
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
@@ -106,6 +89,15 @@ def _of_phase(
 # ── before anything is broken ──
 
 
+@asks(
+    "no-page-before-first-fault",
+    NO_PAGE,
+    "Is the service's steady state free of pages?",
+    "alerts", "load",
+    timing=False,
+    # A page that should not fire keeps a run from its steady state, and so from its first fault.
+    despite=frozenset({"run complete", "steady state before the first fault"}),
+)  # fmt: skip
 def _no_page(view: RunView) -> CheckResult:
     objective, scale, steady = "0 pages", alerts.scale(view), [s for s in view.phases if s.kind != "warmup"]
     if scale is None or not steady:
@@ -167,6 +159,13 @@ def _looks_back(alert: Alert, t_s: float, view: RunView, scale: Scale) -> bool:
 # ── once it has recovered ──
 
 
+@asks(
+    "no-page-once-recovered",
+    STAYS_WELL,
+    "Is nobody woken once the steady state was reached again, until the next fault?",
+    "alerts", "load",
+    timing=True,
+)  # fmt: skip
 def _stays_well(view: RunView) -> CheckResult:
     objective, scale = "0 pages", alerts.scale(view)
     stretches = list(_recovered(view))

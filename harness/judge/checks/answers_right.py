@@ -11,30 +11,25 @@ from collections.abc import Iterator
 from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import rollout
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks
 from harness.model.scenario import Cohort
 from harness.model.verdict import CheckResult, Status
 
-NAME = "right answers"
 #: What is less probable than that is no luck any more.
 ALPHA = 0.001
 
 
-def check() -> Check:
+@asks(
+    "answers-right",
+    "right answers",
+    "Are answers right where the right one is known, after every fault as before?",
+    timing=False,
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check, over the whole run."""
-    return Check(
-        "answers-right",
-        NAME,
-        "Are answers right where the right one is known, after every fault as before?",
-        _run,
-        timing=False,
-    )
-
-
-def _run(view: RunView) -> CheckResult:
     cohorts = [cohort for cohort in view.scenario.load.cohorts if cohort.prompts == "eval"]
     if not cohorts:
-        return CheckResult(NAME, Status.PASS, "no cohort asks for an answer that is known", samples=0)
+        return CheckResult("", Status.PASS, "no cohort asks for an answer that is known", samples=0)
     objective = ", ".join(f"{cohort.name}: ≥ {cohort.right:.0%} right in steady state" for cohort in cohorts)
     rows = view.requests[view.requests["outcome"].eq("ok")]
     rows = rows[rows["cohort"].isin([cohort.name for cohort in cohorts])]
@@ -45,7 +40,7 @@ def _run(view: RunView) -> CheckResult:
     bad = next((one for one in found if one[0] is Status.FAIL), None) or next(iter(found), None)
     status, why = bad or (Status.PASS, f"{right.sum()} of {len(rows)} answers were right")
     examples = example_ids(rows["request_id"][~right])
-    return CheckResult(NAME, status, why, objective, share, "%", margin, len(rows), None, examples)
+    return CheckResult("", status, why, objective, share, "%", margin, len(rows), examples=examples)
 
 
 def _of_cohort(view: RunView, cohort: Cohort, rows: Rows) -> Iterator[tuple[Status, str]]:

@@ -24,7 +24,8 @@ from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.options import latency, restart
 from harness.model.topology import DNS_POLICY
 from harness.model.verdict import CheckResult, Status
@@ -49,12 +50,6 @@ _BREAKS_NOTHING = frozenset(
 )
 
 
-def check() -> Check:
-    """The check. What a heal has cut is Drillyard's doing (``per_request``)."""
-    question = "Do no more than 1 % of the attempts break, but for those that met a fault before it was noticed?"
-    return Check("broken-attempts-bounded", NAME, question, _run, frozenset({"load"}), timing=True, per_request=True)
-
-
 @dataclass(frozen=True)
 class _Looked:
     """The attempts of a phase that nothing may break, those of them that broke, and how many of them may."""
@@ -71,13 +66,20 @@ class _Looked:
         return 100.0 * len(self.bad) / len(self.rows)
 
 
-def _run(view: RunView) -> CheckResult:
-    objective = f"≤ {AT_MOST_PERCENT:g} % of each phase's attempts, or one"
+@asks(
+    "broken-attempts-bounded",
+    NAME,
+    "Do no more than 1 % of the attempts break, but for those that met a fault before it was noticed?",
+    "load",
+    timing=True, per_request=True, objective=f"≤ {AT_MOST_PERCENT:g} % of each phase's attempts, or one",
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
+    """The check. What a heal has cut is Drillyard's doing (``per_request``)."""
     found = [_of_phase(view, before, span) for before, span in pairwise((None, *view.phases)) if span is not None]
     unknown = [one for one in found if one.left_out > len(one.rows)]
     found = [one for one in found if len(one.rows)]
     if not found:
-        return CheckResult(NAME, Status.INCONCLUSIVE, "there were no attempts to look at", objective, samples=0)
+        raise NotMeasured("there were no attempts to look at", 0)
     worst = max(found, key=lambda one: len(one.bad) / one.allowed)
     looked = sum(len(one.rows) for one in found)
     why = f"none of {looked} attempts in {len(found)} phases broke or got no answer"
@@ -93,18 +95,9 @@ def _run(view: RunView) -> CheckResult:
         one = unknown[0]
         why = f"{one.left_out} of {one.left_out + len(one.rows)} attempts in {one.phase} timed out, which the delay of "
         why += "the link explains: too few are left to judge"
-    return CheckResult(
-        NAME,
-        status,
-        why,
-        objective,
-        worst.share,
-        "%",
-        100.0 * worst.allowed / len(worst.rows) - worst.share,
-        looked,
-        examples=example_ids(worst.bad["request_id"]),
-        details={one.phase: one.share for one in found},
-    )
+    margin = 100.0 * worst.allowed / len(worst.rows) - worst.share
+    details, examples = {one.phase: one.share for one in found}, example_ids(worst.bad["request_id"])
+    return CheckResult("", status, why, "", worst.share, "%", margin, looked, examples=examples, details=details)
 
 
 def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:

@@ -2,64 +2,59 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import OUTCOMES
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
-NAME = "conservation"
 
-
-def check() -> Check:
+@asks(
+    "requests-conserved",
+    "conservation",
+    "Is every scheduled request accounted for, once?",
+    safety=True, timing=False,
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check; a safety check: it holds in invalid runs too."""
-    return Check(
-        "requests-conserved", NAME, "Is every scheduled request accounted for, once?", _run, safety=True, timing=False
-    )
-
-
-def _run(view: RunView) -> CheckResult:
     requests, summary = view.requests, view.summary
     if summary is None:
         why = "the load generator left no summary: nobody knows how many requests were scheduled"
-        return CheckResult(NAME, Status.INCONCLUSIVE, why, samples=len(view.final))
+        raise NotMeasured(why, len(view.final))
     scheduled = int(summary["scheduled_requests"])
     if scheduled == 0:
-        return CheckResult(NAME, Status.INCONCLUSIVE, "no request was scheduled", samples=0)
+        raise NotMeasured("no request was scheduled", 0)
     if requests.empty:
-        why = f"{scheduled} requests were scheduled, but no attempt at all is recorded"
-        return CheckResult(NAME, Status.INCONCLUSIVE, why, samples=0)
+        raise NotMeasured(f"{scheduled} requests were scheduled, but no attempt at all is recorded", 0)
     if unwritten := int(summary.get("unwritten_attempts", 0)):
         return _unwritten(view, summary, unwritten)
     leaks = [*_totals(view, summary), *_outcomes(requests), *_finals(requests), *_per_phase(requests)]
     missing = scheduled - len(view.final) - int(summary["in_flight_at_end"])
-    return CheckResult(
-        NAME,
-        Status.FAIL if leaks else Status.PASS,
-        leaks[0] if leaks else f"all {scheduled} scheduled requests and {len(requests)} attempts are accounted for",
-        objective="0 unaccounted",
-        measured=float(abs(missing)),
-        unit="requests",
-        margin=0.0 - float(abs(missing)),
-        samples=scheduled,
-        details={"leaks": leaks},
-    )
+    why = leaks[0] if leaks else f"all {scheduled} scheduled requests and {len(requests)} attempts are accounted for"
+    return _unaccounted(missing, scheduled, Status.FAIL if leaks else Status.PASS, why, details={"leaks": leaks})
+
+
+def _unaccounted(missing: int, scheduled: int, status: Status, why: str, **more: Any) -> CheckResult:
+    count = float(abs(missing))
+    return CheckResult("", status, why, "0 unaccounted", count, "requests", 0.0 - count, scheduled, **more)
 
 
 def _unwritten(view: RunView, summary: dict[str, object], attempts: int) -> CheckResult:
     """INCONCLUSIVE for rows that could not be written; FAIL when further requests are missing."""
     scheduled, lost = int(str(summary["scheduled_requests"])), int(str(summary["unwritten_requests"]))
     missing = scheduled - len(view.final) - int(str(summary["in_flight_at_end"])) - lost
-    extra = {"objective": "0 unaccounted", "measured": float(abs(missing)), "unit": "requests", "samples": scheduled}
     if missing:
         why = f"{abs(missing)} of {scheduled} requests are unaccounted for, besides {lost} that could not be written"
-        return CheckResult(NAME, Status.FAIL, why, margin=0.0 - abs(missing), **extra)  # type: ignore[arg-type]
+        return _unaccounted(missing, scheduled, Status.FAIL, why)
     why = f"{attempts} attempts could not be written: {summary.get('write_error') or 'no reason given'}"
-    return CheckResult(NAME, Status.INCONCLUSIVE, why, **extra)  # type: ignore[arg-type]
+    return dataclasses.replace(_unaccounted(missing, scheduled, Status.INCONCLUSIVE, why), margin=None)
 
 
 def _totals(view: RunView, summary: dict[str, object]) -> Iterator[str]:

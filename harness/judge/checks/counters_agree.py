@@ -23,7 +23,9 @@ from harness.evidence.attempts import Rows
 from harness.evidence.record import ANY_REPLICA
 from harness.evidence.view import RunView
 from harness.judge.checks.fault_window import given_s
-from harness.judge.drill import Check, Reading
+from harness.judge.checks.shapes import asks
+from harness.judge.drill import Reading
+from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status, worst
 
 NAME = "replica counters and client records agree"
@@ -73,37 +75,29 @@ class _Reading:
     by_s: float
 
 
-def check() -> Check:
+@asks(
+    "counters-agree",
+    NAME,
+    "Did each replica make the tokens that were asked of it, and no others?",
+    "replicas",
+    timing=False, objective=OBJECTIVE, before_load=BEFORE_LOAD, after_load=AFTER_LOAD,
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check, over the whole run."""
-    question = "Did each replica make the tokens that were asked of it, and no others?"
-    needs = frozenset({"replicas"})
-    return Check(
-        "counters-agree", NAME, question, _run, needs, timing=False, before_load=BEFORE_LOAD, after_load=AFTER_LOAD
-    )
-
-
-def _run(view: RunView) -> CheckResult:
     rows = view.requests
     if rows["first_byte_sent_s"].isna().all():
-        return CheckResult(NAME, Status.INCONCLUSIVE, "no request was sent", OBJECTIVE, samples=0)
+        raise NotMeasured("no request was sent", 0)
     found = [_compare(view, replica) for replica in view.replicas]
     judged = [one for one in found if not one.ordered]
     status = worst(one.status for one in judged)
     off = max((one.off for one in judged if one.off is not None), default=None)
-    return CheckResult(
-        NAME,
-        status,
-        "; ".join(one.why for one in sorted(found, key=lambda one: one.status is not status)),
-        OBJECTIVE,
-        measured=off,
-        unit="tokens",
-        margin=None if off is None else 0.0 - off,
-        samples=len(rows),
-        details={
-            one.replica: {"status": one.status, "why": one.why, "counted": one.counted, "recorded": one.recorded}
-            for one in found
-        },
-    )
+    why = "; ".join(one.why for one in sorted(found, key=lambda one: one.status is not status))
+    margin = None if off is None else 0.0 - off
+    details = {
+        one.replica: {"status": one.status, "why": one.why, "counted": one.counted, "recorded": one.recorded}
+        for one in found
+    }
+    return CheckResult("", status, why, measured=off, unit="tokens", margin=margin, samples=len(rows), details=details)
 
 
 @dataclass(frozen=True)

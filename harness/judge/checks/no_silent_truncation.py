@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Rows, example_ids
+from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks, none_bad
+from harness.judge.slo import NotMeasured
 from harness.model.stream import GIVEN_UP_REASONS, WHOLE_REASONS
-from harness.model.verdict import CheckResult, Status
-
-NAME = "no silent truncation"
+from harness.model.verdict import CheckResult
 
 
-def check() -> Check:
+@asks(
+    "no-silent-truncation",
+    "no silent truncation",
+    "Is every stream that ended well really whole?",
+    safety=True, timing=False, objective="0 truncated",
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check, over the whole run; a safety check."""
-    return Check(
-        "no-silent-truncation", NAME, "Is every stream that ended well really whole?", _run, safety=True, timing=False
-    )
-
-
-def _run(view: RunView) -> CheckResult:
     ok = view.requests[view.requests["outcome"].eq("ok")]
     if ok.empty:
-        return CheckResult(NAME, Status.INCONCLUSIVE, "no request ended ok", "0 truncated", samples=0)
+        raise NotMeasured("no request ended ok", 0)
     ours, taught = view.target is None, [one.name for one in view.scenario.load.cohorts if one.right]
     short, known = _shorter_than_right(ok), ok["cohort"].isin(taught) & ours
     compared = (_of_our_engines(ok) if ours else {}) | {_TOO_SHORT: short & known}
@@ -38,30 +37,18 @@ def _run(view: RunView) -> CheckResult:
     bad = cut[cut.notna()]
     kinds = bad.value_counts()
     notes = {text: int(where.sum()) for text, where in not_compared.items() if where.any()}
-    why = (
-        f"all {len(ok)} streams that ended ok are whole"
-        if bad.empty
-        else f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
-    )
+    why = f"all {len(ok)} streams that ended ok are whole"
+    if len(bad):
+        why = f"{len(bad)} of {len(ok)} streams that ended ok are not whole; {kinds.iloc[0]} × {kinds.index[0]}"
     if notes:
         why += "; not compared: " + ", ".join(f"{count} × {text}" for text, count in notes.items())
-    return CheckResult(
-        NAME,
-        Status.FAIL if len(bad) else Status.PASS,
-        why,
-        objective="0 truncated",
-        measured=float(len(bad)),
-        unit="answers",
-        margin=0.0 - float(len(bad)),
-        samples=len(ok),
-        examples=example_ids(ok["request_id"][bad.index]),
-        details={
-            **{str(k): int(v) for k, v in kinds.items()},
-            **{f"not compared: {text}": count for text, count in notes.items()},
-            # Engines put several tokens into one event when they are behind: suspicious, no proof.
-            "fewer_events_than_tokens": int((ok["content_events"] < ok["output_tokens"] - 1).sum()),
-        },
-    )
+    details = {
+        **{str(k): int(v) for k, v in kinds.items()},
+        **{f"not compared: {text}": count for text, count in notes.items()},
+        # Engines put several tokens into one event when they are behind: suspicious, no proof.
+        "fewer_events_than_tokens": int((ok["content_events"] < ok["output_tokens"] - 1).sum()),
+    }
+    return none_bad(bad, len(ok), "answers", why, ok["request_id"][bad.index], details=details)
 
 
 def _first(ok: Rows, reasons: dict[str, pd.Series]) -> pd.Series:

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.evidence.view import RunView
 from harness.judge import aftermath
-from harness.judge.drill import Check, with_arguments
+from harness.judge.checks.shapes import asks
 from harness.model.verdict import CheckResult, Status, worst
 from harness.model.waves import Wave
 
@@ -46,42 +46,24 @@ class _Slope:
         return Status.PASS if self.high <= 1.0 else Status.INCONCLUSIVE
 
 
-@with_arguments
-def check(phase: str) -> Check:
+@asks(
+    "no-leak",
+    "no leak over {phase}",
+    "Do KV cache and memory stay level over the identical waves of {phase}?",
+    "metrics", "replicas", "fault:{phase}",
+    timing=False,
+    objective=f"≤ {KV_MAX:.1%} of the KV cache; ≤ {RSS_MAX_BYTES / 1e6:g} MB + {AS_BEFORE:g} × what as many requests "
+    f"of the baseline cost ({PER_REQUEST_BYTES / 1e6:g} MB each at least), per wave",
+)  # fmt: skip
+def check(view: RunView, phase: str) -> CheckResult:
     """Whether KV cache and memory of the replicas grow over the waves of ``phase``."""
-    question = f"Do KV cache and memory stay level over the identical waves of {phase}?"
-    needs = frozenset({"metrics", "replicas", f"fault:{phase}"})
-    return Check("no-leak", _name(phase), question, lambda view: _run(view, phase), needs, timing=False, phase=phase)
-
-
-def _name(phase: str) -> str:
-    return f"no leak over {phase}"
-
-
-def _run(view: RunView, phase: str) -> CheckResult:
-    name = _name(phase)
-    objective = (
-        f"≤ {KV_MAX:.1%} of the KV cache; ≤ {RSS_MAX_BYTES / 1e6:g} MB + {AS_BEFORE:g} × what as many requests of the "
-        f"baseline cost ({PER_REQUEST_BYTES / 1e6:g} MB each at least), per wave"
-    )
-    try:
-        slopes = list(_slopes(view, phase))
-    except aftermath.Unknown as error:
-        return CheckResult(name, Status.INCONCLUSIVE, str(error), objective, phase=phase)
+    slopes = list(_slopes(view, phase))
     status = worst(slope.status for slope in slopes)
     steepest = max((slope for slope in slopes if slope.status is status), key=lambda slope: slope.high)
-    return CheckResult(
-        name,
-        status,
-        f"{steepest.what} grew by {steepest.text} per wave, with 95 % confidence",
-        objective,
-        100 * steepest.value,
-        "% of what is allowed",
-        100 * (1 - steepest.value),
-        len(slopes),
-        phase,
-        details={slope.what: slope.text for slope in slopes},
-    )
+    why = f"{steepest.what} grew by {steepest.text} per wave, with 95 % confidence"
+    of_allowed, details = 100 * steepest.value, {slope.what: slope.text for slope in slopes}
+    unit, margin = "% of what is allowed", 100 * (1 - steepest.value)
+    return CheckResult("", status, why, "", of_allowed, unit, margin, len(slopes), details=details)
 
 
 def _slopes(view: RunView, phase: str) -> Iterator[_Slope]:

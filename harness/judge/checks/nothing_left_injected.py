@@ -9,7 +9,8 @@ they were judged then.
 from __future__ import annotations
 
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.journal import Journal
 from harness.model.verdict import CheckResult, Status
 
@@ -20,16 +21,16 @@ _NOT_TOLD = "the run does not tell what was left"
 _STILL = "still injected"
 
 
-def check() -> Check:
+@asks(
+    "nothing-left-injected",
+    NAME,
+    "Is every fault taken back, and is that proven?",
+    safety=True, timing=False, objective="0 left",
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check; a safety check: it holds in interrupted runs too."""
-    return Check(
-        "nothing-left-injected", NAME, "Is every fault taken back, and is that proven?", _run, safety=True, timing=False
-    )
-
-
-def _run(view: RunView) -> CheckResult:
     if not view.events():
-        return CheckResult(NAME, Status.INCONCLUSIVE, "the run recorded no events", "0 left", samples=0)
+        raise NotMeasured("the run recorded no events", 0)
     begun = ("fault_injecting", "fault_injected", "fault_stays")
     injected = {str(e.data.get("fault")) for kind in begun for e in view.events(kind)}
     healed, proven, unproven = (_faults(view, kind) for kind in ("fault_healed", "heal_proven", "heal_unproven"))
@@ -51,7 +52,7 @@ def _run(view: RunView) -> CheckResult:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"
     count = float(len(never | there.keys()))
-    return CheckResult(NAME, status, why, "0 left", count, "faults", 0.0 - count, len(injected))
+    return CheckResult("", status, why, measured=count, unit="faults", margin=0.0 - count, samples=len(injected))
 
 
 def _still_there(view: RunView, injected: set[str]) -> dict[str, str]:

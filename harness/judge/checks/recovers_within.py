@@ -8,8 +8,9 @@ import pandas as pd
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
-from harness.judge.drill import Check, with_arguments
+from harness.judge.checks.shapes import asks
 from harness.judge.slis.goodput import within_limits
+from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 #: Seconds after a heal within which users have to be served again, in every drill.
@@ -20,43 +21,26 @@ GOOD_MIN = 0.95
 EARLY_ENDS = ("stop_condition", "aborted", "interrupted")
 
 
-def name_of(phase: str) -> str:
-    """The name of the check of the recovery after ``phase``."""
-    return f"recovery after {phase}"
-
-
-@with_arguments
-def check(phase: str, seconds: float = WITHIN_S) -> Check:
-    """Whether users were served again within ``seconds`` of the heal of ``phase``."""
-    question = f"Are users served again within {seconds:g} s of healing {phase}?"
-    needs = frozenset({"load", f"fault:{phase}"})
+@asks(
+    "users-recover",
+    "recovery after {phase}",
+    "Are users served again within {seconds:g} s of healing {phase}?",
+    "load", "fault:{phase}",
+    timing=True, per_request=True, after_heal=True, objective="≤ {seconds:.6g} s",
     # A service that does not recover triggers a stop condition, or keeps the next fault from being injected.
-    despite = frozenset({"run complete"})
-    return Check(
-        "users-recover",
-        name_of(phase),
-        question,
-        lambda view: _run(view, phase, seconds),
-        needs,
-        despite=despite,
-        timing=True,
-        per_request=True,
-        after_heal=True,
-        phase=phase,
-    )
-
-
-def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
-    name, objective = name_of(phase), f"≤ {seconds:.6g} s"
+    despite=frozenset({"run complete"}),
+)  # fmt: skip
+def check(view: RunView, phase: str, seconds: float = WITHIN_S) -> CheckResult:
+    """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     healed = healed_s(view, phase)
     if healed is None:
-        return CheckResult(name, Status.INCONCLUSIVE, f"{phase} was not healed", objective, phase=phase)
+        raise NotMeasured(f"{phase} was not healed")
     end = watched_until(view, healed)
     rows, good = _watched(view, healed, end)
     recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
     if windows == 0:
         why = f"only {len(rows)} requests until the next fault or the end: not one window of {REQUESTS_MIN}"
-        return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=len(rows), phase=phase)
+        raise NotMeasured(why, len(rows))
     known_s = float(rows["intended_start_s"].max()) - healed
     if recovered is None and end == _early_end(view) and known_s < seconds:
         why = f"users were not served again, but the run ended early: only {known_s:.1f} s after the heal are known"
@@ -69,7 +53,7 @@ def _run(view: RunView, phase: str, seconds: float) -> CheckResult:
         status = Status.PASS if recovered <= seconds else Status.FAIL
     margin = None if recovered is None else seconds - recovered
     bad = tuple(str(i) for i in rows["request_id"][~good].tail(5))
-    return CheckResult(name, status, why, objective, recovered, "s", margin, len(rows), phase, bad)
+    return CheckResult("", status, why, "", recovered, "s", margin, len(rows), examples=bad)
 
 
 def healed_s(view: RunView, phase: str) -> float | None:

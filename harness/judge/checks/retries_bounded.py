@@ -7,10 +7,10 @@ import pandas as pd
 
 from harness.evidence.attempts import Attempts, example_ids, of_retried
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
-NAME = "client retries bounded"
 #: Up to twice what the cap allows, a busy generator may have started late; beyond it, the cap is not kept.
 _LATE_MAX = 2.0
 _LATE_MS = 250.0  # starts of a generator that is not busy are no later
@@ -20,23 +20,19 @@ _COLUMNS = ["request_id", "attempt", "retry_after_s", "retry_delay_ms"]
 _SPREAD_MIN = 0.144  # half the standard deviation of a uniform distribution over [0, 1]
 
 
-def check() -> Check:
-    """The check, over the whole run."""
-    return Check(
-        "client-retries-bounded",
-        NAME,
-        "Are the clients' retries few, spread out and patient?",
-        _run,
-        frozenset({"load"}),
-        timing=False,
-    )
-
-
-def _run(view: RunView) -> CheckResult:
+@asks(
+    "client-retries-bounded",
+    "client retries bounded",
+    "Are the clients' retries few, spread out and patient?",
+    "load",
+    timing=False,
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
+    """The check, over the whole run: few, jittered, capped, and never sooner than the server asked for."""
     rows, policy = view.requests, view.retries
     most = 1 + policy.max
     if rows.empty:
-        return CheckResult(NAME, Status.INCONCLUSIVE, "there were no requests", f"≤ {most}", samples=0)
+        raise NotMeasured("there were no requests", 0, f"≤ {most}")
     attempts = rows["attempt"].groupby(rows["request_id"], sort=False).max()
     amplification = len(rows) / len(attempts)
     cap_ms = policy.cap * 1000
@@ -57,18 +53,12 @@ def _run(view: RunView) -> CheckResult:
     else:
         tried = f"{len(delays)} retries for {len(attempts)} requests"
         status, why = Status.PASS, f"{tried}, spread out, at most {attempts.max()} attempts per request"
+    objective, margin, count = f"≤ {most} attempts per request", most - amplification, len(attempts)
+    details = {"retries": len(delays), "spread": float(delays["part"].std()) if len(delays) > 1 else None}
     return CheckResult(
-        NAME,
-        status,
-        why,
-        objective=f"≤ {most} attempts per request",
-        measured=amplification,
-        unit="attempts per request",
-        margin=most - amplification,
-        samples=len(attempts),
-        examples=examples,
-        details={"retries": len(delays), "spread": float(delays["part"].std()) if len(delays) > 1 else None},
-    )
+        "", status, why, objective, amplification, "attempts per request", margin, count,
+        examples=examples, details=details,
+    )  # fmt: skip
 
 
 def _late_ms(delays: pd.DataFrame, cap_ms: float) -> float:

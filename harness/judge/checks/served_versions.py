@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, example_ids
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
-from harness.model.verdict import CheckResult, Status
-
-NAME = "served versions"
-_OBJECTIVE = "0 answers of a version that was not planned"
+from harness.judge.checks.shapes import asks, none_bad
+from harness.judge.slo import NotMeasured
+from harness.model.verdict import CheckResult
 
 
-def check() -> Check:
+@asks(
+    "served-versions",
+    "served versions",
+    "Did every answer come from the version that its replica should serve?",
+    "replicas",
+    timing=False, objective="0 answers of a version that was not planned",
+)  # fmt: skip
+def check(view: RunView) -> CheckResult:
     """The check, over the whole run. An external target's versions are its owner's."""
-    question = "Did every answer come from the version that its replica should serve?"
-    return Check("served-versions", NAME, question, _run, frozenset({"replicas"}), timing=False)
-
-
-def _run(view: RunView) -> CheckResult:
     planned = view.plan.get("serves")
     if not isinstance(planned, dict) or not planned:
-        return CheckResult(NAME, Status.INCONCLUSIVE, "the plan does not say which versions are served", _OBJECTIVE)
+        raise NotMeasured("the plan does not say which versions are served")
     rows = view.requests[view.requests["outcome"].eq("ok")]
     if rows.empty or rows["served_version"].isna().any():
         silent = int(rows["served_version"].isna().sum())
-        why = f"{silent} of {len(rows)} answers do not say which version gave them"
-        return CheckResult(NAME, Status.INCONCLUSIVE, why, _OBJECTIVE, samples=len(rows))
+        raise NotMeasured(f"{silent} of {len(rows)} answers do not say which version gave them", len(rows))
     wrong = rows[~_as_planned(view, rows, planned)]
     why = f"all {len(rows)} answers came from the versions of the plan"
     if len(wrong):
@@ -35,9 +34,7 @@ def _run(view: RunView) -> CheckResult:
         where = "an unknown replica" if pd.isna(replica) else replica
         why = f"{len(wrong)} of {len(rows)} answers came from another version: {version}"
         why += f" from {where}, planned: {', '.join(sorted(set(planned.values())))}"
-    examples = example_ids(wrong["request_id"])
-    status, count = Status.FAIL if len(wrong) else Status.PASS, float(len(wrong))
-    return CheckResult(NAME, status, why, _OBJECTIVE, count, "answers", 0.0 - count, len(rows), None, examples)
+    return none_bad(wrong, len(rows), "answers", why, wrong["request_id"])
 
 
 def _as_planned(view: RunView, rows: Attempts, planned: dict[str, str]) -> pd.Series:

@@ -34,6 +34,7 @@ def asks(
     *needs: str,
     timing: bool,
     objective: str = "",
+    promises: Sequence[str] = (),
     phase: str = "phase",
     subject: str = "",
     **more: Any,
@@ -60,6 +61,7 @@ def asks(
                 lambda view: _answer(check, objective.format(**text), lambda: judge(view, *args, **kwargs)),
                 frozenset(one for need in needs for one in _each(need, given)),
                 timing=timing,
+                promises=tuple(one.format(**text) for one in promises),
                 phase=given.get(phase),
                 subject=given.get(subject),
                 arguments=given,
@@ -89,7 +91,8 @@ def _answer(check: Check, objective: str, judge: Callable[[], CheckResult]) -> C
         found = judge()
     except NotMeasured as error:
         found = CheckResult(check.name, Status.INCONCLUSIVE, str(error), error.objective, samples=error.samples)
-    return dataclasses.replace(found, name=check.name, phase=check.phase, objective=found.objective or objective)
+    phase = found.phase or check.phase
+    return dataclasses.replace(found, name=check.name, phase=phase, objective=found.objective or objective)
 
 
 # ── no bad rows ──

@@ -11,7 +11,8 @@ from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
 from harness.judge import request_limits
-from harness.judge.drill import Check, with_arguments
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.scenario import RequestLimits
 from harness.model.verdict import CheckResult, Status
 
@@ -22,48 +23,28 @@ WITHIN_MIN = 95.0
 RECORDS_MIN = 20
 
 
-@with_arguments
-def check(phase: str) -> Check:
-    """Whether the steady state was reached at the end of ``phase``."""
-    name, question = f"steady state in {phase}", f"Was the service in its steady state at the end of {phase}?"
-    needs = frozenset({"load", f"phase:{phase}"})
+@asks(
+    "steady-state",
+    "steady state in {phase}",
+    "Was the service in its steady state at the end of {phase}?",
+    "load", "phase:{phase}",
+    timing=True, steady=True, promises=("{phase}",),
     # Without it nothing more is injected: that the run ends early is a consequence.
-    despite = frozenset({"run complete"})
-    return Check(
-        "steady-state",
-        name,
-        question,
-        lambda view: _run(view, phase),
-        needs,
-        timing=True,
-        despite=despite,
-        promises=(phase,),
-        steady=True,
-        phase=phase,
-    )
-
-
-def _run(view: RunView, phase: str) -> CheckResult:
-    name = f"steady state in {phase}"
+    despite=frozenset({"run complete"}),
+)  # fmt: skip
+def check(view: RunView, phase: str) -> CheckResult:
+    """Whether the steady state was reached at the end of ``phase``."""
     asked = view.events("steady_state", phase)
     if not asked:
-        return CheckResult(name, Status.INCONCLUSIVE, f"nobody asked for the steady state in {phase}", phase=phase)
+        raise NotMeasured(f"nobody asked for the steady state in {phase}")
     rows = _of_stretch(view, asked[-1])
     bad = rows[~rows["within"]]
     within = None if rows.empty else 100.0 * (1 - len(bad) / len(rows))
     status, why = _judge(asked[-1], rows)
-    return CheckResult(
-        name,
-        status,
-        why,
-        f"≥ {WITHIN_MIN:.6g} % of ≥ {REQUESTS_MIN} requests good and within the SLO limits",
-        measured=within,
-        unit="%",
-        margin=None if within is None else within - WITHIN_MIN,
-        samples=len(rows),
-        phase=phase,
-        examples=example_ids(bad["request_id"]),
-    )
+    objective = f"≥ {WITHIN_MIN:.6g} % of ≥ {REQUESTS_MIN} requests good and within the SLO limits"
+    margin = None if within is None else within - WITHIN_MIN
+    examples = example_ids(bad["request_id"])
+    return CheckResult("", status, why, objective, within, "%", margin, len(rows), examples=examples)
 
 
 def _judge(said: Event, rows: pd.DataFrame) -> tuple[Status, str]:

@@ -8,18 +8,24 @@ from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.fault_window import ends_s, on_replica
-from harness.judge.drill import Check, with_arguments
+from harness.judge.checks.shapes import asks
+from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 #: A difference that is smaller is noise, and nobody notices it.
 SLACK_MS = 100.0
 #: The first answers after rejoining, which show what an empty prefix cache costs.
 COLD = 10
-NAME = "warm-up after rejoining"
 
 
-@with_arguments
-def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) -> Check:
+@asks(
+    "warm-up-after-rejoin",
+    "warm-up after rejoining",
+    "Are restarted replicas as quick as before {within_s:g} s after they have rejoined?",
+    "load", "gateways", "replicas", "fault:{restarted}",
+    timing=True, per_request=True, objective="≤ {factor:g} × the baseline's TTFT p95",
+)  # fmt: skip
+def check(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float = 1.5) -> CheckResult:
     """Whether TTFT p95 of the rejoined replicas is ``factor`` times the baseline's at most, ``within_s`` after it.
 
     When it is not, like is compared with like before the restart is blamed: nobody knows whose fault it is when the
@@ -28,27 +34,12 @@ def check(restarted: Mapping[str, str], within_s: float, factor: float = 1.5) ->
     ``restarted`` is phase -> replica. Rejoined is when the phase was healed; all of them are looked at together, up to
     the next fault, since one alone seldom has samples enough for a p95.
     """
-    question = f"Are restarted replicas as quick as before {within_s:g} s after they have rejoined?"
-    needs = frozenset({"load", "gateways", "replicas", *(f"fault:{phase}" for phase in restarted)})
-    return Check(
-        "warm-up-after-rejoin",
-        NAME,
-        question,
-        lambda view: _run(view, restarted, within_s, factor),
-        needs,
-        timing=True,
-        per_request=True,
-    )
-
-
-def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float) -> CheckResult:
-    objective = f"≤ {factor:g} × the baseline's TTFT p95"
     baseline = view.attempts(view.baseline) if view.baseline else view.requests.head(0)
     cold, warm, others = [], [], []
     for phase, replica in restarted.items():
         rows = _after(view, phase, replica)
         if rows is None:
-            return CheckResult(NAME, Status.INCONCLUSIVE, f"{replica} did not rejoin after {phase}", objective)
+            raise NotMeasured(f"{replica} did not rejoin after {phase}")
         cold.append(rows.head(COLD))
         since = max(event.t_s for event in view.events("fault_healed", phase)) + within_s
         warm.append(rows[rows["start_s"].ge(since)])
@@ -56,25 +47,18 @@ def _run(view: RunView, restarted: Mapping[str, str], within_s: float, factor: f
         others += [peer[peer["start_s"].ge(since)] for peer in peers if peer is not None]
     before, after = _p95(baseline, view), _p95(Attempts.concat(warm), view)
     if before.value is None or after.value is None:
-        why = f"TTFT p95 was not measured: {before.why or after.why}"
-        return CheckResult(NAME, Status.INCONCLUSIVE, why, objective, samples=after.samples)
+        raise NotMeasured(f"TTFT p95 was not measured: {before.why or after.why}", after.samples)
     limit, tax = _limit(before.value, factor), _tax_ms(Attempts.concat(cold), baseline)
     status, why = Status.PASS, f"TTFT p95 was {after.value:.0f} ms after {before.value:.0f} ms in the baseline"
     if after.value > limit:
         status, alike = _blamed(view, baseline, Attempts.concat(warm), Attempts.concat(others), factor)
         why += f"; {alike}"
+    objective = f"≤ {limit:.6g} ms ({factor:g} × {before.value:.6g}, or {SLACK_MS:g} ms more)"
+    details = {"baseline_ms": before.value, "cold_answers": sum(map(len, cold)), "cold_cache_tax": tax}
     return CheckResult(
-        NAME,
-        status,
-        f"{why}; the first answers took {tax}",
-        f"≤ {limit:.6g} ms ({factor:g} × {before.value:.6g}, or {SLACK_MS:g} ms more)",
-        after.value,
-        "ms",
-        limit - after.value,
-        after.samples,
-        examples=after.examples,
-        details={"baseline_ms": before.value, "cold_answers": sum(map(len, cold)), "cold_cache_tax": tax},
-    )
+        "", status, f"{why}; the first answers took {tax}", objective, after.value, "ms", limit - after.value,
+        after.samples, examples=after.examples, details=details,
+    )  # fmt: skip
 
 
 def _limit(usual_ms: float, factor: float) -> float:
