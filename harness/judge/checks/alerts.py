@@ -9,7 +9,7 @@ reached. A generator that cannot keep up with the load makes pages of its own: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.evidence.view import RunView
@@ -19,6 +19,7 @@ from harness.judge.checks.shapes import asks
 from harness.judge.checks.steady_state import begin_s, kept_until_s
 from harness.judge.drill import Check, Expected
 from harness.judge.indicators import Standing
+from harness.judge.slo import NotMeasured
 from harness.model.alert_rules import BY_NAME, STACK_SCALE, Scale
 from harness.model.scenario import Phase
 from harness.model.verdict import CheckResult, Status
@@ -37,53 +38,12 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
     found = [_no_page(), _stays_well()]
     for phase in dict.fromkeys(e.phase for e in expected):
         here = [e for e in expected if e.phase == phase]
+        must_not = [e for e in here if not e.fires]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
         clear = [e for e in must if alert_times.can_clear(e.alert, e.gone_after_s, phase, phases, STACK_SCALE)]
-        found += _of_phase(phase, must, [e for e in here if not e.fires], clear)
+        asked = ((_fire, must), (_silent, must_not), (_clear, clear))
+        found += [check(phase, several) for check, several in asked if several]
     return tuple(found)
-
-
-def _of_phase(
-    phase: str, must: Sequence[Expected], must_not: Sequence[Expected], clear: Sequence[Expected]
-) -> Iterator[Check]:
-    needs = frozenset({"alerts", "load", f"fault:{phase}"})
-    if must:
-        question = f"Is the fault in {phase} noticed: {_names(must)}?"
-        yield Check(
-            "alerts-fire",
-            f"alerts fire in {phase}",
-            question,
-            lambda view: _fire(view, phase, must),
-            needs,
-            timing=True,
-            phase=phase,
-            arguments={"phase": phase, "expected": must},
-        )
-    if must_not:
-        question = f"Does the fault in {phase} leave these silent: {_names(must_not)}?"
-        yield Check(
-            "alerts-silent",
-            f"alerts silent in {phase}",
-            question,
-            lambda view: _silent(view, phase, must_not),
-            needs,
-            timing=True,
-            phase=phase,
-            arguments={"phase": phase, "expected": must_not},
-        )
-    if clear:
-        question = f"Do the alerts of {phase} clear after its heal?"
-        yield Check(
-            "alerts-clear",
-            f"alerts clear after {phase}",
-            question,
-            lambda view: _clear(view, phase, clear),
-            needs,
-            timing=True,
-            after_heal=True,
-            phase=phase,
-            arguments={"phase": phase, "expected": clear},
-        )
 
 
 # ── before anything is broken ──
@@ -94,38 +54,31 @@ def _of_phase(
     NO_PAGE,
     "Is the service's steady state free of pages?",
     "alerts", "load",
-    timing=False,
+    timing=False, objective="0 pages",
     # A page that should not fire keeps a run from its steady state, and so from its first fault.
     despite=frozenset({"run complete", "steady state before the first fault"}),
 )  # fmt: skip
 def _no_page(view: RunView) -> CheckResult:
-    objective, scale, steady = "0 pages", alerts.scale(view), [s for s in view.phases if s.kind != "warmup"]
-    if scale is None or not steady:
-        why = _NO_RULES if steady else "no phase was started"
-        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
+    steady = [s for s in view.phases if s.kind != "warmup"]
+    if not steady:
+        raise NotMeasured("no phase was started")
+    scale = _scale(view)
     begin, ends = steady[0].start_s, [s.end_s for s in steady if s.end_s is not None]
     faults = [s.fault_start_s for s in steady if s.fault_start_s is not None]
     ends += [e.t_s for e in view.events("steady_state")]
     end = min(faults) if faults else max(ends, default=begin)
     pages = [a for a in alerts.seen(view) if a.is_page_of_service and a.started_s < end]
     bad = [a for a in pages if not a.before and (a.started_s >= begin or a.is_on(end))]
-    numbers: dict[str, Any] = {
-        "measured": float(len(bad)),
-        "unit": "pages",
-        "margin": 0.0 - len(bad),
-        "samples": len(pages),
-    }
     if bad:
         status, why = _worst_page(view, bad, end, scale)
         # Without a phase it would speak of the whole run, and what disturbed the baseline alone would not explain it.
         phases = ", ".join(s.name for s in steady if view.before_first_fault(s.name)) or None
-        return _result(NO_PAGE, status, why, objective, numbers, phases)
+        return _pages(status, why, len(bad), len(pages), phase=phases)
     if old := [a for a in pages if a.is_on(end) and not _looks_back(a, end, view, scale)]:
-        why = f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is"
-        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, why, objective)
+        raise NotMeasured(f"{old[0]} has been firing since before the run's load: nobody can tell whose page that is")
     if gap := alerts.unheard(view, begin, end):
-        return CheckResult(NO_PAGE, Status.INCONCLUSIVE, gap, objective)
-    return _result(NO_PAGE, Status.PASS, f"none fired in the {end - begin:.0f} s before it", objective, numbers)
+        raise NotMeasured(gap)
+    return _pages(Status.PASS, f"none fired in the {end - begin:.0f} s before it", 0, len(pages))
 
 
 def _worst_page(view: RunView, bad: Sequence[Alert], end_s: float, scale: Scale) -> tuple[Status, str]:
@@ -164,26 +117,23 @@ def _looks_back(alert: Alert, t_s: float, view: RunView, scale: Scale) -> bool:
     STAYS_WELL,
     "Is nobody woken once the steady state was reached again, until the next fault?",
     "alerts", "load",
-    timing=True,
+    timing=True, objective="0 pages",
 )  # fmt: skip
 def _stays_well(view: RunView) -> CheckResult:
-    objective, scale = "0 pages", alerts.scale(view)
-    stretches = list(_recovered(view))
-    if scale is None or not stretches:
-        why = "no steady state was reached after a fault" if scale else _NO_RULES
-        none_planned = scale is not None and not any(p["kind"] == "recovery" for p in view.planned_phases)
-        status = Status.PASS if none_planned else Status.INCONCLUSIVE
-        return CheckResult(STAYS_WELL, status, "no recovery is planned" if none_planned else why, objective)
+    scale, stretches = _scale(view), list(_recovered(view))
+    if not stretches:
+        if any(p["kind"] == "recovery" for p in view.planned_phases):
+            raise NotMeasured("no steady state was reached after a fault")
+        return CheckResult("", Status.PASS, "no recovery is planned")
     pages = [a for a in alerts.seen(view) if a.is_page_of_service and not a.before]
     bad = [a for a in pages if began_once_recovered(view, a)]
-    numbers = {"measured": float(len(bad)), "unit": "pages", "margin": 0.0 - len(bad), "samples": len(pages)}
     if bad:
         status, why = min((_is_false(view, a, True, scale) for a in bad), key=lambda one: _ORDER.index(one[0]))
-        return _result(STAYS_WELL, status, why, objective, numbers)
+        return _pages(status, why, len(bad), len(pages))
     if gap := next(filter(None, (alerts.unheard(view, begin, end) for _, begin, end in stretches)), None):
-        return CheckResult(STAYS_WELL, Status.INCONCLUSIVE, gap, objective)
+        raise NotMeasured(gap)
     why = f"none began in the {len(stretches)} stretches between «steady state reached» and the next fault"
-    return _result(STAYS_WELL, Status.PASS, why, objective, numbers)
+    return _pages(Status.PASS, why, 0, len(pages))
 
 
 def _recovered(view: RunView) -> Iterator[tuple[float, float, float]]:
@@ -213,11 +163,17 @@ def _late_page(alert: Alert, stretch: tuple[float, float, float], scale: Scale) 
 # ── what must fire ──
 
 
+@asks(
+    "alerts-fire",
+    "alerts fire in {phase}",
+    "Is the fault in {phase} noticed: {expected}?",
+    "alerts", "load", "fault:{phase}",
+    timing=True,
+)  # fmt: skip
 def _fire(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
-    name, scale, fault = f"alerts fire in {phase}", alerts.scale(view), alerts.fault_time(view, phase)
-    if scale is None or fault is None:
-        why = _NO_RULES if scale is None else f"nothing was injected in {phase}"
-        return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
+    scale, fault = _scale(view), alerts.fault_time(view, phase)
+    if fault is None:
+        raise NotMeasured(f"nothing was injected in {phase}")
     found = [_one_fires(view, fault, one, scale, phase) for one in expected]
     worst = min(found, key=_rank)
     others = "; ".join(r.why for r in found if r is not worst and r.status is worst.status is not Status.PASS)
@@ -226,7 +182,7 @@ def _fire(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResul
         "time_to_detect_s": alerts.time_to_detect_s(view, phase)
     }
     numbers: dict[str, Any] = {"measured": worst.measured, "unit": "s", "margin": worst.margin, "samples": len(found)}
-    return _result(name, worst.status, why, worst.objective, numbers, phase, details)
+    return CheckResult("", worst.status, why, worst.objective, details=details, **numbers)
 
 
 def _one_fires(view: RunView, fault: FaultTime, one: Expected, scale: Scale, phase: str) -> CheckResult:
@@ -259,29 +215,28 @@ def _one_fires(view: RunView, fault: FaultTime, one: Expected, scale: Scale, pha
 # ── what must not ──
 
 
+@asks(
+    "alerts-silent",
+    "alerts silent in {phase}",
+    "Does the fault in {phase} leave these silent: {expected}?",
+    "alerts", "load", "fault:{phase}",
+    timing=True, objective="0 of {expected}",
+)  # fmt: skip
 def _silent(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
-    name, objective = f"alerts silent in {phase}", f"0 of {_names(expected)}"
-    scale, fault = alerts.scale(view), alerts.fault_time(view, phase)
-    if scale is None or fault is None:
-        why = _NO_RULES if scale is None else f"nothing was injected in {phase}"
-        return CheckResult(name, Status.INCONCLUSIVE, why, objective, phase=phase)
+    scale, fault = _scale(view), alerts.fault_time(view, phase)
+    if fault is None:
+        raise NotMeasured(f"nothing was injected in {phase}")
     slowest = max(BY_NAME[one.alert].fires_within_s(scale) for one in expected)
     until = min(fault.until_s, fault.healed_s + slowest)
     fired = [a for a in alerts.of_fault(view, phase) if a.started_s <= until and any(map(a.is_for, expected))]
-    numbers: dict[str, Any] = {
-        "measured": float(len(fired)),
-        "unit": "alerts",
-        "margin": 0.0 - len(fired),
-        "samples": len(expected),
-    }
+    status, why, false = Status.PASS, f"none of {', '.join(map(str, expected))} fired", 0
     if fired:
         found = [_is_false(view, a, any(e.holds for e in expected if a.is_for(e)), scale) for a in fired]
         status, why = min(found, key=lambda one: _ORDER.index(one[0]))
-        false = float(sum(one is Status.FAIL for one, _ in found))
-        return _result(name, status, why, objective, numbers | {"measured": false, "margin": -false}, phase)
-    if gap := alerts.unheard(view, fault.ordered_s, until):
-        return CheckResult(name, Status.INCONCLUSIVE, gap, objective, phase=phase)
-    return _result(name, Status.PASS, f"none of {_names(expected)} fired", objective, numbers, phase)
+        false = sum(one is Status.FAIL for one, _ in found)
+    elif gap := alerts.unheard(view, fault.ordered_s, until):
+        raise NotMeasured(gap)
+    return _pages(status, why, false, len(expected), "alerts")
 
 
 def _is_false(view: RunView, alert: Alert, holds: bool, scale: Scale) -> tuple[Status, str]:
@@ -301,22 +256,28 @@ def _is_false(view: RunView, alert: Alert, holds: bool, scale: Scale) -> tuple[S
 # ── and its end ──
 
 
+@asks(
+    "alerts-clear",
+    "alerts clear after {phase}",
+    "Do the alerts of {phase} clear after its heal?",
+    "alerts", "load", "fault:{phase}",
+    timing=True, after_heal=True,
+)  # fmt: skip
 def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResult:
-    name, scale, fault = f"alerts clear after {phase}", alerts.scale(view), alerts.fault_time(view, phase)
-    if scale is None or fault is None or fault.healed_s > fault.until_s:
-        why = _NO_RULES if scale is None else f"nothing was injected and healed in {phase}"
-        return CheckResult(name, Status.INCONCLUSIVE, why, phase=phase)
+    scale, fault = _scale(view), alerts.fault_time(view, phase)
+    if fault is None or fault.healed_s > fault.until_s:
+        raise NotMeasured(f"nothing was injected and healed in {phase}")
     fired = [a for a in alerts.of_fault(view, phase) if _is_faults(a, fault, expected, scale)]
     timely = [a for a in fired if _has_time(a, phase, expected, view, scale)]
     if not timely:
-        return CheckResult(name, Status.INCONCLUSIVE, f"no alert fired in {phase}, so none could clear", phase=phase)
+        raise NotMeasured(f"no alert fired in {phase}, so none could clear")
     found = [_one_clears(view, fault, alert, expected, scale) for alert in timely]
     worst = min(found, key=_rank)
     details: dict[str, Any] = {
         f"{alert} from {alert.started_s:.1f} s": r.measured for alert, r in zip(timely, found, strict=True)
     }
     numbers: dict[str, Any] = {"measured": worst.measured, "unit": "s", "margin": worst.margin, "samples": len(found)}
-    return _result(name, worst.status, worst.why, worst.objective, numbers, phase, details)
+    return CheckResult("", worst.status, worst.why, worst.objective, details=details, **numbers)
 
 
 def _has_time(alert: Alert, phase: str, expected: Sequence[Expected], view: RunView, scale: Scale) -> bool:
@@ -361,12 +322,17 @@ def _rank(result: CheckResult) -> tuple[int, float]:
     return _ORDER.index(result.status), 0.0 if result.margin is None else result.margin
 
 
-def _names(expected: Iterable[Expected]) -> str:
-    return ", ".join(map(str, expected))
+def _pages(
+    status: Status, why: str, count: int, samples: int, unit: str = "pages", phase: str | None = None
+) -> CheckResult:
+    measured = float(count)
+    return CheckResult(
+        "", status, why, measured=measured, unit=unit, margin=0.0 - measured, samples=samples, phase=phase
+    )
 
 
-def _result(
-    name: str, status: Status, why: str, objective: str, numbers: dict[str, Any], phase: str | None = None,
-    details: dict[str, Any] | None = None,
-) -> CheckResult:  # fmt: skip
-    return CheckResult(name, status, why, objective, phase=phase, details=details or {}, **numbers)
+def _scale(view: RunView) -> Scale:
+    """The time scale of the run's alert rules. NotMeasured when nobody could ask for them."""
+    if (scale := alerts.scale(view)) is None:
+        raise NotMeasured(_NO_RULES)
+    return scale

@@ -53,7 +53,7 @@ def asks(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             given = bound.arguments
-            text = {key: ", ".join(value) if _several(value) else value for key, value in given.items()}
+            text = {key: ", ".join(map(str, value)) if _several(value) else value for key, value in given.items()}
             check = Check(
                 id_,
                 name.format(**text),
