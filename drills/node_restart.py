@@ -6,7 +6,6 @@ from harness.judge.checks import (
     restarts,
     steady_state,
     users,
-    warms_up,
 )
 from harness.judge.drill import Drill, Expected
 from harness.judge.runbook import runbook
@@ -94,7 +93,7 @@ DRILL = Drill(
         users.no_hang(_KILL),
         recovers_within.check(_KILL),
         steady_state.check("rejoined-after-kill"),
-        warms_up.check({_FIRST: "replica-1", _SECOND: "replica-2", _KILL: "replica-1"}, within_s=3),
+        restarts.warms_up({_FIRST: "replica-1", _SECOND: "replica-2", _KILL: "replica-1"}, within_s=3),
         gateways.eject("replica-2", _DEAF, within_s=_NOTICED_S),
         users.impact_bounded(_DEAF, within_s=_NOTICED_S),
         users.no_hang(_DEAF),

@@ -7,7 +7,6 @@ from harness.judge.checks import (
     restarts,
     steady_state,
     users,
-    warms_up,
 )
 from harness.judge.drill import Drill, Expected
 from harness.judge.runbook import runbook
@@ -91,7 +90,7 @@ DRILL = Drill(
         users.no_hang(_OOM),
         restarts.ready("replica-2", _OOM),
         restarts.first_token("replica-2", _OOM),
-        warms_up.check({_OOM: "replica-2"}, within_s=3),
+        restarts.warms_up({_OOM: "replica-2"}, within_s=3),
         recovers_within.check(_OOM),
         steady_state.check("rejoined"),
     ),

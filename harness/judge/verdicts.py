@@ -25,16 +25,7 @@ import numpy as np
 from harness.evidence.record import RunFolder, schema_problem
 from harness.evidence.view import RunView
 from harness.judge import as_planned, capacity, slo, unjudged, validity
-from harness.judge.checks import (
-    alerts,
-    answers_right,
-    broken_attempts,
-    conservation,
-    counters_agree,
-    no_silent_truncation,
-    nothing_left_injected,
-    served_versions,
-)
+from harness.judge.checks import alerts, answers_right, broken_attempts, counters_agree, records, served_versions
 from harness.judge.disturbed import Machine
 from harness.judge.drill import Check, Drill
 from harness.judge.finding import EVERYTHING, Finding
@@ -45,9 +36,9 @@ from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, 
 VERDICT_SCHEMA = 1
 #: Checks of every drill: they are about the records and the faults, whatever is drilled.
 INVARIANTS = (
-    conservation.check(),
-    nothing_left_injected.check(),
-    no_silent_truncation.check(),
+    records.conserved(),
+    records.nothing_left_injected(),
+    records.no_silent_truncation(),
     counters_agree.check(),
     answers_right.check(),
     served_versions.check(),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.evidence.view import RunView
-from harness.judge.checks import no_silent_truncation
+from harness.judge.checks import records
 from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.runs import Run
@@ -19,7 +19,7 @@ def judged(run: Run, folder: Path, external: bool) -> CheckResult:
     """What the check says."""
     if external:
         mutants.as_external(run)
-    return no_silent_truncation.check().run(RunView(run.write(folder)))
+    return records.no_silent_truncation().run(RunView(run.write(folder)))
 
 
 def tool_calls(run: Run) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
-from harness.judge.checks import nothing_left_injected
+from harness.judge.checks import records
 from harness.model.verdict import CheckResult, Status
 from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
@@ -68,7 +68,7 @@ def test_an_undo_record_that_is_open_may_be_something_left(
 
 def _judged(run: Run, folder: Path) -> CheckResult:
     run.requests, run.metrics = run.requests.iloc[:0], run.metrics.iloc[:0]  # it looks at events alone
-    return nothing_left_injected.check().run(RunView(run.write(folder)))
+    return records.nothing_left_injected().run(RunView(run.write(folder)))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> No
     mutants.heal_unproven(run, left="")
     verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
-    others = {c.name: c.status for c in verdict.checks if c.name != nothing_left_injected.NAME}
+    others = {c.name: c.status for c in verdict.checks if c.id != "nothing-left-injected"}
     assert set(others.values()) == {Status.PASS}, others
 
 

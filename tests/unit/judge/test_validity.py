@@ -14,7 +14,7 @@ from harness.evidence import records_kept, samples_kept
 from harness.evidence.record import of_fault
 from harness.evidence.view import RunView
 from harness.judge import drill, sampled, validity, verdicts
-from harness.judge.checks import conservation
+from harness.judge.checks import records
 from harness.judge.drill import Check
 from harness.model.errors import RunFolderError
 from harness.model.verdict import CheckResult, Status
@@ -885,7 +885,7 @@ def test_the_request_that_is_named_is_the_wrong_one(tmp_path: Path) -> None:
     run = runs.healthy()
     last = run.requests["request_id"].max()
     run.requests.loc[run.requests["request_id"].eq(last), "final"] = False
-    found = conservation.check().run(RunView(run.write(tmp_path / "run")))
+    found = records.conserved().run(RunView(run.write(tmp_path / "run")))
     assert f"not exactly one final attempt, such as {last}" in str(found)
 
 
