@@ -24,6 +24,7 @@ from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import recovers_within
+from harness.judge.checks.fault_window import last_heal_s
 from harness.judge.checks.shapes import asks
 from harness.judge.slo import NotMeasured
 from harness.model.options import latency, restart
@@ -143,7 +144,7 @@ def _over_s(view: RunView, before: PhaseSpan | None) -> float:
     As «recovery after» has it for requests, for attempts, and at the latest when that is due. Attempts that never come
     right again have no excuse at all.
     """
-    healed_s = None if before is None or not _breaks(view, before.name) else recovers_within.healed_s(view, before.name)
+    healed_s = None if before is None or not _breaks(view, before.name) else last_heal_s(view, before.name)
     if before is None or healed_s is None or recovers_within.check(before.name).key not in view.plan.get("checks", {}):
         return -math.inf
     end_s = recovers_within.watched_until(view, healed_s)

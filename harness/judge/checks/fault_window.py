@@ -38,9 +38,8 @@ class FaultWindow:
         if not injected or not healing:
             raise NotMeasured(f"{phase} was not injected and healed")
         begin_s, on = max(e.t_s for e in injected), frozenset(str(e.data.get("on")) for e in injected)
-        return cls(
-            begin_s, min(healing), on, min((e.t_s for e in view.events("fault_injecting", phase)), default=begin_s)
-        )
+        ordered_s = min((e.t_s for e in view.events("fault_injecting", phase)), default=begin_s)
+        return cls(begin_s, min(healing), on, ordered_s)
 
     def served(self, rows: Rows, view: RunView) -> pd.Series:
         """Per attempt: whether it ended well, and not because of the heal.
@@ -98,12 +97,16 @@ def judged(target: Limit, ms: float | None, why: str, never: str, samples: int) 
     return CheckResult("", status, said, target.text, ms, "ms", target.margin(ms), samples)
 
 
+def last_heal_s(view: RunView, phase: str) -> float | None:
+    """When the last fault of ``phase`` was healed, in seconds since the run's zero; None where none was."""
+    return max((e.t_s for e in view.events("fault_healed", phase)), default=None)
+
+
 def healed_s(view: RunView, phase: str) -> float:
-    """When the last fault of ``phase`` was healed. NotMeasured when none was."""
-    healed = [e.t_s for e in view.events("fault_healed", phase)]
-    if not healed:
+    """The same. NotMeasured when none was."""
+    if (last_s := last_heal_s(view, phase)) is None:
         raise NotMeasured(f"{phase} was not healed")
-    return max(healed)
+    return last_s
 
 
 # ── the streams that a fault meets ──

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
+from harness.judge.checks.fault_window import healed_s
 from harness.judge.checks.shapes import asks
 from harness.judge.slis.goodput import within_limits
 from harness.judge.slo import NotMeasured
@@ -33,8 +34,6 @@ EARLY_ENDS = ("stop_condition", "aborted", "interrupted")
 def check(view: RunView, phase: str, seconds: float = WITHIN_S) -> CheckResult:
     """Whether users were served again within ``seconds`` of the heal of ``phase``."""
     healed = healed_s(view, phase)
-    if healed is None:
-        raise NotMeasured(f"{phase} was not healed")
     end = watched_until(view, healed)
     rows, good = _watched(view, healed, end)
     recovered, windows = recovery_s(rows["intended_start_s"].to_numpy(dtype=float) - healed, good, end - healed)
@@ -54,11 +53,6 @@ def check(view: RunView, phase: str, seconds: float = WITHIN_S) -> CheckResult:
     margin = None if recovered is None else seconds - recovered
     bad = tuple(str(i) for i in rows["request_id"][~good].tail(5))
     return CheckResult("", status, why, "", recovered, "s", margin, len(rows), examples=bad)
-
-
-def healed_s(view: RunView, phase: str) -> float | None:
-    """When the last fault of ``phase`` was healed, in seconds since the run's zero; None where none was."""
-    return max((e.t_s for e in view.events("fault_healed", phase)), default=None)
 
 
 def _watched(view: RunView, healed: float, end: float) -> tuple[Attempts, npt.NDArray[np.bool_]]:

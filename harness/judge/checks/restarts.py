@@ -8,7 +8,7 @@ from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import sli
-from harness.judge.checks.fault_window import FaultWindow, ends_s, given_s, in_flight, on_replica, step_s
+from harness.judge.checks.fault_window import FaultWindow, ends_s, given_s, in_flight, last_heal_s, on_replica, step_s
 from harness.judge.checks.shapes import asks, none_bad, within
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
@@ -176,14 +176,14 @@ def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, facto
     baseline = view.attempts(view.baseline) if view.baseline else view.requests.head(0)
     cold, warm, others = [], [], []
     for phase, replica in restarted.items():
-        rows = _after(view, phase, replica)
-        if rows is None:
+        healed = last_heal_s(view, phase)
+        if healed is None:
             raise NotMeasured(f"{replica} did not rejoin after {phase}")
+        rows, since = _after(view, healed, replica), healed + within_s
         cold.append(rows.head(COLD))
-        since = max(event.t_s for event in view.events("fault_healed", phase)) + within_s
         warm.append(rows[rows["start_s"].ge(since)])
-        peers = (_after(view, phase, other) for other in view.replicas if other != replica)
-        others += [peer[peer["start_s"].ge(since)] for peer in peers if peer is not None]
+        peers = (_after(view, healed, other) for other in view.replicas if other != replica)
+        others += [peer[peer["start_s"].ge(since)] for peer in peers]
     before, after = _p95(baseline, view), _p95(Attempts.concat(warm), view)
     if before.value is None or after.value is None:
         raise NotMeasured(f"TTFT p95 was not measured: {before.why or after.why}", after.samples)
@@ -224,14 +224,11 @@ def _blamed(view: RunView, baseline: Attempts, warm: Attempts, others: Attempts,
     return Status.INCONCLUSIVE, f"{why}: whether the restart is to blame is not known"
 
 
-def _after(view: RunView, phase: str, replica: str) -> Attempts | None:
-    """Answers of the replica since it has rejoined and before the next fault; None when it did not rejoin."""
-    healed = [event.t_s for event in view.events("fault_healed", phase)]
-    if not healed:
-        return None
-    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > max(healed)]
+def _after(view: RunView, healed: float, replica: str) -> Attempts:
+    """Answers of the replica since that heal, with which one has rejoined, and before the next fault."""
+    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
     rows = on_replica(view, replica)
-    rows = rows[rows["start_s"].ge(max(healed)) & rows["outcome"].eq("ok")]
+    rows = rows[rows["start_s"].ge(healed) & rows["outcome"].eq("ok")]
     return rows[ends_s(rows).lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
 
 
