@@ -76,10 +76,6 @@ class ComponentFault(Generic[OptionsT]):
         left = await read_back(partial(self.what_is_left, world))
         return None if left is None else left != ""
 
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
-
     async def verify_healed(self, world: World) -> Proof:
         """Look until it works again, for at most two minutes. What is left is the runtime's word."""
 

@@ -153,10 +153,6 @@ class LinkFault(Generic[OptionsT]):
             return None
         return all(any(_same(toxic, one) for one in listed) for toxic in self.toxics())
 
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
-
     async def verify_healed(self, world: World) -> Proof:
         """Cross until it is as quick as before (3 × or + 1 s, and less than the effect adds).
 

@@ -71,10 +71,6 @@ class Widened:
             return None
         return all(now.get(replica, 0) > count for replica, count in self.before.items())
 
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
-
     async def verify_healed(self, world: World) -> Proof:
         """As many as before, by the gateway's own word; one that is starting is asked again."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.faults import component, kill, memory, pause, stop
-from harness.faults.base import Fault, World, fault_class, take_back, types
+from harness.faults.base import ComesBack, Fault, World, fault_class, take_back, types
 from harness.model.errors import FaultError, StackError, UsageError
 from harness.model.journal import Undo
 from harness.model.topology import Topology
@@ -108,6 +108,31 @@ def test_fault_is_proven_and_healed(world: World, type_name: str, on: str) -> No
         assert (await look(world.path, world.topology.component(on), 5.0)).works
 
     asyncio.run(drill())
+
+
+@pytest.mark.parametrize(("on", "told"), [("replica-2", ["ready", "first_token"]), ("gateway-b", [])])
+def test_what_was_killed_is_kept_down_for_its_time_and_comes_back(world: World, on: str, told: list[str]) -> None:
+    """Nothing else starts it before; a replica is back with its first token, anything else when it was started."""
+    steps: list[str] = []
+    listening = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
+
+    def state() -> str:
+        return next(one.state for one in world.runtime.states() if one.name == on)
+
+    async def drill() -> None:
+        one = make(KILL, on, down_for="2s")
+        assert isinstance(one, ComesBack)
+        await one.measure(listening)
+        killed = time.monotonic()
+        await one.inject(listening)
+        assert state() == "stopped"
+        async with asyncio.timeout(60):
+            await one.come_back(listening)
+        assert time.monotonic() - killed >= 2.0
+        assert state() != "stopped"
+
+    asyncio.run(drill())
+    assert steps == ["killing", "killed", *told]
 
 
 @pytest.mark.parametrize("type_name", [PAUSE, STOP, KILL])

@@ -13,8 +13,9 @@ from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import base, component, kill, link, restart, server, slow_close, widened
+from harness.faults import base, component, kill, link, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
+from harness.faults.operations import restart
 from harness.faults.workloads import cancel_wave, oversized
 from harness.model.errors import AdapterError
 from harness.model.rollout import Deployment, Gates, Rollout
