@@ -22,8 +22,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel
-
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.model import options
 from harness.model.errors import AdapterError, FaultError, StackError
@@ -78,7 +76,6 @@ class Proof:
 class Injected(Protocol):
     """What all have in common that a phase of a scenario lists under ``faults``: one on one target, for one phase."""
 
-    Options: type[BaseModel]
     id: str  # ``fault_id``
     phase: str
     type: str
@@ -89,7 +86,7 @@ class Injected(Protocol):
     excuses: ClassVar[tuple[str, ...]]
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
-        """Make it for one phase and target; ``options`` is an instance of ``Options``."""
+        """Make it for one phase and target; ``options`` are those of its type (harness/model/options/)."""
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:

@@ -26,9 +26,8 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class ComponentFault(Generic[OptionsT]):
-    """A fault of one component with all its processes. Subclasses give ``Options``, ``heals_by`` and ``inject``."""
+    """A fault of one component with all its processes. Subclasses give ``heals_by`` and ``inject``."""
 
-    Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     heals_by: ClassVar[str]  # the undo action
     excuses: ClassVar[tuple[str, ...]] = ("gaps", "restarts")

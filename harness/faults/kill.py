@@ -26,7 +26,6 @@ class Kill(ComponentFault[Options]):
     process answers afterwards, is the proof.
     """
 
-    Options = Options
     type = "kill"
     heals_by = "start"
     lasts = proven_again = False

@@ -30,9 +30,8 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class LinkFault(Generic[OptionsT]):
-    """A fault of one link. Subclasses give ``Options``, ``toxics`` and ``extra_ms``."""
+    """A fault of one link. Subclasses give ``toxics`` and ``extra_ms``."""
 
-    Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from harness.faults import comeback, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
 from harness.faults.memory import Memory
 from harness.model.errors import AdapterError, StackError, UsageError
-from harness.model.options.oom import Options as OomOptions
+from harness.model.options.oom import Options
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState, LimitsMemory, able
@@ -34,10 +34,9 @@ class Oom(Memory):
     limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
     """
 
-    Options = OomOptions
     type = "oom"
     lasts = False  # the limit is lifted once the kernel has killed
-    options: OomOptions
+    options: Options
     emulated: str | None = None  # why there was no limit
     kills: int = 0
     killed: bool = False

@@ -48,7 +48,6 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 class AtGateways(Generic[OptionsT]):
     """What is done to one replica at some gateways, whoever does it: what it was like before, and that it is again."""
 
-    Options: ClassVar[type[Options]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
     counts = staticmethod(nothing_countable)
@@ -127,7 +126,7 @@ class AtGateways(Generic[OptionsT]):
 
 
 class ServerFault(AtGateways[OptionsT]):
-    """A fault of one replica at some gateways. Subclasses give ``Options``, ``apply`` and ``effect``."""
+    """A fault of one replica at some gateways. Subclasses give ``apply`` and ``effect``."""
 
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = False  # dozens of requests, beside the users'

@@ -22,7 +22,6 @@ HEALED_WITHIN_S = 10.0
 class Widened:
     """An order to the gateway, as somebody in a hurry gives it. What it leads to is for another fault."""
 
-    Options = Options
     type = "widened"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True

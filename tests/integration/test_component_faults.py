@@ -15,6 +15,7 @@ from harness.faults import component, kill, memory, pause, stop
 from harness.faults.base import ComesBack, Fault, World, fault_class, take_back, types
 from harness.model.errors import FaultError, StackError, UsageError
 from harness.model.journal import Undo
+from harness.model.options import model
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes import readiness, supervisor
@@ -69,7 +70,7 @@ def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def make(type_name: str, on: str, **options: Any) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls("test", on, cls.Options.model_validate(options))
+    return cls("test", on, model(type_name).model_validate(options))
 
 
 class Lame:

@@ -15,6 +15,7 @@ from harness.adapters.simulator import Simulator
 from harness.faults import component, deaf, pause
 from harness.faults.base import World, take_back
 from harness.faults.operations import restart
+from harness.model.options import NoOptions, model
 from stack.runtimes import readiness
 from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, until
@@ -37,12 +38,12 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 def restarting(**options: Any) -> restart.Restart:
     """A restart of replica-2 as ``of_phase`` makes it."""
-    return restart.OPERATION("test", REPLICA, restart.Options.model_validate(options))
+    return restart.OPERATION("test", REPLICA, model("restart").model_validate(options))
 
 
 def deafening() -> deaf.Deaf:
     """A fault of replica-2 as ``of_phase`` makes it."""
-    return deaf.FAULT("test", REPLICA, deaf.FAULT.Options())
+    return deaf.FAULT("test", REPLICA, NoOptions())
 
 
 def test_a_restart_in_order_is_proven_carried_out_and_given_back(world: World) -> None:
@@ -141,7 +142,7 @@ def test_a_frozen_replica_is_not_deaf(world: World) -> None:
     async def drill() -> None:
         one = deafening()
         await one.measure(world)
-        frozen = pause.FAULT("test", REPLICA, pause.FAULT.Options())
+        frozen = pause.FAULT("test", REPLICA, NoOptions())
         await frozen.inject(world)
         proof = await one.verify(world)
         assert not proof.proven

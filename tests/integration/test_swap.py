@@ -18,6 +18,7 @@ from harness.faults.operations import swap
 from harness.faults.server import ask
 from harness.model import rollout
 from harness.model.errors import FaultError, OperationAborted
+from harness.model.options import model
 from harness.model.rollout import Rollout
 from harness.probes.question import version_of
 from stack import models
@@ -74,7 +75,7 @@ class Seen:
 
 def make(**options: Any) -> swap.Swap:
     """A rollout as ``of_phase`` makes it, in a hurry."""
-    return swap.Swap("s", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
+    return swap.Swap("s", "replica-2", model("swap").model_validate({"hold": "300ms", **options}))
 
 
 async def perform(one: swap.Swap, world: World, aborted: str = "") -> None:

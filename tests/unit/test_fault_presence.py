@@ -13,6 +13,7 @@ from harness.adapters.gateway import Server
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import fault_class, types
 from harness.model.errors import AdapterError
+from harness.model.options import model
 from harness.probes.presence import PresenceProbe
 from stack.runtimes.base import ComponentState
 from stack.stacks.vllm_haproxy import STACK
@@ -33,7 +34,7 @@ LASTING = [name for name, cls in FAULTS.items() if cls.lasts]
 def made(name: str, on: str) -> Any:
     """A fault of that type."""
     cls = FAULTS[name]
-    return cls("phase", on, cls.Options.model_validate(OPTIONS.get(name, {})))
+    return cls("phase", on, model(name).model_validate(OPTIONS.get(name, {})))
 
 
 def there(fault: Any, world: object) -> bool | None:

@@ -90,7 +90,7 @@ async def _noted(order: list[str], entries: list[str]) -> None:
 class _Workload:
     """Stands for a workload that is done when it is told so."""
 
-    Options, options = object, None
+    options = None
     targets = counts = staticmethod(lambda *_: {})
     id, phase, on, type = "cut/oversized/gateway-a", "cut", "gateway-a", "oversized"
     excuses: tuple[str, ...] = ()
@@ -145,7 +145,7 @@ def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.Mon
 class _Operation:
     """Stands for an operation that cannot go on where it is told so; it notes when it is asked for what."""
 
-    Options, options = object, None
+    options = None
     targets = counts = staticmethod(lambda *_: {})
     id, phase, on, type = "cut/restart/replica-1", "cut", "replica-1", "restart"
     excuses = ("restarts",)

@@ -21,7 +21,6 @@ from stack.runtimes.base import ComponentState
 class Restart(AtGateways[Options]):
     """Each step is recorded. It ends with the replica's first token; the heal gives it back to the gateways."""
 
-    Options = Options
     type = "restart"
     excuses = ("gaps", "restarts")
 

@@ -65,7 +65,6 @@ class _Part:
 class Swap(AtGateways[Options]):
     """It ends when the rollout has ended and every replica serves the version that it ended with."""
 
-    Options = Options
     type = "swap"
     needs = (ServesModels,)
     excuses = ("gaps", "restarts")
