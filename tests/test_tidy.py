@@ -268,12 +268,13 @@ def test_every_check_keeps_what_it_was_made_with() -> None:
 
 
 def test_every_fault_has_a_test() -> None:
-    """Each file of harness/faults that defines a fault or a workload is imported by a test."""
+    """Each file of harness/faults that defines a fault, a workload or an operation is imported by a test."""
     tested = {target for path in python_files("tests") for target, _ in imports(path)}
     faults = [
         name
         for name, path in MODULES.items()
-        if within(name, "harness.faults") and re.search(r"^(FAULT|WORKLOAD) = ", path.read_text(), re.MULTILINE)
+        if within(name, "harness.faults")
+        and re.search(r"^(FAULT|WORKLOAD|OPERATION) = ", path.read_text(), re.MULTILINE)
     ]
     assert len(faults) > 5
     assert [name for name in faults if name not in tested] == []

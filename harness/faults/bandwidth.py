@@ -11,7 +11,6 @@ from harness.probes.path import PathSample
 class Bandwidth(LinkFault[Options]):
     """Toxiproxy's ``bandwidth`` on the way back to the client."""
 
-    Options = Options
     type = "bandwidth"
 
     def toxics(self) -> tuple[Toxic, ...]:

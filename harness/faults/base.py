@@ -1,5 +1,5 @@
-"""What a fault is, and a workload. One file each, beside this one or in ``workloads/``; the file's name is the ``type``
-in a scenario.
+"""What a fault is, a workload, and an operation. One file each, beside this one, in ``workloads/`` or in
+``operations/``; the file's name is the ``type`` in a scenario.
 
 A fault proves its effect and its healing on the data path; the proof is evidence for the report. A heal that is not
 proven says whether something is still there, by the word of who holds it, or whether only service was not seen to be
@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
-
-from pydantic import BaseModel
 
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.model import options
@@ -78,7 +76,6 @@ class Proof:
 class Injected(Protocol):
     """What all have in common that a phase of a scenario lists under ``faults``: one on one target, for one phase."""
 
-    Options: type[BaseModel]
     id: str  # ``fault_id``
     phase: str
     type: str
@@ -89,7 +86,7 @@ class Injected(Protocol):
     excuses: ClassVar[tuple[str, ...]]
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
-        """Make it for one phase and target; ``options`` is an instance of ``Options``."""
+        """Make it for one phase and target; ``options`` are those of its type (harness/model/options/)."""
 
     @staticmethod
     def targets(topology: Topology) -> list[str]:
@@ -131,9 +128,6 @@ class Fault(Injected, Protocol):
     async def present(self, world: World) -> bool | None:
         """Whether it is still there, by the word of who holds it; None when that cannot be told. It changes nothing."""
 
-    async def settled(self, world: World) -> bool:
-        """Whether what the fault has set off has come to its end: what a phase with ``until: settled`` waits for."""
-
 
 @runtime_checkable
 class Workload(Injected, Protocol):
@@ -144,13 +138,45 @@ class Workload(Injected, Protocol):
 
 
 @runtime_checkable
+class Operation(Injected, Protocol):
+    """A procedure carried out on the stack, such as a restart. It is under way once ``begin`` has returned.
+
+    Its progress is recorded as steps (``tell_step``). ``counts`` names those that every one of its kind takes.
+    """
+
+    async def begin(self, world: World) -> None:
+        """Its first steps, up to the one whose effect is measured."""
+
+    async def verify(self, world: World) -> Proof:
+        """Measure that the first steps have had their effect."""
+
+    async def carry_out(self, world: World) -> None:
+        """All other steps, however long they take. OperationAborted says why it cannot go on: the heal rolls it back.
+
+        It may be cancelled between any two of them, when its phase ends first.
+        """
+
+
+#: What a phase of a scenario may list under ``faults``.
+Listed = Fault | Workload | Operation
+
+
+@runtime_checkable
+class ComesBack(Protocol):
+    """What a fault may be besides: one after which the component comes back within the phase, before the heal."""
+
+    async def come_back(self, world: World) -> None:
+        """Start the component again where nobody else does, at its time, and wait until it is back, without bound."""
+
+
+@runtime_checkable
 class Stays(Protocol):
-    """What a fault may be besides: one of which something stays until the users have gone, because they would feel it
-    being taken back. ``undo`` leaves that alone then.
+    """What an operation may be besides: one of which something stays until the users have gone, because they would
+    feel it being taken back. ``undo`` leaves that alone then.
     """
 
     def stays(self) -> Undo | None:
-        """What takes it back; None when nothing stays. Known once the fault has settled."""
+        """What takes it back; None when nothing stays. Known once the operation was carried out."""
 
     async def verify_gone(self, world: World) -> Proof:
         """Measure that it is gone, too; waits for it, bounded."""
@@ -248,7 +274,7 @@ class Named(Protocol):
 
 
 def tell_step(world: World, fault: Named, step: str, **data: Any) -> None:
-    """Record that a fault which takes its time has come so far."""
+    """Record how far a fault or an operation that takes its time has come."""
     world.tell("fault_step", fault=fault.id, phase=fault.phase, on=fault.on, step=step, **data)
 
 
@@ -285,27 +311,31 @@ def take_back(world: World, undo: Undo) -> None:
 
 
 def types() -> list[str]:
-    """All types that a scenario may name, sorted: the modules here that have a ``FAULT`` or a ``WORKLOAD``."""
+    """All types that a scenario may name, sorted: the modules here that have one of the constants of ``_PLACES``."""
     return sorted(_kinds())
 
 
-def fault_class(type_name: str) -> type[Fault] | type[Workload]:
+def fault_class(type_name: str) -> type[Fault] | type[Workload] | type[Operation]:
     """The class behind a type name of ``types()``."""
     return _kinds()[type_name]
 
 
+#: Package → the constant that names the class of each type in it.
+_PLACES = {"harness.faults": "FAULT", "harness.faults.workloads": "WORKLOAD", "harness.faults.operations": "OPERATION"}
+
+
 @cache
-def _kinds() -> Mapping[str, type[Fault] | type[Workload]]:
-    return {
-        module.__name__.rpartition(".")[2]: getattr(module, constant)
-        for module in _modules()
-        for constant in ("FAULT", "WORKLOAD")
-        if hasattr(module, constant)
-    }
+def _kinds() -> Mapping[str, type[Fault] | type[Workload] | type[Operation]]:
+    found = {}
+    for module in _modules():
+        package, _, name = module.__name__.rpartition(".")
+        if hasattr(module, _PLACES[package]):
+            found[name] = getattr(module, _PLACES[package])
+    return found
 
 
 def _modules() -> list[ModuleType]:
-    packages = [importlib.import_module(name) for name in ("harness.faults", "harness.faults.workloads")]
+    packages = [importlib.import_module(name) for name in _PLACES]
     return [
         importlib.import_module(f"{package.__name__}.{found.name}")
         for package in packages
@@ -314,8 +344,8 @@ def _modules() -> list[ModuleType]:
     ]
 
 
-def of_phase(phase: Phase, topology: Topology) -> list[Fault | Workload]:
-    """The faults and workloads of a phase, one per target."""
+def of_phase(phase: Phase, topology: Topology) -> list[Listed]:
+    """The faults, workloads and operations of a phase, one per target."""
     return [
         cls(phase.name, on, options.of_spec(spec))
         for spec in phase.faults

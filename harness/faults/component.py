@@ -26,9 +26,8 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class ComponentFault(Generic[OptionsT]):
-    """A fault of one component with all its processes. Subclasses give ``Options``, ``heals_by`` and ``inject``."""
+    """A fault of one component with all its processes. Subclasses give ``heals_by`` and ``inject``."""
 
-    Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     heals_by: ClassVar[str]  # the undo action
     excuses: ClassVar[tuple[str, ...]] = ("gaps", "restarts")
@@ -75,10 +74,6 @@ class ComponentFault(Generic[OptionsT]):
         """Whether anything of it is left, as after the heal."""
         left = await read_back(partial(self.what_is_left, world))
         return None if left is None else left != ""
-
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """Look until it works again, for at most two minutes. What is left is the runtime's word."""

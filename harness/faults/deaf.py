@@ -20,7 +20,6 @@ class Deaf(ComponentFault[NoOptions]):
     another, easier fault.
     """
 
-    Options = NoOptions
     type = "deaf"
     heals_by = "unpause_engine"
     excuses = ()

@@ -12,7 +12,6 @@ from harness.model.options.drain import Options
 class Drain(ServerFault[Options]):
     """Ordered at each gateway; what runs on the replica is left alone."""
 
-    Options = Options
     type = "drain"
     asked = 20
 

@@ -6,9 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from harness.faults import streams
+from harness.faults import comeback, streams
 from harness.faults.base import Proof, World, tell_step, to_the_end
-from harness.faults.comeback import Comeback
 from harness.faults.component import ComponentFault
 from harness.model.errors import FaultError
 from harness.model.options.kill import Options
@@ -27,18 +26,12 @@ class Kill(ComponentFault[Options]):
     process answers afterwards, is the proof.
     """
 
-    Options = Options
     type = "kill"
     heals_by = "start"
     lasts = proven_again = False
     first: ComponentState | None = None
-    comeback: Comeback
     broke: bool = False
     boots_at: float | None = None  # until then it is kept down
-
-    def __init__(self, phase: str, on: str, options: Any) -> None:
-        super().__init__(phase, on, options)
-        self.comeback = Comeback()
 
     @staticmethod
     def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
@@ -63,16 +56,13 @@ class Kill(ComponentFault[Options]):
             await to_the_end(world.runtime.stop, self.on, 0.0)
             self.boots_at = time.monotonic() + self.options.down_for
 
-    async def settled(self, world: World) -> bool:
-        """A replica has settled with its first token, anything else when it was started again."""
+    async def come_back(self, world: World) -> None:
+        """A replica is back with its first token, anything else when it was started again."""
         if self.boots_at is not None:
-            if time.monotonic() < self.boots_at:
-                return False
+            await asyncio.sleep(self.boots_at - time.monotonic())
             await to_the_end(world.runtime.start, self.on)
-            self.boots_at = None
-        if world.topology.component(self.on).role != "replica":
-            return True
-        return await self.comeback.look(world, self)
+        if world.topology.component(self.on).role == "replica":
+            await comeback.watch(world, self)
 
     async def verify(self, world: World) -> Proof:
         """Another process, and a connection that broke or a component that is silent."""

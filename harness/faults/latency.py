@@ -21,7 +21,6 @@ DRAIN_S = 0.2
 class Latency(LinkFault[Options]):
     """Toxiproxy's ``latency`` on the way back to the client."""
 
-    Options = Options
     type = "latency"
 
     def toxics(self) -> tuple[Toxic, ...]:

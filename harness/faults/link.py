@@ -30,9 +30,8 @@ OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 class LinkFault(Generic[OptionsT]):
-    """A fault of one link. Subclasses give ``Options``, ``toxics`` and ``extra_ms``."""
+    """A fault of one link. Subclasses give ``toxics`` and ``extra_ms``."""
 
-    Options: ClassVar[type[BaseModel]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
@@ -152,10 +151,6 @@ class LinkFault(Generic[OptionsT]):
         except AdapterError:
             return None
         return all(any(_same(toxic, one) for one in listed) for toxic in self.toxics())
-
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """Cross until it is as quick as before (3 × or + 1 s, and less than the effect adds).

@@ -25,7 +25,6 @@ class Memory(ComponentFault[Options]):
     The proof is the kernel's own count of what it refused. A limit that nothing runs into has no effect.
     """
 
-    Options = Options
     type = "memory"
     needs = (LimitsMemory,)
     proven_again = False  # the kernel's count goes on from the first refusal: it would prove nothing new

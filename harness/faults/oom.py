@@ -7,12 +7,11 @@ import itertools
 import time
 from typing import Any
 
-from harness.faults import streams
+from harness.faults import comeback, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
-from harness.faults.comeback import Comeback
 from harness.faults.memory import Memory
 from harness.model.errors import AdapterError, StackError, UsageError
-from harness.model.options.oom import Options as OomOptions
+from harness.model.options.oom import Options
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes.base import ComponentState, LimitsMemory, able
@@ -35,18 +34,13 @@ class Oom(Memory):
     limit can be had, its processes are killed instead; that is told as «emulated», and proves no count.
     """
 
-    Options = OomOptions
     type = "oom"
     lasts = False  # the limit is lifted once the kernel has killed
-    options: OomOptions
+    options: Options
     emulated: str | None = None  # why there was no limit
     kills: int = 0
     killed: bool = False
     first: ComponentState | None = None
-
-    def __init__(self, phase: str, on: str, options: OomOptions) -> None:
-        super().__init__(phase, on, options)
-        self.comeback = Comeback()
 
     @staticmethod
     def counts(options: Any, on: str, topology: Topology) -> dict[str, Any]:
@@ -92,13 +86,13 @@ class Oom(Memory):
             return Proof(True, f"emulated: {self.on} was killed by hand ({self.emulated})", self.seen_before(), seen)
         return Proof(True, f"the kernel killed {self.on} for its memory limit", self.seen_before(), seen)
 
-    async def settled(self, world: World) -> bool:
+    async def come_back(self, world: World) -> None:
         """With the first token of the replica that was started again: one that lost only its engine dies slowly, and
         calls itself healthy meanwhile."""
         assert self.first is not None, "measure comes first"
-        now = await self.state(world)
-        another = now.incarnation not in (None, self.first.incarnation)
-        return another and await self.comeback.look(world, self)
+        while (await self.state(world)).incarnation in (None, self.first.incarnation):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(comeback.EVERY_S)
+        await comeback.watch(world, self)
 
     async def _until_killed(self, world: World) -> None:
         """Keep it working, and count until the kernel has killed; the limit stays for so long."""

@@ -12,7 +12,6 @@ from stack.runtimes.base import Freezes, able
 class Pause(ComponentFault[NoOptions]):
     """SIGSTOP, or the container runtime's freezer."""
 
-    Options = NoOptions
     type = "pause"
     heals_by = "unpause"
     excuses = ("gaps",)

@@ -13,7 +13,6 @@ from harness.probes.path import PathSample
 class Reset(LinkFault[Options]):
     """Toxiproxy's ``reset_peer`` on the way back to the client."""
 
-    Options = Options
     type = "reset"
     fails_at_once = True
 

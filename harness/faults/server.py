@@ -1,4 +1,6 @@
-"""What faults of a replica *at the gateways* share: proof by the gateways' own state and by who answers requests."""
+"""What faults of a replica *at the gateways* share, and operations on one: proof by the gateways' own state and by who
+answers requests.
+"""
 
 from __future__ import annotations
 
@@ -43,17 +45,12 @@ class Answers:
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class ServerFault(Generic[OptionsT]):
-    """A fault of one replica at some gateways. Subclasses give ``Options``, ``apply`` and ``effect``."""
+class AtGateways(Generic[OptionsT]):
+    """What is done to one replica at some gateways, whoever does it: what it was like before, and that it is again."""
 
-    Options: ClassVar[type[Options]]
     type: ClassVar[str]
     excuses: ClassVar[tuple[str, ...]] = ()
-    lasts: ClassVar[bool] = True
-    proven_again: ClassVar[bool] = False  # dozens of requests, beside the users'
-    silences: ClassVar[bool] = False
     counts = staticmethod(nothing_countable)
-    asked: ClassVar[int]  # requests through each gateway that prove the effect
 
     def __init__(self, phase: str, on: str, options: OptionsT) -> None:
         self.id, self.phase, self.on, self.options = fault_id(phase, self.type, on), phase, on, options
@@ -64,14 +61,6 @@ class ServerFault(Generic[OptionsT]):
     def targets(topology: Topology) -> list[str]:
         """All replicas."""
         return list(topology.replicas)
-
-    def apply(self, gateway: Gateway) -> None:
-        """Break it at one gateway."""
-        raise NotImplementedError
-
-    def effect(self, servers: Mapping[str, Mapping[str, Server]], answers: Answers) -> tuple[bool, str]:
-        """Whether the gateways' state and the answers show the effect, and why (not)."""
-        raise NotImplementedError
 
     def undo(self) -> Undo:
         """State and weight as they were measured, at each gateway."""
@@ -89,6 +78,68 @@ class ServerFault(Generic[OptionsT]):
                 seen = self._describe(self.before, answers)
                 raise FaultError(f"{gateway} does not use {self.on} before the fault ({seen}): nothing to compare with")
             self.seen_before = self._describe(self.before, answers)
+
+    async def verify_healed(self, world: World) -> Proof:
+        """Wait until the gateways' word is as before and the replica answers through each; for two minutes at most."""
+        done = f"the gateways use {self.on} as before"
+        left, back = partial(self.what_is_left, world), partial(self.back, world)
+        return await Healing(left, back, done, self.seen_before, HEALED_WITHIN_S, ANSWER_S, every_s=0.5).proof()
+
+    async def what_is_left(self, world: World) -> str | None:
+        """What the gateways' own word is, where that is not as before; None while one of them does not tell."""
+        try:
+            servers = await self._servers(world)
+        except (AdapterError, StackError):  # it is starting, perhaps
+            return None
+        return "; ".join(
+            f"{gateway} has {name} as {servers[gateway][name].state} with {servers[gateway][name].weight} %"
+            for gateway, found in self.before.items()
+            for name in self.changes()
+            if servers[gateway][name] != found[name]
+        )
+
+    def changes(self) -> tuple[str, ...]:
+        """The replicas that this gives another state or weight."""
+        return (self.on,)
+
+    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
+        """Whether the replica answers through each gateway that is meant, and what was seen."""
+        gateways = self.options.at(world.topology)
+        answers = [await ask(world, [gateway], GLANCE, patience_s) for gateway in gateways]
+        try:
+            seen = self._describe(await self._servers(world), *answers)
+        except (AdapterError, StackError) as error:
+            seen = str(error)
+        return all(some.by.get(self.on) for some in answers), seen
+
+    async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
+        gateways = self.options.at(world.topology)
+        found = [await asyncio.to_thread(connect(world.runtime, gateway).servers) for gateway in gateways]
+        if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
+            raise AdapterError(f"{missing[0]} does not know {self.on}")
+        return dict(zip(gateways, found, strict=True))
+
+    def _describe(self, servers: Mapping[str, Mapping[str, Server]], *answers: Answers) -> str:
+        words = [f"{gateway}: {found[self.on].state}, {found[self.on].weight} %" for gateway, found in servers.items()]
+        mine, total = sum(a.by.get(self.on, 0) for a in answers), sum(a.total for a in answers)
+        return "; ".join([*words, f"{self.on} gave {mine} of {total} answers"])
+
+
+class ServerFault(AtGateways[OptionsT]):
+    """A fault of one replica at some gateways. Subclasses give ``apply`` and ``effect``."""
+
+    lasts: ClassVar[bool] = True
+    proven_again: ClassVar[bool] = False  # dozens of requests, beside the users'
+    silences: ClassVar[bool] = False
+    asked: ClassVar[int]  # requests through each gateway that prove the effect
+
+    def apply(self, gateway: Gateway) -> None:
+        """Break it at one gateway."""
+        raise NotImplementedError
+
+    def effect(self, servers: Mapping[str, Mapping[str, Server]], answers: Answers) -> tuple[bool, str]:
+        """Whether the gateways' state and the answers show the effect, and why (not)."""
+        raise NotImplementedError
 
     async def inject(self, world: World) -> None:
         """Break it at every gateway that is meant."""
@@ -113,55 +164,6 @@ class ServerFault(Generic[OptionsT]):
         except (AdapterError, StackError):
             return None
         return all(servers[gateway][self.on] != found[self.on] for gateway, found in self.before.items())
-
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
-
-    async def verify_healed(self, world: World) -> Proof:
-        """Wait until the gateways' word is as before and the replica answers through each; for two minutes at most."""
-        done = f"the gateways use {self.on} as before"
-        left, back = partial(self.what_is_left, world), partial(self.back, world)
-        return await Healing(left, back, done, self.seen_before, HEALED_WITHIN_S, ANSWER_S, every_s=0.5).proof()
-
-    async def what_is_left(self, world: World) -> str | None:
-        """What the gateways' own word is, where that is not as before; None while one of them does not tell."""
-        try:
-            servers = await self._servers(world)
-        except (AdapterError, StackError):  # it is starting, perhaps
-            return None
-        return "; ".join(
-            f"{gateway} has {name} as {servers[gateway][name].state} with {servers[gateway][name].weight} %"
-            for gateway, found in self.before.items()
-            for name in self.changes()
-            if servers[gateway][name] != found[name]
-        )
-
-    def changes(self) -> tuple[str, ...]:
-        """The replicas that this fault gives another state or weight."""
-        return (self.on,)
-
-    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
-        """Whether the replica answers through each gateway that is meant, and what was seen."""
-        gateways = self.options.at(world.topology)
-        answers = [await ask(world, [gateway], GLANCE, patience_s) for gateway in gateways]
-        try:
-            seen = self._describe(await self._servers(world), *answers)
-        except (AdapterError, StackError) as error:
-            seen = str(error)
-        return all(some.by.get(self.on) for some in answers), seen
-
-    async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
-        gateways = self.options.at(world.topology)
-        found = [await asyncio.to_thread(connect(world.runtime, gateway).servers) for gateway in gateways]
-        if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
-            raise AdapterError(f"{missing[0]} does not know {self.on}")
-        return dict(zip(gateways, found, strict=True))
-
-    def _describe(self, servers: Mapping[str, Mapping[str, Server]], *answers: Answers) -> str:
-        words = [f"{gateway}: {found[self.on].state}, {found[self.on].weight} %" for gateway, found in servers.items()]
-        mine, total = sum(a.by.get(self.on, 0) for a in answers), sum(a.total for a in answers)
-        return "; ".join([*words, f"{self.on} gave {mine} of {total} answers"])
 
 
 async def ask(world: World, gateways: Sequence[str], count: int, deadline_s: float = ANSWER_S) -> Answers:

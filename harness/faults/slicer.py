@@ -11,7 +11,6 @@ from harness.probes.path import PathSample
 class Slicer(LinkFault[Options]):
     """Toxiproxy's ``slicer`` on the way back to the client."""
 
-    Options = Options
     type = "slicer"
 
     def toxics(self) -> tuple[Toxic, ...]:

@@ -16,7 +16,6 @@ from harness.probes.path import PathSample
 class SlowClose(LinkFault[Options]):
     """Toxiproxy's ``slow_close`` on the way to the far side."""
 
-    Options = Options
     type = "slow_close"
 
     def toxics(self) -> tuple[Toxic, ...]:

@@ -10,7 +10,6 @@ from harness.model.options.stop import Options
 class Stop(ComponentFault[Options]):
     """As an operator stops it, or a deployment."""
 
-    Options = Options
     type = "stop"
     heals_by = "start"
     silences = True

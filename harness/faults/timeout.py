@@ -17,7 +17,6 @@ class Timeout(LinkFault[NoOptions]):
     and toxiproxy hands that end on as a closed connection (seen with 2.12: EOF after 240 ms).
     """
 
-    Options = NoOptions
     type = "timeout"
     silences = True
 

@@ -12,7 +12,6 @@ from harness.model.options.weight import Options
 class Weight(ServerFault[Options]):
     """The share that the gateways are told to give it."""
 
-    Options = Options
     type = "weight"
     asked = 40
 

@@ -22,7 +22,6 @@ HEALED_WITHIN_S = 10.0
 class Widened:
     """An order to the gateway, as somebody in a hurry gives it. What it leads to is for another fault."""
 
-    Options = Options
     type = "widened"
     excuses: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
@@ -70,10 +69,6 @@ class Widened:
         except (AdapterError, StackError):
             return None
         return all(now.get(replica, 0) > count for replica, count in self.before.items())
-
-    async def settled(self, world: World) -> bool:
-        """At once: it is as it is until the heal."""
-        return True
 
     async def verify_healed(self, world: World) -> Proof:
         """As many as before, by the gateway's own word; one that is starting is asked again."""

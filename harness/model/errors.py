@@ -10,6 +10,7 @@ DrillyardError                 exit 70 unless said otherwise; the message is for
 ├── StackError                 exit 2: the stack did what it should not (not ready in time, died, …)
 ├── AdapterError               exit 2: toxiproxy, a gateway, … answered wrongly or not at all
 ├── FaultError                 exit 2: a fault could not be injected, proven or healed
+│   └── OperationAborted       an operation cannot go on: the run does, and its heal rolls the operation back
 ├── RecordError                exit 2: a record cannot be written (disk full, file too large, …)
 ├── Interrupted                exit 130: a signal ended the run, and something else went wrong on its way out
 ├── Exhausted                  exit 2: no file descriptor, port or memory is left on this machine
@@ -87,6 +88,10 @@ class FaultError(DrillyardError):
     """A fault could not be injected, proven or healed."""
 
     exit_code = 2
+
+
+class OperationAborted(FaultError):
+    """An operation cannot go on; the message says at which component, and why."""
 
 
 class RecordError(DrillyardError):

@@ -37,7 +37,7 @@ def versions(scenario: Scenario, topology: Topology) -> dict[str, Any]:
 
 
 def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
-    """Every fault and workload on every target, with what the judge may ask of it; a workload does not last."""
+    """Every fault, workload and operation on every target, with what the judge may ask of it; only a fault may last."""
     return [
         {
             "fault": fault.id,

@@ -1,5 +1,6 @@
 """One fault's life in a session: journal → inject → prove → hold → heal → prove. A workload's is the same, without the
-injection: it is done while the phase is held, and recorded with the same events (docs/adr/0015).
+injection: it is done while the phase is held (docs/adr/0015). An operation's is journal → begin → prove → carry out →
+heal → prove (docs/adr/0016). All are recorded with the same events.
 
 What takes a fault back is written down before it is injected, and where that fails nothing is. How long it is held,
 and when it comes, is its timeline's business; on the way out of the session the journal is taken back in any case.
@@ -8,11 +9,23 @@ and when it comes, is its timeline's business; on the way out of the session the
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from harness.faults.base import Fault, Proof, Stays, Workload, take_back, to_the_end
+from harness.faults.base import (
+    ComesBack,
+    Listed,
+    Operation,
+    Proof,
+    Stays,
+    Workload,
+    take_back,
+    tell_step,
+    to_the_end,
+)
+from harness.model.errors import OperationAborted
 from harness.model.journal import Undo
 from harness.probes.presence import PresenceProbe
 from harness.run.ends import require_watchdog
@@ -26,42 +39,42 @@ class Injector:
     def __init__(self, session: Session) -> None:
         self._session = session
         #: Of what was healed, what stays until the users have gone.
-        self.staying: list[tuple[Fault | Workload, Stays, Undo]] = []
+        self.staying: list[tuple[Listed, Stays, Undo]] = []
         self._watches: list[asyncio.Task[None]] = []
-        self._done: set[str] = set()  # workloads
+        #: By id: set once it is recorded whether the effect was proven.
+        self._recorded: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self.heal_proofs: list[asyncio.Task[None]] = []
         session.before_heal.append(self._end)
 
-    async def inject(self, faults: Sequence[Fault | Workload], phase: str) -> None:
-        """Break them all, side by side; ``fault.measure`` was done. Nothing of it is under way any more afterwards."""
+    async def inject(self, faults: Sequence[Listed], phase: str) -> None:
+        """Break or begin them all, side by side; ``fault.measure`` was done. No order is under way afterwards."""
         await all_ended(self._inject(fault, phase) for fault in faults)
 
-    async def _inject(self, fault: Fault | Workload, phase: str) -> None:
+    async def _inject(self, fault: Listed, phase: str) -> None:
         """Each is watched from its own injection on: others of the phase may take longer to inject."""
         session = self._session
         require_watchdog(session.run)
         session.check_recording()  # the load has ended when this process was stopped for long
         await to_the_end(session.journal.will_need, fault.undo())
         self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
-        if isinstance(fault, Workload):  # there is nothing to inject: it begins
-            self._evidence("fault_injected", fault, phase)
-            return
-        await fault.inject(session.world)
+        if isinstance(fault, Operation):
+            await fault.begin(session.world)
+        elif not isinstance(fault, Workload):  # of which there is nothing to inject
+            await fault.inject(session.world)
         self._evidence("fault_injected", fault, phase)
-        if fault.lasts:
+        if not isinstance(fault, Operation | Workload) and fault.lasts:
             probe = PresenceProbe(fault.id, fault.on, partial(fault.present, session.world))
             self._watches.append(asyncio.create_task(session.sampling.sample(probe)))
 
-    async def prove(self, fault: Fault | Workload, phase: str, again_s: float) -> None:
-        """A fault now, and once more at ``again_s`` where it can be; a workload by doing it."""
+    async def prove(self, fault: Listed, phase: str, again_s: float) -> None:
+        """A fault now, and once more at ``again_s`` where it can be; an operation now; a workload by doing it."""
         session = self._session
         if isinstance(fault, Workload):
             self._proven(fault, phase, await fault.run(session.world))
-            self._done.add(fault.id)
             return
         proof = await fault.verify(session.world)
         self._proven(fault, phase, proof)
-        if not proof.proven or not fault.proven_again:
+        if isinstance(fault, Operation) or not proof.proven or not fault.proven_again:
             return
         await asyncio.sleep(max(0.0, again_s - session.now_s()))
         again = await fault.verify(session.world)
@@ -70,23 +83,33 @@ class Injector:
         if not again.proven:
             session.run.progress.say(f"LOST BEFORE THE HEAL: {again.why}")
 
-    async def settled(self, fault: Fault | Workload) -> bool:
-        """Whether what it has set off has come to its end; a workload, whether all of it is done."""
-        if isinstance(fault, Workload):
-            return fault.id in self._done
-        return await fault.settled(self._session.world)
+    async def carry_out(self, fault: Listed) -> None:
+        """Let what has begun come to its end: an operation, whose other steps follow the proof of the first ones; the
+        comeback of what a fault has taken down, at its own time; a workload. Any other fault is as it is.
+        """
+        world = self._session.world
+        if isinstance(fault, Operation | Workload):
+            await self._recorded[fault.id].wait()
+        elif isinstance(fault, ComesBack):
+            await fault.come_back(world)
+        if isinstance(fault, Operation):
+            try:
+                await fault.carry_out(world)
+            except OperationAborted as error:  # as far as it came, it is rolled back by the heal
+                tell_step(world, fault, "broken_off", why=str(error))
 
-    def _proven(self, fault: Fault | Workload, phase: str, proof: Proof) -> None:
+    def _proven(self, fault: Listed, phase: str, proof: Proof) -> None:
         kind = "fault_proven" if proof.proven else "fault_unproven"
         self._evidence(kind, fault, phase, before=proof.before, during=proof.seen, why=proof.why)
         self._session.run.progress.say(f"{'proven' if proof.proven else 'NOT PROVEN'}: {proof.why}")
+        self._recorded[fault.id].set()
 
-    async def heal(self, faults: Sequence[Fault | Workload], phase: str) -> None:
+    async def heal(self, faults: Sequence[Listed], phase: str) -> None:
         """Take them all back, the last one first. What would be felt by users stays, in the journal."""
         await end(self._watches)
         await all_ended(self._heal(fault, phase) for fault in reversed(faults))
 
-    async def _heal(self, fault: Fault | Workload, phase: str) -> None:
+    async def _heal(self, fault: Listed, phase: str) -> None:
         session = self._session
         self._evidence("fault_healing", fault, phase)
         if isinstance(fault, Stays) and (stays := fault.stays()) is not None:
@@ -97,11 +120,11 @@ class Injector:
         self._evidence("fault_healed", fault, phase)  # before the mark: what is marked as done is not told again
         session.journal.done(fault.undo())
 
-    def prove_healed(self, faults: Sequence[Fault | Workload], phase: str) -> None:
+    def prove_healed(self, faults: Sequence[Listed], phase: str) -> None:
         """Begin to prove that they are gone; ``heals_proven`` waits for it."""
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
 
-    async def _prove_healed(self, fault: Fault | Workload, phase: str) -> None:
+    async def _prove_healed(self, fault: Listed, phase: str) -> None:
         proof = await fault.verify_healed(self._session.world)
         kind = "heal_proven" if proof.proven else "heal_unproven"
         self._evidence(kind, fault, phase, **_of_heal(proof))
@@ -129,7 +152,7 @@ class Injector:
         """On the way out: nobody asks any more whether faults are there, or gone."""
         await end([*self._watches, *self.heal_proofs])
 
-    def _evidence(self, kind: str, fault: Fault | Workload, phase: str, **data: Any) -> None:
+    def _evidence(self, kind: str, fault: Listed, phase: str, **data: Any) -> None:
         self._session.run.log.add(kind, fault=fault.id, phase=phase, on=fault.on, type=fault.type, **data)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from harness.evidence import interference
-from harness.faults.base import Fault, Workload, of_phase
+from harness.faults.base import Listed, of_phase
 from harness.judge import request_limits
 from harness.judge.presence import AGAIN_BEFORE_S
 from harness.model.errors import FaultError
@@ -25,9 +25,6 @@ from harness.run.session import Session, opened
 from harness.run.tasks import end
 from stack import keys as stack_keys
 
-#: Pause between two looks whether a fault has settled.
-SETTLED_EVERY_S = 0.25
-
 
 async def conduct(run: Run) -> None:
     """Conduct ``run``, in these steps:
@@ -36,8 +33,9 @@ async def conduct(run: Run) -> None:
     2. leftovers of earlier runs are repaired
     3. the stack is brought up, or found warm; what the simulator is to do wrong is switched on
     4. probes and load start
-    5. each phase: measure → inject → prove the effect → hold → heal → prove the heal, with the steady state asked
-       for before every fault and at the end; what users would feel being taken back is taken back when they have gone
+    5. each phase: measure → inject → prove the effect → carry out, hold → heal → prove the heal, with the steady state
+       asked for before every fault and at the end; what users would feel being taken back is taken back when they have
+       gone
     6. DrillyardErrors end the run early, as an event ``aborted``; so does a stop condition that is met
     7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
     """
@@ -114,7 +112,7 @@ class Timeline:
 
     # ── how long a phase lasts ──
 
-    async def _last(self, phase: Phase, faults: Sequence[Fault | Workload], started_s: float) -> None:
+    async def _last(self, phase: Phase, faults: Sequence[Listed], started_s: float) -> None:
         """Let the phase last: its duration, and until what it asks for has come, bounded."""
         awaited = self._awaited(phase, faults)
         settling = [asyncio.create_task(wait) for wait in awaited.values()]
@@ -131,17 +129,11 @@ class Timeline:
             if not task.cancelled():
                 task.result()  # what went wrong while waiting is not lost
 
-    def _awaited(self, phase: Phase, faults: Sequence[Fault | Workload]) -> dict[str, Coroutine[Any, Any, None]]:
-        """What the phase has to wait for beyond its duration, by name."""
+    def _awaited(self, phase: Phase, faults: Sequence[Listed]) -> dict[str, Coroutine[Any, Any, None]]:
+        """What is carried out in the phase, or only waited for, beyond its duration if need be; by name."""
         if phase.until == "alerts_cleared" and self.session.alerts is not None:
             return {"alerts": self.session.alerts.cleared()}
-        return {fault.id: self._settle(fault) for fault in faults} if phase.until == "settled" else {}
-
-    async def _settle(self, fault: Fault | Workload) -> None:
-        while True:
-            if await self.injector.settled(fault):
-                return
-            await asyncio.sleep(SETTLED_EVERY_S)
+        return {fault.id: self.injector.carry_out(fault) for fault in faults} if phase.until == "settled" else {}
 
     async def _hold(self, name: str, until_s: float, pending: Sequence[asyncio.Task[None]] | None = None) -> None:
         """Until that time; with ``pending`` no longer than these tasks last."""

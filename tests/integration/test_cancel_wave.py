@@ -15,6 +15,7 @@ import pytest
 from harness.faults.base import World, take_back
 from harness.faults.workloads import cancel_wave
 from harness.model.errors import FaultError
+from harness.model.options.cancel_wave import Options
 from harness.probes.waves import Waves
 
 
@@ -48,7 +49,7 @@ async def connected(address: tuple[str, int]) -> None:
 
 def wave(on: str, **options: Any) -> cancel_wave.CancelWave:
     """The fault under test."""
-    return cancel_wave.WORKLOAD("test", on, cancel_wave.WORKLOAD.Options(watch="800ms", **options))
+    return cancel_wave.WORKLOAD("test", on, Options(watch="800ms", **options))
 
 
 @pytest.mark.parametrize(("on", "moment"), [("gateways", "early"), ("replica-1", "half-read"), ("gateway-b", "late")])

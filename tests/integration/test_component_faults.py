@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from harness.faults import component, kill, memory, pause, stop
-from harness.faults.base import Fault, World, fault_class, take_back, types
+from harness.faults.base import ComesBack, Fault, World, fault_class, take_back, types
 from harness.model.errors import FaultError, StackError, UsageError
 from harness.model.journal import Undo
+from harness.model.options import model
 from harness.model.topology import Topology
 from harness.probes.life import look
 from stack.runtimes import readiness, supervisor
@@ -69,7 +70,7 @@ def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 def make(type_name: str, on: str, **options: Any) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls("test", on, cls.Options.model_validate(options))
+    return cls("test", on, model(type_name).model_validate(options))
 
 
 class Lame:
@@ -108,6 +109,31 @@ def test_fault_is_proven_and_healed(world: World, type_name: str, on: str) -> No
         assert (await look(world.path, world.topology.component(on), 5.0)).works
 
     asyncio.run(drill())
+
+
+@pytest.mark.parametrize(("on", "told"), [("replica-2", ["ready", "first_token"]), ("gateway-b", [])])
+def test_what_was_killed_is_kept_down_for_its_time_and_comes_back(world: World, on: str, told: list[str]) -> None:
+    """Nothing else starts it before; a replica is back with its first token, anything else when it was started."""
+    steps: list[str] = []
+    listening = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
+
+    def state() -> str:
+        return next(one.state for one in world.runtime.states() if one.name == on)
+
+    async def drill() -> None:
+        one = make(KILL, on, down_for="2s")
+        assert isinstance(one, ComesBack)
+        await one.measure(listening)
+        killed = time.monotonic()
+        await one.inject(listening)
+        assert state() == "stopped"
+        async with asyncio.timeout(60):
+            await one.come_back(listening)
+        assert time.monotonic() - killed >= 2.0
+        assert state() != "stopped"
+
+    asyncio.run(drill())
+    assert steps == ["killing", "killed", *told]
 
 
 @pytest.mark.parametrize("type_name", [PAUSE, STOP, KILL])

@@ -21,6 +21,7 @@ from harness.faults import bandwidth, latency, link, reset, slicer, slow_close, 
 from harness.faults.base import Fault, Proof, World, _modules, fault_class, matching, take_back, types, undo_actions
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
+from harness.model.options import model
 from harness.model.topology import Topology
 from stack.engines import DEPLOYMENT
 from stack.stacks.vllm_haproxy import STACK
@@ -42,7 +43,7 @@ STREAMS = 12
 def fault(type_name: str, on: str = LINK, **options: Any) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls("test", on, cls.Options.model_validate(options or OPTIONS[type_name]))
+    return cls("test", on, model(type_name).model_validate(options or OPTIONS[type_name]))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +12,14 @@ import pytest
 from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
-from harness.faults import component, deaf, pause, restart
-from harness.faults.base import Fault, World, take_back
+from harness.faults import component, deaf, pause
+from harness.faults.base import World, take_back
+from harness.faults.operations import restart
+from harness.model.options import NoOptions, model
 from stack.runtimes import readiness
 from stack.stacks.vllm_haproxy import STACK
 from tests.integration.fake_replica import WITHIN_S, until
 
-RESTART, DEAF = restart.FAULT.type, deaf.FAULT.type
 REPLICA = "replica-2"
 
 
@@ -35,32 +36,30 @@ def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     Simulator(world.topology.component(REPLICA).url()).heal()
 
 
-def make(type_name: str, **options: Any) -> Fault:
+def restarting(**options: Any) -> restart.Restart:
+    """A restart of replica-2 as ``of_phase`` makes it."""
+    return restart.OPERATION("test", REPLICA, model("restart").model_validate(options))
+
+
+def deafening() -> deaf.Deaf:
     """A fault of replica-2 as ``of_phase`` makes it."""
-    cls = {RESTART: restart.FAULT, DEAF: deaf.FAULT}[type_name]
-    return cls("test", REPLICA, cls.Options.model_validate(options))
+    return deaf.FAULT("test", REPLICA, NoOptions())
 
 
-async def settle(fault: Fault, world: World) -> None:
-    """Wait until it has settled."""
-    async with asyncio.timeout(60):
-        while not await fault.settled(world):  # noqa: ASYNC110  # the fault is asked, nobody tells
-            await asyncio.sleep(0.1)
-
-
-def test_a_restart_in_order_is_proven_settles_and_is_given_back(world: World) -> None:
+def test_a_restart_in_order_is_proven_carried_out_and_given_back(world: World) -> None:
     """Drained, ended, started, ready, first token, in this order; and the gateways use it as before."""
     steps: list[str] = []
     told = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
 
     async def drill() -> None:
-        one = make(RESTART)
+        one = restarting()
         await one.measure(told)
-        await one.inject(told)
+        await one.begin(told)
         proof = await one.verify(told)
         assert proof.proven, proof
         assert {Haproxy(told.runtime, g).servers()[REPLICA].state for g in STACK.of("gateway")} == {"drain"}
-        await settle(one, told)
+        async with asyncio.timeout(60):
+            await one.carry_out(told)
         for _ in range(2):  # twice is harmless
             take_back(told, one.undo())
         healed = await one.verify_healed(told)
@@ -81,10 +80,10 @@ def test_a_restart_waits_for_streams_to_come_and_to_end(world: World) -> None:
 
     async def drill() -> None:
         told = replace(world, tell=tell)
-        one = make(RESTART, drain_within="300ms", streams=2)
+        one = restarting(drain_within="300ms", streams=2)
         await one.measure(told)
         Simulator(world.topology.component(REPLICA).url()).behave({"slow_factor": 50})
-        order = asyncio.create_task(one.inject(told))
+        order = asyncio.create_task(one.begin(told))
         asked = [asyncio.create_task(world.path.through("gateway-a", 10)) for _ in range(8)]
         await order
         await asyncio.gather(*asked)
@@ -99,13 +98,12 @@ def test_a_deaf_replica_is_proven_by_both_halves(world: World) -> None:
     """No token, and a health check that is as good as ever; it hears again after the heal."""
 
     async def drill() -> None:
-        one = make(DEAF)
+        one = deafening()
         await one.measure(world)
         await one.inject(world)
         proof = await one.verify(world)
         assert proof.proven, proof
         assert "/health: 200" in proof.seen
-        assert await one.settled(world)
         for _ in range(2):
             take_back(world, one.undo())
         healed = await one.verify_healed(world)
@@ -120,7 +118,7 @@ def test_a_replica_that_stays_deaf_is_left(world: World, monkeypatch: pytest.Mon
     simulator = Simulator(world.topology.component(REPLICA).url())
 
     async def drill() -> None:
-        one = make(DEAF)
+        one = deafening()
         await one.measure(world)
         await one.inject(world)
         healed = await one.verify_healed(world)
@@ -142,9 +140,9 @@ def test_a_frozen_replica_is_not_deaf(world: World) -> None:
     """It makes no token either, but its health check is silent: another fault, and an easier one."""
 
     async def drill() -> None:
-        one = make(DEAF)
+        one = deafening()
         await one.measure(world)
-        frozen = pause.FAULT("test", REPLICA, pause.FAULT.Options())
+        frozen = pause.FAULT("test", REPLICA, NoOptions())
         await frozen.inject(world)
         proof = await one.verify(world)
         assert not proof.proven
@@ -170,16 +168,18 @@ class Idle:
         """Does not."""
 
 
-@pytest.mark.parametrize("type_name", [RESTART, DEAF])
-def test_what_is_not_done_is_not_proven(world: World, type_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [restarting, deafening])
+def test_what_is_not_done_is_not_proven(
+    world: World, kind: Callable[[], restart.Restart | deaf.Deaf], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The orders are taken, and nothing happens: «no effect»."""
     idle = replace(world, runtime=Idle(world.runtime))
     monkeypatch.setattr(Simulator, "behave", lambda *_: None)
 
     async def drill() -> None:
-        one = make(type_name)
+        one = kind()
         await one.measure(idle)
-        await one.inject(idle)
+        await (one.begin(idle) if isinstance(one, restart.Restart) else one.inject(idle))
         proof = await one.verify(idle)
         assert not proof.proven
         assert "had no effect" in proof.why

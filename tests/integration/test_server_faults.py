@@ -16,6 +16,7 @@ from harness.faults import drain, server, weight
 from harness.faults.base import Fault, World, fault_class, take_back
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
+from harness.model.options import model
 from stack.stacks.vllm_haproxy import STACK
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -30,7 +31,7 @@ AS_CONFIGURED = Server("ready", 100)
 def make(type_name: str, options: dict[str, Any]) -> Fault:
     """A fault as ``of_phase`` makes it."""
     cls = fault_class(type_name)
-    return cls("test", "replica-2", cls.Options.model_validate(options))
+    return cls("test", "replica-2", model(type_name).model_validate(options))
 
 
 def servers(world: World) -> dict[str, Server]:
@@ -181,6 +182,6 @@ def test_unknown_gateways_are_refused() -> None:
     """Before anything is started."""
     known = {"gateways": STACK.of("gateway")}
     with pytest.raises(ValidationError, match="gateway-c"):
-        fault_class("drain").Options.model_validate({"gateways": ["gateway-c"]}, context=known)
+        model("drain").model_validate({"gateways": ["gateway-c"]}, context=known)
     with pytest.raises(ValidationError):
         make("weight", {"percent": 100})

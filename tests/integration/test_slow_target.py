@@ -14,6 +14,7 @@ import pytest
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.faults import link
 from harness.faults.base import Proof, World, fault_class, take_back
+from harness.model.options import model
 from harness.plan import guard
 from harness.plan.guard import External
 from harness.probes.path import PathProbe
@@ -52,7 +53,7 @@ def test_a_fault_of_its_link_is_proven_and_healed(type_name: str, options: dict[
     cls: Any = fault_class(type_name)
 
     async def drill() -> tuple[Proof, Proof]:
-        one = cls("test", "client-to-target", cls.Options.model_validate(options))
+        one = cls("test", "client-to-target", model(type_name).model_validate(options))
         await one.measure(slow)
         await one.inject(slow)
         effect = await one.verify(slow)

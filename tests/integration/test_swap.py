@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
-from harness.faults import swap
 from harness.faults.base import World, take_back
+from harness.faults.operations import swap
 from harness.faults.server import ask
 from harness.model import rollout
-from harness.model.errors import FaultError
+from harness.model.errors import FaultError, OperationAborted
+from harness.model.options import model
 from harness.model.rollout import Rollout
 from harness.probes.question import version_of
 from stack import models
@@ -73,16 +75,17 @@ class Seen:
 
 def make(**options: Any) -> swap.Swap:
     """A rollout as ``of_phase`` makes it, in a hurry."""
-    return swap.Swap("s", "replica-2", swap.Options.model_validate({"hold": "300ms", **options}))
+    return swap.Swap("s", "replica-2", model("swap").model_validate({"hold": "300ms", **options}))
 
 
-async def perform(one: swap.Swap, world: World) -> None:
-    """From the measurement to the proof of the heal."""
+async def perform(one: swap.Swap, world: World, aborted: str = "") -> None:
+    """From the measurement to the proof of the heal; it is carried through, or aborted for that reason."""
     await one.measure(world)
-    await one.inject(world)
+    await one.begin(world)
     assert (proof := await one.verify(world)).proven, proof
     async with asyncio.timeout(90):
-        await one.settled(world)
+        with pytest.raises(OperationAborted, match=aborted) if aborted else nullcontext():
+            await one.carry_out(world)
     for _ in range(2):  # twice is harmless
         take_back(world, one.undo())
     assert (healed := await one.verify_healed(world)).proven, healed
@@ -152,10 +155,11 @@ def test_a_replica_that_does_not_follow_breaks_the_rollout_off(world: World) -> 
 
     seen = Seen(world)
     one = make(start_within=START_WITHIN)
-    asyncio.run(perform(one, replace(seen.world, runtime=OneIsTooSmall())))
-    assert seen.steps[-1] == "broken_off"
+    why = "replica-1 could not be used within 20 s of its start"
+    asyncio.run(perform(one, replace(seen.world, runtime=OneIsTooSmall()), aborted=why))
+    assert seen.steps[-1] == "started"
     assert seen.rollout.ended == "broken off"
-    assert "replica-1 could not be used within 20 s of its start" in str(seen.rollout.broken)
+    assert why in str(seen.rollout.broken)
     assert one.stays() is None
     assert as_before(world)
 
@@ -167,7 +171,7 @@ def test_a_rollout_that_is_cut_off_is_taken_back(world: World) -> None:
     async def begin() -> swap.Swap:
         one = make()
         await one.measure(seen.world)
-        await one.inject(seen.world)
+        await one.begin(seen.world)
         await one._comes_back(seen.world, "replica-2")
         await one._share(seen.world, "canary", 10)
         return one
@@ -197,7 +201,7 @@ def test_a_runtime_that_restarts_nothing_is_not_proven(world: World) -> None:
     async def drill() -> None:
         one, idle = make(), replace(world, runtime=Idle(world.runtime))
         await one.measure(idle)
-        await one.inject(idle)
+        await one.begin(idle)
         proof = await one.verify(idle)
         assert not proof.proven
         assert "no effect" in proof.why

@@ -11,6 +11,7 @@ from harness.adapters.gateway import Server
 from harness.faults import simulator
 from harness.faults.base import fault_class, types
 from harness.model.journal import Undo
+from harness.model.options import model
 from harness.model.topology import Topology
 from harness.recover.leftovers import belongs
 from stack import config
@@ -24,8 +25,8 @@ ADDRESSES = {"listen": LINK["listen"], "upstream": LINK["upstream"]}
 def record(type_name: str, on: str) -> Undo:
     """What a fault of that type writes down, with what it has measured on a healthy stack."""
     kind = fault_class(type_name)
-    required = {name: _some(field) for name, field in kind.Options.model_fields.items() if field.is_required()}
-    fault: Any = kind("phase", on, kind.Options.model_construct(**required))
+    required = {name: _some(field) for name, field in model(type_name).model_fields.items() if field.is_required()}
+    fault: Any = kind("phase", on, model(type_name).model_construct(**required))
     proxy = next((one for one in config.proxies(TOPOLOGY) if one["name"] == on), LINK)
     servers = {gateway: dict.fromkeys(TOPOLOGY.replicas, Server("ready", 100)) for gateway in TOPOLOGY.gateways}
     measured = {"addresses": (proxy["listen"], proxy["upstream"]), "before": servers, "limit_before": None}

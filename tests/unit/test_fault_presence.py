@@ -13,6 +13,7 @@ from harness.adapters.gateway import Server
 from harness.adapters.toxiproxy import Toxic
 from harness.faults.base import fault_class, types
 from harness.model.errors import AdapterError
+from harness.model.options import model
 from harness.probes.presence import PresenceProbe
 from stack.runtimes.base import ComponentState
 from stack.stacks.vllm_haproxy import STACK
@@ -26,14 +27,14 @@ OPTIONS: dict[str, dict[str, str | int]] = {
     "weight": {"percent": 10},
     "memory": {"headroom_mb": 0},
 }
-FAULTS: dict[str, Any] = {name: fault_class(name) for name in types() if not hasattr(fault_class(name), "run")}
+FAULTS: dict[str, Any] = {name: fault_class(name) for name in types() if hasattr(fault_class(name), "inject")}
 LASTING = [name for name, cls in FAULTS.items() if cls.lasts]
 
 
 def made(name: str, on: str) -> Any:
     """A fault of that type."""
     cls = FAULTS[name]
-    return cls("phase", on, cls.Options.model_validate(OPTIONS.get(name, {})))
+    return cls("phase", on, model(name).model_validate(OPTIONS.get(name, {})))
 
 
 def there(fault: Any, world: object) -> bool | None:
@@ -54,9 +55,9 @@ def test_every_fault_says_it(name: str) -> None:
 
 
 def test_what_ends_by_itself_is_known() -> None:
-    """Kills and restarts; everything else that is broken lasts. Workloads break nothing."""
-    assert set(FAULTS) - set(LASTING) == {"kill", "oom", "restart", "swap"}
-    assert set(types()) - set(FAULTS) == {"cancel_wave", "long_contexts", "oversized"}
+    """Kills; everything else that is broken lasts. Workloads and operations break nothing."""
+    assert set(FAULTS) - set(LASTING) == {"kill", "oom"}
+    assert set(types()) - set(FAULTS) == {"cancel_wave", "long_contexts", "oversized", "restart", "swap"}
 
 
 def _links() -> list[str]:

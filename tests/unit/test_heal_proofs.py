@@ -13,10 +13,12 @@ from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic
-from harness.faults import base, component, kill, link, restart, server, slow_close, widened
+from harness.faults import base, component, kill, link, server, slow_close, widened
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
+from harness.faults.operations import restart
 from harness.faults.workloads import cancel_wave, oversized
 from harness.model.errors import AdapterError
+from harness.model.options import model
 from harness.model.rollout import Deployment, Gates, Rollout
 from harness.model.topology import Topology
 from harness.model.waves import Stream, Wave
@@ -145,7 +147,7 @@ def made(type_name: str) -> Fault:
         options = {"moment": "early"}
     cls = fault_class(type_name)
     on = LINK if type_name in LINK_FAULTS else GATEWAY if type_name in (*ASKS, *OTHERS) else REPLICA
-    one: Any = cls("test", on, cls.Options.model_validate(options))
+    one: Any = cls("test", on, model(type_name).model_validate(options))
     if type_name in LINK_FAULTS:
         one.before = QUICK
     elif type_name in COMPONENT_FAULTS:
@@ -156,8 +158,8 @@ def made(type_name: str) -> Fault:
     elif type_name == "widened":
         one.before = dict.fromkeys(STACK.of("replica"), 4)
     if type_name == "swap":
-        one.stable, model = "v1@sim", Deployment("v2", "v2@sim", None)
-        one.rollout = Rollout(one.id, "test", REPLICA, model, model, Gates(0.95, 1.5), 1)
+        one.stable, candidate = "v1@sim", Deployment("v2", "v2@sim", None)
+        one.rollout = Rollout(one.id, "test", REPLICA, candidate, candidate, Gates(0.95, 1.5), 1)
     return one  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.faults.base import Proof
-from harness.model.errors import FaultError
+from harness.model.errors import FaultError, OperationAborted
 from harness.model.journal import Undo
 from harness.run import injector
 from harness.run.injector import Injector
@@ -90,7 +90,7 @@ async def _noted(order: list[str], entries: list[str]) -> None:
 class _Workload:
     """Stands for a workload that is done when it is told so."""
 
-    Options, options = object, None
+    options = None
     targets = counts = staticmethod(lambda *_: {})
     id, phase, on, type = "cut/oversized/gateway-a", "cut", "gateway-a", "oversized"
     excuses: tuple[str, ...] = ()
@@ -116,8 +116,8 @@ class _Workload:
 
 
 def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It begins with the phase, has settled when it is done, and is recorded as a fault is; nothing looks whether it
-    is there."""
+    """It begins with the phase, is carried out when it is done, and is recorded as a fault is; nothing looks whether
+    it is there."""
     monkeypatch.setattr(injector, "take_back", lambda world, undo: None)
 
     async def life() -> None:
@@ -126,11 +126,12 @@ def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.Mon
         await one.inject([workload], "cut")
         assert one._watches == []
         running = asyncio.create_task(one.prove(workload, "cut", again_s=0.0))
-        await asyncio.sleep(0)
-        assert not await one.settled(workload)
+        carried = asyncio.create_task(one.carry_out(workload))
+        await asyncio.wait([carried], timeout=0.05)
+        assert not carried.done()
         workload.may_end.set()
         await running
-        assert await one.settled(workload)
+        await asyncio.wait_for(carried, 5)
         await one.heal([workload], "cut")
         one.prove_healed([workload], "cut")
         await one.heals_proven()
@@ -139,6 +140,114 @@ def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.Mon
         ]  # fmt: skip
 
     asyncio.run(life())
+
+
+class _Operation:
+    """Stands for an operation that cannot go on where it is told so; it notes when it is asked for what."""
+
+    options = None
+    targets = counts = staticmethod(lambda *_: {})
+    id, phase, on, type = "cut/restart/replica-1", "cut", "replica-1", "restart"
+    excuses = ("restarts",)
+
+    def __init__(self, order: list[str], proven: bool = True, why_not: str = "") -> None:
+        self.order, self.proven, self.why_not = order, proven, why_not
+
+    def undo(self) -> Undo:
+        """What takes it back."""
+        return Undo(self.id, "bring_back", {}, "cut")
+
+    async def measure(self, world: object) -> None:
+        """It is well."""
+
+    async def begin(self, world: object) -> None:
+        """It is under way."""
+        self.order.append("begin")
+
+    async def verify(self, world: object) -> Proof:
+        """As it was told."""
+        self.order.append("verify")
+        return Proof(self.proven, "another process", "", "")
+
+    async def carry_out(self, world: object) -> None:
+        """To its end, or not."""
+        self.order.append("carry out")
+        if self.why_not:
+            raise OperationAborted(self.why_not)
+
+    async def verify_healed(self, world: object) -> Proof:
+        """It is."""
+        return Proof(True, "it is used as before", "", "")
+
+
+def operated(operation: Any, folder: Path) -> sessions.Log:
+    """The log of an operation's whole life."""
+
+    async def life() -> sessions.Log:
+        one, log = injecting(folder)
+        one._session.world.tell = log.add  # type: ignore[misc]
+        journal = one._session.journal
+        carried = asyncio.create_task(one.carry_out(operation))
+        await one.inject([operation], "cut")
+        assert [undo.id for undo in journal.open_entries()] == [operation.id]
+        assert one._watches == []
+        await asyncio.wait([carried], timeout=0.05)
+        assert not carried.done()
+        await one.prove(operation, "cut", again_s=0.0)
+        await asyncio.wait_for(carried, 5)
+        await one.heal([operation], "cut")
+        assert journal.open_entries() == []
+        one.prove_healed([operation], "cut")
+        await one.heals_proven()
+        return log
+
+    return asyncio.run(life())
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_an_operation_is_carried_out_between_its_proof_and_its_heal(
+    proven: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the proof says; it is in the journal before it begins, and is recorded as a fault is."""
+    order: list[str] = []
+    monkeypatch.setattr(injector, "take_back", lambda world, undo: order.append(undo.action))
+    log = operated(_Operation(order, proven), tmp_path)
+    assert order == ["begin", "verify", "carry out", "bring_back"]
+    assert log.kinds == [
+        "fault_injecting", "fault_injected", "fault_proven" if proven else "fault_unproven", "fault_healing",
+        "fault_healed", "heal_proven",
+    ]  # fmt: skip
+
+
+def test_an_operation_that_cannot_go_on_says_why_and_is_rolled_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of the record, in words; the run goes on to the heal."""
+    order: list[str] = []
+    monkeypatch.setattr(injector, "take_back", lambda world, undo: order.append(undo.action))
+    log = operated(_Operation(order, why_not="replica-1 could not be used within 20 s"), tmp_path)
+    assert order[-1] == "bring_back"
+    (step,) = [event for event in log.events if event["kind"] == "fault_step"]
+    assert step == {
+        "kind": "fault_step", "fault": _Operation.id, "phase": "cut", "on": "replica-1", "step": "broken_off",
+        "why": "replica-1 could not be used within 20 s",
+    }  # fmt: skip
+    assert log.kinds.index("fault_step") == log.kinds.index("fault_healing") - 1
+
+
+def test_a_comeback_does_not_wait_for_the_proof(tmp_path: Path) -> None:
+    """A component that is down for so long starts at its time; a fault that stays as it is has nothing to carry out."""
+    fault: Any = _Fault()
+    order: list[str] = []
+
+    async def drill() -> None:
+        one, _ = injecting(tmp_path)
+        await asyncio.wait_for(one.carry_out(fault), 5)
+        fault.come_back = lambda world: _noted(order, ["back"])
+        await asyncio.wait_for(one.carry_out(fault), 5)
+
+    asyncio.run(drill())
+    assert order == ["back"]
 
 
 def test_what_cannot_be_written_down_is_not_injected(tmp_path: Path) -> None:

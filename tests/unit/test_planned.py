@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from harness.faults.base import fault_class, types
 from harness.model import options
 from harness.model.errors import UsageError
-from harness.model.scenario import Scenario
+from harness.model.scenario import Scenario, Strict
 from harness.model.topology import Topology
 from harness.plan import guard, planned
 from harness.plan.guard import External
@@ -88,5 +89,6 @@ def test_the_plan_has_every_option(name: str) -> None:
 
 @pytest.mark.parametrize("type_name", types())
 def test_options_are_found_by_their_type(type_name: str) -> None:
-    """A fault goes by the options that the plan stores for its type, not by some of its own."""
-    assert fault_class(type_name).Options is options.model(type_name)
+    """A fault goes by the options that the plan stores for its type: its module knows no others."""
+    known = vars(sys.modules[fault_class(type_name).__module__]).values()
+    assert {one for one in known if isinstance(one, type) and issubclass(one, Strict)} == {options.model(type_name)}

@@ -15,6 +15,7 @@ from harness.faults import link, slow_close
 from harness.faults.base import fault_class
 from harness.faults.link import LOOK_S, LinkFault
 from harness.model.errors import FaultError
+from harness.model.options import model
 from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.path import PathSample
 from stack.stacks import external
@@ -72,7 +73,7 @@ def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
     """A fault of the link that has seen it healthy."""
     cls: Any = fault_class(type_name)
     options = LATENCY if type_name == "latency" else {}
-    one: LinkFault[Any] = cls("test", LINK, cls.Options.model_validate(options))
+    one: LinkFault[Any] = cls("test", LINK, model(type_name).model_validate(options))
     asyncio.run(one.measure(world))
     return one
 
@@ -193,7 +194,7 @@ def test_a_hang_up_past_the_link_goes_the_targets_way(monkeypatch: pytest.Monkey
     target = Target(Endpoint("https", "h", 443, proxy="http://127.0.0.1:1", tunnel="127.0.0.6:8443"))
     world: Any = Slow(monkeypatch)
     world.topology = Topology(external.stack(target), target=target)
-    one: LinkFault[Any] = slow_close.SlowClose("x", LINK, slow_close.Options.model_validate({"delay": "1s"}))
+    one: LinkFault[Any] = slow_close.SlowClose("x", LINK, model("slow_close").model_validate({"delay": "1s"}))
     one.before = PathSample("ok", 1.0, e2e_ms=1.0)
     asyncio.run(one._pair(world))
     assert ("127.0.0.6", 8443) in asked

@@ -81,34 +81,58 @@ def test_waiting_for_a_heal_ends_with_the_load(tmp_path: Path) -> None:
 
 
 class _Starting:
-    """A fault that settles after some looks."""
+    """A fault whose component comes back once somebody has it started."""
 
-    def __init__(self, looks: int) -> None:
-        self.id, self.looks = f"restart/{looks}", looks
+    id = "kill/kill/replica-1"
 
-    async def settled(self, world: object) -> bool:
-        """Whether it was looked at often enough."""
-        self.looks -= 1
-        return self.looks <= 0
+    def __init__(self) -> None:
+        self.started, self.given_up = asyncio.Event(), False
+
+    async def come_back(self, world: object) -> None:
+        """When it was started."""
+        try:
+            await self.started.wait()
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
 
 
-@pytest.mark.parametrize(("looks", "at_most", "unsettled"), [(2, "60s", []), (10_000, "1s", ["restart/10000"])])
-def test_a_phase_is_held_until_its_faults_have_settled(
-    looks: int, at_most: str, unsettled: list[str], tmp_path: Path
-) -> None:
+class _Lasting:
+    """A fault that is as it is until the heal."""
+
+    id = "kill/pause/dns"
+
+
+@pytest.mark.parametrize(("comes", "at_most"), [(True, "60s"), (False, "1s")])
+def test_a_phase_is_held_until_its_faults_have_settled(comes: bool, at_most: str, tmp_path: Path) -> None:
     """It lasts longer than its duration, but never longer than at_most; the record says what was given up."""
     phase = Phase.model_validate(
         {"name": "restart", "kind": "fault", "duration": "50ms", "until": "settled", "at_most": at_most}
     )
 
     async def drill() -> tuple[float, list[object]]:
-        one = played(tmp_path, clock=from_now())
-        await one._last(phase, [_Starting(looks)], 0.0)  # type: ignore[list-item]
+        one, fault = played(tmp_path, clock=from_now()), _Starting()
+        if comes:
+            asyncio.get_running_loop().call_later(0.2, fault.started.set)
+        await one._last(phase, [fault, _Lasting()], 0.0)  # type: ignore[list-item]
+        assert fault.given_up is not comes
         return one.session.now_s(), [(e["kind"], e["unsettled"]) for e in sessions.log(one.session).events]
 
     lasted_s, heard = asyncio.run(drill())
-    assert heard == [("phase_settled", unsettled)]
-    assert lasted_s < 50 if not unsettled else lasted_s >= 1.0
+    assert heard == [("phase_settled", [] if comes else [_Starting.id])]
+    assert 0.2 <= lasted_s < 50 if comes else lasted_s >= 1.0
+
+
+def test_nothing_is_carried_out_in_a_phase_that_does_not_wait_for_it(tmp_path: Path) -> None:
+    """Its faults are healed as they are when its duration is over."""
+    phase = Phase.model_validate({"name": "kill", "kind": "fault", "duration": "50ms"})
+
+    async def drill() -> tuple[bool, list[str]]:
+        one, fault = played(tmp_path, clock=from_now()), _Starting()
+        await one._last(phase, [fault], 0.0)  # type: ignore[list-item]
+        return fault.given_up, sessions.log(one.session).kinds
+
+    assert asyncio.run(drill()) == (False, [])
 
 
 @pytest.mark.parametrize("clears", [True, False])

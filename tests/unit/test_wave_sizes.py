@@ -11,6 +11,7 @@ import pytest
 
 from harness.faults.workloads import cancel_wave
 from harness.model.errors import FaultError
+from harness.model.options.cancel_wave import Options
 from harness.model.topology import Topology
 from harness.probes.path import PROBE_TOKENS, PathSample
 from stack.stacks.vllm_haproxy import STACK
@@ -33,7 +34,7 @@ class Path:
 
 def size(topology: Topology, path: Path, on: str = "gateways", **options: Any) -> cancel_wave._Size:
     """Of a wave on that stack."""
-    fault = cancel_wave.WORKLOAD("test", on, cancel_wave.WORKLOAD.Options(moment="early", **options))
+    fault = cancel_wave.WORKLOAD("test", on, Options(moment="early", **options))
     world: Any = SimpleNamespace(topology=topology, path=path)
     return asyncio.run(fault._sized(world))
 

@@ -23,7 +23,7 @@ from harness.evidence.record import ANY_REPLICA
 from harness.faults.base import Proof, World, fault_id, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
-from harness.model.options.cancel_wave import Options as CancelWaveOptions
+from harness.model.options.cancel_wave import Options
 from harness.model.stream import CompletionReader
 from harness.model.topology import CLIENT, Topology
 from harness.model.waves import Canary, Stream, Wave
@@ -93,13 +93,12 @@ _UNDER_WAY: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 class CancelWave:
     """Cancelled waves on one door: a gateway, all of them in turn, or a replica itself."""
 
-    Options = CancelWaveOptions
     type = "cancel_wave"
     excuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
-        self.options: CancelWaveOptions = options
+        self.options: Options = options
         self.waves: list[Wave] = []
         self.size = _Size(0, 0)  # known once the target was measured
         self._words = sorted({word for item in questions() for word in item.question.split()})
@@ -111,7 +110,7 @@ class CancelWave:
         return [] if topology.target is not None else [ALL_GATEWAYS, *topology.gateways, *topology.replicas]
 
     @staticmethod
-    def counts(options: CancelWaveOptions, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: Options, on: str, topology: Topology) -> dict[str, Any]:
         """Waves that reach their moment, streams of each, and a canary for each replica after it."""
         return {
             "waves": options.waves,
@@ -325,7 +324,7 @@ class CancelWave:
         return Canary(replica, right, why, time.monotonic() - began)
 
 
-def _streams(options: CancelWaveOptions, replicas: int) -> int:
+def _streams(options: Options, replicas: int) -> int:
     """How many streams one wave has."""
     return options.streams or max(2, math.ceil(options.demand * SEQUENCES_MAX * replicas))
 

@@ -20,7 +20,7 @@ from harness.faults.base import Proof, World, fault_id, tell_step
 from harness.faults.workloads.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.options.long_contexts import Options as LongContextsOptions
+from harness.model.options.long_contexts import Options
 from harness.model.topology import CLIENT, Topology
 from harness.probes.ask import COMPLETIONS, Ask, Reply, send
 from harness.probes.engine import kv_tokens, parse
@@ -65,13 +65,12 @@ class _Seen:
 class LongContexts:
     """Long contexts through one gateway, over the link that its clients use."""
 
-    Options = LongContextsOptions
     type = "long_contexts"
     excuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
-        self.options: LongContextsOptions = options
+        self.options: Options = options
         self.before: PathSample | None = None
         self.cache_tokens = 0
         self.seen = _Seen()
@@ -83,7 +82,7 @@ class LongContexts:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: LongContextsOptions, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: Options, on: str, topology: Topology) -> dict[str, Any]:
         """As many as its step ``sized`` says, once the size of the KV caches is known."""
         return {"asks": "sized"}
 

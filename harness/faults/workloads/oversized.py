@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from harness.faults.base import Healing, Proof, World, fault_id
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
-from harness.model.options.oversized import Options as OversizedOptions
+from harness.model.options.oversized import Options
 from harness.model.topology import CLIENT, GatewayPolicy, Topology
 from harness.probes.ask import COMPLETIONS, Ask, send
 from harness.probes.engine import kv_tokens
@@ -43,13 +43,12 @@ class Oversized:
 class OversizedAsks:
     """All ways of ``asks`` through one gateway, over the link that its clients use."""
 
-    Options = OversizedOptions
     type = "oversized"
     excuses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
-        self.options: OversizedOptions = options
+        self.options: Options = options
         self.before: PathSample | None = None
         self.asks: tuple[Oversized, ...] = ()
 
@@ -59,7 +58,7 @@ class OversizedAsks:
         return list(topology.gateways)
 
     @staticmethod
-    def counts(options: OversizedOptions, on: str, topology: Topology) -> dict[str, Any]:
+    def counts(options: Options, on: str, topology: Topology) -> dict[str, Any]:
         """Every way, once. Their names do not depend on the size of the KV cache."""
         return {"asks": [one.name for one in asks(topology.gateway_policy, topology.max_model_len, 1)]}
 

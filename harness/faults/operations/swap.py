@@ -14,11 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.adapters.gateway import Gateway, Server, connect
-from harness.faults import server, streams
+from harness.faults import comeback, server, streams
 from harness.faults.base import Healing, Proof, World, take_back, tell_step, to_the_end
-from harness.faults.comeback import Comeback
-from harness.faults.server import ServerFault
-from harness.model.errors import AdapterError, FaultError, StackError
+from harness.faults.server import AtGateways
+from harness.model.errors import AdapterError, FaultError, OperationAborted, StackError
 from harness.model.journal import Undo
 from harness.model.options.swap import Options
 from harness.model.rollout import (
@@ -56,25 +55,19 @@ _UNDO_GRACE_S = 1.0
 
 @dataclass
 class _Part:
-    """This fault at one of the replicas, for the steps that are told of it."""
+    """This operation at one of the replicas, for the steps that are told of it."""
 
     id: str
     phase: str
     on: str
 
 
-class _NotUp(Exception):
-    """A replica that was started gives no token in time; the message says which and why, for people."""
+class Swap(AtGateways[Options]):
+    """It ends when the rollout has ended and every replica serves the version that it ended with."""
 
-
-class Swap(ServerFault[Options]):
-    """It has settled when the rollout has ended and every replica serves the version that it ended with."""
-
-    Options = Options
     type = "swap"
     needs = (ServesModels,)
     excuses = ("gaps", "restarts")
-    lasts = False
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         super().__init__(phase, on, options)
@@ -123,7 +116,7 @@ class Swap(ServerFault[Options]):
         ]
 
     async def measure(self, world: World) -> None:
-        """As for any fault at the gateways; which version is the stable one, and that the candidate is another."""
+        """As for anything at the gateways; which version is the stable one, and that the candidate is another."""
         await super().measure(world)
         self.first = await self._state(world)
         replicas = [world.topology.component(name) for name in world.topology.replicas]
@@ -139,7 +132,7 @@ class Swap(ServerFault[Options]):
         for replica in serves:
             self.rollout.serves(replica, self.stable, 0.0)
 
-    async def inject(self, world: World) -> None:
+    async def begin(self, world: World) -> None:
         """The candidate's replica is drained, ended, and started with the new model."""
         await self._restart(world, self.on, self.options.candidate)
 
@@ -154,14 +147,15 @@ class Swap(ServerFault[Options]):
         why = f"{self.on} was ended and started again, to serve {self._rollout().candidate.version} ({seen})"
         return Proof(True, why, self.seen_before, seen)
 
-    async def settled(self, world: World) -> bool:
-        """Carry the rollout through. One that cannot go on is left to the heal."""
-        if self._rollout().ended is None:
-            try:
-                await self._roll_out(world)
-            except _NotUp as error:
-                self._break_off(world, str(error))
-        return True
+    async def carry_out(self, world: World) -> None:
+        """Compare, decide, promote or roll back. OperationAborted when a replica that was started gives no token."""
+        rollout = self._rollout()
+        try:
+            await self._roll_out(world)
+        except OperationAborted as error:
+            rollout.ended, rollout.broken = "broken off", str(error)
+            self._keep(world)
+            raise
 
     async def verify_healed(self, world: World) -> Proof:
         """The gateways use every replica as before, and all answer with the version that the rollout ended with."""
@@ -239,7 +233,7 @@ class Swap(ServerFault[Options]):
         """Whether the candidate's engine gives a token at all."""
         try:
             await self._comes_back(world, self.on)
-        except _NotUp as error:
+        except OperationAborted as error:
             return Decision(ROLL_BACK, "start", str(error))
         return Decision(OPEN, "", "it gives tokens")
 
@@ -325,17 +319,11 @@ class Swap(ServerFault[Options]):
         tell_step(world, self, "restored")
         self._keep(world)
 
-    def _break_off(self, world: World, why: str) -> None:
-        rollout = self._rollout()
-        rollout.ended, rollout.broken = "broken off", why
-        tell_step(world, self, "broken_off", why=why)
-        self._keep(world)
-
     # ── orders ──
 
     async def _restart(self, world: World, replica: str, model: str | None) -> None:
         """Drain, wait for the streams, end, start with that model; None is the stable one."""
-        if replica != self.on:  # what it is told from now on is this fault's doing, too
+        if replica != self.on:  # what it is told from now on is this operation's doing, too
             told = {"fault": self.id, "phase": self.phase, "on": replica, "type": self.type}
             world.tell("fault_injecting", **told, excuses=self.excuses)
         part, gateways = _Part(self.id, self.phase, replica), self._gateways(world)
@@ -354,18 +342,17 @@ class Swap(ServerFault[Options]):
         self._keep(world)
 
     async def _comes_back(self, world: World, replica: str) -> None:
-        """It has given its first token, and every gateway has noticed. _NotUp when that takes too long."""
-        comeback, part = Comeback(), _Part(self.id, self.phase, replica)
+        """It has given its first token, and every gateway has noticed. OperationAborted when that takes too long."""
+        part = _Part(self.id, self.phase, replica)
         limit = asyncio.timeout(max(0.0, self.started_s + self.options.start_within - world.now_s()))
         try:
             async with limit:
-                while not await comeback.look(world, part):  # noqa: ASYNC110  # nobody tells
-                    await asyncio.sleep(_POLL_S)
+                await comeback.watch(world, part)
                 await self._in_use(world, replica)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise _NotUp(await self._why_not_up(world, replica)) from None
+            raise OperationAborted(await self._why_not_up(world, replica)) from None
         await asyncio.sleep(READ_S)
         tell_step(world, part, "healthy")
 
@@ -439,4 +426,4 @@ def _restore_versions(world: World, args: Mapping[str, Any]) -> None:
 
 
 UNDO = {"restore_versions": _restore_versions}
-FAULT = Swap
+OPERATION = Swap

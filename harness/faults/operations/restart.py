@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.adapters.gateway import connect
-from harness.faults import streams
+from harness.faults import comeback, streams
 from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
-from harness.faults.comeback import Comeback
-from harness.faults.server import ServerFault
+from harness.faults.server import AtGateways
 from harness.model.errors import AdapterError, StackError
 from harness.model.journal import Undo
 from harness.model.options.restart import Options
@@ -19,17 +18,14 @@ from harness.probes.life import look
 from stack.runtimes.base import ComponentState
 
 
-class Restart(ServerFault[Options]):
-    """Each step is recorded. It has settled with the replica's first token; the heal gives it back to the gateways."""
+class Restart(AtGateways[Options]):
+    """Each step is recorded. It ends with the replica's first token; the heal gives it back to the gateways."""
 
-    Options = Options
     type = "restart"
     excuses = ("gaps", "restarts")
-    lasts = False
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         super().__init__(phase, on, options)
-        self.comeback = Comeback()
         self.first: ComponentState | None = None
         self.left = 0  # streams that ran when it was ended
 
@@ -43,11 +39,11 @@ class Restart(ServerFault[Options]):
         return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args}, self.phase)
 
     async def measure(self, world: World) -> None:
-        """As for any fault at the gateways, and which process it is."""
+        """As for anything at the gateways, and which process it is."""
         await super().measure(world)
         self.first = await self._state(world)
 
-    async def inject(self, world: World) -> None:
+    async def begin(self, world: World) -> None:
         """Drain, wait for the streams, end, start."""
         gateways = self.options.at(world.topology)
         await streams.come(world, self.on, gateways, self.options.streams)
@@ -74,9 +70,9 @@ class Restart(ServerFault[Options]):
             return Proof(False, f"{', '.join(using)} did not drain {self.on}", self.seen_before, seen)
         return Proof(True, f"{self.on} was ended and started again ({seen})", self.seen_before, seen)
 
-    async def settled(self, world: World) -> bool:
-        """It has given its first token."""
-        return await self.comeback.look(world, self)
+    async def carry_out(self, world: World) -> None:
+        """Until it has given its first token."""
+        await comeback.watch(world, self)
 
     async def what_is_left(self, world: World) -> str | None:
         """It is stopped, by the runtime's word; or what the gateways still have otherwise than before."""
@@ -108,4 +104,4 @@ def _bring_back(world: World, args: Mapping[str, Any]) -> None:
 
 
 UNDO = {"bring_back": _bring_back}
-FAULT = Restart
+OPERATION = Restart
