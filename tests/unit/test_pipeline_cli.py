@@ -377,6 +377,27 @@ def test_a_bug_while_conducting_is_70_after_the_verdict(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.parametrize(("said", "code"), [({"usage": True}, 64), ({}, 2)])
+def test_a_setting_that_the_run_found_wrong_is_64(
+    said: dict[str, bool],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A metrics page that is none, say: there is a report all the same. Anything else that ends a run early is 2."""
+
+    def conducted(job: Job) -> None:
+        run = runs.healthy()
+        run.events = [event for event in run.events if event["kind"] == "planned"]
+        run.events.append({"t_s": 1.0, "kind": "aborted", "why": "METRICS_URL: found a page", **said})
+        job.folder, job.drill = run.write(tmp_path / "run"), drill.load("timeout-spike")
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
+    assert main.main(["run", "timeout-spike", *STACK]) == code
+    assert "verdict: INCONCLUSIVE" in capsys.readouterr().out
+
+
 def test_what_is_not_written_down_is_no_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
