@@ -47,6 +47,8 @@ def _run(view: RunView) -> CheckResult:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
     elif still := [one.id for one in Journal(view.folder.path / "undo.jsonl").open_entries()]:
         status, why = Status.INCONCLUSIVE, f"the undo journal still has open entries: {', '.join(sorted(still))}"
+    elif not injected:
+        return CheckResult(NAME, Status.PASS, "nothing was injected, so nothing had to be healed", "0 left", samples=0)
     else:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"
