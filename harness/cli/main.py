@@ -15,7 +15,7 @@ import signal
 import ssl
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -64,7 +64,7 @@ def _say(text: str) -> None:
 def _main(given: list[str]) -> int:
     try:
         _require_key_log(os.environ.get("SSLKEYLOGFILE"))
-        options = _parser().parse_args(given)
+        options = _parser(os.environ).parse_args(given)
         return int(options.do(options, given))
     except DrillyardError as error:
         _say(str(error))
@@ -104,7 +104,9 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The program's options. What is not typed is what ``environment`` says, else a default."""
+    stack = _stack_arguments(environment)
     parser = _Parser(prog=".venv/bin/python -m harness", description="Failure drills for LLM APIs served by vLLM.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -113,11 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--defects", action="store_true", help="what --defect can switch on, and what it means")
     one.set_defaults(do=_list)
 
-    one = commands.add_parser("run", help="run one drill", parents=[_stack_arguments()])
+    one = commands.add_parser("run", help="run one drill", parents=[stack])
     one.add_argument("drill", metavar="DRILL")
     one.add_argument("--scenario", type=Path, metavar="FILE", help="another scenario than the drill's own")
     one.add_argument("--seed", type=int, help="repeat the draws of an earlier run")
-    one.add_argument("--workers", type=int, default=_number("WORKERS"), help="load processes [WORKERS]")
+    one.add_argument("--workers", type=int, default=_number(environment, "WORKERS"), help="load processes [WORKERS]")
     set_help = "change one value of the scenario, e.g. load.rate=8/s or phases.baseline.duration=60s"
     one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=set_help)
     one.add_argument("--dry-run", action="store_true", help="print the whole plan and touch nothing")
@@ -128,19 +130,19 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
         one.set_defaults(do=function)
 
-    one = commands.add_parser("up", help="bring the stack up", parents=[_stack_arguments()])
+    one = commands.add_parser("up", help="bring the stack up", parents=[stack])
     one.set_defaults(do=lambda options, _: up.up(_stack(options)))
-    one = commands.add_parser("down", help="take the stack down", parents=[_stack_arguments()])
+    one = commands.add_parser("down", help="take the stack down", parents=[stack])
     one.add_argument("--force", action="store_true", help="even while a run uses it, which then fails")
     one.set_defaults(do=lambda options, _: down.down(_stack(options), force=options.force))
-    one = commands.add_parser("status", help="what runs, and where", parents=[_stack_arguments()])
+    one = commands.add_parser("status", help="what runs, and where", parents=[stack])
     one.add_argument("--json", action="store_true", help="as data, with every address")
     one.set_defaults(do=lambda options, _: status.status(_stack(options), as_json=options.json))
-    one = commands.add_parser("capacity", help="measure what the stack can carry here", parents=[_stack_arguments()])
+    one = commands.add_parser("capacity", help="measure what the stack can carry here", parents=[stack])
     one.add_argument("--accept", action="store_true", help="load follows the new value from now on, if it is sound")
     one.add_argument("--repeats", type=int, default=capacity.REPEATS, choices=range(1, 11), metavar="N", help="[3]")
     one.set_defaults(do=lambda o, _: capacity.measure(_stack(o), accept=o.accept, repeats=o.repeats))
-    one = commands.add_parser("logs", help="one component's log", parents=[_stack_arguments()])
+    one = commands.add_parser("logs", help="one component's log", parents=[stack])
     one.add_argument("component", nargs="?", default="", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
     one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
@@ -154,14 +156,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _stack_arguments() -> _Parser:
+def _stack_arguments(environment: Mapping[str, str]) -> _Parser:
     shared = _Parser(add_help=False)
     add = shared.add_argument
     runtime = "where the stack runs; auto: docker if its daemon answers, else process [RUNTIME]"
-    add("--runtime", metavar=f"{{{','.join(base.NAMES)}}}", default=_word("RUNTIME", "auto"), help=runtime)
-    add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=_word("ENGINE", "vllm"), help="[ENGINE]")
-    add("--instance", type=instance_number, default=_number("INSTANCE") or 0, help="0–255 [INSTANCE]")
-    add("--model", default=_word("MODEL", ""), help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]")
+    add("--runtime", metavar=f"{{{','.join(base.NAMES)}}}", default=environment.get("RUNTIME") or "auto", help=runtime)
+    add("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=environment.get("ENGINE") or "vllm", help="[ENGINE]")
+    add("--instance", type=instance_number, default=_number(environment, "INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add(
+        "--model",
+        default=environment.get("MODEL") or "",
+        help="v1, v2, bad, slow, a path or a hub id; v1 if not said [MODEL]",
+    )
     what = f"what runs: {', '.join(stacks.names())}, or a Python file with a STACK of yours [{stacks.DEFAULT}]"
     add("--stack", metavar="NAME", default=stacks.DEFAULT, help=what)
     defect = "break the stack on purpose, or for one run the simulator (sim.…); `list --defects` tells them all"
@@ -176,12 +182,8 @@ def _stack_arguments() -> _Parser:
     return shared
 
 
-def _word(variable: str, default: str) -> str:
-    return os.environ.get(variable) or default
-
-
-def _number(variable: str) -> int | None:
-    text = os.environ.get(variable)
+def _number(environment: Mapping[str, str], variable: str) -> int | None:
+    text = environment.get(variable)
     if not text:
         return None
     if not re.fullmatch("[0-9]{1,9}", text):
@@ -208,12 +210,12 @@ def _stack(options: argparse.Namespace) -> StackOptions:
 
 def _external(options: argparse.Namespace) -> guard.External:
     """What was said about a target; the environment counts only where it was asked for."""
-    word = _word if options.runtime == "external" else lambda _, default: default
+    environment = os.environ if options.runtime == "external" else {}
     return guard.External(
-        url=options.target or word("TARGET", "") or None,
+        url=options.target or environment.get("TARGET") or None,
         owned=tuple(options.owned),
-        api_key_env=options.api_key_env or word("API_KEY_ENV", "") or None,
-        metrics_url=options.metrics_url or word("METRICS_URL", "") or None,
+        api_key_env=options.api_key_env or environment.get("API_KEY_ENV") or None,
+        metrics_url=options.metrics_url or environment.get("METRICS_URL") or None,
         model=(options.model or None) if options.runtime == "external" else None,
     )
 
@@ -236,7 +238,9 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     wanted = pipeline.Options(
         drill=options.drill,
         stack=stack,
-        command=shlex.join([".venv/bin/python", "-m", "harness", *given, *_of_environment(options, stack.external)]),
+        command=shlex.join(
+            [".venv/bin/python", "-m", "harness", *given, *_of_environment(options, given, stack.external)]
+        ),
         scenario=options.scenario,
         seed=options.seed,
         overrides=tuple(overrides),
@@ -249,11 +253,13 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     return pipeline.run(wanted, Progress())
 
 
-def _of_environment(options: argparse.Namespace, external: guard.External) -> list[str]:
-    """What the environment said about the target, as options: the command has to do without it to be typed again."""
+def _of_environment(options: argparse.Namespace, given: Sequence[str], external: guard.External) -> list[str]:
+    """What the environment said, as options: the command has to do without it to be typed again."""
+    typed = vars(_parser({}).parse_args(given))
     said = {"target": external.url, "api_key_env": external.api_key_env, "metrics_url": external.metrics_url}
-    missing = {name: value for name, value in said.items() if value and not getattr(options, name)}
-    return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", value)]
+    used = {**vars(options), **{name: value for name, value in said.items() if value}}
+    missing = {name: value for name, value in used.items() if value != typed[name]}
+    return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:

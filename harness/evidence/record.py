@@ -203,7 +203,8 @@ class Event:
     ``metrics_unread`` {component, what} (what was received instead of metrics, once per kind), ``watchdog_died``,
     ``stop_condition`` {condition, why}, ``component_restarted`` {component}, ``component_ready`` {component, after_s}
     (it came back after the watchdog's heal), ``prefix_cache_reset`` {component, success, tries, why},
-    ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text},
+    ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}, ``aborted`` {why, usage} (an error ended it
+    early; ``usage`` is true where what the user gave was wrong),
     ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
     for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
     """

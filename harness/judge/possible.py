@@ -199,7 +199,8 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
             why = f"{len(heard)} answers came through {one['on']} while {one['fault']} had silenced it"
             yield bad(name, f"{why} ({heard['request_id'].iloc[0]})", EVERYTHING)
             return
-    yield good(name, f"no answer came through what {len(silenced)} faults had silenced", samples=len(rows))
+    why = f"no answer came through what {len(silenced)} faults had silenced"
+    yield good(name, why if silenced else "no fault of this run silences a link or a component", samples=len(rows))
 
 
 def _through(view: RunView, rows: Rows, on: str) -> pd.Series:
@@ -233,7 +234,8 @@ def gateways_logged(view: RunView) -> Iterator[Finding]:
         why = f"{int(other.sum())} of {len(rows)} answers name another replica than the gateway's log"
         yield bad(name, why, "gateways", samples=len(rows))
     else:
-        yield good(name, f"all {len(rows)} answered attempts are in a gateway's log", samples=len(rows))
+        why = f"all {len(rows)} answered attempts are in a gateway's log" if len(rows) else "no attempt was answered"
+        yield good(name, why, samples=len(rows))
 
 
 def _may_lack_lines(view: RunView) -> set[str]:

@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import gevent.socket
-from geventhttpclient.response import HTTPParseError, HTTPResponse
+from geventhttpclient.response import HTTPParseError
 
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
 from harness.load.errorbody import fill_error, shorten_error
 from harness.load.resolver import NoAddress, Pinned, Resolver
+from harness.load.response import Response, read_again
 from harness.load.schedule import Arrival
 from harness.model import exhausted, redact
 from harness.model.errors import Exhausted
@@ -60,54 +61,6 @@ class Ended(Exception):
         self.outcome, self.subtype = outcome, subtype
 
 
-class Response(HTTPResponse):
-    """geventhttpclient's parser, fed by hand; ``take`` returns the body as it is received.
-
-    Bytes after the end of the message are ignored, and the connection is not reused.
-    """
-
-    _ended = False
-
-    def feed(self, data: str | bytes) -> None:
-        """Parse received bytes. HTTPParseError, or ValueError for a header that is no text."""
-        try:
-            super(HTTPResponse, self).feed(data)  # HTTPResponse's own is for answers to HEAD
-        except (HTTPParseError, ValueError):
-            if not self._ended:
-                raise
-            self._trailing_data_dropped = True  # should_close looks at it
-
-    def _on_message_begin(self) -> None:
-        if self._ended:
-            raise HTTPParseError("bytes after the end of the message")
-        super()._on_message_begin()
-
-    def _on_message_complete(self) -> None:
-        super()._on_message_complete()
-        self._ended = self.get_code() >= 200
-
-    def take(self) -> bytes:
-        """The body bytes parsed since the last call."""
-        body = bytes(self._body_buffer)
-        del self._body_buffer[:]
-        return body
-
-    @property
-    def ready(self) -> bool:
-        """The headers of the final (not 1xx) answer are complete."""
-        return bool(self.headers_complete and self.get_code() >= 200)
-
-    def header(self, name: str) -> str | None:
-        """A header's value, the first where it came several times."""
-        value = self.get(name)
-        return value[0] if isinstance(value, list) else value
-
-    def headers_joined(self, name: str) -> str | None:
-        """All values of a header as the list that they mean (RFC 9110 §5.3)."""
-        value = self.get(name)
-        return ", ".join(value) if isinstance(value, list) else value
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
     """What an attempt sends, and to whom."""
@@ -133,6 +86,7 @@ class Exchange:
         self._address = ""
         self._streaming = call.arrival.cohort.stream
         self._response = Response("POST")
+        self._head = bytearray()  # as received, until it is parsed
         self._spoiled: Exception | None = None  # the body is no HTTP from there on
         self._reader = CompletionReader(self._streaming)
 
@@ -207,9 +161,8 @@ class Exchange:
             # The server may have answered before it closed (413, …): read on.
 
     def _read_headers(self) -> None:
-        response, row = self._response, self._row
-        size = 0
-        while not response.ready:
+        row, size = self._row, 0
+        while not self._response.ready:
             try:
                 data = self._receive()
             except OSError as error:
@@ -224,8 +177,9 @@ class Exchange:
                 raise Ended("connect_error", f"{how}_before_response") from cause
             size += len(data)
             self._parse(data)
-            if size > HEAD_BYTES_MAX and not response.ready:
+            if size > HEAD_BYTES_MAX and not self._response.ready:
                 raise Ended("protocol_error", "headers_too_large")
+        response = self._response
         status = response.get_code()
         assert self._last_byte_s is not None, "headers consist of bytes"
         # As for tokens: when they came, not when they were read.
@@ -316,12 +270,22 @@ class Exchange:
 
     def _parse(self, data: bytes) -> None:
         """Take what has come. What came of a body before it was spoiled still counts, as if it had come by itself."""
+        if not self._response.ready:
+            self._head += data
         try:
             self._response.feed(data)
         except (HTTPParseError, ValueError) as error:
-            if not self._response.ready:
-                raise Ended("protocol_error", "bad_http") from error
-            self._spoiled = error
+            if self._response.ready:
+                self._spoiled = error
+            else:
+                self._parse_again(error)
+
+    def _parse_again(self, error: Exception) -> None:
+        """Take the head once more if only its repeated framing was refused. Ended if it was anything else."""
+        try:
+            self._response, self._spoiled = read_again(bytes(self._head), error) or (self._response, None)
+        except (HTTPParseError, ValueError) as refused:
+            raise Ended("protocol_error", "bad_http") from refused
 
     def _ends_by_closing(self) -> bool:
         """Neither length nor chunks: the FIN is the end of the message (RFC 9112 §6.3)."""

@@ -1,7 +1,7 @@
 """Every error that Drillyard raises on purpose.
 
 DrillyardError                 exit 70 unless said otherwise; the message is for people
-├── UsageError                 exit 64: the user's input or configuration is wrong; nothing was started
+├── UsageError                 exit 64: the user's input or configuration is wrong; nothing was injected
 │   ├── ScenarioError          a scenario file: names file, line, what was found, what was expected
 │   ├── PortTaken              somebody else listens where a component has to
 │   ├── MissingTool            a binary or environment is not there: names the command that brings it
@@ -32,7 +32,7 @@ class DrillyardError(Exception):
 
 
 class UsageError(DrillyardError):
-    """The input or configuration is wrong; nothing was started."""
+    """The input or configuration is wrong; nothing was injected."""
 
     exit_code = 64
 

@@ -31,6 +31,8 @@ _ORDINARY = WHOLE_REASONS - {"content_filter"}
 GIVEN_UP_REASONS = frozenset(
     {"abort", "aborted", "canceled", "cancelled", "error", "failed", "insufficient_system_resource", "timeout"}
 )
+#: Subtype of an ``empty`` answer whose usage counts tokens: the server hides its reasoning, or dropped the tokens.
+TOKENS_NOT_SENT = "tokens_not_sent"
 
 #: Channels of a delta or a message that carry tokens, besides ``content``.
 _CHANNELS = ("reasoning_content", "reasoning", "tool_calls", "function_call", "refusal", "audio")
@@ -129,7 +131,7 @@ class Answer:
             return "broken_stream", "unfinished_line" if self.unfinished else "truncated"
         special = None if self.finish_reason in _ORDINARY else self.finish_reason
         if not self.has_content:
-            return "empty", special
+            return "empty", special or (TOKENS_NOT_SENT if self.output_tokens else None)
         if expect_versions is not None and self.model not in expect_versions:
             return "wrong_model", self.model
         return "ok", special

@@ -218,6 +218,11 @@ class Endpoint:
         return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """As its owner wrote it, without a slash at its end; a path alone may follow."""
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
     def bracketed(self) -> str:
         """The host as it stands before a port."""
         return f"[{self.host}]" if ":" in self.host else self.host

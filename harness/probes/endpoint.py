@@ -12,9 +12,9 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httpx
 
-from harness.model.errors import StackError
+from harness.model.errors import StackError, UsageError
 from harness.model.server_error import writable
-from harness.model.topology import Endpoint, Target, Topology
+from harness.model.topology import CLIENT, TARGET, Endpoint, Target, Topology
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack import bounded
 
@@ -114,7 +114,7 @@ def _location(answer: Answer, asked: Endpoint) -> SplitResult | None:
     if answer.status not in _REDIRECTS or not answer.header("location"):
         return None
     try:
-        found = urlsplit(urljoin(f"{asked.scheme}://{asked.authority}{asked.path}", answer.header("location")))
+        found = urlsplit(urljoin(asked.url, answer.header("location")))
         return found if found.port != 0 else None
     except ValueError:
         return None
@@ -142,12 +142,12 @@ def key_of(target: Target) -> str:
 def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -> str:
     """The model to ask for: the one that the user named, else the first that the target lists, asked over the link.
 
-    StackError when it does not answer, refuses the key, or lists none.
+    StackError when it does not answer or lists none, UsageError when it refuses the key.
     """
     if target.model:
         return target.model
-    link, service = topology.link("client-to-target"), target.service
-    ask = request(service, f"{link.listen_address}:{link.listen_port}", "/v1/models", key_of(target))
+    link, service = topology.link_between(CLIENT, TARGET), target.service
+    ask = request(service, f"{link.listen_address}:{link.listen_port}", _MODELS, key_of(target))
     try:
         # As in completion.py: a redirect that is not followed may lead anywhere.
         hooks = {"response": [lambda response: response.headers.pop("Location", None)]}
@@ -155,28 +155,35 @@ def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -
             answer = bounded.ask(client, "GET", deadline_s=deadline_s, **ask)
         if answer.status_code == 200:
             return _first_model(answer)
-        found, remedy = f"answers {answer.status_code}", _remedy(answer.status_code, target)
+        require_key_taken(target, _MODELS, answer.status_code)
+        found, remedy = f"answers {answer.status_code}", _remedy(answer.status_code)
     except (httpx.HTTPError, ssl.SSLError) as error:  # httpx wraps TLS errors of the handshake only
         found = f"gives no answer ({error or type(error).__name__})"
         remedy = _CERTIFICATE if "CERTIFICATE" in str(error) else "is it the scheme, host and port of TARGET, and up?"
     except (ValueError, LookupError, TypeError):
         found = "lists no model (expected its name, a printable text, in data[0].id)"
         remedy = "name a model with MODEL="
-    raise StackError(f"{service.scheme}://{service.authority}{service.path}/v1/models {found}: {remedy}")
+    raise StackError(f"{service.url}{_MODELS} {found}: {remedy}")
 
 
+def require_key_taken(target: Target, path: str, status: int) -> None:
+    """UsageError where ``status``, with which the target answered a request for ``path``, refuses the key."""
+    if status not in (401, 403):
+        return
+    which = f"the variable {target.api_key_env} holds no key that it takes" if target.api_key_env else "none was sent"
+    raise UsageError(
+        f"{target.service.url}{path} answers {status}: {which}; API_KEY_ENV names the variable that holds the key"
+    )
+
+
+_MODELS = "/v1/models"
 _CERTIFICATE = (
     "TARGET's host must be a name of its certificate, and SSL_CERT_FILE the certificate authority, where it is your own"
 )
 
 
-def _remedy(status: int, target: Target) -> str:
+def _remedy(status: int) -> str:
     """What to do about an answer of that status to the question for the models."""
-    if status in (401, 403):
-        which = (
-            f"the variable {target.api_key_env} holds no key that it takes" if target.api_key_env else "none was sent"
-        )
-        return f"{which}; API_KEY_ENV names the variable that holds the key"
     if status in (404, 405):
         return "TARGET is what stands before /v1/…; where it is right and lists no models, name one with MODEL="
     return "it does not list its models now; name one with MODEL=, or wait until it does"

@@ -6,12 +6,13 @@ The half second in which a cancel has to arrive is looked at more closely (harne
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
-from harness.model.errors import StackError
+from harness.model.errors import StackError, UsageError
 from harness.model.topology import Component, Endpoint
 from harness.probes import endpoint, exposition
 from harness.probes.base import ProbeSet, Row, Scene
@@ -40,6 +41,8 @@ KEPT = "le"
 RATIOS = frozenset({"kv_usage_ratio"})
 #: How many kinds of answers other than metrics are reported, per source.
 _REPORTED_MAX = 5
+#: Before the load a target's metrics page is requested so often, with this pause: one slow answer is no wrong URL.
+_TRIES, _PAUSE_S = 3, 0.5
 
 
 _CACHE_INFO = "vllm:cache_config_info"
@@ -86,17 +89,9 @@ class EngineProbe:
     async def sample(self) -> Sequence[Row]:
         """``up`` = 0 and nothing else without an answer within a second or any wanted series."""
         try:
-            answer = await self._page.get()
-        except NoAnswer as error:
-            return self._unread(error.reason, f"no answer ({error})")
-        if answer.status != 200:
-            return self._unread(str(answer.status), endpoint.describe(answer))
-        try:
-            values = parse(exposition.whole(answer.text))
-        except ValueError as error:
-            return self._unread("no sample", f"{endpoint.describe(answer)}, in which there is {error}")
-        if not values:
-            return self._unread("no series", f"{endpoint.describe(answer)}, without any series of vLLM")
+            values = await _values(self._page)
+        except _Unread as unread:
+            return self._unread(unread.sort, unread.what)
         rows = (Row(self._replica, *key, value) for key, value in values.items())
         return [Row(self._replica, "up", "", 1.0), *rows]
 
@@ -109,6 +104,50 @@ class EngineProbe:
             self._reported.add(sort)
             self._tell("metrics_unread", component=self._replica, what=what)
         return [Row(self._replica, "up", "", 0.0)]
+
+
+class _Unread(Exception):
+    """``what`` was received instead of metrics; ``sort`` is equal for answers of one kind."""
+
+    def __init__(self, sort: str, what: str) -> None:
+        super().__init__(what)
+        self.sort, self.what = sort, what
+
+
+async def _values(page: MetricsSource) -> dict[tuple[str, str], float]:
+    """The wanted values of a metrics page, one at least. _Unread for anything else."""
+    try:
+        answer = await page.get()
+    except NoAnswer as error:
+        raise _Unread(error.reason, f"no answer ({error})") from error
+    if answer.status != 200:
+        raise _Unread(str(answer.status), endpoint.describe(answer))
+    try:
+        values = parse(exposition.whole(answer.text))
+    except ValueError as error:
+        raise _Unread("no sample", f"{endpoint.describe(answer)}, in which there is {error}") from error
+    if not values:
+        raise _Unread("no series", f"{endpoint.describe(answer)}, without any series of vLLM")
+    return values
+
+
+async def require_metrics(metrics: Endpoint) -> None:
+    """UsageError when an external target shows no metrics of vLLM there, however often it is asked."""
+    page = endpoint.MetricsPage(metrics)
+    try:
+        for left in reversed(range(_TRIES)):
+            try:
+                await _values(page)
+                return
+            except _Unread as unread:
+                if left == 0:
+                    raise UsageError(
+                        f"METRICS_URL={metrics.url}: found {unread.what}; expected vLLM's metrics page, with series "
+                        "such as vllm:num_requests_running. Name that page, or leave METRICS_URL out"
+                    ) from unread
+            await asyncio.sleep(_PAUSE_S)
+    finally:
+        page.close()
 
 
 def parse(text: str, wanted: Mapping[str, str] = WANTED) -> dict[tuple[str, str], float]:

@@ -22,7 +22,7 @@ import httpx
 from harness.evidence.record import ANY_REPLICA
 from harness.model import exhausted
 from harness.model.stream import CompletionReader
-from harness.model.topology import Component, Link, Target, Topology
+from harness.model.topology import CLIENT, TARGET, Component, Link, Target, Topology
 from harness.probes import completion, endpoint
 from harness.probes.own_tokens import OwnTokens
 
@@ -93,6 +93,15 @@ class PathProbe:
     async def straight(self, target: Target, deadline_s: float) -> PathSample:
         """Ask a target that is not ours at its own address, past the link. Never raises for network trouble."""
         return await self._ask(self._of_target(target, target.service.pinned), deadline_s)
+
+    async def require_key(self, target: Target, deadline_s: float) -> None:
+        """UsageError when the target refuses the key. Any other answer, or none, is for the drill to judge.
+
+        Asked by a completion over the link: lists of models may be public, or closed to a key that may use a model.
+        """
+        sample = await self.measure(self.topology.link_between(CLIENT, TARGET), deadline_s)
+        if sample.outcome.startswith("http_"):
+            endpoint.require_key_taken(target, CHAT, int(sample.outcome.removeprefix("http_")))
 
     def _of_target(self, target: Target, where: str) -> dict[str, Any]:
         return endpoint.request(target.service, where, CHAT, self.operator_key)

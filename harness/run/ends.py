@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.adapters.load import Window
 from harness.evidence import record
 from harness.model import exhausted
-from harness.model.errors import DrillyardError, Exhausted, FaultError
+from harness.model.errors import DrillyardError, Exhausted, FaultError, UsageError
 from harness.plan.stop_conditions import LOOK_BACK_S, Watch
 from harness.recover import lock
 from harness.run.run import Run
@@ -104,7 +104,7 @@ def recorded(run: Run, result: object) -> Exception | None:
         return None
     known = first_known(result)
     why = str(known) if known is not None else f"a bug in the harness: {type(result).__name__}: {result}"
-    run.log.add("aborted", why=why)
+    run.log.add("aborted", why=why, **({"usage": True} if isinstance(known, UsageError) else {}))
     run.progress.say(f"the run ends early: {why}")
     return result if known is None else None
 

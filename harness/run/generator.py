@@ -7,7 +7,7 @@ from typing import Any
 from harness.adapters.load import LoadProcess
 from harness.evidence.record import RunFolder
 from harness.model.scenario import LoadSpec
-from harness.model.topology import SERVICE_NAME, SERVICE_PORT, Topology
+from harness.model.topology import CLIENT, SERVICE_NAME, SERVICE_PORT, TARGET, Topology
 from stack import keys as stack_keys
 from stack import state
 from stack.models.catalogue import QUESTIONS_FILE
@@ -40,7 +40,7 @@ def service(topology: Topology) -> dict[str, Any]:
         dns = topology.component("dns")
         service = {"name": SERVICE_NAME, "port": SERVICE_PORT, "dns": [dns.address, dns.ports["dns"]]}
         return {"service": service, "keys_file": str(stack_keys.path(state.instance_folder(topology)))}
-    link, far = topology.link("client-to-target"), topology.target.service
+    link, far = topology.link_between(CLIENT, TARGET), topology.target.service
     service = {
         "name": far.host,
         "address": link.listen_address,

@@ -32,7 +32,7 @@ from harness.model.arrivals import default_users
 from harness.model.errors import DrillyardError, Interrupted, RecordError, RunFolderError, UsageError
 from harness.model.scenario import Scenario, Share
 from harness.model.topology import DNS_POLICY, Topology
-from harness.model.verdict import Verdict
+from harness.model.verdict import Status, Verdict
 from harness.plan import capacity_store, defects, dryrun, fitting, guard, loading, planned
 from harness.plan.fitting import Fitted
 from harness.plan.options import StackOptions
@@ -404,6 +404,8 @@ def _conclude(job: Job) -> int:
             print(f"drillyard: {error}", file=sys.stderr)
     if job.caught or any(event.kind == "interrupted" for event in job.folder.events()):
         return Interrupted.exit_code
+    if job.verdict.status is Status.INCONCLUSIVE and any(e.data.get("usage") for e in job.folder.events()):
+        return UsageError.exit_code
     # Missing records prove nothing, whatever the verdict of the rest is.
     return job.verdict.status.exit_code or (RecordError.exit_code if job.unwritten else 0)
 

@@ -23,7 +23,7 @@ from harness.model.journal import Journal
 from harness.model.lease import LEASE_S
 from harness.model.waves import FILE as WAVES_FILE
 from harness.plan import defects
-from harness.probes import endpoint
+from harness.probes import endpoint, engine
 from harness.probes.alerts import AlertProbe
 from harness.probes.base import Scene, probes_of
 from harness.probes.component_logs import LogMarks
@@ -44,6 +44,8 @@ from stack.engines import DEPLOYMENT
 DRAIN_S = 5.0
 #: What checks need to be read before and after the load is waited for so long at most.
 READ_WITHIN_S = 8.0
+#: A target whose first answer takes longer is drilled without knowing whether it takes the key.
+KEY_WITHIN_S = 10.0
 #: Taking everything back on the way out may last so long before the run is left as it is, with an event saying so.
 HEAL_DEADLINE_S = 20.0
 
@@ -104,6 +106,7 @@ class Session:
         await asyncio.to_thread(self._stack_up)
         self._world = world = self._make_world()
         await asyncio.to_thread(self._learn_model, world)
+        await self._require_answers(world)
         await to_the_end(self._switch_on, world)
         self._marks = LogMarks.take(self.run.runtime)
         self._start_probes(world)
@@ -157,6 +160,15 @@ class Session:
         if topology.target is not None:
             world.path.deployment = endpoint.served_model(topology, topology.target)
             self.run.note(f"the target is asked for the model {world.path.deployment}")
+
+    async def _require_answers(self, world: World) -> None:
+        """UsageError for a key or a metrics page of a target that cannot be right: said now, not after the load."""
+        target = world.topology.target
+        if target is None:
+            return
+        await world.path.require_key(target, KEY_WITHIN_S)
+        if target.metrics is not None:
+            await engine.require_metrics(target.metrics)
 
     def _switch_on(self, world: World) -> None:
         """The run's switches of the simulator. They end with the run, whatever ends it: the undo comes first."""

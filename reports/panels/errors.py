@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
+from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import Verdict
 from reports.panel import table
 
@@ -19,7 +20,7 @@ _KEYS = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "err
 def html(view: RunView, verdict: Verdict) -> Markup:
     """All attempts that were not ok, most frequent first, and what that means."""
     quiet = ("ok", "cancelled_intended", "cancelled_drain")
-    failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "request_id"]]
+    failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "output_tokens", "request_id"]]
     failed = failed.astype({"judged_phase": object})
     group = failed.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
     frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
@@ -34,4 +35,7 @@ def _row(rows: pd.DataFrame) -> tuple[object, ...]:
     phase, outcome, subtype, status, code, message = ("" if pd.isna(value) else value for value in first)
     ids = ", ".join(example_ids(rows["request_id"])[:3])
     what = f"{outcome} ({subtype})" if subtype else outcome
+    if outcome == "empty" and subtype == TOKENS_NOT_SENT:
+        tokens = rows["output_tokens"]
+        message = f"usage counts up to {int(tokens.max())} tokens, but none was sent: they were hidden or dropped"
     return len(rows), phase, what, "" if status == "" else int(status), code, message, ids

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.load.connections import Connections
 from harness.load.job import Service
@@ -39,6 +40,7 @@ from tests.drills.outcome import CHECKOUT, VARIABLES, run_name, until_judged
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.trust.lanes import latest_kept
+from tests.wire import Wire, server
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(300)]
 
@@ -207,6 +209,39 @@ def test_a_certificate_is_for_its_name(drilled: Drilled, monkeypatch: pytest.Mon
     Connections(Service(name=HOST, port=port, address="127.0.0.1", tls=True)).connect("127.0.0.1", 5.0).close()
     with pytest.raises(ssl.SSLCertVerificationError):
         Connections(Service(name="127.0.0.1", port=port, address="127.0.0.1", tls=True)).connect("127.0.0.1", 5.0)
+
+
+# ── settings that only the target can tell to be wrong ──
+
+
+def refused_drill(topology: Topology, foreign: Foreign, *arguments: str) -> str:
+    """The first line of a drill that ends with 64, before there is any load."""
+    with latest_kept():
+        ended = drill_once(topology, foreign, lambda _: None, *arguments)
+    try:
+        assert ended.code == 64, ended
+        assert not {"load_started", "phase_started", "fault_injecting"} & {e.kind for e in ended.folder.events()}
+        return ended.out.splitlines()[0]
+    finally:
+        shutil.rmtree(ended.folder.path, ignore_errors=True)
+
+
+def test_a_wrong_metrics_url_ends_it_before_the_load(topology: Topology, tmp_path: Path) -> None:
+    """A page that is there, and is none of metrics."""
+    with foreign_service(tmp_path) as foreign:
+        first = refused_drill(topology, replace(foreign, metrics_url=f"{foreign.metrics_url}-of-somebody"))
+    assert "the run ended early: METRICS_URL=http://127.0.0.1:" in first
+    assert "/metrics-of-somebody: found status 404" in first
+    assert "expected vLLM's metrics page" in first
+
+
+def test_a_wrong_key_ends_it_before_the_load(topology: Topology) -> None:
+    """Also where the model is named, so that nothing else has to be asked."""
+    wire = Wire((b'{"error": {"message": "no such key"}}',), 401, framing="length")
+    with server(lambda: wire) as port:
+        foreign = Foreign(f"http://127.0.0.1:{port}", "", port, Simulator(""))
+        first = refused_drill(topology, foreign, "--model", "their/model")
+    assert "/v1/chat/completions answers 401: the variable FOREIGN_KEY holds no key that it takes" in first
 
 
 # ── services of other kinds ──

@@ -96,7 +96,9 @@ def asks_for_a_model(port: int) -> None:
     service = Endpoint("http", "127.0.0.1", port, address="127.0.0.1")
     link = SimpleNamespace(listen_address="127.0.0.1", listen_port=port)
     with pytest.raises(StackError, match="gives no answer"):
-        endpoint.served_model(cast(Topology, SimpleNamespace(link=lambda _: link)), Target(service), deadline_s=1.0)
+        endpoint.served_model(
+            cast(Topology, SimpleNamespace(link_between=lambda *_: link)), Target(service), deadline_s=1.0
+        )
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000 + b"]" * 100_000, b"9" * 5000, b"\xff", b""])

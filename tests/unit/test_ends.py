@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.model.errors import Exhausted, FaultError, RecordError, StackError
+from harness.model.errors import Exhausted, FaultError, RecordError, StackError, UsageError
 from harness.run import ends
 from harness.run.ends import first_known, recorded
 from stack import state
@@ -42,11 +42,12 @@ def test_what_ended_a_run_is_recorded_and_a_bug_goes_on(tmp_path: Path) -> None:
     """An end that was planned, or a task that was cancelled, is no event; an error is one, and a bug is more."""
     session = sessions.session(tmp_path)
     bug = KeyError("x")
-    found = [recorded(session.run, one) for one in (None, asyncio.CancelledError(), StackError("load died"), bug)]
-    assert found == [None, None, None, bug]
+    given = (None, asyncio.CancelledError(), StackError("load died"), bug, UsageError("no such page"))
+    assert [recorded(session.run, one) for one in given] == [None, None, None, bug, None]
     whys = [event["why"] for event in sessions.log(session).events]
-    assert whys == ["load died", "a bug in the harness: KeyError: 'x'"]
-    assert sessions.log(session).kinds == ["aborted", "aborted"]
+    assert whys == ["load died", "a bug in the harness: KeyError: 'x'", "no such page"]
+    assert sessions.log(session).kinds == ["aborted"] * 3
+    assert ["usage" in event for event in sessions.log(session).events] == [False, False, True]
 
 
 class _Mute(sessions.Log):

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from harness.model.errors import UsageError
 from harness.model.topology import Endpoint
-from harness.probes import endpoint
+from harness.probes import endpoint, engine
 from harness.probes.base import Row
 from harness.probes.endpoint import MetricsPage
 from harness.probes.engine import EngineProbe
 from harness.probes.page import NoAnswer
+from tests.listener import listening
 
 HOST = "llm.example.com"
 GOOD = b'vllm:num_requests_running{engine="0"} 3.0\nvllm:kv_cache_usage_perc{engine="0"} 0.25\n'
@@ -95,6 +97,53 @@ def sampled(site: Site, path: str = "/metrics", times: int = 1) -> tuple[list[di
 
     rows, server = asyncio.run(sample())
     return rows, told, server
+
+
+def required(site: Site, path: str = "/metrics") -> list[str]:
+    """The paths that were requested before the load, to see whether that is a metrics page."""
+
+    async def require() -> list[str]:
+        async with asyncio.timeout(60), visited(site) as server:
+            await engine.require_metrics(server.metrics(path))
+            return server.paths
+
+    return asyncio.run(require())
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (said(b"not found", status="404 Not Found"), "status 404 with text/plain, 9 bytes that begin «not found»"),
+        (said(b"<html>Log in", "text/html"), "status 200 with text/html, 12 bytes that begin «<html>Log in»"),
+        (moved("https://login.example.com/"), "a redirect to https://login.example.com/ that is not followed"),
+        (said(b"up 1\n"), "without any series of vLLM"),
+        (ENDS, "no answer"),
+    ],
+)
+def test_a_wrong_page_is_said_before_the_load(answer: bytes, found: str) -> None:
+    """What was found, what was expected and what to do, and all of it the user's mistake."""
+    with pytest.raises(UsageError) as caught:
+        required(lambda _: answer, "/their/metrics")
+    text = str(caught.value)
+    assert text.startswith(f"METRICS_URL=http://{HOST}:")
+    assert "/their/metrics: found " in text
+    assert found in text
+    assert text.endswith("Name that page, or leave METRICS_URL out")
+
+
+def test_a_page_nobody_listens_at_is_a_wrong_one() -> None:
+    """A port that is closed."""
+    with listening(b"") as server:
+        port = server.port
+    with pytest.raises(UsageError, match="no answer"):
+        asyncio.run(engine.require_metrics(Endpoint("http", HOST, port, "/metrics", "127.0.0.1")))
+
+
+def test_a_right_page_is_asked_once_and_a_slow_start_is_forgiven() -> None:
+    """One bad answer before a good one is no wrong URL."""
+    assert required(lambda _: said(GOOD)) == ["/metrics"]
+    answers = iter([said(b"", status="503 Service Unavailable"), said(b""), said(GOOD)])
+    assert required(lambda _: next(answers)) == ["/metrics"] * 3
 
 
 def test_a_page_is_read_by_its_own_name() -> None:

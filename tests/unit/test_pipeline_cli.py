@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -464,6 +465,27 @@ def test_a_bug_while_conducting_is_70_after_the_verdict(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.parametrize(("said", "code"), [({"usage": True}, 64), ({}, 2)])
+def test_a_setting_that_the_run_found_wrong_is_64(
+    said: dict[str, bool],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A metrics page that is none, say: there is a report all the same. Anything else that ends a run early is 2."""
+
+    def conducted(job: Job) -> None:
+        run = runs.healthy()
+        run.events = [event for event in run.events if event["kind"] == "planned"]
+        run.events.append({"t_s": 1.0, "kind": "aborted", "why": "METRICS_URL: found a page", **said})
+        job.folder, job.drill = run.write(tmp_path / "run"), drill.load("timeout-spike")
+
+    monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
+    assert main.main(["run", "timeout-spike", *STACK]) == code
+    assert "verdict: INCONCLUSIVE" in capsys.readouterr().out
+
+
 def test_what_is_not_written_down_is_no_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -497,6 +519,54 @@ def test_events_that_were_not_written_are_no_pass(
     monkeypatch.setattr(pipeline, "STEPS", (conducted, pipeline.verdict, pipeline.page))
     assert main.main(["run", "timeout-spike", *STACK]) == 2
     assert "drillyard: events.jsonl cannot be written: No space left" in capsys.readouterr().err
+
+
+RUN = ("run", "timeout-spike")
+OURS = {"RUNTIME": "process", "ENGINE": "sim", "INSTANCE": "69", "MODEL": "v2", "WORKERS": "2"}
+OURS_TYPED = "--runtime process --engine sim --instance 69 --model v2 --workers 2"
+THEIRS = {
+    "RUNTIME": "external", "TARGET": "http://localhost:1/v1", "API_KEY_ENV": "A_KEY",
+    "METRICS_URL": "http://localhost:2/m", "MODEL": "their/model", "A_KEY": "0123456789",
+}  # fmt: skip
+THEIRS_TYPED = (
+    "--runtime external --target http://localhost:1/v1 --api-key-env A_KEY --metrics-url http://localhost:2/m "
+    "--model their/model"
+)
+OWNED = "--i-own-this-target localhost"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "added"),
+    [
+        ("", OURS, OURS_TYPED),
+        (OURS_TYPED, {}, ""),
+        (OURS_TYPED, OURS, ""),
+        ("--instance 7 --runtime=process", OURS, "--engine sim --model v2 --workers 2"),
+        ("", {"RUNTIME": "auto", "ENGINE": "vllm", "INSTANCE": "0", "TARGET": "http://unused"}, ""),
+        (OWNED, THEIRS, THEIRS_TYPED),
+        (f"{OWNED} {THEIRS_TYPED}", {"A_KEY": "0123456789"}, ""),
+        ("--seed 3 --set load.rate=5/s --stack vllm-haproxy --scenario x.yaml --defect html_errors", {}, ""),
+    ],
+)
+def test_the_command_can_be_typed_again_without_the_environment(
+    given: str, environment: dict[str, str], added: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was set as a variable is in it as an option, and nothing twice; it leads to the same run."""
+    ran: list[Options] = []
+    monkeypatch.setattr(pipeline, "run", lambda options, progress: ran.append(options) or 0)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    assert main.main([*RUN, *given.split()]) == 0
+    typed = ran[0].command.split()
+    begin = [".venv/bin/python", "-m", "harness", *RUN, *given.split()]
+    assert typed[: len(begin)] == begin
+    pairs = zip(typed[len(begin) :: 2], typed[len(begin) + 1 :: 2], strict=True)
+    wanted = added.split()
+    assert sorted(pairs) == sorted(zip(wanted[::2], wanted[1::2], strict=True))
+    for variable in environment.keys() - {"A_KEY"}:
+        monkeypatch.delenv(variable)
+    assert main.main(typed[3:]) == 0
+    assert replace(ran[1], command="") == replace(ran[0], command="")
 
 
 def test_replay_command_carries_the_seed() -> None:

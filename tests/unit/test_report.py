@@ -17,6 +17,7 @@ from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import RunFolder
 from harness.judge import capacity, drill, verdicts
 from harness.judge.capacity import Capacity, Point
+from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import CheckResult, Status, Verdict
 from harness.run import pipeline
 from reports import charts, panel, render
@@ -433,6 +434,18 @@ def test_errors_are_grouped_with_ids(healthy_page: str) -> None:
     assert "upstream_timeout" in shown
     assert "<td>504</td>" in shown
     assert re.search(r"[0-9a-f]{8}-\d{7}", shown)
+
+
+def test_errors_say_why_an_answer_was_empty(tmp_path: Path) -> None:
+    """Tokens that the server counted and did not send are told apart from an answer without any."""
+    run = runs.healthy()
+    hidden, silent = run.requests.index[:5], run.requests.index[5:10]
+    run.requests.loc[[*hidden, *silent], ["outcome", "subtype", "ttft_ms", "content_events"]] = ["empty", None, None, 0]
+    run.requests.loc[hidden, "subtype"] = TOKENS_NOT_SENT
+    run.requests.loc[hidden, "output_tokens"] = [12, 48, 30, 1, 2]
+    shown = section(rendered(run.write(tmp_path / "run")), "errors")
+    assert shown.count("usage counts up to 48 tokens, but none was sent") == 1
+    assert shown.count("<td>empty</td>") == 1
 
 
 def test_evidence_says_what_is_missing(tmp_path: Path) -> None:

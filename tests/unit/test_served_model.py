@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 
-from harness.model.errors import StackError
+from harness.model.errors import StackError, UsageError
 from harness.model.stream import CompletionReader
-from harness.model.topology import Endpoint, Target, Topology
+from harness.model.topology import CLIENT, TARGET, Endpoint, Link, Stack, Target, Topology
 from harness.probes import completion, endpoint
-from harness.probes.path import crossed
+from harness.probes.path import PathProbe, crossed
 from tests.listener import listening
+from tests.wire import ADDRESS, Wire, server
 
 
 def answer(body: bytes, status: str = "200 OK", fields: bytes = b"") -> bytes:
@@ -32,23 +33,61 @@ def asked(says: bytes, key: str | None = None) -> str:
     with listening(says) as server:
         service = Endpoint("http", "127.0.0.1", server.port, address="127.0.0.1")
         link = SimpleNamespace(listen_address="127.0.0.1", listen_port=server.port)
-        topology = cast(Topology, SimpleNamespace(link=lambda _: link))
+        topology = cast(Topology, SimpleNamespace(link_between=lambda *_: link))
         return endpoint.served_model(topology, Target(service, api_key_env=key), deadline_s=5.0)
 
 
 @pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        ("404 Not Found", "answers 404: TARGET is what stands before /v1/"),
+        ("503 Service Unavailable", "answers 503: it does not list its models now"),
+    ],
+)
+def test_each_refusal_has_its_own_remedy(status: str, remedy: str) -> None:
+    """What to do about it depends on what was answered."""
+    with pytest.raises(StackError, match=remedy):
+        asked(answer(b"{}", status))
+
+
+REFUSED = pytest.mark.parametrize(
     ("status", "key", "remedy"),
     [
         ("401 Unauthorized", None, "answers 401: none was sent; API_KEY_ENV names the variable that holds the key"),
         ("403 Forbidden", "THEIR_KEY", "answers 403: the variable THEIR_KEY holds no key that it takes"),
-        ("404 Not Found", None, "answers 404: TARGET is what stands before /v1/"),
-        ("503 Service Unavailable", None, "answers 503: it does not list its models now"),
     ],
 )
-def test_each_refusal_has_its_own_remedy(status: str, key: str | None, remedy: str) -> None:
-    """What to do about it depends on what was answered."""
-    with pytest.raises(StackError, match=remedy):
+
+
+@REFUSED
+def test_a_key_that_the_list_of_models_refuses_is_the_users_mistake(status: str, key: str | None, remedy: str) -> None:
+    """Nothing can be drilled with it."""
+    with pytest.raises(UsageError, match="/v1/models " + remedy):
         asked(answer(b"{}", status), key)
+
+
+def completed(status: int, key: str | None = None, ends: Literal["message", "reset"] = "message") -> None:
+    """The question for the key, to a target that answers it so."""
+    wire = Wire((b"{}",), status, framing="length", ends=ends)
+    with server(lambda: wire) as port:
+        target = Target(Endpoint("http", ADDRESS, port, address=ADDRESS), api_key_env=key)
+        link = Link("client-to-target", CLIENT, TARGET, ADDRESS, port, port)
+        probe = PathProbe(Topology(Stack("external", (), (link,)), target=target), "its-key", "a/model")
+        asyncio.run(probe.require_key(target, 30.0))
+
+
+@REFUSED
+def test_a_key_that_a_completion_refuses_is_the_users_mistake(status: str, key: str | None, remedy: str) -> None:
+    """Also with MODEL=, where no list is asked for."""
+    with pytest.raises(UsageError, match="/v1/chat/completions " + remedy):
+        completed(int(status[:3]), key)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 429, 503])
+def test_any_other_answer_says_nothing_of_the_key(status: int) -> None:
+    """The drill judges it, and no answer at all, too."""
+    completed(status)
+    completed(status, ends="reset")
 
 
 @pytest.mark.parametrize("id", ["a/model", "Modell für Ä", "\U0001f600"])

@@ -155,6 +155,8 @@ def nothing_left_injected(view: RunView) -> CheckResult:
         status, why = Status.INCONCLUSIVE, f"healed, but nobody proved it: {', '.join(sorted(unsure))}"
     elif still := [one.id for one in Journal(view.folder.path / "undo.jsonl").open_entries()]:
         status, why = Status.INCONCLUSIVE, f"the undo journal still has open entries: {', '.join(sorted(still))}"
+    elif not injected:
+        return CheckResult("", Status.PASS, "nothing was injected, so nothing had to be healed", samples=0)
     else:
         were = "the fault was" if len(injected) == 1 else f"all {len(injected)} faults were"
         status, why = Status.PASS, f"{were} healed, and the heal was proven"

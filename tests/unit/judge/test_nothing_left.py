@@ -102,6 +102,22 @@ def test_healthy_runs_pass(name: str, tmp_path: Path) -> None:
     assert _judged(HEALTHY[name](), tmp_path / "run").status is Status.PASS
 
 
+FAULT_EVENTS = ("fault_injecting", "fault_injected", "fault_healing", "fault_healed", "heal_proven")
+
+
+def test_a_run_that_injected_nothing_has_no_number_of_faults(tmp_path: Path) -> None:
+    """It holds, and says why; a heal that was not proven, of a fault that was injected, is still no PASS."""
+    run = runs.healthy()
+    run.events = [event for event in run.events if event["kind"] not in FAULT_EVENTS]
+    found = _judged(run, tmp_path / "none")
+    assert (found.status, found.measured, found.samples) == (Status.PASS, None, 0)
+    assert found.why == "nothing was injected, so nothing had to be healed"
+    run = runs.healthy()
+    run.events = [event for event in run.events if event["kind"] != "heal_proven"]
+    found = _judged(run, tmp_path / "unproven")
+    assert (found.status, found.measured) == (Status.INCONCLUSIVE, 0.0)
+
+
 def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> None:
     """Nothing is left, so recovery is judged by the checks for it: the run is not PASS, and no other check suffers."""
     run = runs.healthy()

@@ -19,10 +19,11 @@ from geventhttpclient.response import HTTPParseError
 from harness.evidence.record import RETRYABLE
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
-from harness.load.exchange import END_BYTES_MAX, Call, Exchange, Response
+from harness.load.exchange import END_BYTES_MAX, Call, Exchange
 from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
+from harness.load.response import Response, read_again
 from harness.load.schedule import Arrival
 from harness.model.scenario import ClientLimits, Cohort
 from tests.exhaustion import no_descriptor_left
@@ -240,3 +241,49 @@ def test_parser_contract() -> None:
     assert (response.message_complete, response.should_close()) == (True, False)
     with pytest.raises(HTTPParseError):
         Response("POST").feed(b"nonsense\r\n\r\n")
+
+
+FRAMED_TWICE = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\nX-A: 1\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\ncontent-length:3\r\nX-A: 1\r\n\r\nabc",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\nX-A: 1\r\n\r\nabc",
+)
+
+
+@pytest.mark.parametrize("answer", FRAMED_TWICE)
+def test_framing_that_is_repeated_is_read_once(answer: bytes) -> None:
+    """As the RFC allows, at whatever byte a read ends; such a connection is not used again."""
+    for size in range(1, len(answer) + 1):
+        received, response, spoiled = b"", Response("POST"), None
+        for begin in range(0, len(answer), size):
+            data = answer[begin : begin + size]
+            received += data
+            try:
+                response.feed(data)
+            except HTTPParseError as error:
+                response, spoiled = read_again(received, error) or (response, None)
+        assert (response.ready, response.take(), spoiled, response.header("x-a")) == (True, b"abc", None, "1")
+        assert (response.message_complete, response.should_close()) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Content-Length: 3, 4",
+        b"Content-Length: x",
+        b"Transfer-Encoding: chunked\r\nContent Length: 3",
+    ],
+)
+def test_framing_that_contradicts_itself_is_no_http(
+    head: bytes, listening: Callable[[Callable[[socket.socket], None]], int]
+) -> None:
+    """Where the body ends would be a guess."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nabcd")
+
+    result, _ = attempt(listening(answer))
+    assert (result.outcome, result.subtype) == ("protocol_error", "bad_http")

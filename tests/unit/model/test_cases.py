@@ -86,6 +86,18 @@ def test_bytes_that_are_no_http_after_the_answer_change_nothing(client: str) -> 
 
 
 @pytest.mark.parametrize("client", clients.STREAMS)
+@pytest.mark.parametrize("lengths", [["1", "2"], ["1, 2"], ["1", "x"]])
+def test_lengths_that_differ_are_no_answer(lengths: list[str], client: str) -> None:
+    """Where the message ends would be a guess (RFC 9112 §6.3)."""
+    plain = next(case for case in STREAMS if case.name == "plain")
+    headers = (*plain.wire.headers, *(("Content-Length", length) for length in lengths))
+    wire = replace(plain.wire, headers=headers, framing="close")
+    with server(lambda: wire) as port:
+        seen = clients.STREAMS[client](port)
+    assert seen.outcome in ("protocol_error", "broken_stream", "none", clients.NO_ANSWER)
+
+
+@pytest.mark.parametrize("client", clients.STREAMS)
 @pytest.mark.parametrize(
     ("headers", "fine"),
     [
