@@ -169,15 +169,21 @@ class Run:
         """No attempt begins before the one before it has ended and its delay is over; the load ends after them all."""
         rows = self.requests
         again = rows["request_id"].isin(rows["request_id"][rows["attempt"].gt(1)])
+        turns = rows[again].sort_values("attempt", kind="stable")
+        columns = ("request_id", "start_s", "e2e_ms", "retry_delay_ms")
         free: dict[str, float] = {}
-        for index, row in rows[again].sort_values("attempt").iterrows():
-            start, before = row["start_s"], free.get(row["request_id"])
+        moved: dict[int, tuple[float, float]] = {}
+        for index, request, start, e2e_ms, delay_ms in zip(
+            turns.index, *(turns[column].tolist() for column in columns), strict=True
+        ):
+            before = free.get(request)
             if before is not None:
-                delay_ms = row["retry_delay_ms"]
                 delay_ms = max(start - before, 0.0) * 1000 if pd.isna(delay_ms) else delay_ms
                 start = max(start, before + delay_ms / 1000)
-                rows.loc[index, ["start_s", "retry_delay_ms"]] = [start, delay_ms]
-            free[row["request_id"]] = start + row["e2e_ms"] / 1000
+                moved[index] = (start, delay_ms)
+            free[request] = start + e2e_ms / 1000
+        if moved:
+            rows.loc[list(moved), ["start_s", "retry_delay_ms"]] = list(moved.values())
         sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
         known_ms = rows["dns_ms"].astype(float).fillna(0) + rows["connect_ms"].astype(float).fillna(0)
         wrong = ~sent_ms.between(known_ms, rows["headers_ms"].fillna(rows["e2e_ms"]).astype(float)) & sent_ms.notna()
