@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -585,7 +587,7 @@ def answered(number: int, late_s: float, extra_ms: float) -> Row:
 
 def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     """5 Hz samples of what the requests must have done to replicas and gateways."""
-    ok = requests[requests["outcome"] == "ok"]
+    starts, ended = np.sort(requests["start_s"].to_numpy(dtype=float)), ended_s(requests)
     end = max(e for _, e in spans.values())
     one, every = spans["one-replica"], spans["all-replicas"]
     for step in range(int((end + 4) * 5)):
@@ -597,10 +599,10 @@ def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
             yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
-            yield from tokens(t_s, replica, ok)
+            yield from tokens(t_s, replica, ended)
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
             for gateway in TOPOLOGY.gateways:
-                share = int((requests["start_s"] < t_s).sum()) // 4
+                share = int(np.searchsorted(starts, t_s)) // 4
                 yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
                 yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
         for gateway in TOPOLOGY.gateways:
@@ -608,9 +610,16 @@ def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
         yield from own_tokens(t_s, ANY_REPLICA, 0.0)
 
 
-def tokens(t_s: float, replica: str, ok: pd.DataFrame) -> Iterator[Sample]:
-    """What a replica has counted by then: those of the attempts that ended well, and one of our own every 2 s."""
-    done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
+def ended_s(requests: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """By replica, when its attempts that ended well did so, in order."""
+    ok = requests[requests["outcome"] == "ok"]
+    ends = (ok["start_s"] + ok["e2e_ms"] / 1000).to_numpy(dtype=float)
+    return {replica: np.sort(ends[ok["replica"].eq(replica).to_numpy()]) for replica in TOPOLOGY.replicas}
+
+
+def tokens(t_s: float, replica: str, ended: dict[str, npt.NDArray[np.float64]]) -> Iterator[Sample]:
+    """What a replica has counted by then: those of ``ended_s`` that had ended, and one of our own every 2 s."""
+    done = int(np.searchsorted(ended[replica], t_s))
     own = float(int(t_s / 2))
     yield t_s, replica, "generation_tokens_total", "", done * TOKENS + own
     yield from own_tokens(t_s, replica, own)
