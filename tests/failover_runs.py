@@ -83,14 +83,14 @@ def _broke(number: int, phase: str, into_s: float) -> Row:
 
 def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     """5 Hz samples of what the failures did to gateways and DNS."""
-    ok = requests[requests["outcome"] == "ok"]
+    ended = runs.ended_s(requests)
     end = max(e for _, e in spans.values())
     for step in range(int((end + 4) * 5)):
         t_s = step / 5
         yield t_s, "load", "cpu_ratio", "", 0.2
         for replica in TOPOLOGY.replicas:
             yield t_s, replica, "up", "", 1.0
-            yield from runs.tokens(t_s, replica, ok)
+            yield from runs.tokens(t_s, replica, ended)
         for gateway in TOPOLOGY.gateways:
             yield from _gateway(t_s, gateway, spans)
         yield from _dns(t_s, spans)

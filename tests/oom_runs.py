@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.record import ANY_REPLICA
@@ -73,7 +75,7 @@ def _met_the_limits(row: Row, number: int, spans: Spans, rng: random.Random) -> 
 
 def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     """5 Hz samples of replicas and gateways."""
-    ok = requests[requests["outcome"] == "ok"]
+    ended = runs.ended_s(requests)
     end = max(e for _, e in spans.values())
     begun = spans[OOM][0]
     for step in range(int((end + 4) * 5)):
@@ -84,7 +86,9 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
             away = mine and begun + _KILLED_S <= t_s < begun + _READY_S
             out = mine and begun + 1.5 <= t_s < begun + _BACK_S
             if not away:
-                yield from _replica(t_s, replica, spans, ok, since_s=begun if mine and t_s >= begun + 1 else 0.0)
+                yield from _replica(
+                    t_s, replica, spans, ended[replica], since_s=begun if mine and t_s >= begun + 1 else 0.0
+                )
             yield t_s, replica, "up", "", float(not away)
             yield t_s, replica, "restarts_total", "", float(mine and t_s >= begun + 1)
             for gateway in TOPOLOGY.gateways:
@@ -96,18 +100,18 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
         yield from runs.own_tokens(t_s, ANY_REPLICA, 0.0)
 
 
-def _replica(t_s: float, replica: str, spans: Spans, ok: pd.DataFrame, since_s: float) -> Iterator[Sample]:
-    """One replica; its counters began anew ``since_s``."""
+def _replica(
+    t_s: float, replica: str, spans: Spans, ended: npt.NDArray[np.float64], since_s: float
+) -> Iterator[Sample]:
+    """One replica, and when its attempts ended; its counters began anew ``since_s``."""
     pressed = spans[LONG][0] <= t_s < spans[LONG][1]
     yield t_s, replica, "kv_usage_ratio", "", 0.55 if pressed else 0.02
     yield t_s, replica, "preemptions_total", "", 0.0
     yield t_s, replica, "waiting", "", 0.0
     yield t_s, replica, "rss_bytes", "", (80.0 if t_s >= spans[LONG][0] else 70.0) * _MIB
-    ended = ok["start_s"] + ok["e2e_ms"] / 1000
-    ended = ended[ok["replica"] == replica]
     own = float(int(t_s / 2))
     lost = float(int(since_s / 2)) if since_s else 0.0
-    made = int(((ended >= since_s) & (ended < t_s)).sum()) * runs.TOKENS
+    made = int(np.searchsorted(ended, t_s) - np.searchsorted(ended, since_s)) * runs.TOKENS
     yield t_s, replica, "generation_tokens_total", "", made + own - lost
     yield from runs.own_tokens(t_s, replica, own)
 

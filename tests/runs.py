@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -169,15 +171,21 @@ class Run:
         """No attempt begins before the one before it has ended and its delay is over; the load ends after them all."""
         rows = self.requests
         again = rows["request_id"].isin(rows["request_id"][rows["attempt"].gt(1)])
+        turns = rows[again].sort_values("attempt", kind="stable")
+        columns = ("request_id", "start_s", "e2e_ms", "retry_delay_ms")
         free: dict[str, float] = {}
-        for index, row in rows[again].sort_values("attempt").iterrows():
-            start, before = row["start_s"], free.get(row["request_id"])
+        moved: dict[int, tuple[float, float]] = {}
+        for index, request, start, e2e_ms, delay_ms in zip(
+            turns.index, *(turns[column].tolist() for column in columns), strict=True
+        ):
+            before = free.get(request)
             if before is not None:
-                delay_ms = row["retry_delay_ms"]
                 delay_ms = max(start - before, 0.0) * 1000 if pd.isna(delay_ms) else delay_ms
                 start = max(start, before + delay_ms / 1000)
-                rows.loc[index, ["start_s", "retry_delay_ms"]] = [start, delay_ms]
-            free[row["request_id"]] = start + row["e2e_ms"] / 1000
+                moved[index] = (start, delay_ms)
+            free[request] = start + e2e_ms / 1000
+        if moved:
+            rows.loc[list(moved), ["start_s", "retry_delay_ms"]] = list(moved.values())
         sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
         known_ms = rows["dns_ms"].astype(float).fillna(0) + rows["connect_ms"].astype(float).fillna(0)
         wrong = ~sent_ms.between(known_ms, rows["headers_ms"].fillna(rows["e2e_ms"]).astype(float)) & sent_ms.notna()
@@ -579,7 +587,7 @@ def answered(number: int, late_s: float, extra_ms: float) -> Row:
 
 def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
     """5 Hz samples of what the requests must have done to replicas and gateways."""
-    ok = requests[requests["outcome"] == "ok"]
+    starts, ended = np.sort(requests["start_s"].to_numpy(dtype=float)), ended_s(requests)
     end = max(e for _, e in spans.values())
     one, every = spans["one-replica"], spans["all-replicas"]
     for step in range(int((end + 4) * 5)):
@@ -591,10 +599,10 @@ def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
             yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
             yield t_s, replica, "waiting", "", 0.0
             yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
-            yield from tokens(t_s, replica, ok)
+            yield from tokens(t_s, replica, ended)
             down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
             for gateway in TOPOLOGY.gateways:
-                share = int((requests["start_s"] < t_s).sum()) // 4
+                share = int(np.searchsorted(starts, t_s)) // 4
                 yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
                 yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
         for gateway in TOPOLOGY.gateways:
@@ -602,9 +610,16 @@ def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
         yield from own_tokens(t_s, ANY_REPLICA, 0.0)
 
 
-def tokens(t_s: float, replica: str, ok: pd.DataFrame) -> Iterator[Sample]:
-    """What a replica has counted by then: those of the attempts that ended well, and one of our own every 2 s."""
-    done = int(((ok["start_s"] + ok["e2e_ms"] / 1000 < t_s) & (ok["replica"] == replica)).sum())
+def ended_s(requests: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """By replica, when its attempts that ended well did so, in order."""
+    ok = requests[requests["outcome"] == "ok"]
+    ends = (ok["start_s"] + ok["e2e_ms"] / 1000).to_numpy(dtype=float)
+    return {replica: np.sort(ends[ok["replica"].eq(replica).to_numpy()]) for replica in TOPOLOGY.replicas}
+
+
+def tokens(t_s: float, replica: str, ended: dict[str, npt.NDArray[np.float64]]) -> Iterator[Sample]:
+    """What a replica has counted by then: those of ``ended_s`` that had ended, and one of our own every 2 s."""
+    done = int(np.searchsorted(ended[replica], t_s))
     own = float(int(t_s / 2))
     yield t_s, replica, "generation_tokens_total", "", done * TOKENS + own
     yield from own_tokens(t_s, replica, own)

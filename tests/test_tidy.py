@@ -6,7 +6,7 @@ import ast
 import importlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -70,6 +70,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All that the file's tree consists of."""
+    return tuple(ast.walk(tree(path)))
+
+
 def module_name(path: Path) -> str:
     """Dotted name of a file of the checkout; a package's name for its __init__."""
     parts = path.relative_to(CHECKOUT).with_suffix("").parts
@@ -81,7 +87,7 @@ MODULES = {module_name(path): path for path in python_files(*CODE)}
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """(module, line) of everything that a file imports, wherever in the file; of ours, the module that it ends at."""
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -164,12 +170,14 @@ def test_awkward_libraries_have_one_keeper() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def trusting(source: ast.AST) -> Iterator[ast.Call]:
+def trusting(source: Iterable[ast.AST]) -> Iterator[ast.Call]:
     """Calls that make a client which looks for proxies in the environment."""
-    for node in ast.walk(source):
+    for node in source:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        owner, name = ast.unparse(node.func.value), node.func.attr
+        if not isinstance(node.func.value, ast.Name) or node.func.value.id not in ("httpx", "requests"):
+            continue
+        owner, name = node.func.value.id, node.func.attr
         told = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if owner == "httpx" and name in CLIENTS and told.get("trust_env") != "False" and "transport" not in told:
             yield node
@@ -180,7 +188,7 @@ def trusting(source: ast.AST) -> Iterator[ast.Call]:
 def test_no_client_looks_for_proxies_in_the_environment() -> None:
     """Loopback is never reached through a proxy, and no proxy is told of a control call."""
     everywhere = python_files(*CODE, "tests", "benchmarks")
-    wrong = [f"{place(path, call.lineno)}: trust_env=False" for path in everywhere for call in trusting(tree(path))]
+    wrong = [f"{place(path, call.lineno)}: trust_env=False" for path in everywhere for call in trusting(nodes(path))]
     wrong += [
         f"{place(path, line)}: {target}"
         for path in everywhere
@@ -195,12 +203,12 @@ def test_client_finder_tells_a_trusting_one() -> None:
     """The rule above finds what looks at the environment, and lets pass what does not."""
     lines = ["httpx.get(u)", "httpx.Client(trust_env=True)", "requests.post(u)", "requests.Session()"]
     fine = ["httpx.get(u, trust_env=False)", "httpx.AsyncClient(transport=t)", "httpx.Request()", "found.get(u)"]
-    assert [len(list(trusting(ast.parse(line)))) for line in (*lines, *fine)] == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert [len(list(trusting(ast.walk(ast.parse(line))))) for line in (*lines, *fine)] == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """All functions and methods of a file."""
-    yield from (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+    yield from (n for n in nodes(path) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def test_functions_fit_a_screen() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
@@ -133,13 +134,13 @@ def _metrics(
     requests: pd.DataFrame, found: list[Wave], spans: dict[str, tuple[float, float]]
 ) -> Iterator[tuple[Any, ...]]:
     """What probes see five times a second, and 25 times while a wave is on."""
-    end = spans["quiet"][1]
+    end, starts = spans["quiet"][1], _starts(requests)
     for t_s in np.arange(0.0, end + 3, 0.2):
         yield t_s, "load", "cpu_ratio", "", 0.2
         for replica in STACK.of("replica"):
             yield t_s, replica, "up", "", 1.0
             yield t_s, replica, "rss_bytes", "", 5e7
-            for metric, value in _engine(requests, found, replica, t_s).items():
+            for metric, value in _engine(starts[replica], found, t_s).items():
                 yield t_s, replica, metric, "", value
             yield from _own_tokens(t_s, replica, _of_waves(found, t_s))
         yield from _own_tokens(t_s, ANY_REPLICA, 0.0)
@@ -148,7 +149,7 @@ def _metrics(
     for wave in found:
         for t_s in np.arange(wave.began_s, wave.began_s + WATCHED_S, 0.04):
             for replica in STACK.of("replica"):
-                for metric, value in _look(requests, found, replica, t_s).items():
+                for metric, value in _look(starts[replica], found, t_s).items():
                     yield t_s, replica, f"wave_{metric}", "", value
 
 
@@ -156,24 +157,29 @@ def watch_on(run: Run, phase: str) -> None:
     """The last wave of a phase is watched for five seconds after its cancel, as one whose aftermath stays is."""
     data = [wave for wave in run.files["waves.json"]["waves"] if wave["phase"] == phase][-1]
     begin, data["watched_until_s"] = data["watched_until_s"], data["began_s"] + 6.08
-    found = list(from_data(run.files["waves.json"]))
+    found, starts = list(from_data(run.files["waves.json"])), _starts(run.requests)
     more = [
         (t_s, replica, f"wave_{metric}", "", value)
         for t_s in np.arange(begin + 0.04, data["watched_until_s"], 0.04)
         for replica in STACK.of("replica")
-        for metric, value in _look(run.requests, found, replica, t_s).items()
+        for metric, value in _look(starts[replica], found, t_s).items()
     ]
     run.metrics = pd.concat([run.metrics, pd.DataFrame(more, columns=run.metrics.columns)], ignore_index=True)
 
 
-def _look(requests: pd.DataFrame, found: list[Wave], replica: str, t_s: float) -> dict[str, float]:
+def _starts(requests: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """By replica, when its requests were begun."""
+    of = requests["replica"]
+    return {one: requests["start_s"][of.eq(one)].to_numpy(dtype=float) for one in STACK.of("replica")}
+
+
+def _look(starts: npt.NDArray[np.float64], found: list[Wave], t_s: float) -> dict[str, float]:
     """What an engine says at once when it is asked during a wave."""
-    return {"asked_s": t_s, **_engine(requests, found, replica, t_s)}
+    return {"asked_s": t_s, **_engine(starts, found, t_s)}
 
 
-def _engine(requests: pd.DataFrame, found: list[Wave], replica: str, t_s: float) -> dict[str, float]:
+def _engine(starts: npt.NDArray[np.float64], found: list[Wave], t_s: float) -> dict[str, float]:
     """An engine that hears of a cancel 0.1 s after it."""
-    starts = requests["start_s"][requests["replica"].eq(replica)].to_numpy(dtype=float)
     users = float(((starts <= t_s) & (t_s < starts + E2E_S)).sum())
     made = np.floor(TOKENS * np.clip((t_s - starts - TTFT_S) / (E2E_S - TTFT_S), 0, 1)).sum()
     on = [wave for wave in found if wave.began_s + SENT_S <= t_s < wave.began_s + CANCELLED_S + 0.1]

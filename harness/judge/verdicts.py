@@ -50,19 +50,38 @@ _DIGITS = 6  # significant digits kept in verdict.json
 def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
+    return answer(view, drill, asked(view, drill))
+
+
+def asked(view: RunView, drill: Drill) -> tuple[Check, ...]:
+    """The checks that this run is asked, and its objectives as checks; not what its target cannot answer."""
+    unasked = _unasked(view, drill)
+    return (*(check for check in _known(view, drill) if check.name not in unasked), *_slo_checks(view))
+
+
+def answer(view: RunView, drill: Drill, questions: Sequence[Check]) -> Verdict:
+    """What the validity rules say of a run of this drill, and these checks, as one verdict."""
     machine = Machine(view)
-    known = checks(drill, view.target is not None, view.scenario.phases)
-    found = (*validity.findings(view), *as_planned.checks(view, known[len(INVARIANTS) :]))
+    found = (*validity.findings(view), *as_planned.checks(view, _known(view, drill)[len(INVARIANTS) :]))
     findings, explained = _explained(machine, found)
-    unasked = not_asked(drill, view.scenario) if view.target is not None else ()
-    asked = (*(c for c in known if c.name not in unasked), *_slo_checks(view))
-    weighed = [_identified(check, _judged(check, view, findings, machine)) for check in asked]
+    weighed = [_identified(check, _judged(check, view, findings, machine)) for check in questions]
     results = [one.result for one in weighed]
     status = worst([*(f.result.status for f in findings), *(r.status for r in results)])
     cause = _cause(view, findings, explained, weighed) if status is Status.INCONCLUSIVE else None
+    unasked = _unasked(view, drill)
     reason = "; ".join(filter(None, (_reason(status, findings, results), not_asked_line(unasked))))
     stretches = unjudged.stretches(view)
     return Verdict(status, reason, tuple(f.result for f in findings), tuple(results), cause, unasked, stretches)
+
+
+def _known(view: RunView, drill: Drill) -> tuple[Check, ...]:
+    """What a run of these phases on this target can be asked at most, objectives apart."""
+    return checks(drill, view.target is not None, view.scenario.phases)
+
+
+def _unasked(view: RunView, drill: Drill) -> tuple[str, ...]:
+    """Names of the checks that are no part of this run's drill."""
+    return not_asked(drill, view.scenario) if view.target is not None else ()
 
 
 def _explained(machine: Machine, found: tuple[Finding, ...]) -> tuple[tuple[Finding, ...], frozenset[str]]:

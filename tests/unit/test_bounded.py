@@ -38,6 +38,8 @@ READ_BYTES_MAX = 16 * 1024 * 1024 + 8 * 1024 * 1024
 GIVEN_UP_WITHIN_S = 20.0
 #: Of one client here, one after the other.
 REQUESTS_MAX = 6
+#: Asks at a port, with a time limit in seconds.
+Client = Callable[[int, float], None]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
@@ -91,13 +93,13 @@ def component(port: int) -> Component:
     return Component("replica-1", "replica", "127.0.0.1", {"http": port, "api": port}, readiness_path="/health")
 
 
-def asks_for_a_model(port: int) -> None:
+def asks_for_a_model(port: int, deadline_s: float) -> None:
     """The first request to an external target."""
     service = Endpoint("http", "127.0.0.1", port, address="127.0.0.1")
     link = SimpleNamespace(listen_address="127.0.0.1", listen_port=port)
     with pytest.raises(StackError, match="gives no answer"):
         endpoint.served_model(
-            cast(Topology, SimpleNamespace(link_between=lambda *_: link)), Target(service), deadline_s=1.0
+            cast(Topology, SimpleNamespace(link_between=lambda *_: link)), Target(service), deadline_s=deadline_s
         )
 
 
@@ -108,52 +110,52 @@ def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
         bounded.Answer(200, httpx.Headers(), body).json()
 
 
-def probes_a_page(port: int) -> None:
+def probes_a_page(port: int, deadline_s: float) -> None:
     """What most probes ask with."""
     with pytest.raises(NoAnswer):
-        asyncio.run(Page(f"http://127.0.0.1:{port}/metrics", deadline_s=5.0).get())
+        asyncio.run(Page(f"http://127.0.0.1:{port}/metrics", deadline_s).get())
 
 
-def asks_for_a_completion(stream: bool) -> Callable[[int], None]:
+def asks_for_a_completion(stream: bool) -> Client:
     """What proofs on the data path ask with: the parser of the load generator."""
 
-    def ask(port: int) -> None:
+    def ask(port: int, deadline_s: float) -> None:
         reader = CompletionReader(stream)
         request = {"url": f"http://127.0.0.1:{port}/v1/completions", "json": {}}
-        assert asyncio.run(completion.ask(reader, 5.0, request)) is not None or not reader.answer.generated
+        assert asyncio.run(completion.ask(reader, deadline_s, request)) is not None or not reader.answer.generated
 
     return ask
 
 
-def asks_a_simulator(port: int) -> None:
+def asks_a_simulator(port: int, deadline_s: float) -> None:
     """Its switches."""
     with pytest.raises(AdapterError):
-        Simulator(f"http://127.0.0.1:{port}", deadline_s=1.0).behaviour()
+        Simulator(f"http://127.0.0.1:{port}", deadline_s).behaviour()
 
 
-def asks_toxiproxy(port: int) -> None:
+def asks_toxiproxy(port: int, deadline_s: float) -> None:
     """Somebody else may have its port."""
     with pytest.raises(AdapterError):
-        Toxiproxy("127.0.0.1", port, deadline_s=1.0).proxies()
+        Toxiproxy("127.0.0.1", port, deadline_s).proxies()
 
 
-def generates_synthetically(port: int) -> None:
+def generates_synthetically(port: int, deadline_s: float) -> None:
     """The exporter's question, and the page that it then looks at."""
 
     async def ask() -> None:
         synthetic = Synthetic(CollectorRegistry(), Readiness(2))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None, trust_env=False) as client:
-            await synthetic.ask(client, "replica-1", "m", 2.0)
+            await synthetic.ask(client, "replica-1", "m", deadline_s)
 
     asyncio.run(ask())
 
 
-def resets_a_cache(port: int) -> None:
-    """At the end of a run."""
-    assert not asyncio.run(release.reset_prefix_cache(component(port), 1.0, "token")).success
+def resets_a_cache(port: int, deadline_s: float) -> None:
+    """At the end of a run: again and again until the deadline."""
+    assert not asyncio.run(release.reset_prefix_cache(component(port), min(deadline_s, 1.0), "token")).success
 
 
-def waits_for_readiness(port: int) -> None:
+def waits_for_readiness(port: int, deadline_s: float) -> None:
     """What `make up` asks again and again."""
     with httpx.Client(trust_env=False) as client:
         replica = component(port)
@@ -162,12 +164,12 @@ def waits_for_readiness(port: int) -> None:
 
 
 #: By what each is about. The test of the sources below finds a client that goes its own way.
-CLIENTS: dict[str, Callable[[int], None]] = {
+CLIENTS: dict[str, Client] = {
     "model of a target": asks_for_a_model,
     "page": probes_a_page,
     "completion": asks_for_a_completion(stream=False),
     "stream": asks_for_a_completion(stream=True),
-    "version of a replica": lambda port: no_version(question.version_of(component(port), 1.0)),
+    "version of a replica": lambda port, deadline_s: no_version(question.version_of(component(port), deadline_s)),
     "simulator": asks_a_simulator,
     "toxiproxy": asks_toxiproxy,
     "exporter": generates_synthetically,
@@ -181,13 +183,17 @@ def no_version(found: str | None) -> None:
     assert found is None
 
 
-@pytest.mark.parametrize("drop_s", [0.0, 0.05], ids=["flood", "drops"])
+@pytest.mark.parametrize(
+    ("drop_s", "deadline_s"),
+    [(0.0, 5.0), (0.05, 1.0)],  # time for the bytes to be too many; and for some drops of an answer
+    ids=["flood", "drops"],
+)
 @pytest.mark.parametrize("name", CLIENTS)
-def test_an_endless_answer_is_given_up_on(name: str, drop_s: float) -> None:
+def test_an_endless_answer_is_given_up_on(name: str, drop_s: float, deadline_s: float) -> None:
     """Bounded in bytes and in time, and then said to be no answer."""
     with endless(drop_s) as server:
         began = time.monotonic()
-        CLIENTS[name](server.port)
+        CLIENTS[name](server.port, deadline_s)
         assert time.monotonic() - began < GIVEN_UP_WITHIN_S
         assert 0 < server.sent < REQUESTS_MAX * READ_BYTES_MAX
 

@@ -15,12 +15,13 @@ import pytest
 
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
 from harness.judge import capacity, drill, verdicts
 from harness.judge.capacity import Capacity, Point
 from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import CheckResult, Status, Verdict
 from harness.run import pipeline
-from reports import charts, panel, render
+from reports import charts, junit, panel, render
 from reports.charts import Chart, Series
 from reports.panels import rollout, timeline
 from tests import runs, swap_runs
@@ -52,6 +53,13 @@ def rendered(folder: RunFolder) -> str:
     """Judge and render; the page's text."""
     verdicts.write(folder, verdicts.judge(folder, DRILL))
     return render.render(folder).read_text(encoding="utf-8")
+
+
+def panel_of(folder: RunFolder, name: str) -> str:
+    """Judge; what one panel puts on the page, without drawing the others."""
+    verdicts.write(folder, verdicts.judge(folder, DRILL))
+    (drawn,) = (one for one in panel.every() if one.__name__.endswith(f".{name}"))
+    return str(drawn.html(RunView(folder), verdicts.read(folder)))
 
 
 def section(page: str, name: str) -> str:
@@ -149,11 +157,11 @@ def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
 
 def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
     """What was decided, by which gate, and what both versions have shown; of a stopped one how soon it was gone."""
-    promoted = section(rendered(swap_runs.healthy().write(tmp_path / "promoted")), "rollout")
+    promoted = panel_of(swap_runs.healthy().write(tmp_path / "promoted"), "rollout")
     assert "<strong>v2@sim: promoted</strong> (all gates)" in promoted
     assert len(list(figures(promoted))) == 3
     assert "not measured" not in promoted
-    page = section(rendered(swap_runs.healthy(swap_runs.STOPPED).write(tmp_path / "stopped")), "rollout")
+    page = panel_of(swap_runs.healthy(swap_runs.STOPPED).write(tmp_path / "stopped"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate quality)" in page
     assert "All traffic was on v1@sim 0.0 s later" in page
     assert re.search(r"<td>quality</td><td>roll back</td><td>0 of \d+ questions answered exactly right", page)
@@ -163,12 +171,12 @@ def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
 def test_a_rollout_shows_why_nobody_met_the_candidate(tmp_path: Path) -> None:
     """One whose engine gave no token was asked nothing; one that broke off says at what."""
     run = swap_runs.healthy(swap_runs.NO_START)
-    page = section(rendered(run.write(tmp_path / "no-start")), "rollout")
+    page = panel_of(run.write(tmp_path / "no-start"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate start)" in page
     assert "<td>start</td><td>roll back</td><td>replica-2 could not be used within 60 s of its start" in page
     run = swap_runs.healthy()
     swap_runs.break_off(run)
-    page = section(rendered(run.write(tmp_path / "broken-off")), "rollout")
+    page = panel_of(run.write(tmp_path / "broken-off"), "rollout")
     assert "<strong>v2@sim: broken off</strong> (all gates)" in page
     assert "replica-1 could not be used within 120 s of its start" in page
 
@@ -188,7 +196,7 @@ def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:
     begin, _ = run.span("one-replica")
     run.events += runs.alert_told("GatewayDown", begin + 5.05, begin + 7.05, component="gateway-b")
     run.drop_events("alert_fired", alert="FailuresHigh")
-    whole = section(rendered(run.write(tmp_path / "whole")), "alerts")
+    whole = panel_of(run.write(tmp_path / "whole"), "alerts")
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in whole.split("<tr>")]
     found = {(row[2], row[0]): row[3:] for row in rows if row}
     assert found["one-replica", "ReplicaDown{server=replica-2}"] == ["47.9 s", "6.6 s", "80.2 s", "9.0 s", "expected"]
@@ -198,7 +206,7 @@ def test_alerts_are_shown_with_their_times(tmp_path: Path) -> None:
     assert "one-replica 6.6 s, all-replicas 6.6 s" in whole
     assert "Not asked" not in whole
     next(p for p in run.plan["scenario"]["phases"] if p["name"] == "one-replica")["duration"] = 8
-    short = section(rendered(run.write(tmp_path / "short")), "alerts")
+    short = panel_of(run.write(tmp_path / "short"), "alerts")
     assert "ReplicaDown{server=replica-2} in one-replica: the phase is too short to tell, it may take 11 s" in short
 
 
@@ -207,7 +215,7 @@ def test_a_page_once_recovered_is_unexpected(tmp_path: Path) -> None:
     run = runs.healthy()
     alert_mutants.page_after_all_is_over(run)
     folder = run.write(tmp_path / "run")
-    shown = section(rendered(folder), "alerts")
+    shown = panel_of(folder, "alerts")
     assert "no page once recovered" in verdicts.read(folder).reason
     assert re.search(r"<td>E2eP95High</td>.*<td>UNEXPECTED</td>", shown)
 
@@ -217,11 +225,11 @@ def test_what_nobody_heard_was_not_measured(tmp_path: Path) -> None:
     run = runs.healthy()
     begin, end = run.span("one-replica")
     run.drop_events("alert_fired", alert="ReplicaDown")
-    assert "one-replica none" in section(rendered(run.write(tmp_path / "heard")), "alerts")
+    assert "one-replica none" in panel_of(run.write(tmp_path / "heard"), "alerts")
     deaf = run.metrics["metric"].eq("alerts_readable") & run.metrics["t_s"].between(begin + 2, end)
     assert deaf.any()
     run.metrics = run.metrics[~deaf]
-    assert "one-replica not measured" in section(rendered(run.write(tmp_path / "deaf")), "alerts")
+    assert "one-replica not measured" in panel_of(run.write(tmp_path / "deaf"), "alerts")
 
 
 def test_a_plan_without_its_command_has_a_page(tmp_path: Path) -> None:
@@ -238,7 +246,7 @@ def test_an_alert_that_the_drill_does_not_speak_of_is_no_finding(tmp_path: Path)
     begin, _ = run.span("all-replicas")
     run.events += runs.alert_told("TtftP95High", begin + 9.0, begin + 19.0)
     folder = run.write(tmp_path / "run")
-    shown = section(rendered(folder), "alerts")
+    shown = panel_of(folder, "alerts")
     assert verdicts.read(folder).status is Status.PASS
     assert re.search(r"<td>TtftP95High</td>.*<td>may fire</td>", shown)
     assert "«may fire»: the drill does not require it there" in shown
@@ -321,7 +329,7 @@ def test_missing_metrics_are_no_zeros(tmp_path: Path) -> None:
     """Without metrics the charts of the replicas say «not measured» and draw nothing."""
     folder = runs.healthy_run(tmp_path / "run")
     (folder.path / "metrics.parquet").unlink()
-    inside = {re.search(r'id="([^"]*)"', tag)[1]: body for tag, body in figures(rendered(folder))}  # type: ignore[index]
+    inside = {re.search(r'id="([^"]*)"', tag)[1]: body for tag, body in figures(panel_of(folder, "timeline"))}  # type: ignore[index]
     for name in ("running", "waiting", "kv-usage-ratio"):
         assert "not measured" in inside[name]
         assert "<svg" not in inside[name]
@@ -453,8 +461,8 @@ def test_evidence_says_what_is_missing(tmp_path: Path) -> None:
     run = runs.healthy()
     one = "all-replicas/timeout/gateway-a-to-replica-1"
     run.drop_events("fault_proven", "fault_healed", "heal_proven", fault=one)
-    page = rendered(run.write(tmp_path / "run"))
-    row = next(r for r in re.findall(r"<tr>(.*?)</tr>", section(page, "evidence")) if "never" in r)
+    shown = panel_of(run.write(tmp_path / "run"), "evidence")
+    row = next(r for r in re.findall(r"<tr>(.*?)</tr>", shown) if "never" in r)
     assert row.count("NOT PROVEN") == 2
     assert "gateway-a-to-replica-1" in row
 
@@ -532,7 +540,7 @@ def test_hole_survives_in_a_long_run(tmp_path: Path) -> None:
     run.metrics = run.metrics[
         ~(run.metrics["component"].eq("replica-1") & run.metrics["t_s"].between(begin + 5, end - 5))
     ]
-    page = rendered(run.write(tmp_path / "run"))
+    page = panel_of(run.write(tmp_path / "run"), "timeline")
     body = next(body for tag, body in figures(page) if 'id="running"' in tag)
     assert path_of(body).count("M") >= 2
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
@@ -554,6 +562,12 @@ def suite(folder: RunFolder) -> ElementTree.Element:
     return ElementTree.fromstring((folder.path / "junit.xml").read_text())
 
 
+def suite_of(folder: RunFolder) -> ElementTree.Element:
+    """The same of a folder that is only judged, without its page."""
+    verdicts.write(folder, verdicts.judge(folder, DRILL))
+    return ElementTree.fromstring(junit.render(RunView(folder), verdicts.read(folder)))
+
+
 def test_junit_agrees_with_the_verdict(failed: RunFolder) -> None:
     """Counts, names and texts of junit.xml are those of verdict.json: FAIL is a failure, INCONCLUSIVE an error."""
     verdict, found = verdicts.read(failed), suite(failed)
@@ -571,10 +585,9 @@ def test_junit_of_an_inconclusive_run_is_not_green(tmp_path: Path) -> None:
     """A run that proves nothing has errors in CI."""
     run = runs.healthy()
     run.drop_events("steady_state")
-    folder = run.write(tmp_path / "run")
-    rendered(folder)
-    assert int(suite(folder).attrib["errors"]) > 0
-    assert suite(folder).findall("testcase/error")
+    found = suite_of(run.write(tmp_path / "run"))
+    assert int(found.attrib["errors"]) > 0
+    assert found.findall("testcase/error")
 
 
 def test_junit_survives_text_that_xml_cannot_hold(tmp_path: Path) -> None:
@@ -616,13 +629,13 @@ def test_capacity_is_shown_with_what_the_load_made_of_it(tmp_path: Path) -> None
         "regression": "regression of the stack: 30 % less",
     }
     run.events.append({"t_s": 0.1, "kind": "too_small", "why": "too small: it needs 30/s"})
-    shown = section(rendered(run.write(tmp_path / "run")), "capacity")
+    shown = panel_of(run.write(tmp_path / "run"), "capacity")
     for text in ("25 % of capacity, which is", "20/s (18 to 22)", "engine queue: 3", "no: interference: others"):
         assert text in shown, text
     assert "at least" not in shown
     used = dataclasses.replace(used, whole=dataclasses.replace(point, why=capacity.NO_MORE_USERS))
     run.plan["capacity"]["used"] = capacity.as_data(used)
-    assert "at least 20/s (18 to 22)" in section(rendered(run.write(tmp_path / "open")), "capacity")
+    assert "at least 20/s (18 to 22)" in panel_of(run.write(tmp_path / "open"), "capacity")
     assert "regression of the stack: 30 % less" in shown
     assert "too small: it needs 30/s" in shown
 
@@ -632,17 +645,17 @@ def test_capacity_that_nobody_measured_is_no_number(tmp_path: Path) -> None:
     run = runs.healthy()
     for known in (None, {"asked": None, "fitted": None, "used": None, "regression": None}):
         run.plan["capacity"] = known
-        page = rendered(run.write(tmp_path / "run"))
-        assert "Capacity was not measured on this machine" in section(page, "capacity")
+        shown = panel_of(run.write(tmp_path / "run"), "capacity")
+        assert "Capacity was not measured on this machine" in shown
 
 
 def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
     """Curves, the sentence with numbers, the list of times; and nothing of the sort on a quiet machine."""
     run = runs.healthy()
-    quiet = section(rendered(run.write(tmp_path / "quiet")), "machine")
+    quiet = panel_of(run.write(tmp_path / "quiet"), "machine")
     assert "No interference on the machine" in quiet
     runs.disturb(run, 20.0, 26.0)
-    disturbed = section(rendered(run.write(tmp_path / "disturbed")), "machine")
+    disturbed = panel_of(run.write(tmp_path / "disturbed"), "machine")
     assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores; every check passed" in disturbed
     assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
     assert disturbed.count("<tr>") == 2
@@ -652,9 +665,9 @@ def test_what_the_machine_does_not_show_is_said(tmp_path: Path) -> None:
     """Nothing is known of a run that was not watched, and what could not be read stands there with its reason."""
     run = runs.healthy()
     run.events.insert(0, {"t_s": 0.4, "kind": "machine_unread", "unread": {"psi": "this kernel has none"}})
-    assert "pressure (PSI): this kernel has none" in section(rendered(run.write(tmp_path / "unread")), "machine")
+    assert "pressure (PSI): this kernel has none" in panel_of(run.write(tmp_path / "unread"), "machine")
     run.metrics = run.metrics[run.metrics["component"].ne("machine")]
-    assert "was not watched" in section(rendered(run.write(tmp_path / "old")), "machine")
+    assert "was not watched" in panel_of(run.write(tmp_path / "old"), "machine")
 
 
 def test_a_disturbed_run_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -677,8 +690,7 @@ def test_junit_names_the_cause(tmp_path: Path) -> None:
     run.metrics = run.metrics[~(run.metrics["component"].eq("gateway-b") & run.metrics["t_s"].between(60, 63))]
     found = {}
     for name in ("quiet", "disturbed"):
-        folder = run.write(tmp_path / name)
-        rendered(folder)
-        found[name] = [p.attrib for p in suite(folder).findall("./properties/property")]
+        suite = suite_of(run.write(tmp_path / name))
+        found[name] = [p.attrib for p in suite.findall("./properties/property")]
         runs.disturb(run, 60.0, 63.0)
     assert found == {"quiet": [], "disturbed": [{"name": "cause", "value": "interference"}]}

@@ -13,7 +13,7 @@ from tests.unit.judge.verdicts import complaints
 @pytest.fixture(autouse=True)
 def promised_format(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many verdicts were made, each of which keeps to harness/model/verdict.schema.json."""
-    plainly, made = verdicts.judge, list[int]()
+    plainly, made = verdicts.answer, list[int]()
 
     def checked(*arguments: object) -> object:
         verdict = plainly(*arguments)  # type: ignore[arg-type]
@@ -21,5 +21,5 @@ def promised_format(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         assert complaints(json.loads(json.dumps(verdicts.as_data(verdict)))) == []
         return verdict
 
-    monkeypatch.setattr(verdicts, "judge", checked)
+    monkeypatch.setattr(verdicts, "answer", checked)
     return made

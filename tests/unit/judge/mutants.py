@@ -23,6 +23,7 @@ from harness.plan import guard
 from harness.plan.guard import External
 from tests import runs
 from tests.runs import Run
+from tests.unit.judge.verdicts import verdict_on
 
 ONE, ALL = "one-replica", "all-replicas"
 
@@ -48,11 +49,11 @@ def red(check: str) -> Status:
 
 
 def assert_red(run: Run, check: str, drill: Drill, folder: Path, recount: bool = True) -> None:
-    """``run``, which has a defect, is red when it is judged, and so is ``check``, which says why."""
+    """``run``, which has a defect, is red when it is asked ``check``, which says why."""
     if recount:
         run.recount()
-    verdict = verdicts.judge(run.write(folder), drill)
-    found = next(result for result in verdict.checks if result.name == check)
+    verdict = verdict_on(run.write(folder), drill, check)
+    (found,) = verdict.checks
     assert found.status is red(check), f"{found.name}: {found.status}: {found.why}"
     assert verdict.status in (Status.FAIL, red(check)), verdict.reason
     assert found.why, f"{found.name} does not say why"

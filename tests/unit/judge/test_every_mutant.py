@@ -18,6 +18,7 @@ from tests.drills.live_defects import LIVE, LiveDefect
 from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, oom_mutants, swap_mutants
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS
 from tests.unit.judge.test_validity import FINDINGS
+from tests.unit.judge.verdicts import verdict_on
 from tests.unit.judge.wave_mutants import WAVE_MUTANTS
 
 _LINK = "tests.integration.test_faults.test_fault_that_was_not_injected_is_not_proven"
@@ -102,7 +103,7 @@ def test_an_unproven_fault_makes_the_run_inconclusive(fault: str, tmp_path: Path
             event["fault"] = event["fault"].replace("latency", fault)
             if event["kind"] == "fault_proven":
                 event |= {"kind": "fault_unproven", "why": "it is as before"}
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = verdict_on(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE
     assert "the fault had no effect" in verdict.reason
     assert f"/{fault}/" in verdict.reason

@@ -19,6 +19,7 @@ from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import ALL, MUTANTS, ONE, Mutant
+from tests.unit.judge.verdicts import verdict_on
 
 DRILL = drill.load("timeout-spike")
 EVER = (-1.0, 1e9)
@@ -38,6 +39,12 @@ def judged(run: Run, path: Path) -> Verdict:
 def named(verdict: Verdict, name: str) -> CheckResult:
     """One result of it."""
     return next(result for result in (*verdict.validity, *verdict.checks) if result.name == name)
+
+
+def asked(run: Run, path: Path, name: str) -> CheckResult:
+    """What one check or objective says in its verdict."""
+    run.recount()
+    return verdict_on(run.write(path / "run"), DRILL, name).checks[0]
 
 
 def view(run: Run, path: Path) -> RunView:
@@ -171,8 +178,8 @@ def test_what_is_not_about_time_fails_on_any_machine(mutant: Mutant, tmp_path: P
     if mutant.recount:
         run.recount()
     runs.disturb(run, *EVER)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
-    result = named(verdict, mutant.check)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL, mutant.check)
+    (result,) = verdict.checks
     assert verdict.status is not Status.PASS
     assert result.status is Status.FAIL or TIMING[mutant.check], result.why
     assert result.status is not Status.PASS
@@ -193,7 +200,7 @@ def test_slow_only_while_disturbed_is_not_judged(tmp_path: Path) -> None:
     run = runs.healthy()
     begin, _ = run.span(PHASE)
     _slow(run, begin + 1, begin + 4)
-    assert named(judged(run, tmp_path / "quiet"), SLOWED).status is Status.FAIL
+    assert asked(run, tmp_path / "quiet", SLOWED).status is Status.FAIL
     runs.disturb(run, begin + 1, begin + 4)
     verdict = judged(run, tmp_path / "disturbed")
     assert named(verdict, SLOWED).status is Status.INCONCLUSIVE
@@ -221,7 +228,7 @@ def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path, monkeypatch: py
     run.requests = run.requests.drop(here[102:])
     _slow(run, begin, end)
     runs.disturb(run, begin + 10, begin + 11.5)
-    assert named(judged(run, tmp_path), SLOWED).status is Status.FAIL
+    assert asked(run, tmp_path, SLOWED).status is Status.FAIL
 
 
 def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +241,7 @@ def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path, monkeypatc
     _slow(run, begin + 5, begin + 9)
     _slow(run, begin + 15, begin + 15.3)
     runs.disturb(run, begin + 5, begin + 9)
-    assert named(judged(run, tmp_path), SLOWED).status is Status.INCONCLUSIVE
+    assert asked(run, tmp_path, SLOWED).status is Status.INCONCLUSIVE
 
 
 def test_a_disturbance_elsewhere_is_no_excuse(tmp_path: Path) -> None:
@@ -243,7 +250,7 @@ def test_a_disturbance_elsewhere_is_no_excuse(tmp_path: Path) -> None:
     begin, _ = run.span(PHASE)
     _slow(run, begin + 1, begin + 4)
     runs.disturb(run, *run.span("recovery-all"))
-    assert named(judged(run, tmp_path), SLOWED).status is Status.FAIL
+    assert asked(run, tmp_path, SLOWED).status is Status.FAIL
 
 
 @pytest.mark.parametrize(("length_s", "status"), [(0.5, Status.FAIL), (2.0, Status.INCONCLUSIVE)])
@@ -253,7 +260,7 @@ def test_the_excess_is_three_times_the_overlap_at_most(length_s: float, status: 
     begin, _ = run.span(ONE)
     run.metrics.loc[mutants.samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
     runs.disturb(run, begin, begin + length_s)
-    assert named(judged(run, tmp_path), "gateways take replica-2 out").status is status
+    assert asked(run, tmp_path, "gateways take replica-2 out").status is status
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("timeout_ttft", Status.INCONCLUSIVE), ("inband_error", Status.FAIL)])
@@ -264,7 +271,7 @@ def test_only_lack_of_time_is_excused(outcome: str, status: Status, tmp_path: Pa
     rows = mutants.between(run, begin + 5, begin + 7)
     run.requests.loc[rows, ["outcome", "ttft_ms", "ttft_from_schedule_ms"]] = [outcome, None, None]
     runs.disturb(run, begin + 4, begin + 8)
-    assert named(judged(run, tmp_path), "availability with one bad replica").status is status
+    assert asked(run, tmp_path, "availability with one bad replica").status is status
 
 
 @pytest.mark.parametrize(("code", "status"), [("queue_full", Status.INCONCLUSIVE), ("other", Status.FAIL)])
@@ -275,7 +282,7 @@ def test_a_full_queue_of_a_disturbed_time_is_lack_of_time(code: str, status: Sta
     rows = mutants.between(run, begin + 5, begin + 7)
     run.requests.loc[rows, ["outcome", "http_status", "error_code", "e2e_ms"]] = ["shed_503", 503, code, 20.0]
     runs.disturb(run, begin + 4, begin + 8)
-    assert named(judged(run, tmp_path), "availability with one bad replica").status is status
+    assert asked(run, tmp_path, "availability with one bad replica").status is status
 
 
 def test_a_hang_is_not_explained_by_a_moment(tmp_path: Path) -> None:
@@ -287,8 +294,7 @@ def test_a_hang_is_not_explained_by_a_moment(tmp_path: Path) -> None:
     run.requests.loc[row, ["e2e_ms", "e2e_from_schedule_ms"]] = 30_000.0
     at = float(run.requests.loc[row, "start_s"])
     runs.disturb(run, at + 1.0, at + 1.7)
-    name = next(name for name in (r.name for r in judged(run, tmp_path / "first").checks) if name.startswith("no hang"))
-    assert named(judged(run, tmp_path / "again"), name).status is Status.FAIL
+    assert asked(run, tmp_path, f"no hang in {PHASE}").status is Status.FAIL
 
 
 def test_requests_that_were_never_sent_are_not_explained_by_a_moment(tmp_path: Path) -> None:
@@ -406,7 +412,7 @@ def test_no_neighbour_cries_wolf(since_s: float, status: Status, tmp_path: Path)
     for event in (e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-all"):
         event |= {"reached": False, "why": "E2eP95High is firing"}
     runs.disturb(run, *EVER)
-    assert named(judged(run, tmp_path), "steady state in recovery-all").status is status
+    assert asked(run, tmp_path, "steady state in recovery-all").status is status
 
 
 @pytest.mark.parametrize(("wrong", "status"), [(False, Status.INCONCLUSIVE), (True, Status.FAIL)])
@@ -418,7 +424,7 @@ def test_no_neighbour_answers_wrongly_after_a_heal(wrong: bool, status: Status, 
     if wrong:
         _answered_wrongly(run, "recovery-all")
     runs.disturb(run, *EVER)
-    assert named(judged(run, tmp_path), "steady state in recovery-all").status is status
+    assert asked(run, tmp_path, "steady state in recovery-all").status is status
 
 
 def test_a_true_page_of_a_disturbed_baseline(tmp_path: Path) -> None:
@@ -427,7 +433,7 @@ def test_a_true_page_of_a_disturbed_baseline(tmp_path: Path) -> None:
     _slow(run, 20.0, 32.0)
     run.events += runs.alert_told("TtftP95High", 28.0, 38.0)
     run.events.sort(key=lambda event: event["t_s"])
-    alone = named(judged(run, tmp_path / "alone"), "no page before the first fault")
+    alone = asked(run, tmp_path / "alone", "no page before the first fault")
     assert (alone.status, alone.phase) == (Status.INCONCLUSIVE, "baseline")
     runs.disturb(run, 18.0, 34.0)
     verdict = judged(run, tmp_path / "disturbed")

@@ -23,6 +23,7 @@ from harness.plan.guard import External
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
+from tests.unit.judge.verdicts import verdict_on
 
 DRILL = drill.load("timeout-spike")
 SAFETY = {"conservation", "nothing left injected", "no silent truncation"}
@@ -580,7 +581,7 @@ def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> N
     run = runs.healthy()
     _restart(run)
     run.metrics.loc[mutants.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     red = [r.name for r in verdict.validity if r.status is not Status.PASS]
     assert red[:2] == ["no unexpected restarts", "samples plausible"]
 
@@ -595,7 +596,7 @@ def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
 
 def test_every_rule_has_a_defect(tmp_path: Path) -> None:
     """No question about the run itself lands without the run that is refused for it, each with its own sentence."""
-    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    verdict = verdict_on(runs.healthy_run(tmp_path / "run"), DRILL)
     asked = {result.name.split(" of ")[0].split(" in ")[0] for result in verdict.validity}
     assert asked == {finding.split(" of ")[0].split(" in ")[0] for _, finding, _ in FINDINGS}
 
@@ -604,7 +605,7 @@ def test_bypassed_proxy_says_no_effect(tmp_path: Path) -> None:
     """The first line says it in these words."""
     run = runs.healthy()
     _no_effect(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     assert "the fault had no effect" in verdict.reason
 
 
@@ -613,8 +614,8 @@ def test_values_are_not_compared_in_an_invalid_run(tmp_path: Path) -> None:
     run = runs.healthy()
     _late(run)
     mutants.slow_from_the_start(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
-    assert next(r for r in verdict.checks if r.name == "TTFT before").status is Status.INCONCLUSIVE
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL, "TTFT before")
+    assert verdict.checks[0].status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE
 
 
@@ -661,7 +662,7 @@ def test_ordered_restart_is_fine(tmp_path: Path, excuses: tuple[str, ...], after
     run = runs.healthy()
     healed_s = _on_component(run, *excuses)
     run.events.append({"t_s": healed_s + after_s, "kind": "component_restarted", "component": "replica-2"})
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "no unexpected restarts").status is status
 
 
@@ -672,7 +673,7 @@ def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: S
     healed_s = _on_component(run, *excuses)
     silent = run.metrics["component"].eq("replica-2") & run.metrics["t_s"].between(healed_s - 10, healed_s)
     run.metrics = run.metrics[~silent]
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "metrics of replica-2").status is status
 
 
@@ -750,8 +751,8 @@ def test_rows_that_could_not_be_written_have_not_vanished(lost: int, status: Sta
     run.recount()
     told = {"unwritten_attempts": int(attempts.sum()), "unwritten_requests": lost, "write_error": "the disk is full"}
     run.summary |= {"scheduled_requests": scheduled, **told}
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
-    assert next(r for r in verdict.checks if r.name == "conservation").status is status
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL, "conservation")
+    assert verdict.checks[0].status is status
 
 
 def test_events_that_were_not_written_leave_the_heal_open(tmp_path: Path) -> None:
@@ -765,8 +766,7 @@ def test_events_that_were_not_written_leave_the_heal_open(tmp_path: Path) -> Non
 
 
 def _left(run: Run, path: Path) -> Status:
-    verdict = verdicts.judge(run.write(path), DRILL)
-    return next(r.status for r in verdict.checks if r.name == "nothing left injected")
+    return verdict_on(run.write(path), DRILL, "nothing left injected").checks[0].status
 
 
 def _of_target(run: Run, *metrics: str) -> None:
@@ -801,7 +801,7 @@ def test_a_page_without_a_series_was_not_sampled(
     if told:
         what = "status 200 with text/html, 812 bytes that begin «<html>»"
         run.events.insert(5, {"t_s": 1.0, "kind": "metrics_unread", "component": "target", "what": what})
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     (found,) = (result for result in verdict.validity if result.name == "metrics of target")
     assert found.status is status
     assert why in found.why
@@ -815,7 +815,7 @@ def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
     run.metrics.loc[silent & run.metrics["metric"].eq("up"), "value"] = 0.0
     for t_s, what in ((40.2, "status 404 with text/html, 9 bytes"), (99.0, "something later")):
         run.events.append({"t_s": t_s, "kind": "metrics_unread", "component": "target", "what": what})
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     (found,) = (result for result in verdict.validity if result.name == "metrics of target")
     assert found.status is Status.INCONCLUSIVE
     assert found.why.endswith("; received instead: status 404 with text/html, 9 bytes")
