@@ -51,7 +51,7 @@ def _run(view: RunView, gateway: str, phase: str) -> CheckResult:
         return CheckResult(name, Status.INCONCLUSIVE, str(error), _OBJECTIVE, phase=phase)
     rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))]
     rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
-    ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    ends = rows["end_s"]
     # A gateway may die as soon as the order is on its way, before that is known to be carried out.
     ordered_s = min(e.t_s for e in view.events("fault_injecting", phase))
     rows = rows[rows["start_s"].le(fault.end_s) & ends.ge(ordered_s)]

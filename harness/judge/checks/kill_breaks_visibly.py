@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge.checks.streams import ends_s, in_flight, on_replica, step_s
+from harness.judge.checks.streams import in_flight, on_replica, step_s
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -59,10 +59,10 @@ def _problem(
 ) -> tuple[str | None, Attempts]:
     """The first thing that is wrong, and the attempts that show it."""
     rows = view.requests
-    silent = victims[victims["outcome"].eq("ok") & ends_s(victims).gt(killed + _STILL_ARRIVES_S)]
+    silent = victims[victims["outcome"].eq("ok") & victims["end_s"].gt(killed + _STILL_ARRIVES_S)]
     if len(silent):
         return f"{len(silent)} streams of {replica} ended as if all were well although it was dead", silent
-    ends = ends_s(rows)
+    ends = rows["end_s"]
     elsewhere = rows[
         rows["replica"].notna()
         & rows["replica"].ne(replica)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge import sli
-from harness.judge.checks.streams import ends_s, on_replica
+from harness.judge.checks.streams import on_replica
 from harness.judge.drill import Check
 from harness.model.verdict import CheckResult, Status
 
@@ -108,7 +108,7 @@ def _after(view: RunView, phase: str, replica: str) -> Attempts | None:
     following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > max(healed)]
     rows = on_replica(view, replica)
     rows = rows[rows["start_s"].ge(max(healed)) & rows["outcome"].eq("ok")]
-    return rows[ends_s(rows).lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
+    return rows[rows["end_s"].lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
 
 
 def _tax_ms(cold: Attempts, baseline: Attempts) -> str:
