@@ -82,14 +82,14 @@ def attempt(port: int, stream: bool = True) -> tuple[Attempt, str]:
     cohort = Cohort(name="chat", stream=stream)
     arrival = Arrival("r", 0.0, cohort, "user-001", Prompt("hi", None), random.Random(1))
     row = Attempt(
-        request_id="r", attempt=1, user_id="user-001", cohort="chat", deployment="d", intended_start_s=0.0,
-        start_s=time.monotonic(), max_tokens=8, prompt_chars=3, prompt_hash="h",
+        request_id="r", attempt=1, user_id="user-001", cohort="chat", deployment="d", intended_mono_s=0.0,
+        start_mono_s=time.monotonic(), max_tokens=8, prompt_chars=3, prompt_hash="h",
     )  # fmt: skip
     span = f"{DEADLINE_S:g}s"
     limits = ClientLimits.model_validate(dict.fromkeys(("connect", "first_token", "idle", "total"), span))
     connections = Connections(Service(name="test", port=port, address=ADDRESS))
     call = Call(arrival, http_request("/v1/chat/completions", {"Host": "test"}, b"{}"), limits, None)
-    exchange = Exchange(call, row, Pinned(ADDRESS), connections, row.start_s)
+    exchange = Exchange(call, row, Pinned(ADDRESS), connections, row.start_mono_s)
     exchange.run()
     connections.close()
     return row, exchange.answer.text

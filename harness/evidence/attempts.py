@@ -18,6 +18,8 @@ from harness.evidence.record import REQUEST_COLUMNS, RunFolder
 
 #: So many columns are kept as they were read, those that were asked for last: most rules read the same few.
 COLUMNS_KEPT = 12
+#: The column that no file has.
+END = "end_s"
 #: Up to so many attempts are read whole: each reading of a file costs more than all columns of a few thousand.
 ROWS_AT_ONCE = 50_000
 
@@ -25,6 +27,9 @@ ROWS_AT_ONCE = 50_000
 class Attempts:
     """Rows of requests.parquet. ``rows["outcome"]`` is a Series, ``rows[["user_id", "outcome"]]`` a DataFrame, and
     ``rows[rows["outcome"].eq("ok")]`` those attempts. The index is the place of each attempt in the file.
+
+    ``rows["end_s"]`` is computed (see the function): in the file it could disagree with what it follows from, and
+    runs without it would have other digests. A request ends with its last attempt, the row that is ``final``.
     """
 
     def __init__(self, column: Callable[[str], pd.Series], rows: pd.Index, whole: bool = False) -> None:
@@ -37,6 +42,8 @@ class Attempts:
 
         @lru_cache(COLUMNS_KEPT)
         def column(name: str) -> pd.Series:
+            if name == END:
+                return end_s(Attempts(column, column("attempt").index, whole=True))
             return folder.requests([name])[name].reset_index(drop=True) if whole is None else whole[name]
 
         return cls(column, column("attempt").index, whole=True)
@@ -97,6 +104,19 @@ class Attempts:
 
 #: What indicators and checks look at.
 Rows: TypeAlias = pd.DataFrame | Attempts
+
+
+def end_s(rows: Rows) -> pd.Series:
+    """When each attempt ended, in seconds of the run: its start and what it took.
+
+    Without a measured duration it ended as it began, and without a start it began when it was meant to. Null where
+    that is not known either.
+    """
+    begun = rows["start_s"].astype(float)
+    if begun.hasnans:
+        begun = begun.fillna(rows["intended_start_s"].astype(float))
+    return begun + rows["e2e_ms"].astype(float).fillna(0) / 1000
+
 
 #: So many requests are named as examples.
 EXAMPLES = 5

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from harness.evidence.attempts import end_s
 from harness.evidence.record import Event
 
 #: Events between which a fault may have an effect: from the order to inject it until its removal is confirmed.
@@ -73,7 +74,7 @@ def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFram
     index = np.searchsorted(np.array([p.start_s for p in phases]), intended, side="right") - 1
     names = np.array([*(p.name for p in phases), None], dtype=object)  # index -1: before the first phase
     phase = names[index]
-    begin, end = _in_flight(requests, intended)
+    begin, end = intended, _ends_of_requests(requests)
     straddles = np.full(len(requests), None, dtype=object)
     for span in phases:
         if span.fault_start_s is None:
@@ -85,13 +86,10 @@ def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFram
     return requests.assign(phase=phase, straddles=straddles)
 
 
-def _in_flight(requests: pd.DataFrame, intended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of the request that each attempt belongs to; what has no end counts as ended when it began."""
-    start = np.fmax(requests["start_s"].to_numpy(dtype=float), intended)
-    start = np.where(np.isnan(start), intended, start)
-    length = np.nan_to_num(requests["e2e_ms"].to_numpy(dtype=float)) / 1000
-    ends = pd.Series(start + length, requests.index).groupby(requests["request_id"]).transform("max")
-    return intended, ends.to_numpy(dtype=float)
+def _ends_of_requests(requests: pd.DataFrame) -> np.ndarray:
+    """When the request that each attempt belongs to ended, in seconds of the run: with the last of its attempts."""
+    ends: np.ndarray = end_s(requests).groupby(requests["request_id"]).transform("max").to_numpy(dtype=float)
+    return ends
 
 
 def _or(value: float | None, default: float) -> float:

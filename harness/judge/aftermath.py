@@ -302,7 +302,7 @@ class _Users:
         worker = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
         rows = rows[worker.eq(replica) | worker.isna()]
         self._begin: Floats = rows["first_byte_sent_s"].to_numpy(dtype=float)
-        self._end: Floats = (rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000).to_numpy(dtype=float)
+        self._end: Floats = rows["end_s"].to_numpy(dtype=float)
         first = rows["start_s"] + rows["ttft_ms"].fillna(rows["e2e_ms"]).fillna(0) / 1000
         self._first: Floats = first.to_numpy(dtype=float)
         made: pd.Series = rows["output_tokens"].fillna(rows["content_events"]).fillna(0)

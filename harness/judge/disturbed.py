@@ -147,8 +147,8 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
     late = _timed_out(rows, view)
     fine = rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE]) | late
     begun = rows["intended_start_s"].fillna(rows["start_s"])
-    ends = rows["start_s"].fillna(begun) + rows["e2e_ms"].fillna(0) / 1000
-    table = pd.DataFrame({"id": rows["request_id"], "begin": begun, "end": ends, "fine": fine, "late": late})
+    whose, ends = rows["request_id"], rows["end_s"]
+    table = pd.DataFrame({"id": whose, "begin": begun, "end": ends, "fine": fine, "late": late})
     requests = table.groupby("id", sort=False).agg(
         begin=("begin", "min"), end=("end", "max"), fine=("fine", "all"), late=("late", "any")
     )

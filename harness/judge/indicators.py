@@ -151,7 +151,7 @@ def _ttft(view: RunView, alert: Alert, when: _Time) -> Reading:
 
 def _failures(view: RunView, alert: Alert, when: _Time) -> Reading:
     rows = view.requests[view.requests["e2e_ms"].notna() & view.requests["outcome"].ne("not_sent")]
-    at_s = (rows["start_s"] + rows["e2e_ms"] / 1000).to_numpy(dtype=float)
+    at_s = rows["end_s"].to_numpy(dtype=float)
     failed = ~rows["outcome"].isin(_NO_FAILURE).to_numpy(dtype=bool)
     order = np.argsort(at_s)
     at_s, failures = at_s[order], np.concatenate([[0], np.cumsum(failed[order])])

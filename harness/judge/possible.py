@@ -98,12 +98,11 @@ def _times(view: RunView, rows: Rows) -> _Wrong:
     before = rows["dns_ms"].astype(float).fillna(0) + rows["connect_ms"].astype(float).fillna(0)
     yield "DNS and connect took longer than until its first byte", before > sent_ms + _SAME_MOMENT_MS
     ended = [event.t_s for event in view.events("load_stopped")]
-    end_s = _end_s(rows)
-    yield "it ended after the load generator had", end_s.gt(max(ended, default=np.inf))
+    yield "it ended after the load generator had", rows["end_s"].gt(max(ended, default=np.inf))
     again = rows["attempt"].gt(1)
     yield "its retry delay is missing, or it has one and is no retry", again != rows["retry_delay_ms"].notna()
-    several = rows[of_retried(rows)][["request_id", "attempt", "retry_delay_ms"]]  # of others nothing came before
-    tries = several.assign(end_s=end_s).sort_values("attempt")
+    several = rows[of_retried(rows)]  # of others nothing came before
+    tries = several[["request_id", "attempt", "retry_delay_ms", "end_s"]].sort_values("attempt")
     before_s = tries.groupby("request_id")["end_s"].shift()
     soonest_s = (before_s + (tries["retry_delay_ms"].astype(float) - _SAME_MOMENT_MS) / 1000).reindex(rows.index)
     yield "it started before the attempt before it had ended", again & rows["start_s"].lt(soonest_s)
@@ -168,12 +167,8 @@ def _outcomes(view: RunView, rows: Rows) -> _Wrong:
     drained = rows["outcome"].eq("cancelled_drain")
     yield (
         "it was cut as if the load had ended, and later requests were still sent",
-        drained & _end_s(rows).lt(rows["intended_start_s"].max()),
+        drained & rows["end_s"].lt(rows["intended_start_s"].max()),
     )
-
-
-def _end_s(rows: Rows) -> pd.Series:
-    return rows["start_s"] + rows["e2e_ms"].astype(float) / 1000
 
 
 _WRONG = (_numbers, _times, _schedule, _answers, _outcomes)
@@ -193,7 +188,7 @@ def silence_kept(view: RunView) -> Iterator[Finding]:
             for kind in ("fault_injected", "fault_healing")
         )
         within = rows["start_s"].gt(max(begins, default=np.inf))
-        within &= (rows["start_s"] + rows["e2e_ms"] / 1000).lt(min(ends, default=-np.inf))
+        within &= rows["end_s"].lt(min(ends, default=-np.inf))
         heard = rows[within & _through(view, rows, str(one["on"]))]
         if len(heard):
             why = f"{len(heard)} answers came through {one['on']} while {one['fault']} had silenced it"

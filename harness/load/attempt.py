@@ -1,4 +1,4 @@
-"""One attempt as it is recorded: its fields are the columns of ``record.REQUEST_COLUMNS``."""
+"""One attempt as it is recorded: its fields are the columns of ``record.REQUEST_COLUMNS``, and its clock readings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Attempt:
     """One row of requests.parquet. None means «not measured», never 0.
 
-    Columns are explained in harness/evidence/record.py.
+    Columns are explained in harness/evidence/record.py. ``*_mono_s`` are readings of the monotonic clock, which no
+    file has; ``timed`` makes of them the columns that count from the run's zero.
     """
 
     request_id: str
@@ -17,8 +18,8 @@ class Attempt:
     user_id: str
     cohort: str
     deployment: str
-    intended_start_s: float
-    start_s: float
+    intended_mono_s: float
+    start_mono_s: float
     max_tokens: int
     prompt_chars: int
     prompt_hash: str
@@ -30,6 +31,9 @@ class Attempt:
     gateway: str | None = None
     phase: str | None = None
     straddles: str | None = None
+    first_byte_sent_mono_s: float | None = None
+    intended_start_s: float | None = None
+    start_s: float | None = None
     schedule_lag_ms: float | None = None
     dns_ms: float | None = None
     connect_ms: float | None = None
@@ -59,3 +63,15 @@ class Attempt:
     answer_correct: bool | None = None
     prompt_text: str | None = None
     answer_text: str | None = None
+
+    def timed(self, zero_mono_s: float) -> None:
+        """Fill in the times since the run's zero, in seconds, and the latencies from the schedule, in ms."""
+        self.intended_start_s = self.intended_mono_s - zero_mono_s
+        self.start_s = self.start_mono_s - zero_mono_s
+        if self.first_byte_sent_mono_s is not None:
+            self.first_byte_sent_s = self.first_byte_sent_mono_s - zero_mono_s
+        lag_ms = (self.start_mono_s - self.intended_mono_s) * 1000
+        if self.ttft_ms is not None:
+            self.ttft_from_schedule_ms = self.ttft_ms + lag_ms
+        if self.e2e_ms is not None:
+            self.e2e_from_schedule_ms = self.e2e_ms + lag_ms

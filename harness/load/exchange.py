@@ -148,7 +148,7 @@ class Exchange:
 
     def _send(self) -> None:
         assert self._sock is not None
-        self._row.first_byte_sent_s = time.monotonic()
+        self._row.first_byte_sent_mono_s = time.monotonic()
         left_s, outcome, subtype = self._patience()
         try:
             self._sock.settimeout(left_s)

@@ -196,7 +196,7 @@ class Generator:
         """
         row = self._row(arrival, 1, intended_s)
         try:
-            row.schedule_lag_ms = (row.start_s - intended_s) * 1000
+            row.schedule_lag_ms = (row.start_mono_s - intended_s) * 1000
             self._window.lags_ms.append(row.schedule_lag_ms)
             self._window.started += 1
             while True:
@@ -208,7 +208,7 @@ class Generator:
                 gevent.sleep(pause_s)
                 self._record(row)
                 row = self._row(arrival, row.attempt + 1, intended_s)
-                row.retry_delay_ms = (row.start_s - ended_s) * 1000
+                row.retry_delay_ms = (row.start_mono_s - ended_s) * 1000
         except Drained:
             return  # the row says how the attempt ended
         except Exception as error:
@@ -225,7 +225,7 @@ class Generator:
     def _attempt(self, arrival: Arrival, row: Attempt) -> None:
         load = self._job.load
         call = Call(arrival, self._http_request(arrival), load.limits, self._job.expect_versions, load.store_text)
-        exchange = Exchange(call, row, self._resolver, self._connections, row.start_s)
+        exchange = Exchange(call, row, self._resolver, self._connections, row.start_mono_s)
         text = ""
         try:
             exchange.run()
@@ -248,8 +248,8 @@ class Generator:
             user_id=arrival.user_id,
             cohort=arrival.cohort.name,
             deployment=self._job.deployment,
-            intended_start_s=intended_s,
-            start_s=time.monotonic(),
+            intended_mono_s=intended_s,
+            start_mono_s=time.monotonic(),
             max_tokens=arrival.cohort.max_tokens,
             prompt_chars=len(prompt),
             prompt_hash=self._hash(prompt),
@@ -291,16 +291,7 @@ class Generator:
         self._record(row)
 
     def _record(self, row: Attempt) -> None:
-        """Times in the row become what the columns say: seconds since the run's zero, latencies from the schedule."""
-        lag_ms = (row.start_s - row.intended_start_s) * 1000
-        if row.ttft_ms is not None:
-            row.ttft_from_schedule_ms = row.ttft_ms + lag_ms
-        if row.e2e_ms is not None:
-            row.e2e_from_schedule_ms = row.e2e_ms + lag_ms
-        row.intended_start_s -= self._job.zero_mono_s
-        row.start_s -= self._job.zero_mono_s
-        if row.first_byte_sent_s is not None:
-            row.first_byte_sent_s -= self._job.zero_mono_s
+        row.timed(self._job.zero_mono_s)
         self._recorder.add(row)
         self._check_recorder()
 

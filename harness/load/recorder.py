@@ -46,7 +46,7 @@ class Recorder:
         _batch([])  # its lazy imports happen now: later there may be no file descriptor for them
 
     def add(self, row: Attempt) -> None:
-        """Record a finished attempt."""
+        """Record a finished attempt, which is ``timed``."""
         self._rows.append(row)
         if len(self._rows) >= BATCH_ROWS:
             self.flush()

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from harness.adapters.gateway import AccessRecord, kind_of
 from harness.evidence import phases
+from harness.evidence.attempts import end_s
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, REQUEST_COLUMNS, Event, RunFolder, replacing
 from harness.model.scenario import Scenario
 from stack import stacks
@@ -52,8 +53,7 @@ def cut_by_heal(frame: pd.DataFrame, events: Iterable[Event]) -> pd.DataFrame:
 
     They were in flight over a link while its proxy was recreated, and ended then.
     """
-    begin = frame["start_s"].astype(float)
-    end = begin + frame["e2e_ms"].astype(float) / 1000
+    begin, end = frame["start_s"].astype(float), end_s(frame)
     cut = pd.Series(False, frame.index)
     for event in (event for event in events if event.kind == "link_cut"):
         since_s, until_s = event.t_s - float(event.data["took_s"]), event.t_s + _NOTICED_WITHIN_S

@@ -23,6 +23,7 @@ import pandas as pd
 from harness.adapters.gateway import connect
 from harness.adapters.load import LoadProcess
 from harness.evidence import interference, record
+from harness.evidence.attempts import end_s
 from harness.evidence.record import EventLog, RunFolder
 from harness.evidence.view import RunView
 from harness.faults.base import World, take_back, to_the_end
@@ -434,7 +435,7 @@ def _higher(one: Signals, other: Signals) -> Signals:
 def ended(rows: pd.DataFrame, begin_s: float) -> pd.DataFrame:
     """The final attempts that ended after ``begin_s``, by their end, which is ``end_s``."""
     rows = rows[rows["final"].eq(True) & rows["e2e_ms"].notna()]
-    rows = rows.assign(end_s=rows["start_s"] + rows["e2e_ms"] / 1000)
+    rows = rows.assign(end_s=end_s(rows))
     return rows[rows["end_s"] >= begin_s].sort_values("end_s")
 
 

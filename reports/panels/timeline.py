@@ -43,7 +43,7 @@ def end_of(view: RunView) -> float:
 def _outcomes(view: RunView, end_s: float) -> Chart:
     final = view.final
     edges = np.arange(0, np.ceil(end_s) + 1, 1.0)
-    times = final["intended_start_s"] + final["e2e_from_schedule_ms"].fillna(0) / 1000
+    times = final["end_s"]
     names = sorted(final["outcome"].dropna().unique(), key=lambda name: (name != "ok", name))
     others = iter(c for c in COLOURS if c not in ("#0072B2", "#56B4E9"))
     series = []

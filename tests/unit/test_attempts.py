@@ -135,3 +135,32 @@ def test_the_attempts_of_retried_requests(folder: RunFolder) -> None:
     frame["request_id"] = frame["request_id"].mask(frame["attempt"].gt(1))
     assert not attempts.of_retried(frame).any()
     assert not attempts.of_retried(frame.head(0)).any()
+
+
+def test_an_attempt_ends_when_it_had_taken_what_it_took(folder: RunFolder) -> None:
+    """For all rows and for some; in a frame of several columns, too."""
+    rows = Attempts.of(folder)
+    frame = folder.requests()
+    wanted = (frame["start_s"] + frame["e2e_ms"] / 1000).to_numpy()
+    np.testing.assert_array_equal(rows["end_s"].to_numpy(), wanted)
+    kept = frame["outcome"].eq("ok").to_numpy()
+    np.testing.assert_array_equal(rows[kept][["user_id", "end_s"]]["end_s"].to_numpy(), wanted[kept])
+
+
+def test_what_has_no_measured_end_ended_as_it_began(tmp_path: Path) -> None:
+    """Without a duration at its start, without a start when it was meant to start; null only without any time."""
+    run = runs.healthy()
+    run.requests.loc[0, "e2e_ms"] = None
+    run.requests.loc[1, ["e2e_ms", "start_s"]] = None
+    run.requests.loc[2, ["e2e_ms", "start_s", "intended_start_s"]] = None
+    rows, ends = run.requests, RunView(run.write(tmp_path / "run")).requests["end_s"]
+    assert ends[0] == rows["start_s"][0]
+    assert ends[1] == rows["intended_start_s"][1]
+    assert np.isnan(ends[2])
+    assert ends[3] == rows["start_s"][3] + rows["e2e_ms"][3] / 1000
+
+
+def test_the_end_is_in_no_file(folder: RunFolder) -> None:
+    """It could disagree there with what it follows from, and older runs would have other digests."""
+    assert "end_s" not in REQUEST_COLUMNS.names
+    assert "end_s" not in pq.read_schema(folder.path / "requests.parquet").names

@@ -156,7 +156,7 @@ def test_attempts_that_a_heal_cut_are_marked() -> None:
         ("not sent", None, None, None, "not_sent", False),
     ]
     frame = pd.DataFrame([row[:5] for row in rows], columns=["request_id", "gateway", "start_s", "e2e_ms", "outcome"])
-    frame = frame.assign(subtype="fin")
+    frame = frame.assign(subtype="fin", intended_start_s=frame["start_s"])
     marked = collect.cut_by_heal(frame, [Event(10.0, "link_cut", cut), Event(20.0, "note", {"text": "x"})])
     assert marked["subtype"].eq("cut_by_heal").tolist() == [row[5] for row in rows]
     assert marked["subtype"][~marked["subtype"].eq("cut_by_heal")].eq("fin").all()

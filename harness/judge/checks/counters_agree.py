@@ -160,7 +160,7 @@ def _readings(view: RunView, replica: str, since: float) -> tuple[_Reading, _Rea
     rows = view.requests
     first, last = _span(rows)
     if since > -math.inf:
-        given = rows[rows["replica"].eq(replica) & _ends(rows).ge(since)]
+        given = rows[rows["replica"].eq(replica) & rows["end_s"].ge(since)]
         first = float(given_s(given).min()) if len(given) else last
     last += COUNTED_WITHIN_S
     readings = [_Reading(float(values[i]), float(times[i - 1]), float(times[i])) for i in range(1, len(times))]
@@ -181,11 +181,7 @@ def _readings(view: RunView, replica: str, since: float) -> tuple[_Reading, _Rea
 
 def _span(rows: Rows) -> tuple[float, float]:
     """From the first attempt's start to the last one's end."""
-    return float(rows["start_s"].min()), float(_ends(rows).max())
-
-
-def _ends(rows: Rows) -> pd.Series:
-    return rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    return float(rows["start_s"].min()), float(rows["end_s"].max())
 
 
 def _restarted(view: RunView, replica: str) -> bool:
@@ -259,7 +255,7 @@ def _of_others(view: RunView, replica: str, begin: _Reading, end: _Reading) -> I
 def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading, since: float) -> Bounds:
     """Tokens of all attempts that this replica may have worked on, since it was started."""
     rows = view.requests[view.requests["first_byte_sent_s"].notna()]
-    rows = rows[_ends(rows).ge(since)]
+    rows = rows[rows["end_s"].ge(since)]
     worker = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
     tries = rows["gateway_retries"].astype(float).fillna(view.gateway_policy.get("retries", 0.0))
     mine = worker.eq(replica)
@@ -273,7 +269,7 @@ def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading, since
     begun = rows["start_s"] + rows["headers_ms"].fillna(rows["e2e_ms"]).fillna(0) / 1000
     work = pd.concat(
         [
-            pd.DataFrame({"from": rows["start_s"], "to": _ends(rows), "most": rows["max_tokens"]})[cut],
+            pd.DataFrame({"from": rows["start_s"], "to": rows["end_s"], "most": rows["max_tokens"]})[cut],
             pd.DataFrame({"from": rows["start_s"], "to": begun, "most": rows["max_tokens"] * tries})[given_up],
         ]
     )

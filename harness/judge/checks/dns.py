@@ -110,8 +110,7 @@ def _failed(view: RunView, begin: float, end: float) -> list[str]:
     """Requests with an attempt that was begun in that time and failed in it; later the next fault is to blame."""
     rows = view.requests[view.requests["start_s"].between(begin, end)]
     rows = rows[~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])]
-    ended = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
-    return [str(i) for i in rows["request_id"][ended.lt(end)]]
+    return [str(i) for i in rows["request_id"][rows["end_s"].lt(end)]]
 
 
 # ── silent ──

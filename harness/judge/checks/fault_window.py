@@ -119,11 +119,6 @@ def on_replica(view: RunView, replica: str) -> Attempts:
     return rows[given & ~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
 
 
-def ends_s(rows: Rows) -> pd.Series:
-    """When each attempt ended; null where nobody knows."""
-    return rows["start_s"] + rows["e2e_ms"] / 1000
-
-
 def given_s(rows: Rows) -> pd.Series:
     """When the gateway gave each attempt to a replica: after it had waited in its queue, if it did."""
     return rows["start_s"] + rows["queue_gateway_ms"].fillna(0) / 1000
@@ -132,7 +127,7 @@ def given_s(rows: Rows) -> pd.Series:
 def in_flight(rows: Attempts, at_s: float) -> Attempts:
     """Those whose answer had begun and not ended at that moment."""
     begun = rows["start_s"] + rows["headers_ms"] / 1000
-    return rows[begun.lt(at_s) & ends_s(rows).gt(at_s)]
+    return rows[begun.lt(at_s) & rows["end_s"].gt(at_s)]
 
 
 def broke_later(count: int) -> str:

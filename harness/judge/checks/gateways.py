@@ -211,5 +211,5 @@ def _growth(view: RunView, gateway: str, replica: str, begin: float, end: float)
 def _in_flight(view: RunView, begin: float, end: float) -> int:
     """Attempts that a gateway can have seen in that time: each upstream session in it is one of theirs."""
     rows = view.requests[view.requests["first_byte_sent_s"].notna()]
-    ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    ends = rows["end_s"]
     return int((rows["start_s"].le(end) & ends.ge(begin)).sum())

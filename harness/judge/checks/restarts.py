@@ -8,7 +8,7 @@ from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import sli
-from harness.judge.checks.fault_window import FaultWindow, ends_s, given_s, in_flight, last_heal_s, on_replica, step_s
+from harness.judge.checks.fault_window import FaultWindow, given_s, in_flight, last_heal_s, on_replica, step_s
 from harness.judge.checks.shapes import asks, none_bad, within
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
@@ -85,13 +85,13 @@ def _problem(
 ) -> tuple[str | None, Attempts]:
     """The first thing that is wrong, and the attempts that show it."""
     rows = view.requests
-    silent = victims[victims["outcome"].eq("ok") & ends_s(victims).gt(killed + _STILL_ARRIVES_S)]
+    silent = victims[victims["outcome"].eq("ok") & victims["end_s"].gt(killed + _STILL_ARRIVES_S)]
     if len(silent):
         return f"{len(silent)} streams of {replica} ended as if all were well although it was dead", silent
     elsewhere = rows[
         rows["replica"].notna()
         & rows["replica"].ne(replica)
-        & ends_s(rows).between(killing, killed + _AFTERMATH_S)
+        & rows["end_s"].between(killing, killed + _AFTERMATH_S)
         & rows["http_status"].eq(200)
         & ~rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE])
     ]
@@ -229,7 +229,7 @@ def _after(view: RunView, healed: float, replica: str) -> Attempts:
     following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
     rows = on_replica(view, replica)
     rows = rows[rows["start_s"].ge(healed) & rows["outcome"].eq("ok")]
-    return rows[ends_s(rows).lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
+    return rows[rows["end_s"].lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
 
 
 def _tax_ms(cold: Attempts, baseline: Attempts) -> str:

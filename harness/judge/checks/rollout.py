@@ -56,7 +56,7 @@ def options_of(view: RunView, phase: str) -> swap.Options:
 
 #: What is asked of answers.
 _ANSWERS = [
-    "request_id", "user_id", "start_s", "e2e_ms", "replica", "gateway_replica", "served_version", "answer_correct",
+    "request_id", "user_id", "start_s", "end_s", "replica", "gateway_replica", "served_version", "answer_correct",
 ]  # fmt: skip
 
 
@@ -64,8 +64,7 @@ def _answered(view: RunView) -> pd.DataFrame:
     """Users' attempts that some engine has answered, with its version, and when each of them ended."""
     rows = view.requests[_ANSWERS]
     rows = rows.assign(replica=rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"]))
-    rows = rows[rows["served_version"].notna() & rows["replica"].fillna("").ne("")]
-    return rows.assign(end_s=rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000)
+    return rows[rows["served_version"].notna() & rows["replica"].fillna("").ne("")]
 
 
 @dataclass(frozen=True)

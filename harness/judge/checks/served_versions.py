@@ -42,9 +42,8 @@ def _as_planned(view: RunView, rows: Attempts, planned: dict[str, str]) -> pd.Se
     stable = rows["replica"].isna() & rows["served_version"].isin(list(planned.values()))
     for replica, version in planned.items():
         stable |= rows["replica"].eq(replica) & rows["served_version"].eq(version)
-    end_s = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     new = pd.Series(False, index=rows.index)
     for event in view.events("fault_injecting"):
         name = view.plan.get("rolls_out", {}).get(str(event.data.get("fault")))
-        new |= rows["served_version"].eq(name) & end_s.gt(event.t_s)
+        new |= rows["served_version"].eq(name) & rows["end_s"].gt(event.t_s)
     return stable | new

@@ -242,7 +242,7 @@ def broken_and_retried(view: RunView, gateway: str, phase: str) -> CheckResult:
     fault = FaultWindow.of(view, phase)
     rows = view.requests[view.requests["gateway"].eq(view.address_of(gateway))]
     rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE)]
-    ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
+    ends = rows["end_s"]
     rows = rows[rows["start_s"].le(fault.end_s) & ends.ge(fault.ordered_s)]
     ok = rows["outcome"].eq("ok")
     false = rows[ok & ends[rows.index].between(fault.begin_s + ON_ITS_WAY_S, fault.end_s, inclusive="neither")]

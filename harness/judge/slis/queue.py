@@ -29,13 +29,13 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     own = sli.percentile(gateway, percent, UNIT)
     if own.value is None:
         return own
-    window = _window(requests)
-    engine = engine_ms(view, window, percent)
+    when = window(requests)
+    engine = engine_ms(view, when, percent)
     if engine is None:
         why = f"the engines' own queue time ({BUCKETS}) was not sampled; the gateways' part alone is {own.value:.4g} ms"
         return Measurement(None, UNIT, own.samples, why)
     low = max(own.value, engine[0])
-    high = min(_upper(gateway, view, window, percent, share) for share in (0.25, 0.5, 0.75))
+    high = min(_upper(gateway, view, when, percent, share) for share in (0.25, 0.5, 0.75))
     why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"
     known = low if math.isinf(high) else high
     return Measurement(known, UNIT, own.samples, why, None if low == high else (low, high), own.examples)
@@ -60,15 +60,15 @@ def engine_ms(view: RunView, window: tuple[float, float], percent: float) -> tup
     return below * 1000, math.inf
 
 
-def _window(requests: Rows) -> tuple[float, float]:
-    ends = requests["start_s"] + requests["e2e_ms"].fillna(0) / 1000
-    return float(requests["start_s"].min()), float(ends.max())
+def window(requests: Rows) -> tuple[float, float]:
+    """From the first attempt's start to the last one's end, in seconds of the run."""
+    return float(requests["start_s"].min()), float(requests["end_s"].max())
 
 
-def _upper(gateway: sli.Sample, view: RunView, window: tuple[float, float], percent: int, share: float) -> float:
+def _upper(gateway: sli.Sample, view: RunView, when: tuple[float, float], percent: int, share: float) -> float:
     """Upper bound of Q_{X+Y}(p): Q_X(1−a·(1−p)) + Q_Y(1−(1−a)·(1−p)) for any split a of the tail (union bound)."""
     tail = 100 - percent
     ordered = np.sort(gateway.upper)
     rank = min(len(ordered) - 1, math.ceil((100 - tail * share) / 100 * len(ordered)) - 1)
-    engine = engine_ms(view, window, 100 - tail * (1 - share))
+    engine = engine_ms(view, when, 100 - tail * (1 - share))
     return float(ordered[rank]) + (engine[1] if engine is not None else math.inf)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from harness.judge.checks.fault_window import ends_s
+from harness.evidence.attempts import end_s
 from tests.runs import Run
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import Mutant, fail
@@ -57,7 +57,7 @@ def ordered(run: Run, phase: str, kind: str = "fault_injecting") -> float:
 def running_at(run: Run, t_s: float, replica: str) -> pd.Series:
     """Marks the attempts whose answer was under way on ``replica`` at that time."""
     rows = run.requests
-    return rows["replica"].eq(replica) & rows["start_s"].lt(t_s - 0.2) & ends_s(rows).gt(t_s)
+    return rows["replica"].eq(replica) & rows["start_s"].lt(t_s - 0.2) & end_s(rows).gt(t_s)
 
 
 def broken(run: Run, where: pd.Series) -> None:
@@ -155,14 +155,14 @@ def half_an_answer_looks_whole(run: Run) -> None:
 def streams_of_the_other_replica_break(run: Run) -> None:
     """What had nothing to do with it was cut as well."""
     rows, killed = run.requests, step(run, "kill", "killed")
-    broken(run, rows["replica"].eq("replica-2") & ends_s(rows).between(killed, killed + 0.5))
+    broken(run, rows["replica"].eq("replica-2") & end_s(rows).between(killed, killed + 0.5))
 
 
 @mutant("kill breaks visibly in kill")
 def nobody_asks_again(run: Run) -> None:
     """The clients give up after their stream has broken."""
     rows = run.requests
-    hit = rows["outcome"].eq("broken_stream") & ends_s(rows).between(ordered(run, "kill"), ordered(run, "deaf"))
+    hit = rows["outcome"].eq("broken_stream") & end_s(rows).between(ordered(run, "kill"), ordered(run, "deaf"))
     ids = rows["request_id"][hit]
     run.requests = rows[~rows["request_id"].isin(ids) | hit].copy()
     run.requests.loc[run.requests["request_id"].isin(ids), "final"] = True

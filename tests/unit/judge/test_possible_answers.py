@@ -11,6 +11,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from harness.evidence.attempts import end_s
 from harness.evidence.record import REQUEST_COLUMNS
 from harness.evidence.view import RunView
 from harness.judge import possible
@@ -59,14 +60,11 @@ def test_what_is_recorded_of_a_handshake_that_is_cut_is_possible(view: RunView) 
 
 def impossible(view: RunView, row: Attempt, cohort: str) -> list[tuple[str, list[str]]]:
     """What is impossible in ``row``, with its times as records have them."""
-    recorded = dataclasses.asdict(row) | {"final": True, "cohort": cohort}
-    start_s = recorded["start_s"]  # seconds since this run's zero, as records have them
-    for column in ("start_s", "intended_start_s"):
-        recorded[column] = 0.0
-    if recorded["first_byte_sent_s"] is not None:
-        recorded["first_byte_sent_s"] -= start_s
+    row.timed(row.start_mono_s)
+    recorded = dataclasses.asdict(row) | {"final": True, "cohort": cohort, "intended_start_s": 0.0}
     recorded |= {"schedule_lag_ms": 0.0, "e2e_from_schedule_ms": row.e2e_ms, "ttft_from_schedule_ms": row.ttft_ms}
-    return list(possible.impossible(view, pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names)))
+    rows = pd.DataFrame([recorded]).reindex(columns=REQUEST_COLUMNS.names)
+    return list(possible.impossible(view, rows.assign(end_s=end_s(rows))))
 
 
 @pytest.mark.parametrize("name", ["plain", "in-one-piece"])

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.evidence.attempts import end_s
 from harness.evidence.view import RunView
 from harness.judge import objectives, sli, slo
 from harness.judge.sli import Measurement, Sample
@@ -141,6 +142,7 @@ def time_out(rows: pd.DataFrame, chosen: Any, outcome: str, streamed: bool) -> N
     rows.loc[chosen, ["output_tokens", "finish_reason", "answer_correct"]] = None
     rows.loc[chosen, "e2e_ms"] = waited
     rows.loc[chosen, "e2e_from_schedule_ms"] = waited + sli.lag_ms(rows[chosen])
+    rows["end_s"] = end_s(rows)
     if not streamed:
         rows.loc[chosen, ["ttft_ms", "ttft_from_schedule_ms", "max_stall_ms", "content_events"]] = None
 
@@ -184,6 +186,7 @@ def test_time_outs_never_improve_a_percentile(calm: RunView, name: str, outcome:
     """However many attempts time out instead of ending well, what the percentile may be gets no better."""
     rng = random.Random(f"{name}{outcome}{streamed}")
     rows = calm.attempts("baseline").frame()
+    rows["end_s"] = end_s(rows)
     faster = name.startswith("tps")
     worst = bounds(sli.find(name).measure(rows, calm))[0 if faster else 1]
     left = list(rows.index)

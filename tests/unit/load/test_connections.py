@@ -76,7 +76,7 @@ class User:
         """One attempt, as it is recorded."""
         result = row()
         call = Call(ARRIVAL, REQUEST, LIMITS, None)
-        Exchange(call, result, Pinned(ADDRESS), self.connections, result.start_s).run()
+        Exchange(call, result, Pinned(ADDRESS), self.connections, result.start_mono_s).run()
         return result
 
 

@@ -55,8 +55,8 @@ class Fixed(Resolver):
 def row() -> Attempt:
     """A fresh attempt."""
     return Attempt(
-        request_id="r", attempt=1, user_id="user-001", cohort="chat", deployment="d", intended_start_s=0.0,
-        start_s=time.monotonic(), max_tokens=8, prompt_chars=3, prompt_hash="h",
+        request_id="r", attempt=1, user_id="user-001", cohort="chat", deployment="d", intended_mono_s=0.0,
+        start_mono_s=time.monotonic(), max_tokens=8, prompt_chars=3, prompt_hash="h",
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def attempt(port: int, address: str | None = "127.0.16.1", **service: Any) -> tu
     resolver, result = Fixed(address), row()
     connections = Connections(Service(name="name.test", port=port, dns=("127.0.16.1", 1), **service))
     call = Call(ARRIVAL, b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", LIMITS, None)
-    Exchange(call, result, resolver, connections, result.start_s).run()
+    Exchange(call, result, resolver, connections, result.start_mono_s).run()
     return result, resolver
 
 
@@ -149,7 +149,7 @@ def test_no_descriptor_is_not_sent() -> None:
         asking, row_of = Resolver("name.test", ("127.0.16.1", 1)), row()
         call = Call(ARRIVAL, b"", LIMITS, None)
         connections = Connections(Service(name="name.test", port=1, dns=("127.0.16.1", 1)))
-        Exchange(call, row_of, asking, connections, row_of.start_s).run()
+        Exchange(call, row_of, asking, connections, row_of.start_mono_s).run()
     for found in (result, row_of):
         assert (found.outcome, found.subtype) == ("not_sent", "no_descriptor")
 

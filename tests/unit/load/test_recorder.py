@@ -20,14 +20,28 @@ def attempt(number: int, outcome: str = "ok", final: bool = True) -> Attempt:
     """A row."""
     return Attempt(
         request_id=f"r-{number}", attempt=1, user_id="user-001", cohort="chat", deployment="drillyard",
-        intended_start_s=float(number), start_s=float(number), max_tokens=8, prompt_chars=3, prompt_hash="h",
+        intended_mono_s=float(number), start_mono_s=float(number), max_tokens=8, prompt_chars=3, prompt_hash="h",
         outcome=outcome, final=final, schedule_lag_ms=float(number % 100),
     )  # fmt: skip
 
 
 def test_attempt_has_the_columns_of_the_run_folder() -> None:
     """A column added to the contract is missed here, not in a run."""
-    assert {field.name for field in dataclasses.fields(Attempt)} == set(REQUEST_COLUMNS.names)
+    fields = {field.name for field in dataclasses.fields(Attempt)}
+    assert {name for name in fields if not name.endswith("_mono_s")} == set(REQUEST_COLUMNS.names)
+
+
+def test_times_count_from_the_zero_of_the_run() -> None:
+    """The clock's readings stay what they are; a first byte that was never sent has no time."""
+    row = attempt(107)
+    row.intended_mono_s, row.e2e_ms = 106.5, 20.0
+    row.timed(100.0)
+    assert (row.intended_start_s, row.start_s, row.first_byte_sent_s) == (6.5, 7.0, None)
+    assert (row.intended_mono_s, row.start_mono_s) == (106.5, 107.0)
+    assert (row.e2e_from_schedule_ms, row.ttft_from_schedule_ms) == (520.0, None)
+    row.first_byte_sent_mono_s = 107.25
+    row.timed(100.0)
+    assert row.first_byte_sent_s == 7.25
 
 
 def test_parts_become_one_file(tmp_path: Path) -> None:
