@@ -26,8 +26,9 @@ _SAME = 1e-9
 def summary(samples: pd.DataFrame) -> dict[str, Any]:
     """What ``FILE`` holds of these samples, columns of ``record.METRIC_COLUMNS``."""
     groups = samples.groupby(list(_SERIES), sort=True, dropna=False)
-    table = groups.agg(samples=("t_s", "size"), first_s=("t_s", "min"), last_s=("t_s", "max"), sum=("value", "sum"))
-    return {"series": table.reset_index().to_dict("records")}
+    times, values = groups["t_s"], groups["value"]
+    table = {"samples": times.size(), "first_s": times.min(), "last_s": times.max(), "sum": values.sum()}
+    return {"series": pd.DataFrame(table).reset_index().to_dict("records")}
 
 
 @dataclass
@@ -58,7 +59,7 @@ def difference(view: RunView) -> str | None:
         taken = _by_series(view.folder.read_json(FILE))
     except (RunFolderError, KeyError, TypeError, ValueError) as error:
         return f"what was sampled is not recorded: {error}"
-    found = _by_series(summary(view.folder.metrics()))
+    found = _by_series(summary(view.samples))
     differing = [name for name in sorted({*taken, *found}) if not _same(taken.get(name), found.get(name))]
     if not differing:
         return None

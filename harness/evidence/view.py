@@ -50,6 +50,7 @@ class RunView:
         except ValueError as error:
             raise RunFolderError(f"{folder.path / 'plan.json'}: topology: {error}") from None
         self._events = tuple(folder.events())
+        self._metrics_by_labels: dict[tuple[str, str, str], pd.DataFrame] = {}
 
     @cached_property
     def phases(self) -> tuple[PhaseSpan, ...]:
@@ -175,17 +176,25 @@ class RunView:
 
         With ``phase`` only samples between its start and its end. Empty when there are none.
         """
-        frame = self._metrics_by_name.get((component, metric), self.samples.iloc[:0])
-        if labels is not None:
-            wanted = set(labels.split(","))
-            matching = [text for text in frame["labels"].unique() if wanted <= set(str(text).split(","))]
-            frame = frame[frame["labels"].isin(matching)]
+        if labels is None:
+            frame = self._metrics_by_name.get((component, metric), self.samples.iloc[:0])
+        else:
+            frame = self._labelled(component, metric, labels)
         if phase is not None:
             span = self.phase(phase)
             if span is None:
                 return frame.iloc[:0]
             frame = frame[frame["t_s"].between(span.start_s, math.inf if span.end_s is None else span.end_s)]
         return frame
+
+    def _labelled(self, component: str, metric: str, labels: str) -> pd.DataFrame:
+        """The samples that carry these labels, looked for once however many rules and checks ask for them."""
+        series = (component, metric, labels)
+        if series not in self._metrics_by_labels:
+            frame, wanted = self.metrics(component, metric), set(labels.split(","))
+            matching = [text for text in frame["labels"].unique() if wanted <= set(str(text).split(","))]
+            self._metrics_by_labels[series] = frame[frame["labels"].isin(matching)]
+        return self._metrics_by_labels[series]
 
     def metrics_of(self, component: str) -> tuple[str, ...]:
         """Names of the metrics with samples of ``component``, sorted."""

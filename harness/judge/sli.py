@@ -166,14 +166,14 @@ def waited_ms(requests: Rows, limits: ClientLimits) -> pd.Series:
         "timeout_stall": 1000 * limits.idle,
         "timeout_total": 1000 * limits.total,
     }
-    limit = pd.Series(math.nan, requests.index)
+    limit = np.full(len(requests), math.nan)
     for name, longest in by_outcome.items():
-        limit = limit.mask(outcome.eq(name), longest)
-    limit = limit.mask(outcome.eq("connect_error") & subtype.eq("no_answer"), 1000 * limits.connect)
+        limit[outcome.eq(name)] = longest
+    limit[outcome.eq("connect_error") & subtype.eq("no_answer")] = 1000 * limits.connect
     at_their_end = (outcome.eq("dns_error") & subtype.eq("timeout")) | subtype.eq("no_body") | outcome.isin(ABANDONED)
-    limit = limit.mask(at_their_end, 0.0)
-    measured = requests["e2e_ms"].astype(float).fillna(0.0)
-    return limit.where(limit.isna() | limit.gt(measured), measured)
+    limit[at_their_end] = 0.0
+    measured = requests["e2e_ms"].astype(float).fillna(0.0).to_numpy()
+    return pd.Series(np.where(np.isnan(limit) | (limit > measured), limit, measured), requests.index)
 
 
 def lag_ms(requests: Rows) -> pd.Series:

@@ -21,8 +21,9 @@ ASKED = ("no page before", "alerts fire", "alerts silent", "alerts clear")
 
 def judged(run: Run, path: Path) -> dict[str, CheckResult]:
     """The checks about alerts, by name."""
-    found = verdicts.judge(run.write(path), DRILL)
-    return {check.name: check for check in found.checks if check.name.startswith(ASKED)}
+    view = RunView(run.write(path))
+    questions = [check for check in verdicts.asked(view, DRILL) if check.name.startswith(ASKED)]
+    return {check.name: check for check in verdicts.answer(view, DRILL, questions).checks}
 
 
 def deaf(component: str) -> Callable[[Run], None]:
