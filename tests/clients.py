@@ -72,7 +72,7 @@ def of_reader(reader: CompletionReader) -> Seen:
     answer, error = reader.answer, reader.error
     told = None if error is None else _error(error.type, error.code, error.message)
     return Seen(
-        outcome, ALL, subtype, reader.whole, answer.first_content_s is not None,
+        outcome, ALL, subtype, reader.complete, answer.first_content_s is not None,
         answer.text, answer.output_tokens, answer.content_events, told,
     )  # fmt: skip
 

@@ -33,8 +33,7 @@ class SlowClose(LinkFault[Options]):
     async def _pair(self, world: World) -> tuple[PathSample, PathSample]:
         topology, look_s = world.topology, self._look_s()
         if topology.target is not None:
-            address, _, port = topology.target.service.pinned.rpartition(":")
-            past_it = _hang_up(address.strip("[]"), int(port), look_s)
+            past_it = _hang_up(*topology.target.service.connects_to, look_s)
         else:
             far = topology.component(topology.link(self.on).target)
             past_it = _hang_up(far.address, far.ports["http"], look_s)

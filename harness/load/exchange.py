@@ -32,13 +32,11 @@ from harness.model import exhausted, redact
 from harness.model.errors import Exhausted
 from harness.model.scenario import ClientLimits
 from harness.model.server_error import READ_CHARS_MAX, retry_after_s, writable
-from harness.model.stream import Answer, CompletionReader
+from harness.model.stream import END_BYTES_MAX, END_GRACE_S, Answer, CompletionReader
 
 HEAD_BYTES_MAX = 1 << 18
 SAID_CHARS_MAX = 300
 _CONTROL = re.compile(r"[\t\r\n]")  # short texts are kept on one line
-END_GRACE_S = 1.0  # after [DONE] the connection has so long to end the message, else it is closed
-END_BYTES_MAX = 1 << 20  # and so much more to say
 
 _CONNECT_SUBTYPES = {
     errno.ECONNREFUSED: "refused",

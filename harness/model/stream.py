@@ -1,7 +1,7 @@
 """Parser of answers to completion requests of the OpenAI API: bytes in, facts and an outcome out.
 
-Every client uses ``CompletionReader``: only this module decides what a token is, when an answer is whole and what is an
-error. It never raises for anything that a server sends.
+Every client uses ``CompletionReader``: only this module decides what a token is, when an answer is complete and what is
+an error. It never raises for anything that a server sends.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from harness.model.server_error import ServerError
 BODY_BYTES_MAX = 4 << 20
 #: A stream of 100,000 tokens has some 30 MB.
 STREAM_BYTES_MAX = 64 << 20
+#: After the end of an answer its connection has so long to end the HTTP message, and so many bytes for that; then it is
+#: closed. Closing at once would look like a cancel.
+END_GRACE_S = 1.0
+END_BYTES_MAX = 1 << 20
 #: IANA's content codings that change bytes. Any other value is ignored: servers send ``none``, ``utf-8`` or nothing.
 _COMPRESSIONS = frozenset(
     {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip", "zstd"}
     | {"x-compress", "x-gzip"}  # names of old
 )
 #: Finish reasons of a complete answer in OpenAI's API; servers have others of their own (``eos``, ``model_length``).
-WHOLE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
+COMPLETE_REASONS = frozenset({"stop", "length", "tool_calls", "function_call", "content_filter"})
 #: The others are the subtype of the answer.
-_ORDINARY = WHOLE_REASONS - {"content_filter"}
+_ORDINARY = COMPLETE_REASONS - {"content_filter"}
 #: Finish reasons of an answer that its server gave up: vLLM's ``abort``, DeepSeek's ``insufficient_system_resource``, …
 GIVEN_UP_REASONS = frozenset(
     {"abort", "aborted", "canceled", "cancelled", "error", "failed", "insufficient_system_resource", "timeout"}
@@ -113,7 +117,7 @@ class Answer:
             line = b""
         self.unfinished = bool(line)
 
-    def whole(self, body: bytes) -> None:
+    def feed_body(self, body: bytes) -> None:
         """Take the body of an answer that was not streamed: it has no first token. Malformed when it cannot be read."""
         document = _object(body, "bad_body")
         self.error = server_error.in_stream(document)
@@ -273,7 +277,7 @@ class CompletionReader:
         if self._problem is None and self._events:
             self.answer.end()
         elif self._problem is None and self.status == 200:
-            self._whole(b"".join(self._body))
+            self._end_body(b"".join(self._body))
         elif self._problem is None:
             self.error = server_error.of_body(b"".join(self._body))
         if self.answer.error is not None:
@@ -290,17 +294,17 @@ class CompletionReader:
         return (outcome, self._broken or subtype) if outcome == "broken_stream" else (outcome, subtype)
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the answer is complete and no error."""
         return self.outcome()[0] in ("ok", "empty")
 
-    def _whole(self, body: bytes) -> None:
+    def _end_body(self, body: bytes) -> None:
         """Parse a body that is not a stream: the answer, or an error although a stream was requested."""
         if self._broken is not None and not self._stream:
             return  # verdict: broken_stream
         if not self._stream:
             try:
-                self.answer.whole(body)
+                self.answer.feed_body(body)
             except Malformed as error:
                 self._problem = error.subtype
             return

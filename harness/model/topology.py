@@ -228,11 +228,16 @@ class Endpoint:
         return f"[{self.host}]" if ":" in self.host else self.host
 
     @property
-    def pinned(self) -> str:
+    def connects_to(self) -> tuple[str, int]:
         """Address and port to connect to."""
-        if self.tunnel:
-            return self.tunnel
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        address, _, port = self.tunnel.rpartition(":")
+        return (address, int(port)) if self.tunnel else (self.address, self.port)
+
+    @property
+    def pinned(self) -> str:
+        """The same as it stands in a URL."""
+        address, port = self.connects_to
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @dataclass(frozen=True)

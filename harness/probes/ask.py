@@ -112,7 +112,7 @@ def _reply(reader: CompletionReader, trouble: str | None, heads: Sequence[httpx.
     elif reader.status != 200:
         outcome = "none" if trouble else "refused"
     else:
-        outcome = "cut" if trouble or not reader.whole else "whole"
+        outcome = "cut" if trouble or not reader.complete else "whole"
     replica = headers.get("X-Drillyard-Replica")
     return Reply(
         outcome,

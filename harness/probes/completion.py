@@ -11,12 +11,7 @@ from typing import Any
 import httpx
 
 from harness.model import exhausted
-from harness.model.stream import CompletionReader
-
-#: How long to wait for the end of the HTTP message after the end of the answer.
-END_GRACE_S = 1.0
-#: And how much of it to read: an answer that is over, or too large, has no more to say.
-END_BYTES_MAX = 1 << 20
+from harness.model.stream import END_BYTES_MAX, END_GRACE_S, CompletionReader
 
 
 async def ask(
@@ -68,9 +63,13 @@ async def ask(
     return None if trouble == "broken" and reader.over else trouble
 
 
-async def _forget_redirect(response: httpx.Response) -> None:
+def forget_redirect(response: httpx.Response) -> None:
     """httpx makes the next request of a redirect that nobody follows, too, and raises where it leads to no URL."""
     response.headers.pop("Location", None)
+
+
+async def _forget_redirect(response: httpx.Response) -> None:
+    forget_redirect(response)
 
 
 def _hurry(limit: asyncio.Timeout, reader: CompletionReader) -> None:

@@ -15,6 +15,7 @@ import httpx
 from harness.model.errors import StackError, UsageError
 from harness.model.server_error import writable
 from harness.model.topology import CLIENT, TARGET, Endpoint, Target, Topology
+from harness.probes import completion
 from harness.probes.page import DEADLINE_S, Answer, NoAnswer, Page
 from stack import bounded
 
@@ -149,8 +150,7 @@ def served_model(topology: Topology, target: Target, deadline_s: float = 10.0) -
     link, service = topology.link_between(CLIENT, TARGET), target.service
     ask = request(service, f"{link.listen_address}:{link.listen_port}", _MODELS, key_of(target))
     try:
-        # As in completion.py: a redirect that is not followed may lead anywhere.
-        hooks = {"response": [lambda response: response.headers.pop("Location", None)]}
+        hooks = {"response": [completion.forget_redirect]}
         with httpx.Client(verify=verification(service), trust_env=False, event_hooks=hooks) as client:
             answer = bounded.ask(client, "GET", deadline_s=deadline_s, **ask)
         if answer.status_code == 200:

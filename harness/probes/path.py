@@ -204,7 +204,7 @@ def crossed(reader: CompletionReader) -> str:
     """Outcome of a crossing with a whole HTTP answer: ``ok`` if the stream is whole, too."""
     if reader.status != 200:
         return f"http_{reader.status}"
-    if reader.whole:
+    if reader.complete:
         return "ok"
     outcome = reader.outcome()[0]
     return "broken" if outcome == "broken_stream" else outcome

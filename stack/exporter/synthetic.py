@@ -102,7 +102,7 @@ def _failure(response: bounded.Answer) -> str:
     reader.head(200, response.headers.get("Content-Type"), response.headers.get("Content-Encoding"))
     reader.feed(response.content, 0.0)
     reader.end()
-    if reader.whole:
+    if reader.complete:
         return "" if reader.answer.generated and reader.answer.output_tokens != 0 else "empty"
     return "protocol"
 

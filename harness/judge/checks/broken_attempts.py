@@ -52,7 +52,7 @@ _BREAKS_NOTHING = frozenset(
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _PhaseAttempts:
     """The attempts of a phase that nothing may break, those of them that broke, and how many of them may."""
 
     phase: str
@@ -101,12 +101,12 @@ def check(view: RunView) -> CheckResult:
     return CheckResult("", status, why, "", worst.share, "%", margin, looked, examples=examples, details=details)
 
 
-def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Looked:
+def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _PhaseAttempts:
     """What is to be looked at in a phase that follows ``before``: where a fault is, only streams that broke."""
     rows = view.attempts(span.name)
     rows = rows[~rows["outcome"].isin(NOT_OF_THE_SERVICE) & (span.kind != "warmup")]
-    faulty = _breaks(view, span.name)
-    since_s = _noticed_s(view, span.name) if faulty else _over_s(view, before)
+    faulty = _is_disruptive(view, span.name)
+    since_s = _ejected_at_s(view, span.name) if faulty else _recovered_at_s(view, before)
     rows = rows[rows["start_s"].gt(since_s)]  # a window begins right after an attempt
     broken = _broken(rows) & (rows["http_status"].eq(200) | (not faulty))
     late = _delayed_too_long(view, span.name, rows)
@@ -114,7 +114,7 @@ def _of_phase(view: RunView, before: PhaseSpan | None, span: PhaseSpan) -> _Look
     first = 0 if faulty else int(rows["start_s"].lt(since_s + recovers_within.WINDOW_S).sum())
     allowed = (1 - recovers_within.GOOD_MIN) * first + AT_MOST_PERCENT / 100 * (len(rows) - first)
     # Of few, one tells nothing.
-    return _Looked(span.name, rows, rows[broken], max(1.0, allowed), int(late.sum()))
+    return _PhaseAttempts(span.name, rows, rows[broken], max(1.0, allowed), int(late.sum()))
 
 
 def _broken(rows: Attempts) -> pd.Series:
@@ -138,13 +138,13 @@ def _delayed_too_long(view: RunView, phase: str, rows: Attempts) -> pd.Series:
     return late | (rows["subtype"].eq("no_answer") & (_CONNECTING * delay_s > limits.connect))
 
 
-def _over_s(view: RunView, before: PhaseSpan | None) -> float:
+def _recovered_at_s(view: RunView, before: PhaseSpan | None) -> float:
     """Since when a phase has no excuse in the fault of the one before it: where it has none, since ever.
 
     As «recovery after» has it for requests, for attempts, and at the latest when that is due. Attempts that never come
     right again have no excuse at all.
     """
-    healed_s = None if before is None or not _breaks(view, before.name) else last_heal_s(view, before.name)
+    healed_s = None if before is None or not _is_disruptive(view, before.name) else last_heal_s(view, before.name)
     if before is None or healed_s is None or recovers_within.check(before.name).key not in view.plan.get("checks", {}):
         return -math.inf
     end_s = recovers_within.watched_until(view, healed_s)
@@ -158,12 +158,12 @@ def _over_s(view: RunView, before: PhaseSpan | None) -> float:
     return healed_s + min(recovers_within.WITHIN_S, math.inf if recovered_s is None else recovered_s)
 
 
-def _noticed_s(view: RunView, phase: str) -> float:
+def _ejected_at_s(view: RunView, phase: str) -> float:
     """By when gateways or DNS have led users away from what a fault of ``phase`` broke; never, where they cannot."""
     injected = [e.t_s for e in view.events("fault_injected", phase)]
     if not injected or view.target is not None:
         return math.inf
-    return max(injected) + _noticed_within_s(view)
+    return max(injected) + _ejected_within_s(view)
 
 
 def _planned(view: RunView, phase: str) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ def _planned(view: RunView, phase: str) -> list[dict[str, Any]]:
     return [fault for one in view.planned_phases if one["name"] == phase for fault in one["faults"]]
 
 
-def _breaks(view: RunView, phase: str) -> bool:
+def _is_disruptive(view: RunView, phase: str) -> bool:
     """Whether a fault of that phase may break what is in flight; so may a restart that does not drain first."""
     harmless = _BREAKS_NOTHING.union(_CUTS_NOTHING if view.target is not None else ())
     return any(one["type"] not in harmless or _at_once(one) for one in _planned(view, phase))
@@ -190,7 +190,7 @@ def _seconds(fault: dict[str, Any]) -> tuple[float, float]:
     return asked.latency + asked.jitter, asked.jitter
 
 
-def _noticed_within_s(view: RunView) -> float:
+def _ejected_within_s(view: RunView) -> float:
     """How long gateways or DNS may take to lead users away from anything that is broken, and a second."""
     policy = view.topology.gateway_policy
     dns = vars(DNS_POLICY) | view.plan.get("dns_policy", {})

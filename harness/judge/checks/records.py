@@ -14,7 +14,7 @@ from harness.evidence.view import RunView
 from harness.judge.checks.shapes import asks, none_bad
 from harness.judge.slo import NotMeasured
 from harness.model.journal import Journal
-from harness.model.stream import GIVEN_UP_REASONS, WHOLE_REASONS
+from harness.model.stream import COMPLETE_REASONS, GIVEN_UP_REASONS
 from harness.model.verdict import CheckResult, Status
 
 # ── no request vanishes ──
@@ -247,7 +247,7 @@ def _of_our_engines(ok: Rows) -> dict[str, pd.Series]:
     streamed = ok["content_events"].notna()
     return {
         "a finish_reason that is none of a whole answer": ok["finish_reason"].notna()
-        & ~ok["finish_reason"].isin(WHOLE_REASONS),
+        & ~ok["finish_reason"].isin(COMPLETE_REASONS),
         "ok without usage": ok["output_tokens"].isna(),
         "tokens in usage, but none was seen": streamed & ok["ttft_ms"].isna() & ok["output_tokens"].gt(0),
         "tokens in usage, but no event with content": ok["content_events"].eq(0) & ok["output_tokens"].gt(1),

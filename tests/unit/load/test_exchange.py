@@ -19,13 +19,14 @@ from geventhttpclient.response import HTTPParseError
 from harness.evidence.record import RETRYABLE
 from harness.load.attempt import Attempt
 from harness.load.connections import Connections
-from harness.load.exchange import END_BYTES_MAX, Call, Exchange
+from harness.load.exchange import Call, Exchange
 from harness.load.job import Service
 from harness.load.prompts import Prompt
 from harness.load.resolver import NoAddress, Resolution, Resolver
 from harness.load.response import Response, read_again
 from harness.load.schedule import Arrival
 from harness.model.scenario import ClientLimits, Cohort
+from harness.model.stream import END_BYTES_MAX
 from tests.exhaustion import no_descriptor_left
 
 LIMITS = ClientLimits.model_validate({"connect": "300ms", "first_token": "1s", "idle": "1s", "total": "2s"})

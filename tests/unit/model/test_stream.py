@@ -210,7 +210,7 @@ def test_a_broken_stream_says_how_it_broke() -> None:
         reader.feed(event({"content": "x"}), 1.0)
         reader.end(broken)
         assert reader.outcome() == ("broken_stream", subtype)
-        assert not reader.whole
+        assert not reader.complete
 
 
 def test_a_token_need_not_be_a_character() -> None:
