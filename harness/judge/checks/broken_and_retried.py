@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harness.evidence.attempts import Rows
+from harness.evidence.attempts import Rows, tally
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.since_fault import SinceFault
@@ -74,7 +74,7 @@ def _run(view: RunView, gateway: str, phase: str) -> CheckResult:
         len(died) + len(false),
         phase,
         tuple(str(i) for i in bad[:5]),
-        {str(k): int(v) for k, v in died["outcome"].value_counts().sort_index().items()},
+        {str(k): int(v) for k, v in tally(died["outcome"]).sort_index().items()},
     )
 
 

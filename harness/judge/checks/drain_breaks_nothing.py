@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evidence.attempts import example_ids
+from harness.evidence.attempts import example_ids, tally
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import given_s, in_flight, on_replica, step_s
 from harness.judge.drill import Check
@@ -50,7 +50,7 @@ def _run(view: RunView, replica: str, phase: str) -> CheckResult:
         why = f"no stream ran on {replica} when it was drained, so none could break"
         return CheckResult(name, Status.INCONCLUSIVE, why, objective, samples=0, phase=phase)
     drain_s = stopping - asked
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in sorted(broken["outcome"].value_counts().items()))
+    kinds = ", ".join(f"{n} × {kind}" for kind, n in sorted(tally(broken["outcome"]).items()))
     if len(broken):
         status, why = Status.FAIL, f"{len(broken)} of {len(touched)} streams on {replica} broke ({kinds})"
     elif len(new):

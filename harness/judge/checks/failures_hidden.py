@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.evidence.attempts import example_ids
+from harness.evidence.attempts import example_ids, tally
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks.streams import broke_later
@@ -50,7 +50,7 @@ def _run(view: RunView, phase: str, at_most: float) -> CheckResult:
     shown = failed & ~rows["http_status"].eq(200)
     measured = 100.0 * float(shown.mean())
     later = broke_later(int(failed.sum() - shown.sum()))
-    kinds = rows["outcome"][shown].value_counts()
+    kinds = tally(rows["outcome"][shown])
     what = "" if kinds.empty else ": " + ", ".join(f"{n} × {outcome}" for outcome, n in sorted(kinds.items()))
     return CheckResult(
         name,

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from harness.evidence.attempts import example_ids
+from harness.evidence.attempts import example_ids, tally
 from harness.evidence.view import RunView
 from harness.judge.checks import of_rollout
 from harness.judge.drill import Check
@@ -46,7 +46,7 @@ def _run(view: RunView, name: str, phase: str) -> CheckResult:
         status = Status.FAIL
         why = f"only {found[1].count} of {found[1].of} answers came from the canary, at least {found[1].least} were due"
     else:
-        counts = ", ".join(f"{version} {count}" for version, count in rows["served_version"].value_counts().items())
+        counts = ", ".join(f"{version} {count}" for version, count in tally(rows["served_version"]).items())
         why = f"every answer says the version that its replica served ({counts})"
     count = float(len(wrong))
     examples = example_ids(wrong["request_id"])
