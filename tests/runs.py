@@ -141,7 +141,8 @@ class Run:
         """Give the requests the phases that the events say, as the end of a run does."""
         told = [Event(e["t_s"], e["kind"], e) for e in self.events if "t_s" in e]
         kinds = {phase["name"]: phase["kind"] for phase in self.plan["scenario"]["phases"]}
-        self.requests = phases.assign(self.requests, phases.spans(told, kinds))
+        assigned = phases.assign(self.requests, phases.spans(told, kinds)).astype(object)
+        self.requests = self.requests.assign(**assigned.where(assigned.notna(), None))
 
     def recount(self) -> None:
         """Make the summary and what follows from other columns agree, as a generator that lost nothing would."""

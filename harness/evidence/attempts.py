@@ -6,29 +6,78 @@ condition only remembers which rows it keeps; a column is read, and taken for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.evidence.record import REQUEST_COLUMNS, RunFolder
+from harness.evidence import memory
+from harness.evidence.record import REQUEST_COLUMNS, WORDS, RunFolder
 
-#: So many columns are kept as they were read, those that were asked for last: most rules read the same few.
-COLUMNS_KEPT = 12
-#: The column that no file has.
-END = "end_s"
+#: Besides the columns of words, so many bytes of columns are kept as they were read, those that were asked for last.
+BYTES_KEPT = 64_000_000
 #: Up to so many attempts are read whole: each reading of a file costs more than all columns of a few thousand.
 ROWS_AT_ONCE = 50_000
+
+
+class _Columns:
+    """The columns of a run as they were read: those of words for good, of the others what ``BYTES_KEPT`` allows."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder, self._kept = folder, OrderedDict[str, pd.Series]()
+        self.index = pd.RangeIndex(folder.attempts_count())
+
+    def column(self, name: str) -> pd.Series:
+        """One of ``REQUEST_COLUMNS`` or of those that are computed. KeyError for any other."""
+        if name in self._words:
+            return self._words[name]
+        if name not in self._kept:
+            self._kept[name] = self._computed(name) if name in _COMPUTED else self._read(name)
+            self._forget()
+        self._kept.move_to_end(name)
+        return self._kept[name]
+
+    def _forget(self) -> None:
+        """Let go of those that were asked for longest ago, until the others are few enough."""
+        before = len(self._kept)
+        while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > BYTES_KEPT:
+            self._kept.popitem(last=False)
+        if len(self._kept) < before:
+            memory.give_back()
+
+    def _computed(self, name: str) -> pd.Series:
+        return _COMPUTED[name](Attempts(self.column, self.index, whole=True))
+
+    def _read(self, name: str) -> pd.Series:
+        return self._folder.requests([name])[name] if self._whole is None else self._whole[name]
+
+    @cached_property
+    def _whole(self) -> pd.DataFrame | None:
+        """All columns of a small file: each reading of it costs more than all columns of a few thousand rows."""
+        return self._folder.requests(categories=WORDS) if len(self.index) <= ROWS_AT_ONCE else None
+
+    @cached_property
+    def _words(self) -> Mapping[str, pd.Series]:
+        names = sorted(WORDS)
+        found = self._folder.requests(names, categories=WORDS) if self._whole is None else self._whole[names]
+        coded = [name for name in names if isinstance(found[name].dtype, pd.CategoricalDtype)]
+        known = pd.CategoricalDtype(sorted({"", *(word for name in coded for word in found[name].cat.categories)}))
+        return {name: found[name].astype(known) if name in coded else found[name] for name in names}
 
 
 class Attempts:
     """Rows of requests.parquet. ``rows["outcome"]`` is a Series, ``rows[["user_id", "outcome"]]`` a DataFrame, and
     ``rows[rows["outcome"].eq("ok")]`` those attempts. The index is the place of each attempt in the file.
 
-    ``rows["end_s"]`` is computed (see the function): in the file it could disagree with what it follows from, and
+    Columns of ``record.WORDS`` are categories, all of one dtype, which has "" too: they can be compared with each
+    other, and one filled in from another; ``tally`` counts the words of one.
+
+    ``rows["end_s"]`` is computed (see the function), and ``rows["request"]``, a number for each request id, −1 for
+    none: in the file it could disagree with what it follows from, and
     runs without it would have other digests. A request ends with its last attempt, the row that is ``final``.
     """
 
@@ -38,15 +87,8 @@ class Attempts:
     @classmethod
     def of(cls, folder: RunFolder) -> Attempts:
         """All attempts of a run."""
-        whole = folder.requests().reset_index(drop=True) if folder.attempts_count() <= ROWS_AT_ONCE else None
-
-        @lru_cache(COLUMNS_KEPT)
-        def column(name: str) -> pd.Series:
-            if name == END:
-                return end_s(Attempts(column, column("attempt").index, whole=True))
-            return folder.requests([name])[name].reset_index(drop=True) if whole is None else whole[name]
-
-        return cls(column, column("attempt").index, whole=True)
+        columns = _Columns(folder)
+        return cls(columns.column, columns.index, whole=True)
 
     def assign(self, **columns: pd.Series) -> Attempts:
         """All attempts of a run with further columns, or others in the place of theirs."""
@@ -87,8 +129,10 @@ class Attempts:
         return Attempts(self._column, self.index[np.argsort(self[by].to_numpy(dtype=float), kind=kind)])
 
     def frame(self) -> pd.DataFrame:
-        """All columns of them."""
-        return self[list(REQUEST_COLUMNS.names)]
+        """All columns of the file, words as texts."""
+        frame = self[list(REQUEST_COLUMNS.names)]
+        coded = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
+        return frame.astype(dict.fromkeys(coded, "str"))
 
     @staticmethod
     def concat(parts: Sequence[Attempts]) -> Attempts:
@@ -118,6 +162,14 @@ def end_s(rows: Rows) -> pd.Series:
     return begun + rows["e2e_ms"].astype(float).fillna(0) / 1000
 
 
+def request_numbers(rows: Rows) -> pd.Series:
+    """A number from 0 for each request, the same for all its attempts; −1 where an id is missing."""
+    return pd.Series(pd.factorize(rows["request_id"])[0].astype(np.int32), rows.index)
+
+
+#: Columns that no file has.
+_COMPUTED: Mapping[str, Callable[[Rows], pd.Series]] = {"end_s": end_s, "request": request_numbers}
+
 #: So many requests are named as examples.
 EXAMPLES = 5
 
@@ -127,9 +179,14 @@ def example_ids(request_ids: pd.Series) -> tuple[str, ...]:
     return tuple(map(str, request_ids.drop_duplicates().head(EXAMPLES)))
 
 
+def tally(column: pd.Series) -> pd.Series:
+    """How often each word is there, the most frequent first: ``value_counts`` has every other word, too, with 0."""
+    return column.astype("str").value_counts()
+
+
 def of_retried(rows: Rows) -> npt.NDArray[np.bool_]:
     """Marks all attempts of the requests of which one attempt was a retry."""
-    numbers, _ = pd.factorize(rows["request_id"])
+    numbers = (rows["request"] if isinstance(rows, Attempts) else request_numbers(rows)).to_numpy()
     retried = np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
     known = numbers >= 0
     retried[numbers[known & rows["attempt"].gt(1).to_numpy(dtype=bool, na_value=False)]] = True

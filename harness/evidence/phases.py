@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import end_s
+from harness.evidence.attempts import Attempts, Rows, end_s, request_numbers
 from harness.evidence.record import Event
 
 #: Events between which a fault may have an effect: from the order to inject it until its removal is confirmed.
@@ -61,34 +61,36 @@ def spans(events: Iterable[Event], kinds: Mapping[str, str]) -> tuple[PhaseSpan,
     return tuple(sorted(found.values(), key=lambda s: s.start_s))
 
 
-def assign(requests: pd.DataFrame, phases: tuple[PhaseSpan, ...]) -> pd.DataFrame:
-    """The same attempts with ``phase`` and ``straddles`` filled in.
+def assign(requests: Rows, phases: tuple[PhaseSpan, ...]) -> pd.DataFrame:
+    """Of each attempt ``phase`` and ``straddles``, as categories.
 
     ``phase`` is the last phase that had started at the intended start (null before the first). ``straddles`` names
     the fault phase whose fault's interval the *request*, from its intended start to the end of its last attempt,
     overlaps without lying in it wholly as a request of that phase; the earliest such fault when there are several.
     """
-    if requests.empty or not phases:
-        return requests.assign(phase=None, straddles=None)
     intended = requests["intended_start_s"].to_numpy(dtype=float)
-    index = np.searchsorted(np.array([p.start_s for p in phases]), intended, side="right") - 1
-    names = np.array([*(p.name for p in phases), None], dtype=object)  # index -1: before the first phase
-    phase = names[index]
+    phase = np.searchsorted(np.array([p.start_s for p in phases]), intended, side="right") - 1
     begin, end = intended, _ends_of_requests(requests)
-    straddles = np.full(len(requests), None, dtype=object)
-    for span in phases:
+    straddles = np.full(len(requests), -1, np.int16)
+    for number, span in enumerate(phases):
         if span.fault_start_s is None:
             continue
         healed = _or(span.fault_end_s, math.inf)
         touched = np.maximum(begin, span.fault_start_s) <= np.minimum(end, healed)
-        inside = (begin >= span.fault_start_s) & (end <= healed) & (phase == span.name)
-        straddles[touched & ~inside & pd.isna(straddles)] = span.name
-    return requests.assign(phase=phase, straddles=straddles)
+        inside = (begin >= span.fault_start_s) & (end <= healed) & (phase == number)
+        straddles[touched & ~inside & (straddles < 0)] = number
+    names = pd.CategoricalDtype([span.name for span in phases])
+    # −1 is none: before the first phase, or nothing straddled.
+    columns = [pd.Categorical.from_codes(codes, dtype=names) for codes in (phase, straddles)]
+    return pd.DataFrame(dict(zip(("phase", "straddles"), columns, strict=True)), requests.index)
 
 
-def _ends_of_requests(requests: pd.DataFrame) -> np.ndarray:
+def _ends_of_requests(requests: Rows) -> np.ndarray:
     """When the request that each attempt belongs to ended, in seconds of the run: with the last of its attempts."""
-    ends: np.ndarray = end_s(requests).groupby(requests["request_id"]).transform("max").to_numpy(dtype=float)
+    computed = isinstance(requests, Attempts)
+    ended = requests["end_s"] if computed else end_s(requests)
+    number = requests["request"] if computed else request_numbers(requests)
+    ends: np.ndarray = ended.groupby(number).transform("max").where(number.ge(0)).to_numpy(dtype=float)
     return ends
 
 

@@ -36,7 +36,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,14 @@ REQUEST_COLUMNS = pa.schema(
         ("answer_text", pa.string()),
     ]
 )
+
+#: Columns of few different words: as a category, each is a number per row and the list of its words.
+WORDS = frozenset(
+    {
+        "user_id", "cohort", "deployment", "served_version", "replica", "gateway", "phase", "straddles",
+        "gateway_replica", "outcome", "subtype", "finish_reason", "error_type", "error_code",
+    }
+)  # fmt: skip
 
 #: In ``component`` of samples: whatever replica a gateway chose.
 ANY_REPLICA = "any-replica"
@@ -293,9 +301,23 @@ class RunFolder:
         path = self.path / "events.jsonl"
         return path.read_bytes().splitlines() if path.exists() else []
 
-    def requests(self, columns: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
-        """These columns of all attempts, of ``REQUEST_COLUMNS``; an empty frame with them when there are none."""
-        return self._table("requests.parquet", REQUEST_COLUMNS, columns)
+    def requests(
+        self, columns: Sequence[str] = REQUEST_COLUMNS.names, categories: Collection[str] = ()
+    ) -> pd.DataFrame:
+        """These columns of all attempts, of ``REQUEST_COLUMNS``; an empty frame with them when there are none.
+
+        Texts of ``categories`` are read as such, without a text per row.
+        """
+        return self._table("requests.parquet", REQUEST_COLUMNS, columns, categories)
+
+    def requests_by_group(self, column: str) -> Iterator[pd.Series]:
+        """One column of all attempts as ``requests`` has it, a row group of the file at a time."""
+        path = self.path / "requests.parquet"
+        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                known = column in file.schema_arrow.names
+                table = file.read_row_group(group, [column] if known else [])
+                yield table.to_pandas()[column] if known else pd.Series(math.nan, range(table.num_rows))
 
     def attempts_count(self) -> int:
         """How many rows ``requests`` has, without reading them."""
@@ -311,7 +333,9 @@ class RunFolder:
             return found
         return self._table("metrics.parquet", METRIC_COLUMNS, METRIC_COLUMNS.names)
 
-    def _table(self, name: str, schema: pa.Schema, columns: Sequence[str]) -> pd.DataFrame:
+    def _table(
+        self, name: str, schema: pa.Schema, columns: Sequence[str], categories: Collection[str] = ()
+    ) -> pd.DataFrame:
         path = self.path / name
         if unknown := sorted(set(columns) - set(schema.names)):
             raise KeyError(f"{name} has no {unknown[0]}")
@@ -322,9 +346,14 @@ class RunFolder:
             about = pq.read_metadata(path)
             # Runs of earlier versions have fewer columns: what they did not record is not measured.
             known = [column for column in columns if column in about.schema.to_arrow_schema().names]
-            found = pq.read_table(path, columns=known, page_checksum_verification=True).to_pandas() if known else None
+            found = _read(path, known, categories).to_pandas() if known else None
         frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
         return frame.reindex(columns=list(columns))
+
+
+def _read(path: Path, columns: Sequence[str], categories: Collection[str]) -> pa.Table:
+    coded = [name for name in columns if name in categories]
+    return pq.read_table(path, columns=list(columns), read_dictionary=coded, page_checksum_verification=True)
 
 
 def batches(part: Path) -> Iterator[pa.RecordBatch]:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.lib import ArrowException
 
 from harness.evidence import samples_kept
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import ROWS_AT_ONCE
 from harness.evidence.record import REQUEST_COLUMNS, RunFolder
 from harness.model import digest, rollout, waves
 from harness.model.errors import RunFolderError
@@ -91,25 +92,46 @@ def _of_requests(folder: RunFolder) -> tuple[int, str]:
     It is the same whatever types a reader gives the columns: numbers and truth values count as 64-bit floats, gaps as
     NaN; texts with their lengths, −1 for a gap.
     """
-    found, rows = hashlib.sha256(), Attempts.of(folder)
+    found, count = hashlib.sha256(), folder.attempts_count()
+    whole = folder.requests() if count <= ROWS_AT_ONCE else None
     for field in REQUEST_COLUMNS:
-        column = rows[field.name]
-        if not pa.types.is_string(field.type):
-            numbers = pd.to_numeric(column, errors="coerce")
-            found.update(numbers.to_numpy(dtype="<f8", na_value=math.nan).tobytes())
-        elif isinstance(column.dtype, pd.StringDtype):
-            for part in _as_stored(pa.array(column).cast(pa.large_string())):
-                found.update(part)
-        else:
-            texts = [one if isinstance(one, str) else None for one in column.tolist()]
-            found.update(np.array([-1 if text is None else len(text) for text in texts], dtype="<i8").tobytes())
-            found.update("".join(filter(None, texts)).encode(errors="surrogatepass"))
-    return len(rows), found.hexdigest()
+        parts = folder.requests_by_group(field.name) if whole is None else iter([whole[field.name]])
+        for data in _of_texts(parts) if pa.types.is_string(field.type) else map(_of_numbers, parts):
+            found.update(data)
+    return count, found.hexdigest()
 
 
-def _as_stored(texts: pa.Array | pa.ChunkedArray) -> Iterator[bytes | memoryview]:
+#: What a digest is made of.
+_Bytes = bytes | memoryview
+
+
+def _of_numbers(column: pd.Series) -> _Bytes:
+    numbers = pd.to_numeric(column, errors="coerce")
+    return np.ascontiguousarray(numbers.to_numpy(dtype="<f8", na_value=math.nan)).data
+
+
+def _of_texts(parts: Iterator[pd.Series]) -> Iterator[_Bytes]:
+    """The lengths of all parts, then the texts of all parts."""
+    texts: list[list[_Bytes]] = []
+    for column in parts:
+        stored = isinstance(column.dtype, pd.StringDtype)
+        length, *data = _as_stored(pa.array(column).cast(pa.large_string())) if stored else _as_objects(column)
+        yield length
+        texts.append(data)
+    for data in texts:
+        yield from data
+
+
+def _as_objects(column: pd.Series) -> Iterator[_Bytes]:
+    texts = [one if isinstance(one, str) else None for one in column.tolist()]
+    yield np.array([-1 if text is None else len(text) for text in texts], dtype="<i8").data
+    yield "".join(filter(None, texts)).encode(errors="surrogatepass")
+
+
+def _as_stored(texts: pa.Array | pa.ChunkedArray) -> Iterator[_Bytes]:
     """The same of texts whose bytes stand one after the other: no Python object is made of any."""
-    yield pc.fill_null(pc.utf8_length(texts), -1).to_numpy().astype("<i8").tobytes()
+    lengths: npt.NDArray[np.int64] = pc.fill_null(pc.utf8_length(texts), -1).to_numpy().astype("<i8")
+    yield lengths.data
     for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
         known = chunk.drop_null()
         _, offsets, data = known.buffers()

@@ -120,12 +120,13 @@ class RunView:
         rows = Attempts.of(self.folder)
         # A run that was cut off before save 1 has them empty; the events say the same. In any other they were lost.
         if self.interrupted and rows["phase"].isna().all():
-            assigned = phases.assign(rows[list(phases.NEEDS)], self.phases)
+            assigned = phases.assign(rows, self.phases)
             rows = rows.assign(phase=assigned["phase"], straddles=assigned["straddles"])
         straddles, phase = rows["straddles"], rows["phase"]
         if straddles.dtype != phase.dtype:
             straddles, phase = straddles.astype(object), phase.astype(object)
-        return rows.assign(judged_phase=straddles.where(straddles.notna(), phase).astype("category"))
+        judged = straddles.where(straddles.notna(), phase).astype("category")
+        return rows.assign(judged_phase=judged.cat.remove_unused_categories())
 
     @cached_property
     def _by_phase(self) -> dict[str, Attempts]:
@@ -277,7 +278,8 @@ class RunView:
         """What most attempts that failed within 30 s before then ended with, for a sentence; "" where none did."""
         rows = Attempts.of(self.folder)  # ``requests`` asks whether the run was interrupted
         rows = rows[rows["start_s"].between(until_s - 30, until_s) & ~rows["outcome"].isin(("ok", *NOT_OF_THE_SERVICE))]
-        told = rows[["outcome", "http_status", "error_code"]].value_counts(dropna=False)
+        ended = rows[["outcome", "http_status", "error_code"]].astype({"outcome": "str", "error_code": "str"})
+        told = ended.value_counts(dropna=False)
         if told.empty:
             return ""
         known = [one for one in told.index[0][1:] if pd.notna(one)]

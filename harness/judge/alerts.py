@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from harness.evidence.evidence import Evidence
 from harness.evidence.per_view import per_view
 from harness.evidence.record import Event
 from harness.evidence.view import RunView
@@ -56,18 +57,18 @@ class Alert:
 
 
 @per_view
-def scale(view: RunView) -> Scale | None:
+def scale(view: Evidence) -> Scale | None:
     """The time scale of the rules that Prometheus had; None when nobody could ask it."""
     said = [event.data.get("scale") for event in view.events("alert_rules")]
     return next((known for known in SCALES if known in said), None)
 
 
-def rules(view: RunView) -> frozenset[str]:
+def rules(view: Evidence) -> frozenset[str]:
     """The names of the rules that Prometheus had."""
     return frozenset(str(name) for event in view.events("alert_rules") for name in event.data.get("rules", ()))
 
 
-def load_start_s(view: RunView) -> float:
+def load_start_s(view: Evidence) -> float:
     """When the run's load began; 0 when it never did."""
     return min((event.t_s for event in view.events("load_started")), default=0.0)
 
@@ -98,7 +99,7 @@ def _alert(event: Event, load_s: float, on: Scale | None) -> Alert:
     return Alert(str(data["alert"]), str(data["severity"]), labels, started, float(data["received_s"]), before)
 
 
-def unheard(view: RunView, begin: float, end: float) -> str | None:
+def unheard(view: Evidence, begin: float, end: float) -> str | None:
     """Who in the chain was not seen for some seconds of that time, so that an alert may be missing; None if nobody."""
     for component, metric in CHAIN:
         samples = view.metrics(component, metric)

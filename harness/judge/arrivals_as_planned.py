@@ -128,17 +128,18 @@ def _due(
 
     NaN and nothing when none of the records is of this schedule, or the last has no time.
     """
-    load, seed, count = view.scenario.load, int(view.plan["seed"]), len(number)
-    first = np.fromiter(itertools.islice(arrivals.offsets(seed, load), count), float, count)
+    count, due_s = len(number), arrivals.offsets(int(view.plan["seed"]), view.scenario.load)
+    first = np.fromiter(itertools.islice(due_s, count), float, count)
     known = (number >= 0) & (number < count)
     zero_s = float(pd.Series(intended_s[known] - first[number[known]]).median())
-    last_s = max(max(intended_s.tolist()), _loaded_until_s(view)) + _EXACT_S
+    last_s = max(float(intended_s.max()), _loaded_until_s(view)) + _EXACT_S
     # What is meant to come long after the last thing that happened is no request of this run.
     last_s = min(last_s, max((event.t_s for event in view.events()), default=math.nan) + _AFTERWARDS_S)
     if not math.isfinite(zero_s) or not math.isfinite(last_s):
         return math.nan, np.empty(0)
-    due = itertools.takewhile(lambda offset_s: zero_s + offset_s <= last_s, arrivals.offsets(seed, load))
-    return zero_s, zero_s + np.fromiter(due, float)
+    further = itertools.takewhile(lambda offset_s: zero_s + offset_s <= last_s, due_s)
+    at_s = zero_s + np.append(first, np.fromiter(further, float))
+    return zero_s, at_s[: np.searchsorted(at_s, last_s, side="right")]
 
 
 # ── closed model ──

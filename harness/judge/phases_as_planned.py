@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pandas as pd
+
 from harness.evidence import phases
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
@@ -34,9 +36,9 @@ def phases_as_planned(view: RunView) -> Iterator[Finding]:
 def requests_in_their_phase(view: RunView) -> Iterator[Finding]:
     """Is every request recorded in the phase that its times say, and with the fault that they say it met?"""
     name, rows = "requests assigned to phases", view.requests
-    again = phases.assign(rows[list(phases.NEEDS)], view.phases)
+    again = phases.assign(rows, view.phases)
     for column, words in (("phase", "in phase"), ("straddles", "as straddling")):
-        recorded, computed = (frame[column].astype("str").fillna("") for frame in (rows, again))
+        recorded, computed = _alike(rows[column], again[column])
         wrong = recorded.ne(computed)
         if wrong.any():
             who, was, is_ = (values[wrong].iloc[0] or "none" for values in (rows["request_id"], recorded, computed))
@@ -44,6 +46,13 @@ def requests_in_their_phase(view: RunView) -> Iterator[Finding]:
             yield bad(name, f"{int(wrong.sum())} of {len(rows)} attempts: {why}", EVERYTHING, samples=len(rows))
             return
     yield good(name, f"all {len(rows)} attempts are in the phases that their times say", samples=len(rows))
+
+
+def _alike(*columns: pd.Series) -> list[pd.Series]:
+    """The same as categories that can be compared with each other; "" for none."""
+    coded = [column.astype("category") for column in columns]
+    known = pd.CategoricalDtype(sorted({"", *(str(word) for column in coded for word in column.cat.categories)}))
+    return [column.astype(known).fillna("") for column in coded]
 
 
 def _problems(view: RunView) -> Iterator[tuple[str, tuple[float, float] | None]]:

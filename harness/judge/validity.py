@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.evidence import records_kept, samples_kept
+from harness.evidence.attempts import tally
 from harness.evidence.record import Event
 from harness.evidence.view import TARGET, RunView
 from harness.judge import objectives, possible, sampled
@@ -227,7 +228,7 @@ def all_sent(view: RunView) -> Iterator[Finding]:
     if unsent.empty:
         yield good("requests sent", f"0 of {len(final)} requests were not sent", samples=len(final))
         return
-    kinds = unsent.fillna("no reason recorded").value_counts()
+    kinds = tally(unsent.astype("str").fillna("no reason recorded"))
     reasons = ", ".join(f"{count} × {_NOT_SENT.get(str(kind), kind)}" for kind, count in kinds.items())
     why = f"{len(unsent)} of {len(final)} requests were never sent by the load generator: {reasons}"
     found = bad("requests sent", why, "load", samples=len(final))

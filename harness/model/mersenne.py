@@ -63,28 +63,23 @@ def _state(keys: Words) -> Words:
     length, many = keys.shape
     keys = keys + np.arange(length, dtype=np.uint32)[:, None]
     state = np.empty((_SIZE, many), np.uint32)
-    state[:] = _FIRST[:, None]
     mixed = np.empty(many, np.uint32)
 
-    def mix(number: int, factor: int) -> None:
+    def mix(before: Words, word: Words | np.uint32, factor: int) -> None:
         """What makes a word of the state depend on the one before it, in ``mixed``."""
-        before = state[number - 1]
         np.right_shift(before, 30, out=mixed)
         np.bitwise_xor(mixed, before, out=mixed)
         np.multiply(mixed, np.uint32(factor), out=mixed)
-        np.bitwise_xor(mixed, state[number], out=mixed)
+        np.bitwise_xor(mixed, word, out=mixed)
 
+    before = np.full(many, _FIRST[0])
     for step in range(_SIZE):
         number = step % (_SIZE - 1) + 1
-        mix(number, 1664525)
-        np.add(mixed, keys[step % length], out=state[number])
-        if number == _SIZE - 1:
-            state[0] = state[number]
+        mix(before, _FIRST[number] if step < _SIZE - 1 else state[number], 1664525)
+        before = np.add(mixed, keys[step % length], out=state[number])
     for step in range(1, _SIZE):
         number = step % (_SIZE - 1) + 1
-        mix(number, 1566083941)
-        np.subtract(mixed, np.uint32(number), out=state[number])
-        if number == _SIZE - 1:
-            state[0] = state[number]
+        mix(before, state[number], 1566083941)
+        before = np.subtract(mixed, np.uint32(number), out=state[number])
     state[0] = 0x80000000
     return state

@@ -36,7 +36,8 @@ def finish_requests(folder: RunFolder, scenario: Scenario) -> None:
         return
     table, events = pq.read_table(path, page_checksum_verification=True), folder.events()
     before: pd.DataFrame = table.select(_NEEDED).to_pandas()
-    frame = phases.assign(before, phases.spans(events, {p.name: p.kind for p in scenario.phases}))
+    spans = phases.spans(events, {p.name: p.kind for p in scenario.phases})
+    frame = before.assign(**phases.assign(before, spans).astype(object))
     topology = stacks.restored(folder.plan().get("topology"))
     gateways = map(topology.component, topology.gateways)
     logs = [(folder.path / "logs" / f"{gateway.name}.log", kind_of(gateway).access_record) for gateway in gateways]

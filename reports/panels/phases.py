@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from harness.evidence.attempts import tally
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.view import RunView
 from harness.judge import slo
@@ -27,7 +28,7 @@ def _row(view: RunView, phase: PhaseSpan) -> tuple[object, ...]:
     lasted = "unfinished" if phase.end_s is None else f"{phase.end_s - phase.start_s:.1f} s"
     measured = [slo.measure(view, name, [phase.name]) for name in COLUMNS]
     values = [_value(m, phase) for m in measured]
-    counts = final["outcome"].value_counts()
+    counts = tally(final["outcome"])
     outcomes = ", ".join(f"{name} {count}" for name, count in counts.items())
     return phase.name, phase.kind, f"{phase.start_s:.1f} s", lasted, len(final), *values, outcomes
 

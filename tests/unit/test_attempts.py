@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from harness.evidence import attempts
-from harness.evidence.attempts import COLUMNS_KEPT, Attempts
-from harness.evidence.record import REQUEST_COLUMNS, RunFolder
+from harness.evidence.attempts import Attempts
+from harness.evidence.record import REQUEST_COLUMNS, WORDS, RunFolder
 from harness.evidence.view import RunView
 from tests import runs
 
@@ -37,9 +38,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     columns: list[str] = []
     read = RunFolder.requests
 
-    def requests(self: RunFolder, names: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
+    def requests(
+        self: RunFolder, names: Sequence[str] = REQUEST_COLUMNS.names, categories: Collection[str] = ()
+    ) -> pd.DataFrame:
         columns.extend(names)
-        return read(self, names)
+        return read(self, names, categories)
 
     monkeypatch.setattr(RunFolder, "requests", requests)
     return columns
@@ -54,8 +57,10 @@ def test_conditions_keep_the_rows_that_a_frame_would(folder: RunFolder) -> None:
     frame, rows = frame[late], rows[kept.to_numpy()]
     assert 0 < len(rows) == len(frame) < len(late)
     pd.testing.assert_frame_equal(rows.frame(), frame, check_index_type=False)
-    pd.testing.assert_frame_equal(rows[["user_id", "e2e_ms"]], frame[["user_id", "e2e_ms"]], check_index_type=False)
-    pd.testing.assert_series_equal(rows["replica"], frame["replica"], check_index_type=False)
+    pd.testing.assert_frame_equal(
+        rows[["request_id", "e2e_ms"]], frame[["request_id", "e2e_ms"]], check_index_type=False
+    )
+    pd.testing.assert_series_equal(rows["replica"].astype("str"), frame["replica"], check_index_type=False)
     assert not rows.empty
     assert rows[rows["outcome"].eq("empty")].empty
 
@@ -79,8 +84,10 @@ def test_a_column_that_there_is_not_is_an_error(folder: RunFolder) -> None:
         Attempts.of(folder)["ttft_s"]
 
 
-def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str], way: str) -> None:
-    """Of a large file, once, as long as no more than so many others are asked for; a small one whole, and once."""
+def test_only_what_is_asked_for_is_read(
+    folder: RunFolder, asked: list[str], way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large file, once, as long as the columns after it are no larger than what is kept; a small one at once."""
     rows = Attempts.of(folder)
     if way == "read whole":
         assert (rows["outcome"].notna().all(), asked) == (True, list(REQUEST_COLUMNS.names))
@@ -88,11 +95,42 @@ def test_only_what_is_asked_for_is_read(folder: RunFolder, asked: list[str], way
     ok = rows[rows["outcome"].eq("ok")]
     assert ok["ttft_ms"].notna().all()
     assert (ok["outcome"].nunique(), rows["ttft_ms"].name) == (1, "ttft_ms")
-    assert sorted(asked) == ["attempt", "outcome", "ttft_ms"]
-    for name in REQUEST_COLUMNS.names[: COLUMNS_KEPT + 1]:
+    assert sorted(asked) == sorted([*WORDS, "ttft_ms"])
+    monkeypatch.setattr(attempts, "BYTES_KEPT", 2 * rows["ttft_ms"].nbytes)
+    for name in ("e2e_ms", "ttft_ms", "start_s", "ttft_ms", "e2e_ms"):
         assert len(rows[name]) == len(rows)
-    assert rows["ttft_ms"].notna().any()
-    assert asked.count("ttft_ms") == 2
+    assert (asked.count("ttft_ms"), asked.count("e2e_ms"), asked.count("outcome")) == (1, 2, 1)
+
+
+def test_words_can_be_compared_and_fill_in_each_other(folder: RunFolder) -> None:
+    """Of whatever columns; none is the empty word; a word that no row has is equal to none."""
+    frame, rows = folder.requests(), Attempts.of(folder)
+    assert {name for name in WORDS if pa.types.is_string(REQUEST_COLUMNS.field(name).type)} == WORDS
+    assert len({str(rows[name].dtype) for name in WORDS}) == 1
+    for one, other in (("replica", "gateway_replica"), ("straddles", "phase")):
+        wanted = frame[one].where(frame[one].notna(), frame[other]).fillna("").tolist()
+        assert rows[one].where(rows[one].notna(), rows[other]).fillna("").tolist() == wanted
+        assert rows[one].ne(rows[other]).tolist() == frame[one].ne(frame[other]).tolist()
+    assert not rows["outcome"].eq("no such outcome").any()
+
+
+def test_tally_counts_the_words_that_are_there(folder: RunFolder) -> None:
+    """The others of the category have no row, and are no result."""
+    frame, rows = folder.requests(), Attempts.of(folder)
+    assert attempts.tally(rows["outcome"]).to_dict() == frame["outcome"].value_counts().to_dict()
+    well = rows["outcome"].eq("ok")
+    assert attempts.tally(rows["outcome"][well]).to_dict() == {"ok": well.sum()}
+
+
+def test_requests_have_numbers(tmp_path: Path) -> None:
+    """The same for all attempts of one, −1 where an id is missing."""
+    run = runs.healthy()
+    run.requests.loc[0, "request_id"] = None
+    rows = RunView(run.write(tmp_path / "run")).requests
+    numbers, ids = rows["request"], rows["request_id"]
+    assert numbers[0] == -1
+    assert numbers[1:].groupby(ids[1:]).nunique().eq(1).all()
+    assert numbers.nunique() == ids.nunique(dropna=False)
 
 
 def test_who_changes_a_column_changes_no_other(folder: RunFolder) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, example_ids
+from harness.evidence.attempts import Attempts, example_ids, tally
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
@@ -85,7 +85,7 @@ def check(view: RunView) -> CheckResult:
     looked = sum(len(one.rows) for one in found)
     why = f"none of {looked} attempts in {len(found)} phases broke or got no answer"
     if len(worst.bad):
-        kinds = ", ".join(f"{n} × {kind}" for kind, n in worst.bad["outcome"].value_counts().sort_index().items())
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in tally(worst.bad["outcome"]).sort_index().items())
         why = f"{len(worst.bad)} of {len(worst.rows)} attempts broke or got no answer in {worst.phase} ({kinds}), "
         why += f"the worst of {len(found)} phases; {looked} attempts in all"
     if left_out := sum(one.left_out for one in found):

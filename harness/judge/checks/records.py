@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, Rows
+from harness.evidence.attempts import Attempts, Rows, tally
 from harness.evidence.record import OUTCOMES
 from harness.evidence.view import RunView
 from harness.judge.checks.shapes import asks, none_bad
@@ -75,7 +75,7 @@ def _totals(view: RunView, summary: dict[str, object]) -> Iterator[str]:
     for field, rows in (("outcomes_final", view.final), ("outcomes_attempts", view.requests)):
         said = summary.get(field)
         told = {str(k): int(v) for k, v in said.items() if v} if isinstance(said, dict) else None
-        found = {str(k): int(v) for k, v in rows["outcome"].value_counts().items()}
+        found = {str(k): int(v) for k, v in tally(rows["outcome"]).items()}
         if told is not None and told != found:
             yield f"{field} by the generator's count are {told}, recorded are {found}"
 
@@ -88,30 +88,32 @@ def _outcomes(requests: Attempts) -> Iterator[str]:
 
 def _finals(requests: Attempts) -> Iterator[str]:
     """Each request has attempts 1, 2, … n, and the n-th is the final one."""
-    numbers, ids = pd.factorize(requests["request_id"])
-    attempts = pd.DataFrame(
-        {"request": numbers, "attempt": requests["attempt"].array, "final": requests["final"].eq(True).array}
-    )
-    grouped = attempts[numbers >= 0].groupby("request")
+    numbers = requests["request"]
+    attempts = pd.DataFrame({"request": numbers, "attempt": requests["attempt"], "final": requests["final"].eq(True)})
+    grouped = attempts[numbers.ge(0)].groupby("request")
     finals = grouped["final"].sum()
     if (finals != 1).any():
-        example = min(ids[finals.index[finals.ne(1)]])
+        example = min(requests["request_id"][numbers.isin(finals.index[finals.ne(1)])])
         yield f"{int((finals != 1).sum())} requests have not exactly one final attempt, such as {example}"
-    if (grouped["attempt"].max() != grouped["attempt"].size()).any() or attempts.duplicated(
-        ["request", "attempt"]
-    ).any():
+    several = attempts[attempts["request"].duplicated(keep=False)]
+    twice = several.duplicated(["request", "attempt"]).any()
+    if twice or (grouped["attempt"].max() != grouped["attempt"].size()).any():
         yield "the attempts of a request are not numbered 1, 2, … without gaps"
 
 
 def _per_phase(requests: Attempts) -> Iterator[str]:
     """What began in a phase has ended as a request of that phase; null is before the first phase."""
     for column in ("phase", "judged_phase"):
-        key = requests[column].astype(object).where(requests[column].notna(), "(none)")
-        begun = key[requests["attempt"].eq(1)].value_counts()
-        ended = key[requests["final"].eq(True)].value_counts()
-        for phase in sorted(set(begun.index) | set(ended.index)):
-            if int(begun.get(phase, 0)) != int(ended.get(phase, 0)):
+        begun = _counted(requests[column][requests["attempt"].eq(1)])
+        ended = _counted(requests[column][requests["final"].eq(True)])
+        for phase in sorted(begun.keys() | ended.keys()):
+            if begun.get(phase, 0) != ended.get(phase, 0):
                 yield f"{begun.get(phase, 0)} requests began in {phase}, but {ended.get(phase, 0)} ended as its own"
+
+
+def _counted(phases: pd.Series) -> dict[str, int]:
+    found = {str(phase): int(count) for phase, count in phases.value_counts().items() if count}
+    return found | {"(none)": int(phases.isna().sum())}
 
 
 # ── nothing is left injected ──

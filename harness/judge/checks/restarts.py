@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.evidence.attempts import Attempts
+from harness.evidence.attempts import Attempts, tally
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import sli
@@ -43,7 +43,7 @@ def drain_breaks_nothing(view: RunView, replica: str, phase: str) -> CheckResult
     drain_s = stopping - asked
     why = f"all {len(running)} streams on {replica} ended well, {drain_s:.1f} s after the drain was ordered"
     if len(broken):
-        kinds = ", ".join(f"{n} × {kind}" for kind, n in sorted(broken["outcome"].value_counts().items()))
+        kinds = ", ".join(f"{n} × {kind}" for kind, n in sorted(tally(broken["outcome"]).items()))
         why = f"{len(broken)} of {len(touched)} streams on {replica} broke ({kinds})"
     elif len(new):
         why = f"{len(new)} requests were sent to {replica} after it was drained"

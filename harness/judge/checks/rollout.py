@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.evidence.attempts import example_ids
+from harness.evidence.attempts import example_ids, tally
 from harness.evidence.view import RunView
 from harness.judge.checks.fault_window import GAP_MAX_S
 from harness.judge.checks.shapes import asks, none_bad, within
@@ -200,7 +200,7 @@ def versions_agree(view: RunView, phase: str) -> CheckResult:
     if rows.empty:
         raise NotMeasured("no answer says its version", 0)
     wrong, few = rows[~_as_served(rows, rollout)], found is not None and found[1].count < found[1].least
-    counts = ", ".join(f"{version} {count}" for version, count in rows["served_version"].value_counts().items())
+    counts = ", ".join(f"{version} {count}" for version, count in tally(rows["served_version"]).items())
     why = f"every answer says the version that its replica served ({counts})"
     if len(wrong):
         first = wrong.iloc[0]

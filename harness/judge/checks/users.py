@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, Rows, example_ids
+from harness.evidence.attempts import Attempts, Rows, example_ids, tally
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.checks import fault_window
@@ -141,7 +141,7 @@ def failures_hidden(view: RunView, phase: str, at_most_percent: float = 1.0) -> 
     failed = rows["outcome"].ne("ok")
     shown = failed & ~rows["http_status"].eq(200)
     later = broke_later(int(failed.sum() - shown.sum()))
-    kinds = rows["outcome"][shown].value_counts()
+    kinds = tally(rows["outcome"][shown])
     what = "" if kinds.empty else ": " + ", ".join(f"{n} × {outcome}" for outcome, n in sorted(kinds.items()))
     why = f"{int(shown.sum())} of {len(rows)} attempts were refused or left without an answer{what}{later}"
     examples = example_ids(rows["request_id"][shown])
@@ -251,7 +251,7 @@ def broken_and_retried(view: RunView, gateway: str, phase: str) -> CheckResult:
     if died.empty and false.empty:
         raise NotMeasured(f"nothing was on its way through {gateway} when it died, so nothing could break", 0)
     bad = list(dict.fromkeys([*false["request_id"], *lost["request_id"]]))
-    kinds = {str(kind): int(count) for kind, count in died["outcome"].value_counts().sort_index().items()}
+    kinds = {str(kind): int(count) for kind, count in tally(died["outcome"]).sort_index().items()}
     why, examples = _what_died(gateway, died, false, lost), tuple(str(i) for i in bad[:5])
     return none_bad(bad, len(died) + len(false), "requests", why, examples, details=kinds)
 

@@ -73,7 +73,8 @@ def test_every_attempt_belongs_to_one_phase_or_lies_before_the_first(examples: i
     @given(events=EVENTS, attempts=ATTEMPTS)
     def holds(events: list[Event], attempts: list[tuple[int, float, float | None, float | None]]) -> None:
         spans = phases.spans(events, KINDS)
-        found = phases.assign(frame(attempts), spans)
+        rows = frame(attempts)
+        found = rows.assign(**phases.assign(rows, spans))
         assert len(found) == len(attempts)
         assert len({s.name for s in spans}) == len(spans), "a phase is one span"
         assert [s.start_s for s in spans] == sorted(s.start_s for s in spans)
@@ -96,7 +97,8 @@ def test_straddling_is_being_in_flight_across_an_injection_or_a_heal(examples: i
     @given(events=EVENTS, attempts=ATTEMPTS)
     def holds(events: list[Event], attempts: list[tuple[int, float, float | None, float | None]]) -> None:
         spans = phases.spans(events, KINDS)
-        found = phases.assign(frame(attempts), spans)
+        table = frame(attempts)
+        found = table.assign(**phases.assign(table, spans))
         for _, rows in found.groupby("request_id"):
             assert rows["phase"].nunique(dropna=False) == 1
             assert rows["straddles"].nunique(dropna=False) == 1
