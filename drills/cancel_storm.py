@@ -25,7 +25,7 @@ RUNBOOK = runbook(
 - **right answers after each wave**: stop and eject the replica. A user may be reading another user's answer.
 - **full concurrency in afterwards**: slots are lost. Look for requests that are neither running nor waiting nor ended:
   the gateway's current sessions per server against the engine's running requests.
-- **nobody waits for those who have gone**: after the cancels users wait longer than in the baseline: cancelled requests
+- **TTFT unaffected by mass cancellation**: after the cancels users wait longer than in the baseline: cancelled requests
   still take room.
 - **no KV block held in the end**: a replica could not reset its prefix cache, because some request still holds a block.
 """,

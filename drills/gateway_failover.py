@@ -22,10 +22,10 @@ READINESS_WITHIN = "gateway.check_fall * (gateway.check_interval_s + gateway.che
 
 RUNBOOK = runbook(
     checks="""\
-- **DNS leads away**: DNS still names a gateway that cannot serve. Are its health checks on, do they request `/readyz`
+- **DNS fails over**: DNS still names a gateway that cannot serve. Are its health checks on, do they request `/readyz`
   and not only connect, with a time-out (a hung gateway accepts connections)? Query it: `dig @127.0.0.53 -p 5300
   llm.drillyard.test`.
-- **users move**: DNS has switched, the users have not. Causes: a TTL that is longer than the policy says, a cache on
+- **users fail over**: DNS has switched, users have not. Causes: a TTL that is longer than the policy says, a cache on
   the way, clients that keep connections or addresses. Compare the TTL of an answer with `dns.ttl_s` in the report.
 - **broken visibly and retried**: a request was lost with the gateway, or counted as answered although it cannot have
   been. Look up its id in the errors. Does the client retry often and long enough to outlast the failover?
@@ -35,7 +35,7 @@ RUNBOOK = runbook(
 - **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
   Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
   links that users' requests take. Checks that are off, or that take another way, look like this.
-- **clients live on the last answer**: clients fail while DNS is silent. They should serve stale answers for a while
+- **clients serve stale DNS**: clients fail while DNS is silent. They should serve stale answers for a while
   (RFC 8767), and query with a short deadline.
 - **only ready gateways serve**: users were sent to, or served by, a gateway that reported itself not ready. With both
   gateways down DNS answers at random. A gateway that serves while not ready has the wrong readiness.
@@ -57,8 +57,8 @@ bring it back without any user noticing.
 def _of_phase(phase: str, dns_within: str, users_within: str) -> tuple[Check, ...]:
     """What is asked of every way in which the active gateway can fail."""
     return (
-        dns.leads_away(_ACTIVE, phase, dns_within),
-        users.move(phase, users_within),
+        dns.fails_over(_ACTIVE, phase, dns_within),
+        users.fail_over(phase, users_within),
         users.broken_and_retried(_ACTIVE, phase),
         users.no_hang(phase),
         dns.fails_back(_ACTIVE, phase),
@@ -93,15 +93,15 @@ DRILL = Drill(
     ),
     alerts=(
         # A dead gateway refuses the next scrape, a hung one lets it wait for a second; neither is a replica's matter.
-        Expected(_DEAD, "GatewayDown", {"component": _ACTIVE}, gone_after_s=5),
-        Expected(_DEAD, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, gone_after_s=5),
-        Expected(_DEAD, "ReplicaDown", fires=False, holds=True, gone_after_s=5),
-        Expected(_HUNG, "GatewayDown", {"component": _ACTIVE}, shows_after_s=1, gone_after_s=2),
-        Expected(_HUNG, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, gone_after_s=2),
+        Expected(_DEAD, "GatewayDown", {"component": _ACTIVE}, clear_delay_s=5),
+        Expected(_DEAD, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, clear_delay_s=5),
+        Expected(_DEAD, "ReplicaDown", fires=False, holds=True, clear_delay_s=5),
+        Expected(_HUNG, "GatewayDown", {"component": _ACTIVE}, signal_delay_s=1, clear_delay_s=2),
+        Expected(_HUNG, "GatewayDown", {"component": "gateway-b"}, fires=False, holds=True, clear_delay_s=2),
         # It is the gateway's own checks that tell of its links: 2 × (1 + 1) s, and ten seconds to put them back.
-        Expected(_SPLIT, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
-        Expected(_SPLIT, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
-        Expected(_SPLIT, "GatewayDown", fires=False, holds=True, gone_after_s=10),
+        Expected(_SPLIT, "ReplicaDown", {"server": "replica-1"}, signal_delay_s=4, clear_delay_s=10),
+        Expected(_SPLIT, "ReplicaDown", {"server": "replica-2"}, signal_delay_s=4, clear_delay_s=10),
+        Expected(_SPLIT, "GatewayDown", fires=False, holds=True, clear_delay_s=10),
         # Nobody is told that DNS is silent: there is no rule for it. Nobody else may be blamed.
         Expected(_NO_DNS, "GatewayDown", fires=False, holds=True),
         Expected(_NO_DNS, "ReplicaDown", fires=False, holds=True),

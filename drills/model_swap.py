@@ -1,4 +1,4 @@
-"""Another model is rolled out, canary first, judged on the same questions as the stable one, promoted or taken back."""
+"""Another model is rolled out, canary first, judged on the stable one's questions, promoted or rolled back."""
 
 from harness.judge.checks import rollout, steady_state, users
 from harness.judge.drill import Drill, Expected
@@ -11,7 +11,7 @@ RUNBOOK = runbook(
 - **rollout ends as it should**: a good candidate was stopped, or a bad one was not. The reason names the gate and its
   numbers; `rollout.json` in the run folder holds every answer that decided. *start*: the engine gave no token in time.
   Its error is in the reason, the rest in `logs/replica-2.log` (incomplete weights, a KV cache that is too small, no
-  memory); one that only needs longer wants a longer `start_within`. *broken off*: the candidate was good where it was
+  memory); one that only needs longer wants a longer `start_within`. *aborted*: the candidate was good where it was
   tried, and another replica does not start with it. *version*: the replica serves another version than requested (a
   tag that moved, a cached image, a volume with old weights). *quality*: look at which questions went wrong, and whether
   temperature 0 and the same chat template were used. *ttft*, *rate*: compare the medians. A replica that has just

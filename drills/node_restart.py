@@ -36,14 +36,14 @@ RUNBOOK = runbook(
 - **kill breaks visibly**: *ended as if all were well* is the worst case: users read half an answer and believe it. Find
   the component that closed the stream cleanly. *Of other replicas*: the gateway cut streams of other replicas. *Never
   answered*: clients do not retry broken streams, or have no retries left.
-- **gateways take replica-1 out**: health checks are too slow, or off; or the restart policy had it listening again
+- **gateways eject replica-1**: health checks are too slow, or off; or the restart policy had it listening again
   before the next check.
-- **gateways take replica-2 out** (deaf): no component requests a token. `/health` of vLLM is 200 while its engine
+- **gateways eject replica-2** (deaf): no component requests a token. `/health` of vLLM is 200 while its engine
   hangs. Does the exporter's readiness agent run, and do the gateways use it (`agent-check`)? Their statistics page has
   a column for it.
-- **suffering ends**: the hung replica was ejected too late, or readmitted while it still hung. Requests that were
+- **impact window bounded**: the hung replica was ejected too late, or readmitted while still hung. Requests that were
   already on it wait for their client's limit. How long users wait for a first token is a decision: make it on purpose.
-- **gateways put … back**: a healed replica is not used again. Look at the gateways' view with `make status`: a drain
+- **gateways readmit …**: a healed replica is not used again. Look at the gateways' view with `make status`: a drain
   that was never rolled back looks just like it.
 """,
     alerts="""\
@@ -103,15 +103,15 @@ DRILL = Drill(
     ),
     alerts=(
         # What is restarted in order may be missed, but not by users.
-        Expected(_FIRST, "FailuresHigh", fires=False, gone_after_s=10),
-        Expected(_SECOND, "FailuresHigh", fires=False, gone_after_s=10),
+        Expected(_FIRST, "FailuresHigh", fires=False, clear_delay_s=10),
+        Expected(_SECOND, "FailuresHigh", fires=False, clear_delay_s=10),
         # A dead replica refuses the next scrape; ten seconds until the gateways, too, have put it back.
-        Expected(_KILL, "ReplicaDown", {"component": "replica-1"}, gone_after_s=10),
+        Expected(_KILL, "ReplicaDown", {"component": "replica-1"}, clear_delay_s=10),
         Expected(_KILL, "ReplicaDown", {"component": "replica-2"}, fires=False, holds=True),
         Expected(_KILL, "GatewayDown", fires=False, holds=True),
         # A deaf one answers its scrapes: it is the synthetic generation that tells, and the gateways by what they do.
-        Expected(_DEAF, "ReplicaDeaf", {"replica": "replica-2"}, shows_after_s=_ASKED_S, gone_after_s=_ASKED_S),
-        Expected(_DEAF, "ReplicaDown", {"server": "replica-2"}, shows_after_s=_NOTICED_S, gone_after_s=10),
+        Expected(_DEAF, "ReplicaDeaf", {"replica": "replica-2"}, signal_delay_s=_ASKED_S, clear_delay_s=_ASKED_S),
+        Expected(_DEAF, "ReplicaDown", {"server": "replica-2"}, signal_delay_s=_NOTICED_S, clear_delay_s=10),
         Expected(_DEAF, "ReplicaDown", {"component": "replica-2"}, fires=False, holds=True),
         Expected(_DEAF, "ReplicaDeaf", {"replica": "replica-1"}, fires=False, holds=True),
         Expected(_DEAF, "GatewayDown", fires=False, holds=True),

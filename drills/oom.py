@@ -96,10 +96,10 @@ DRILL = Drill(
     ),
     alerts=(
         # More long contexts are asked for than may wait, from the first second to the last.
-        Expected(_LONG, "QueueSaturated", shows_after_s=2, gone_after_s=5),
+        Expected(_LONG, "QueueSaturated", signal_delay_s=2, clear_delay_s=5),
         Expected(_LONG, "GatewayDown", fires=False, holds=True),
         Expected(_LONG, "ReplicaDown", fires=False, holds=True),
-        Expected(_OOM, "OutOfMemoryKill", shows_after_s=2, gone_after_s=2),
+        Expected(_OOM, "OutOfMemoryKill", signal_delay_s=2, clear_delay_s=2),
         Expected(_OOM, "ReplicaDown", {"component": "replica-1"}, fires=False, holds=True),
         Expected(_OOM, "GatewayDown", fires=False, holds=True),
     ),

@@ -16,7 +16,7 @@ _SLOW, _SILENT = "slow-link", "silent-link"  # of the scenario for external targ
 
 RUNBOOK = runbook(
     checks="""\
-- **gateways take replica-2 out** / **gateways put replica-2 back**: the health checks do not cross the link that users
+- **gateways eject replica-2** / **gateways readmit replica-2**: the health checks do not cross the link that users
   cross, are too slow (interval × fall, interval × rise) or off. `make status` and the gateway's statistics page show
   its view.
 - **failures hidden**: the gateways do not retry on another replica, or give up too early. Look at `retry-on`, `option
@@ -84,15 +84,15 @@ DRILL = Drill(
     ),
     alerts=(
         # The gateways' checks take it out after 2 × (1 + 1) s, and put it back within ten seconds of the heal.
-        Expected(_ONE, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
-        Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, holds=True, gone_after_s=10),
+        Expected(_ONE, "ReplicaDown", {"server": "replica-2"}, signal_delay_s=4, clear_delay_s=10),
+        Expected(_ONE, "ReplicaDown", {"server": "replica-1"}, fires=False, holds=True, clear_delay_s=10),
         # FailuresHigh may fire or not: what was streaming on the bad replica breaks, and may be five requests of 50.
-        Expected(_ONE, "GatewayDown", fires=False, holds=True, gone_after_s=10),
-        Expected(_ALL, "ReplicaDown", {"server": "replica-1"}, shows_after_s=4, gone_after_s=10),
-        Expected(_ALL, "ReplicaDown", {"server": "replica-2"}, shows_after_s=4, gone_after_s=10),
+        Expected(_ONE, "GatewayDown", fires=False, holds=True, clear_delay_s=10),
+        Expected(_ALL, "ReplicaDown", {"server": "replica-1"}, signal_delay_s=4, clear_delay_s=10),
+        Expected(_ALL, "ReplicaDown", {"server": "replica-2"}, signal_delay_s=4, clear_delay_s=10),
         # From then on, at the latest, every request fails at once; two seconds more until enough have (FAILURES_MIN).
-        Expected(_ALL, "FailuresHigh", shows_after_s=6, gone_after_s=10),
-        Expected(_ALL, "GatewayDown", fires=False, holds=True, gone_after_s=10),
+        Expected(_ALL, "FailuresHigh", signal_delay_s=6, clear_delay_s=10),
+        Expected(_ALL, "GatewayDown", fires=False, holds=True, clear_delay_s=10),
     ),
     runbook=RUNBOOK,
     briefing=BRIEFING,

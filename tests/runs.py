@@ -299,7 +299,7 @@ def add_alerts(run: Run, practised: Drill) -> None:
             for kind in ("fault_injected", "fault_healed")
         )
         fired = begin + 0.6 * alert_times.fires_within_s(expected, STACK_SCALE)
-        cleared = end + 0.6 * alert_times.clears_within_s(expected.alert, expected.gone_after_s, STACK_SCALE)
+        cleared = end + 0.6 * alert_times.clears_within_s(expected.alert, expected.clear_delay_s, STACK_SCALE)
         severity = BY_NAME[expected.alert].severity
         told += alert_told(expected.alert, fired, cleared, severity, **expected.labels)
     run.events = sorted([*run.events, *told], key=lambda event: event["t_s"])
@@ -440,7 +440,7 @@ def _events(scenario: Scenario) -> Iterator[dict[str, Any]]:
                 "phase": phase.name,
                 "on": on,
                 "type": spec.type,
-                "excuses": list(fault_class(spec.type).excuses),
+                "expected_disruptions": list(fault_class(spec.type).expected_disruptions),
                 "why": "it was seen",
             }
             for spec in phase.faults

@@ -63,7 +63,7 @@ def _never_start(run: Run) -> None:
     _nothing_stays(run)
     data, rows = ledger(run), run.requests
     on, stable = data["candidate_on"], data["stable"]["version"]
-    decided = data["stages"][0]["told_s"]
+    decided = data["stages"][0]["requested_at_s"]
     back = decided + _RESTORED_S
     why = f"{on} could not be used within 60 s of its start: SafetensorError: Error while deserializing header"
     decision = {"verdict": rollout.ROLL_BACK, "gate": "start", "why": why}
@@ -81,7 +81,7 @@ def _never_start(run: Run) -> None:
     _practise(run, NO_START)
 
 
-def break_off(run: Run) -> None:
+def abort(run: Run) -> None:
     """The candidate was promoted on its replica, and the other one did not start with it: the heal puts v1 back."""
     _nothing_stays(run)
     data, rows = ledger(run), run.requests
@@ -90,7 +90,7 @@ def break_off(run: Run) -> None:
     _move_tokens(run, other, data["candidate_on"], data["served"][-1]["from_s"], heal)
     data["stages"], data["served"] = data["stages"][:-1], data["served"][:-1]
     why = f"{other} could not be used within 120 s of its start, and its log names no error"
-    data |= {"ended": "broken off", "broken": why}
+    data |= {"ended": "aborted", "broken": why}
     later = rows["start_s"].gt(data["served"][0]["to_s"]) & rows["served_version"].notna()
     ends = rows["start_s"] + rows["e2e_ms"].fillna(0) / 1000
     run.requests.loc[later & ends.lt(heal), ["replica", "gateway_replica"]] = data["candidate_on"]
@@ -131,7 +131,7 @@ def _stop(run: Run) -> None:
     canary = data["stages"][0]
     # A moment after which nobody was sent to it for a second.
     times = rows["start_s"][rows["replica"].eq(on)].to_numpy()
-    moments = np.arange(canary["began_s"] + 3, canary["began_s"] + 12, 0.05)
+    moments = np.arange(canary["applied_at_s"] + 3, canary["applied_at_s"] + 12, 0.05)
     decided = next(float(t) for t in moments if not ((times > t - 0.1) & (times < t + _RESTORED_S + 0.1)).any())
     back = decided + _RESTORED_S
     _judge(data, decided)
@@ -173,4 +173,4 @@ def _practise(run: Run, name: str) -> None:
 
 
 def _stage(name: str, began_s: float) -> dict[str, Any]:
-    return {"name": name, "percent": 0, "told_s": began_s, "began_s": began_s}
+    return {"name": name, "percent": 0, "requested_at_s": began_s, "applied_at_s": began_s}

@@ -30,6 +30,6 @@ def up(options: StackOptions, console: Console | None = None) -> int:
     took = f"{'was up already' if warm else 'is up'} ({time.monotonic() - began_s:.1f} s)"
     links = [link for link in stack.topology.links if link.source == CLIENT]
     scheme = stack.topology.target.service.scheme if stack.topology.target else "http"
-    doors = " and ".join(f"{scheme}://{link.listen_address}:{link.listen_port}/v1" for link in links)
-    console.print(f"instance {options.instance} {took}: {doors}", markup=False, soft_wrap=True)
+    entrypoints = " and ".join(f"{scheme}://{link.listen_address}:{link.listen_port}/v1" for link in links)
+    console.print(f"instance {options.instance} {took}: {entrypoints}", markup=False, soft_wrap=True)
     return 0

@@ -50,7 +50,7 @@ from pyarrow.lib import ArrowException
 from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: In ``drill`` of a folder that no drill has made: it measures capacity, and has nothing to be judged.
 CAPACITY = "capacity"
 #: Without these a run can be neither judged nor shown.
@@ -194,11 +194,11 @@ class Event:
     ``planned`` {digest} (of the plan, harness/model/digest.py), ``phase_started`` / ``phase_ended`` {phase, kind},
     ``fault_injecting`` / ``fault_injected`` / ``fault_proven`` / ``fault_unproven`` / ``fault_proven_again`` /
     ``fault_lost`` (no effect any more just before the heal) / ``fault_healing`` / ``fault_healed`` / ``heal_proven`` /
-    ``heal_unproven`` {fault, phase, on, type, excuses, before, during, after, why; of ``heal_unproven`` also left: what
-    is still there in words, «» when nothing was found, null when that could not be told},
+    ``heal_unproven`` {fault, phase, on, type, expected_disruptions, before, during, after, why; of
+    ``heal_unproven`` also left: what is there in words, «» when nothing was found, null when that could not be told},
     ``link_cut`` {links, addresses, took_s, why} (healing cut the requests on them: the proxy, or all of toxiproxy, was
     recreated), ``fault_stays`` {fault, on, type} (a part that
-    is taken back when the users have gone, in no phase),
+    is rolled back when the users have gone, in no phase),
     ``fault_step`` {fault, phase, on, step, …} (a fault that takes its time has come so far), ``ask`` {fault, phase, on,
     name, must, …} (what came of a request that a fault has sent, harness/probes/ask.py),
     ``phase_settled`` {phase, after_s, unsettled} (the phase was held until its faults had
@@ -449,8 +449,10 @@ def schema_problem(data: dict[str, Any], known: int) -> str | None:
     found = data.get("schema")
     if found == known:
         return None
-    newer = isinstance(found, int) and found > known
-    hint = "; it was written by a newer Drillyard, which can read it" if newer else ""
+    hint = ""
+    if isinstance(found, int):
+        age = "a newer" if found > known else "an older"
+        hint = f"; it was written by {age} Drillyard, which can read it"
     return f"found schema {found!r}, this version reads {known}{hint}"
 
 

@@ -34,7 +34,7 @@ from stack.runtimes.base import Runtime, has
 
 
 @dataclass(frozen=True)
-class World:
+class FaultContext:
     """What faults act on and measure with."""
 
     runtime: Runtime
@@ -83,7 +83,7 @@ class Injected(Protocol):
     options: Any
     #: What must be forgiven the component ``on`` while this lasts and until its heal is proven: it cannot be measured
     #: (``gaps``), it starts again (``restarts``).
-    excuses: ClassVar[tuple[str, ...]]
+    expected_disruptions: ClassVar[tuple[str, ...]]
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         """Make it for one phase and target; ``options`` are those of its type (harness/model/options/)."""
@@ -99,12 +99,12 @@ class Injected(Protocol):
         """
 
     def undo(self) -> Undo:
-        """What takes it back; known once the target was measured."""
+        """What rolls it back; known once the target was measured."""
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """Remember what the target does while healthy. FaultError when it is not healthy."""
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """Measure that the effect is gone; waits for it, bounded. Else ``Proof.left`` says what is left."""
 
 
@@ -119,13 +119,13 @@ class Fault(Injected, Protocol):
     #: Whether no whole answer comes from or over ``on`` while it is there: one that is recorded then is a false record.
     silences: ClassVar[bool]
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Break it."""
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """Measure the effect on the data path."""
 
-    async def present(self, world: World) -> bool | None:
+    async def present(self, context: FaultContext) -> bool | None:
         """Whether it is still there, by the word of who holds it; None when that cannot be told. It changes nothing."""
 
 
@@ -133,7 +133,7 @@ class Fault(Injected, Protocol):
 class Workload(Injected, Protocol):
     """Clients that misbehave. It breaks nothing by hand: it does what it does, which is recorded, and is over then."""
 
-    async def run(self, world: World) -> Proof:
+    async def run(self, context: FaultContext) -> Proof:
         """Do all of it; the proof is that it was done: that it reached somebody, at its moment."""
 
 
@@ -144,13 +144,13 @@ class Operation(Injected, Protocol):
     Its progress is recorded as steps (``tell_step``). ``counts`` names those that every one of its kind takes.
     """
 
-    async def begin(self, world: World) -> None:
+    async def begin(self, context: FaultContext) -> None:
         """Its first steps, up to the one whose effect is measured."""
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """Measure that the first steps have had their effect."""
 
-    async def carry_out(self, world: World) -> None:
+    async def carry_out(self, context: FaultContext) -> None:
         """All other steps, however long they take. OperationAborted says why it cannot go on: the heal rolls it back.
 
         It may be cancelled between any two of them, when its phase ends first.
@@ -165,20 +165,20 @@ Listed = Fault | Workload | Operation
 class ComesBack(Protocol):
     """What a fault may be besides: one after which the component comes back within the phase, before the heal."""
 
-    async def come_back(self, world: World) -> None:
+    async def come_back(self, context: FaultContext) -> None:
         """Start the component again where nobody else does, at its time, and wait until it is back, without bound."""
 
 
 @runtime_checkable
-class Stays(Protocol):
+class DeferredRollback(Protocol):
     """What an operation may be besides: one of which something stays until the users have gone, because they would
-    feel it being taken back. ``undo`` leaves that alone then.
+    feel it being rolled back. ``undo`` leaves that alone then.
     """
 
-    def stays(self) -> Undo | None:
-        """What takes it back; None when nothing stays. Known once the operation was carried out."""
+    def deferred_rollback(self) -> Undo | None:
+        """What rolls it back; None when nothing stays. Known once the operation was carried out."""
 
-    async def verify_gone(self, world: World) -> Proof:
+    async def verify_reverted(self, context: FaultContext) -> Proof:
         """Measure that it is gone, too; waits for it, bounded."""
 
 
@@ -273,9 +273,9 @@ class Named(Protocol):
     on: str
 
 
-def tell_step(world: World, fault: Named, step: str, **data: Any) -> None:
+def tell_step(context: FaultContext, fault: Named, step: str, **data: Any) -> None:
     """Record how far a fault or an operation that takes its time has come."""
-    world.tell("fault_step", fault=fault.id, phase=fault.phase, on=fault.on, step=step, **data)
+    context.tell("fault_step", fault=fault.id, phase=fault.phase, on=fault.on, step=step, **data)
 
 
 async def to_the_end(function: Callable[..., None], *args: object) -> None:
@@ -292,7 +292,7 @@ async def to_the_end(function: Callable[..., None], *args: object) -> None:
 
 
 #: Runs what one undo record asks for: with the record's arguments, idempotent, blocking for a bounded time.
-UndoAction = Callable[[World, Mapping[str, Any]], None]
+UndoAction = Callable[[FaultContext, Mapping[str, Any]], None]
 
 
 @cache
@@ -301,13 +301,13 @@ def undo_actions() -> Mapping[str, UndoAction]:
     return {action: run for module in _modules() for action, run in getattr(module, "UNDO", {}).items()}
 
 
-def take_back(world: World, undo: Undo) -> None:
+def take_back(context: FaultContext, undo: Undo) -> None:
     """Run one undo record. FaultError when its action is unknown; AdapterError when it fails."""
     try:
         action = undo_actions()[undo.action]
     except KeyError:
         raise FaultError(f"undo record {undo.id!r} asks for {undo.action!r}, which nobody knows how to do") from None
-    action(world, undo.args)
+    action(context, undo.args)
 
 
 def types() -> list[str]:

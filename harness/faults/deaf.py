@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.adapters.simulator import Simulator
-from harness.faults.base import Proof, World, to_the_end
+from harness.faults.base import FaultContext, Proof, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.options import NoOptions
 from harness.model.topology import Topology
@@ -22,7 +22,7 @@ class Deaf(ComponentFault[NoOptions]):
 
     type = "deaf"
     heals_by = "unpause_engine"
-    excuses = ()
+    expected_disruptions = ()
     silences = True
     needs = (FreezesEngine,)
 
@@ -31,13 +31,13 @@ class Deaf(ComponentFault[NoOptions]):
         """All replicas."""
         return list(topology.replicas)
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Stop the engine core."""
-        await to_the_end(_set_deaf, world, self.on, True)
+        await to_the_end(_set_deaf, context, self.on, True)
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """No token, and healthy by its own word."""
-        during = await self.look(world)
+        during = await self.probe(context)
         if during.works:
             why = f"the fault had no effect: {self.on} still generates"
             return Proof(False, why, self.seen_before(), during.seen)
@@ -46,27 +46,27 @@ class Deaf(ComponentFault[NoOptions]):
             return Proof(False, why, self.seen_before(), during.seen)
         return Proof(True, f"{self.on} is deaf: healthy, and no token comes", self.seen_before(), during.seen)
 
-    def what_is_left(self, world: World) -> str:
+    def what_is_left(self, context: FaultContext) -> str:
         """The simulator's switch, where it has one; else what the runtime says: a frozen engine is a frozen process."""
-        said = super().what_is_left(world)
-        if said or world.topology.engine != "sim":
+        said = super().what_is_left(context)
+        if said or context.topology.engine != "sim":
             return said
-        hangs = Simulator(world.topology.component(self.on).url()).behaviour().get("hang")
+        hangs = Simulator(context.topology.component(self.on).url()).behaviour().get("hang")
         return f"the switch «hang» of {self.on} is on" if hangs else ""
 
 
-def _set_deaf(world: World, replica: str, deaf: bool) -> None:
-    if world.topology.engine == "sim":
-        Simulator(world.topology.component(replica).url()).behave({"hang": deaf})
+def _set_deaf(context: FaultContext, replica: str, deaf: bool) -> None:
+    if context.topology.engine == "sim":
+        Simulator(context.topology.component(replica).url()).behave({"hang": deaf})
     elif deaf:
-        able(world.runtime, FreezesEngine).pause_engine(replica)
+        able(context.runtime, FreezesEngine).pause_engine(replica)
     else:
-        able(world.runtime, FreezesEngine).unpause_engine(replica)
+        able(context.runtime, FreezesEngine).unpause_engine(replica)
 
 
-def _unpause_engine(world: World, args: Mapping[str, Any]) -> None:
+def _unpause_engine(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Let the replica's engine go on; harmless when it does."""
-    _set_deaf(world, args["component"], False)
+    _set_deaf(context, args["component"], False)
 
 
 UNDO = {"unpause_engine": _unpause_engine}

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from harness.faults import comeback, streams
-from harness.faults.base import Proof, World, tell_step, to_the_end
+from harness.faults.base import FaultContext, Proof, tell_step, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.errors import FaultError
 from harness.model.options.kill import Options
@@ -38,35 +38,35 @@ class Kill(ComponentFault[Options]):
         """The kill itself."""
         return {"steps": ["killing", "killed"]}
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """Its signs of life, and which process it is."""
-        await super().measure(world)
-        self.first = await self.state(world)
+        await super().measure(context)
+        self.first = await self.state(context)
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Kill it while a connection to it is open, and see that break."""
         if self.options.streams:
-            await streams.come(world, self.on, world.topology.gateways, self.options.streams)
-        async with _Held(world.topology.component(self.on)) as held:
-            tell_step(world, self, "killing")
-            await to_the_end(world.runtime.kill, self.on)
-            tell_step(world, self, "killed")
+            await streams.come(context, self.on, context.topology.gateways, self.options.streams)
+        async with _Held(context.topology.component(self.on)) as held:
+            tell_step(context, self, "killing")
+            await to_the_end(context.runtime.kill, self.on)
+            tell_step(context, self, "killed")
             self.broke = await held.breaks()
         if self.options.down_for:
-            await to_the_end(world.runtime.stop, self.on, 0.0)
+            await to_the_end(context.runtime.stop, self.on, 0.0)
             self.boots_at = time.monotonic() + self.options.down_for
 
-    async def come_back(self, world: World) -> None:
+    async def come_back(self, context: FaultContext) -> None:
         """A replica is back with its first token, anything else when it was started again."""
         if self.boots_at is not None:
             await asyncio.sleep(self.boots_at - time.monotonic())
-            await to_the_end(world.runtime.start, self.on)
-        if world.topology.component(self.on).role == "replica":
-            await comeback.watch(world, self)
+            await to_the_end(context.runtime.start, self.on)
+        if context.topology.component(self.on).role == "replica":
+            await comeback.watch(context, self)
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """Another process, and a connection that broke or a component that is silent."""
-        during, (first, now) = await asyncio.gather(self.look(world), self._another(world))
+        during, (first, now) = await asyncio.gather(self.probe(context), self._another(context))
         connection = "broke" if self.broke else "stayed open"
         process = f"process {first.pid} → {now.pid or 'none'}, restarts {first.restarts} → {now.restarts}"
         seen = f"{process}; an open connection {connection}; then {during.seen}"
@@ -80,12 +80,12 @@ class Kill(ComponentFault[Options]):
             True, f"{self.on} was killed ({process}), an open connection {connection}", self.seen_before(), seen
         )
 
-    async def _another(self, world: World) -> tuple[ComponentState, ComponentState]:
+    async def _another(self, context: FaultContext) -> tuple[ComponentState, ComponentState]:
         """The process before and now; waits some seconds for the runtime to notice."""
         assert self.first is not None, "measure comes first"
         deadline = time.monotonic() + NOTICED_WITHIN_S
         while True:
-            now = await self.state(world)
+            now = await self.state(context)
             if _is_another(self.first, now) or time.monotonic() > deadline:
                 return self.first, now
             await asyncio.sleep(0.1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.adapters.toxiproxy import Toxic
-from harness.faults.base import World
+from harness.faults.base import FaultContext
 from harness.faults.link import LOOK_S, LinkFault, remove_toxics, renew_proxy
 from harness.model.errors import AdapterError
 from harness.model.options.latency import Options
@@ -44,7 +44,7 @@ class Latency(LinkFault[Options]):
         return min(0.8 * least_s, LOOK_S) * 1000
 
 
-def _drain_latency(world: World, args: Mapping[str, Any]) -> None:
+def _drain_latency(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Set the delay to 0, so that the link forwards what it holds; then remove the toxic as any other.
 
     Removal alone deadlocks toxiproxy 2.12 if a client has disconnected while two chunks were waiting for it: removal
@@ -54,12 +54,12 @@ def _drain_latency(world: World, args: Mapping[str, Any]) -> None:
     """
     try:
         for toxic in args["toxics"]:
-            world.toxiproxy.change(args["proxy"], toxic, {"latency": 0, "jitter": 0})
+            context.toxiproxy.change(args["proxy"], toxic, {"latency": 0, "jitter": 0})
     except AdapterError as error:
-        renew_proxy(world, args, str(error))
+        renew_proxy(context, args, str(error))
         return
     time.sleep(DRAIN_S)
-    remove_toxics(world, args)
+    remove_toxics(context, args)
 
 
 UNDO = {"drain_latency": _drain_latency}

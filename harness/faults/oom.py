@@ -8,12 +8,12 @@ import time
 from typing import Any
 
 from harness.faults import comeback, streams
-from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.base import FaultContext, Proof, take_back, tell_step, to_the_end
 from harness.faults.memory import Memory
 from harness.model.errors import AdapterError, StackError, UsageError
 from harness.model.options.oom import Options
 from harness.model.topology import Topology
-from harness.probes.life import look
+from harness.probes.health import probe
 from stack.runtimes.base import ComponentState, LimitsMemory, able
 
 #: How long the replica, asked for tokens all the while, may take to run into its limit.
@@ -47,34 +47,34 @@ class Oom(Memory):
         """The kill, and that there is memory again."""
         return {"steps": ["killing", "killed", "limit_lifted"]}
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """As for any limit, and which process it is."""
-        await super().measure(world)
-        self.first = await self.state(world)
+        await super().measure(context)
+        self.first = await self.state(context)
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Limit it, make it work until it was killed, and lift the limit, so that it can start again."""
         if self.options.streams:
-            await streams.come(world, self.on, world.topology.gateways, self.options.streams)
-        tell_step(world, self, "killing")
+            await streams.come(context, self.on, context.topology.gateways, self.options.streams)
+        tell_step(context, self, "killing")
         try:
-            await super().inject(world)
-            await self._until_killed(world)
+            await super().inject(context)
+            await self._until_killed(context)
         except UsageError as error:
             self.emulated = str(error)
-            await to_the_end(world.runtime.kill, self.on)
+            await to_the_end(context.runtime.kill, self.on)
             self.killed = True
         if self.killed:
-            tell_step(world, self, "killed", oom_kills=self.kills, emulated=self.emulated)
-            await to_the_end(take_back, world, self.undo())
-            tell_step(world, self, "limit_lifted")
+            tell_step(context, self, "killed", oom_kills=self.kills, emulated=self.emulated)
+            await to_the_end(take_back, context, self.undo())
+            tell_step(context, self, "limit_lifted")
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """Another process than before, and the kernel's count."""
         assert self.first is not None, "measure comes first"
         deadline = time.monotonic() + _NOTICED_WITHIN_S
         while True:
-            now = await self.state(world)
+            now = await self.state(context)
             replaced = now.incarnation != self.first.incarnation or now.restarts > self.first.restarts
             if replaced or time.monotonic() > deadline:
                 break
@@ -86,49 +86,49 @@ class Oom(Memory):
             return Proof(True, f"emulated: {self.on} was killed by hand ({self.emulated})", self.seen_before(), seen)
         return Proof(True, f"the kernel killed {self.on} for its memory limit", self.seen_before(), seen)
 
-    async def come_back(self, world: World) -> None:
+    async def come_back(self, context: FaultContext) -> None:
         """With the first token of the replica that was started again: one that lost only its engine dies slowly, and
         calls itself healthy meanwhile."""
         assert self.first is not None, "measure comes first"
-        while (await self.state(world)).incarnation in (None, self.first.incarnation):  # noqa: ASYNC110  # nobody tells
+        while (await self.state(context)).incarnation in (None, self.first.incarnation):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(comeback.EVERY_S)
-        await comeback.watch(world, self)
+        await comeback.watch(context, self)
 
-    async def _until_killed(self, world: World) -> None:
+    async def _until_killed(self, context: FaultContext) -> None:
         """Keep it working, and count until the kernel has killed; the limit stays for so long."""
-        deadline, working = time.monotonic() + KILLED_WITHIN_S, asyncio.create_task(self._work(world))
+        deadline, working = time.monotonic() + KILLED_WITHIN_S, asyncio.create_task(self._work(context))
         steps = itertools.cycle(_SQUEEZE)
         step = next(steps)
         try:
             while time.monotonic() < deadline:
-                kills = (await asyncio.to_thread(world.runtime.stats, self.on)).oom_kills or 0
+                kills = (await asyncio.to_thread(context.runtime.stats, self.on)).oom_kills or 0
                 self.kills = max(0, kills - self._kills_before())
                 if self.kills:
                     self.killed = True
                     return
-                if not self.options.headroom_mb and not await self._squeezed(world, step):
+                if not self.options.headroom_mb and not await self._squeezed(context, step):
                     step = next(steps)
                 await asyncio.sleep(_EVERY_S)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
 
-    async def _squeezed(self, world: World, step_bytes: int) -> bool:
+    async def _squeezed(self, context: FaultContext, step_bytes: int) -> bool:
         """Whether the limit could be lowered by so much. Version 1 of cgroups refuses what is below the use."""
         wanted = self.limit_bytes - step_bytes
         if wanted <= 0:
             return False
         try:
-            await to_the_end(able(world.runtime, LimitsMemory).limit_memory, self.on, wanted)
+            await to_the_end(able(context.runtime, LimitsMemory).limit_memory, self.on, wanted)
         except (AdapterError, StackError):
             return False
         self.limit_bytes = wanted
         return True
 
-    async def _work(self, world: World) -> None:
-        replica: Any = world.topology.component(self.on)
+    async def _work(self, context: FaultContext) -> None:
+        replica: Any = context.topology.component(self.on)
         while True:
-            await look(world.path, replica, _LOOK_S)
+            await probe(context.path, replica, _LOOK_S)
 
     def _kills_before(self) -> int:
         """What the kernel had counted before; a cgroup that is made for this begins at none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.faults.base import World, to_the_end
+from harness.faults.base import FaultContext, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.options import NoOptions
 from harness.model.topology import Topology
@@ -14,7 +14,7 @@ class Pause(ComponentFault[NoOptions]):
 
     type = "pause"
     heals_by = "unpause"
-    excuses = ("gaps",)
+    expected_disruptions = ("gaps",)
     silences = True
     needs = (Freezes,)
 
@@ -25,9 +25,9 @@ class Pause(ComponentFault[NoOptions]):
             return []
         return [component.name for component in topology.components if component.role != "toxiproxy"]
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Freeze it."""
-        await to_the_end(able(world.runtime, Freezes).pause, self.on)
+        await to_the_end(able(context.runtime, Freezes).pause, self.on)
 
 
 FAULT = Pause

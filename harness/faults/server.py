@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from harness.adapters.gateway import Gateway, Server, connect
-from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, to_the_end
+from harness.faults.base import FaultContext, Healing, Proof, fault_id, nothing_countable, to_the_end
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
 from harness.model.options.drain import Options
@@ -49,7 +49,7 @@ class AtGateways(Generic[OptionsT]):
     """What is done to one replica at some gateways, whoever does it: what it was like before, and that it is again."""
 
     type: ClassVar[str]
-    excuses: ClassVar[tuple[str, ...]] = ()
+    expected_disruptions: ClassVar[tuple[str, ...]] = ()
     counts = staticmethod(nothing_countable)
 
     def __init__(self, phase: str, on: str, options: OptionsT) -> None:
@@ -69,26 +69,26 @@ class AtGateways(Generic[OptionsT]):
         ]
         return Undo(self.id, "restore_servers", {"servers": servers}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """The gateways' state, and that each of them lets the replica answer."""
-        self.before = await self._servers(world)
-        for gateway in self.options.at(world.topology):
-            answers = await ask(world, [gateway], GLANCE)
+        self.before = await self._servers(context)
+        for gateway in self.options.at(context.topology):
+            answers = await ask(context, [gateway], GLANCE)
             if not answers.by.get(self.on):
                 seen = self._describe(self.before, answers)
                 raise FaultError(f"{gateway} does not use {self.on} before the fault ({seen}): nothing to compare with")
             self.seen_before = self._describe(self.before, answers)
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """Wait until the gateways' word is as before and the replica answers through each; for two minutes at most."""
         done = f"the gateways use {self.on} as before"
-        left, back = partial(self.what_is_left, world), partial(self.back, world)
+        left, back = partial(self.what_is_left, context), partial(self.back, context)
         return await Healing(left, back, done, self.seen_before, HEALED_WITHIN_S, ANSWER_S, every_s=0.5).proof()
 
-    async def what_is_left(self, world: World) -> str | None:
+    async def what_is_left(self, context: FaultContext) -> str | None:
         """What the gateways' own word is, where that is not as before; None while one of them does not tell."""
         try:
-            servers = await self._servers(world)
+            servers = await self._servers(context)
         except (AdapterError, StackError):  # it is starting, perhaps
             return None
         return "; ".join(
@@ -102,19 +102,19 @@ class AtGateways(Generic[OptionsT]):
         """The replicas that this gives another state or weight."""
         return (self.on,)
 
-    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
+    async def back(self, context: FaultContext, patience_s: float) -> tuple[bool, str]:
         """Whether the replica answers through each gateway that is meant, and what was seen."""
-        gateways = self.options.at(world.topology)
-        answers = [await ask(world, [gateway], GLANCE, patience_s) for gateway in gateways]
+        gateways = self.options.at(context.topology)
+        answers = [await ask(context, [gateway], GLANCE, patience_s) for gateway in gateways]
         try:
-            seen = self._describe(await self._servers(world), *answers)
+            seen = self._describe(await self._servers(context), *answers)
         except (AdapterError, StackError) as error:
             seen = str(error)
         return all(some.by.get(self.on) for some in answers), seen
 
-    async def _servers(self, world: World) -> dict[str, dict[str, Server]]:
-        gateways = self.options.at(world.topology)
-        found = [await asyncio.to_thread(connect(world.runtime, gateway).servers) for gateway in gateways]
+    async def _servers(self, context: FaultContext) -> dict[str, dict[str, Server]]:
+        gateways = self.options.at(context.topology)
+        found = [await asyncio.to_thread(connect(context.runtime, gateway).servers) for gateway in gateways]
         if missing := [g for g, servers in zip(gateways, found, strict=True) if self.on not in servers]:
             raise AdapterError(f"{missing[0]} does not know {self.on}")
         return dict(zip(gateways, found, strict=True))
@@ -141,15 +141,15 @@ class ServerFault(AtGateways[OptionsT]):
         """Whether the gateways' state and the answers show the effect, and why (not)."""
         raise NotImplementedError
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Break it at every gateway that is meant."""
-        for gateway in self.options.at(world.topology):
-            await to_the_end(self.apply, connect(world.runtime, gateway))
+        for gateway in self.options.at(context.topology):
+            await to_the_end(self.apply, connect(context.runtime, gateway))
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """The gateways' own word, and who answers requests through them."""
-        answers = await ask(world, self.options.at(world.topology), self.asked)
-        servers = await self._servers(world)
+        answers = await ask(context, self.options.at(context.topology), self.asked)
+        servers = await self._servers(context)
         seen = self._describe(servers, answers)
         if answers.total < 0.9 * answers.sent:
             why = f"only {answers.total} of {answers.sent} requests were answered: they tell nothing about {self.on}"
@@ -157,39 +157,39 @@ class ServerFault(AtGateways[OptionsT]):
         proven, why = self.effect(servers, answers)
         return Proof(proven, why if proven else f"the fault had no effect: {why}", self.seen_before, seen)
 
-    async def present(self, world: World) -> bool | None:
+    async def present(self, context: FaultContext) -> bool | None:
         """Whether every gateway that is meant has the replica otherwise than before."""
         try:
-            servers = await self._servers(world)
+            servers = await self._servers(context)
         except (AdapterError, StackError):
             return None
         return all(servers[gateway][self.on] != found[self.on] for gateway, found in self.before.items())
 
 
-async def ask(world: World, gateways: Sequence[str], count: int, deadline_s: float = ANSWER_S) -> Answers:
+async def ask(context: FaultContext, gateways: Sequence[str], count: int, deadline_s: float = ANSWER_S) -> Answers:
     """Send ``count`` small requests through each gateway, some at once, and see which replica answers."""
     by: dict[str, int] = {}
     for begin in range(0, count, AT_ONCE):
         some = min(AT_ONCE, count - begin)
         for sample in await asyncio.gather(
-            *(world.path.through(gateway, deadline_s) for gateway in gateways for _ in range(some))
+            *(context.path.through(gateway, deadline_s) for gateway in gateways for _ in range(some))
         ):
             if sample.outcome == "ok" and sample.replica:
                 by[sample.replica] = by.get(sample.replica, 0) + 1
     return Answers(count * len(gateways), by)
 
 
-def give_back(world: World, name: str, orders: Callable[[Gateway], None]) -> None:
+def give_back(context: FaultContext, name: str, orders: Callable[[Gateway], None]) -> None:
     """Give a gateway its settings back, tried for some seconds; one that does not run has forgotten what it was told.
 
     AdapterError or StackError when it runs and does not obey.
     """
-    gateway, deadline = connect(world.runtime, name), time.monotonic() + TAKES_ORDERS_WITHIN_S
+    gateway, deadline = connect(context.runtime, name), time.monotonic() + TAKES_ORDERS_WITHIN_S
     while True:
         try:
             return orders(gateway)
         except (AdapterError, StackError):
-            state = next(state.state for state in world.runtime.states() if state.name == name)
+            state = next(state.state for state in context.runtime.states() if state.name == name)
             if state in ("stopped", "failed", "missing"):
                 return None
             if time.monotonic() > deadline:
@@ -197,21 +197,21 @@ def give_back(world: World, name: str, orders: Callable[[Gateway], None]) -> Non
         time.sleep(0.2)
 
 
-def _restore_server(world: World, args: Mapping[str, Any]) -> None:
+def _restore_server(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Give a replica its state and weight at a gateway."""
 
     def orders(gateway: Gateway) -> None:
         gateway.use(args["replica"], Server(args["state"], args["weight"]))
 
-    give_back(world, args["gateway"], orders)
+    give_back(context, args["gateway"], orders)
 
 
-def _restore_servers(world: World, args: Mapping[str, Any]) -> None:
+def _restore_servers(context: FaultContext, args: Mapping[str, Any]) -> None:
     """The same at several gateways; each is tried, whatever becomes of the others."""
     problems = []
     for server in args["servers"]:
         try:
-            _restore_server(world, server)
+            _restore_server(context, server)
         except (AdapterError, StackError) as error:
             problems.append(str(error))
     if problems:

@@ -1,4 +1,4 @@
-"""A replica of the simulator is told to do something wrong: no fault of a scenario, but taken back like one."""
+"""A replica of the simulator is told to do something wrong: no fault of a scenario, but rolled back like one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.adapters.simulator import Simulator
-from harness.faults.base import World
+from harness.faults.base import FaultContext
 from harness.model.journal import SWITCHES, Undo
 
 
@@ -15,13 +15,13 @@ def undo(replica: str) -> Undo:
     return Undo(f"{SWITCHES}/{replica}", "simulator_behaviour", {"component": replica}, SWITCHES)
 
 
-def switch_on(world: World, replica: str, switches: Mapping[str, object]) -> None:
+def switch_on(context: FaultContext, replica: str, switches: Mapping[str, object]) -> None:
     """Set the replica's switches. AdapterError when it does not take them."""
-    Simulator(world.topology.component(replica).url()).behave(switches)
+    Simulator(context.topology.component(replica).url()).behave(switches)
 
 
-def _simulator_behaviour(world: World, args: Mapping[str, Any]) -> None:
-    Simulator(world.topology.component(args["component"]).url()).heal()
+def _simulator_behaviour(context: FaultContext, args: Mapping[str, Any]) -> None:
+    Simulator(context.topology.component(args["component"]).url()).heal()
 
 
 UNDO = {"simulator_behaviour": _simulator_behaviour}

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from harness.adapters.toxiproxy import Toxic
-from harness.faults.base import World
+from harness.faults.base import FaultContext
 from harness.faults.link import LinkFault
 from harness.model import exhausted
 from harness.model.options.slow_close import Options
@@ -26,18 +26,18 @@ class SlowClose(LinkFault[Options]):
         """Half of the delay."""
         return 500 * self.options.delay
 
-    async def _cross(self, world: World, within_s: float) -> PathSample:
-        link = world.topology.link(self.on)
+    async def _cross(self, context: FaultContext, within_s: float) -> PathSample:
+        link = context.topology.link(self.on)
         return await _hang_up(link.listen_address, link.listen_port, within_s)
 
-    async def _pair(self, world: World) -> tuple[PathSample, PathSample]:
-        topology, look_s = world.topology, self._look_s()
+    async def _pair(self, context: FaultContext) -> tuple[PathSample, PathSample]:
+        topology, look_s = context.topology, self._look_s()
         if topology.target is not None:
             past_it = _hang_up(*topology.target.service.connects_to, look_s)
         else:
             far = topology.component(topology.link(self.on).target)
             past_it = _hang_up(far.address, far.ports["http"], look_s)
-        over_link, past = await asyncio.gather(self._cross(world, look_s), past_it)
+        over_link, past = await asyncio.gather(self._cross(context, look_s), past_it)
         return over_link, past
 
 

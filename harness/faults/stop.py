@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.faults.base import World, to_the_end
+from harness.faults.base import FaultContext, to_the_end
 from harness.faults.component import ComponentFault
 from harness.model.options.stop import Options
 
@@ -14,9 +14,9 @@ class Stop(ComponentFault[Options]):
     heals_by = "start"
     silences = True
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Stop it and see it end."""
-        await to_the_end(world.runtime.stop, self.on, self.options.grace)
+        await to_the_end(context.runtime.stop, self.on, self.options.grace)
 
 
 FAULT = Stop

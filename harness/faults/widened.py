@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from harness.adapters.gateway import Gateway, LimitsLongPrompts, can, connect
-from harness.faults.base import Healing, Proof, World, fault_id, nothing_countable, read_back, to_the_end
+from harness.faults.base import FaultContext, Healing, Proof, fault_id, nothing_countable, read_back, to_the_end
 from harness.faults.server import give_back
 from harness.model.errors import AdapterError, FaultError, StackError
 from harness.model.journal import Undo
@@ -23,7 +23,7 @@ class Widened:
     """An order to the gateway, as somebody in a hurry gives it. What it leads to is for another fault."""
 
     type = "widened"
-    excuses: ClassVar[tuple[str, ...]] = ()
+    expected_disruptions: ClassVar[tuple[str, ...]] = ()
     lasts: ClassVar[bool] = True
     proven_again: ClassVar[bool] = True
     silences: ClassVar[bool] = False
@@ -43,51 +43,51 @@ class Widened:
         """As many as it was before."""
         return Undo(self.id, "restore_long_connections", {"gateway": self.on, "connections": self.before}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """How many it gives them now."""
-        self.before = await asyncio.to_thread(self._gateway(world).long_connections)
+        self.before = await asyncio.to_thread(self._gateway(context).long_connections)
         if not self.before:
             raise FaultError(f"{self.on} does not tell long prompts from others: there is nothing to widen")
 
-    async def inject(self, world: World) -> None:
+    async def inject(self, context: FaultContext) -> None:
         """Allow more of them."""
         for replica in self.before:
-            await to_the_end(self._gateway(world).set_long_connections, replica, self.options.connections)
+            await to_the_end(self._gateway(context).set_long_connections, replica, self.options.connections)
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """By the gateway's own word."""
-        now = await asyncio.to_thread(self._gateway(world).long_connections)
+        now = await asyncio.to_thread(self._gateway(context).long_connections)
         before, seen = _words(self.before), _words(now)
         if any(now.get(replica, 0) <= count for replica, count in self.before.items()):
             return Proof(False, f"the fault had no effect: {self.on} allows no more than before", before, seen)
         return Proof(True, f"{self.on} gives each replica {self.options.connections} long prompts", before, seen)
 
-    async def present(self, world: World) -> bool | None:
+    async def present(self, context: FaultContext) -> bool | None:
         """Whether it allows each replica more than before."""
         try:
-            now = await asyncio.to_thread(self._gateway(world).long_connections)
+            now = await asyncio.to_thread(self._gateway(context).long_connections)
         except (AdapterError, StackError):
             return None
         return all(now.get(replica, 0) > count for replica, count in self.before.items())
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """As many as before, by the gateway's own word; one that is starting is asked again."""
 
         async def back(_: float) -> tuple[bool, str]:
             return True, f"long prompts at a time as before: {_words(self.before)}"
 
         async def left() -> str | None:
-            return await read_back(partial(self._left, world))
+            return await read_back(partial(self._left, context))
 
         done = f"{self.on} gives each replica as many long prompts as before"
         return await Healing(left, back, done, _words(self.before), HEALED_WITHIN_S, HEALED_WITHIN_S).proof()
 
-    def _left(self, world: World) -> str:
-        now = self._gateway(world).long_connections()
+    def _left(self, context: FaultContext) -> str:
+        now = self._gateway(context).long_connections()
         return "" if now == self.before else f"{self.on} gives long prompts at a time: {_words(now)}"
 
-    def _gateway(self, world: World) -> LimitsLongPrompts:
-        return _limiting(connect(world.runtime, self.on))
+    def _gateway(self, context: FaultContext) -> LimitsLongPrompts:
+        return _limiting(connect(context.runtime, self.on))
 
 
 def _limiting(gateway: Gateway) -> LimitsLongPrompts:
@@ -100,7 +100,7 @@ def _words(connections: Mapping[str, int]) -> str:
     return ", ".join(f"{replica}: {count}" for replica, count in connections.items())
 
 
-def _restore_long_connections(world: World, args: Mapping[str, Any]) -> None:
+def _restore_long_connections(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Give the gateway its numbers back."""
 
     def orders(found: Gateway) -> None:
@@ -108,7 +108,7 @@ def _restore_long_connections(world: World, args: Mapping[str, Any]) -> None:
         for replica, count in args["connections"].items():
             gateway.set_long_connections(replica, count)
 
-    give_back(world, args["gateway"], orders)
+    give_back(context, args["gateway"], orders)
 
 
 UNDO = {"restore_long_connections": _restore_long_connections}

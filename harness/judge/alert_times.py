@@ -19,12 +19,12 @@ SPARE_S = 2.0
 
 def fires_within_s(one: Expected, scale: Scale) -> float:
     """From the fault's being in place to the sink, at most."""
-    return one.shows_after_s + BY_NAME[one.alert].fires_within_s(scale)
+    return one.signal_delay_s + BY_NAME[one.alert].fires_within_s(scale)
 
 
-def clears_within_s(alert: str, gone_after_s: float, scale: Scale) -> float:
+def clears_within_s(alert: str, clear_delay_s: float, scale: Scale) -> float:
     """From the heal to the sink, at most."""
-    return gone_after_s + BY_NAME[alert].clears_within_s(scale)
+    return clear_delay_s + BY_NAME[alert].clears_within_s(scale)
 
 
 def can_fire(one: Expected, phases: Sequence[Phase], scale: Scale) -> bool:
@@ -33,14 +33,14 @@ def can_fire(one: Expected, phases: Sequence[Phase], scale: Scale) -> bool:
     return all(fires_within_s(one, scale) + SPARE_S <= phase.duration for phase in planned)
 
 
-def can_clear(alert: str, gone_after_s: float, phase: str, phases: Sequence[Phase], scale: Scale) -> bool:
+def can_clear(alert: str, clear_delay_s: float, phase: str, phases: Sequence[Phase], scale: Scale) -> bool:
     """Whether what follows the phase, up to the next fault, lasts long enough. One that waits for it counts whole."""
     names = [one.name for one in phases]
     if phase not in names:
         return True
     following = takewhile(lambda one: not one.faults, phases[names.index(phase) + 1 :])
     lasts_s = sum(one.longest if one.until == "alerts_cleared" else one.duration for one in following)
-    return clears_within_s(alert, gone_after_s, scale) + SPARE_S <= lasts_s
+    return clears_within_s(alert, clear_delay_s, scale) + SPARE_S <= lasts_s
 
 
 def too_short(expected: Iterable[Expected], phases: Sequence[Phase], scale: Scale) -> Iterator[str]:
@@ -49,6 +49,6 @@ def too_short(expected: Iterable[Expected], phases: Sequence[Phase], scale: Scal
         where = f"{one} in {one.phase}"
         if not can_fire(one, phases, scale):
             yield f"{where}: the phase is too short to tell, it may take {fires_within_s(one, scale):g} s"
-        elif not can_clear(one.alert, one.gone_after_s, one.phase, phases, scale):
-            bound = clears_within_s(one.alert, one.gone_after_s, scale)
+        elif not can_clear(one.alert, one.clear_delay_s, one.phase, phases, scale):
+            bound = clears_within_s(one.alert, one.clear_delay_s, scale)
             yield f"{where}: what follows is too short to see it clear, which may take {bound:g} s"

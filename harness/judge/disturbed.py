@@ -53,7 +53,7 @@ class Machine:
 
     def __init__(self, view: RunView) -> None:
         self._view = view
-        try:  # what an interruption prevented is not laid at the machine's door
+        try:  # what an interruption prevented is not blamed on the machine
             self.spans: tuple[Span, ...] = () if view.events("interrupted") else interference.spans(view)
         except Exception:  # metrics that cannot be read excuse nothing; that they cannot is found by who needs them
             self.spans = ()

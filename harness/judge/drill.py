@@ -123,7 +123,7 @@ def _data(value: Any) -> Any:
 class Expected:
     """An alert that a fault phase must bring, or must not (``fires=False``); one whose labels include ``labels``.
 
-    ``shows_after_s`` is how long the stack may take until what the rule looks at shows the fault, ``gone_after_s``
+    ``signal_delay_s`` is how long the stack may take until what the rule looks at shows the fault, ``clear_delay_s``
     until it shows the heal: from mechanisms. What the rule itself may take comes on top (harness/model/alert_rules.py).
 
     ``holds``, of an alert that must not fire: what the rule watches must stay within its limit, too. Without it the
@@ -134,8 +134,8 @@ class Expected:
     alert: str
     labels: Mapping[str, str] = field(default_factory=dict)
     fires: bool = True
-    shows_after_s: float = 0.0
-    gone_after_s: float = 0.0
+    signal_delay_s: float = 0.0
+    clear_delay_s: float = 0.0
     holds: bool = False
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.model.verdict import CheckResult, Status
 
-#: In ``Finding.spoils``: all checks but those for safety.
+#: In ``Finding.invalidates``: all checks but those for safety.
 EVERYTHING = "*"
 
 
@@ -20,7 +20,7 @@ class Finding:
     """
 
     result: CheckResult
-    spoils: frozenset[str] = frozenset()
+    invalidates: frozenset[str] = frozenset()
     window: tuple[float, float] | None = None
     late_s: float | None = None
     per_request: bool = False
@@ -32,6 +32,6 @@ def good(name: str, why: str, **extra: object) -> Finding:
     return Finding(CheckResult(name, Status.PASS, why, **extra))  # type: ignore[arg-type]
 
 
-def bad(name: str, why: str, *spoils: str, **extra: object) -> Finding:
-    """It is not, which spoils what needs ``spoils``."""
-    return Finding(CheckResult(name, Status.INCONCLUSIVE, why, **extra), frozenset(spoils))  # type: ignore[arg-type]
+def bad(name: str, why: str, *invalidates: str, **extra: object) -> Finding:
+    """It is not, which invalidates what needs ``invalidates``."""
+    return Finding(CheckResult(name, Status.INCONCLUSIVE, why, **extra), frozenset(invalidates))  # type: ignore[arg-type]

@@ -237,6 +237,6 @@ def gateways_logged(view: RunView) -> Iterator[Finding]:
 def _may_lack_lines(view: RunView) -> set[str]:
     """Gateways of which requests may have no line: they were ended or frozen, or their users' link was broken."""
     begun = view.events("fault_injecting")
-    ended = {e.data.get("on") for e in begun if "gaps" in e.data.get("excuses", ())}
+    ended = {e.data.get("on") for e in begun if "gaps" in e.data.get("expected_disruptions", ())}
     links = {e.data.get("on") for e in begun}
     return {gateway for gateway in view.gateways if gateway in ended or f"client-to-{gateway}" in links}

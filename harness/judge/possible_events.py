@@ -55,9 +55,13 @@ def _not_of_plan(view: RunView) -> Iterator[tuple[str, str]]:
             yield phase, f"{event.kind} of {fault} at {event.t_s:.1f} s, which is not in the plan"
         elif event.kind not in _OWN_TYPES and event.data.get("type", one["type"]) != one["type"]:
             yield phase, f"{event.kind} of {fault} says that it is {event.data['type']}"
-        elif "excuses" in event.data and "excuses" in one and set(event.data["excuses"]) != set(one["excuses"]):
-            excuses = ", ".join(map(str, event.data["excuses"])) or "nothing"
-            yield phase, f"{event.kind} of {fault} excuses {excuses}, which {one['type']} does not"
+        elif (
+            "expected_disruptions" in event.data
+            and "expected_disruptions" in one
+            and set(event.data["expected_disruptions"]) != set(one["expected_disruptions"])
+        ):
+            expected_disruptions = ", ".join(map(str, event.data["expected_disruptions"])) or "nothing"
+            yield phase, f"{event.kind} of {fault} expects {expected_disruptions}, which {one['type']} does not"
 
 
 def _out_of_turn(view: RunView) -> Iterator[tuple[str, str]]:

@@ -34,7 +34,7 @@ _RESTARTS = ("replica", "gateway", "dns", "toxiproxy")
 
 @dataclass(frozen=True)
 class Series:
-    """What has to be sampled. ``labels`` as in ``RunView.metrics``; ``needed_by`` as ``Finding.spoils``."""
+    """What has to be sampled. ``labels`` as in ``RunView.metrics``; ``needed_by`` as ``Finding.invalidates``."""
 
     component: str
     metric: str
@@ -83,8 +83,8 @@ def everything_sampled(view: RunView) -> Iterator[Finding]:
             f"none of {len(wanted)} series has a gap of more than {GAP_MAX_S:g} s (slow ones: {_SLOW_GAP_MAX_S:g} s)",
         )
     else:
-        spoils = dict.fromkeys(one.needed_by for one, _, _ in holes)
-        yield replace(bad(name, _told(view, holes), *spoils), window=_window(holes))
+        invalidates = dict.fromkeys(one.needed_by for one, _, _ in holes)
+        yield replace(bad(name, _told(view, holes), *invalidates), window=_window(holes))
 
 
 def _told(view: RunView, holes: list[tuple[Series, float, float]]) -> str:
@@ -125,7 +125,7 @@ def largest_gap(
 def expected_gaps(view: RunView, component: str, what: str = "gaps") -> Iterator[tuple[float, float]]:
     """When a fault on the component itself excuses gaps or restarts: until its heal was proven, or found not to be."""
     for order in view.events("fault_injecting"):
-        if order.data.get("on") == component and what in order.data.get("excuses", ()):
+        if order.data.get("on") == component and what in order.data.get("expected_disruptions", ()):
             proofs = (e for kind in ("heal_proven", "heal_unproven") for e in view.events(kind))
             ends = [e.t_s for e in proofs if e.data.get("fault") == order.data.get("fault")]
             yield order.t_s, max(ends, default=np.inf) + _SAMPLED_WITHIN_S

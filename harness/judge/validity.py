@@ -42,7 +42,7 @@ CRASHES = (PROBES, WATCHDOG)
 
 
 def findings(view: RunView) -> tuple[Finding, ...]:
-    """All of them, those that are fine included. One that crashes spoils everything.
+    """All of them, those that are fine included. One that crashes invalidates everything.
 
     That somebody interrupted the run comes before what follows from it; a record that was lost is a cause of its own.
     """
@@ -311,17 +311,17 @@ def watchdog_alive(view: RunView) -> Iterator[Finding]:
 def faults_proven(view: RunView) -> Iterator[Finding]:
     """Did every fault have its effect, and was it gone afterwards?"""
     for phase in view.fault_phases:
-        name, spoils = f"fault in {phase}", f"fault:{phase}"
+        name, invalidates = f"fault in {phase}", f"fault:{phase}"
         injected = view.events("fault_injected", phase)
         planned = len(next(p for p in view.planned_phases if p["name"] == phase)["faults"])
         if len(injected) < planned:
             yield bad(
-                name, f"{len(injected)} of {planned} planned faults were injected in {phase}", spoils, phase=phase
+                name, f"{len(injected)} of {planned} planned faults were injected in {phase}", invalidates, phase=phase
             )
             continue
         problems = [why for event in injected for why in _unproven(view, phase, event)]
         if problems:
-            yield replace(bad(name, problems[0], spoils, phase=phase), window=_proving(view, phase))
+            yield replace(bad(name, problems[0], invalidates, phase=phase), window=_proving(view, phase))
         else:
             yield good(name, f"effect and heal were proven in {phase}", phase=phase)
 
@@ -402,7 +402,7 @@ def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
 
     unproven = seen("fault_unproven")
     if unproven is not None or seen("fault_proven") is None:
-        if unproven is None and _broken_off(view, phase):
+        if unproven is None and _aborted(view, phase):
             yield f"the run ended before the effect of {fault} was measured"
             return
         why = unproven.data.get("why", "no reason given") if unproven is not None else "its effect was never measured"
@@ -410,13 +410,13 @@ def _unproven(view: RunView, phase: str, injected: Event) -> Iterator[str]:
         return
     heal = seen("heal_unproven") or seen("heal_proven")
     if heal is None:
-        early = ": the run ended before" if _broken_off(view, phase) else ""
+        early = ": the run ended before" if _aborted(view, phase) else ""
         yield f"the heal of {fault} was not proven{early}"
     elif heal.kind == "heal_unproven" and heal.data.get("left") != "":  # «»: service is for the checks to judge
         yield f"the heal of {fault} was not proven: {heal.data.get('left') or 'whether anything was left is unknown'}"
 
 
-def _broken_off(view: RunView, phase: str) -> bool:
+def _aborted(view: RunView, phase: str) -> bool:
     span = view.phase(phase)
     return span is not None and not span.finished
 

@@ -1,6 +1,6 @@
 """The judge: a pure function from a run folder to a verdict. Judging again gives the same bytes.
 
-1. *Validity first*: what could this run not measure? Each finding names what it spoils.
+1. *Validity first*: what could this run not measure? Each finding names what it invalidates.
 2. Every check and every SLO. What an external target cannot answer is no part of its drill (``not_asked``); a check
    of ``Drill.external`` that lacks something is SKIPPED. One whose ``needs`` are invalidated is INCONCLUSIVE before its
    value is compared, unless it is a safety check, which may FAIL even then, or the finding is a consequence of its own
@@ -105,7 +105,7 @@ def _cause(
     if view.events("too_small"):
         return INTERFERENCE if _measured_disturbed(view) else TOO_SMALL
     bad = [f for f in findings if f.result.status is not Status.PASS]
-    everything = [f for f in bad if EVERYTHING in f.spoils]
+    everything = [f for f in bad if EVERYTHING in f.invalidates]
     # A run that ended early lacks whatever was to come: that is no cause of its own, but what crashed is.
     crashed = [f for f in bad if f.result.name in validity.CRASHES and f not in everything]
     roots = [f.result.name in explained for f in ([*everything, *crashed] if everything else bad)]
@@ -237,8 +237,10 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine:
     why = check.lacks(frozenset(p["name"] for p in view.planned_phases)) if view.target else None
     if why is not None:
         return _Judged(CheckResult(check.name, Status.SKIPPED, why))
-    spoiled = [f for f in findings if f.spoils & check.needs or (EVERYTHING in f.spoils and not check.safety)]
-    decisive = [f for f in spoiled if f.result.name not in check.despite]
+    invalidated = [
+        f for f in findings if f.invalidates & check.needs or (EVERYTHING in f.invalidates and not check.safety)
+    ]
+    decisive = [f for f in invalidated if f.result.name not in check.despite]
     if decisive and not check.safety:
         return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, f"not judged: {decisive[0].result.why}"))
     try:
@@ -247,8 +249,8 @@ def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine:
     except Exception as error:  # a judge that crashes must not look like a service that works
         why = f"the check itself crashed: {type(error).__name__}: {error}"
         return _Judged(CheckResult(check.name, Status.INCONCLUSIVE, why), own=True)
-    if spoiled and result.status is Status.PASS:
-        why = f"not judged: {spoiled[0].result.why}"
+    if invalidated and result.status is Status.PASS:
+        why = f"not judged: {invalidated[0].result.why}"
         return _Judged(dataclasses.replace(result, status=Status.INCONCLUSIVE, why=why))
     return _Judged(result, True, by_machine)
 

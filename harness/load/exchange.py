@@ -131,14 +131,14 @@ class Exchange:
         try:
             self._sock = self._connections.connect(self._address, left_s)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:  # closed, as without TLS
-            self._resolver.distrust()
+            self._resolver.invalidate()
             raise Ended("connect_error", "eof_in_handshake") from error
         except ssl.SSLError as error:
-            self._resolver.distrust()
+            self._resolver.invalidate()
             raise Ended("tls_error", error.reason or type(error).__name__) from error
         except OSError as error:
             _raise_if_local(error)
-            self._resolver.distrust()
+            self._resolver.invalidate()
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise Ended(outcome, subtype) from error
             raise Ended("connect_error", _CONNECT_SUBTYPES.get(error.errno or 0, "failed")) from error
@@ -152,7 +152,7 @@ class Exchange:
             self._sock.settimeout(left_s)
             self._sock.sendall(self._call.request)
         except TimeoutError as error:
-            self._resolver.distrust()
+            self._resolver.invalidate()
             raise Ended(outcome, subtype) from error
         except OSError as error:
             _raise_if_local(error)
@@ -171,7 +171,7 @@ class Exchange:
             if not data:
                 if size:
                     raise Ended("protocol_error", f"{how}_in_headers") from cause
-                self._resolver.distrust()
+                self._resolver.invalidate()
                 raise Ended("connect_error", f"{how}_before_response") from cause
             size += len(data)
             self._parse(data)
@@ -236,7 +236,7 @@ class Exchange:
             if error.errno is not None:  # ETIMEDOUT: the kernel gave the connection up
                 raise ConnectionResetError(error.errno, "timed out") from error
             if self._row.headers_ms is None:
-                self._resolver.distrust()
+                self._resolver.invalidate()
             raise Ended(outcome, subtype) from error
         except OSError as error:
             _raise_if_local(error)

@@ -1,4 +1,4 @@
-"""Name resolution as a careful client does it: TTL honoured, a short deadline, the last answer as a life belt.
+"""Name resolution as a careful client does it: TTL honoured, a short deadline, stale answers while DNS is silent.
 
 One resolver per process, as on a host: all users of a worker share its cache. ``dns_ms`` of an attempt is null when
 the answer came from the cache, the time waited otherwise, also when the wait was in vain.
@@ -56,7 +56,7 @@ class Pinned:
         """The address."""
         return Resolution(self._address, None)
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """There is nobody to ask again."""
 
 
@@ -94,7 +94,7 @@ class Resolver:
             raise own from error
         return Resolution(rng.choice(self._addresses), (self._clock() - began_s) * 1000)
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """A connection failed before the first response byte: ask again before the next one."""
         self._fresh_until_s = float("-inf")
 

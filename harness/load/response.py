@@ -77,10 +77,10 @@ def read_again(received: bytes, error: Exception) -> tuple[Response, Exception |
     response = Response("POST")
     try:
         response.feed(_framed_once(head) + end + body)
-    except (HTTPParseError, ValueError) as spoiled:
+    except (HTTPParseError, ValueError) as invalidated:
         if not response.ready:
             raise
-        return response, spoiled
+        return response, invalidated
     return response, None
 
 

@@ -144,7 +144,7 @@ RULES = (
         Window("1m", "5s"),
         Window("1m", "2s"),
         "page",
-        "A replica does not answer its scrape, or a gateway has taken it out.",
+        "A replica does not answer its scrape, or a gateway has ejected it.",
         ("up", "haproxy_server_status"),
     ),
     Rule(
@@ -231,7 +231,7 @@ RULES = (
         Window("1m", "10s"),
         Window("2m", "3s"),
         "page",
-        "The first token comes later than 800 ms (p95, from the engine's door).",
+        "The first token comes later than 800 ms (p95, at the engine).",
         (f"{_TTFT}_bucket",),
         share=0.05,
     ),

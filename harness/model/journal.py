@@ -1,8 +1,8 @@
-"""The undo journal: what must be taken back, written down as data *before* it is done.
+"""The undo journal: what must be rolled back, written down as data *before* it is done.
 
 ``undo.jsonl`` holds one object per line: ``{"id", "action", "args", "phase"}`` when something is about to be injected,
-``{"done": id}`` when it was taken back. Each line is fsynced before the injection goes on; when that fails the
-injection is refused. Replaying is idempotent: every action may be run again. Entries of one target are taken back
+``{"done": id}`` when it was rolled back. Each line is fsynced before the injection goes on; when that fails the
+injection is refused. Replaying is idempotent: every action may be run again. Entries of one target are rolled back
 last-in-first-out; targets do not wait for each other, since one that hangs must not keep the others broken.
 
 Who injects or heals keeps the entries in memory and the file open as well: a file that is deleted, moved or cannot be
@@ -41,7 +41,7 @@ class Undo:
     id: str
     action: str
     args: Mapping[str, Any]
-    phase: str = ""  # of what is taken back; a journal of before does not say
+    phase: str = ""  # of what is rolled back; a journal of before does not say
 
     @property
     def target(self) -> str:
@@ -86,7 +86,7 @@ class Journal:
                     self._open()
 
     def open_entries(self) -> list[Undo]:
-        """What has still to be taken back, newest first. An id that was written down again counts as written last.
+        """What has still to be rolled back, newest first. An id that was written down again counts as written last.
 
         Those in memory and those in the file, whatever has become of either. A torn line was never acted on and is
         left out, and so is any other line that is no record.
@@ -105,7 +105,7 @@ class Journal:
         return list(reversed([*older, *known.values()]))
 
     def replay(self, run: Callable[[Undo], None], within_s: float = ROUND_S) -> list[str]:
-        """Run every open entry, all targets at once; returns what could not be taken back, one sentence each.
+        """Run every open entry, all targets at once; returns what could not be rolled back, one sentence each.
 
         Whatever one entry stumbles over, the others are run.
         """
@@ -118,7 +118,7 @@ class Journal:
         tasks = {pool.submit(self._replay_target, entries, run): target for target, entries in targets.items()}
         done, _ = wait(tasks, timeout=within_s)
         pool.shutdown(wait=False)
-        late = "{}: not taken back within {:g} s"
+        late = "{}: not rolled back within {:g} s"
         found = (task.result() if task in done else [late.format(target, within_s)] for task, target in tasks.items())
         return [problem for problems in found for problem in problems]
 

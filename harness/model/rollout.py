@@ -62,13 +62,13 @@ class Decision:
 class Stage:
     """A stretch of the rollout. ``percent`` of the users' requests are meant for the new version.
 
-    From ``told_s`` on one gateway after another is told so; at ``began_s`` the last had obeyed.
+    From ``requested_at_s`` one gateway after another is changed; at ``applied_at_s`` the last one was.
     """
 
     name: str
     percent: int
-    told_s: float
-    began_s: float
+    requested_at_s: float
+    applied_at_s: float
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Rollout:
     decision: Decision | None = None
     decided_s: float | None = None
     traffic_s: float | None = None  # the gateways have done what was decided: all to stable, or more to the candidate
-    ended: str | None = None  # promoted | rolled back | broken off
+    ended: str | None = None  # promoted | rolled back | aborted
     restored_s: float | None = None  # every replica serves stable again
     broken: str | None = None  # why it could not go on; the heal is what puts stable back then
 

@@ -15,7 +15,7 @@ class Stream:
     """One stream of a wave. Times are seconds since the run's zero; None: it never came to that."""
 
     request_id: str
-    door: str  # the gateway or replica that was asked
+    entrypoint: str  # the gateway or replica that was asked
     ending: str  # fin | rst
     sent_s: float | None = None  # the last byte of the request was handed over
     first_token_s: float | None = None

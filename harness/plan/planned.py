@@ -45,7 +45,7 @@ def faults(scenario: Scenario, topology: Topology) -> list[dict[str, Any]]:
             "type": fault.type,
             "on": fault.on,
             **{of_it: getattr(fault, of_it, False) for of_it in ("lasts", "proven_again", "silences")},
-            "excuses": list(fault.excuses),
+            "expected_disruptions": list(fault.expected_disruptions),
             "counts": fault.counts(fault.options, fault.on, topology),
         }
         for phase in scenario.phases

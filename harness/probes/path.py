@@ -76,10 +76,10 @@ class PathProbe:
 
     async def _chat(self, link: Link, deadline_s: float) -> PathSample:
         """As a client, at the address that clients connect to."""
-        door = f"{link.listen_address}:{link.listen_port}"
+        address = f"{link.listen_address}:{link.listen_port}"
         if self.topology.target is not None:
-            return await self._ask(self._of_target(self.topology.target, door), deadline_s)
-        return await self._ask(self._of_gateway(f"http://{door}"), deadline_s)
+            return await self._ask(self._of_target(self.topology.target, address), deadline_s)
+        return await self._ask(self._of_gateway(f"http://{address}"), deadline_s)
 
     async def _pinned_chat(self, link: Link, deadline_s: float) -> PathSample:
         """Through the gateway at its begin, which is told to ask the replica at its end."""

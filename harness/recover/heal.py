@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.evidence.record import EventLog
-from harness.faults.base import World, take_back, undo_actions
+from harness.faults.base import FaultContext, take_back, undo_actions
 from harness.model.journal import Journal, Undo
 from harness.model.topology import Topology
 from harness.probes.path import PathProbe
@@ -18,36 +18,36 @@ from stack.runtimes.base import Runtime
 from stack.runtimes.select import select
 
 #: For each order to toxiproxy. A removal that hangs costs two of them before toxiproxy is restarted: well below the
-#: five seconds within which everything is taken back.
+#: five seconds within which everything is rolled back.
 ORDER_WITHIN_S = 1.0
-#: What could not be taken back is tried again so often.
+#: What could not be rolled back is tried again so often.
 AGAIN_EVERY_S = 1.0
 #: After a heal every component is ready again within this, or somebody has to look at it.
 READY_WITHIN_S = 300.0
 _POLL_S = 0.5
 
 
-def world(runtime: Runtime) -> World:
+def context(runtime: Runtime) -> FaultContext:
     """What healing acts on. It crosses no link, so there is no key in it."""
     undo_actions()  # loaded now: the checkout may be gone when they are needed
     api = runtime.topology.component("toxiproxy")
     toxiproxy = Toxiproxy(api.address, api.ports["api"], ORDER_WITHIN_S)
-    return World(runtime, toxiproxy, PathProbe(runtime.topology, "", DEPLOYMENT))
+    return FaultContext(runtime, toxiproxy, PathProbe(runtime.topology, "", DEPLOYMENT))
 
 
-def here(topology: Topology) -> World:
+def here(topology: Topology) -> FaultContext:
     """What healing acts on, where the stack's files are now: the checkout may have been renamed meanwhile."""
     state.follow_checkout()
-    return world(select(topology.runtime, topology)[0])
+    return context(select(topology.runtime, topology)[0])
 
 
-def take_everything_back(world: World, journal: Journal, log: EventLog, within_s: float, by: str) -> list[str]:
+def take_everything_back(context: FaultContext, journal: Journal, log: EventLog, within_s: float, by: str) -> list[str]:
     """Replay the journal until nothing is open, ``within_s`` at most; what is injected still, one sentence each.
 
     ``by`` is who does it, for the report.
     """
 
-    recorded = replace(world, tell=log.add)
+    recorded = replace(context, tell=log.add)
 
     def run(undo: Undo) -> None:
         take_back(recorded, undo)

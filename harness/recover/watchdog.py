@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 from harness.adapters import gateway
 from harness.evidence import records_kept
 from harness.evidence.record import CAPACITY, EventLog, RunFolder
-from harness.faults.base import World, take_back, undo_actions
+from harness.faults.base import FaultContext, take_back, undo_actions
 from harness.judge import drill, verdicts
 from harness.model import redact
 from harness.model.errors import DrillyardError, FaultError, RecordError
@@ -57,7 +57,7 @@ START_WITHIN_S = 60.0
 ENDS_WITHIN_S = 10.0
 #: The load generator notices by itself that its parent is gone, and writes its files; then it is ended.
 LOAD_ENDS_WITHIN_S = 3.0
-#: What could not be taken back at once is tried again for so long.
+#: What could not be rolled back at once is tried again for so long.
 HEAL_WITHIN_S = 20.0
 #: An order that the harness had sent before it died is carried out within this.
 STRAGGLERS_S = 0.5
@@ -280,8 +280,8 @@ def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
             _recover(charge, log)
             lock.give_back(lock_descriptor)
             os.close(lock_descriptor)
-            if (world := doctor.site(charge.folder).world) is not None:
-                heal.watch_start(world.runtime, log)
+            if (context := doctor.site(charge.folder).context) is not None:
+                heal.watch_start(context.runtime, log)
         except DrillyardError as error:
             log.add("cleanup_problem", why=str(error))
     if judged:
@@ -316,8 +316,8 @@ def _log(charge: Charge, how: How) -> Iterator[EventLog]:
 def _recover(charge: Charge, log: EventLog) -> None:
     """What takes the stack from others: it works as before, and nothing of the run is left but its folder."""
     state.follow_checkout()
-    if charge.journal.open_entries() and (world := _world(charge.folder)) is not None:
-        _heal(world, charge.journal, log)
+    if charge.journal.open_entries() and (context := _context(charge.folder)) is not None:
+        _heal(context, charge.journal, log)
     doctor.repair_for(charge.folder, partial(_note, log))
     _close_what_went_with_the_stack(charge, log)
     _end_load(charge.folder, log)
@@ -331,7 +331,7 @@ def _close_what_went_with_the_stack(charge: Charge, log: EventLog) -> None:
             heal.gone_with_the_stack(charge.journal, undo, log)
 
 
-def _world(folder: RunFolder) -> World | None:
+def _context(folder: RunFolder) -> FaultContext | None:
     """As it was told, whatever has become of the files; None when the stack's supervisor is gone for sure."""
     with contextlib.suppress(DrillyardError):
         site = doctor.site(folder)
@@ -340,16 +340,16 @@ def _world(folder: RunFolder) -> World | None:
     return heal.here(stacks.restored(folder.plan()["topology"]))
 
 
-def _heal(world: World, journal: Journal, log: EventLog) -> None:
+def _heal(context: FaultContext, journal: Journal, log: EventLog) -> None:
     """Take back what the journal says; then once more, for orders that were on their way when the harness died."""
     entries = journal.open_entries()
-    if problems := heal.take_everything_back(world, journal, log, HEAL_WITHIN_S, "the watchdog"):
+    if problems := heal.take_everything_back(context, journal, log, HEAL_WITHIN_S, "the watchdog"):
         log.add("cleanup_problem", why="still injected: " + "; ".join(problems))
     elif entries:
         time.sleep(STRAGGLERS_S)
         for undo in entries:
             with contextlib.suppress(DrillyardError):  # it has worked once; the doctor looks at what is there now
-                take_back(world, undo)
+                take_back(context, undo)
 
 
 def _end_load(folder: RunFolder, log: EventLog) -> None:

@@ -3,7 +3,7 @@ injection: it is done while the phase is held (docs/adr/0015). An operation's is
 heal → prove (docs/adr/0016). All are recorded with the same events.
 
 What takes a fault back is written down before it is injected, and where that fails nothing is. How long it is held,
-and when it comes, is its timeline's business; on the way out of the session the journal is taken back in any case.
+and when it comes, is its timeline's business; on the way out of the session the journal is rolled back in any case.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from harness.faults.base import (
     ComesBack,
+    DeferredRollback,
     Listed,
     Operation,
     Proof,
-    Stays,
     Workload,
     take_back,
     tell_step,
@@ -39,7 +39,7 @@ class Injector:
     def __init__(self, session: Session) -> None:
         self._session = session
         #: Of what was healed, what stays until the users have gone.
-        self.staying: list[tuple[Listed, Stays, Undo]] = []
+        self.staying: list[tuple[Listed, DeferredRollback, Undo]] = []
         self._watches: list[asyncio.Task[None]] = []
         #: By id: set once it is recorded whether the effect was proven.
         self._recorded: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -56,28 +56,28 @@ class Injector:
         require_watchdog(session.run)
         session.check_recording()  # the load has ended when this process was stopped for long
         await to_the_end(session.journal.will_need, fault.undo())
-        self._evidence("fault_injecting", fault, phase, excuses=fault.excuses)
+        self._evidence("fault_injecting", fault, phase, expected_disruptions=fault.expected_disruptions)
         if isinstance(fault, Operation):
-            await fault.begin(session.world)
+            await fault.begin(session.context)
         elif not isinstance(fault, Workload):  # of which there is nothing to inject
-            await fault.inject(session.world)
+            await fault.inject(session.context)
         self._evidence("fault_injected", fault, phase)
         if not isinstance(fault, Operation | Workload) and fault.lasts:
-            probe = PresenceProbe(fault.id, fault.on, partial(fault.present, session.world))
+            probe = PresenceProbe(fault.id, fault.on, partial(fault.present, session.context))
             self._watches.append(asyncio.create_task(session.sampling.sample(probe)))
 
     async def prove(self, fault: Listed, phase: str, again_s: float) -> None:
         """A fault now, and once more at ``again_s`` where it can be; an operation now; a workload by doing it."""
         session = self._session
         if isinstance(fault, Workload):
-            self._proven(fault, phase, await fault.run(session.world))
+            self._proven(fault, phase, await fault.run(session.context))
             return
-        proof = await fault.verify(session.world)
+        proof = await fault.verify(session.context)
         self._proven(fault, phase, proof)
         if isinstance(fault, Operation) or not proof.proven or not fault.proven_again:
             return
         await asyncio.sleep(max(0.0, again_s - session.now_s()))
-        again = await fault.verify(session.world)
+        again = await fault.verify(session.context)
         kind = "fault_proven_again" if again.proven else "fault_lost"
         self._evidence(kind, fault, phase, during=again.seen, why=again.why)
         if not again.proven:
@@ -87,16 +87,16 @@ class Injector:
         """Let what has begun come to its end: an operation, whose other steps follow the proof of the first ones; the
         comeback of what a fault has taken down, at its own time; a workload. Any other fault is as it is.
         """
-        world = self._session.world
+        context = self._session.context
         if isinstance(fault, Operation | Workload):
             await self._recorded[fault.id].wait()
         elif isinstance(fault, ComesBack):
-            await fault.come_back(world)
+            await fault.come_back(context)
         if isinstance(fault, Operation):
             try:
-                await fault.carry_out(world)
+                await fault.carry_out(context)
             except OperationAborted as error:  # as far as it came, it is rolled back by the heal
-                tell_step(world, fault, "broken_off", why=str(error))
+                tell_step(context, fault, "aborted", why=str(error))
 
     def _proven(self, fault: Listed, phase: str, proof: Proof) -> None:
         kind = "fault_proven" if proof.proven else "fault_unproven"
@@ -105,18 +105,18 @@ class Injector:
         self._recorded[fault.id].set()
 
     async def heal(self, faults: Sequence[Listed], phase: str) -> None:
-        """Take them all back, the last one first. What would be felt by users stays, in the journal."""
+        """Roll them all back, the last one first. What would be felt by users stays, in the journal."""
         await end(self._watches)
         await all_ended(self._heal(fault, phase) for fault in reversed(faults))
 
     async def _heal(self, fault: Listed, phase: str) -> None:
         session = self._session
         self._evidence("fault_healing", fault, phase)
-        if isinstance(fault, Stays) and (stays := fault.stays()) is not None:
+        if isinstance(fault, DeferredRollback) and (stays := fault.deferred_rollback()) is not None:
             await to_the_end(session.journal.will_need, stays)
             self.staying.append((fault, fault, stays))
             session.run.log.add("fault_stays", fault=stays.id, on=fault.on, type=fault.type)
-        await to_the_end(take_back, session.world, fault.undo())
+        await to_the_end(take_back, session.context, fault.undo())
         self._evidence("fault_healed", fault, phase)  # before the mark: what is marked as done is not told again
         session.journal.done(fault.undo())
 
@@ -125,7 +125,7 @@ class Injector:
         self.heal_proofs += [asyncio.create_task(self._prove_healed(fault, phase)) for fault in faults]
 
     async def _prove_healed(self, fault: Listed, phase: str) -> None:
-        proof = await fault.verify_healed(self._session.world)
+        proof = await fault.verify_healed(self._session.context)
         kind = "heal_proven" if proof.proven else "heal_unproven"
         self._evidence(kind, fault, phase, **_of_heal(proof))
         self._session.run.progress.say(f"{'healed' if proof.proven else 'NOT PROVEN TO BE HEALED'}: {proof.why}")
@@ -140,10 +140,10 @@ class Injector:
         for fault, stays, undo in self.staying:
             what = {"fault": undo.id, "on": fault.on, "type": fault.type}
             session.run.progress.say(f"taking back what has stayed: {undo.id}")
-            await to_the_end(take_back, session.world, undo)
+            await to_the_end(take_back, session.context, undo)
             session.run.log.add("fault_healed", **what)
             session.journal.done(undo)
-            proof = await stays.verify_gone(session.world)
+            proof = await stays.verify_reverted(session.context)
             kind = "heal_proven" if proof.proven else "heal_unproven"
             session.run.log.add(kind, **what, **_of_heal(proof))
             session.run.progress.say(f"{'gone' if proof.proven else 'NOT PROVEN TO BE GONE'}: {proof.why}")

@@ -26,7 +26,7 @@ from harness.evidence import interference, record
 from harness.evidence.attempts import end_s
 from harness.evidence.record import EventLog, RunFolder
 from harness.evidence.view import RunView
-from harness.faults.base import World, take_back, to_the_end
+from harness.faults.base import FaultContext, take_back, to_the_end
 from harness.judge import capacity
 from harness.judge.capacity import Capacity, Measured, Search, Signals, Step
 from harness.load.recorder import FLUSH_S, rows_so_far
@@ -151,7 +151,7 @@ def _folder(topology: Topology) -> RunFolder:
 
 
 async def _interruptible(meter: _Meter) -> Measured:
-    """A signal ends it as soon as everything is taken back. KeyboardInterrupt then."""
+    """A signal ends it as soon as everything is rolled back. KeyboardInterrupt then."""
     task = asyncio.create_task(meter.measured())
 
     def end(_: signal.Signals) -> None:
@@ -180,14 +180,14 @@ class _Meter:
     journal: Journal
     sampling: Sampling
     load: LoadProcess | None = None
-    world: World | None = None
+    context: FaultContext | None = None
     single: Step | None = None
     whole: list[Step] = field(default_factory=list)
     without: list[Step] = field(default_factory=list)
     stopped: str = ""
     unfinished: bool = False
     ended: bool = False  # by a signal
-    finishing: bool = False  # everything is taken back
+    finishing: bool = False  # everything is rolled back
 
     @property
     def topology(self) -> Topology:
@@ -203,7 +203,7 @@ class _Meter:
         await asyncio.to_thread(doctor.repair_for, self.folder, say)
         await asyncio.to_thread(self.order.runtime.up, self._say_unless_ended)
         say(f"measuring the capacity of this stack: one stream, then more until it does not hold, {WITHIN}")
-        self.world = heal.world(self.order.runtime)
+        self.context = heal.context(self.order.runtime)
         before = await self._cache()
         try:
             await self._start()
@@ -365,9 +365,9 @@ class _Meter:
             await asyncio.sleep(0.25)
 
     async def _heal(self) -> None:
-        assert self.world is not None
+        assert self.context is not None
         for undo in self.journal.open_entries():
-            await to_the_end(take_back, self.world, undo)
+            await to_the_end(take_back, self.context, undo)
             self.journal.done(undo)
 
     async def _finish(self) -> None:
@@ -377,12 +377,12 @@ class _Meter:
         parts = (self._heal_everything, self._stop_load, self.sampling.end, self.sampling.close)
         await try_each(parts, problems.append)
         if problems:
-            together = ExceptionGroup("while everything was taken back", problems)
+            together = ExceptionGroup("while everything was rolled back", problems)
             raise together if first_known(together) is None else FaultError("; ".join(map(str, problems)))
 
     async def _heal_everything(self) -> None:
-        assert self.world is not None
-        everything = (self.world, self.journal, self.log, HEAL_WITHIN_S, "the harness")
+        assert self.context is not None
+        everything = (self.context, self.journal, self.log, HEAL_WITHIN_S, "the harness")
         if left := await asyncio.to_thread(heal.take_everything_back, *everything):
             raise FaultError("still injected: " + "; ".join(left))
 

@@ -16,7 +16,7 @@ from harness.adapters.load import LoadProcess, Window
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.evidence import record
 from harness.faults import simulator
-from harness.faults.base import World, to_the_end, undo_actions
+from harness.faults.base import FaultContext, to_the_end, undo_actions
 from harness.judge import request_limits
 from harness.model.errors import FaultError, StackError
 from harness.model.journal import Journal
@@ -79,10 +79,10 @@ class Session:
         self.sampling = Sampling(run.folder, run.log)
         self.load: LoadProcess | None = None
         self.alerts: AlertProbe | None = None  # None where there are none to be had, on an external target
-        #: Parts of the way out that come before everything is taken back.
+        #: Parts of the way out that come before everything is rolled back.
         self.before_heal: list[Callable[[], Awaitable[None]]] = []
         self.results: list[object] = []  # of what was done in the session and of what ended it
-        self._world: World | None = None
+        self._context: FaultContext | None = None
         self._marks: LogMarks | None = None
         self._taken_down = False  # the stack, by somebody else
 
@@ -104,13 +104,13 @@ class Session:
         """Leftovers are repaired, the stack is brought up or found warm, probes and load are started."""
         await asyncio.to_thread(doctor.repair_for, self.run.folder, self.run.note)
         await asyncio.to_thread(self._stack_up)
-        self._world = world = self._make_world()
-        await asyncio.to_thread(self._learn_model, world)
-        await self._require_answers(world)
-        await to_the_end(self._switch_on, world)
+        self._context = context = self._make_context()
+        await asyncio.to_thread(self._learn_model, context)
+        await self._require_answers(context)
+        await to_the_end(self._switch_on, context)
         self._marks = LogMarks.take(self.run.runtime)
-        self._start_probes(world)
-        replicas = [one.name for one in world.topology.components if one.role == "replica"]
+        self._start_probes(context)
+        replicas = [one.name for one in context.topology.components if one.role == "replica"]
         before_load = [reading for check in self.run.checks for reading in check.before_load]
         await self.sampling.read(replicas, before_load, READ_WITHIN_S)
         await self._start_load()
@@ -127,7 +127,7 @@ class Session:
             raise StackError("interrupted while the stack was coming up")
         self.run.progress.say(text)
 
-    def _make_world(self) -> World:
+    def _make_context(self) -> FaultContext:
         undo_actions()  # loaded before anything is injected: the checkout may be gone when they are needed
         topology = self.run.runtime.topology
         if topology.target is not None:
@@ -137,7 +137,7 @@ class Session:
         api = topology.component("toxiproxy")
         replicas = [component for component in topology.components if component.role == "replica"]
         keep, zero_s = self.run.folder.write_json, self.run.zero_mono_s
-        return World(
+        return FaultContext(
             self.run.runtime,
             Toxiproxy(api.address, api.ports["api"]),
             PathProbe(topology, key, DEPLOYMENT),
@@ -154,44 +154,44 @@ class Session:
         if kind == "fault_step":
             self.run.progress.say(step_line(data))
 
-    def _learn_model(self, world: World) -> None:
+    def _learn_model(self, context: FaultContext) -> None:
         """Our own stack serves one deployment; a target's model is named by its owner or by itself."""
-        topology = world.topology
+        topology = context.topology
         if topology.target is not None:
-            world.path.deployment = endpoint.served_model(topology, topology.target)
-            self.run.note(f"the target is asked for the model {world.path.deployment}")
+            context.path.deployment = endpoint.served_model(topology, topology.target)
+            self.run.note(f"the target is asked for the model {context.path.deployment}")
 
-    async def _require_answers(self, world: World) -> None:
+    async def _require_answers(self, context: FaultContext) -> None:
         """UsageError for a key or a metrics page of a target that cannot be right: said now, not after the load."""
-        target = world.topology.target
+        target = context.topology.target
         if target is None:
             return
-        await world.path.require_key(target, KEY_WITHIN_S)
+        await context.path.require_key(target, KEY_WITHIN_S)
         if target.metrics is not None:
             await engine.require_metrics(target.metrics)
 
-    def _switch_on(self, world: World) -> None:
+    def _switch_on(self, context: FaultContext) -> None:
         """The run's switches of the simulator. They end with the run, whatever ends it: the undo comes first."""
         for replica, switches in defects.by_replica(self.run.switches).items():
             self.journal.will_need(simulator.undo(replica))
-            simulator.switch_on(world, replica, switches)
+            simulator.switch_on(context, replica, switches)
             self.run.note(f"defect of {replica}: {', '.join(f'{name} = {value}' for name, value in switches.items())}")
 
     async def _stack_lost(self) -> None:
         """StackError as soon as somebody takes the stack of this run down."""
         folder = state.instance_folder(self.run.runtime.topology)
         while True:
-            if self._world is not None and (who := ends.takes_down(folder)):
+            if self._context is not None and (who := ends.takes_down(folder)):
                 self._taken_down = True
                 raise StackError(f"the stack of this run was taken down: {who}")
             await asyncio.sleep(ends.LOOK_EVERY_S)
 
     # ── probes and load ──
 
-    def _start_probes(self, world: World) -> None:
-        waves = world.waves.probes if world.waves is not None else ()
+    def _start_probes(self, context: FaultContext) -> None:
+        waves = context.waves.probes if context.waves is not None else ()
         zero_wall_s = self.run.folder.zero_wall_s()
-        scene = Scene(self.run.runtime, self.run.log.add, zero_wall_s, own=[world.path.own], waves=waves)
+        scene = Scene(self.run.runtime, self.run.log.add, zero_wall_s, own=[context.path.own], waves=waves)
         probes = probes_of(scene)
         self.alerts = next((probe for probe in probes if isinstance(probe, AlertProbe)), None)
         self.sampling.start(probes)
@@ -203,7 +203,7 @@ class Session:
             run.folder,
             run.runtime.topology,
             run.scenario.load,
-            self.world.path.deployment,
+            self.context.path.deployment,
             run.zero_mono_s,
             seed=run.seed,
             request_limits={name: limits.model_dump() for name, limits in request_limits.of(run.scenario).items()},
@@ -231,7 +231,7 @@ class Session:
     # ── the way out ──
 
     async def leave(self) -> list[Exception]:
-        """What is injected is taken back, load and probes stop, logs are collected: each is tried, whatever the others
+        """What is injected is rolled back, load and probes stop, logs are collected: each is tried, whatever the others
         raise, and what they raise is recorded. What of it is a bug of the harness is returned.
         """
         bugs: list[Exception] = []
@@ -252,14 +252,14 @@ class Session:
         return bugs
 
     async def _heal_everything(self) -> None:
-        if self._world is None or not (entries := self.journal.open_entries()):
+        if self._context is None or not (entries := self.journal.open_entries()):
             return
         if self._taken_down and await self._stack_ended():
             for undo in entries:
                 heal.gone_with_the_stack(self.journal, undo, self.run.log)
             return
-        began, world = self.now_s(), heal.here(self._world.topology)
-        everything = (world, self.journal, self.run.log, HEAL_DEADLINE_S, "the harness")
+        began, context = self.now_s(), heal.here(self._context.topology)
+        everything = (context, self.journal, self.run.log, HEAL_DEADLINE_S, "the harness")
         if problems := await asyncio.to_thread(heal.take_everything_back, *everything):
             raise FaultError("still injected: " + "; ".join(problems))
         took_s = self.now_s() - began
@@ -285,10 +285,10 @@ class Session:
     # ── what goes on ──
 
     @property
-    def world(self) -> World:
+    def context(self) -> FaultContext:
         """What faults act on; there once the session has begun."""
-        assert self._world is not None, "phases run after the stack is up"
-        return self._world
+        assert self._context is not None, "phases run after the stack is up"
+        return self._context
 
     def now_s(self) -> float:
         """Seconds since the run's zero."""

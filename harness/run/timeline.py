@@ -34,10 +34,10 @@ async def conduct(run: Run) -> None:
     3. the stack is brought up, or found warm; what the simulator is to do wrong is switched on
     4. probes and load start
     5. each phase: measure → inject → prove the effect → carry out, hold → heal → prove the heal, with the steady state
-       asked for before every fault and at the end; what users would feel being taken back is taken back when they have
-       gone
+       asked for before every fault and at the end; a rollback that users would feel waits until they
+       have gone
     6. DrillyardErrors end the run early, as an event ``aborted``; so does a stop condition that is met
-    7. whatever happened: what is injected is taken back, load and probes stop, logs are collected
+    7. whatever happened: what is injected is rolled back, load and probes stop, logs are collected
     """
     async with opened(run) as session:  # 1, 6, 7
         await session.until_ended(_drill(session))
@@ -73,8 +73,8 @@ class Timeline:
 
     async def _phase(self, phase: Phase) -> None:
         session, injector = self.session, self.injector
-        faults = of_phase(phase, session.world.topology)
-        await asyncio.gather(*(fault.measure(session.world) for fault in faults))
+        faults = of_phase(phase, session.context.topology)
+        await asyncio.gather(*(fault.measure(session.context) for fault in faults))
         on = f" and until {phase.until}, {phase.longest:.0f} s at most".replace("_", " ") if phase.until else ""
         self._begin(phase, on)
         started = session.now_s()
@@ -94,8 +94,8 @@ class Timeline:
         await session.stop_load()
         self._begin(phase)
         until_s = session.now_s() + phase.duration
-        replicas = [one for one in session.world.topology.components if one.role == "replica"]
-        token = stack_keys.engine_token(session.world.path.operator_key)
+        replicas = [one for one in session.context.topology.components if one.role == "replica"]
+        token = stack_keys.engine_token(session.context.path.operator_key)
         ask = partial(release.reset_prefix_cache, within_s=phase.duration, token=token)
         for reset in await asyncio.gather(*map(ask, replicas)):
             session.run.log.add("prefix_cache_reset", **dataclasses.asdict(reset))
@@ -168,7 +168,7 @@ class Timeline:
 
     def _steady_now(self) -> steady.SteadyState:
         session = self.session
-        components = session.world.topology.components
+        components = session.context.topology.components
         names = {role: [c.name for c in components if c.role == role] for role in ("gateway", "replica")}
         pages = () if session.alerts is None else session.alerts.pages
         stack = steady.Stack(names["gateway"], names["replica"], session.sampling.latest, pages)

@@ -111,7 +111,7 @@ def _version(one: Deployment, asked: Sequence[Probe], timed: Sequence[Probe], us
 def _canary_users(view: RunView, rollout: Rollout) -> Attempts:
     """Users' attempts that were answered while some of them could meet the candidate and nothing was decided."""
     stage = next((stage for stage in rollout.stages if stage.name == "canary"), None)
-    begin = math.inf if stage is None else stage.began_s
+    begin = math.inf if stage is None else stage.applied_at_s
     end = math.inf if rollout.decided_s is None else rollout.decided_s
     return view.requests[view.requests["served_version"].notna() & view.requests["start_s"].between(begin, end)]
 
@@ -187,9 +187,9 @@ def _points(name: str, found: Sequence[tuple[float, float | None]]) -> Series:
 
 def _stages(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
     rows = view.requests[view.requests["served_version"].notna()]
-    ends = [stage.began_s for stage in rollout.stages[1:]] + [math.inf]
+    ends = [stage.applied_at_s for stage in rollout.stages[1:]] + [math.inf]
     for stage, end in zip(rollout.stages, ends, strict=True):
-        here = rows[rows["start_s"].between(stage.began_s, end, inclusive="left")]
+        here = rows[rows["start_s"].between(stage.applied_at_s, end, inclusive="left")]
         new = int(here["served_version"].eq(rollout.candidate.version).sum())
         percent = f" ({100 * new / len(here):.0f} %)" if len(here) else ""
-        yield stage.name, f"{stage.began_s:.1f} s", f"{stage.percent} %", f"{new} of {len(here)}{percent}"
+        yield stage.name, f"{stage.applied_at_s:.1f} s", f"{stage.percent} %", f"{new} of {len(here)}{percent}"

@@ -321,7 +321,7 @@ core.register_action("link_answered", {"tcp-res"}, function(_, replica) failures
 local function take_out_at(replica, limit)
   if failures[replica] < tonumber(limit) then return end
   failures[replica] = 0
-  core.Warning(string.format("%s failed %s times in a row: taken out until its checks succeed", replica, limit))
+  core.Warning(string.format("%s failed %s times in a row: ejected until its checks succeed", replica, limit))
   core.backends["replicas"].servers[replica]:check_force_down()
 end
 

@@ -72,7 +72,7 @@ LIVE = (
         ("no_readiness_checks", "no_gateway_timeout", "sim.slow_factor=4", "sim.short_answers@replica-1"),
         DEFECTS,
         ONE,
-        ("gateways take replica-2 out", "TTFT with one bad replica", "no silent truncation"),
+        ("gateways eject replica-2", "TTFT with one bad replica", "no silent truncation"),
     ),
     LiveDefect(
         "answers that are cut short",
@@ -101,7 +101,7 @@ LIVE = (
         OUTAGE,
         ONE,
         (
-            "gateways put replica-2 back after one-replica",
+            "gateways readmit replica-2 after one-replica",
             "recovery after one-replica",
         ),
     ),
@@ -152,7 +152,7 @@ LIVE = (
         ("dns_health_checks_off",),
         FAILOVER,
         (*_START, *DEAD),
-        ("DNS leads away from gateway-a in dead", "users move in dead", "only ready gateways serve"),
+        ("DNS fails over from gateway-a in dead", "users fail over in dead", "only ready gateways serve"),
         drill="gateway-failover",
     ),
     LiveDefect(
@@ -160,7 +160,7 @@ LIVE = (
         ("dns_long_ttl",),
         FAILOVER,
         (*_START, *HUNG),
-        ("users move in hung",),
+        ("users fail over in hung",),
         drill="gateway-failover",
     ),
     LiveDefect(
@@ -170,8 +170,8 @@ LIVE = (
         (*_START, *SPLIT),
         (
             "gateway-a is not ready in split",
-            "DNS leads away from gateway-a in split",
-            "users move in split",
+            "DNS fails over from gateway-a in split",
+            "users fail over in split",
         ),
         drill="gateway-failover",
     ),
@@ -180,7 +180,7 @@ LIVE = (
         ("no_readiness_agent",),
         NODE_RESTART,
         (*_START, *DEAF),
-        ("gateways take replica-2 out", "suffering ends in deaf"),
+        ("gateways eject replica-2", "impact window bounded in deaf"),
         drill="node-restart",
     ),
     LiveDefect(
@@ -196,7 +196,7 @@ LIVE = (
         ("no_readiness_checks",),
         NODE_RESTART,
         (*_START, *KILL),
-        ("gateways take replica-1 out",),
+        ("gateways eject replica-1",),
         drill="node-restart",
     ),
     LiveDefect(

@@ -45,7 +45,7 @@ from tests.wire import Wire, server
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(300)]
 
 SCENARIO = CHECKOUT / "tests" / "drills" / "external.yaml"
-NEEDS_OUR_STACK = ("gateways take replica-2 out", "honest errors in all-replicas", "steady state in recovery-one")
+NEEDS_OUR_STACK = ("gateways eject replica-2", "honest errors in all-replicas", "steady state in recovery-one")
 
 
 class Drilled(NamedTuple):

@@ -89,7 +89,7 @@ def test_healthy_stack_passes(drills: dict[str, Future[Ended]]) -> None:
 
 
 def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
-    """Every fault was taken back, every proof recorded, and no process of the load is left."""
+    """Every fault was rolled back, every proof recorded, and no process of the load is left."""
     ended = drills["healthy"].result()
     kinds = [event.kind for event in ended.folder.events()]
     assert kinds.count("fault_injected") == kinds.count("fault_healed") == kinds.count("heal_proven") == 6
@@ -108,7 +108,7 @@ def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
     ("defect", "check"),
     [
         ("no_gateway_retries", "failures hidden in one-replica"),
-        ("no_readiness_checks", "gateways take replica-2 out"),
+        ("no_readiness_checks", "gateways eject replica-2"),
     ],
 )
 def test_defect_fails_the_drill(red_drills: dict[str, Future[Ended]], defect: str, check: str) -> None:
@@ -161,7 +161,7 @@ def test_stop_condition_ends_the_run_early_and_healed(red_drills: dict[str, Futu
 
 @pytest.mark.parametrize("phase", ["baseline", "fault"])
 def test_interrupted_run_cleans_up(drills: dict[str, Future[Ended]], phase: str) -> None:
-    """After Ctrl-C: exit 130, everything taken back, no process left, and the folder is judged as interrupted."""
+    """After Ctrl-C: exit 130, everything rolled back, no process left, and the folder is judged as interrupted."""
     ended = drills[f"interrupted in {phase}"].result()
     assert ended.code == 130, ended
     assert ended.verdict["status"] == "INCONCLUSIVE"

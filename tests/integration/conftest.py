@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.adapters.toxiproxy import Toxiproxy
-from harness.faults.base import World
+from harness.faults.base import FaultContext
 from harness.probes.path import PathProbe
 from stack import keys, state
 from stack.engines import DEPLOYMENT
@@ -48,9 +48,9 @@ def sim_stack() -> Iterator[ProcessRuntime]:
 
 
 @pytest.fixture(scope="package")
-def world(sim_stack: ProcessRuntime) -> World:
+def context(sim_stack: ProcessRuntime) -> FaultContext:
     """What faults act on: the simulated stack of all tests here."""
     topology = sim_stack.topology
     operator = keys.load_or_create(state.instance_folder(topology)).operator
     api = topology.component("toxiproxy")
-    return World(sim_stack, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, operator, DEPLOYMENT))
+    return FaultContext(sim_stack, Toxiproxy(api.address, api.ports["api"]), PathProbe(topology, operator, DEPLOYMENT))

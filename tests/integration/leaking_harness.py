@@ -29,7 +29,7 @@ def spill() -> None:
         raise RuntimeError(f"headers {{'Authorization': 'Bearer {key}'}} were not understood")
 
     async def hold(self: Timeline, name: str, until_s: float) -> None:
-        logs = state.instance_folder(self.session.world.topology) / "logs"
+        logs = state.instance_folder(self.session.context.topology) / "logs"
         with (logs / "exporter.log").open("a") as log:
             log.write(f"GET /?key={key}\n")
         while self.session.now_s() < until_s:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.faults.base import World, take_back
+from harness.faults.base import FaultContext, take_back
 from harness.faults.workloads import cancel_wave
 from harness.model.errors import FaultError
 from harness.model.options.cancel_wave import Options
@@ -20,10 +20,10 @@ from harness.probes.waves import Waves
 
 
 @contextlib.asynccontextmanager
-async def wave_world(world: World) -> AsyncIterator[tuple[World, list[dict[str, Any]]]]:
+async def wave_context(context: FaultContext) -> AsyncIterator[tuple[FaultContext, list[dict[str, Any]]]]:
     """A world with a ledger that is kept while the test goes on, and what it would write into the run folder."""
     saved: list[dict[str, Any]] = []
-    replicas = [one for one in world.topology.components if one.role == "replica"]
+    replicas = [one for one in context.topology.components if one.role == "replica"]
     ledger = Waves(replicas, time.monotonic(), saved.append)
 
     async def look() -> None:
@@ -33,7 +33,7 @@ async def wave_world(world: World) -> AsyncIterator[tuple[World, list[dict[str, 
 
     looking = asyncio.create_task(look())
     try:
-        yield replace(world, waves=ledger), saved
+        yield replace(context, waves=ledger), saved
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
@@ -53,11 +53,11 @@ def wave(on: str, **options: Any) -> cancel_wave.CancelWave:
 
 
 @pytest.mark.parametrize(("on", "moment"), [("gateways", "early"), ("replica-1", "half-read"), ("gateway-b", "late")])
-def test_a_wave_at_its_moment_is_proven(world: World, on: str, moment: str) -> None:
+def test_a_wave_at_its_moment_is_proven(context: FaultContext, on: str, moment: str) -> None:
     """Every stream is recorded with its tokens, its cancel and its replica; both endings are used."""
 
     async def drill() -> None:
-        async with wave_world(world) as (here, saved):
+        async with wave_context(context) as (here, saved):
             fault = wave(on, moment=moment, streams=8, max_tokens=100)
             await fault.measure(here)
             proof = await fault.run(here)
@@ -71,11 +71,11 @@ def test_a_wave_at_its_moment_is_proven(world: World, on: str, moment: str) -> N
     asyncio.run(drill())
 
 
-def test_a_moment_that_never_comes_is_not_proven(world: World) -> None:
+def test_a_moment_that_never_comes_is_not_proven(context: FaultContext) -> None:
     """Four streams fill no queue: the wave is tried again, and then said to have missed."""
 
     async def drill() -> None:
-        async with wave_world(world) as (here, _):
+        async with wave_context(context) as (here, _):
             fault = wave("gateways", moment="queued", streams=4, max_tokens=64)
             await fault.measure(here)
             proof = await fault.run(here)
@@ -86,15 +86,15 @@ def test_a_moment_that_never_comes_is_not_proven(world: World) -> None:
     asyncio.run(drill())
 
 
-def test_undo_hangs_up_in_the_middle_of_a_wave(world: World) -> None:
+def test_undo_hangs_up_in_the_middle_of_a_wave(context: FaultContext) -> None:
     """Healing ends a wave that is under way: none of its connections stays; run again it does no harm."""
 
     async def drill() -> None:
-        async with wave_world(world) as (here, _):
+        async with wave_context(context) as (here, _):
             fault = wave("replica-2", moment="late", streams=6, max_tokens=1500)
             await fault.measure(here)
             running = asyncio.create_task(fault.run(here))
-            address = (world.topology.component("replica-2").address, 8000)
+            address = (context.topology.component("replica-2").address, 8000)
             await asyncio.wait_for(connected(address), 5.0)
             await asyncio.to_thread(take_back, here, fault.undo())
             await asyncio.wait([running])
@@ -105,7 +105,7 @@ def test_undo_hangs_up_in_the_middle_of_a_wave(world: World) -> None:
     asyncio.run(drill())
 
 
-def test_without_a_ledger_nothing_is_sent(world: World) -> None:
+def test_without_a_ledger_nothing_is_sent(context: FaultContext) -> None:
     """A wave that nobody could account for is refused."""
     with pytest.raises(FaultError, match="ledger"):
-        asyncio.run(wave("gateways", moment="early").measure(world))
+        asyncio.run(wave("gateways", moment="early").measure(context))

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from harness.faults import component, kill, memory, pause, stop
-from harness.faults.base import ComesBack, Fault, World, fault_class, take_back, types
+from harness.faults.base import ComesBack, Fault, FaultContext, fault_class, take_back, types
 from harness.model.errors import FaultError, StackError, UsageError
 from harness.model.journal import Undo
 from harness.model.options import model
 from harness.model.topology import Topology
-from harness.probes.life import look
+from harness.probes.health import probe
 from stack.runtimes import readiness, supervisor
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
@@ -50,14 +50,14 @@ def _brief_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _whole_again(world: World) -> Iterator[None]:
+def _whole_again(context: FaultContext) -> Iterator[None]:
     """No test leaves anything down, whatever becomes of it."""
     yield
-    for state in world.runtime.states():
-        world.runtime.limit_memory(state.name, None)
-        world.runtime.unpause(state.name)
-        world.runtime.start(state.name)
-    _until(lambda: not readiness.unready(world.topology), 60)
+    for state in context.runtime.states():
+        context.runtime.limit_memory(state.name, None)
+        context.runtime.unpause(state.name)
+        context.runtime.start(state.name)
+    _until(lambda: not readiness.unready(context.topology), 60)
 
 
 def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
@@ -84,41 +84,43 @@ class Lame:
         return (lambda *_: None) if name in self._ignored else getattr(self._runtime, name)
 
 
-def lame(world: World, *ignored: str) -> World:
+def lame(context: FaultContext, *ignored: str) -> FaultContext:
     """The world with such a runtime."""
-    return replace(world, runtime=Lame(world.runtime, *ignored))  # type: ignore[arg-type]
+    return replace(context, runtime=Lame(context.runtime, *ignored))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("type_name", "on"), CASES)
-def test_fault_is_proven_and_healed(world: World, type_name: str, on: str) -> None:
+def test_fault_is_proven_and_healed(context: FaultContext, type_name: str, on: str) -> None:
     """Measure, inject, prove, take back, prove the healing; taking back twice is harmless."""
 
     async def drill() -> None:
         one = make(type_name, on)
-        await one.measure(world)
-        await one.inject(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        await one.inject(context)
+        effect = await one.verify(context)
         assert effect.proven, effect.why
         assert effect.seen != effect.before
-        assert not one.lasts or await one.present(world) is True
+        assert not one.lasts or await one.present(context) is True
         for _ in range(2):
-            await asyncio.to_thread(take_back, world, one.undo())
-        healed = await one.verify_healed(world)
+            await asyncio.to_thread(take_back, context, one.undo())
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
-        assert not one.lasts or await one.present(world) is False
-        assert (await look(world.path, world.topology.component(on), 5.0)).works
+        assert not one.lasts or await one.present(context) is False
+        assert (await probe(context.path, context.topology.component(on), 5.0)).works
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize(("on", "told"), [("replica-2", ["ready", "first_token"]), ("gateway-b", [])])
-def test_what_was_killed_is_kept_down_for_its_time_and_comes_back(world: World, on: str, told: list[str]) -> None:
+def test_what_was_killed_is_kept_down_for_its_time_and_comes_back(
+    context: FaultContext, on: str, told: list[str]
+) -> None:
     """Nothing else starts it before; a replica is back with its first token, anything else when it was started."""
     steps: list[str] = []
-    listening = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
+    listening = replace(context, tell=lambda kind, **data: steps.append(data["step"]))
 
     def state() -> str:
-        return next(one.state for one in world.runtime.states() if one.name == on)
+        return next(one.state for one in context.runtime.states() if one.name == on)
 
     async def drill() -> None:
         one = make(KILL, on, down_for="2s")
@@ -138,14 +140,14 @@ def test_what_was_killed_is_kept_down_for_its_time_and_comes_back(world: World, 
 
 @pytest.mark.parametrize("type_name", [PAUSE, STOP, KILL])
 @pytest.mark.parametrize("on", ["replica-2", "gateway-a", "dns"])
-def test_fault_that_the_runtime_did_not_inject_is_not_proven(world: World, type_name: str, on: str) -> None:
+def test_fault_that_the_runtime_did_not_inject_is_not_proven(context: FaultContext, type_name: str, on: str) -> None:
     """The mutant of every proof: an order that is taken and not carried out has no effect."""
 
     async def drill() -> None:
         one = make(type_name, on)
-        await one.measure(world)
-        await one.inject(lame(world, type_name))
-        effect = await one.verify(world)
+        await one.measure(context)
+        await one.inject(lame(context, type_name))
+        effect = await one.verify(context)
         assert not effect.proven
         assert f"the fault had no effect: {on}" in effect.why
 
@@ -154,24 +156,24 @@ def test_fault_that_the_runtime_did_not_inject_is_not_proven(world: World, type_
 
 @pytest.mark.parametrize(("type_name", "heal"), [(PAUSE, "unpause"), (STOP, "start")])
 def test_heal_that_the_runtime_did_not_do_is_not_proven(
-    world: World, monkeypatch: pytest.MonkeyPatch, type_name: str, heal: str
+    context: FaultContext, monkeypatch: pytest.MonkeyPatch, type_name: str, heal: str
 ) -> None:
     """The mutant of every heal: verify_healed waits, bounded, and says what the runtime says."""
     monkeypatch.setattr(component, "HEALED_WITHIN_S", 0.5)
 
     async def drill() -> None:
         one = make(type_name, "replica-2")
-        await one.measure(world)
-        await one.inject(world)
-        await asyncio.to_thread(take_back, lame(world, heal), one.undo())
-        healed = await one.verify_healed(world)
+        await one.measure(context)
+        await one.inject(context)
+        await asyncio.to_thread(take_back, lame(context, heal), one.undo())
+        healed = await one.verify_healed(context)
         assert not healed.proven
         assert healed.left == f"replica-2 is {'paused' if type_name == PAUSE else 'stopped'}"
 
     asyncio.run(drill())
 
 
-def test_a_deaf_replica_is_not_a_stopped_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deaf_replica_is_not_a_stopped_one(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """No token in time but an answer on /health: something else is wrong with it, and that proves no pause."""
 
     async def never(*_: object) -> None:
@@ -179,33 +181,33 @@ def test_a_deaf_replica_is_not_a_stopped_one(world: World, monkeypatch: pytest.M
 
     async def drill() -> None:
         one = make(PAUSE, "replica-2")
-        await one.measure(world)
-        monkeypatch.setattr("harness.probes.life.synthetic", never)
-        effect = await one.verify(world)
+        await one.measure(context)
+        monkeypatch.setattr("harness.probes.health.synthetic", never)
+        effect = await one.verify(context)
         assert not effect.proven
         assert "/health: 200" in effect.seen
 
     asyncio.run(drill())
 
 
-def test_fault_on_a_dead_component_is_refused(world: World) -> None:
+def test_fault_on_a_dead_component_is_refused(context: FaultContext) -> None:
     """What does not work before the fault cannot show its effect."""
-    world.runtime.stop("exporter", 5)
+    context.runtime.stop("exporter", 5)
     with pytest.raises(FaultError, match="exporter does not work before the fault"):
-        asyncio.run(make(KILL, "exporter").measure(world))
+        asyncio.run(make(KILL, "exporter").measure(context))
 
 
-def test_start_ends_what_hangs_in_its_stop(world: World, sim_stack: ProcessRuntime) -> None:
+def test_start_ends_what_hangs_in_its_stop(context: FaultContext, sim_stack: ProcessRuntime) -> None:
     """A harness that died in the middle of a stop leaves a process that supervisord waits an hour for."""
     control = supervisor.Supervisor(sim_stack._supervisor()._socket.parent)
     sim_stack.pause("alertmanager")
     control.stop("alertmanager")
     assert control.program("alertmanager").state == "STOPPING"
-    take_back(world, Undo("x", "start", {"component": "alertmanager"}))
+    take_back(context, Undo("x", "start", {"component": "alertmanager"}))
     assert control.program("alertmanager").state in ("STARTING", "RUNNING")
 
 
-def test_start_does_not_wait_for_the_next_try(world: World, sim_stack: ProcessRuntime) -> None:
+def test_start_does_not_wait_for_the_next_try(context: FaultContext, sim_stack: ProcessRuntime) -> None:
     """What died while it was starting is started now, not after supervisord's growing pauses."""
 
     def back_off() -> bool:
@@ -217,91 +219,93 @@ def test_start_does_not_wait_for_the_next_try(world: World, sim_stack: ProcessRu
         return sim_stack._supervisor().program("alertmanager").state
 
     _until(back_off)
-    take_back(world, Undo("x", "start", {"component": "alertmanager"}))
+    take_back(context, Undo("x", "start", {"component": "alertmanager"}))
     assert state() in ("STARTING", "RUNNING")
 
 
 def test_toxiproxy_is_never_frozen() -> None:
-    """The faults of links are taken back through it."""
+    """The faults of links are rolled back through it."""
     assert "toxiproxy" not in fault_class(PAUSE).targets(Topology(STACK))
     assert {PAUSE, STOP, KILL} <= set(types())
 
 
 @pytest.fixture
-def limitable(world: World) -> None:
+def limitable(context: FaultContext) -> None:
     """Skips where this machine lets nobody limit the memory of processes."""
     try:
-        world.runtime.limit_memory("exporter", 1024**3)
+        context.runtime.limit_memory("exporter", 1024**3)
     except UsageError as error:
         pytest.skip(str(error))
-    assert world.runtime.memory_limit("exporter") == 1024**3
-    world.runtime.limit_memory("exporter", None)
-    assert world.runtime.memory_limit("exporter") is None
+    assert context.runtime.memory_limit("exporter") == 1024**3
+    context.runtime.limit_memory("exporter", None)
+    assert context.runtime.memory_limit("exporter") is None
 
 
-def test_a_replica_without_memory_is_killed_and_comes_back(world: World, limitable: None) -> None:
+def test_a_replica_without_memory_is_killed_and_comes_back(context: FaultContext, limitable: None) -> None:
     """The kernel's own counts are the proof; taking back twice is harmless and leaves no limit."""
 
     async def drill() -> None:
         one = make(memory.FAULT.type, "replica-2", headroom_mb=0)
-        await one.measure(world)
-        await one.inject(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        await one.inject(context)
+        effect = await one.verify(context)
         assert effect.proven, effect.why
         for _ in range(2):
-            await asyncio.to_thread(take_back, world, one.undo())
-        healed = await one.verify_healed(world)
+            await asyncio.to_thread(take_back, context, one.undo())
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
-        assert world.runtime.memory_limit("replica-2") is None
+        assert context.runtime.memory_limit("replica-2") is None
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize("ignored", [(), ("limit_memory",)], ids=["a limit that nothing runs into", "no limit"])
 def test_memory_that_suffices_is_no_effect(
-    world: World, monkeypatch: pytest.MonkeyPatch, limitable: None, ignored: tuple[str, ...]
+    context: FaultContext, monkeypatch: pytest.MonkeyPatch, limitable: None, ignored: tuple[str, ...]
 ) -> None:
     """The mutant of the proof: a limit alone breaks nothing, and no limit even less."""
     monkeypatch.setattr(memory, "HIT_WITHIN_S", 0.5)
 
     async def drill() -> None:
         one = make(memory.FAULT.type, "replica-2", headroom_mb=512)
-        await one.measure(world)
-        await one.inject(lame(world, *ignored))
-        effect = await one.verify(world)
+        await one.measure(context)
+        await one.inject(lame(context, *ignored))
+        effect = await one.verify(context)
         assert not effect.proven
         assert "the fault had no effect: " in effect.why
         assert "replica-2" in effect.why
-        assert world.runtime.memory_limit("replica-2") == (None if ignored else 512 * 1024**2)
+        assert context.runtime.memory_limit("replica-2") == (None if ignored else 512 * 1024**2)
 
     asyncio.run(drill())
 
 
-def test_a_limit_that_stays_is_not_healed(world: World, monkeypatch: pytest.MonkeyPatch, limitable: None) -> None:
+def test_a_limit_that_stays_is_not_healed(
+    context: FaultContext, monkeypatch: pytest.MonkeyPatch, limitable: None
+) -> None:
     """The replica works, and yet something of the fault is left."""
     monkeypatch.setattr(component, "HEALED_WITHIN_S", 0.5)
 
     async def drill() -> None:
         one = make(memory.FAULT.type, "replica-2", headroom_mb=512)
-        await one.measure(world)
-        await one.inject(world)
-        await asyncio.to_thread(take_back, lame(world, "limit_memory"), one.undo())
-        healed = await one.verify_healed(world)
+        await one.measure(context)
+        await one.inject(context)
+        await asyncio.to_thread(take_back, lame(context, "limit_memory"), one.undo())
+        healed = await one.verify_healed(context)
         assert not healed.proven
         assert "limited to 536870912 bytes" in (healed.left or "")
 
     asyncio.run(drill())
 
 
-def test_memory_that_nobody_tells_is_not_limited(world: World) -> None:
+def test_memory_that_nobody_tells_is_not_limited(context: FaultContext) -> None:
     """Unknown is not zero: a limit of nothing is no limit in Docker, and a sure death elsewhere."""
 
     async def drill() -> None:
         one = make("memory", "replica-2", headroom_mb=0)
-        await one.measure(world)
+        await one.measure(context)
         one.stats_before = replace(one.stats_before, charged_bytes=None)  # type: ignore[attr-defined]
         with pytest.raises(FaultError, match="nobody tells how much memory replica-2 holds"):
-            await one.inject(world)
+            await one.inject(context)
 
     asyncio.run(drill())
-    assert world.runtime.memory_limit("replica-2") is None
+    assert context.runtime.memory_limit("replica-2") is None

@@ -56,7 +56,7 @@ def dead_run(runs: Path, stack: ProcessRuntime, name: str = "dead", identity: st
     run = RunFolder.create(runs, name)
     anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
     of = {"instance": stack.topology.instance, "instance_id": identity or state.identity(stack.folder)}
-    plan = {"schema": 1, "run_id": name, "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
+    plan = {"schema": 2, "run_id": name, "drill": "timeout-spike", "scenario": {}, "anchor": anchor}
     run.write_json("plan.json", {**plan, **of})
     run.write_json("verdict.json", {})
     return run

@@ -59,7 +59,7 @@ def test_a_generator_that_cannot_write_ends_the_drill_healed(lane: Lane) -> None
 
 
 def test_a_harness_that_cannot_write_heals_and_says_so(lane: Lane, tmp_path: Path) -> None:
-    """Its events, its samples and its verdict find no room: the fault is taken back, the reason is told, exit 2.
+    """Its events, its samples and its verdict find no room: the fault is rolled back, the reason is told, exit 2.
 
     Its watchdog has room, and judges the run once more.
     """

@@ -18,7 +18,17 @@ import pytest
 from harness.adapters.simulator import Simulator
 from harness.adapters.toxiproxy import Toxic, Toxiproxy
 from harness.faults import bandwidth, latency, link, reset, slicer, slow_close, timeout
-from harness.faults.base import Fault, Proof, World, _modules, fault_class, matching, take_back, types, undo_actions
+from harness.faults.base import (
+    Fault,
+    FaultContext,
+    Proof,
+    _modules,
+    fault_class,
+    matching,
+    take_back,
+    types,
+    undo_actions,
+)
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
 from harness.model.options import model
@@ -47,17 +57,17 @@ def fault(type_name: str, on: str = LINK, **options: Any) -> Fault:
 
 
 @pytest.fixture(autouse=True)
-def _clean(world: World) -> Iterator[None]:
+def _clean(context: FaultContext) -> Iterator[None]:
     """No test leaves a toxic behind, whatever becomes of it."""
     yield
-    for one in world.topology.links:
-        if world.toxiproxy.toxics(one.name):
-            world.toxiproxy.recreate(one.name, *world.toxiproxy.addresses(one.name))
+    for one in context.topology.links:
+        if context.toxiproxy.toxics(one.name):
+            context.toxiproxy.recreate(one.name, *context.toxiproxy.addresses(one.name))
 
 
-def toxics(world: World, link: str = LINK) -> list[str]:
+def toxics(context: FaultContext, link: str = LINK) -> list[str]:
     """Names of the toxics that are on the link now."""
-    return [toxic.name for toxic in world.toxiproxy.toxics(link)]
+    return [toxic.name for toxic in context.toxiproxy.toxics(link)]
 
 
 def test_every_link_fault_is_tested_here() -> None:
@@ -66,36 +76,36 @@ def test_every_link_fault_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("type_name", sorted(OPTIONS))
-def test_fault_is_proven_and_healed(world: World, type_name: str) -> None:
+def test_fault_is_proven_and_healed(context: FaultContext, type_name: str) -> None:
     """Measure, inject, prove, take back, prove the healing: all on the data path, and nothing is left."""
 
     async def drill() -> None:
         one = fault(type_name)
-        await one.measure(world)
-        assert await one.present(world) is False
-        await one.inject(world)
-        assert await one.present(world) is True
-        effect = await one.verify(world)
+        await one.measure(context)
+        assert await one.present(context) is False
+        await one.inject(context)
+        assert await one.present(context) is True
+        effect = await one.verify(context)
         assert effect.proven, effect.why
         assert "answered in" in effect.before
         assert effect.seen != effect.before
-        await asyncio.to_thread(take_back, world, one.undo())
-        assert await one.present(world) is False
-        healed = await one.verify_healed(world)
+        await asyncio.to_thread(take_back, context, one.undo())
+        assert await one.present(context) is False
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
-        assert toxics(world) == []
+        assert toxics(context) == []
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize("type_name", sorted(OPTIONS))
-def test_fault_that_was_not_injected_is_not_proven(world: World, type_name: str) -> None:
+def test_fault_that_was_not_injected_is_not_proven(context: FaultContext, type_name: str) -> None:
     """The mutant of every proof: without the toxic, verify must say that there was no effect."""
 
     async def drill() -> None:
         one = fault(type_name)
-        await one.measure(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        effect = await one.verify(context)
         assert not effect.proven
         assert "the fault had no effect" in effect.why
         assert LINK in effect.why
@@ -104,56 +114,58 @@ def test_fault_that_was_not_injected_is_not_proven(world: World, type_name: str)
 
 
 @pytest.mark.parametrize("other", ["gateway-a-to-replica-1", "gateway-b-to-replica-2"])
-def test_toxic_on_another_link_is_no_proof(world: World, other: str) -> None:
+def test_toxic_on_another_link_is_no_proof(context: FaultContext, other: str) -> None:
     """The proof crosses the very link that the fault is on: a toxic that sits elsewhere proves nothing."""
 
     async def drill() -> None:
         one, elsewhere = fault("latency"), fault("latency", other)
-        await one.measure(world)
-        await elsewhere.measure(world)
-        await elsewhere.inject(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        await elsewhere.measure(context)
+        await elsewhere.inject(context)
+        effect = await one.verify(context)
         assert not effect.proven
-        await asyncio.to_thread(take_back, world, elsewhere.undo())
+        await asyncio.to_thread(take_back, context, elsewhere.undo())
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize("type_name", sorted(set(OPTIONS) - {"reset"}))
-def test_quick_failure_is_no_proof_of_a_slow_link(world: World, type_name: str) -> None:
+def test_quick_failure_is_no_proof_of_a_slow_link(context: FaultContext, type_name: str) -> None:
     """An overloaded gateway refuses at once: that must not count as the silence or the delay that was meant."""
 
     async def drill() -> None:
         one, resetting = fault(type_name), fault("reset")
-        await one.measure(world)
-        await resetting.measure(world)
-        await resetting.inject(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        await resetting.measure(context)
+        await resetting.inject(context)
+        effect = await one.verify(context)
         assert not effect.proven
         assert "at once" in effect.why
-        await asyncio.to_thread(take_back, world, resetting.undo())
+        await asyncio.to_thread(take_back, context, resetting.undo())
 
     asyncio.run(drill())
 
 
-def test_fault_on_a_clients_link(world: World) -> None:
+def test_fault_on_a_clients_link(context: FaultContext) -> None:
     """Links between clients and gateways are crossed at the address that DNS gives to clients."""
 
     async def drill() -> None:
         one = fault("latency", "client-to-gateway-b")
-        await one.measure(world)
-        await one.inject(world)
-        effect = await one.verify(world)
+        await one.measure(context)
+        await one.inject(context)
+        effect = await one.verify(context)
         assert effect.proven, effect.why
-        await asyncio.to_thread(take_back, world, one.undo())
-        assert (await one.verify_healed(world)).proven
+        await asyncio.to_thread(take_back, context, one.undo())
+        assert (await one.verify_healed(context)).proven
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["toxiproxy lists it", "toxiproxy lists nothing"])
 @pytest.mark.parametrize("type_name", sorted(OPTIONS))
-def test_a_toxic_that_stays_is_left(world: World, monkeypatch: pytest.MonkeyPatch, type_name: str, told: bool) -> None:
+def test_a_toxic_that_stays_is_left(
+    context: FaultContext, monkeypatch: pytest.MonkeyPatch, type_name: str, told: bool
+) -> None:
     """The mutant of every heal: by toxiproxy's word; where that is wrong, by the way past the link, which is well."""
     monkeypatch.setattr(link, "HEALED_WITHIN_S", 0.0)
     monkeypatch.setattr(link, "PAIRS", 2)  # each takes as long as a look; that all have to agree: test_heal_proofs.py
@@ -162,29 +174,29 @@ def test_a_toxic_that_stays_is_left(world: World, monkeypatch: pytest.MonkeyPatc
 
     async def drill() -> None:
         one = fault(type_name)
-        await one.measure(world)
-        await one.inject(world)
-        healed = await one.verify_healed(world)
+        await one.measure(context)
+        await one.inject(context)
+        healed = await one.verify_healed(context)
         assert not healed.proven
         assert "not as before" in healed.why
         assert ("toxic drillyard_" if told else "still meets it") in (healed.left or ""), healed
-        await asyncio.to_thread(take_back, world, one.undo())
+        await asyncio.to_thread(take_back, context, one.undo())
 
     asyncio.run(drill())
 
 
-def test_a_slow_replica_after_the_heal_is_no_toxic(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_replica_after_the_heal_is_no_toxic(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Crossings take a second and more, as on a slow machine; nothing is left, and a page over the link is as quick."""
     monkeypatch.setattr(link, "HEALED_WITHIN_S", 0.0)
-    simulator = Simulator(world.topology.component("replica-2").url())
+    simulator = Simulator(context.topology.component("replica-2").url())
 
     async def drill() -> Proof:
         one = fault("timeout")
-        await one.measure(world)
-        await one.inject(world)
-        await asyncio.to_thread(take_back, world, one.undo())
+        await one.measure(context)
+        await one.inject(context)
+        await asyncio.to_thread(take_back, context, one.undo())
         simulator.behave({"slow_factor": 50})
-        return await one.verify_healed(world)
+        return await one.verify_healed(context)
 
     try:
         healed = asyncio.run(drill())
@@ -195,39 +207,39 @@ def test_a_slow_replica_after_the_heal_is_no_toxic(world: World, monkeypatch: py
     assert "adds nothing any more" in healed.why
 
 
-def test_fault_on_a_dead_link_is_refused(world: World) -> None:
+def test_fault_on_a_dead_link_is_refused(context: FaultContext) -> None:
     """What does not work before the fault cannot show its effect: FaultError, and nothing is injected."""
 
     async def drill() -> None:
         dead = fault("timeout")
-        await dead.measure(world)
-        await dead.inject(world)
+        await dead.measure(context)
+        await dead.inject(context)
         with pytest.raises(FaultError, match="does not work before the fault"):
-            await fault("reset").measure(world)
+            await fault("reset").measure(context)
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize("type_name", ["latency", "timeout"])
-def test_taking_back_twice_is_harmless(world: World, type_name: str) -> None:
+def test_taking_back_twice_is_harmless(context: FaultContext, type_name: str) -> None:
     """Undo is idempotent: it works when nothing was injected, and again after it was done."""
 
     async def drill() -> None:
         one = fault(type_name)
-        await one.measure(world)
-        take_back(world, one.undo())
-        await one.inject(world)
+        await one.measure(context)
+        take_back(context, one.undo())
+        await one.inject(context)
         for _ in range(2):
-            await asyncio.to_thread(take_back, world, one.undo())
-            assert toxics(world) == []
-        assert (await one.verify_healed(world)).proven
+            await asyncio.to_thread(take_back, context, one.undo())
+            assert toxics(context) == []
+        assert (await one.verify_healed(context)).proven
 
     asyncio.run(drill())
 
 
-def test_injection_cut_off_by_ctrl_c_is_taken_back(world: World) -> None:
+def test_injection_cut_off_by_ctrl_c_is_taken_back(context: FaultContext) -> None:
     """A run that is cancelled while a toxic is on its way waits for it: else the heal would come first, and it stay."""
-    slow = Toxiproxy(world.toxiproxy.host, world.toxiproxy.port)
+    slow = Toxiproxy(context.toxiproxy.host, context.toxiproxy.port)
     ordered, go_on, add = threading.Event(), threading.Event(), slow.add
 
     def dawdle(proxy: str, toxic: Toxic) -> None:
@@ -239,16 +251,16 @@ def test_injection_cut_off_by_ctrl_c_is_taken_back(world: World) -> None:
 
     async def drill() -> None:
         one = fault("latency")
-        await one.measure(world)
-        injection = asyncio.create_task(one.inject(replace(world, toxiproxy=slow)))
+        await one.measure(context)
+        injection = asyncio.create_task(one.inject(replace(context, toxiproxy=slow)))
         await asyncio.to_thread(ordered.wait, 5)
         injection.cancel()
         asyncio.get_running_loop().call_later(0.2, go_on.set)
         with pytest.raises(asyncio.CancelledError):
             await injection
-        assert toxics(world) != [], "the toxic came after the cancelled injection had returned"
-        await asyncio.to_thread(take_back, world, one.undo())
-        assert toxics(world) == []
+        assert toxics(context) != [], "the toxic came after the cancelled injection had returned"
+        await asyncio.to_thread(take_back, context, one.undo())
+        assert toxics(context) == []
 
     asyncio.run(drill())
 
@@ -265,18 +277,18 @@ def test_every_undo_action_belongs_to_one_module() -> None:
     assert sorted(listed) == sorted(undo_actions())
 
 
-def test_globs_match_links(world: World) -> None:
+def test_globs_match_links(context: FaultContext) -> None:
     """``gateway-*-to-replica-2`` are two links, in the topology's order; a typing error matches none."""
-    assert matching("timeout", "gateway-*-to-replica-2", world.topology) == [
+    assert matching("timeout", "gateway-*-to-replica-2", context.topology) == [
         "gateway-a-to-replica-2",
         "gateway-b-to-replica-2",
     ]
-    assert matching("timeout", "gateway-c-*", world.topology) == []
+    assert matching("timeout", "gateway-c-*", context.topology) == []
 
 
-def abandon(world: World, clients: int = 3, tokens: int = 24) -> None:
+def abandon(context: FaultContext, clients: int = 3, tokens: int = 24) -> None:
     """Ask the replica over the link, wait until its answers wait in the toxic, and hang up."""
-    link = world.topology.link(LINK)
+    link = context.topology.link(LINK)
     body = json.dumps(
         {
             "model": DEPLOYMENT,
@@ -288,52 +300,52 @@ def abandon(world: World, clients: int = 3, tokens: int = 24) -> None:
     )
     lines = ("POST /v1/chat/completions HTTP/1.1", "Host: x", "Content-Type: application/json")
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}"])
-    before, deadline = _generated(world), time.monotonic() + 10
+    before, deadline = _generated(context), time.monotonic() + 10
     with ExitStack() as connections:
         for _ in range(clients):
             client = socket.create_connection((link.listen_address, link.listen_port), timeout=5)
             connections.enter_context(closing(client)).sendall(f"{head}\r\n\r\n{body}".encode())
-        while _generated(world) < before + clients * tokens or _running(world) > 0:
+        while _generated(context) < before + clients * tokens or _running(context) > 0:
             assert time.monotonic() < deadline, "the replica did not answer over the link"
             time.sleep(0.05)
 
 
-def _metric(world: World, name: str) -> float:
-    text = httpx.get(world.topology.component("replica-2").url(path="/metrics"), timeout=5, trust_env=False).text
+def _metric(context: FaultContext, name: str) -> float:
+    text = httpx.get(context.topology.component("replica-2").url(path="/metrics"), timeout=5, trust_env=False).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
 
 
-def _generated(world: World) -> float:
-    return _metric(world, "generation_tokens_total")
+def _generated(context: FaultContext) -> float:
+    return _metric(context, "generation_tokens_total")
 
 
-def _running(world: World) -> float:
-    return _metric(world, "num_requests_running")
+def _running(context: FaultContext) -> float:
+    return _metric(context, "num_requests_running")
 
 
-def test_long_delay_is_taken_back_though_its_clients_have_gone(world: World) -> None:
+def test_long_delay_is_taken_back_though_its_clients_have_gone(context: FaultContext) -> None:
     """Removing such a toxic at once would hang toxiproxy: the link is back within seconds, nothing was made again."""
 
     async def drill() -> None:
         one = fault("latency", latency=f"{HANG_S:.0f}s")
-        await one.measure(world)
-        restarts = _restarts(world)
-        await one.inject(world)
-        await asyncio.to_thread(abandon, world)
+        await one.measure(context)
+        restarts = _restarts(context)
+        await one.inject(context)
+        await asyncio.to_thread(abandon, context)
         began, told = time.monotonic(), list[str]()
-        telling = replace(world, tell=lambda kind, **data: told.append(kind))
+        telling = replace(context, tell=lambda kind, **data: told.append(kind))
         await asyncio.to_thread(take_back, telling, one.undo())
-        healed = await one.verify_healed(world)
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
         assert time.monotonic() - began < HANG_S
-        assert (_restarts(world), told) == (restarts, [])
+        assert (_restarts(context), told) == (restarts, [])
 
     asyncio.run(drill())
 
 
-def test_taking_a_delay_back_cuts_nobody(world: World) -> None:
+def test_taking_a_delay_back_cuts_nobody(context: FaultContext) -> None:
     """Streams that run over the link when its delay ends come to their end, quicker than they would have with it."""
-    link = world.topology.link(LINK)
+    link = context.topology.link(LINK)
     body: dict[str, Any] = {
         "model": DEPLOYMENT,
         "messages": [{"role": "user", "content": "Say something."}],
@@ -353,35 +365,35 @@ def test_taking_a_delay_back_cuts_nobody(world: World) -> None:
 
     async def drill() -> list[tuple[str, float]]:
         one = fault("latency", latency=f"{HANG_S:.0f}s")
-        await one.measure(world)
-        await one.inject(world)
+        await one.measure(context)
+        await one.inject(context)
         told: list[str] = []
         async with httpx.AsyncClient(timeout=4 * HANG_S, trust_env=False) as client:
-            before = _generated(world)
+            before = _generated(context)
             streams = [asyncio.create_task(one_stream(client)) for _ in range(STREAMS)]
             # Half of the answers, or more, waits in the link.
-            await asyncio.to_thread(_until_generated, world, before + STREAMS * body["max_tokens"] / 2)
-            telling = replace(world, tell=lambda kind, **data: told.append(kind))
+            await asyncio.to_thread(_until_generated, context, before + STREAMS * body["max_tokens"] / 2)
+            telling = replace(context, tell=lambda kind, **data: told.append(kind))
             await asyncio.to_thread(take_back, telling, one.undo())
             found = await asyncio.gather(*streams)
         assert told == []
-        assert (await one.verify_healed(world)).proven
+        assert (await one.verify_healed(context)).proven
         return found
 
     ends = asyncio.run(drill())
     assert [end for end, _ in ends] == ["whole"] * len(ends)
     assert max(took_s for _, took_s in ends) < HANG_S
-    assert toxics(world) == []
+    assert toxics(context) == []
 
 
-def _until_generated(world: World, tokens: float) -> None:
+def _until_generated(context: FaultContext, tokens: float) -> None:
     deadline = time.monotonic() + 15
-    while _generated(world) < tokens:
+    while _generated(context) < tokens:
         assert time.monotonic() < deadline, "the replica did not answer over the link"
         time.sleep(0.05)
 
 
-def test_what_a_heal_cuts_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_heal_cuts_is_told(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where toxiproxy does not do what it is asked, the proxy is made again, and the run knows over which link."""
     told: list[dict[str, Any]] = []
 
@@ -390,16 +402,16 @@ def test_what_a_heal_cuts_is_told(world: World, monkeypatch: pytest.MonkeyPatch)
 
     async def drill(on: str) -> None:
         one = fault("latency", on)
-        await one.measure(world)
-        await one.inject(world)
-        monkeypatch.setattr(world.toxiproxy, "change", refuse)
-        telling = replace(world, tell=lambda kind, **data: told.append({"kind": kind, **data}))
+        await one.measure(context)
+        await one.inject(context)
+        monkeypatch.setattr(context.toxiproxy, "change", refuse)
+        telling = replace(context, tell=lambda kind, **data: told.append({"kind": kind, **data}))
         await asyncio.to_thread(take_back, telling, one.undo())
-        assert (await one.verify_healed(world)).proven
+        assert (await one.verify_healed(context)).proven
 
     for on in (LINK, "client-to-gateway-b"):
         asyncio.run(drill(on))
-    address = world.topology.link("client-to-gateway-b").listen_address
+    address = context.topology.link("client-to-gateway-b").listen_address
     assert [(one["kind"], one["links"], one["addresses"]) for one in told] == [
         ("link_cut", [LINK], []),
         ("link_cut", ["client-to-gateway-b"], [address]),
@@ -407,26 +419,26 @@ def test_what_a_heal_cuts_is_told(world: World, monkeypatch: pytest.MonkeyPatch)
     assert all(one["why"] == "it hangs" and one["took_s"] >= 0 for one in told)
 
 
-def test_removal_that_hangs_is_noticed_and_helped(world: World) -> None:
+def test_removal_that_hangs_is_noticed_and_helped(context: FaultContext) -> None:
     """When removing a toxic deadlocks toxiproxy, undo notices it, makes the proxy anew or restarts toxiproxy."""
 
     async def drill() -> None:
         one = fault("latency", latency=f"{HANG_S:.0f}s")
-        await one.measure(world)
-        await one.inject(world)
-        await asyncio.to_thread(abandon, world)
+        await one.measure(context)
+        await one.inject(context)
+        await asyncio.to_thread(abandon, context)
         undo = one.undo()
-        await asyncio.to_thread(take_back, world, Undo(undo.id, "remove_toxics", undo.args))
-        healed = await one.verify_healed(world)
+        await asyncio.to_thread(take_back, context, Undo(undo.id, "remove_toxics", undo.args))
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
-        await asyncio.to_thread(world.runtime.up, print)
-        assert {link.name for link in world.topology.links} == set(world.toxiproxy.proxies())
+        await asyncio.to_thread(context.runtime.up, print)
+        assert {link.name for link in context.topology.links} == set(context.toxiproxy.proxies())
 
     asyncio.run(drill())
 
 
-def _restarts(world: World) -> int:
-    return next(s.restarts for s in world.runtime.states() if s.name == "toxiproxy")
+def _restarts(context: FaultContext) -> int:
+    return next(s.restarts for s in context.runtime.states() if s.name == "toxiproxy")
 
 
 CALLS: list[Callable[[Toxiproxy], object]] = [
@@ -456,16 +468,16 @@ def test_silent_toxiproxy_is_given_up() -> None:
         assert time.monotonic() - began < 30
 
 
-def test_wrong_toxics_are_refused(world: World) -> None:
+def test_wrong_toxics_are_refused(context: FaultContext) -> None:
     """An unknown proxy, an unknown type and a name that is taken are errors with toxiproxy's own words."""
     toxic = Toxic("drillyard_test", "latency", "downstream", {"latency": 1})
     with pytest.raises(AdapterError, match="proxy not found"):
-        world.toxiproxy.add("no-such-link", toxic)
+        context.toxiproxy.add("no-such-link", toxic)
     with pytest.raises(AdapterError, match="toxic type"):
-        world.toxiproxy.add(LINK, Toxic("x", "no-such-type", "downstream", {}))
-    world.toxiproxy.add(LINK, toxic)
+        context.toxiproxy.add(LINK, Toxic("x", "no-such-type", "downstream", {}))
+    context.toxiproxy.add(LINK, toxic)
     with pytest.raises(AdapterError, match="already exists"):
-        world.toxiproxy.add(LINK, toxic)
-    world.toxiproxy.remove(LINK, toxic.name)
-    world.toxiproxy.remove(LINK, toxic.name)
-    assert toxics(world) == []
+        context.toxiproxy.add(LINK, toxic)
+    context.toxiproxy.remove(LINK, toxic.name)
+    context.toxiproxy.remove(LINK, toxic.name)
+    assert toxics(context) == []

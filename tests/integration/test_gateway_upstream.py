@@ -534,7 +534,7 @@ def test_a_deaf_replica_is_out_while_the_agent_says_so(gateway_stack: Start) -> 
     assert stack.server_up("replica-1"), "nobody answers for the agent yet"
     with readiness_agent(stack, deaf):
         deaf.add("replica-1")
-        until(lambda: not stack.server_up("replica-1"), WITHIN_S, "the deaf replica is taken out")
+        until(lambda: not stack.server_up("replica-1"), WITHIN_S, "the deaf replica is ejected")
         assert stack.server_up("replica-2")
         assert {stack.post(STREAM).headers["x-drillyard-replica"] for _ in range(4)} == {"replica-2"}
         deaf.clear()

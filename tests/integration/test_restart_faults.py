@@ -1,4 +1,4 @@
-"""Restarts in order and deaf replicas, on a simulated stack: proven and taken back; and not proven when not done."""
+"""Restarts in order and deaf replicas, on a simulated stack: proven and rolled back; and not proven when not done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.adapters.simulator import Simulator
 from harness.faults import component, deaf, pause
-from harness.faults.base import World, take_back
+from harness.faults.base import FaultContext, take_back
 from harness.faults.operations import restart
 from harness.model.options import NoOptions, model
 from stack.runtimes import readiness
@@ -24,16 +24,16 @@ REPLICA = "replica-2"
 
 
 @pytest.fixture(autouse=True)
-def _whole_again(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _whole_again(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Looks are brief; and no test leaves anything down, drained or deaf."""
     monkeypatch.setattr(component, "LOOK_S", 1.0)
     yield
-    world.runtime.unpause(REPLICA)
-    world.runtime.start(REPLICA)
+    context.runtime.unpause(REPLICA)
+    context.runtime.start(REPLICA)
     for gateway in STACK.of("gateway"):
-        Haproxy(world.runtime, gateway).set_state(REPLICA, "ready")
-    until(lambda: not readiness.unready(world.topology), WITHIN_S, "the stack is whole again")
-    Simulator(world.topology.component(REPLICA).url()).heal()
+        Haproxy(context.runtime, gateway).set_state(REPLICA, "ready")
+    until(lambda: not readiness.unready(context.topology), WITHIN_S, "the stack is whole again")
+    Simulator(context.topology.component(REPLICA).url()).heal()
 
 
 def restarting(**options: Any) -> restart.Restart:
@@ -46,10 +46,10 @@ def deafening() -> deaf.Deaf:
     return deaf.FAULT("test", REPLICA, NoOptions())
 
 
-def test_a_restart_in_order_is_proven_carried_out_and_given_back(world: World) -> None:
+def test_a_restart_in_order_is_proven_carried_out_and_given_back(context: FaultContext) -> None:
     """Drained, ended, started, ready, first token, in this order; and the gateways use it as before."""
     steps: list[str] = []
-    told = replace(world, tell=lambda kind, **data: steps.append(data["step"]))
+    told = replace(context, tell=lambda kind, **data: steps.append(data["step"]))
 
     async def drill() -> None:
         one = restarting()
@@ -67,24 +67,24 @@ def test_a_restart_in_order_is_proven_carried_out_and_given_back(world: World) -
 
     asyncio.run(drill())
     assert steps == ["drained", "stopping", "stopped", "started", "ready", "first_token"]
-    assert {Haproxy(world.runtime, g).servers()[REPLICA] for g in STACK.of("gateway")} == {Server("ready", 100)}
+    assert {Haproxy(context.runtime, g).servers()[REPLICA] for g in STACK.of("gateway")} == {Server("ready", 100)}
 
 
-def test_a_restart_waits_for_streams_to_come_and_to_end(world: World) -> None:
+def test_a_restart_waits_for_streams_to_come_and_to_end(context: FaultContext) -> None:
     """It is not begun before some run, nor ended while they do; what takes longer than that is not waited for."""
     left: dict[str, int] = {}
-    gateway = Haproxy(world.runtime, "gateway-a")
+    gateway = Haproxy(context.runtime, "gateway-a")
 
     def tell(kind: str, *, step: str, **data: Any) -> None:
         left[step] = data.get("streams", gateway.sessions()[REPLICA])
 
     async def drill() -> None:
-        told = replace(world, tell=tell)
+        told = replace(context, tell=tell)
         one = restarting(drain_within="300ms", streams=2)
         await one.measure(told)
-        Simulator(world.topology.component(REPLICA).url()).behave({"slow_factor": 50})
+        Simulator(context.topology.component(REPLICA).url()).behave({"slow_factor": 50})
         order = asyncio.create_task(one.begin(told))
-        asked = [asyncio.create_task(world.path.through("gateway-a", 10)) for _ in range(8)]
+        asked = [asyncio.create_task(context.path.through("gateway-a", 10)) for _ in range(8)]
         await order
         await asyncio.gather(*asked)
         take_back(told, one.undo())
@@ -94,39 +94,39 @@ def test_a_restart_waits_for_streams_to_come_and_to_end(world: World) -> None:
     assert left["stopping"] > 0
 
 
-def test_a_deaf_replica_is_proven_by_both_halves(world: World) -> None:
+def test_a_deaf_replica_is_proven_by_both_halves(context: FaultContext) -> None:
     """No token, and a health check that is as good as ever; it hears again after the heal."""
 
     async def drill() -> None:
         one = deafening()
-        await one.measure(world)
-        await one.inject(world)
-        proof = await one.verify(world)
+        await one.measure(context)
+        await one.inject(context)
+        proof = await one.verify(context)
         assert proof.proven, proof
         assert "/health: 200" in proof.seen
         for _ in range(2):
-            take_back(world, one.undo())
-        healed = await one.verify_healed(world)
+            take_back(context, one.undo())
+        healed = await one.verify_healed(context)
         assert healed.proven, healed
 
     asyncio.run(drill())
 
 
-def test_a_replica_that_stays_deaf_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_that_stays_deaf_is_left(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant of its heal: by the simulator's own switch; one that is only slow has nothing left."""
     monkeypatch.setattr(component, "HEALED_WITHIN_S", 0.3)
-    simulator = Simulator(world.topology.component(REPLICA).url())
+    simulator = Simulator(context.topology.component(REPLICA).url())
 
     async def drill() -> None:
         one = deafening()
-        await one.measure(world)
-        await one.inject(world)
-        healed = await one.verify_healed(world)
+        await one.measure(context)
+        await one.inject(context)
+        healed = await one.verify_healed(context)
         assert not healed.proven
         assert healed.left == f"the switch «hang» of {REPLICA} is on"
-        take_back(world, one.undo())
+        take_back(context, one.undo())
         simulator.behave({"slow_factor": 500})
-        slow = await one.verify_healed(world)
+        slow = await one.verify_healed(context)
         assert not slow.proven, slow
         assert slow.left == "", slow
 
@@ -136,15 +136,15 @@ def test_a_replica_that_stays_deaf_is_left(world: World, monkeypatch: pytest.Mon
         simulator.heal()  # so slow it would not count as ready
 
 
-def test_a_frozen_replica_is_not_deaf(world: World) -> None:
+def test_a_frozen_replica_is_not_deaf(context: FaultContext) -> None:
     """It makes no token either, but its health check is silent: another fault, and an easier one."""
 
     async def drill() -> None:
         one = deafening()
-        await one.measure(world)
+        await one.measure(context)
         frozen = pause.FAULT("test", REPLICA, NoOptions())
-        await frozen.inject(world)
-        proof = await one.verify(world)
+        await frozen.inject(context)
+        proof = await one.verify(context)
         assert not proof.proven
         assert "not deaf but down" in proof.why
 
@@ -170,10 +170,10 @@ class Idle:
 
 @pytest.mark.parametrize("kind", [restarting, deafening])
 def test_what_is_not_done_is_not_proven(
-    world: World, kind: Callable[[], restart.Restart | deaf.Deaf], monkeypatch: pytest.MonkeyPatch
+    context: FaultContext, kind: Callable[[], restart.Restart | deaf.Deaf], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The orders are taken, and nothing happens: «no effect»."""
-    idle = replace(world, runtime=Idle(world.runtime))
+    idle = replace(context, runtime=Idle(context.runtime))
     monkeypatch.setattr(Simulator, "behave", lambda *_: None)
 
     async def drill() -> None:

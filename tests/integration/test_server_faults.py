@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from harness.adapters.gateway import Server
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.faults import drain, server, weight
-from harness.faults.base import Fault, World, fault_class, take_back
+from harness.faults.base import Fault, FaultContext, fault_class, take_back
 from harness.model.errors import AdapterError, FaultError
 from harness.model.journal import Undo
 from harness.model.options import model
@@ -34,18 +34,18 @@ def make(type_name: str, options: dict[str, Any]) -> Fault:
     return cls("test", "replica-2", model(type_name).model_validate(options))
 
 
-def servers(world: World) -> dict[str, Server]:
+def servers(context: FaultContext) -> dict[str, Server]:
     """What each gateway says about replica-2."""
-    return {gateway: Haproxy(world.runtime, gateway).servers()["replica-2"] for gateway in STACK.of("gateway")}
+    return {gateway: Haproxy(context.runtime, gateway).servers()["replica-2"] for gateway in STACK.of("gateway")}
 
 
 @pytest.fixture(autouse=True)
-def _as_configured(world: World) -> Iterator[None]:
+def _as_configured(context: FaultContext) -> Iterator[None]:
     """No test leaves a gateway with another opinion, whatever becomes of it."""
     yield
     for gateway in STACK.of("gateway"):
-        Haproxy(world.runtime, gateway).set_state("replica-2", "ready")
-        Haproxy(world.runtime, gateway).set_weight("replica-2", 100)
+        Haproxy(context.runtime, gateway).set_state("replica-2", "ready")
+        Haproxy(context.runtime, gateway).set_weight("replica-2", 100)
 
 
 class Elsewhere:
@@ -75,40 +75,40 @@ class Elsewhere:
 
 
 @pytest.mark.parametrize(("type_name", "options"), CASES)
-def test_fault_is_proven_and_healed(world: World, type_name: str, options: dict[str, Any]) -> None:
+def test_fault_is_proven_and_healed(context: FaultContext, type_name: str, options: dict[str, Any]) -> None:
     """Measure, inject, prove, take back, prove the healing; other gateways are left alone; twice is harmless."""
 
     async def drill() -> None:
         one = make(type_name, options)
-        await one.measure(world)
-        await one.inject(world)
+        await one.measure(context)
+        await one.inject(context)
         meant = options.get("gateways", STACK.of("gateway"))
-        assert {g for g, found in servers(world).items() if found != AS_CONFIGURED} == set(meant)
-        effect = await one.verify(world)
+        assert {g for g, found in servers(context).items() if found != AS_CONFIGURED} == set(meant)
+        effect = await one.verify(context)
         assert effect.proven, effect.why
         assert "ready, 100 %" in effect.before
         assert "ready, 100 %" not in effect.seen
-        assert await one.present(world) is True
+        assert await one.present(context) is True
         for _ in range(2):
-            await asyncio.to_thread(take_back, world, one.undo())
-        healed = await one.verify_healed(world)
+            await asyncio.to_thread(take_back, context, one.undo())
+        healed = await one.verify_healed(context)
         assert healed.proven, healed.why
-        assert set(servers(world).values()) == {AS_CONFIGURED}
-        assert await one.present(world) is False
+        assert set(servers(context).values()) == {AS_CONFIGURED}
+        assert await one.present(context) is False
 
     asyncio.run(drill())
 
 
 @pytest.mark.parametrize(("type_name", "options"), [CASES[0], *CASES[2:]])
 def test_orders_that_change_nothing_for_clients_are_not_proven(
-    world: World, type_name: str, options: dict[str, Any]
+    context: FaultContext, type_name: str, options: dict[str, Any]
 ) -> None:
     """The mutant of every proof: the gateways' own word is right, and the replica answers as before."""
 
     async def drill() -> None:
         one = make(type_name, options)
-        await one.measure(world)
-        mutant = replace(world, runtime=Elsewhere(world.runtime))  # type: ignore[arg-type]
+        await one.measure(context)
+        mutant = replace(context, runtime=Elsewhere(context.runtime))  # type: ignore[arg-type]
         await one.inject(mutant)
         effect = await one.verify(mutant)
         assert not effect.proven
@@ -117,30 +117,30 @@ def test_orders_that_change_nothing_for_clients_are_not_proven(
     asyncio.run(drill())
 
 
-def test_answers_without_the_gateways_word_are_no_proof(world: World) -> None:
+def test_answers_without_the_gateways_word_are_no_proof(context: FaultContext) -> None:
     """A replica that is down gives no answers either: that is no drain."""
 
     async def drill() -> None:
         one = make("drain", {})
-        await one.measure(world)
-        Haproxy(world.runtime, "gateway-a").set_weight("replica-2", 0)
-        Haproxy(world.runtime, "gateway-b").set_weight("replica-2", 0)
-        effect = await one.verify(world)
+        await one.measure(context)
+        Haproxy(context.runtime, "gateway-a").set_weight("replica-2", 0)
+        Haproxy(context.runtime, "gateway-b").set_weight("replica-2", 0)
+        effect = await one.verify(context)
         assert not effect.proven
         assert "has not drained replica-2" in effect.why
 
     asyncio.run(drill())
 
 
-def test_a_server_that_stays_drained_is_not_healed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_stays_drained_is_not_healed(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mutant of every heal: verify_healed waits, bounded, and says what the gateways say."""
     monkeypatch.setattr(server, "HEALED_WITHIN_S", 0.3)
 
     async def drill() -> None:
         one = make("drain", {"gateways": ["gateway-a"]})
-        await one.measure(world)
-        await one.inject(world)
-        healed = await one.verify_healed(world)
+        await one.measure(context)
+        await one.inject(context)
+        healed = await one.verify_healed(context)
         assert not healed.proven
         assert "gateway-a: drain" in healed.seen
         assert healed.left == "gateway-a has replica-2 as drain with 100 %"
@@ -148,34 +148,36 @@ def test_a_server_that_stays_drained_is_not_healed(world: World, monkeypatch: py
     asyncio.run(drill())
 
 
-def test_a_replica_that_is_not_used_cannot_be_drained(world: World) -> None:
+def test_a_replica_that_is_not_used_cannot_be_drained(context: FaultContext) -> None:
     """What gave no answers before shows no effect when it gives none."""
-    Haproxy(world.runtime, "gateway-a").set_weight("replica-2", 0)
+    Haproxy(context.runtime, "gateway-a").set_weight("replica-2", 0)
     with pytest.raises(FaultError, match="gateway-a does not use replica-2 before the fault"):
-        asyncio.run(make("drain", {}).measure(world))
+        asyncio.run(make("drain", {}).measure(context))
 
 
-def test_restore_is_harmless_at_a_gateway_that_was_stopped(world: World) -> None:
+def test_restore_is_harmless_at_a_gateway_that_was_stopped(context: FaultContext) -> None:
     """It has forgotten what it was told; a gateway that runs and does not obey is an error."""
     args = {"gateway": "gateway-b", "replica": "replica-2", "state": "ready", "weight": 100}
-    world.runtime.stop("gateway-b", 5)
+    context.runtime.stop("gateway-b", 5)
     try:
-        take_back(world, Undo("x", "restore_server", args))
+        take_back(context, Undo("x", "restore_server", args))
     finally:
-        world.runtime.start("gateway-b")
-    take_back(world, Undo("x", "restore_server", args))
-    assert servers(world)["gateway-b"] == AS_CONFIGURED
+        context.runtime.start("gateway-b")
+    take_back(context, Undo("x", "restore_server", args))
+    assert servers(context)["gateway-b"] == AS_CONFIGURED
 
 
-def test_a_gateway_that_runs_and_does_not_obey_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_runs_and_does_not_obey_is_an_error(
+    context: FaultContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its drain would outlive the run: the others are restored, and the journal keeps the entry."""
     monkeypatch.setattr(server, "TAKES_ORDERS_WITHIN_S", 0.3)
     args = {"replica": "replica-9", "state": "ready", "weight": 100}
     good = {"gateway": "gateway-b", "replica": "replica-2", "state": "ready", "weight": 100}
-    Haproxy(world.runtime, "gateway-b").set_state("replica-2", "drain")
+    Haproxy(context.runtime, "gateway-b").set_state("replica-2", "drain")
     with pytest.raises(AdapterError, match="replica-9"):
-        take_back(world, Undo("x", "restore_servers", {"servers": [{"gateway": "gateway-a", **args}, good]}))
-    assert servers(world)["gateway-b"] == AS_CONFIGURED
+        take_back(context, Undo("x", "restore_servers", {"servers": [{"gateway": "gateway-a", **args}, good]}))
+    assert servers(context)["gateway-b"] == AS_CONFIGURED
 
 
 def test_unknown_gateways_are_refused() -> None:

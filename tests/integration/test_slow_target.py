@@ -13,7 +13,7 @@ import pytest
 
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.faults import link
-from harness.faults.base import Proof, World, fault_class, take_back
+from harness.faults.base import FaultContext, Proof, fault_class, take_back
 from harness.model.options import model
 from harness.plan import guard
 from harness.plan.guard import External
@@ -30,7 +30,7 @@ SLOW = ("--ttft-ms", "1000", "--tokens-per-second", "48")
 
 
 @pytest.fixture
-def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultContext]:
     """A look at a quick target would be over before this one has answered."""
     monkeypatch.setattr(link, "LOOK_S", LOOK_S)
     with free_topology() as topology, foreign_service(tmp_path, arguments=SLOW) as foreign:
@@ -42,13 +42,13 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         toxiproxy = Toxiproxy(api.address, api.ports["api"])
         try:
             runtime.up(print)
-            yield World(runtime, toxiproxy, PathProbe(led, KEY, DEPLOYMENT), patience_s=8.0)
+            yield FaultContext(runtime, toxiproxy, PathProbe(led, KEY, DEPLOYMENT), patience_s=8.0)
         finally:
             runtime.down(print)
 
 
 @pytest.mark.parametrize(("type_name", "options"), [("latency", {"latency": "700ms"}), ("timeout", {})])
-def test_a_fault_of_its_link_is_proven_and_healed(type_name: str, options: dict[str, str], slow: World) -> None:
+def test_a_fault_of_its_link_is_proven_and_healed(type_name: str, options: dict[str, str], slow: FaultContext) -> None:
     """Measured, seen and seen to be gone: what is slow by design is compared with itself."""
     cls: Any = fault_class(type_name)
 

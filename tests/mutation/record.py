@@ -32,9 +32,9 @@ RED: Mapping[str, tuple[tuple[str, ...], str]] = {
         ("--defect", "no_abort_on_close", "--set", "phases.queued.faults.0.options.demand=3"),
         "cancels reach the engines in queued",
     ),
-    "gateway-failover": (("--defect", "dns_health_checks_off"), "DNS leads away from gateway-a in dead"),
+    "gateway-failover": (("--defect", "dns_health_checks_off"), "DNS fails over from gateway-a in dead"),
     "model-swap": (("--defect", "stale_model"), "rollout ends as it should"),
-    "node-restart": (("--defect", "no_readiness_agent"), "suffering ends in deaf"),
+    "node-restart": (("--defect", "no_readiness_agent"), "impact window bounded in deaf"),
     "oom": (("--defect", "no_caps"), "oversized requests are refused in oversized"),
     "timeout-spike": (("--defect", "html_errors"), "honest errors in all-replicas"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,17 @@ class Stored(RunFolder):
             raise RunFolderError(f"{name}: no such object in this run")
         return copy.deepcopy(self._data.documents[name])
 
-    def requests(self, columns: Sequence[str] = REQUEST_COLUMNS.names) -> pd.DataFrame:
+    def requests(
+        self, columns: Sequence[str] = REQUEST_COLUMNS.names, categories: Collection[str] = ()
+    ) -> pd.DataFrame:
         """The attempts; columns that were dropped are null, as in a run that did not record them."""
-        return self._data.requests.reindex(columns=list(columns))
+        found = self._data.requests.reindex(columns=list(columns))
+        texts = [name for name in columns if name in categories and not pd.api.types.is_numeric_dtype(found[name])]
+        return found.astype(dict.fromkeys(texts, "category"))
+
+    def attempts_count(self) -> int:
+        """How many attempts ``data`` has."""
+        return len(self._data.requests)
 
     def metrics(self) -> pd.DataFrame:
         """The samples."""

@@ -12,7 +12,7 @@ from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
 
-#: Carried in the environment by every process of one run, but not by the stack, whose environment is made anew.
+#: Carried in the environment by every process of one run, but not by the stack, whose environment is made again.
 MARK = "DRILLYARD_STORM"
 #: Bits of HAProxy's srv_admin_state that somebody sets by hand: maintenance and drain.
 _BY_HAND = 0x01 | 0x08

@@ -158,10 +158,10 @@ class FakeToxiproxy:
 def site(proxies: list[dict[str, Any]] | None, killed: list[str]) -> Site:
     """An instance whose toxiproxy runs."""
     found = Site(0, Path(), Path(), Processes({}, {}))
-    world = SimpleNamespace(
+    context = SimpleNamespace(
         topology=TOPOLOGY, toxiproxy=FakeToxiproxy(proxies), runtime=SimpleNamespace(kill=killed.append)
     )
-    found.__dict__["world"] = world
+    found.__dict__["context"] = context
     found.__dict__["states"] = {"toxiproxy": ComponentState("toxiproxy", "running", 1, 1.0, 0)}
     return found
 
@@ -203,11 +203,11 @@ def test_a_proxy_that_is_no_link_is_left_over() -> None:
     [found] = links.find(asked)
     assert (found.kind, "'a/b' with 1 toxic" in found.what) == ("proxy", True)
     found.repair()
-    assert (asked.world.toxiproxy.dropped, killed) == (["a/b"], [])  # type: ignore[union-attr]
-    asked.world.toxiproxy.hangs = True  # type: ignore[union-attr]
+    assert (asked.context.toxiproxy.dropped, killed) == (["a/b"], [])  # type: ignore[union-attr]
+    asked.context.toxiproxy.hangs = True  # type: ignore[union-attr]
     found.repair()
     assert killed == ["toxiproxy"]
-    deaf.world.toxiproxy.deaf = True  # type: ignore[union-attr]
+    deaf.context.toxiproxy.deaf = True  # type: ignore[union-attr]
     [found] = links.find(deaf)
     found.repair()
     assert killed == ["toxiproxy"] * 2
@@ -371,7 +371,7 @@ def run_folder(runs: Path, name: str, **plan: object) -> RunFolder:
     """A run folder with an open undo record and no verdict."""
     run = RunFolder.create(runs, name)
     anchor = {"mono_s": 0.0, "wall": "2026-01-01T00:00:00+00:00"}
-    run.write_json("plan.json", {"schema": 1, "run_id": name, "drill": "x", "scenario": {}, "anchor": anchor, **plan})
+    run.write_json("plan.json", {"schema": 2, "run_id": name, "drill": "x", "scenario": {}, "anchor": anchor, **plan})
     Journal(run.path / "undo.jsonl").will_need(Undo("a", "unpause", {"component": "replica-1"}))
     (run.path / "events.jsonl").touch()
     return run
@@ -420,7 +420,7 @@ def test_the_run_that_asks_is_spared(checkout: Path) -> None:
     """A run's own open journal is no leftover; that of another run of the instance is."""
     for name in ("mine", "dead"):
         (checkout / "runs" / name).mkdir(parents=True)
-        plan = {"schema": 1, "run_id": name, "drill": "x", "scenario": {}, "anchor": {}, "instance": 0}
+        plan = {"schema": 2, "run_id": name, "drill": "x", "scenario": {}, "anchor": {}, "instance": 0}
         plan["instance_id"] = IDENTITY
         RunFolder(checkout / "runs" / name).write_json("plan.json", plan)
     among = [checkout / "runs" / name for name in ("mine", "dead")]

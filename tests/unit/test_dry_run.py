@@ -88,7 +88,7 @@ def test_it_says_all_that_would_happen(capsys: pytest.CaptureFixture[str]) -> No
         "timeout on gateway-a-to-replica-1: no options",
         "availability before: availability >= 99 % in baseline",
         "gateway.first_byte_timeout_ms = 3000",
-        "gateways take replica-2 out: Do the gateways stop using",
+        "gateways eject replica-2: Do the gateways stop using",
     ):
         assert line in text, text
 
@@ -123,7 +123,7 @@ def test_it_says_what_an_external_run_would_not_ask(capsys: pytest.CaptureFixtur
     ):
         assert line in text, text
     (line,) = (line for line in text.splitlines() if "not asked of an external target" in line)
-    for name in ("gateways take replica-2 out", "steady state in recovery-one", "alerts fire in all-replicas"):
+    for name in ("gateways eject replica-2", "steady state in recovery-one", "alerts fire in all-replicas"):
         assert name in line
     assert "no hang in silent-link" not in line
     assert "SKIPPED" not in text
@@ -138,7 +138,7 @@ def test_it_says_what_an_external_run_would_skip(capsys: pytest.CaptureFixture[s
     changed = ("--set", "phases.slow-link.name=slow", "--set", "slos=[]")
     text = said(capsys, *external, "--scenario", short, *changed)
     assert "no hang in slow-link: will be SKIPPED, it needs the phase slow-link, which this runtime" in text
-    assert "gateways take replica-2 out: will be SKIPPED, it needs the state of the gateways" in text
+    assert "gateways eject replica-2: will be SKIPPED, it needs the state of the gateways" in text
     assert "not asked" not in text
 
 

@@ -99,7 +99,7 @@ def test_a_stack_that_is_taken_down_ends_the_run(how: str, tmp_path: Path, monke
         if how == "moved":
             return
         session = sessions.session(tmp_path, runtime=SimpleNamespace(topology=SimpleNamespace(instance=3)))
-        session._world = SimpleNamespace()  # type: ignore[assignment]
+        session._context = SimpleNamespace()  # type: ignore[assignment]
         with pytest.raises(StackError, match="the stack of this run was taken down"):
             asyncio.run(asyncio.wait_for(session._stack_lost(), 10))
         assert session._taken_down

@@ -37,9 +37,9 @@ def made(name: str, on: str) -> Any:
     return cls("phase", on, model(name).model_validate(OPTIONS.get(name, {})))
 
 
-def there(fault: Any, world: object) -> bool | None:
+def there(fault: Any, context: object) -> bool | None:
     """What it answers."""
-    return asyncio.run(fault.present(world))
+    return asyncio.run(fault.present(context))
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -75,15 +75,15 @@ def test_toxics(name: str) -> None:
     def silent(_: str) -> list[Toxic]:
         raise AdapterError("no answer")
 
-    def world(toxics: Any) -> SimpleNamespace:
+    def context(toxics: Any) -> SimpleNamespace:
         return SimpleNamespace(toxiproxy=SimpleNamespace(toxics=toxics))
 
-    assert there(fault, world(lambda _: listed)) is True
-    assert there(fault, world(lambda _: [])) is False
-    assert there(fault, world(lambda _: listed[1:])) is False
+    assert there(fault, context(lambda _: listed)) is True
+    assert there(fault, context(lambda _: [])) is False
+    assert there(fault, context(lambda _: listed[1:])) is False
     other = [dataclasses.replace(toxic, attributes=dict.fromkeys(toxic.attributes, 12345)) for toxic in listed]
-    assert there(fault, world(lambda _: other)) is False
-    assert there(fault, world(silent)) is None
+    assert there(fault, context(lambda _: other)) is False
+    assert there(fault, context(silent)) is None
 
 
 @pytest.mark.parametrize(("name", "state"), [("pause", "paused"), ("stop", "stopped"), ("memory", "running")])
@@ -91,13 +91,13 @@ def test_components(name: str, state: str) -> None:
     """By the runtime's word: paused, stopped, limited."""
     fault = made(name, "replica-1")
 
-    def world(state: str, limit: int | None) -> SimpleNamespace:
+    def context(state: str, limit: int | None) -> SimpleNamespace:
         states = [ComponentState("replica-1", state, None, None, 0)]
         able = {"memory_limit": lambda _: limit, "limit_memory": None}
         return SimpleNamespace(runtime=SimpleNamespace(states=lambda: states, **able), topology=None)
 
-    assert there(fault, world(state, 1000)) is True
-    assert there(fault, world("running", None)) is False
+    assert there(fault, context(state, 1000)) is True
+    assert there(fault, context("running", None)) is False
 
 
 @pytest.mark.parametrize("name", ["drain", "weight"])

@@ -23,7 +23,7 @@ from harness.model.rollout import Deployment, Gates, Rollout
 from harness.model.topology import Topology
 from harness.model.waves import Stream, Wave
 from harness.probes import question
-from harness.probes.life import Life
+from harness.probes.health import Health
 from harness.probes.path import PathSample
 from harness.probes.question import Reply
 from stack.runtimes.base import ComponentState
@@ -66,7 +66,7 @@ class Stack:
         self.server, self.connections = READY, 4
         self.over = self.past = QUICK  # of pages: over the link, and past it
         for module in (component, restart):
-            monkeypatch.setattr(module, "look", self._look)
+            monkeypatch.setattr(module, "probe", self._look)
         monkeypatch.setattr(server, "ask", self._ask)
         monkeypatch.setattr(link, "page", self._page)
         monkeypatch.setattr(slow_close, "_hang_up", self._hang_up)
@@ -117,10 +117,10 @@ class Stack:
         """An ordinary request."""
         return QUICK if self.quick else LATE
 
-    async def _look(self, *_: object) -> Life:
-        return Life(self.quick, True, "a token in 20 ms" if self.quick else "no token in 4000 ms")
+    async def _look(self, *_: object) -> Health:
+        return Health(self.quick, True, "a token in 20 ms" if self.quick else "no token in 4000 ms")
 
-    async def _ask(self, world: object, gateways: list[str], count: int, *_: object) -> server.Answers:
+    async def _ask(self, context: object, gateways: list[str], count: int, *_: object) -> server.Answers:
         return server.Answers(count, {REPLICA: 4} if self.quick else {})
 
     async def _page(self, url: str, deadline_s: float) -> PathSample:
@@ -151,7 +151,7 @@ def made(type_name: str) -> Fault:
     if type_name in LINK_FAULTS:
         one.before = QUICK
     elif type_name in COMPONENT_FAULTS:
-        one.before = Life(True, True, "a token in 20 ms")
+        one.before = Health(True, True, "a token in 20 ms")
     elif type_name in SERVER_FAULTS:
         one.before = {gateway: dict.fromkeys(STACK.of("replica"), READY) for gateway in STACK.of("gateway")}
         one.first = ComponentState(REPLICA, "running", 7, 1.0, 0, "7@1")
@@ -298,7 +298,7 @@ def test_a_promoted_version_that_stays_too_long_is_left(stack: Stack) -> None:
     one: Any = made("swap")
     one.rollout.ended, stack.version = "promoted", "v2@sim"
     assert asyncio.run(one.verify_healed(stack)).proven
-    gone = asyncio.run(one.verify_gone(stack))
+    gone = asyncio.run(one.verify_reverted(stack))
     assert not gone.proven
     assert "replica-2 serves v2@sim" in gone.left
 

@@ -1,4 +1,4 @@
-"""One fault's life: what takes it back is written first, its effect is proven, and proven again before the heal."""
+"""One fault's life: what rolls it back is written first, its effect is proven, and proven again before the heal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import sessions
 def injecting(folder: Path) -> tuple[Injector, sessions.Log]:
     """An injector in a session with a stack that does whatever it is asked, and the session's log."""
     session = sessions.session(folder)
-    session._world = SimpleNamespace()  # type: ignore[assignment]
+    session._context = SimpleNamespace()  # type: ignore[assignment]
     return Injector(session), sessions.log(session)
 
 
@@ -28,29 +28,29 @@ class _Fault:
     """Stands for a fault that does as it is told."""
 
     id, on, type = "cut/timeout/link", "link", "timeout"
-    excuses: tuple[str, ...] = ()
+    expected_disruptions: tuple[str, ...] = ()
     lasts, proven_again = True, True
 
     def __init__(self, *proven: bool) -> None:
         self.proven, self.asked = list(proven), asyncio.Event()
 
     def undo(self) -> Undo:
-        """What takes it back."""
+        """What rolls it back."""
         return Undo(self.id, "in the phase", {})
 
-    async def inject(self, world: object) -> None:
+    async def inject(self, context: object) -> None:
         """It is there."""
 
-    async def present(self, world: object) -> bool:
+    async def present(self, context: object) -> bool:
         """It is."""
         self.asked.set()
         return True
 
-    async def verify(self, world: object) -> Proof:
+    async def verify(self, context: object) -> Proof:
         """The next one."""
         return Proof(self.proven.pop(0), "crossing took +3 ms", "", "")
 
-    async def verify_healed(self, world: object) -> Proof:
+    async def verify_healed(self, context: object) -> Proof:
         """The next one."""
         return Proof(self.proven.pop(0), "crossing took 3 ms", "", "", left="")
 
@@ -63,8 +63,10 @@ def test_the_life_of_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         one, log = injecting(tmp_path)
         fault: Any = _Fault(True, True, True)
         journal = one._session.journal
-        monkeypatch.setattr(injector, "take_back", lambda world, undo: order.append(undo.action))
-        monkeypatch.setattr(fault, "inject", lambda world: _noted(order, [undo.id for undo in journal.open_entries()]))
+        monkeypatch.setattr(injector, "take_back", lambda context, undo: order.append(undo.action))
+        monkeypatch.setattr(
+            fault, "inject", lambda context: _noted(order, [undo.id for undo in journal.open_entries()])
+        )
         await one.inject([fault], "cut")
         await asyncio.wait_for(fault.asked.wait(), 5)
         await one.prove(fault, "cut", again_s=0.0)
@@ -93,7 +95,7 @@ class _Workload:
     options = None
     targets = counts = staticmethod(lambda *_: {})
     id, phase, on, type = "cut/oversized/gateway-a", "cut", "gateway-a", "oversized"
-    excuses: tuple[str, ...] = ()
+    expected_disruptions: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
@@ -102,15 +104,15 @@ class _Workload:
         """There is nothing."""
         return Undo(self.id, "nothing_stays", {}, "cut")
 
-    async def measure(self, world: object) -> None:
+    async def measure(self, context: object) -> None:
         """It is well."""
 
-    async def run(self, world: object) -> Proof:
+    async def run(self, context: object) -> Proof:
         """Until it is told."""
         await self.may_end.wait()
         return Proof(True, "22 requests were sent", "", "")
 
-    async def verify_healed(self, world: object) -> Proof:
+    async def verify_healed(self, context: object) -> Proof:
         """It is."""
         return Proof(True, "an ordinary request is answered", "", "")
 
@@ -118,7 +120,7 @@ class _Workload:
 def test_a_workload_is_done_not_injected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It begins with the phase, is carried out when it is done, and is recorded as a fault is; nothing looks whether
     it is there."""
-    monkeypatch.setattr(injector, "take_back", lambda world, undo: None)
+    monkeypatch.setattr(injector, "take_back", lambda context, undo: None)
 
     async def life() -> None:
         one, log = injecting(tmp_path)
@@ -148,34 +150,34 @@ class _Operation:
     options = None
     targets = counts = staticmethod(lambda *_: {})
     id, phase, on, type = "cut/restart/replica-1", "cut", "replica-1", "restart"
-    excuses = ("restarts",)
+    expected_disruptions = ("restarts",)
 
     def __init__(self, order: list[str], proven: bool = True, why_not: str = "") -> None:
         self.order, self.proven, self.why_not = order, proven, why_not
 
     def undo(self) -> Undo:
-        """What takes it back."""
+        """What rolls it back."""
         return Undo(self.id, "bring_back", {}, "cut")
 
-    async def measure(self, world: object) -> None:
+    async def measure(self, context: object) -> None:
         """It is well."""
 
-    async def begin(self, world: object) -> None:
+    async def begin(self, context: object) -> None:
         """It is under way."""
         self.order.append("begin")
 
-    async def verify(self, world: object) -> Proof:
+    async def verify(self, context: object) -> Proof:
         """As it was told."""
         self.order.append("verify")
         return Proof(self.proven, "another process", "", "")
 
-    async def carry_out(self, world: object) -> None:
+    async def carry_out(self, context: object) -> None:
         """To its end, or not."""
         self.order.append("carry out")
         if self.why_not:
             raise OperationAborted(self.why_not)
 
-    async def verify_healed(self, world: object) -> Proof:
+    async def verify_healed(self, context: object) -> Proof:
         """It is."""
         return Proof(True, "it is used as before", "", "")
 
@@ -185,7 +187,7 @@ def operated(operation: Any, folder: Path) -> sessions.Log:
 
     async def life() -> sessions.Log:
         one, log = injecting(folder)
-        one._session.world.tell = log.add  # type: ignore[misc]
+        one._session.context.tell = log.add  # type: ignore[misc]
         journal = one._session.journal
         carried = asyncio.create_task(one.carry_out(operation))
         await one.inject([operation], "cut")
@@ -210,7 +212,7 @@ def test_an_operation_is_carried_out_between_its_proof_and_its_heal(
 ) -> None:
     """Whatever the proof says; it is in the journal before it begins, and is recorded as a fault is."""
     order: list[str] = []
-    monkeypatch.setattr(injector, "take_back", lambda world, undo: order.append(undo.action))
+    monkeypatch.setattr(injector, "take_back", lambda context, undo: order.append(undo.action))
     log = operated(_Operation(order, proven), tmp_path)
     assert order == ["begin", "verify", "carry out", "bring_back"]
     assert log.kinds == [
@@ -224,12 +226,12 @@ def test_an_operation_that_cannot_go_on_says_why_and_is_rolled_back(
 ) -> None:
     """A step of the record, in words; the run goes on to the heal."""
     order: list[str] = []
-    monkeypatch.setattr(injector, "take_back", lambda world, undo: order.append(undo.action))
+    monkeypatch.setattr(injector, "take_back", lambda context, undo: order.append(undo.action))
     log = operated(_Operation(order, why_not="replica-1 could not be used within 20 s"), tmp_path)
     assert order[-1] == "bring_back"
     (step,) = [event for event in log.events if event["kind"] == "fault_step"]
     assert step == {
-        "kind": "fault_step", "fault": _Operation.id, "phase": "cut", "on": "replica-1", "step": "broken_off",
+        "kind": "fault_step", "fault": _Operation.id, "phase": "cut", "on": "replica-1", "step": "aborted",
         "why": "replica-1 could not be used within 20 s",
     }  # fmt: skip
     assert log.kinds.index("fault_step") == log.kinds.index("fault_healing") - 1
@@ -243,7 +245,7 @@ def test_a_comeback_does_not_wait_for_the_proof(tmp_path: Path) -> None:
     async def drill() -> None:
         one, _ = injecting(tmp_path)
         await asyncio.wait_for(one.carry_out(fault), 5)
-        fault.come_back = lambda world: _noted(order, ["back"])
+        fault.come_back = lambda context: _noted(order, ["back"])
         await asyncio.wait_for(one.carry_out(fault), 5)
 
     asyncio.run(drill())
@@ -312,11 +314,11 @@ class _Stays(_Fault):
 
     id, on, type = "swap/swap/replica-2", "replica-2", "swap"
 
-    def stays(self) -> Undo | None:
-        """What is taken back later."""
+    def deferred_rollback(self) -> Undo | None:
+        """What is rolled back later."""
         return Undo(f"{self.id}/version", "in the end", {})
 
-    async def verify_gone(self, world: object) -> Proof:
+    async def verify_reverted(self, context: object) -> Proof:
         """It is."""
         return Proof(True, "gone", "", "")
 
@@ -324,7 +326,7 @@ class _Stays(_Fault):
 def test_what_users_would_feel_stays_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its phase it is written down, so that whoever comes after a crash finds it; it goes when it is asked for."""
     done: list[str] = []
-    monkeypatch.setattr(injector, "take_back", lambda world, undo: done.append(undo.action))
+    monkeypatch.setattr(injector, "take_back", lambda context, undo: done.append(undo.action))
 
     async def life() -> None:
         one, log = injecting(tmp_path)

@@ -230,7 +230,7 @@ def watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watchd
     STARTED.clear()
     monkeypatch.setattr("harness.recover.watchdog.subprocess.Popen", _Process)
     (tmp_path / "logs").mkdir()
-    plan = {"schema": 1, "run_id": "x", "drill": "x", "scenario": {}, "anchor": {}, "instance": 1, "topology": {}}
+    plan = {"schema": 2, "run_id": "x", "drill": "x", "scenario": {}, "anchor": {}, "instance": 1, "topology": {}}
     folder = RunFolder(tmp_path)
     folder.write_json("plan.json", plan)
     with Watchdog(folder, 0) as found:

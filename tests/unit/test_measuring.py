@@ -131,7 +131,7 @@ def test_a_second_interrupt_ends_no_rollback(fails: DrillyardError | None) -> No
 
 
 class _Late(_Stubborn):
-    """One that is interrupted only while everything is taken back."""
+    """One that is interrupted only while everything is rolled back."""
 
     async def measured(self) -> str:
         self.finishing = True

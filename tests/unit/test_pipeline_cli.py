@@ -349,7 +349,7 @@ def test_missing_run_is_refused(command: str, tmp_path: Path, capsys: pytest.Cap
         ("plan.json", "{", "cannot be read as JSON"),
         ("plan.json", "[]", "expected a JSON object"),
         ("plan.json", '{"schema": 99}', "found schema 99"),
-        ("plan.json", '{"schema": 1}', "plan.json: run_id, drill, scenario, anchor is missing"),
+        ("plan.json", '{"schema": 2}', "plan.json: run_id, drill, scenario, anchor is missing"),
     ],
 )
 def test_broken_run_is_refused(

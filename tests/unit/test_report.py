@@ -175,9 +175,9 @@ def test_a_rollout_shows_why_nobody_met_the_candidate(tmp_path: Path) -> None:
     assert "<strong>v2@sim: rolled back</strong> (gate start)" in page
     assert "<td>start</td><td>roll back</td><td>replica-2 could not be used within 60 s of its start" in page
     run = swap_runs.healthy()
-    swap_runs.break_off(run)
+    swap_runs.abort(run)
     page = panel_of(run.write(tmp_path / "broken-off"), "rollout")
-    assert "<strong>v2@sim: broken off</strong> (all gates)" in page
+    assert "<strong>v2@sim: aborted</strong> (all gates)" in page
     assert "replica-1 could not be used within 120 s of its start" in page
 
 

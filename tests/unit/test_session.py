@@ -105,7 +105,7 @@ def _broken(session: Session, errors: dict[str, BaseException], monkeypatch: pyt
 def test_a_bug_in_one_part_of_the_way_out_skips_no_other(
     name: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is injected is taken back, load and probes stop, logs and records are kept; the bug is recorded."""
+    """What is injected is rolled back, load and probes stop, logs and records are kept; the bug is recorded."""
     session = sessions.session(tmp_path)
     tried = _broken(session, {name: error}, monkeypatch)
     (bug,) = asyncio.run(session.leave())
@@ -119,7 +119,7 @@ def test_a_bug_in_one_part_of_the_way_out_skips_no_other(
 def test_what_people_can_mend_on_the_way_out_is_recorded_and_no_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault that could not be taken back is an event; the verdict tells of it."""
+    """A fault that could not be rolled back is an event; the verdict tells of it."""
     session = sessions.session(tmp_path)
     _broken(session, {"_heal_everything": FaultError("still injected: a")}, monkeypatch)
     assert asyncio.run(session.leave()) == []

@@ -63,18 +63,18 @@ def _crossing(took_ms: float, deadline_s: float, ends_as: str = "ok", after_ms: 
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Any:
+def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The target takes longer than a look at a quick one."""
     assert SLOW_MS > 1000 * LOOK_S
     return Slow(monkeypatch)
 
 
-def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
+def measured(context: Any, type_name: str = "latency") -> LinkFault[Any]:
     """A fault of the link that has seen it healthy."""
     cls: Any = fault_class(type_name)
     options = LATENCY if type_name == "latency" else {}
     one: LinkFault[Any] = cls("test", LINK, model(type_name).model_validate(options))
-    asyncio.run(one.measure(world))
+    asyncio.run(one.measure(context))
     return one
 
 
@@ -94,46 +94,46 @@ def measured(world: Any, type_name: str = "latency") -> LinkFault[Any]:
     ],
 )
 def test_an_effect_is_told_from_the_targets_own_slowness(
-    type_name: str, over_ms: float, past_ms: float, said: str, world: Any
+    type_name: str, over_ms: float, past_ms: float, said: str, context: Any
 ) -> None:
     """The crossing is compared with the healthy one, and given as much longer as any other."""
-    one = measured(world, type_name)
-    world.over_ms, world.past_ms = over_ms, past_ms
-    proof = asyncio.run(one.verify(world))
+    one = measured(context, type_name)
+    context.over_ms, context.past_ms = over_ms, past_ms
+    proof = asyncio.run(one.verify(context))
     assert proof.proven is (said == ""), proof
     assert said in proof.why
 
 
 @pytest.mark.parametrize(("delayed_ms", "proven"), [(800.0, True), (0.0, False)])
 @pytest.mark.parametrize("quicker_ms", [300.0, -700.0])
-def test_a_delay_is_seen_at_the_first_byte(delayed_ms: float, proven: bool, quicker_ms: float, world: Any) -> None:
+def test_a_delay_is_seen_at_the_first_byte(delayed_ms: float, proven: bool, quicker_ms: float, context: Any) -> None:
     """This time the rest of the answer is quicker, or slower, as of a server under load."""
-    one = measured(world)
-    world.over_ms, world.after_ms = SLOW_MS + delayed_ms - quicker_ms, AFTER_MS - quicker_ms
-    assert asyncio.run(one.verify(world)).proven is proven
+    one = measured(context)
+    context.over_ms, context.after_ms = SLOW_MS + delayed_ms - quicker_ms, AFTER_MS - quicker_ms
+    assert asyncio.run(one.verify(context)).proven is proven
 
 
 @pytest.mark.parametrize("delayed_ms", [800.0, 0.0])
 def test_a_delay_is_told_from_a_target_that_varies_as_much(
-    delayed_ms: float, world: Any, monkeypatch: pytest.MonkeyPatch
+    delayed_ms: float, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First bytes between 0.1 and 0.7 s: the delay is proven nearly always, and no delay never is."""
-    draw, one = random.Random(3), measured(world)
+    draw, one = random.Random(3), measured(context)
 
     async def varying(_: object, deadline_s: float, slower_ms: float) -> PathSample:
         return _crossing(AFTER_MS + draw.uniform(100, 700) + slower_ms, deadline_s)
 
-    monkeypatch.setattr(world, "measure", partial(varying, slower_ms=delayed_ms))
-    monkeypatch.setattr(world, "straight", partial(varying, slower_ms=0.0))
-    proven = sum(asyncio.run(one.verify(world)).proven for _ in range(100))
+    monkeypatch.setattr(context, "measure", partial(varying, slower_ms=delayed_ms))
+    monkeypatch.setattr(context, "straight", partial(varying, slower_ms=0.0))
+    proven = sum(asyncio.run(one.verify(context)).proven for _ in range(100))
     assert proven >= 90 if delayed_ms else proven == 0
 
 
-def test_a_link_that_breaks_is_not_slow(world: Any) -> None:
+def test_a_link_that_breaks_is_not_slow(context: Any) -> None:
     """It failed after three seconds, which neither a delay nor a silence does."""
-    one = measured(world)
-    world.over_ms, world.ends_as = 3000.0, "broken"
-    proof = asyncio.run(one.verify(world))
+    one = measured(context)
+    context.over_ms, context.ends_as = 3000.0, "broken"
+    proof = asyncio.run(one.verify(context))
     assert not proof.proven
     assert "failed, but at once" in proof.why
 
@@ -148,36 +148,36 @@ def test_a_link_that_breaks_is_not_slow(world: Any) -> None:
     ],
 )
 def test_a_heal_is_told_from_the_targets_own_slowness(
-    over_ms: float, past_ms: float, proven: bool, said: str, world: Any
+    over_ms: float, past_ms: float, proven: bool, said: str, context: Any
 ) -> None:
     """As quick as before, or as quick as the way past the link at the same time."""
-    one = measured(world)
-    world.over_ms, world.past_ms = over_ms, past_ms
-    healed = asyncio.run(one.verify_healed(world))
+    one = measured(context)
+    context.over_ms, context.past_ms = over_ms, past_ms
+    healed = asyncio.run(one.verify_healed(context))
     assert healed.proven is proven, healed
     assert said in healed.why
 
 
-def test_a_dead_link_is_found_dead_in_bounded_time(world: Any) -> None:
+def test_a_dead_link_is_found_dead_in_bounded_time(context: Any) -> None:
     """After twice as long as clients wait; one that answers later than they wait is of no use to them either."""
-    world.over_ms = 1000 * PATIENCE_S + 1
+    context.over_ms = 1000 * PATIENCE_S + 1
     with pytest.raises(FaultError, match="does not work before the fault"):
-        measured(world)
-    assert world.waited_s == [LOOK_S, PATIENCE_S]
+        measured(context)
+    assert context.waited_s == [LOOK_S, PATIENCE_S]
 
 
-def test_a_hiccup_is_no_measure(world: Any) -> None:
+def test_a_hiccup_is_no_measure(context: Any) -> None:
     """A crossing that takes longer than a look is tried again before it is what others are compared with."""
-    world.over_ms, quick_ms = 12_000.0, 300.0
-    cross = world.measure
+    context.over_ms, quick_ms = 12_000.0, 300.0
+    cross = context.measure
 
     async def once_slow(link: object, deadline_s: float) -> PathSample:
         found: PathSample = await cross(link, deadline_s)
-        world.over_ms = quick_ms
+        context.over_ms = quick_ms
         return found
 
-    world.measure = once_slow
-    one = measured(world)
+    context.measure = once_slow
+    one = measured(context)
     assert one.before is not None
     assert one.before.e2e_ms == quick_ms
 
@@ -192,9 +192,9 @@ def test_a_hang_up_past_the_link_goes_the_targets_way(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(slow_close, "_hang_up", hang_up)
     target = Target(Endpoint("https", "h", 443, proxy="http://127.0.0.1:1", tunnel="127.0.0.6:8443"))
-    world: Any = Slow(monkeypatch)
-    world.topology = Topology(external.stack(target), target=target)
+    context: Any = Slow(monkeypatch)
+    context.topology = Topology(external.stack(target), target=target)
     one: LinkFault[Any] = slow_close.SlowClose("x", LINK, model("slow_close").model_validate({"delay": "1s"}))
     one.before = PathSample("ok", 1.0, e2e_ms=1.0)
-    asyncio.run(one._pair(world))
+    asyncio.run(one._pair(context))
     assert ("127.0.0.6", 8443) in asked

@@ -28,7 +28,7 @@ BROKEN = Phase.model_validate(
 def played(folder: Path, load: object = None, clock: Callable[[], float] = lambda: 0.0) -> Timeline:
     """A timeline on a session with that load, by that clock."""
     session = sessions.session(folder, log=sessions.Log(clock), scenario=runs.scenario())
-    session._world = SimpleNamespace(topology=SimpleNamespace(components=()))  # type: ignore[assignment]
+    session._context = SimpleNamespace(topology=SimpleNamespace(components=()))  # type: ignore[assignment]
     session.load = load  # type: ignore[assignment]
     return Timeline(session, Injector(session))
 
@@ -88,7 +88,7 @@ class _Starting:
     def __init__(self) -> None:
         self.started, self.given_up = asyncio.Event(), False
 
-    async def come_back(self, world: object) -> None:
+    async def come_back(self, context: object) -> None:
         """When it was started."""
         try:
             await self.started.wait()
@@ -227,7 +227,7 @@ class _Stays:
         """They are."""
 
     async def take_back_what_stays(self) -> None:
-        """It is taken back."""
+        """It is rolled back."""
         self.done.append("what stays")
 
 

@@ -16,7 +16,7 @@ THREE = Undo("three", "unpause", {"component": "replica-1"})
 
 
 def test_open_entries_are_newest_first(tmp_path: Path) -> None:
-    """What was injected last is taken back first; what was taken back is not listed."""
+    """What was injected last is rolled back first; what was rolled back is not listed."""
     journal = Journal(tmp_path / "undo.jsonl")
     journal.will_need(ONE)
     journal.will_need(TWO)
@@ -26,7 +26,7 @@ def test_open_entries_are_newest_first(tmp_path: Path) -> None:
 
 
 def test_replay_is_idempotent_and_goes_on_after_a_failure(tmp_path: Path) -> None:
-    """One entry that cannot be taken back stays open and does not keep the others from it."""
+    """One entry that cannot be rolled back stays open and does not keep the others from it."""
     journal = Journal(tmp_path / "undo.jsonl")
     journal.will_need(ONE)
     journal.will_need(TWO)
@@ -59,7 +59,7 @@ def test_no_journal_no_injection(tmp_path: Path) -> None:
 
 
 def test_a_heal_that_cannot_be_written_down_is_one(tmp_path: Path) -> None:
-    """The disk is full: what was taken back is not called injected; it stays open, and the next one does it again."""
+    """The disk is full: what was rolled back is not called injected; it stays open, and the next one does it again."""
     path, done = tmp_path / "undo.jsonl", list[str]()
     journal = Journal(path)
     journal.will_need(ONE)
@@ -74,7 +74,7 @@ def test_a_heal_that_cannot_be_written_down_is_one(tmp_path: Path) -> None:
 
 
 def test_a_target_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
-    """One link whose removal blocks for ever: everything else is taken back at once, and what hangs stays open."""
+    """One link whose removal blocks for ever: everything else is rolled back at once, and what hangs stays open."""
     journal, hangs, done = Journal(tmp_path / "undo.jsonl"), threading.Event(), []
     for undo in (ONE, Undo("one again", "remove_toxics", {"proxy": "a"}), TWO, THREE):
         journal.will_need(undo)
@@ -86,13 +86,13 @@ def test_a_target_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
 
     problems = journal.replay(run, within_s=0.3)
     assert sorted(done) == ["three", "two"]
-    assert problems == ["a: not taken back within 0.3 s"]
+    assert problems == ["a: not rolled back within 0.3 s"]
     assert [undo.id for undo in journal.open_entries()] == ["one again", "one"]
     hangs.set()
 
 
 def test_entries_of_one_target_are_taken_back_newest_first(tmp_path: Path) -> None:
-    """What was broken on top of something else is taken back before it, never beside it."""
+    """What was broken on top of something else is rolled back before it, never beside it."""
     journal, done = Journal(tmp_path / "undo.jsonl"), []
     for undo in (ONE, Undo("on top", "remove_toxics", {"proxy": "a"}), TWO):
         journal.will_need(undo)

@@ -21,7 +21,7 @@ print(*sorted(set(sys.modules) - ready))
 
 
 def test_nothing_is_imported_once_it_is_ready() -> None:
-    """A checkout that was renamed, an environment that is made anew: what reads a topology is there already."""
+    """A checkout that was renamed, an environment that is made again: what reads a topology is there already."""
     told = subprocess.run(
         [sys.executable, "-c", _LATER], cwd=ROOT, capture_output=True, text=True, check=True, timeout=100
     )

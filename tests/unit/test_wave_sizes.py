@@ -35,8 +35,8 @@ class Path:
 def size(topology: Topology, path: Path, on: str = "gateways", **options: Any) -> cancel_wave._Size:
     """Of a wave on that stack."""
     fault = cancel_wave.WORKLOAD("test", on, Options(moment="early", **options))
-    world: Any = SimpleNamespace(topology=topology, path=path)
-    return asyncio.run(fault._sized(world))
+    context: Any = SimpleNamespace(topology=topology, path=path)
+    return asyncio.run(fault._sized(context))
 
 
 def policy(topology: Topology, **changed: Any) -> Topology:

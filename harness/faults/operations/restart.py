@@ -8,13 +8,13 @@ from typing import Any
 
 from harness.adapters.gateway import connect
 from harness.faults import comeback, streams
-from harness.faults.base import Proof, World, take_back, tell_step, to_the_end
+from harness.faults.base import FaultContext, Proof, take_back, tell_step, to_the_end
 from harness.faults.server import AtGateways
 from harness.model.errors import AdapterError, StackError
 from harness.model.journal import Undo
 from harness.model.options.restart import Options
 from harness.model.topology import Topology
-from harness.probes.life import look
+from harness.probes.health import probe
 from stack.runtimes.base import ComponentState
 
 
@@ -22,7 +22,7 @@ class Restart(AtGateways[Options]):
     """Each step is recorded. It ends with the replica's first token; the heal gives it back to the gateways."""
 
     type = "restart"
-    excuses = ("gaps", "restarts")
+    expected_disruptions = ("gaps", "restarts")
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         super().__init__(phase, on, options)
@@ -38,29 +38,29 @@ class Restart(AtGateways[Options]):
         """Started again, and state and weight as they were measured, at each gateway."""
         return Undo(self.id, "bring_back", {"component": self.on, **super().undo().args}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """As for anything at the gateways, and which process it is."""
-        await super().measure(world)
-        self.first = await self._state(world)
+        await super().measure(context)
+        self.first = await self._state(context)
 
-    async def begin(self, world: World) -> None:
+    async def begin(self, context: FaultContext) -> None:
         """Drain, wait for the streams, end, start."""
-        gateways = self.options.at(world.topology)
-        await streams.come(world, self.on, gateways, self.options.streams)
+        gateways = self.options.at(context.topology)
+        await streams.come(context, self.on, gateways, self.options.streams)
         if self.options.drain:
             for gateway in gateways:
-                await to_the_end(connect(world.runtime, gateway).set_state, self.on, "drain")
-            tell_step(world, self, "drained")
-            self.left = await streams.end(world, self.on, gateways, self.options.drain_within)
-        tell_step(world, self, "stopping", streams=self.left)
-        await to_the_end(world.runtime.stop, self.on, self.options.grace)
-        tell_step(world, self, "stopped")
-        await to_the_end(world.runtime.start, self.on)
-        tell_step(world, self, "started")
+                await to_the_end(connect(context.runtime, gateway).set_state, self.on, "drain")
+            tell_step(context, self, "drained")
+            self.left = await streams.end(context, self.on, gateways, self.options.drain_within)
+        tell_step(context, self, "stopping", streams=self.left)
+        await to_the_end(context.runtime.stop, self.on, self.options.grace)
+        tell_step(context, self, "stopped")
+        await to_the_end(context.runtime.start, self.on)
+        tell_step(context, self, "started")
 
-    async def verify(self, world: World) -> Proof:
+    async def verify(self, context: FaultContext) -> Proof:
         """Another process; and drained by the gateways' own word, where that was asked for."""
-        first, now, servers = self._first(), await self._state(world), await self._servers(world)
+        first, now, servers = self._first(), await self._state(context), await self._servers(context)
         seen = f"process {first.pid} → {now.pid or 'none'}; {self.left} streams ran when it was ended"
         if now.incarnation == first.incarnation:
             why = f"the fault had no effect: {self.on} is the same process as before"
@@ -70,37 +70,37 @@ class Restart(AtGateways[Options]):
             return Proof(False, f"{', '.join(using)} did not drain {self.on}", self.seen_before, seen)
         return Proof(True, f"{self.on} was ended and started again ({seen})", self.seen_before, seen)
 
-    async def carry_out(self, world: World) -> None:
+    async def carry_out(self, context: FaultContext) -> None:
         """Until it has given its first token."""
-        await comeback.watch(world, self)
+        await comeback.watch(context, self)
 
-    async def what_is_left(self, world: World) -> str | None:
+    async def what_is_left(self, context: FaultContext) -> str | None:
         """It is stopped, by the runtime's word; or what the gateways still have otherwise than before."""
         try:
-            state = (await self._state(world)).state
+            state = (await self._state(context)).state
         except (AdapterError, StackError):
             return None
-        return f"{self.on} is stopped" if state == "stopped" else await super().what_is_left(world)
+        return f"{self.on} is stopped" if state == "stopped" else await super().what_is_left(context)
 
-    async def back(self, world: World, patience_s: float) -> tuple[bool, str]:
+    async def back(self, context: FaultContext, patience_s: float) -> tuple[bool, str]:
         """It generates, and answers through each gateway."""
-        used, seen = await super().back(world, patience_s)
-        life = await look(world.path, world.topology.component(self.on), patience_s)
-        return used and life.works, f"{seen}; {life.seen}"
+        used, seen = await super().back(context, patience_s)
+        health = await probe(context.path, context.topology.component(self.on), patience_s)
+        return used and health.works, f"{seen}; {health.seen}"
 
     def _first(self) -> ComponentState:
         assert self.first is not None, "measure comes first"
         return self.first
 
-    async def _state(self, world: World) -> ComponentState:
-        states = await asyncio.to_thread(world.runtime.states)
+    async def _state(self, context: FaultContext) -> ComponentState:
+        states = await asyncio.to_thread(context.runtime.states)
         return next(state for state in states if state.name == self.on)
 
 
-def _bring_back(world: World, args: Mapping[str, Any]) -> None:
+def _bring_back(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Start the replica, whatever became of it, and give it its state and weight at the gateways."""
-    world.runtime.start(args["component"])
-    take_back(world, Undo(args["component"], "restore_servers", args))
+    context.runtime.start(args["component"])
+    take_back(context, Undo(args["component"], "restore_servers", args))
 
 
 UNDO = {"bring_back": _bring_back}

@@ -20,7 +20,7 @@ import h11
 
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
-from harness.faults.base import Proof, World, fault_id, tell_step
+from harness.faults.base import FaultContext, Proof, fault_id, tell_step
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
 from harness.model.options.cancel_wave import Options
@@ -94,7 +94,7 @@ class CancelWave:
     """Cancelled waves on one door: a gateway, all of them in turn, or a replica itself."""
 
     type = "cancel_wave"
-    excuses: ClassVar[tuple[str, ...]] = ()
+    expected_disruptions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -123,33 +123,33 @@ class CancelWave:
         """Hang up whatever is still open."""
         return Undo(self.id, "end_wave", {"wave": self.id}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """Read the engines' metrics, without which nothing could be compared, and size the waves. FaultError."""
-        ledger = _ledger(world)
+        ledger = _ledger(context)
         with ledger.watching():
             await _busiest(ledger)
-        self.size = await self._sized(world)
-        tell_step(world, self, "sized", streams=self.size.streams, tokens=self.size.tokens)
+        self.size = await self._sized(context)
+        tell_step(context, self, "sized", streams=self.size.streams, tokens=self.size.tokens)
 
-    async def _sized(self, world: World) -> _Size:
-        streams = _streams(self.options, len(_asked(self.on, world.topology.replicas)))
-        return _Size(streams, self.options.max_tokens or await self._tokens(world))
+    async def _sized(self, context: FaultContext) -> _Size:
+        streams = _streams(self.options, len(_asked(self.on, context.topology.replicas)))
+        return _Size(streams, self.options.max_tokens or await self._tokens(context))
 
-    async def _tokens(self, world: World) -> int:
+    async def _tokens(self, context: FaultContext) -> int:
         """The tokens of one stream in ``lasts``, capped by the model and the gateways. FaultError without a stream."""
-        gateways = world.topology.gateways
+        gateways = context.topology.gateways
         gateway = self.on if self.on in gateways else gateways[0]
-        samples = [await world.path.through(gateway, SPEED_WITHIN_S) for _ in range(SPEED_PROBES)]
+        samples = [await context.path.through(gateway, SPEED_WITHIN_S) for _ in range(SPEED_PROBES)]
         speeds = [speed for sample in samples if (speed := sample.tokens_per_s) is not None]
         if not speeds:
             raise FaultError(f"{gateway} does not stream before the fault ({samples[-1].describe()})")
         prompt = max(_PROMPT_TOKENS_MIN, _TOKENS_PER_WORD * self.options.words)
-        most = min(world.topology.max_model_len - prompt, world.topology.gateway_policy.chat_max_tokens)
+        most = min(context.topology.max_model_len - prompt, context.topology.gateway_policy.chat_max_tokens)
         return max(_TOKENS_MIN, min(round(max(speeds) * self.options.lasts), most))
 
-    async def run(self, world: World) -> Proof:
+    async def run(self, context: FaultContext) -> Proof:
         """Make the waves: each is cancelled at its moment, which is seen."""
-        storm, ended = asyncio.create_task(self._storm(world)), threading.Event()
+        storm, ended = asyncio.create_task(self._storm(context)), threading.Event()
         _UNDER_WAY[self.id] = (storm, ended)
         storm.add_done_callback(lambda _: _over(self.id))
         await storm
@@ -163,7 +163,7 @@ class CancelWave:
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
         return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
         open_ = [s for wave in self.waves for s in wave.streams if s.cancelled_s is None and s.ended is None]
         seen = f"{len(open_)} of {sum(len(wave.streams) for wave in self.waves)} connections are open"
@@ -175,61 +175,61 @@ class CancelWave:
 
     # ── the waves ──
 
-    async def _storm(self, world: World) -> None:
+    async def _storm(self, context: FaultContext) -> None:
         """As many waves as were asked for.
 
         One that missed its moment, or whose aftermath was not seen, is repeated, up to a limit.
         """
         for number in range(1, self.options.waves + max(self.options.waves, MORE_WAVES) + 1):
-            wave = await self._wave(world, number)
+            wave = await self._wave(context, number)
             if sum(one.reached and one.unseen_s <= UNSEEN_MAX_S for one in self.waves) >= self.options.waves:
                 return
             await asyncio.sleep(self.options.pause if wave.reached else 0.5)
 
-    async def _wave(self, world: World, number: int) -> Wave:
-        ledger = _ledger(world)
+    async def _wave(self, context: FaultContext, number: int) -> Wave:
+        ledger = _ledger(context)
         wave = Wave(self.id, self.phase, number, self.options.moment, ledger.now_s())
         self.waves.append(wave)
         with ledger.watching():
             before = await _busiest(ledger)
-            async with self._streams(world, wave) as opened:
+            async with self._streams(context, wave) as opened:
                 await self._await_moment(ledger, wave, opened, before)
                 await _cancel(ledger, opened)
                 await _quiet_again(ledger, before, self.options.watch)
             wave.watched_until_s = ledger.now_s()
             wave.unseen_s = ledger.unseen_s(wave.cancelled_s or wave.began_s)
-        replicas = world.topology.replicas
-        wave.canaries = list(await asyncio.gather(*(self._canary(world, replica, number) for replica in replicas)))
+        replicas = context.topology.replicas
+        wave.canaries = list(await asyncio.gather(*(self._canary(context, replica, number) for replica in replicas)))
         for replica in replicas:
-            stats = await asyncio.to_thread(world.runtime.stats, replica)
+            stats = await asyncio.to_thread(context.runtime.stats, replica)
             if stats.rss_bytes is not None:
                 wave.rss_bytes[replica] = float(stats.rss_bytes)
         ledger.add(wave)
         return wave
 
     @contextlib.asynccontextmanager
-    async def _streams(self, world: World, wave: Wave) -> AsyncIterator[list[_Open]]:
+    async def _streams(self, context: FaultContext, wave: Wave) -> AsyncIterator[list[_Open]]:
         """All streams of the wave, sent side by side. None stays open; what they may cost is counted."""
         opened: list[_Open] = []
-        topology = world.topology
-        doors = topology.gateways if self.on == ALL_GATEWAYS else (self.on,)
+        topology = context.topology
+        entrypoints = topology.gateways if self.on == ALL_GATEWAYS else (self.on,)
         with contextlib.ExitStack() as asks:
             try:
                 for number in range(self.size.streams):
-                    door = doors[number % len(doors)]
-                    ending = ("fin", "rst")[number // len(doors) % 2]
-                    stream = Stream(f"{self.id}/{wave.number}/{number}".replace("/", "."), door, ending)
+                    entrypoint = entrypoints[number % len(entrypoints)]
+                    ending = ("fin", "rst")[number // len(entrypoints) % 2]
+                    stream = Stream(f"{self.id}/{wave.number}/{number}".replace("/", "."), entrypoint, ending)
                     wave.streams.append(stream)
-                    tries = 1 if door in topology.replicas else 1 + topology.gateway_policy.retries
-                    whose = door if door in topology.replicas else ANY_REPLICA
-                    asks.enter_context(world.path.own.asking(whose, tries * self.size.tokens))
-                    opened.append(self._open(world, stream))
+                    tries = 1 if entrypoint in topology.replicas else 1 + topology.gateway_policy.retries
+                    whose = entrypoint if entrypoint in topology.replicas else ANY_REPLICA
+                    asks.enter_context(context.path.own.asking(whose, tries * self.size.tokens))
+                    opened.append(self._open(context, stream))
                 yield opened
             finally:
-                await _cancel(_ledger(world), opened)
+                await _cancel(_ledger(context), opened)
 
-    def _open(self, world: World, stream: Stream) -> _Open:
-        ledger = _ledger(world)
+    def _open(self, context: FaultContext, stream: Stream) -> _Open:
+        ledger = _ledger(context)
 
         def token() -> None:
             stream.tokens += 1
@@ -239,10 +239,10 @@ class CancelWave:
                 stream.paused_s = ledger.now_s()
                 chat.pause()
 
-        chat = ChatStream(*_address(world, stream.door), token)
+        chat = ChatStream(*_address(context, stream.entrypoint), token)
         prompt = " ".join(self._random.choices(self._words, k=self.options.words))
         body = {
-            "model": world.path.deployment,
+            "model": context.path.deployment,
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": self.size.tokens,
             "temperature": 0,
@@ -250,8 +250,8 @@ class CancelWave:
             "stream": True,
         }
         headers = {"X-Request-Id": stream.request_id[-64:]}
-        if stream.door in world.topology.gateways:
-            key = _user_key(world, len(self.waves) * self.size.streams + _number(stream))
+        if stream.entrypoint in context.topology.gateways:
+            key = _user_key(context, len(self.waves) * self.size.streams + _number(stream))
             headers["Authorization"] = f"Bearer {key}"
         return _Open(stream, chat, asyncio.create_task(_follow(ledger, stream, chat, headers, body)))
 
@@ -279,7 +279,7 @@ class CancelWave:
     def _seen(self, ledger: Waves, alive: list[Stream], before: Mapping[str, _Level]) -> str | None:
         """What shows that the moment is there now; None while nothing does."""
         sent_s = max(stream.sent_s or 0.0 for stream in alive)
-        looks = {replica: look for replica, look in ledger.latest.items() if look.asked_s >= sent_s}
+        looks = {replica: probe for replica, probe in ledger.latest.items() if probe.asked_s >= sent_s}
         silent = sum(stream.tokens == 0 for stream in alive)
         match self.options.moment:
             case "queued":
@@ -287,7 +287,7 @@ class CancelWave:
                 if silent and waiting.keys() >= _asked(self.on, ledger.replicas):
                     return f"{silent} streams without a token while {_counts(waiting)} waited for a place"
             case "prefill":
-                running = sum(look.values["running"] for look in looks.values())
+                running = sum(probe.values["running"] for probe in looks.values())
                 more = running - sum(before[replica].work for replica in looks) - (len(alive) - silent)
                 if silent and more >= 1:
                     return f"{silent} streams without a token while {running:.0f} ran"
@@ -302,18 +302,18 @@ class CancelWave:
                     return f"{there} streams had {wanted:.0f} or more of {self.size.tokens} tokens"
         return None
 
-    async def _canary(self, world: World, replica: str, number: int) -> Canary:
+    async def _canary(self, context: FaultContext, replica: str, number: int) -> Canary:
         """Ask the replica itself something that has one right answer."""
         question = questions()[number % len(questions())]
         body = {
-            "model": world.path.deployment,
+            "model": context.path.deployment,
             "messages": [{"role": "user", "content": question.question}],
             "max_tokens": TOKENS_MAX,
             "temperature": 0,
         }
         began, reader = time.monotonic(), CompletionReader(stream=False)
-        request = {"url": world.topology.component(replica).url(path=CHAT), "json": body}
-        with world.path.own.asking(replica, TOKENS_MAX) as ask:
+        request = {"url": context.topology.component(replica).url(path=CHAT), "json": body}
+        with context.path.own.asking(replica, TOKENS_MAX) as ask:
             trouble = await completion.ask(reader, CANARY_S, request)
             ask.got = reader.answer.output_tokens or 0
         outcome = trouble or reader.outcome()[0]
@@ -367,7 +367,7 @@ async def _cancel(ledger: Waves, opened: list[_Open]) -> None:
             one.stream.cancelled_s = ledger.now_s()
             one.stream.status = one.chat.status
             one.stream.replica = one.chat.headers.get("x-drillyard-replica") or (
-                one.stream.door if one.stream.door in ledger.replicas else None
+                one.stream.entrypoint if one.stream.entrypoint in ledger.replicas else None
             )
 
 
@@ -402,8 +402,8 @@ async def _quiet_again(ledger: Waves, before: Mapping[str, _Level], least_s: flo
 
 def _levels(ledger: Waves) -> dict[str, _Level]:
     return {
-        replica: _Level(look.values["running"] + look.values["waiting"], look.values["kv_usage_ratio"])
-        for replica, look in ledger.latest.items()
+        replica: _Level(probe.values["running"] + probe.values["waiting"], probe.values["kv_usage_ratio"])
+        for replica, probe in ledger.latest.items()
     }
 
 
@@ -411,28 +411,28 @@ def _counts(by_replica: Mapping[str, int]) -> str:
     return ", ".join(f"{count} at {replica}" for replica, count in by_replica.items() if count)
 
 
-def _address(world: World, door: str) -> tuple[str, int]:
+def _address(context: FaultContext, entrypoint: str) -> tuple[str, int]:
     """Where users reach a gateway; a replica's own address."""
-    if door in world.topology.gateways:
-        link = world.topology.link_between(CLIENT, door)
+    if entrypoint in context.topology.gateways:
+        link = context.topology.link_between(CLIENT, entrypoint)
         return link.listen_address, link.listen_port
-    component = world.topology.component(door)
+    component = context.topology.component(entrypoint)
     return component.address, component.ports["http"]
 
 
-def _user_key(world: World, number: int) -> str:
+def _user_key(context: FaultContext, number: int) -> str:
     """A user's key, the last users' first: the load begins with the others."""
-    users = sorted(keys.load_or_create(state.instance_folder(world.topology)).users.items(), reverse=True)
+    users = sorted(keys.load_or_create(state.instance_folder(context.topology)).users.items(), reverse=True)
     return users[number % min(len(users), 24)][1]
 
 
-def _ledger(world: World) -> Waves:
-    if world.waves is None:
+def _ledger(context: FaultContext) -> Waves:
+    if context.waves is None:
         raise FaultError("nobody keeps a ledger of waves here: they belong into a run")
-    return world.waves
+    return context.waves
 
 
-def _end_wave(world: World, args: Mapping[str, Any]) -> None:
+def _end_wave(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Cancel the waves under way in this process. In any other the connections ended with whoever had them."""
     if (found := _UNDER_WAY.get(args["wave"])) is not None:
         task, ended = found

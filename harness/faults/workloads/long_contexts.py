@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from harness.faults.base import Proof, World, fault_id, tell_step
+from harness.faults.base import FaultContext, Proof, fault_id, tell_step
 from harness.faults.workloads.oversized import ORDINARY_S, UNDO_NOTHING, completion, serves_again
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
@@ -47,7 +47,7 @@ class _Seen:
     preempted: float = 0.0
     first: dict[str, float] = field(default_factory=dict)
 
-    def look(self, replica: str, values: dict[tuple[str, str], float]) -> None:
+    def probe(self, replica: str, values: dict[tuple[str, str], float]) -> None:
         """Take one replica's figures."""
         self.usage = max(self.usage, values.get(("kv_usage_ratio", ""), 0.0))
         count = values.get(("preemptions_total", ""), 0.0)
@@ -66,7 +66,7 @@ class LongContexts:
     """Long contexts through one gateway, over the link that its clients use."""
 
     type = "long_contexts"
-    excuses: ClassVar[tuple[str, ...]] = ()
+    expected_disruptions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -90,24 +90,24 @@ class LongContexts:
         """What was asked ends with the connection that it was asked on."""
         return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """An ordinary request is answered; and how much the KV caches hold."""
-        self.before = await world.path.through(self.on, ORDINARY_S)
+        self.before = await context.path.through(self.on, ORDINARY_S)
         if self.before.outcome != "ok":
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
-        self.cache_tokens = await kv_tokens(world.topology.component(world.topology.replicas[0]))
+        self.cache_tokens = await kv_tokens(context.topology.component(context.topology.replicas[0]))
 
-    async def run(self, world: World) -> Proof:
+    async def run(self, context: FaultContext) -> Proof:
         """Ask, and look at the engines meanwhile. More must have been asked for at once than there is room for."""
-        prompt = int(self.options.context * world.topology.max_model_len)
-        each, room = prompt + self.options.max_tokens, self.cache_tokens * len(world.topology.replicas)
+        prompt = int(self.options.context * context.topology.max_model_len)
+        each, room = prompt + self.options.max_tokens, self.cache_tokens * len(context.topology.replicas)
         wanted, until_s = math.ceil(self.options.demand * room / each), time.monotonic() + self.options.lasts
-        tell_step(world, self, "sized", asks=wanted, cache_tokens=self.cache_tokens)
-        looking = asyncio.create_task(self._look(world))
+        tell_step(context, self, "sized", asks=wanted, cache_tokens=self.cache_tokens)
+        looking = asyncio.create_task(self._look(context))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(wanted):
-                    group.create_task(self._ask_again(world, prompt, until_s))
+                    group.create_task(self._ask_again(context, prompt, until_s))
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
@@ -119,21 +119,21 @@ class LongContexts:
             return Proof(False, f"the fault had no effect: the KV cache was never short; {seen}", before, seen)
         return Proof(True, f"{self.seen.at_once} long contexts at once, for {each} tokens each", before, seen)
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """An ordinary request is answered as before."""
-        return await serves_again(world, self.on, self.before)
+        return await serves_again(context, self.on, self.before)
 
-    async def _ask_again(self, world: World, prompt: int, until_s: float) -> None:
+    async def _ask_again(self, context: FaultContext, prompt: int, until_s: float) -> None:
         """Ask for one long context after the other; after a refusal wait as it says."""
-        link = world.topology.link_between(CLIENT, self.on)
+        link = context.topology.link_between(CLIENT, self.on)
         while time.monotonic() < until_s:
             self.seen.running += 1
             self.seen.at_once = max(self.seen.at_once, self.seen.running)
-            reply = await send(world.path, link, self._context(prompt), self.options.deadline)
+            reply = await send(context.path, link, self._context(prompt), self.options.deadline)
             self.seen.running -= 1
             self.seen.replies.append(reply)
             told = {"name": "a long context", "asked_tokens": self.options.max_tokens, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be served", **told)
+            context.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be served", **told)
             if reply.outcome != "whole":
                 await asyncio.sleep(reply.retry_after_s or _WITHOUT_RETRY_AFTER_S)
 
@@ -149,16 +149,16 @@ class LongContexts:
         )
         return Ask(json.dumps(body).encode(), COMPLETIONS, most_tokens=self.options.max_tokens)
 
-    async def _look(self, world: World) -> None:
+    async def _look(self, context: FaultContext) -> None:
         async with httpx.AsyncClient(timeout=None, verify=False, trust_env=False) as client:
             while True:
-                for replica in world.topology.replicas:
+                for replica in context.topology.replicas:
                     try:
                         async with asyncio.timeout(_LOOK_S):
                             page = await bounded.ask_async(
-                                client, "GET", world.topology.component(replica).url(path="/metrics")
+                                client, "GET", context.topology.component(replica).url(path="/metrics")
                             )
-                        self.seen.look(replica, parse(page.text))
+                        self.seen.probe(replica, parse(page.text))
                     except (httpx.HTTPError, TimeoutError):
                         continue  # the next look is soon
                 await asyncio.sleep(_LOOK_EVERY_S)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.faults.base import Healing, Proof, World, fault_id
+from harness.faults.base import FaultContext, Healing, Proof, fault_id
 from harness.model.errors import FaultError
 from harness.model.journal import Undo
 from harness.model.options.oversized import Options
@@ -44,7 +44,7 @@ class OversizedAsks:
     """All ways of ``asks`` through one gateway, over the link that its clients use."""
 
     type = "oversized"
-    excuses: ClassVar[tuple[str, ...]] = ()
+    expected_disruptions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, phase: str, on: str, options: Any) -> None:
         self.id, self.phase, self.on = fault_id(phase, self.type, on), phase, on
@@ -66,24 +66,24 @@ class OversizedAsks:
         """What was asked ends with the connection that it was asked on."""
         return Undo(self.id, UNDO_NOTHING, {}, self.phase)
 
-    async def measure(self, world: World) -> None:
+    async def measure(self, context: FaultContext) -> None:
         """An ordinary request is answered; and how large the KV cache is, to ask for more than that."""
-        self.before = await world.path.through(self.on, ORDINARY_S)
+        self.before = await context.path.through(self.on, ORDINARY_S)
         if self.before.outcome != "ok":
             raise FaultError(f"{self.on} does not serve before the fault ({self.before.describe()})")
-        cache = await kv_tokens(world.topology.component(world.topology.replicas[0]))
-        self.asks = asks(world.topology.gateway_policy, world.topology.max_model_len, cache)
+        cache = await kv_tokens(context.topology.component(context.topology.replicas[0]))
+        self.asks = asks(context.topology.gateway_policy, context.topology.max_model_len, cache)
 
-    async def run(self, world: World) -> Proof:
+    async def run(self, context: FaultContext) -> Proof:
         """Ask everything. The effect is that it was asked: that each of them reached somebody who answered."""
         before = self.before.describe() if self.before else ""
-        link = world.topology.link_between(CLIENT, self.on)
+        link = context.topology.link_between(CLIENT, self.on)
         silent = []
         for number, one in enumerate(self.asks):
             began = time.monotonic()
-            reply = await send(world.path, link, one.ask, self.options.deadline)
+            reply = await send(context.path, link, one.ask, self.options.deadline)
             told = {"name": one.name, "names": list(one.names), "number": number, **reply.data()}
-            world.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be refused", **told)
+            context.tell("ask", fault=self.id, phase=self.phase, on=self.on, must="be refused", **told)
             if reply.outcome == "none":
                 silent.append(one.name)
             await asyncio.sleep(max(0.0, began + self.options.every - time.monotonic()))
@@ -92,12 +92,12 @@ class OversizedAsks:
             return Proof(False, f"the fault had no effect: nobody took an oversized request at {self.on}", before, seen)
         return Proof(True, f"{len(self.asks)} oversized requests were sent to {self.on}", before, seen)
 
-    async def verify_healed(self, world: World) -> Proof:
+    async def verify_healed(self, context: FaultContext) -> Proof:
         """An ordinary request is answered as before."""
-        return await serves_again(world, self.on, self.before)
+        return await serves_again(context, self.on, self.before)
 
 
-async def serves_again(world: World, gateway: str, before: PathSample | None) -> Proof:
+async def serves_again(context: FaultContext, gateway: str, before: PathSample | None) -> Proof:
     """Send ordinary requests through ``gateway`` until one is answered, for two minutes at most.
 
     Nothing can be left: each ask has ended before this, with its connection. A request that meets a full queue meets
@@ -105,7 +105,7 @@ async def serves_again(world: World, gateway: str, before: PathSample | None) ->
     """
 
     async def back(patience_s: float) -> tuple[bool, str]:
-        after = await world.path.through(gateway, patience_s)
+        after = await context.path.through(gateway, patience_s)
         return after.outcome == "ok", f"an ordinary request through {gateway}: {after.describe()}"
 
     async def left() -> str:
@@ -181,7 +181,7 @@ def _json(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _nothing_stays(world: World, args: Mapping[str, Any]) -> None:
+def _nothing_stays(context: FaultContext, args: Mapping[str, Any]) -> None:
     """Requests end with whoever has sent them."""
 
 

@@ -40,7 +40,7 @@ def checks(expected: Sequence[Expected], phases: Sequence[Phase] = ()) -> tuple[
         here = [e for e in expected if e.phase == phase]
         must_not = [e for e in here if not e.fires]
         must = [e for e in here if e.fires and alert_times.can_fire(e, phases, STACK_SCALE)]
-        clear = [e for e in must if alert_times.can_clear(e.alert, e.gone_after_s, phase, phases, STACK_SCALE)]
+        clear = [e for e in must if alert_times.can_clear(e.alert, e.clear_delay_s, phase, phases, STACK_SCALE)]
         asked = ((_fire, must), (_silent, must_not), (_clear, clear))
         found += [check(phase, several) for check, several in asked if several]
     return tuple(found)
@@ -189,7 +189,7 @@ def _one_fires(view: RunView, fault: FaultTime, one: Expected, scale: Scale, pha
     """``name`` is the alert's."""
     text, bound = str(one), alert_times.fires_within_s(one, scale)
     objective = (
-        f"≤ {bound:.6g} s ({text}: {one.shows_after_s:g} until it shows, {bound - one.shows_after_s:g} the rule)"
+        f"≤ {bound:.6g} s ({text}: {one.signal_delay_s:g} until it shows, {bound - one.signal_delay_s:g} the rule)"
     )
     if any(a.is_for(one) and a.is_on(fault.ordered_s) for a in alerts.seen(view)):
         why = f"{text} was already firing when the fault began: whether it notices it cannot be seen"
@@ -281,25 +281,25 @@ def _clear(view: RunView, phase: str, expected: Sequence[Expected]) -> CheckResu
 
 
 def _has_time(alert: Alert, phase: str, expected: Sequence[Expected], view: RunView, scale: Scale) -> bool:
-    gone = _gone_after_s(alert, expected)
+    gone = _clear_delay_s(alert, expected)
     return alert_times.can_clear(alert.name, gone, phase, view.scenario.phases, scale)
 
 
 def _is_faults(alert: Alert, fault: FaultTime, expected: Sequence[Expected], scale: Scale) -> bool:
     """Whether it has to clear: a page, or declared, that began while the fault could still be its cause."""
-    until = fault.healed_s + _gone_after_s(alert, expected) + BY_NAME[alert.name].fires_within_s(scale)
+    until = fault.healed_s + _clear_delay_s(alert, expected) + BY_NAME[alert.name].fires_within_s(scale)
     return alert.started_s <= until and (alert.is_page_of_service or any(map(alert.is_for, expected)))
 
 
-def _gone_after_s(alert: Alert, expected: Sequence[Expected]) -> float:
+def _clear_delay_s(alert: Alert, expected: Sequence[Expected]) -> float:
     """An alert that the drill does not speak of may take as long as the slowest that it does."""
-    return max((e.gone_after_s for e in expected if alert.is_for(e)), default=max(e.gone_after_s for e in expected))
+    return max((e.clear_delay_s for e in expected if alert.is_for(e)), default=max(e.clear_delay_s for e in expected))
 
 
 def _one_clears(
     view: RunView, fault: FaultTime, alert: Alert, expected: Sequence[Expected], scale: Scale
 ) -> CheckResult:
-    text, gone = str(alert), _gone_after_s(alert, expected)
+    text, gone = str(alert), _clear_delay_s(alert, expected)
     bound = alert_times.clears_within_s(alert.name, gone, scale)
     objective = f"≤ {bound:.6g} s ({text}: {gone:g} until its cause is gone, {bound - gone:g} the rule)"
     if alert.cleared_s is not None and alert.cleared_s <= fault.until_s:

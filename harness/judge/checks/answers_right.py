@@ -15,7 +15,7 @@ from harness.judge.checks.shapes import asks
 from harness.model.scenario import Cohort
 from harness.model.verdict import CheckResult, Status
 
-#: What is less probable than that is no luck any more.
+#: What is less probable than that is not chance.
 ALPHA = 0.001
 
 
@@ -86,7 +86,7 @@ def _count(rows: Rows) -> tuple[int, int]:
 
 
 def _worse(rows: Rows, expected: float, what: str) -> Iterator[tuple[Status, str]]:
-    """Whether so few right ones are no luck any more, when each is right with the probability ``expected``."""
+    """Whether so few right ones are not chance, when each is right with the probability ``expected``."""
     right, count = _count(rows)
     if count and at_most(right, count, expected) < ALPHA:
         yield Status.FAIL, f"only {right} of {count} {what} were right, {expected:.0%} expected"

@@ -212,7 +212,7 @@ PERCENT = 95
 
 @asks(
     "ttft-after-cancels",
-    "nobody waits for those who have gone",
+    "TTFT unaffected by mass cancellation",
     "Do users who come once the others have hung up get their first word as soon as ever?",
     "load", "fault:{phases}",
     timing=True, per_request=True, objective="{objective}",

@@ -192,7 +192,7 @@ def _restarted(view: RunView, replica: str) -> bool:
 
 def _ordered(view: RunView, replica: str) -> bool:
     orders = [event.data for event in view.events("fault_injecting") if event.data.get("on") == replica]
-    return any("restarts" in order.get("excuses", ()) for order in orders)
+    return any("restarts" in order.get("expected_disruptions", ()) for order in orders)
 
 
 # ── what the harness and the exporter asked for ──

@@ -41,12 +41,12 @@ def _led_to(view: RunView, gateway: str, before_s: float) -> bool | None:
 
 @asks(
     "dns-ejects-gateway",
-    "DNS leads away from {gateway} in {phase}",
-    "Does DNS lead away from {gateway} soon after the fault in {phase}, and stay away?",
+    "DNS fails over from {gateway} in {phase}",
+    "Does DNS fail over from {gateway} soon after the fault in {phase}, and stay away?",
     "metrics", "gateways", "fault:{phase}",
     timing=True, subject="gateway", objective="≤ {within}",
 )  # fmt: skip
-def leads_away(view: RunView, gateway: str, phase: str, within: str) -> CheckResult:
+def fails_over(view: RunView, gateway: str, phase: str, within: str) -> CheckResult:
     """Whether DNS names only other gateways from ``within`` (an expression) after the injection in ``phase`` on."""
     target, fault = fault_window.limit(view, within), FaultWindow.of(view, phase)
     if not _led_to(view, gateway, fault.begin_s):
@@ -71,7 +71,7 @@ def fails_back(view: RunView, gateway: str, phase: str) -> CheckResult:
     """Whether DNS leads back to ``gateway`` after the heal of ``phase``, once, and no attempt from then on fails."""
     healed, begin = fault_window.healed_s(view, phase), FaultWindow.of(view, phase).end_s
     if _led_to(view, gateway, begin) is not False:
-        raise NotMeasured(f"DNS was not seen to lead away from {gateway}, so it could not lead back")
+        raise NotMeasured(f"DNS was not seen to fail over from {gateway}, so it could not fail back")
     end = watched_until(view, healed)
     found = _answers(view, begin, end)
     gap_s = max(right - left for left, right in itertools.pairwise([begin, *(a.t_s for a in found), end]))
@@ -121,8 +121,8 @@ _SAMPLED_WITHIN_S = 1.0
 
 @asks(
     "clients-use-stale-dns",
-    "clients live on the last answer in {phase}",
-    "Do clients live on their last answer while DNS is silent in {phase}?",
+    "clients serve stale DNS in {phase}",
+    "Do clients use their last DNS answer while DNS is silent in {phase}?",
     "load", "metrics", "gateways", "fault:{phase}",
     timing=False, objective="0 requests without an address",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from harness.model.verdict import CheckResult, Status
 
 @asks(
     "gateway-ejects-replica",
-    "gateways take {replica} out",
+    "gateways eject {replica}",
     "Do the gateways stop using {replica} within {within_s:g} s of the fault in {phase}?",
     "metrics", "gateways", "fault:{phase}",
     timing=True, subject="replica", objective="≤ {within_s:.6g} s",
@@ -40,7 +40,7 @@ def eject(view: RunView, replica: str, phase: str, within_s: float) -> CheckResu
         out = during["t_s"][during["value"].eq(0)]
         taken[gateway] = None if out.empty else max(0.0, float(out.iloc[0]) - begin)
     never = f"{{who}} never took {replica} out of rotation in {phase}"
-    return last_within(taken, within_s, never, f"{{who}} was the last to take {replica} out, {{s}} after the fault")
+    return last_within(taken, within_s, never, f"{{who}} was the last to eject {replica}, {{s}} after the fault")
 
 
 def _unusable(before: list[float], times: list[float], begin: float, end: float) -> str | None:
@@ -56,7 +56,7 @@ def _unusable(before: list[float], times: list[float], begin: float, end: float)
 
 @asks(
     "gateway-readmits-replica",
-    "gateways put {replica} back after {phase}",
+    "gateways readmit {replica} after {phase}",
     "Do the gateways use {replica} again within {within_s:g} s of healing {phase}?",
     "metrics", "gateways", "fault:{phase}",
     timing=True, after_heal=True, subject="replica", objective="≤ {within_s:.6g} s",
@@ -72,13 +72,13 @@ def readmit(view: RunView, replica: str, phase: str, within_s: float) -> CheckRe
         after = samples[samples["t_s"].ge(begin)]
         up = after["t_s"][after["value"].eq(1)]
         if not faulty["value"].eq(0).any():
-            raise NotMeasured(f"{gateway} never had {replica} out, so it could not put it back", len(faulty))
+            raise NotMeasured(f"{gateway} never ejected {replica}, so it could not readmit it", len(faulty))
         seen_until = float(after["t_s"].max()) if len(after) else begin
         if up.empty and seen_until < begin + within_s:
             raise NotMeasured(f"{gateway} was only sampled until {seen_until - begin:.1f} s after the heal", len(after))
         back[gateway] = None if up.empty else float(up.iloc[0]) - begin
-    never = f"{{who}} never put {replica} back after {phase}"
-    return last_within(back, within_s, never, f"{{who}} was the last to put {replica} back, {{s}} after the heal")
+    never = f"{{who}} never readmitted {replica} after {phase}"
+    return last_within(back, within_s, never, f"{{who}} was the last to readmit {replica}, {{s}} after the heal")
 
 
 # ── whether they are ready ──

@@ -127,7 +127,7 @@ _STILL = "still injected"
 @asks(
     "nothing-left-injected",
     "nothing left injected",
-    "Is every fault taken back, and is that proven?",
+    "Is every fault rolled back, and is that proven?",
     safety=True, timing=False, objective="0 left",
 )  # fmt: skip
 def nothing_left_injected(view: RunView) -> CheckResult:

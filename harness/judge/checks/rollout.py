@@ -22,7 +22,7 @@ from harness.model.verdict import CheckResult, Status
 
 #: A sample or a request so close to a change belongs to neither side of it.
 _EDGE_S = 0.5
-#: What is less probable than that is no luck any more.
+#: What is less probable than that is not chance.
 _NO_LUCK = 0.001
 
 
@@ -77,12 +77,12 @@ class _Drawn:
 
     @property
     def most(self) -> int:
-        """More would be no luck any more."""
+        """More would not be chance."""
         return next((k for k, until in enumerate(self._cumulated()) if 1 - until < _NO_LUCK), self.of)
 
     @property
     def least(self) -> int:
-        """Fewer would be no bad luck any more."""
+        """Fewer would not be chance."""
         return sum(until < _NO_LUCK for until in self._cumulated())
 
     def _cumulated(self) -> Iterator[float]:
@@ -100,7 +100,7 @@ def _users_in_canary(view: RunView, rollout: Rollout) -> tuple[pd.DataFrame, _Dr
     if stage is None:
         return None
     rows = _answered(view)
-    rows = rows[rows["start_s"].between(stage.began_s + _EDGE_S, _decided_s(rollout))]
+    rows = rows[rows["start_s"].between(stage.applied_at_s + _EDGE_S, _decided_s(rollout))]
     met = rows[rows["served_version"].eq(rollout.candidate.version)]
     return met, _Drawn(len(met), len(rows), stage.percent / 100)
 
@@ -151,7 +151,7 @@ def ends_as_expected(view: RunView, phase: str) -> CheckResult:
         raise NotMeasured(found, objective=objective)
     right = rollout.ended == wanted.expect and (not gates or rollout.decision.gate in wanted.stopped_by)
     canary = _canary(rollout)
-    took = decided - canary.began_s if canary else None
+    took = decided - canary.applied_at_s if canary else None
     when = "before any user could meet it" if took is None else f"{took:.1f} s after the first user could meet it"
     why = f"{found if right else f'it should have been {objective}, but {found}'} ({when})"
     status, margin = Status.PASS if right else Status.FAIL, 0.0 if right and canary else None
@@ -251,7 +251,7 @@ def candidate_judged(view: RunView, phase: str) -> CheckResult:
     before = _weight_before(view, rollout, decided)
     assert rollout.decision is not None  # it was decided
     again = rollouts.decide(rollout.probes, rollout.candidate.version, rollout.questions, rollout.gates)
-    early = [stage.name for stage in rollout.stages if stage.percent > percent and stage.told_s < decided]
+    early = [stage.name for stage in rollout.stages if stage.percent > percent and stage.requested_at_s < decided]
     got_more = any(stage.percent > percent for stage in rollout.stages)
     both = len(rollouts.pairs(rollout.probes))
     if early:
@@ -275,7 +275,7 @@ def _weight_before(view: RunView, rollout: Rollout, decided: float) -> float | N
     stage = _canary(rollout)
     if stage is None:
         return None
-    begin = stage.began_s + _EDGE_S
+    begin = stage.applied_at_s + _EDGE_S
     return float(_weights(view, rollout.candidate_on, min(begin, decided), decided)["value"].max())
 
 
@@ -318,11 +318,11 @@ def exposure_bounded(view: RunView, phase: str) -> CheckResult:
 def _before_canary(view: RunView, rollout: Rollout) -> int:
     """Answers of the candidate to attempts that had ended before any user was meant to meet it."""
     stage, rows = _canary(rollout), _answered(view)
-    until = _decided_s(rollout) if stage is None else stage.told_s - _EDGE_S
+    until = _decided_s(rollout) if stage is None else stage.requested_at_s - _EDGE_S
     return int((rows["served_version"].eq(rollout.candidate.version) & rows["end_s"].lt(until)).sum())
 
 
-# ── it is taken back in time ──
+# ── it is rolled back in time ──
 
 
 @asks(

@@ -153,7 +153,7 @@ def failures_hidden(view: RunView, phase: str, at_most_percent: float = 1.0) -> 
 
 @asks(
     "impact-window-bounded",
-    "suffering ends in {phase}",
+    "impact window bounded in {phase}",
     "Is nobody who comes {within_s:g} s after the fault in {phase} or later hit by it?",
     "load", "gateways", "fault:{phase}",
     timing=True, per_request=True, objective="≤ {within_s:.6g} s",
@@ -182,12 +182,12 @@ def impact_bounded(view: RunView, phase: str, within_s: float) -> CheckResult:
 
 @asks(
     "users-move",
-    "users move in {phase}",
+    "users fail over in {phase}",
     "Are users served at the first try again soon after the fault in {phase}, which is still in place?",
     "load", "fault:{phase}",
     timing=True, per_request=True, objective="≤ {within}",
 )  # fmt: skip
-def move(view: RunView, phase: str, within: str) -> CheckResult:
+def fail_over(view: RunView, phase: str, within: str) -> CheckResult:
     """Whether requests are good at their first attempt from ``within`` (an expression) after the injection on.
 
     At the first: a client that tries again in vain until it gets through has not recovered, it only copes.

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from harness.evidence.record import RunFolder
-from harness.faults.base import World
+from harness.faults.base import FaultContext
 from harness.model.errors import DrillyardError, RunFolderError
 from harness.recover import heal
 from stack import stacks, state
@@ -97,17 +97,17 @@ class Site:
         return any(family.alive(process) for process in self.started)
 
     @cached_property
-    def world(self) -> World | None:
+    def context(self) -> FaultContext | None:
         """What can be acted on; None where no stack runs. RuntimeUnavailable when its runtime cannot be had."""
         if self.stack is None or self.supervisor_gone:
             return None
         runtime, _ = select(self.stack.runtime, stacks.restored(self.stack.topology))
-        return heal.world(runtime)
+        return heal.context(runtime)
 
     @cached_property
     def states(self) -> dict[str, ComponentState]:
         """The components that should run, by name; empty where no stack runs."""
-        return {} if self.world is None else {found.name: found for found in self.world.runtime.states()}
+        return {} if self.context is None else {found.name: found for found in self.context.runtime.states()}
 
     @property
     def supervisor_gone(self) -> bool:

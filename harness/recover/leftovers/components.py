@@ -12,16 +12,16 @@ from stack.runtimes.base import ComponentState, Freezes, able
 
 def find(site: Site) -> Iterator[Leftover]:
     """Each component that does not run; one that is starting is on its way."""
-    world = site.world
-    if world is None:
+    context = site.context
+    if context is None:
         return
     for name, found in site.states.items():
         if found.state in ("stopped", "failed", "missing"):
             what = f"{name} is {found.state}, and its stack is up"
-            yield site.leftover("component", what, "it is started", partial(world.runtime.start, name))
+            yield site.leftover("component", what, "it is started", partial(context.runtime.start, name))
         elif frozen := _frozen(found):
             what = f"{name} is paused ({frozen})"
-            yield site.leftover("paused", what, "it goes on", partial(able(world.runtime, Freezes).unpause, name))
+            yield site.leftover("paused", what, "it goes on", partial(able(context.runtime, Freezes).unpause, name))
 
 
 def _frozen(found: ComponentState) -> str:

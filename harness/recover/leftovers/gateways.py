@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 
 from harness.adapters.gateway import connect
-from harness.faults.base import World, take_back
+from harness.faults.base import FaultContext, take_back
 from harness.model.errors import AdapterError
 from harness.model.journal import Undo
 from harness.recover.leftovers.base import Leftover, Site
@@ -19,33 +19,33 @@ ANSWERS_WITHIN_S = 3.0
 
 def find(site: Site) -> Iterator[Leftover]:
     """Each replica that a running gateway does not use as it should; a gateway that cannot be asked."""
-    world = site.world
-    for gateway in world.topology.components if world is not None else ():
-        if world is None or gateway.role != "gateway" or site.states[gateway.name].state != "running":
+    context = site.context
+    for gateway in context.topology.components if context is not None else ():
+        if context is None or gateway.role != "gateway" or site.states[gateway.name].state != "running":
             continue  # one that does not run is found among the components, and has forgotten what it was told
         try:
-            servers = connect(world.runtime, gateway.name).servers()
+            servers = connect(context.runtime, gateway.name).servers()
         except AdapterError as error:
             remedy = "it is restarted if it goes on so"
-            yield site.leftover("gateway", str(error), remedy, partial(_restart, world, gateway.name))
+            yield site.leftover("gateway", str(error), remedy, partial(_restart, context, gateway.name))
             continue
         for replica, found in servers.items():
             if found.state != "ready" or found.weight != 100:
                 what = f"{gateway.name} has {replica} in state {found.state} with weight {found.weight} %"
                 remedy = "it is made ready with weight 100 %"
-                yield site.leftover("server", what, remedy, partial(_restore, world, gateway.name, replica))
+                yield site.leftover("server", what, remedy, partial(_restore, context, gateway.name, replica))
 
 
-def _restore(world: World, gateway: str, replica: str) -> None:
+def _restore(context: FaultContext, gateway: str, replica: str) -> None:
     arguments = {"gateway": gateway, "replica": replica, "state": "ready", "weight": 100}
-    take_back(world, Undo(f"doctor/{gateway}/{replica}", "restore_server", arguments))
+    take_back(context, Undo(f"doctor/{gateway}/{replica}", "restore_server", arguments))
 
 
-def _restart(world: World, gateway: str) -> None:
+def _restart(context: FaultContext, gateway: str) -> None:
     deadline = time.monotonic() + ANSWERS_WITHIN_S
     while time.monotonic() < deadline:
         with suppress(AdapterError):
-            connect(world.runtime, gateway).servers()
+            connect(context.runtime, gateway).servers()
             return
         time.sleep(0.2)
-    world.runtime.kill(gateway)
+    context.runtime.kill(gateway)

@@ -19,7 +19,7 @@ HEAL_WITHIN_S = 15.0
 
 
 def find(site: Site) -> Iterator[Leftover]:
-    """Runs of the instance that have not taken back all they injected; with a record of others nothing is replayed."""
+    """Runs of the instance that have not rolled back all they injected; with a record of others nothing is replayed."""
     unfinished = [path.parent for path in site.runs.glob("*/undo.jsonl") if _open(path)]
     for run in site.dead_runs(unfinished):
         if entries := journal(run).open_entries():
@@ -35,7 +35,9 @@ def find(site: Site) -> Iterator[Leftover]:
                 continue
             names = ", ".join(f"{entry.action} of {entry.target}" for entry in entries)
             what = f"run {run.path.name} died without taking back what it injected: {names}"
-            remedy = "it is taken back" if site.world else "the journal is closed: the stack is gone, and that with it"
+            remedy = (
+                "it is rolled back" if site.context else "the journal is closed: the stack is gone, and that with it"
+            )
             yield site.leftover("journal", what, remedy, partial(_take_back, site, run))
 
 
@@ -54,9 +56,9 @@ def journal(run: RunFolder) -> Journal:
 
 def _strange(site: Site, entries: Sequence[Undo]) -> str:
     """What of the records is not of the stack that runs, in words; where none runs nothing is done with them."""
-    if site.world is None:
+    if site.context is None:
         return ""
-    return "; ".join(why for entry in entries if (why := belongs.strange(entry, site.world.topology)))
+    return "; ".join(why for entry in entries if (why := belongs.strange(entry, site.context.topology)))
 
 
 def _take_back(site: Site, run: RunFolder) -> None:
@@ -64,9 +66,9 @@ def _take_back(site: Site, run: RunFolder) -> None:
     try:
         if not any(event.kind == "interrupted" for event in run.events()):
             log.add("interrupted", signal="the harness and its watchdog died; the doctor heals")
-        if site.world is None:
+        if site.context is None:
             _close(run, log)
-        elif problems := heal.take_everything_back(site.world, journal(run), log, HEAL_WITHIN_S, "the doctor"):
+        elif problems := heal.take_everything_back(site.context, journal(run), log, HEAL_WITHIN_S, "the doctor"):
             raise FaultError("still injected: " + "; ".join(problems))
     finally:
         log.close()

@@ -14,10 +14,10 @@ def find(site: Site) -> Iterator[Leftover]:
 
     Containers have a limit from the start, so there only the journal of a run can tell what it was before.
     """
-    world = site.world
-    if world is None or world.runtime.name != "process":
+    context = site.context
+    if context is None or context.runtime.name != "process":
         return
-    runtime = able(world.runtime, LimitsMemory)
+    runtime = able(context.runtime, LimitsMemory)
     for name in site.states:
         if (limit := runtime.memory_limit(name)) is not None:
             what = f"the memory of {name} is limited to {limit / 2**20:.0f} MiB"

@@ -94,7 +94,7 @@ def another_is_named(run: Run, one: Expected) -> None:
 
 def cleared_late(run: Run, one: Expected) -> None:
     """It is over half a second after its bound."""
-    bound = alert_times.clears_within_s(one.alert, one.gone_after_s, STACK_SCALE)
+    bound = alert_times.clears_within_s(one.alert, one.clear_delay_s, STACK_SCALE)
     at_s = _instant(run, "fault_healed", one) + bound + 0.5
     event = _told(run, "alert_cleared", one)
     event |= {"received_s": at_s, "t_s": at_s + 0.2}

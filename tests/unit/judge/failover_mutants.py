@@ -168,11 +168,11 @@ def _users_fail(run: Run, phase: str) -> None:
 
 
 ALL = (DEAD, HUNG, SPLIT)
-_of_each(ALL, "DNS leads away from gateway-a in {}", _dns_never_moves)
-_of_each(ALL, "DNS leads away from gateway-a in {}", _dns_moves_late)
-_of_each(ALL, "DNS leads away from gateway-a in {}", _dns_looks_back)
-_of_each(ALL, "users move in {}", _users_stay)
-_of_each(ALL, "users move in {}", _freed_by_the_heal)
+_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_never_moves)
+_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_moves_late)
+_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_looks_back)
+_of_each(ALL, "users fail over in {}", _users_stay)
+_of_each(ALL, "users fail over in {}", _freed_by_the_heal)
 _of_each(ALL, "broken visibly and retried through gateway-a in {}", _gives_up)
 _of_each(ALL, "broken visibly and retried through gateway-a in {}", _falsely_ok)
 _of_each(ALL, "failback to gateway-a after {}", _dns_flaps)
@@ -209,7 +209,7 @@ def users_are_sent_to_the_dead(run: Run) -> None:
     run.requests.loc[row, ["gateway", "outcome", "http_status", "headers_ms"]] = [A, "connect_error", None, None]
 
 
-@mutant("clients live on the last answer in dns-dead")
+@mutant("clients serve stale DNS in dns-dead")
 def no_life_belt(run: Run) -> None:
     """Clients fail as soon as DNS is silent."""
     begin, _ = run.span(NO_DNS)

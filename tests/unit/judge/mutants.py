@@ -248,27 +248,27 @@ def not_steady_after(run: Run) -> None:
 # ── the gateways' checks ──
 
 
-@mutant("gateways take replica-2 out")
+@mutant("gateways eject replica-2")
 def never_taken_out(run: Run) -> None:
     """No readiness checks: one gateway keeps the bad replica."""
     run.metrics.loc[samples(run, "gateway-b", "server_up", *run.span(ONE), "server=replica-2"), "value"] = 1.0
 
 
-@mutant("gateways take replica-2 out")
+@mutant("gateways eject replica-2")
 def taken_out_late(run: Run) -> None:
     """One gateway needs 7 s."""
     begin, _ = run.span(ONE)
     run.metrics.loc[samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
 
 
-@mutant("gateways put replica-2 back after one-replica")
+@mutant("gateways readmit replica-2 after one-replica")
 def never_put_back(run: Run) -> None:
     """One gateway forgets the replica for good."""
     end = run.span(ONE)[1]
     run.metrics.loc[samples(run, "gateway-a", "server_up", end, 1e9, "server=replica-2"), "value"] = 0.0
 
 
-@mutant("gateways put replica-2 back after one-replica")
+@mutant("gateways readmit replica-2 after one-replica")
 def put_back_late(run: Run) -> None:
     """One gateway needs 12 s."""
     end = run.span(ONE)[1]

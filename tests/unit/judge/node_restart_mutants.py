@@ -175,7 +175,7 @@ def the_kill_reaches_users(run: Run) -> None:
     fail(run, run.requests["intended_start_s"].between(killed, killed + 1))
 
 
-@in_each("gateways take {replica} out", "kill", "deaf")
+@in_each("gateways eject {replica}", "kill", "deaf")
 def it_stays_in_rotation(run: Run, phase: str) -> None:
     """The gateways notice nothing."""
     m = run.metrics
@@ -186,14 +186,14 @@ def it_stays_in_rotation(run: Run, phase: str) -> None:
 # ── the deaf replica ──
 
 
-@mutant("suffering ends in deaf")
+@mutant("impact window bounded in deaf")
 def users_go_on_meeting_it(run: Run) -> None:
     """Attempts time out until the fault is healed."""
     where = run.requests["start_s"].between(ordered(run, "deaf") + 9.5, ordered(run, "deaf", "fault_healing"))
     run.requests.loc[where, "outcome"] = "timeout_ttft"
 
 
-@mutant("suffering ends in deaf")
+@mutant("impact window bounded in deaf")
 def only_the_heal_frees_them(run: Run) -> None:
     """Late in the fault attempts meet it; they are answered as soon as it hears again."""
     healing = ordered(run, "deaf", "fault_healing")
@@ -202,7 +202,7 @@ def only_the_heal_frees_them(run: Run) -> None:
     run.requests.loc[where, "ttft_ms"] = (healing + 0.1 - run.requests.loc[where, "start_s"]) * 1000
 
 
-@mutant("gateways put replica-2 back after deaf")
+@mutant("gateways readmit replica-2 after deaf")
 def it_is_left_out(run: Run) -> None:
     """It hears again, and no gateway uses it."""
     m = run.metrics

@@ -48,7 +48,7 @@ mutant("stalls through the faults")(mutants.streams_stall)
 
 @mutant("nothing left injected")
 def limit_stays(run: Run) -> None:
-    """The memory limit is never taken back."""
+    """The memory limit is never rolled back."""
     run.drop_events("fault_healed", fault=f"{OOM}/oom/{KILLED}")
 
 

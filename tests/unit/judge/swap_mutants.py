@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tests.runs import Run
-from tests.swap_runs import NO_START, PROMOTED, STOPPED, break_off, ledger
+from tests.swap_runs import NO_START, PROMOTED, STOPPED, abort, ledger
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import Mutant, fail
 
@@ -39,7 +39,7 @@ def mutant(check: str, of: str = PROMOTED, recount: bool = True) -> Callable[[An
 def canary(run: Run) -> tuple[float, float]:
     """From when the candidate had its share until it was judged."""
     data = ledger(run)
-    return next(s["began_s"] for s in data["stages"] if s["name"] == "canary"), data["decided_s"]
+    return next(s["applied_at_s"] for s in data["stages"] if s["name"] == "canary"), data["decided_s"]
 
 
 def started(run: Run, begin: float, end: float) -> pd.Series:
@@ -87,14 +87,14 @@ def stopped_for_another_reason(run: Run) -> None:
 @mutant("rollout ends as it should")
 def a_replica_does_not_follow(run: Run) -> None:
     """The candidate was good where it was tried, and does not start on the other replica."""
-    break_off(run)
+    abort(run)
 
 
 @mutant("candidate judged before it gets more")
 def half_of_the_traffic_too_early(run: Run) -> None:
     """The rollout did not wait for its gates."""
     begin, decided = canary(run)
-    next(s for s in ledger(run)["stages"] if s["name"] == "half")["told_s"] = (begin + decided) / 2
+    next(s for s in ledger(run)["stages"] if s["name"] == "half")["requested_at_s"] = (begin + decided) / 2
 
 
 @mutant("candidate judged before it gets more")
@@ -150,14 +150,14 @@ def met_before_it_was_verified(run: Run) -> None:
 @mutant("versions agree")
 def another_model_answers(run: Run) -> None:
     """Half of the answers after the promotion carry a version that nobody has rolled out."""
-    last = ledger(run)["stages"][-1]["began_s"]
+    last = ledger(run)["stages"][-1]["applied_at_s"]
     run.requests.loc[started(run, last - 3, last), "served_version"] = "v9@sim"
 
 
 @mutant("versions agree")
 def a_replica_answers_with_what_it_had(run: Run) -> None:
     """The gateway's header names the new one, the engine's answer the old."""
-    all_of_it = next(s["began_s"] for s in ledger(run)["stages"] if s["name"] == "all")
+    all_of_it = next(s["applied_at_s"] for s in ledger(run)["stages"] if s["name"] == "all")
     run.requests.loc[started(run, all_of_it + 2, all_of_it + 6), "served_version"] = ledger(run)["stable"]["version"]
 
 
@@ -172,8 +172,8 @@ def the_canary_has_no_users(run: Run) -> None:
 @mutant("versions agree")
 def another_model_answers_before_the_heal(run: Run) -> None:
     """A rollout that broke off, and an answer of nobody's version before that."""
-    break_off(run)
-    half = next(s["began_s"] for s in ledger(run)["stages"] if s["name"] == "half")
+    abort(run)
+    half = next(s["applied_at_s"] for s in ledger(run)["stages"] if s["name"] == "half")
     run.requests.loc[started(run, half, half + 2), "served_version"] = "v9@sim"
 
 

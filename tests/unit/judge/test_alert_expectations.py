@@ -87,7 +87,7 @@ def test_what_follows_may_be_too_short_to_see_an_alert_clear(tmp_path: Path) -> 
 
 def test_a_recovery_that_waits_for_alerts_counts_whole() -> None:
     """It ends early when they clear, and late when they do not."""
-    one = Expected("fault", "ReplicaDown", gone_after_s=10)
+    one = Expected("fault", "ReplicaDown", clear_delay_s=10)
     fault = Phase.model_validate({"name": "fault", "kind": "fault", "duration": "30s"})
     recovery = {"name": "recovery", "kind": "recovery", "duration": "10s"}
     waits = recovery | {"until": "alerts_cleared", "at_most": "20s"}

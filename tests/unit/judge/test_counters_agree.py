@@ -177,7 +177,13 @@ def test_a_restart_leaves_that_replica_open(restart: Any, run: Run, tmp_path: Pa
 def test_a_restart_that_a_fault_ordered_leaves_the_others_judged(run: Run, tmp_path: Path) -> None:
     """What a drill does on purpose is said, and no reason to judge nothing; without any other replica it is."""
     _restarts(run)
-    order = {"t_s": 39.0, "kind": "fault_injecting", "phase": "one-replica", "excuses": ["restarts"], "fault": "x"}
+    order = {
+        "t_s": 39.0,
+        "kind": "fault_injecting",
+        "phase": "one-replica",
+        "expected_disruptions": ["restarts"],
+        "fault": "x",
+    }
     run.events.append({**order, "on": "replica-1"})
     result = judged(run, tmp_path)
     assert result.status is Status.PASS

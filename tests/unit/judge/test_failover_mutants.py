@@ -43,7 +43,7 @@ def test_whom_another_gateway_serves_slowly_has_moved(gateway: str, status: Stat
     late = run.requests["start_s"].between(end - 2, end - 0.5)
     run.requests.loc[late, "gateway"] = gateway
     run.requests.loc[late, "ttft_ms"] = (end + 0.5 - run.requests.loc[late, "start_s"]) * 1000
-    (check,) = (check for check in DRILL.checks if check.name == f"users move in {HUNG}")
+    (check,) = (check for check in DRILL.checks if check.name == f"users fail over in {HUNG}")
     assert check.run(RunView(run.write(tmp_path / "run"))).status is status
 
 

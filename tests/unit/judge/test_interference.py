@@ -260,7 +260,7 @@ def test_the_excess_is_three_times_the_overlap_at_most(length_s: float, status: 
     begin, _ = run.span(ONE)
     run.metrics.loc[mutants.samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
     runs.disturb(run, begin, begin + length_s)
-    assert asked(run, tmp_path, "gateways take replica-2 out").status is status
+    assert asked(run, tmp_path, "gateways eject replica-2").status is status
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("timeout_ttft", Status.INCONCLUSIVE), ("inband_error", Status.FAIL)])

@@ -91,8 +91,8 @@ def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
             "requests",
             {"no hang", "honest", "no silent truncation", "client retries", "recovery", "conservation"},
         ),
-        ("metrics", {"gateways take", "gateways put", "upstream amplification", "no abandoned generation"}),
-        ("events", {"gateways take", "gateways put", "steady state", "recovery", "nothing left injected"}),
+        ("metrics", {"gateways eject", "gateways readmit", "upstream amplification", "no abandoned generation"}),
+        ("events", {"gateways eject", "gateways readmit", "steady state", "recovery", "nothing left injected"}),
     ],
 )
 def test_missing_part_is_never_a_pass(missing: str, checks: set[str], tmp_path: Path) -> None:

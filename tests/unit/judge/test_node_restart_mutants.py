@@ -60,7 +60,7 @@ def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp
         if word in r.name and not r.name.startswith(("no hang", "avail", "alerts"))
     }
     assert len(found) >= 3
-    assert {n for n, status in found.items() if status is Status.PASS} <= {"suffering ends"}
+    assert {n for n, status in found.items() if status is Status.PASS} <= {"impact window bounded"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_whom_another_replica_serves_slowly_was_not_hit(
     late = run.requests["start_s"].between(healing - 2, healing - 1)
     run.requests.loc[late, ["replica", "gateway_replica", "gateway_retries"]] = [replica, replica, retries]
     run.requests.loc[late, "ttft_ms"] = (healing + 0.1 - run.requests.loc[late, "start_s"]) * 1000
-    (check,) = (check for check in DRILL.checks if check.name == "suffering ends in deaf")
+    (check,) = (check for check in DRILL.checks if check.name == "impact window bounded in deaf")
     assert check.run(RunView(run.write(tmp_path / "run"))).status is status
 
 

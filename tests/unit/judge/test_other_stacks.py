@@ -80,7 +80,7 @@ def _one_is_not_sampled(run: Run) -> None:
 @pytest.mark.parametrize(
     ("defect", "red", "status"),
     [
-        (_never_out, "gateways take llm-2 out", Status.FAIL),
+        (_never_out, "gateways eject llm-2", Status.FAIL),
         (_one_is_not_sampled, "metrics of llm-2", Status.INCONCLUSIVE),
     ],
 )

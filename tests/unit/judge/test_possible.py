@@ -287,7 +287,7 @@ def _fell_after_a_restart(run: Run) -> None:
     """As the counters of a process that a fault has ended and started again."""
     for event in run.events:
         if str(event.get("fault", "")).startswith("one-replica/"):
-            event |= {"on": "replica-2", "excuses": ["gaps", "restarts"]}
+            event |= {"on": "replica-2", "expected_disruptions": ["gaps", "restarts"]}
     of = _samples("replica-2", "generation_tokens_total")(run)
     rows = run.metrics[of & run.metrics["t_s"].gt(run.span("one-replica")[0] + 10)]
     run.metrics.loc[rows.index, "value"] -= rows["value"].iloc[0]
@@ -359,7 +359,7 @@ EVENTS: list[tuple[str, Callable[[Run], None]]] = [
     ("no run records an event", _changed("load_started", kind="load_was_there")),
     ("which is not in the plan", _changed("fault_injected", fault="one-replica/earthquake/gateway-a")),
     ("says that it is earthquake", _changed("fault_proven", type="earthquake")),
-    ("excuses gaps, which latency does not", _changed("fault_injecting", excuses=["gaps"])),
+    ("expects gaps, which latency does not", _changed("fault_injecting", expected_disruptions=["gaps"])),
     ("although it was still active", _once_more),
     ("healed at", _healed_only),
     ("injection was not requested", lambda run: run.drop_events("fault_injecting", fault=SILENCE)),

@@ -21,7 +21,7 @@ from tests.unit.judge import mutants
 from tests.unit.judge.test_nothing_left import HEALTHY
 
 DRILL = drill.load("timeout-spike")
-NOT_OURS = ("gateways take replica-2 out", "no abandoned generation in all-replicas", "steady state in recovery-one")
+NOT_OURS = ("gateways eject replica-2", "no abandoned generation in all-replicas", "steady state in recovery-one")
 LINE = "not asked of an external target: {} checks that need gateways, replicas, alerts or links of Drillyard's own"
 
 

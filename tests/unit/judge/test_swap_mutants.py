@@ -76,7 +76,7 @@ def test_a_candidate_that_does_not_start_is_one_red_check(made: str, tmp_path: P
     """Where it should have been promoted: the headline says why, and nothing else is red."""
     run = swap_runs.healthy(NO_START if made == "it never starts" else PROMOTED)
     if made == "it breaks off":
-        swap_runs.break_off(run)
+        swap_runs.abort(run)
     run.plan["scenario"] = swap_runs.healthy().plan["scenario"]
     verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
     results = (*verdict.validity, *verdict.checks)

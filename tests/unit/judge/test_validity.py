@@ -556,11 +556,11 @@ FINDINGS: list[tuple[Callable[[Run], None], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("defect", "finding", "spoils"), FINDINGS, ids=lambda x: getattr(x, "__name__", None))
-def test_finding_spoils_what_depends_on_it(
-    defect: Callable[[Run], None], finding: str, spoils: str, tmp_path: Path
+@pytest.mark.parametrize(("defect", "finding", "invalidates"), FINDINGS, ids=lambda x: getattr(x, "__name__", None))
+def test_finding_invalidates_what_depends_on_it(
+    defect: Callable[[Run], None], finding: str, invalidates: str, tmp_path: Path
 ) -> None:
-    """The finding is named, everything that needs what it spoils is INCONCLUSIVE, the run is never PASS."""
+    """The finding is named, everything that needs what it invalidates is INCONCLUSIVE, the run is never PASS."""
     run = runs.healthy()
     defect(run)
     verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
@@ -570,7 +570,7 @@ def test_finding_spoils_what_depends_on_it(
     assert verdict.reason.startswith(found[finding].why if finding == validity.COMPLETE else f"{finding}: ")
     got = {r.name: r.status for r in verdict.checks}
     for check in verdicts.checks(DRILL):
-        dependent = spoils in check.needs or (spoils == "*" and check.name not in SAFETY)
+        dependent = invalidates in check.needs or (invalidates == "*" and check.name not in SAFETY)
         assert not dependent or got[check.name] is Status.INCONCLUSIVE, check.name
         if not dependent and check.name not in SAFETY:
             assert got[check.name] is Status.PASS, check.name
@@ -640,16 +640,16 @@ def test_independent_fail_outranks_inconclusive(tmp_path: Path) -> None:
     assert "availability with one bad replica" in {r.name for r in verdict.checks if r.status is Status.FAIL}
 
 
-def _on_component(run: Run, *excuses: str) -> float:
+def _on_component(run: Run, *expected_disruptions: str) -> float:
     """Makes the first fault one of replica-2 itself; returns when its heal is proven."""
     for event in run.events:
         if str(event.get("fault", "")).startswith("one-replica/"):
-            event |= {"on": "replica-2", "excuses": list(excuses)}
+            event |= {"on": "replica-2", "expected_disruptions": list(expected_disruptions)}
     return max(float(e["t_s"]) for e in run.events if e["kind"] == "heal_proven" and e["phase"] == "one-replica")
 
 
 @pytest.mark.parametrize(
-    ("excuses", "after_s", "status"),
+    ("expected_disruptions", "after_s", "status"),
     [
         (("gaps", "restarts"), -20.0, Status.PASS),
         (("gaps", "restarts"), -0.1, Status.PASS),  # an engine that is ready only after the phase's heal
@@ -657,20 +657,22 @@ def _on_component(run: Run, *excuses: str) -> float:
         (("gaps",), -20.0, Status.INCONCLUSIVE),  # nobody orders a restart by freezing or draining
     ],
 )
-def test_ordered_restart_is_fine(tmp_path: Path, excuses: tuple[str, ...], after_s: float, status: Status) -> None:
+def test_ordered_restart_is_fine(
+    tmp_path: Path, expected_disruptions: tuple[str, ...], after_s: float, status: Status
+) -> None:
     """A component that a fault killed may restart until its heal is proven, and no other."""
     run = runs.healthy()
-    healed_s = _on_component(run, *excuses)
+    healed_s = _on_component(run, *expected_disruptions)
     run.events.append({"t_s": healed_s + after_s, "kind": "component_restarted", "component": "replica-2"})
     verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.validity if r.name == "no unexpected restarts").status is status
 
 
-@pytest.mark.parametrize(("excuses", "status"), [(("gaps",), Status.PASS), ((), Status.INCONCLUSIVE)])
-def test_ordered_gap_is_fine(tmp_path: Path, excuses: tuple[str, ...], status: Status) -> None:
+@pytest.mark.parametrize(("expected_disruptions", "status"), [(("gaps",), Status.PASS), ((), Status.INCONCLUSIVE)])
+def test_ordered_gap_is_fine(tmp_path: Path, expected_disruptions: tuple[str, ...], status: Status) -> None:
     """A frozen component cannot be sampled; one whose link is slow, or that is drained, can."""
     run = runs.healthy()
-    healed_s = _on_component(run, *excuses)
+    healed_s = _on_component(run, *expected_disruptions)
     silent = run.metrics["component"].eq("replica-2") & run.metrics["t_s"].between(healed_s - 10, healed_s)
     run.metrics = run.metrics[~silent]
     verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
@@ -701,7 +703,7 @@ def test_a_run_without_load_and_its_samples_says_so(tmp_path: Path) -> None:
     view = RunView(run.write(tmp_path / "run"))
     (found,) = validity.load_not_saturated(view)
     assert found.result.why == "the load generator's use of the processor was not sampled"
-    assert found.spoils == {"load"}
+    assert found.invalidates == {"load"}
 
 
 def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path: Path) -> None:
@@ -896,11 +898,12 @@ def test_a_time_beyond_all_bounds_is_soon_known_for_wrong(tmp_path: Path) -> Non
     assert verdicts.judge(run.write(tmp_path / "run"), DRILL).status is Status.INCONCLUSIVE
 
 
-def test_unreadable_plan_is_an_error(tmp_path: Path) -> None:
-    """Without a plan of a known version nothing can be judged."""
+@pytest.mark.parametrize(("schema", "by"), [(99, "by a newer Drillyard"), (1, "by an older Drillyard")])
+def test_a_plan_of_another_schema_is_an_error(schema: int, by: str, tmp_path: Path) -> None:
+    """Without a plan of a known version nothing can be judged; the sentence says which version can."""
     folder = runs.healthy_run(tmp_path / "run")
-    folder.write_json("plan.json", {"schema": 99})
-    with pytest.raises(RunFolderError, match="schema 99"):
+    folder.write_json("plan.json", {"schema": schema})
+    with pytest.raises(RunFolderError, match=f"found schema {schema}, .*{by}"):
         verdicts.judge(folder, DRILL)
 
 

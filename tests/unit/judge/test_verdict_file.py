@@ -126,8 +126,10 @@ def test_a_newer_schema_is_one_line(name: str, tmp_path: Path, capsys: pytest.Ca
     """A folder of a later version is refused with what was found, what can be read, and what to do."""
     shutil.copytree(OLD, tmp_path / "run")
     path = tmp_path / "run" / name
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 2}))
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({**known, "schema": known["schema"] + 1}))
     assert main.main(["judge" if name == "plan.json" else "report", str(tmp_path / "run")]) == 64
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"{name}: found schema 2, this version reads 1; it was written by a newer Drillyard" in said
+    found = f"{name}: found schema {known['schema'] + 1}, this version reads {known['schema']}"
+    assert f"{found}; it was written by a newer Drillyard" in said

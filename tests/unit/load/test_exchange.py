@@ -48,7 +48,7 @@ class Fixed(Resolver):
             raise NoAddress("timeout")
         return Resolution(self.address, None)
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Count."""
         self.distrusted += 1
 
@@ -256,15 +256,15 @@ FRAMED_TWICE = (
 def test_framing_that_is_repeated_is_read_once(answer: bytes) -> None:
     """As the RFC allows, at whatever byte a read ends; such a connection is not used again."""
     for size in range(1, len(answer) + 1):
-        received, response, spoiled = b"", Response("POST"), None
+        received, response, invalidated = b"", Response("POST"), None
         for begin in range(0, len(answer), size):
             data = answer[begin : begin + size]
             received += data
             try:
                 response.feed(data)
             except HTTPParseError as error:
-                response, spoiled = read_again(received, error) or (response, None)
-        assert (response.ready, response.take(), spoiled, response.header("x-a")) == (True, b"abc", None, "1")
+                response, invalidated = read_again(received, error) or (response, None)
+        assert (response.ready, response.take(), invalidated, response.header("x-a")) == (True, b"abc", None, "1")
         assert (response.message_complete, response.should_close()) == (True, True)
 
 

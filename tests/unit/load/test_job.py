@@ -97,4 +97,4 @@ def test_a_pinned_address_is_never_asked_for() -> None:
     pinned = Pinned("127.0.16.1")
     for _ in range(3):
         assert pinned.resolve(random.Random(1)) == Resolution("127.0.16.1", None)
-        pinned.distrust()
+        pinned.invalidate()

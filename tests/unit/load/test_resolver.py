@@ -125,7 +125,7 @@ def test_asks_again_after_a_failure(server: Server, make: Make) -> None:
     resolver, _ = make()
     resolver.resolve(RNG)
     server.answer = ["127.0.16.3"]
-    resolver.distrust()
+    resolver.invalidate()
     assert resolver.resolve(RNG).address == "127.0.16.3"
 
 

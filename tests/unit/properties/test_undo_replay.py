@@ -29,7 +29,7 @@ GARBAGE = (
 
 
 @dataclass
-class ModelWorld:
+class ModelContext:
     """Components with one setting each; an undo record holds what it was before. ``failing``: tries that go wrong."""
 
     settings: dict[str, int] = field(default_factory=lambda: dict(HEALTHY))
@@ -68,10 +68,10 @@ STEPS = st.one_of(
 
 
 class History:
-    """Plays steps on a world and its journal, as a run would, and remembers what is still to be taken back."""
+    """Plays steps on a world and its journal, as a run would, and remembers what is still to be rolled back."""
 
     def __init__(self, path: Path) -> None:
-        self.world, self.journal = ModelWorld(), Journal(path)
+        self.context, self.journal = ModelContext(), Journal(path)
         self.open: list[Undo] = []
         self.unknown: list[str] = []
         self.count = 0
@@ -88,19 +88,19 @@ class History:
         return undo
 
     def _set(self, component: str, value: int) -> None:
-        self._need("restore", {"component": component, "value": self.world.settings[component]})
-        self.world.settings[component] = value
+        self._need("restore", {"component": component, "value": self.context.settings[component]})
+        self.context.settings[component] = value
 
     def _add(self, failures: int, how: str) -> None:
         undo = self._need("remove", {"extra": f"e{self.count}"})
-        self.world.failing[undo.id] = failures
+        self.context.failing[undo.id] = failures
         if how == "injected":
-            self.world.extras.add(undo.args["extra"])
+            self.context.extras.add(undo.args["extra"])
 
     def _heal(self, how: str) -> None:
-        if self.open and self.open[-1].action != "nonsense" and not self.world.failing[self.open[-1].id]:
-            self.world.take_back(self.open[-1])
-            self.world.done.clear()
+        if self.open and self.open[-1].action != "nonsense" and not self.context.failing[self.open[-1].id]:
+            self.context.take_back(self.open[-1])
+            self.context.done.clear()
             if how == "marked":
                 self.journal.done(self.open.pop())
 
@@ -131,21 +131,21 @@ def test_replaying_heals_whatever_the_journal_went_through(examples: int) -> Non
             history = History(Path(folder) / "undo.jsonl")
             for step in steps:
                 history.play(step)
-            world, tries = history.world, max([*history.world.failing.values(), 0])
+            context, tries = history.context, max([*history.context.failing.values(), 0])
             expected = [undo.id for undo in reversed(history.open)]
             assert [undo.id for undo in history.journal.open_entries()] == expected
-            first = [id for id in expected if not world.failing[id] and id not in history.unknown]
-            problems = history.journal.replay(world.take_back)
-            assert sorted(world.done) == sorted(first), "whatever fails does not stop the others"
+            first = [id for id in expected if not context.failing[id] and id not in history.unknown]
+            problems = history.journal.replay(context.take_back)
+            assert sorted(context.done) == sorted(first), "whatever fails does not stop the others"
             for target in {undo.target for undo in history.open}:  # targets do not wait for each other
                 ours = [undo.id for undo in reversed(history.open) if undo.target == target]
-                assert [id for id in world.done if id in ours] == [id for id in first if id in ours], "newest first"
+                assert [id for id in context.done if id in ours] == [id for id in first if id in ours], "newest first"
             assert len(problems) == len(expected) - len(first)
             for _ in range(tries + more):
-                problems = history.journal.replay(world.take_back)
-            assert world.settings == HEALTHY
-            assert world.extras == set()
-            assert sorted(world.done) == sorted(set(expected) - set(history.unknown)), "each thing is done once"
+                problems = history.journal.replay(context.take_back)
+            assert context.settings == HEALTHY
+            assert context.extras == set()
+            assert sorted(context.done) == sorted(set(expected) - set(history.unknown)), "each thing is done once"
             assert [p.split(":")[0] for p in problems] == list(reversed(history.unknown))
 
     holds()
@@ -174,10 +174,10 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(examples: int) -> None:
 def test_a_mark_that_cannot_be_written_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk while healing: every fault is taken back all the same, and stays open for the next replay."""
-    journal, world = Journal(tmp_path / "undo.jsonl"), ModelWorld()
+    """A full disk while healing: every fault is rolled back all the same, and stays open for the next replay."""
+    journal, context = Journal(tmp_path / "undo.jsonl"), ModelContext()
     for number in (1, 2):
-        world.extras.add(f"e{number}")
+        context.extras.add(f"e{number}")
         journal.will_need(Undo(f"f{number}", "remove", {"extra": f"e{number}"}))
 
     def full(undo: Undo) -> None:
@@ -185,8 +185,8 @@ def test_a_mark_that_cannot_be_written_does_not_stop_the_others(
 
     with monkeypatch.context() as patch:
         patch.setattr(journal, "done", full)
-        assert journal.replay(world.take_back) == [], "nothing is injected any more"
+        assert journal.replay(context.take_back) == [], "nothing is injected any more"
     assert len(journal.open_entries()) == 2
-    assert world.extras == set()
-    assert journal.replay(world.take_back) == []
+    assert context.extras == set()
+    assert journal.replay(context.take_back) == []
     assert journal.open_entries() == []

@@ -43,8 +43,8 @@ def talked(proxy: ConnectProxy, far: Talk, near: Talk) -> tuple[bytes, bytes]:
         async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             one = way(proxy, f"{NAME}:{port}")
-            async with await asyncio.start_server(one.serve, "127.0.0.1", 0) as door:
-                reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname()[:2])
+            async with await asyncio.start_server(one.serve, "127.0.0.1", 0) as server:
+                reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
                 said = await near(reader, writer)
                 writer.transport.abort()
                 await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # each connection to its end

@@ -25,7 +25,7 @@ _DNS_DEADLINE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Life:
+class Health:
     """What a look found; ``seen`` is one phrase for evidence tables."""
 
     works: bool  # it did what it is for
@@ -34,7 +34,7 @@ class Life:
     healthy: bool = True  # its health check said that all is well, where it has one
 
 
-async def look(path: PathProbe, component: Component, deadline_s: float) -> Life:
+async def probe(path: PathProbe, component: Component, deadline_s: float) -> Health:
     """Look at ``component`` once, for ``deadline_s`` at most. Never raises for network trouble."""
     if component.role == "dns":
         return await _dns(component)
@@ -42,7 +42,7 @@ async def look(path: PathProbe, component: Component, deadline_s: float) -> Life
         _WORK.get(component.role, serves)(path, component, deadline_s),
         _get(component, component.liveness_path or "/", deadline_s),
     )
-    return Life(work[0], status is not None, f"{work[1]}; {heard}", status == 200)
+    return Health(work[0], status is not None, f"{work[1]}; {heard}", status == 200)
 
 
 async def _generates(path: PathProbe, replica: Component, deadline_s: float) -> tuple[bool, str]:
@@ -90,14 +90,14 @@ async def _get(component: Component, path: str, deadline_s: float) -> tuple[int 
     return status, f"{path}: {status}"
 
 
-async def _dns(server: Component) -> Life:
+async def _dns(server: Component) -> Health:
     resolver = dns.asyncresolver.Resolver(configure=False)
     resolver.nameservers, resolver.port = [server.address], server.ports["dns"]
     resolver.lifetime = _DNS_DEADLINE_S
     try:
         answer = await resolver.resolve(SERVICE_NAME, "A")
     except (dns.resolver.LifetimeTimeout, OSError):
-        return Life(False, False, f"no answer in {_DNS_DEADLINE_S:.0f} s")
+        return Health(False, False, f"no answer in {_DNS_DEADLINE_S:.0f} s")
     except dns.exception.DNSException as error:
-        return Life(False, True, f"an answer without an address ({type(error).__name__})")
-    return Life(True, True, f"{SERVICE_NAME} is {', '.join(sorted(record.to_text() for record in answer))}")
+        return Health(False, True, f"an answer without an address ({type(error).__name__})")
+    return Health(True, True, f"{SERVICE_NAME} is {', '.join(sorted(record.to_text() for record in answer))}")
