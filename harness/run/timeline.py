@@ -34,8 +34,7 @@ async def conduct(run: Run) -> None:
     3. the stack is brought up, or found warm; what the simulator is to do wrong is switched on
     4. probes and load start
     5. each phase: measure → inject → prove the effect → carry out, hold → heal → prove the heal, with the steady state
-       asked for before every fault and at the end; a rollback that users would feel waits until they
-       have gone
+       asked for before every fault and at the end; a rollback that users would feel waits until they have gone
     6. DrillyardErrors end the run early, as an event ``aborted``; so does a stop condition that is met
     7. whatever happened: what is injected is rolled back, load and probes stop, logs are collected
     """
