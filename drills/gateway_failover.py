@@ -35,7 +35,7 @@ RUNBOOK = runbook(
 - **gateway-a is not ready in split**: the gateway answers `/readyz` with 200 although it can reach no replica.
   Readiness must depend on what the gateway can reach (`nbsrv(replicas)`), and the replicas must be checked over the
   links that users' requests take. Checks that are off, or that take another way, look like this.
-- **clients serve stale DNS**: clients fail while DNS is silent. They should serve stale answers for a while
+- **clients use stale DNS**: clients fail while DNS is silent. They should serve stale answers for a while
   (RFC 8767), and query with a short deadline.
 - **only ready gateways serve**: users were sent to, or served by, a gateway that reported itself not ready. With both
   gateways down DNS answers at random. A gateway that serves while not ready has the wrong readiness.

@@ -121,7 +121,7 @@ _SAMPLED_WITHIN_S = 1.0
 
 @asks(
     "clients-use-stale-dns",
-    "clients serve stale DNS in {phase}",
+    "clients use stale DNS in {phase}",
     "Do clients use their last DNS answer while DNS is silent in {phase}?",
     "load", "metrics", "gateways", "fault:{phase}",
     timing=False, objective="0 requests without an address",

@@ -209,7 +209,7 @@ def users_are_sent_to_the_dead(run: Run) -> None:
     run.requests.loc[row, ["gateway", "outcome", "http_status", "headers_ms"]] = [A, "connect_error", None, None]
 
 
-@mutant("clients serve stale DNS in dns-dead")
+@mutant("clients use stale DNS in dns-dead")
 def no_life_belt(run: Run) -> None:
     """Clients fail as soon as DNS is silent."""
     begin, _ = run.span(NO_DNS)
