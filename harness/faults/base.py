@@ -320,6 +320,11 @@ def fault_class(type_name: str) -> type[Fault] | type[Workload] | type[Operation
     return _kinds()[type_name]
 
 
+def has_to_settle(type_name: str) -> bool:
+    """Whether a part of it comes after its proof, in a phase with ``until: settled`` alone: steps or a comeback."""
+    return hasattr(fault_class(type_name), "carry_out") or hasattr(fault_class(type_name), "come_back")
+
+
 #: Package → the constant that names the class of each type in it.
 _PLACES = {"harness.faults": "FAULT", "harness.faults.workloads": "WORKLOAD", "harness.faults.operations": "OPERATION"}
 

@@ -312,6 +312,12 @@ def _fault_problems(
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield (*here, "type"), f"there is no fault {spec.type!r}{hint} Known: {', '.join(faults.types())}"
             continue
+        if faults.has_to_settle(spec.type) and phase.until != "settled":
+            yield (
+                (*here, "type"),
+                f"{spec.type} takes as long as it needs, but phase {phase.name!r} lasts {phase.duration:g} s: give it "
+                "`until: settled` and at_most",
+            )
         if not faults.matching(spec.type, spec.on, topology):
             known = ", ".join(faults.fault_class(spec.type).targets(topology))
             yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"

@@ -74,6 +74,9 @@ MISTAKES = [
      "duration: 20s\n    until: settled\n    at_most: 5s\n    faults", "less than its duration"),
     ("an open end of nothing", "duration: 20s, until: alerts_cleared", "duration: 20s, until: settled",
      "injects nothing that could settle"),
+    *((f"a {one} without the time that it needs", "type: latency, on: gateway-*-to-replica-2",
+       f"type: {one}, on: replica-2", "give it `until: settled` and at_most")
+      for one in ("restart", "swap", "kill", "oom")),
     ("alerts that cannot clear yet", "duration: 20s\n    faults",
      "duration: 20s\n    until: alerts_cleared\n    at_most: 90s\n    faults", "clear when it is over"),
     ("a quiet phase before the last", "name: recovery-one, kind: recovery", "name: recovery-one, kind: quiet",
