@@ -286,7 +286,7 @@ def _reason(status: Status, findings: tuple[Finding, ...], results: list[CheckRe
     skipped = _skipped(results)
     if not red:
         return skipped or "nothing was judged"
-    # What made the run invalid is named alone: the checks that it spoiled only repeat it.
+    # What made the run invalid is named alone: the checks that it invalidated only repeat it.
     more = "" if invalid or len(red) == 1 else f" (and {len(red) - 1} more)"
     lead = "" if red[0].name == validity.COMPLETE else f"{red[0].name}: "  # «run complete: the run was interrupted»
     return f"{lead}{red[0].why}{more}" + (f"; {skipped}" if skipped else "")

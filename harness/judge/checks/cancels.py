@@ -45,7 +45,7 @@ def reach_engine(view: RunView, phase: str) -> CheckResult:
 
 
 def _kept(one: Aftermath) -> Status:
-    """An engine hears nothing during a step: what may be no more than a long one accuses nobody, and acquits nobody."""
+    """INCONCLUSIVE where one engine step may explain it: an engine accepts cancels only between two steps."""
     status = one.work_back_s.within(_limit(one))
     maybe_a_step = status is Status.FAIL and one.work_back_s.least <= _limit(one) + one.step_s
     return Status.INCONCLUSIVE if maybe_a_step else status

@@ -22,8 +22,8 @@ from harness.model.verdict import CheckResult, Status
 
 #: A sample or a request so close to a change belongs to neither side of it.
 _EDGE_S = 0.5
-#: What is less probable than that is not chance.
-_NO_LUCK = 0.001
+#: Significance level: what is less probable by chance than that is not chance.
+_ALPHA = 0.001
 
 
 def _recorded(view: RunView) -> Rollout:
@@ -78,12 +78,12 @@ class _Drawn:
     @property
     def most(self) -> int:
         """More would not be chance."""
-        return next((k for k, until in enumerate(self._cumulated()) if 1 - until < _NO_LUCK), self.of)
+        return next((k for k, until in enumerate(self._cumulated()) if 1 - until < _ALPHA), self.of)
 
     @property
     def least(self) -> int:
         """Fewer would not be chance."""
-        return sum(until < _NO_LUCK for until in self._cumulated())
+        return sum(until < _ALPHA for until in self._cumulated())
 
     def _cumulated(self) -> Iterator[float]:
         """How probable it is that at most 0, 1, … of them go that way: the binomial distribution."""
