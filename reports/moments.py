@@ -31,6 +31,8 @@ ROWS = {
     "down": "down",
     "recovered": "recovered",
 }
+#: They stay in sight while the charts go by.
+_HEAD = ("phase", "fault")
 #: Shorter is a sample that was late, not a component that was down.
 _DOWN_S_MIN = 1.0
 #: Width of a letter of the strip as a share of its width, where that is as wide as on a page of paper.
@@ -169,11 +171,18 @@ def strip(found: Sequence[Bar], view: RunView, end_s: float) -> Markup:
     Where a bar stands is for CSS to compute, from its seconds and from those that are shown: zoom changes only these.
     """
     begin_s = begin_of(view.phases)
-    rows = Markup("").join(_row(row, [bar for bar in found if bar.row == row], begin_s, end_s) for row in ROWS)
-    axis = Markup('<div class="strip" style="--begin:{};--end:{}">{}</div>').format(_css(begin_s), _css(end_s), rows)
+    strips = Markup("").join(
+        Markup('<div class="{}" style="--begin:{};--end:{}">{}</div>').format(
+            css,
+            _css(begin_s),
+            _css(end_s),
+            Markup("").join(_row(row, [bar for bar in found if bar.row == row], begin_s, end_s) for row in rows),
+        )
+        for css, rows in (("strip head", _HEAD), ("strip", [row for row in ROWS if row not in _HEAD]))
+    )
     lasted = ((ROWS[b.row], b.name, f"{b.begin_s:.1f} s", _until(b), b.more) for b in found)
     listed = table(("what", "which", "from", "until", "more"), lasted)
-    return axis + Markup("<details><summary>All {} as a table</summary>{}</details>").format(len(found), listed)
+    return strips + Markup("<details><summary>All {} as a table</summary>{}</details>").format(len(found), listed)
 
 
 def _until(bar: Bar) -> str:

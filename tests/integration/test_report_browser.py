@@ -163,7 +163,7 @@ def test_a_hole_is_not_measured_under_the_cursor(browser: Browser, tmp_path: Pat
 def stretch(page: Page) -> tuple[float, float]:
     """The seconds that the strip shows, and with it every chart."""
     begin, end = (
-        page.locator(".strip").evaluate(f"e => e.style.getPropertyValue('--{edge}')") for edge in ("begin", "end")
+        page.locator(".strip.head").evaluate(f"e => e.style.getPropertyValue('--{edge}')") for edge in ("begin", "end")
     )
     return float(begin), float(end)
 
