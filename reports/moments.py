@@ -26,6 +26,7 @@ from reports.panel import table
 ROWS = {
     "phase": "phases",
     "fault": "faults",
+    "step": "steps",
     "alert": "alerts",
     "ejected": "ejected",
     "down": "down",
@@ -64,6 +65,7 @@ def bars(view: RunView, verdict: Verdict) -> tuple[Bar, ...]:
     found = [
         *_phases(view),
         *_faults(view),
+        *_steps(view),
         *_alerts(view),
         *_ejections(view),
         *_down(view),
@@ -74,8 +76,8 @@ def bars(view: RunView, verdict: Verdict) -> tuple[Bar, ...]:
 
 
 def lines(found: Iterable[Bar]) -> list[Moment]:
-    """What charts mark of them: the beginning of each but phases and faults, which charts have as bands."""
-    return [Moment(bar.begin_s, bar.row, bar.name) for bar in found if bar.row not in ("phase", "fault")]
+    """What charts mark of them: the beginning of each but phases and faults, which they have as bands, and steps."""
+    return [Moment(bar.begin_s, bar.row, bar.name) for bar in found if bar.row not in ("phase", "fault", "step")]
 
 
 def _phases(view: RunView) -> Iterator[Bar]:
@@ -89,6 +91,15 @@ def _faults(view: RunView) -> Iterator[Bar]:
         fault = event.data.get("fault")
         name = f"{event.data.get('type', '?')} {event.data.get('on', '')}".strip()
         yield Bar("fault", event.t_s, healed.get(fault, math.inf), name, f"in {event.data.get('phase', '?')}")
+
+
+def _steps(view: RunView) -> Iterator[Bar]:
+    """How far a fault or an operation that takes its time had come."""
+    for event in view.events("fault_step"):
+        told = {key: value for key, value in event.data.items() if key not in ("fault", "phase", "on", "step")}
+        more = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items() if value is not None)
+        step = str(event.data.get("step", "?")).replace("_", " ")
+        yield Bar("step", event.t_s, event.t_s, f"{step} {event.data.get('on', '')}".strip(), more)
 
 
 def _alerts(view: RunView) -> Iterator[Bar]:

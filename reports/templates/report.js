@@ -10,6 +10,7 @@
   const TOP_PX = 5;
   const BELOW_PX = 19;
   let view = null; // the stretch of time that is shown; null: the whole run
+  let asked = null; // the stretch that a link named
 
   const short = (value) =>
     Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(3)));
@@ -77,6 +78,7 @@
       data.faults.forEach((one) => band(u, one, colour("var(--fault)")));
       data.disturbed.forEach((one) => band(u, one, colour("var(--disturbed)")));
       data.gaps.forEach((one) => hole(u, one));
+      if (asked) band(u, asked, colour("var(--asked)"));
       u.ctx.restore();
     };
   }
@@ -179,8 +181,9 @@
     chart.plot.classList.add("live");
   }
 
-  function show(stretch) {
+  function show(stretch, named = null) {
     view = stretch;
+    asked = named;
     for (const { u, data } of charts) {
       u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
       const [min, max] = view || data.span;
@@ -238,13 +241,13 @@
     charts.forEach(make);
   });
 
-  // A link that names a stretch (data-from, data-to, seconds) shows it, with as much before and after it.
+  // A link that names a stretch (data-from, data-to, seconds) shows it shaded, with as much before and after it.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-from]");
     if (!link) return;
     const [from, to] = [Number(link.dataset.from), Number(link.dataset.to || link.dataset.from)];
     const around = Math.max(to - from, 5);
     const [begin, end] = charts[0].data.span;
-    show([Math.max(begin, from - around), Math.min(end, to + around)]);
+    show([Math.max(begin, from - around), Math.min(end, to + around)], [from, to]);
   });
 })();

@@ -220,6 +220,24 @@ def test_a_link_to_a_moment_shows_it(page: Page) -> None:
     assert before[0] < 40 < 70 < before[1]
 
 
+def test_what_a_link_names_is_shaded(page: Page) -> None:
+    """Two links that show the same stretch for different moments do not give the same picture; one twice does."""
+    begin, _ = stretch(page)
+    pictures = []
+    for since, until in ((1, 11), (3, 12), (1, 11)):
+        page.evaluate(
+            """([from, to]) => document.querySelector("header").insertAdjacentHTML(
+                "beforeend", `<a href="#timeline" data-from="${from}" data-to="${to}">then</a>`)""",
+            [begin + since, begin + until],
+        )
+        page.get_by_text("then", exact=True).last.click()
+        assert stretch(page) == (pytest.approx(begin), pytest.approx(begin + 21))
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        pictures.append(page.evaluate("document.querySelector('#running canvas').toDataURL()"))
+    assert pictures[0] != pictures[1]
+    assert pictures[0] == pictures[2]
+
+
 def test_charts_follow_the_page_into_the_dark(page: Page) -> None:
     """Where the page says that it can be dark, curves and what is around them have colours for it, drawn anew."""
     picture = "document.querySelector('#running canvas').toDataURL()"

@@ -238,6 +238,18 @@ def test_moments_of_a_run(tmp_path: Path) -> None:
     assert {line.kind for line in moments.lines(found)} == {"alert", "ejected", "recovered"}
 
 
+def test_steps_of_an_operation_are_moments(tmp_path: Path) -> None:
+    """A restart says when it had drained, stopped and started: in a row of their own, not as lines in the charts."""
+    run = runs.healthy()
+    step = {"kind": "fault_step", "fault": "f", "phase": "one-replica", "on": "replica-2", "step": "first_token"}
+    run.events.append({"t_s": 70.0, **step, "took_ms": 64.3, "emulated": None})
+    found = moments.bars(*seen(run, tmp_path / "run"))
+    assert [bar for bar in found if bar.row == "step"] == [
+        Bar("step", 70.0, 70.0, "first token replica-2", "took ms: 64.3")
+    ]
+    assert "step" not in {line.kind for line in moments.lines(found)}
+
+
 def test_what_never_ended_has_no_end(tmp_path: Path) -> None:
     """A fault that was not healed goes on; so does an alert."""
     run = runs.healthy()
