@@ -17,7 +17,8 @@ from harness.model.verdict import Status, Verdict
 from reports import junit, panel
 from reports.panels import validity
 
-TEMPLATES = Path(__file__).parent / "templates"
+REPORTS = Path(__file__).parent
+TEMPLATES = REPORTS / "templates"
 
 
 def render(folder: RunFolder) -> Path:
@@ -39,14 +40,19 @@ def render(folder: RunFolder) -> Path:
             for module in _ordered(verdict)
         ],
         advice=_advice(view, verdict),
-        style=Markup((TEMPLATES / "report.css").read_text()),
-        script=Markup((TEMPLATES / "report.js").read_text()),
+        style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
+        script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),
     )
     path = folder.path / "report.html"
     for file, text in ((path, page), (folder.path / "junit.xml", junit.render(view, verdict))):
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def _together(*files: str) -> Markup:
+    """Files of this folder as one, as they are: they are ours, or of ``vendor/``."""
+    return Markup("\n".join((REPORTS / file).read_text(encoding="utf-8") for file in files))
 
 
 def _ordered(verdict: Verdict) -> list[ModuleType]:

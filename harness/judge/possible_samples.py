@@ -20,7 +20,7 @@ _FLAGS = (
 #: Shares of a whole, 0–1. Others that are called ratio may be above 1.
 _SHARES = ("kv_usage_ratio", "wave_kv_usage_ratio", "steal_ratio")
 #: What only grows while the process that counts it lives.
-_COUNTERS = ("_total", "_bucket")
+_COUNTERS = ("_total", "_bucket", "_sum", "_count")
 _LARGEST = np.finfo(float).max
 _SERIES = ["component", "metric", "labels"]
 #: What is sampled after the last event: the readings that are waited for (8 s), and probes that are told to end (10 s).

@@ -29,6 +29,13 @@ WANTED: Mapping[str, str] = {
     "vllm:num_preemptions_total": "preemptions_total",
     "vllm:admission_rejections_total": "admission_rejections_total",
     "vllm:request_queue_time_seconds_bucket": "request_queue_time_seconds_bucket",
+    "vllm:prefix_cache_queries_total": "prefix_cache_queries_total",
+    "vllm:prefix_cache_hits_total": "prefix_cache_hits_total",
+    # Means are enough to show where the time goes: sum and count are 2 lines, the buckets 22.
+    "vllm:request_prefill_time_seconds_sum": "request_prefill_time_seconds_sum",
+    "vllm:request_prefill_time_seconds_count": "request_prefill_time_seconds_count",
+    "vllm:request_decode_time_seconds_sum": "request_decode_time_seconds_sum",
+    "vllm:request_decode_time_seconds_count": "request_decode_time_seconds_count",
 }
 #: Old name → current name of vLLM. The old one is used where the current one is missing.
 OLDER: Mapping[str, str] = {

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 from stack.middleware.drillyard_engine import AllowList
 from stack.simulator.answers import Answers
 from stack.simulator.behaviour import Behaviour
+from stack.simulator.blocks import chain
 from stack.simulator.engine import Engine
 from stack.simulator.metrics import Metrics
 from stack.simulator.options import Options
@@ -84,7 +85,7 @@ class Server:
             chat=isinstance(body, ChatRequest),
             request_id=request.headers.get("x-request-id") or uuid.uuid4().hex[:16],
             model=behaviour.wrong_model or self._options.model_name,
-            prompt_tokens=body.prompt_tokens,
+            prompt_tokens=len(body.tokens),
             include_usage=body.include_usage,
         )
         headers = {}
@@ -107,7 +108,8 @@ class Server:
         if behaviour.silent_truncation or behaviour.short_answers:
             all_of_it = list(islice(answer, max_tokens))
             answer = iter(all_of_it[: (len(all_of_it) + 1) // 2])
-        return self._engine.submit(answer, form.prompt_tokens, max_tokens)
+        prefixes = chain(body.tokens, self._options.block_size)
+        return self._engine.submit(answer, form.prompt_tokens, max_tokens, prefixes)
 
     async def _whole(
         self, request: Request, sequence: Sequence, form: Format, behaviour: Behaviour, headers: dict[str, str]
@@ -153,7 +155,7 @@ class Server:
                 f"{param}={asked} cannot be greater than max_model_len={length}. Please request fewer output tokens."
             )
             raise Refusal.of_value(message, param, asked)
-        prompt = body.prompt_tokens
+        prompt = len(body.tokens)
         if prompt > length:
             # vLLM stops counting text at the first token too many and says «at least»
             counted = prompt if body.counted_exactly else length + 1
@@ -197,8 +199,8 @@ class Server:
         return Response(page, media_type="text/plain; version=1.0.0; charset=utf-8")
 
     async def reset_prefix_cache(self) -> bool:
-        """Whether no block is held: what is not held can be let go of."""
-        return self._engine.idle
+        """Whether no block is held: what is not held can be let go of, and is."""
+        return self._engine.reset_prefix_cache()
 
     async def _behaviour(self, request: Request) -> Response:
         if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:

@@ -1,6 +1,42 @@
-"""The KV cache as a count of blocks."""
+"""The KV cache: a count of blocks, and which prompts it has seen."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def chain(tokens: Sequence[str | int], size_tokens: int) -> tuple[int, ...]:
+    """One number per block that ``tokens`` fill: equal for two prompts that are equal up to the end of that block."""
+    numbers: list[int] = []
+    for end in range(size_tokens, len(tokens) + 1, size_tokens):
+        numbers.append(hash((numbers[-1] if numbers else 0, *tokens[end - size_tokens : end])))
+    return tuple(numbers)
+
+
+class PrefixCache:
+    """Full blocks of prompts that were computed before, at most ``count``; the one unused for longest goes first."""
+
+    def __init__(self, count: int, size_tokens: int) -> None:
+        self._count, self._size_tokens = count, size_tokens
+        self._known: dict[int, None] = {}
+
+    def look_up(self, prefixes: Sequence[int], prompt_tokens: int) -> int:
+        """Tokens of a prompt that need not be computed again, from its ``chain``; it is known from now on.
+
+        As in vLLM its last token is computed always, and with it the whole block that it is in.
+        """
+        usable = prefixes[: (prompt_tokens - 1) // self._size_tokens]
+        found = next((i for i, number in enumerate(usable) if number not in self._known), len(usable))
+        for number in prefixes:
+            self._known.pop(number, None)
+            self._known[number] = None
+        for number in list(self._known)[: max(0, len(self._known) - self._count)]:
+            del self._known[number]
+        return found * self._size_tokens
+
+    def reset(self) -> None:
+        """Forget all of them."""
+        self._known.clear()
 
 
 class Blocks:

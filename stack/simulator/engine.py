@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from stack.simulator.behaviour import Behaviour
-from stack.simulator.blocks import Blocks
+from stack.simulator.blocks import Blocks, PrefixCache
 from stack.simulator.metrics import Metrics
 from stack.simulator.options import Options
 from stack.simulator.sequence import Sequence
@@ -25,6 +25,7 @@ class Engine:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self.blocks = Blocks(options.kv_blocks, options.block_size)
+        self._prefixes = PrefixCache(self.blocks.usable, options.block_size)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._left: list[Sequence] = []  # readers that went away, to be dropped at the next step
@@ -54,9 +55,17 @@ class Engine:
         self.behaviour = behaviour
         self._work.set()
 
-    def submit(self, answer: Iterator[str], prompt_tokens: int, max_tokens: int) -> Sequence:
-        """Queue a request; its tokens come through ``Sequence.next``."""
-        sequence = Sequence(answer, prompt_tokens, max_tokens, self._loop.time())
+    def reset_prefix_cache(self) -> bool:
+        """Forget every prompt; False, and nothing forgotten, while any block is held."""
+        if self.idle:
+            self._prefixes.reset()
+        return self.idle
+
+    def submit(
+        self, answer: Iterator[str], prompt_tokens: int, max_tokens: int, prefixes: tuple[int, ...] = ()
+    ) -> Sequence:
+        """Queue a request; its tokens come through ``Sequence.next``. ``prefixes``: ``blocks.chain`` of its prompt."""
+        sequence = Sequence(answer, prompt_tokens, max_tokens, self._loop.time(), prefixes=prefixes)
         if self._draining:
             sequence.finish("abort")
         else:
@@ -177,8 +186,10 @@ class Engine:
             self._waiting.popleft()
             head.blocks = number
             head.prefilled_at_s = now_s + self._options.ttft_ms / 1000 * self._slowness()
-            if head.scheduled_s is None:
+            hits = self._prefixes.look_up(head.prefixes, head.prompt_tokens)
+            if head.scheduled_s is None:  # what was preempted is not counted a second time
                 head.scheduled_s = now_s
+                self._metrics.looked_up(head.prompt_tokens, hits)
             self._running.append(head)
 
     def _slowness(self) -> float:

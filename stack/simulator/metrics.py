@@ -43,6 +43,12 @@ class Metrics:
         self._prompt = self._counter("prompt_tokens", "Number of prefill tokens processed.")
         self._generation = self._counter("generation_tokens", "Number of generation tokens processed.")
         self._preemptions = self._counter("num_preemptions", "Cumulative number of preemption from the engine.")
+        self._prefix_queries = self._counter(
+            "prefix_cache_queries", "Prefix cache queries, in terms of number of queried tokens."
+        )
+        self._prefix_hits = self._counter(
+            "prefix_cache_hits", "Prefix cache hits, in terms of number of cached tokens."
+        )
         success = Counter(
             "vllm:request_success",
             "Count of successfully processed requests.",
@@ -85,6 +91,11 @@ class Metrics:
         self._running.set(running)
         self._waiting.set(waiting)
         self._kv_usage.set(kv_usage)
+
+    def looked_up(self, queried_tokens: int, cached_tokens: int) -> None:
+        """A new request was scheduled; so many tokens of its prompt were in the prefix cache."""
+        self._prefix_queries.inc(queried_tokens)
+        self._prefix_hits.inc(cached_tokens)
 
     def preempted(self) -> None:
         """A running request lost its blocks."""

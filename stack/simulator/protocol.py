@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from stack.simulator.tokens import count_chat, tokenize
+from stack.simulator.tokens import render_chat, tokenize
 
 
 class Refusal(Exception):
@@ -118,10 +120,10 @@ class ChatRequest(Generation):
         """What is answered: the last message."""
         return self.messages[-1].text if self.messages else ""
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Length of the rendered conversation."""
-        return count_chat([message.text for message in self.messages])
+    @cached_property
+    def tokens(self) -> Sequence[str | int]:
+        """The tokens of the rendered conversation."""
+        return render_chat([message.text for message in self.messages])
 
 
 class CompletionRequest(Generation):
@@ -139,10 +141,10 @@ class CompletionRequest(Generation):
         """What is answered; nobody here knows what token ids mean."""
         return self.prompt if isinstance(self.prompt, str) else ""
 
-    @property
-    def prompt_tokens(self) -> int:
-        """Length of the prompt."""
-        return len(tokenize(self.prompt) if isinstance(self.prompt, str) else self.prompt)
+    @cached_property
+    def tokens(self) -> Sequence[str | int]:
+        """The tokens of the prompt."""
+        return tokenize(self.prompt) if isinstance(self.prompt, str) else self.prompt
 
     @property
     def counted_exactly(self) -> bool:

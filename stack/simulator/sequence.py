@@ -24,6 +24,7 @@ class Sequence:
     last_token_s: float = 0.0
     preemptions: int = 0
     finish_reason: str | None = None
+    prefixes: tuple[int, ...] = ()  # of its prompt: ``blocks.chain``
     reader_gone: bool = False
     fresh: list[str] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)

@@ -12,6 +12,7 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def count_chat(contents: list[str]) -> int:
+def render_chat(contents: list[str]) -> list[str]:
     """Prompt tokens of a conversation: a chat template wraps each message in 4 and opens the answer with 3."""
-    return sum(len(tokenize(content)) + 4 for content in contents) + 3
+    wrapped = [["<", "role", ">", *tokenize(content), "</>"] for content in contents]
+    return [token for message in wrapped for token in message] + ["<", "answer", ">"]

@@ -64,6 +64,19 @@ def test_engine_histogram_keeps_its_edges() -> None:
     assert values["request_queue_time_seconds_bucket", "le=+Inf"] == 7.0
 
 
+def test_engine_page_has_what_the_timeline_shows() -> None:
+    """Prefix-cache hits, and prefill and decode time as sum and count: their buckets are not read."""
+    names = [theirs for theirs in engine.WANTED if "prefix" in theirs or "prefill" in theirs or "decode" in theirs]
+    lines = [f'{name}{{engine="0",model_name="v1@x"}} 2.5' for name in names]
+    lines.append('vllm:request_decode_time_seconds_bucket{engine="0",le="0.3",model_name="v1@x"} 4')
+    values = engine.parse("\n".join(lines))
+    assert values == {(engine.WANTED[name], ""): 2.5 for name in names}
+    assert {metric for metric, _ in values} == {
+        "prefix_cache_queries_total", "prefix_cache_hits_total", "request_prefill_time_seconds_sum",
+        "request_prefill_time_seconds_count", "request_decode_time_seconds_sum", "request_decode_time_seconds_count",
+    }  # fmt: skip
+
+
 def test_several_engines_behind_one_page() -> None:
     """With data parallelism each has its series: requests add up, of the KV caches the fullest counts."""
     lines = (

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
-from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import capacity, drill, verdicts
@@ -21,8 +18,7 @@ from harness.judge.capacity import Capacity, Point
 from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import CheckResult, Status, Verdict
 from harness.run import pipeline
-from reports import charts, junit, panel, render
-from reports.charts import Chart, Series
+from reports import junit, panel, render
 from reports.panels import rollout, timeline
 from tests import runs, swap_runs
 from tests.unit.judge import alert_mutants
@@ -325,17 +321,6 @@ def test_missing_file_is_not_measured(missing: str, tmp_path: Path) -> None:
     assert "could not be drawn" not in page
 
 
-def test_missing_metrics_are_no_zeros(tmp_path: Path) -> None:
-    """Without metrics the charts of the replicas say «not measured» and draw nothing."""
-    folder = runs.healthy_run(tmp_path / "run")
-    (folder.path / "metrics.parquet").unlink()
-    inside = {re.search(r'id="([^"]*)"', tag)[1]: body for tag, body in figures(panel_of(folder, "timeline"))}  # type: ignore[index]
-    for name in ("running", "waiting", "kv-usage-ratio"):
-        assert "not measured" in inside[name]
-        assert "<svg" not in inside[name]
-    assert "<svg" in inside["outcomes"]
-
-
 def test_missing_requests_are_no_zeros(tmp_path: Path) -> None:
     """Without requests no rate, latency or share is drawn, and no availability is shown."""
     run = runs.healthy()
@@ -347,39 +332,6 @@ def test_missing_requests_are_no_zeros(tmp_path: Path) -> None:
         assert "<svg" not in inside[name]
     assert section(page, "phases").count("not measured") >= 6
     assert not re.search(r"<td>0 %</td>|<td>0 ms</td>", section(page, "phases"))
-
-
-def test_fault_bands_stand_where_faults_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each chart shades both fault phases from injection to heal, and nothing else; healthy stretches stay white."""
-    spans: list[tuple[float, float]] = []
-    monkeypatch.setattr(charts.Axes, "axvspan", lambda self, a, b, **_: spans.append((round(a, 1), round(b, 1))))
-    run = runs.healthy()
-    page = rendered(run.write(tmp_path / "run"))
-    assert "could not be drawn" not in page
-    expected = {tuple(round(t, 1) for t in run.span(phase)) for phase in ("one-replica", "all-replicas")}
-    drawn = {(a, b) for a, b in spans}
-    assert len(drawn) == 2
-    for (a, b), (x, y) in zip(sorted(drawn), sorted(expected), strict=True):
-        assert a == pytest.approx(x, abs=0.11)
-        assert b == pytest.approx(y, abs=0.11)
-
-
-def test_no_fault_no_band(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run in which nothing was injected has no shaded stretch."""
-    spans: list[object] = []
-    monkeypatch.setattr(charts.Axes, "axvspan", lambda *args, **_: spans.append(args))
-    run = runs.healthy()
-    run.drop_events("fault_injecting", "fault_injected", "fault_healed")
-    rendered(run.write(tmp_path / "run"))
-    assert spans == []
-
-
-def test_unhealed_fault_is_shaded_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A band without a heal goes on: the reader must see that the fault was never taken away."""
-    spans: list[tuple[float, float]] = []
-    monkeypatch.setattr(charts.Axes, "axvspan", lambda self, a, b, **_: spans.append((a, b)))
-    charts.draw(chart(np.array([1.0, 2.0])), [PhaseSpan("bad", "fault", 1.0, None, 1.2, None)], 30.0)
-    assert spans == [(1.2, 30.0)]
 
 
 def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
@@ -403,18 +355,6 @@ def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
     assert "alert('x')" not in page
     assert "&lt;script&gt;alert(" in section(page, "errors")
     assert sum(tag == "script" for tag, _ in elements) == 1 + page.count("<script type=")
-
-
-@pytest.mark.parametrize("name", ["</script><b>", "<!--<script>", "]]><![CDATA[", "$$", "$\\frac{", "a$b"])
-def test_hostile_series_name_stays_in_its_json(name: str) -> None:
-    """A replica's header names a series: it neither ends nor opens a script, and it is no formula to draw."""
-    drawn = str(charts.draw(chart(np.array([1.0, 2.0]), name=name), [], 5.0))
-    assert (drawn.count("<script"), drawn.count("</script>"), drawn.count("<!--<script")) == (1, 1, 0)
-    before, _, script = drawn.partition('<script type="application/json">')
-    text = script.partition("</script>")[0]
-    assert "<" not in text
-    assert json.loads(text)["series"][0]["name"] == name
-    assert "<b>" not in before.replace("<figcaption><b>", "")
 
 
 def test_crashed_panel_is_shown_and_the_rest_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,94 +407,13 @@ def test_evidence_says_what_is_missing(tmp_path: Path) -> None:
     assert "gateway-a-to-replica-1" in row
 
 
-def chart(y: np.ndarray, name: str = "replica-1") -> Chart:
-    """A chart of one curve at seconds 0, 1, …"""
-    return Chart("c", "Title", "ms", [Series(name, np.arange(len(y), dtype=float), y)])
-
-
-def test_every_series_is_drawn(healthy_page: str) -> None:
-    """Each chart draws as many curves as it says, and brings as many series of numbers for hovering."""
-    total = 0
-    for tag, body in figures(healthy_page):
-        said = int(re.search(r'data-series="(\d+)"', tag)[1])  # type: ignore[index]
-        assert len(set(re.findall(r'id="(series-[^"]+)"', body))) == said
-        data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
-        assert len(data["series"]) == said
-        assert all(any(y is not None for _, y in s["points"]) for s in data["series"])
-        total += said
-    assert total > 8
-
-
-def test_charts_share_one_time_axis(healthy_page: str) -> None:
-    """The same moment stands at the same place in every chart, and the axis begins with the phases."""
-    axes = []
-    for _, body in figures(healthy_page):
-        data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
-        axes.append((data["x"], data["span"]))
-    assert len(axes) == 8
-    assert all(axis == axes[0] for axis in axes)
-    begin, _ = runs.healthy().span("warm-up")
-    assert begin - 1.5 < axes[0][1][0] <= begin
-
-
 def test_ids_are_unique_on_the_page(healthy_page: str) -> None:
     """Several pictures on one page share no element id: a clip path or marker of one never cuts another."""
     markup = re.sub(r"<script.*?</script>", "", healthy_page, flags=re.DOTALL)
     ids = re.findall(r'\sid="([^"]+)"', markup)
     assert sorted({one for one in ids if ids.count(one) > 1}) == []
     used = {a or b for a, b in re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', markup)}
-    assert used
     assert used <= set(ids), "something is referred to that is not there"
-
-
-def test_chart_without_values_draws_nothing() -> None:
-    """All NaN is not a flat line."""
-    drawn = str(charts.draw(chart(np.array([np.nan, np.nan])), [], 5.0))
-    assert "not measured" in drawn
-    assert "<svg" not in drawn
-
-
-def path_of(drawn: str) -> str:
-    """The drawing commands of the first series."""
-    found = re.search(r'<g id="series-[^"]+">\s*<path d="([^"]*)"', drawn)
-    assert found
-    return found[1]
-
-
-def test_no_line_over_a_hole() -> None:
-    """Two samples further apart than 2 s are not joined; closer ones are."""
-    times = np.array([0.0, 1.0, 2.0, 5.0, 6.0])
-    x, y = timeline._with_gaps(times, np.ones(5))
-    broken = str(charts.draw(Chart("c", "Title", "n", [Series("a", x, y)]), [], 10.0))
-    whole = str(charts.draw(chart(np.ones(7)), [], 10.0))
-    assert path_of(whole).count("M") == 1
-    assert path_of(broken).count("M") == 2
-    points = json.loads(re.search(r"<script[^>]*>(.*?)</script>", broken, re.DOTALL)[1])["series"][0]["points"]  # type: ignore[index]
-    assert [t for t, value in points if value is None] == [pytest.approx(2.01)]
-
-
-def test_hole_survives_in_a_long_run(tmp_path: Path) -> None:
-    """A replica that was not sampled for 30 s has a hole in its curve even when there are too many points to draw."""
-    run = runs.healthy()
-    begin, end = run.span("recovery-one")
-    run.metrics = run.metrics[
-        ~(run.metrics["component"].eq("replica-1") & run.metrics["t_s"].between(begin + 5, end - 5))
-    ]
-    page = panel_of(run.write(tmp_path / "run"), "timeline")
-    body = next(body for tag, body in figures(page) if 'id="running"' in tag)
-    assert path_of(body).count("M") >= 2
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', body, re.DOTALL)[1])  # type: ignore[index]
-    inside = [value for t, value in data["series"][0]["points"] if begin + 6 < t < end - 6]
-    assert all(value is None for value in inside)
-
-
-def test_thinning_keeps_spikes() -> None:
-    """Of 100,000 points some hundred are drawn, and the one spike among them is."""
-    y = np.ones(100_000)
-    y[54_321] = 99.0
-    _, kept = charts._thinned(Series("a", np.arange(100_000) / 10, y))
-    assert len(kept) <= charts.POINTS_MAX
-    assert kept.max() == 99.0
 
 
 def suite(folder: RunFolder) -> ElementTree.Element:

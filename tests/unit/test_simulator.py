@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from stack.models import questions
 from stack.simulator.answers import Answers
+from stack.simulator.blocks import PrefixCache, chain
 from stack.simulator.engine import Engine
 from stack.simulator.metrics import Metrics
 from stack.simulator.options import Options
@@ -91,6 +92,42 @@ def test_request_larger_than_the_cache_blocks_the_queue() -> None:
             assert not done
             engine.release(giant)
             assert await finished(small) == "length"
+
+    asyncio.run(scenario())
+
+
+def test_prefix_cache_keeps_whole_blocks_and_the_latest() -> None:
+    """Hits are full blocks from the start on, but never the last token's; the longest unused is forgotten first."""
+    cache = PrefixCache(count=4, size_tokens=2)
+    first, second = list("abcdef"), list("abcxyz")
+
+    def hits(tokens: list[str]) -> int:
+        return cache.look_up(chain(tokens, 2), len(tokens))
+
+    assert hits(first) == 0
+    assert hits(first) == 4  # the block of the last token is computed always
+    assert hits(second) == 2  # the first block is the same, the second is not
+    assert hits([*first, "g"]) == 2  # five blocks were too many: the oldest of the first prompt's is gone
+    cache.reset()
+    assert hits(first) == 0
+    assert chain(list("a"), 2) == ()
+
+
+def test_a_preempted_request_is_looked_up_once() -> None:
+    """Its prompt counts when it is first scheduled, not when it comes back."""
+
+    async def scenario() -> None:
+        settings = Options(tokens_per_second=100_000, ttft_ms=0, block_size=4, kv_blocks=9)
+        metrics = Metrics(settings)
+        engine = Engine(settings, metrics)
+        task = asyncio.create_task(engine.run())
+        crowd = [engine.submit(repeat("x"), 4, 16) for _ in range(4)]
+        for sequence in crowd:
+            await finished(sequence)
+        task.cancel()
+        assert sum(sequence.preemptions for sequence in crowd) > 0
+        page = metrics.page(["vllm:prefix_cache_queries_total"]).decode()
+        assert page.splitlines()[-1].endswith(" 16.0")
 
     asyncio.run(scenario())
 

@@ -21,6 +21,8 @@ FAMILIES = {
     "vllm:prompt_tokens": ("counter", ENGINE),
     "vllm:generation_tokens": ("counter", ENGINE),
     "vllm:num_preemptions": ("counter", ENGINE),
+    "vllm:prefix_cache_queries": ("counter", ENGINE),
+    "vllm:prefix_cache_hits": ("counter", ENGINE),
     "vllm:request_success": ("counter", ENGINE | {"finished_reason"}),
     "vllm:admission_rejections": ("counter", {"model_name", "reason"}),
     "vllm:time_to_first_token_seconds": ("histogram", ENGINE),
@@ -118,6 +120,39 @@ def test_the_end_of_a_stream_is_a_token_on_both_sides(engine: RunningEngine, max
     assert eventually(lambda: engine.metric("vllm:generation_tokens_total") == before + used)
     said = [event for event in events if event["choices"] and event["choices"][0]["delta"].get("content")]
     assert 0 < len(said) <= used - (reason == "stop")
+
+
+def test_prefix_cache_counts_the_blocks_that_a_prompt_shares(engine: RunningEngine) -> None:
+    """Queries are a prompt's tokens; hits are whole blocks of an earlier one, never all of them, none after a reset."""
+    assert engine.reset_prefix_cache()
+    names = ("vllm:prefix_cache_queries_total", "vllm:prefix_cache_hits_total")
+    story = "Once upon a time there was a fox who counted every tree of the wood. " * 30
+    hits = []
+    for ending in ("", "", "And then?"):
+        before = [engine.metric(name) for name in names]
+        answer = engine.post(engine.chat(story + ending, max_tokens=2, ignore_eos=True)).json()
+        queried = before[0] + answer["usage"]["prompt_tokens"]
+        assert eventually(lambda queried=queried: engine.metric(names[0]) == queried)
+        hits.append(engine.metric(names[1]) - before[1])
+    assert hits[0] == 0
+    assert 0 < hits[1] < answer["usage"]["prompt_tokens"]
+    assert hits[1] % 128 == hits[2] % 128 == 0
+    assert hits[2] > 0
+    assert engine.reset_prefix_cache()
+    before = [engine.metric(name) for name in names]
+    engine.post(engine.chat(story, max_tokens=2, ignore_eos=True)).raise_for_status()
+    assert eventually(lambda: engine.metric(names[0]) > before[0])
+    assert engine.metric(names[1]) == before[1]
+
+
+def test_prefill_and_decode_time_are_told_apart(engine: RunningEngine) -> None:
+    """Sum and count of both, which probes ask for without the buckets, move once a request has finished."""
+    names = [f"vllm:request_{what}_time_seconds" for what in ("prefill", "decode")]
+    before = [(engine.metric(f"{name}_sum"), engine.metric(f"{name}_count")) for name in names]
+    engine.post(engine.chat("A prompt to be timed.", max_tokens=30, ignore_eos=True)).raise_for_status()
+    for name, (total_s, count) in zip(names, before, strict=True):
+        assert eventually(lambda name=name, count=count: engine.metric(f"{name}_count") == count + 1)
+        assert 0 < engine.metric(f"{name}_sum") - total_s < 30
 
 
 def test_kv_usage_grows_with_a_stream(engine: RunningEngine) -> None:

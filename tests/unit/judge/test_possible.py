@@ -283,6 +283,14 @@ def _fell(run: Run) -> None:
     run.metrics.loc[rows[len(rows) // 2 :], "value"] -= 20.0
 
 
+def _time_fell(run: Run) -> None:
+    """A histogram's sum only grows, too."""
+    rows = run.metrics[_samples("replica-2", "generation_tokens_total")(run)]
+    rows = rows.assign(metric="request_decode_time_seconds_sum")
+    rows.loc[rows.index[len(rows) // 2 :], "value"] -= 20.0
+    run.metrics = pd.concat([run.metrics, rows], ignore_index=True)
+
+
 def _fell_after_a_restart(run: Run) -> None:
     """As the counters of a process that a fault has ended and started again."""
     for event in run.events:
@@ -312,6 +320,7 @@ SAMPLES: list[tuple[str, Callable[[Run], None]]] = [
     ("after the end", _moved(1000.0)),
     ("taken twice", _taken_twice),
     ("a counter fell", _fell),
+    ("a counter fell", _time_fell),
     ("never saw it up", _never_up),
     ("never ready", _never_ready),
 ]
