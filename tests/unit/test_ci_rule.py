@@ -13,11 +13,12 @@ import pytest
 
 from harness.evidence.record import RunFolder
 from harness.judge import drill
+from harness.run import outcome
+from harness.run.outcome import Outcome
 from tests.ci import budget, drills
 from tests.ci.drills import Subject
 from tests.ci.night import PARTS, Part, call, night, tally
-from tests.drills import outcome
-from tests.drills.outcome import TRIES, Outcome, until_judged
+from tests.drills.outcome import TRIES, until_judged
 
 PASS = Outcome("PASS", None, "all 32 checks passed", 150.0, "20260101-000000-a")
 FAIL = Outcome("FAIL", None, "TTFT before: 900 ms", 150.0)
