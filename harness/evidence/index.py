@@ -85,7 +85,8 @@ class IndexedRun:
 class Value:
     """What one question measured in one run. ``value`` is None where it was not measured or could not be judged.
 
-    ``series`` is ``id/phase/subject`` of a check or an objective, ``capacity``, or ``SLI/phase``.
+    ``series`` is ``id/phase/subject`` of a check or an objective, ``capacity``, or ``SLI/phase``, which nobody judges:
+    its ``status`` is PASS.
     """
 
     series: str
@@ -517,7 +518,7 @@ def _judged(verdict: Mapping[str, Any]) -> tuple[dict[str, Any], list[Value]]:
             "reason": _text(verdict["reason"]),
             "judged": True,
         }
-        return columns, [_value(check) for check in verdict["checks"]]
+        return columns, [*map(_value, verdict["checks"]), *map(_in_phase, verdict.get("slis") or ())]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"
         raise RunFolderError(f"verdict.json: {why}") from None
@@ -533,6 +534,12 @@ def _value(check: Mapping[str, Any]) -> Value:
         status=status,
         samples=None if samples is None else _number(samples),
     )
+
+
+def _in_phase(found: Mapping[str, Any]) -> Value:
+    """An indicator as it was measured in one phase, which is no judgement."""
+    series = _text(series_id(found["sli"], found["phase"], None))
+    return Value(series, _finite(found["value"]), _text(found["unit"]), Status.PASS, _number(found["samples"]))
 
 
 def _capacity(plan: Mapping[str, Any]) -> list[Value]:

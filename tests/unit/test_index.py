@@ -447,6 +447,17 @@ def test_capacity_is_a_series(tmp_path: Path, known: dict[str, Any], expected: f
         )
 
 
+def test_indicators_of_each_phase_are_series(tmp_path: Path) -> None:
+    """Whether an objective asks for them or not."""
+    slis = [{"sli": "tps_p50", "phase": "baseline", "value": 61.5, "unit": "tokens/s", "samples": 80}]
+    write(tmp_path, "a", judged=verdict(slis=slis))
+    with Index.open(tmp_path) as found:
+        assert [(v.series, v.value, v.unit, v.samples) for v in found.values("a")] == [
+            (TTFT, 200.0, "ms", 80),
+            ("tps_p50/baseline", 61.5, "tokens/s", 80),
+        ]
+
+
 def test_runs_of_other_machines_are_merged(tmp_path: Path) -> None:
     """Kept apart by machine; a run that is known here already counts once, and what cannot be read there is listed."""
     here, there = tmp_path / "here", tmp_path / "there"
