@@ -7,11 +7,12 @@ import datetime as dt
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from harness.evidence.index import Index, IndexedRun, Unread
@@ -23,7 +24,17 @@ from harness.run.terminal import Console
 NO_VERDICT = "none"
 VERDICTS = (*(status.value for status in Status if status is not Status.SKIPPED), NO_VERDICT)
 _AGO = {"d": "days", "h": "hours", "m": "minutes"}
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "no verdict": "yellow"}
+_COLUMNS: dict[str, Callable[[IndexedRun], str]] = {
+    "run": lambda run: run.run_id,
+    "verdict": lambda run: run.status.value if run.judged else "no verdict",
+    "took": lambda run: f"{run.duration_s:.0f} s",
+    "commit": lambda run: f"{run.commit[:8] or '?'}{'-dirty' if run.dirty else ''}",
+    "on": lambda run: f"{run.engine} {run.runtime}",
+    "machine": lambda run: f"{run.machine} ({run.machine_name})",
+}
+#: Columns that are left out where all runs have the same.
+_TOLD_ONCE = ("on", "machine")
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ def show(runs: Path, wanted: Wanted, history: Path | None, *, as_json: bool, con
         console.print(json.dumps(data, indent=2), markup=False, soft_wrap=True)
         return 0
     if found:
-        console.print(_table(found))
+        _print(console, found)
     else:
         console.print("no run matches" if wanted != Wanted() else "there are no runs yet")
     if unread:
@@ -109,24 +120,30 @@ def _shown(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _table(found: list[IndexedRun]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "verdict"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("took", "on", "commit", "machine"):
-        table.add_column(heading)
-    table.add_column("why", overflow="fold", ratio=1)
+def _print(console: Console, found: list[IndexedRun]) -> None:
+    """One line each, its reason below it. What is the same for all is told once, so that 80 columns are enough."""
+    same, shown = list[str](), dict[str, int]()
+    for heading, of in _COLUMNS.items():
+        values = [of(run) for run in found]
+        if heading in _TOLD_ONCE and len(set(values)) == 1:
+            same.append(f"{heading} {values[0]}")
+        else:
+            shown[heading] = max(len(heading), *map(len, values))
+    head = "  ".join(heading.ljust(width) for heading, width in shown.items())
+    console.print(Text(head, "bold"), no_wrap=True)
     for run in found:
-        commit = f"{run.commit[:8] or '?'}{' with changes' if run.dirty else ''}"
-        on = f"{run.engine} {run.runtime}"
-        table.add_row(
-            Text(run.run_id), _verdict(run), f"{run.duration_s:.0f} s", on, commit, Text(run.machine), Text(_why(run))
-        )
-    return table
+        line = Text("  ").join(_cell(run, heading, width) for heading, width in shown.items())
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ellipsis")
+        if why := _why(run):
+            console.print(Padding(Text(why), (0, 0, 0, 4)))
+    if same:
+        console.print(f"all: {', '.join(same)}", markup=False, soft_wrap=True)
 
 
-def _verdict(run: IndexedRun) -> Text:
-    return Text(run.status.value, _COLOURS[run.status.value]) if run.judged else Text("no verdict", "yellow")
+def _cell(run: IndexedRun, heading: str, width: int) -> Text:
+    text = _COLUMNS[heading](run)
+    return Text(text.ljust(width), _COLOURS.get(text, "") if heading == "verdict" else "")
 
 
 def _why(run: IndexedRun) -> str:

@@ -42,17 +42,27 @@ def test_the_table_shows_every_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Newest last, with why where it is no PASS; text of others is text; what cannot be read is named."""
     assert main.main(["runs"]) == 0
     out = capsys.readouterr().out
-    one, two, three = (next(line for line in out.splitlines() if f"2026110{n}-" in line) for n in (1, 2, 3))
-    assert out.index(one) < out.index(two) < out.index(three)
-    assert "PASS" in one
-    assert "all checks passed" not in one
-    assert "FAIL" in two
-    assert "oom-wide; recovery: took [bold]41 s[/bold]" in two
-    assert "no verdict" in three
-    assert "with defects" in three
+    lines = out.splitlines()
+    assert lines[0].split() == ["run", "verdict", "took", "commit"]
+    assert lines[1].split() == ["20261101-one", "PASS", "140", "s", "aaaaaaaa"]
+    assert lines[2].split() == ["20261102-two", "FAIL", "140", "s", "aaaaaaaa"]
+    assert lines[3].startswith("    oom-wide; recovery: took [bold]41 s[/bold]")
+    assert "no verdict" in lines[4]
+    assert lines[5].startswith("    with defects; no verdict: the run goes on")
+    assert lines[6] == "all: on sim process, machine 0123abcd (AMD EPYC, 2 cores, 24 GiB)"
     assert "\x1b" not in out
     assert "not in the table: 1 entries" in out
     assert "runs/empty: there is no plan.json" in out
+
+
+def test_what_is_not_the_same_has_its_column(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs of two machines, or of two engines, are told apart in their lines."""
+    write(checkout, "20261104-four", 3, engine="vllm", machine={"key": "ffff", "name": "another"})
+    assert main.main(["runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["run", "verdict", "took", "commit", "on", "machine"]
+    assert lines[6].endswith("vllm process  ffff (another)")
+    assert not [line for line in lines if line.startswith("all:")]
 
 
 @pytest.mark.parametrize(
