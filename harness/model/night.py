@@ -20,13 +20,7 @@ SCHEMA_VERSION: Literal[1] = 1
 REGRESSION_CODE = 3
 
 
-class _Recorded(Strict):
-    """Written by the program, so a file that says anything else was damaged, or is of another version."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_timedelta="float")
-
-
-class Attempt(_Recorded):
+class Attempt(Strict):
     """One run of an entry. ``run_id`` is "" where the program ended before there was a run folder.
 
     ``status`` is INCONCLUSIVE where the run left no verdict, or one that its exit code contradicts.
@@ -39,7 +33,7 @@ class Attempt(_Recorded):
     duration_s: float
 
 
-class Entry(_Recorded):
+class Entry(Strict):
     """One drill in one scenario, on one runtime and engine. ``status`` is None until it was run.
 
     ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own.
@@ -61,7 +55,7 @@ class Entry(_Recorded):
         return self.status is not None or bool(self.not_run)
 
 
-class Night(_Recorded):
+class Night(Strict):
     """One night: its entries in the order in which they were run. ``ended`` is None while it goes on, or was cut off.
 
     ``seed`` made the order and the seed of every drill. ``machine`` is the key of the processor, its flags, cores and
@@ -124,6 +118,6 @@ def write(folder: Path, night: Night) -> None:
 
 
 def folders(runs: Path) -> list[Path]:
-    """The folders in ``runs`` that hold a night, oldest first by name; links are not followed."""
+    """The folders in ``runs`` that hold a night, the oldest first; links are not followed."""
     found = [path.parent for path in runs.glob(f"*/{FILE}") if not path.parent.is_symlink()]
-    return sorted(found, key=lambda folder: folder.stat().st_mtime_ns) if False else sorted(found)
+    return sorted(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

@@ -47,7 +47,8 @@ def not_judged(verdict: Mapping[str, Any]) -> bool:
 class Outcome:
     """One ended run. ``status`` is the verdict's; «exit N» where there is none, and then ``reason`` is what was said.
 
-    ``took_s`` is the time from the start of the program to its end, seconds; ``run`` the folder's name, or "".
+    ``took_s`` is the time from the start of the program to its end, seconds; ``run`` the folder's name, or ""; ``code``
+    the program's exit code.
     """
 
     status: str
@@ -55,6 +56,7 @@ class Outcome:
     reason: str
     took_s: float
     run: str = ""
+    code: int = 0
 
     @property
     def passed(self) -> bool:
@@ -87,16 +89,16 @@ def read(code: int, said: str, took_s: float, folder: RunFolder | None = None) -
     folder = folder or (RunFolder(ROOT / "runs" / name) if name else None)
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "it said nothing").strip()
     if folder is None:
-        return Outcome(f"exit {code}", None, last, took_s)
+        return Outcome(f"exit {code}", None, last, took_s, code=code)
     try:
         verdict = folder.read_json("verdict.json")
         status, cause, reason = str(verdict["status"]), verdict.get("cause"), str(verdict["reason"])
         expected = int(verdict["exit_code"])
     except (RunFolderError, KeyError, ValueError, TypeError) as error:
-        return Outcome(f"exit {code}", None, f"no verdict: {error}", took_s, folder.path.name)
+        return Outcome(f"exit {code}", None, f"no verdict: {error}", took_s, folder.path.name, code)
     if code != expected:  # interrupted, or a bug of the harness: the verdict alone would hide it
-        return Outcome(f"exit {code}", None, f"{status}: {reason}", took_s, folder.path.name)
-    return Outcome(status, cause, reason, took_s, folder.path.name)
+        return Outcome(f"exit {code}", None, f"{status}: {reason}", took_s, folder.path.name, code)
+    return Outcome(status, cause, reason, took_s, folder.path.name, code)
 
 
 def run(arguments: Sequence[str], limit_s: float, show: Callable[[str], object]) -> Outcome:

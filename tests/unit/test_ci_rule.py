@@ -132,7 +132,7 @@ def test_the_recorded_cause_decides(tmp_path: Path) -> None:
 
 def test_a_red_drill_is_told_with_all_that_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the reason, every check that is FAIL, with why; nothing of what passed, nothing where no run began."""
-    monkeypatch.setattr(outcome, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(outcome, "ROOT", tmp_path)
     (tmp_path / "runs" / "run-9").mkdir(parents=True)
     checks = [{"name": name, "status": status, "why": "why"} for name, status in (("a", "FAIL"), ("b", "PASS"))]
     (tmp_path / "runs" / "run-9" / "verdict.json").write_text(json.dumps({"checks": checks}))
