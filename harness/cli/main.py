@@ -1,13 +1,15 @@
-"""The command line: ``python -m harness list|run|judge|report|up|down|status|capacity|logs|doctor``.
+"""The command line: ``python -m harness list|run|nightly|judge|report|runs|up|down|status|capacity|logs|doctor``.
 
-Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
-interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
+Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 3 a night in which something became worse · 64 wrong usage or
+configuration · 70 a bug in the harness · 130 interrupted. ``make`` is the short way, but ends with 2 whatever went
+wrong: CI calls this program itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import os
 import re
 import shlex
@@ -19,12 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, logs, status, up
+from harness.cli import capacity, doctor, down, logs, nightly, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
-from harness.model.errors import DrillyardError, Interrupted, UsageError
-from harness.plan import defects, guard
+from harness.model.errors import DrillyardError, Interrupted, UsageError, require_one_of
+from harness.model.scenario import parse_duration
+from harness.plan import defects, guard, suite
 from harness.plan.options import ENGINES, StackOptions, instance_number
 from harness.run import pipeline
 from harness.run.progress import Progress
@@ -125,10 +128,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one.add_argument("--dry-run", action="store_true", help="print the whole plan and touch nothing")
     one.set_defaults(do=_run)
 
+    _add_nightly(commands, environment)
     for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
         one = commands.add_parser(name, help=text)
         one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
         one.set_defaults(do=function)
+    _add_history(commands, environment)
 
     one = commands.add_parser("up", help="bring the stack up", parents=[stack])
     one.set_defaults(do=lambda options, _: up.up(_stack(options)))
@@ -154,6 +159,57 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
+
+
+def _add_nightly(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:
+    one = commands.add_parser("nightly", help="the drills of a suite, one after the other; docs/nightly.md")
+    add = one.add_argument
+    add("--suite", metavar="NAME", default=suite.DEFAULT, help=f"of scenarios/suites/, or a file [{suite.DEFAULT}]")
+    runtimes, engines = ",".join(suite.RUNTIMES), ",".join(ENGINES)
+    add("--runtime", metavar=f"{{{runtimes}}}", default=environment.get("RUNTIME"), help="for all [the suite's]")
+    add("--engine", metavar=f"{{{engines}}}", default=environment.get("ENGINE"), help="for all [the suite's]")
+    add("--instance", type=instance_number, default=_number(environment, "INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--model", default=environment.get("MODEL") or "", help="of all drills [MODEL]")
+    add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
+    add("--seed", type=int, help="of the order and of each drill")
+    add("--resume", action="store_true", help="go on with the newest night that was cut off")
+    one.set_defaults(do=_nightly)
+
+
+def _nightly(options: argparse.Namespace, _: Sequence[str]) -> int:
+    require_one_of("--runtime", options.runtime or "auto", suite.RUNTIMES)
+    require_one_of("--engine", options.engine or ENGINES[0], ENGINES)
+    given = {name: getattr(options, name) for name in ("runtime", "engine", "instance", "model", "seed", "resume")}
+    return nightly.nightly(nightly.Wanted(suite=options.suite, budget_s=_budget_s(options.budget), **given))
+
+
+def _budget_s(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from None
+
+
+def _add_history(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:
+    """Commands about all runs there are."""
+    one = commands.add_parser("runs", help="the runs there are, newest last; all filters together")
+    one.add_argument("--drill", metavar="NAME", help="a drill, or one of its scenarios")
+    one.add_argument("--verdict", metavar=f"{{{','.join(runs.VERDICTS)}}}", help="none: those that were not judged")
+    one.add_argument("--since", metavar="WHEN", help="2026-11-20, or a time ago: 7d, 12h")
+    one.add_argument("--commit", metavar="COMMIT", help="the first characters of it")
+    one.add_argument("--machine", metavar="MACHINE", help="the first characters of its key, or a part of its name")
+    one.add_argument("--night", metavar="NIGHT", help="the suite's run that started them")
+    one.add_argument("--json", action="store_true", help="as data")
+    _add_other_machines(one, environment)
+    one.set_defaults(do=_runs)
+
+
+def _add_other_machines(parser: _Parser, environment: Mapping[str, str]) -> None:
+    where = environment.get("HISTORY")
+    parser.add_argument(
+        "--history", type=Path, metavar="DIR", default=Path(where) if where else None,
+        help="a folder with run folders of other machines, which count, too [HISTORY]",
+    )  # fmt: skip
 
 
 def _stack_arguments(environment: Mapping[str, str]) -> _Parser:
@@ -260,6 +316,14 @@ def _of_environment(options: argparse.Namespace, given: Sequence[str], external:
     used = {**vars(options), **{name: value for name, value in said.items() if value}}
     missing = {name: value for name, value in used.items() if value != typed[name]}
     return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def _runs(options: argparse.Namespace, _: Sequence[str]) -> int:
+    of = {name: getattr(options, name) for name in ("drill", "commit", "machine", "night") if getattr(options, name)}
+    if options.since:
+        of["since"] = runs.since(options.since, dt.datetime.now(dt.UTC))
+    wanted = runs.Wanted(runs.verdict(options.verdict) if options.verdict else None, of)
+    return runs.show(pipeline.ROOT / "runs", wanted, options.history, as_json=options.json)
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:
