@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness list|run|judge|report|runs|up|down|status|capacity|logs|doctor``.
+"""The command line: ``python -m harness list|run|judge|report|runs|compare|up|down|status|capacity|logs|doctor``.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
 interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, logs, runs, status, up
+from harness.cli import capacity, compare, doctor, down, logs, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
@@ -170,6 +170,12 @@ def _add_history(commands: argparse._SubParsersAction[_Parser], environment: Map
     one.add_argument("--json", action="store_true", help="as data")
     _add_other_machines(one, environment)
     one.set_defaults(do=_runs)
+    one = commands.add_parser("compare", help="what really differs between two runs")
+    one.add_argument("first", metavar="A", help="a run's id, the begin of it, a folder, latest or latest~1")
+    one.add_argument("second", metavar="B", help="the same; the changes are those from A to B")
+    one.add_argument("--out", type=Path, metavar="FILE", help="of the page [runs/compare-A-B.html]")
+    _add_other_machines(one, environment)
+    one.set_defaults(do=_compare)
 
 
 def _add_other_machines(parser: _Parser, environment: Mapping[str, str]) -> None:
@@ -292,6 +298,12 @@ def _runs(options: argparse.Namespace, _: Sequence[str]) -> int:
         of["since"] = runs.since(options.since, dt.datetime.now(dt.UTC))
     wanted = runs.Wanted(runs.verdict(options.verdict) if options.verdict else None, of)
     return runs.show(pipeline.ROOT / "runs", wanted, options.history, as_json=options.json)
+
+
+def _compare(options: argparse.Namespace, _: Sequence[str]) -> int:
+    folder = pipeline.ROOT / "runs"
+    with runs.opened(folder, options.history) as index:
+        return compare.show(index, options.first, options.second, options.out or folder)
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:
