@@ -3,10 +3,10 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN IF_SET TIMES NEEDED SET_UP FAST \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN IF_SET TIMES KEPT NEEDED SET_UP FAST \
 	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
-SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT KEEP DAYS
 define NEWLINE
 
 
@@ -34,6 +34,8 @@ SEED     ?=
 LANES    ?=
 FIX      ?=
 ACCEPT   ?=
+KEEP     ?=
+DAYS     ?=
 # Not the environment's business: an exported variable of the same name would reach every component of the stack. After
 # the defaults: what is not exported counts as set, and would have none.
 unexport $(SETTINGS)
@@ -56,6 +58,7 @@ RUN        = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(i
 # What a suite decides unless somebody says otherwise.
 IF_SET     = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2) '$($(1))')
 TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
+KEPT       = $(if $(KEEP),--keep '$(KEEP)') $(if $(DAYS),--days '$(DAYS)')
 # A dry run touches nothing, and needs nothing but the harness.
 NEEDED    := settings .venv/.ready $(if $(findstring --dry-run,$(ARGS)),,planned setup)
 SET_UP    := $(PY) -m stack.tools install
@@ -71,7 +74,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help settings planned setup chromium up down status logs doctor drills nightly lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills nightly prune lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
 
 help: ## this list
@@ -88,6 +91,7 @@ help: ## this list
 	@echo '  INSTANCE=$(INSTANCE)  0 to 255: stacks side by side   WORKERS=$(WORKERS)  load processes   SEED=$(SEED)  of a drill, a storm, …'
 	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `$(PY) -m harness`, such as "--set key=value" or --dry-run'
 	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
+	@echo '  KEEP=$(KEEP)  DAYS=$(DAYS)  what prune leaves: so many runs of a scenario on a machine, none that is older'
 	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
@@ -95,7 +99,7 @@ help: ## this list
 	@'$(PYTHON)' stack/tools/bootstrap.py
 
 settings:
-	@$(ANY_PY) -m harness.cli.settings $(STACK) $(OF_MODEL) $(DRILLS:%='%')
+	@$(ANY_PY) -m harness.cli.settings $(STACK) $(OF_MODEL) $(KEPT) $(DRILLS:%='%')
 
 # What is wrong in ARGS or a scenario is told before minutes of set-up; a plan touches nothing.
 planned: .venv/.ready
@@ -138,6 +142,9 @@ drills: $(NEEDED) ## run every drill there is, one after the other
 nightly: settings .venv/.ready ## the drills of a suite, one after the other (docs/nightly.md); ARGS=--resume goes on with one
 	@$(PY) -m harness nightly $(call IF_SET,RUNTIME,--runtime) $(call IF_SET,ENGINE,--engine) \
 		--instance '$(INSTANCE)' $(OF_MODEL) $(if $(SEED),--seed '$(SEED)') $(ARGS)
+
+prune: settings .venv/.ready ## remove runs beyond the newest KEEP of each scenario and machine, or older than DAYS
+	@$(PY) -m harness prune $(KEPT) $(ARGS)
 
 lint: .venv/.ready ## ruff: style and format
 	@$(PY) -m ruff check .

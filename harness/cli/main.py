@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness list|run|nightly|judge|report|runs|up|down|status|capacity|logs|doctor``.
+"""The command line: ``python -m harness COMMAND``; each command is a file of this package, or is below.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 3 a night in which something became worse · 64 wrong usage or
 configuration · 70 a bug in the harness · 130 interrupted. ``make`` is the short way, but ends with 2 whatever went
@@ -21,16 +21,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, logs, nightly, runs, status, up
+from harness.cli import capacity, compare, doctor, down, logs, nightly, prune, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
 from harness.model.errors import DrillyardError, Interrupted, UsageError, require_one_of
 from harness.model.scenario import parse_duration
 from harness.plan import defects, guard, suite
-from harness.plan.options import ENGINES, StackOptions, instance_number
+from harness.plan.options import ENGINES, StackOptions, instance_number, limit
 from harness.run import pipeline
 from harness.run.progress import Progress
+from harness.run.retention import Limits
 from reports import render
 from stack import proxies, stacks
 from stack.engines import DEFAULT_MODEL
@@ -202,6 +203,21 @@ def _add_history(commands: argparse._SubParsersAction[_Parser], environment: Map
     one.add_argument("--json", action="store_true", help="as data")
     _add_other_machines(one, environment)
     one.set_defaults(do=_runs)
+    one = commands.add_parser("compare", help="what really differs between two runs")
+    one.add_argument("first", metavar="A", help="a run's id, the begin of it, a folder, latest or latest~1")
+    one.add_argument("second", metavar="B", help="the same; the changes are those from A to B")
+    one.add_argument("--out", type=Path, metavar="FILE", help="of the page [runs/compare-A-B.html]")
+    _add_other_machines(one, environment)
+    one.set_defaults(do=_compare)
+    kept = (
+        "Always kept: the newest run, the last good one of each scenario on its machine, engine and runtime, the runs "
+        "of the newest night, what may go on, and what has an open undo journal. What is no run is left alone."
+    )
+    one = commands.add_parser("prune", help="remove run folders beyond a limit", description=kept)
+    one.add_argument("--keep", metavar="N", help="of each scenario on its machine, engine and runtime the newest N")
+    one.add_argument("--days", metavar="N", help="no run that is older")
+    one.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
+    one.set_defaults(do=_prune)
 
 
 def _add_other_machines(parser: _Parser, environment: Mapping[str, str]) -> None:
@@ -324,6 +340,20 @@ def _runs(options: argparse.Namespace, _: Sequence[str]) -> int:
         of["since"] = runs.since(options.since, dt.datetime.now(dt.UTC))
     wanted = runs.Wanted(runs.verdict(options.verdict) if options.verdict else None, of)
     return runs.show(pipeline.ROOT / "runs", wanted, options.history, as_json=options.json)
+
+
+def _compare(options: argparse.Namespace, _: Sequence[str]) -> int:
+    folder = pipeline.ROOT / "runs"
+    with runs.opened(folder, options.history) as index:
+        return compare.show(index, options.first, options.second, options.out or folder)
+
+
+def _prune(options: argparse.Namespace, _: Sequence[str]) -> int:
+    keep, days = (
+        None if text is None else limit(name, text)
+        for name, text in (("--keep", options.keep), ("--days", options.days))
+    )
+    return prune.prune(pipeline.ROOT / "runs", Limits(keep, days), dry_run=options.dry_run)
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:

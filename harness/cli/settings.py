@@ -17,14 +17,17 @@ interpreter.require()
 
 from harness.judge import drill  # noqa: E402
 from harness.model.errors import UsageError  # noqa: E402
-from harness.plan.options import StackOptions, build_topology, instance_number  # noqa: E402
+from harness.plan.options import StackOptions, build_topology, instance_number, limit  # noqa: E402
+
+#: Of what is kept by prune.
+LIMITS = {"keep", "days"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the names of drills, RUNTIME, ENGINE, INSTANCE and MODEL; the exit code."""
+    """Check the names of drills, RUNTIME, ENGINE, INSTANCE, MODEL, KEEP and DAYS; the exit code."""
     parser = argparse.ArgumentParser(prog="python3 -m harness.cli.settings", description=__doc__)
     parser.add_argument("drills", nargs="*", metavar="DRILL")
-    for name in ("runtime", "engine", "instance", "model"):
+    for name in ("runtime", "engine", "instance", "model", *LIMITS):
         parser.add_argument(f"--{name}", default=None)
     given = vars(parser.parse_args(arguments))
     try:
@@ -33,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = {name: value for name, value in given.items() if value is not None}
         if "instance" in said:
             said["instance"] = instance_number(said["instance"])
+        for name in LIMITS & said.keys():
+            limit(name.upper(), said.pop(name))
         build_topology(StackOptions(**said))
     except UsageError as error:
         print(f"drillyard: {error}", file=sys.stderr)

@@ -215,12 +215,12 @@ class Index:
         kinds: dict[tuple[str, ...], list[IndexedRun]] = {}
         for run in self.runs():
             if not run.defects:
-                kinds.setdefault(_kind(run), []).append(run)
-        for kind, runs in kinds.items():
+                kinds.setdefault(kind(run), []).append(run)
+        for of_kind, runs in kinds.items():
             by_run = {run.run_id: {value.series: value for value in self.values(run.run_id)} for run in runs}
             for series in sorted(set(itertools.chain.from_iterable(by_run.values()))):
                 line = [(run, _in_series(run, series, by_run[run.run_id].get(series))) for run in runs]
-                found[SeriesKey(series, *kind)] = [(run, value) for run, value in line if value is not None]
+                found[SeriesKey(series, *of_kind)] = [(run, value) for run, value in line if value is not None]
         return found
 
     def last_good(self, run: IndexedRun) -> IndexedRun | None:
@@ -228,12 +228,13 @@ class Index:
         earlier = [
             one
             for one in self.runs(status=Status.PASS)
-            if _kind(one) == _kind(run) and not one.defects and one.started < run.started
+            if kind(one) == kind(run) and not one.defects and one.started < run.started
         ]
         return earlier[-1] if earlier else None
 
 
-def _kind(run: IndexedRun) -> tuple[str, str, str, str]:
+def kind(run: IndexedRun) -> tuple[str, str, str, str]:
+    """What makes runs comparable: scenario, machine, engine and runtime."""
     return run.scenario_digest, run.machine, run.engine, run.runtime
 
 

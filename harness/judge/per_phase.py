@@ -39,8 +39,9 @@ def _of(view: RunView, stem: str, phase: str) -> Iterator[tuple[str, Measurement
             yield stem, module.measure(rows, view)
         elif hasattr(module, "values"):  # once for all percentiles: a phase may have a million of them
             sample = module.values(rows, view, False)
-            yield from ((_named(stem, p, module.UNIT), sli.percentile(sample, p, module.UNIT)) for p in PERCENTILES)
+            yield from ((named(stem, p, module.UNIT), sli.percentile(sample, p, module.UNIT)) for p in PERCENTILES)
 
 
-def _named(stem: str, percent: int, unit: str) -> str:
+def named(stem: str, percent: int, unit: str) -> str:
+    """A percentile as it is asked for: ``ttft_p95_ms``, ``tps_p50``."""
     return f"{stem}_p{percent}" + ("_ms" if unit == "ms" else "")

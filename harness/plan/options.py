@@ -39,6 +39,13 @@ def instance_number(text: str) -> int:
     return int(text)
 
 
+def limit(name: str, text: str) -> int:
+    """KEEP or DAYS as it was typed: a whole number from 1 on. UsageError for any other."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise UsageError(f"{name}={text}: expected a whole number from 1 to 999999999")
+    return int(text)
+
+
 def build_topology(options: StackOptions) -> Topology:
     """The topology that these options describe; its runtime is set by ``select``. UsageError for a wrong option."""
     require_one_of("RUNTIME", options.runtime, base.NAMES)

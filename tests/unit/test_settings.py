@@ -34,6 +34,10 @@ def bare(*words: str) -> subprocess.CompletedProcess[str]:
         (("--runtime", "podman"), "RUNTIME=podman: expected one of auto, docker, process, external"),
         (("--instance", "seven"), "INSTANCE=seven: expected a number from 0 to 255"),
         (("--instance", "256"), "INSTANCE=256: expected a number from 0 to 255"),
+        (("--keep", "0"), "KEEP=0: expected a whole number from 1"),
+        (("--keep", "all"), "KEEP=all: expected a whole number from 1"),
+        (("--days", "-3"), "DAYS=-3: expected a whole number from 1"),
+        (("--days", "1.5"), "DAYS=1.5: expected a whole number from 1"),
     ],
 )
 def test_what_is_misspelt_is_refused_without_any_package(words: tuple[str, ...], says: str) -> None:
@@ -47,7 +51,7 @@ def test_what_is_misspelt_is_refused_without_any_package(words: tuple[str, ...],
 
 def test_what_is_right_is_taken() -> None:
     """All settings at once, and none; a target's owner calls a model as he likes."""
-    settings = ("--runtime", "process", "--engine", "sim", "--instance", "41", "--model", "v2")
+    settings = ("--runtime", "process", "--engine", "sim", "--instance", "41", "--model", "v2", "--keep", "30")
     for words in ((), ("timeout-spike", "oom", *settings), ("oom", "--runtime", "external", "--model", "any model")):
         done = bare("harness.cli.settings", *words)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
