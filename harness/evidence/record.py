@@ -55,7 +55,8 @@ SCHEMA_VERSION = 2
 CAPACITY = "capacity"
 #: The same of a folder of load that no drill had ordered: its requests are evidence, and nothing was promised of them.
 LOAD = "load"
-NO_DRILLS = (CAPACITY, LOAD)
+#: What such folders are, for people.
+NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill"}
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
