@@ -1,4 +1,5 @@
-"""The command line: ``python -m harness list|run|judge|report|up|down|status|load|capacity|logs|doctor``.
+"""The command line: ``python -m harness list|run|judge|report|up|down|status|load|capacity|logs|doctor|
+nightly-check``.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
 interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, load, logs, status, up
+from harness.cli import capacity, doctor, down, load, logs, nightly_check, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
@@ -153,6 +154,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one.add_argument("component", nargs="?", default="", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
     one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
+    one = commands.add_parser(
+        "nightly-check", help="whether there was a night, and every drill was judged: for a timer"
+    )
+    one.add_argument("--suite", default=nightly_check.SUITE, metavar="NAME", help=f"[{nightly_check.SUITE}]")
+    one.add_argument("--by", default=nightly_check.BY, metavar="HH:MM", help=f"local time [{nightly_check.BY}]")
+    one.set_defaults(do=lambda options, _: nightly_check.check(options.suite, options.by))
     one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
     one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
     one.add_argument("--json", action="store_true", help="as data")
