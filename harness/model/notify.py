@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from harness.model import redact
 from harness.model.errors import UsageError
 from harness.model.scenario import Seconds, Strict
+from harness.model.verdict import Status
 
 SCHEMA_VERSION = 1
 Kind = Literal["fail", "regression", "recovered", "missing", "not_judged"]
@@ -115,3 +116,36 @@ def from_environment(environment: Mapping[str, str]) -> Notify:
     except ValueError as error:
         raise UsageError(f"{COMMAND_VARIABLE}: found {error}, expected a command as a shell reads it") from None
     return Notify(webhooks=webhooks, commands=(Command(argv=argv),) if argv else ())
+
+
+def of_night(
+    suite: str,
+    night: str,
+    nights: Sequence[Mapping[str, str | None]],
+    regressions: Collection[str] = (),
+    regressions_before: Collection[str] = (),
+    page: str = "",
+) -> list[Event]:
+    """What people should hear of the night that has ended. Pure.
+
+    ``nights``: the status of each entry (None: not run), of this night last, of those before it in order.
+    ``regressions`` are the series that are worse now, in words, ``regressions_before`` those after the night before. An
+    entry has recovered with its first PASS after a FAIL, whatever could not be judged in between.
+    """
+    *before, now = nights
+    failed = sorted(name for name, status in now.items() if status == Status.FAIL)
+    passed = sorted(name for name, status in now.items() if status == Status.PASS)
+    recovered = [name for name in passed if _last_judged(before, name) == Status.FAIL]
+    worse = sorted(set(regressions) - set(regressions_before))
+    gone = sorted(set(regressions_before) - set(regressions))
+    told: tuple[tuple[Kind, str, list[str]], ...] = (
+        ("fail", f"{len(failed)} of {len(now)} drills FAIL", failed),
+        ("regression", f"{len(worse)} series have become worse", worse),
+        ("recovered", f"{len(recovered) + len(gone)} recovered", [*recovered, *gone]),
+    )
+    return [Event(kind, suite, night, f"{suite}: {text}", tuple(what), page) for kind, text, what in told if what]
+
+
+def _last_judged(nights: Sequence[Mapping[str, str | None]], name: str) -> str | None:
+    statuses = [night.get(name) for night in nights]
+    return next((status for status in reversed(statuses) if status in (Status.PASS, Status.FAIL)), None)

@@ -284,3 +284,40 @@ def test_a_receiver_behind_a_proxy_is_reached_through_it() -> None:
     url = {"HOOK": "https://hooks.example.com/x", "https_proxy": "socks5://user:a-password@proxy.example.com"}
     (why,) = send(FAIL, Notify(webhooks=(Webhook(url_env="HOOK"),)), url)
     assert why.endswith("the environment names a socks5 proxy, expected an http one")
+
+
+@pytest.mark.parametrize(
+    ("nights", "expected"),
+    [
+        (["FAIL"], {"fail": ("oom",)}),
+        (["PASS", "FAIL"], {"fail": ("oom",)}),
+        (["FAIL", "FAIL"], {"fail": ("oom",)}),
+        (["FAIL", "PASS"], {"recovered": ("oom",)}),
+        (["FAIL", "INCONCLUSIVE", None, "PASS"], {"recovered": ("oom",)}),
+        (["FAIL", "PASS", "PASS"], {}),
+        (["FAIL", "INCONCLUSIVE"], {}),
+        (["PASS"], {}),
+        ([None], {}),
+    ],
+)
+def test_what_a_night_is_worth_telling(nights: list[str | None], expected: dict[str, tuple[str, ...]]) -> None:
+    """Each FAIL, and the first PASS after it; what was not judged in between is neither."""
+    found = notify.of_night("nightly", "n", [{"oom": status, "spike": "PASS"} for status in nights])
+    assert {event.kind: event.details for event in found} == expected
+
+
+def test_a_regression_is_told_once_and_its_end_too() -> None:
+    """It stays on the page meanwhile."""
+    nights = [{"oom": "PASS"}] * 2
+    for now, before, expected in ((["a"], [], "regression"), (["a"], ["a"], None), ([], ["a"], "recovered")):
+        found = notify.of_night("nightly", "n", nights, now, before, "runs/n/index.html")
+        assert [event.kind for event in found] == ([expected] if expected else [])
+        assert all(event.details == ("a",) and event.page == "runs/n/index.html" for event in found)
+
+
+def test_one_night_can_be_worth_several() -> None:
+    """One drill FAILs while another has recovered."""
+    found = notify.of_night("nightly", "n", [{"oom": "FAIL", "spike": "PASS"}, {"oom": "PASS", "spike": "FAIL"}])
+    assert [(event.kind, event.headline) for event in found] == [
+        ("fail", "nightly: 1 of 2 drills FAIL"), ("recovered", "nightly: 1 recovered")
+    ]  # fmt: skip
