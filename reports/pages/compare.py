@@ -1,0 +1,104 @@
+"""The page about two runs: what really differs between them, and by how much at least."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from harness.evidence.record import replacing
+from harness.judge.compare import CONFIDENCE, Changed, Comparison, Difference, Once, Side
+from reports import panel
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+def write(comparison: Comparison, path: Path) -> None:
+    """Write the page. RecordError when that fails."""
+    with replacing(path) as temporary:
+        temporary.write_text(html(comparison, path.parent), encoding="utf-8")
+
+
+def html(comparison: Comparison, beside: Path) -> str:
+    """The page, for a file in the folder ``beside``, from which it links to the two reports."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("compare.html.j2").render(
+        found=comparison,
+        sides=[(side, _link(side, beside)) for side in (comparison.first, comparison.second)],
+        badge=panel.badge,
+        values=_values(comparison.values),
+        noise=_values(comparison.within_noise),
+        statuses=_changes(("check", "first", "second", "why"), comparison.statuses),
+        configuration=_changes(("setting", "first", "second"), comparison.configuration),
+        once=_once(comparison.once),
+        confidence=f"{100 * CONFIDENCE:g} %",
+        style=Markup((TEMPLATES / "report.css").read_text()),
+    )
+
+
+def change(first: float, second: float, unit: str) -> str:
+    """``+45 ms (+22 %)``; without a share where the first is 0."""
+    share = f" ({100 * (second - first) / abs(first):+.3g} %)" if first else ""
+    return f"{signed(second - first, unit)}{share}"
+
+
+def signed(value: float, unit: str = "") -> str:
+    """A difference with its sign. Those of shares are percentage points."""
+    unit = "points" if unit == "%" else unit
+    return f"{'−' if value < 0 else '+'}{panel.number(abs(value), unit)}"
+
+
+def between(one: Difference) -> str:
+    """Its interval in words."""
+    return f"{signed(one.low)} to {signed(one.high, one.unit)}"
+
+
+def _link(side: Side, beside: Path) -> str:
+    """Of the run's report, "" where there is none."""
+    report = side.run.folder / "report.html"
+    return quote(os.path.relpath(report, beside), errors="surrogateescape") if report.is_file() else ""
+
+
+def _values(values: tuple[Difference, ...]) -> Markup:
+    head = ("indicator", "phase", "first", "second", "change", "interval of the change", "samples")
+    return panel.table(
+        head,
+        [
+            (
+                one.sli,
+                one.phase,
+                panel.number(one.first, one.unit),
+                panel.number(one.second, one.unit),
+                change(one.first, one.second, one.unit),
+                between(one),
+                f"{one.samples[0]:,} and {one.samples[1]:,}",
+            )
+            for one in values
+        ],
+    )
+
+
+def _changes(head: tuple[str, ...], changes: tuple[Changed, ...]) -> Markup:
+    absent = Markup('<span class="nodata">not there</span>')
+
+    def shown(text: str | None) -> object:
+        if text is None:
+            return absent
+        return panel.badge(text) if text in panel.STATUS_WORDS else text
+
+    rows = [(one.what, shown(one.first), shown(one.second), one.why)[: len(head)] for one in changes]
+    return panel.table(head, rows)
+
+
+def _once(values: tuple[Once, ...]) -> Markup:
+    rows = [
+        (one.what, panel.number(one.first, one.unit), panel.number(one.second, one.unit),
+         change(one.first, one.second, one.unit))
+        for one in values
+    ]  # fmt: skip
+    return panel.table(("check", "first", "second", "change"), rows)
