@@ -75,7 +75,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help settings planned setup chromium up down status logs doctor drills nightly prune lint types test-fast \
-	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
+	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity load
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill; the report is runs/latest/report.html. NAME is one of'
@@ -124,6 +124,10 @@ status: ## the stack's components, and how the gateways use the replicas
 
 capacity: setup ## measure what the stack can carry on this machine; ACCEPT=1: load follows the new value
 	@$(PY) -m harness capacity $(STACK) $(OF_MODEL) $(if $(ACCEPT),--accept) $(ARGS)
+
+load: .venv/.ready ## a SCENARIO's load on the stack that runs, until Ctrl-C; ARGS="--rate 8/s --for 60s"
+	@$(PY) -m harness load $(if $(SCENARIO),'$(SCENARIO)') $(PLACE) $(if $(WORKERS),--workers '$(WORKERS)') \
+		$(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 logs: .venv/.ready ## the log of one component: make logs C=replica-1
 	@$(PY) -m harness logs $(PLACE) $(ARGS) $(if $(C),'$(C)')

@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness COMMAND``; each command is a file of this package, or is below.
+"""The command line: ``python -m harness COMMAND``, one of those that ``--help`` lists.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 3 a night in which something became worse · 64 wrong usage or
 configuration · 70 a bug in the harness · 130 interrupted. ``make`` is the short way, but ends with 2 whatever went
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, compare, doctor, down, logs, nightly, prune, runs, status, up
+from harness.cli import capacity, compare, doctor, down, load, logs, nightly, nightly_check, prune, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
@@ -144,6 +144,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one = commands.add_parser("status", help="what runs, and where", parents=[stack])
     one.add_argument("--json", action="store_true", help="as data, with every address")
     one.set_defaults(do=lambda options, _: status.status(_stack(options), as_json=options.json))
+    one = commands.add_parser("load", help="a scenario's load on the stack that runs, without a drill", parents=[stack])
+    one.add_argument("scenario", nargs="?", default=load.DEFAULT, metavar="SCENARIO", help=f"[{load.DEFAULT}]")
+    one.add_argument("--rate", help="8/s, or '40 %% of capacity'; if not said, the scenario's")
+    one.add_argument("--for", dest="lasts", metavar="TIME", help="60s or 5m; if not said, until Ctrl-C")
+    one.add_argument("--seed", type=int, help="repeat the draws of an earlier load")
+    one.add_argument("--workers", type=int, default=_number(environment, "WORKERS"), help="load processes [WORKERS]")
+    one.set_defaults(do=_load)
     one = commands.add_parser("capacity", help="measure what the stack can carry here", parents=[stack])
     one.add_argument("--accept", action="store_true", help="load follows the new value from now on, if it is sound")
     one.add_argument("--repeats", type=int, default=capacity.REPEATS, choices=range(1, 11), metavar="N", help="[3]")
@@ -152,6 +159,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one.add_argument("component", nargs="?", default="", metavar="COMPONENT")
     one.add_argument("--follow", action="store_true", help="go on until interrupted")
     one.set_defaults(do=lambda options, _: logs.logs(_stack(options), options.component, sys.stdout, options.follow))
+    one = commands.add_parser(
+        "nightly-check", help="whether there was a night, and every drill was judged: for a timer"
+    )
+    one.add_argument("--suite", default=nightly_check.SUITE, metavar="NAME", help=f"[{nightly_check.SUITE}]")
+    one.add_argument("--by", default=nightly_check.BY, metavar="HH:MM", help=f"local time [{nightly_check.BY}]")
+    one.set_defaults(do=lambda options, _: nightly_check.check(options.suite, options.by))
     one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")
     one.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
     one.add_argument("--json", action="store_true", help="as data")
@@ -323,6 +336,20 @@ def _run(options: argparse.Namespace, given: Sequence[str]) -> int:
     if stack.external.api_key_env:  # what is started from here on learns from it which secret to redact
         os.environ[redact.KEY_VARIABLE] = stack.external.api_key_env
     return pipeline.run(wanted, Progress())
+
+
+def _load(options: argparse.Namespace, given: Sequence[str]) -> int:
+    return load.load(
+        _stack(options),
+        load.Wanted(
+            command=shlex.join([".venv/bin/python", "-m", "harness", *given]),
+            scenario=options.scenario,
+            rate=options.rate,
+            lasts=options.lasts,
+            seed=options.seed,
+            workers=options.workers,
+        ),
+    )
 
 
 def _of_environment(options: argparse.Namespace, given: Sequence[str], external: guard.External) -> list[str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.evidence.record import CAPACITY, RunFolder, schema_problem
+from harness.evidence.record import NO_DRILLS, RunFolder, schema_problem
 from harness.model import digest
 from harness.model.errors import RunFolderError
 from harness.model.verdict import Status
@@ -425,8 +425,8 @@ def read(folder: Path) -> tuple[IndexedRun, list[Value]]:
     """One run as the index has it, and what it measured. RunFolderError when it is none, or has no readable plan."""
     _require_file(folder, "plan.json")
     plan = RunFolder(folder).plan()
-    if plan["drill"] == CAPACITY:
-        raise RunFolderError("a measurement of capacity, and no run")
+    if (what := NO_DRILLS.get(plan["drill"])) is not None:
+        raise RunFolderError(f"{what}, and no run")
     try:
         run = _planned(folder, plan)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:

@@ -53,6 +53,10 @@ from harness.model.errors import RecordError, RunFolderError
 SCHEMA_VERSION = 2
 #: In ``drill`` of a folder that no drill has made: it measures capacity, and has nothing to be judged.
 CAPACITY = "capacity"
+#: The same of a folder of load that no drill had ordered: its requests are evidence, and nothing was promised of them.
+LOAD = "load"
+#: What such folders are, for people.
+NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill"}
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
@@ -229,8 +233,8 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, root: Path, run_id: str) -> RunFolder:
-        """Make ``root/run_id`` with its ``logs/`` and point ``root/latest`` at it.
+    def create(cls, root: Path, run_id: str, latest: bool = True) -> RunFolder:
+        """Make ``root/run_id`` with its ``logs/``; as the ``latest`` run, ``root/latest`` points at it.
 
         Runs of two stacks may begin in the same second: the later one's folder gets a number.
         """
@@ -242,9 +246,10 @@ class RunFolder:
             except FileExistsError:
                 continue
         (root / name / "logs").mkdir(mode=0o700)
-        pointer = root / f".latest-{name}"
-        pointer.symlink_to(name)
-        pointer.replace(root / "latest")  # at once: another run may be doing the same
+        if latest:
+            pointer = root / f".latest-{name}"
+            pointer.symlink_to(name)
+            pointer.replace(root / "latest")  # at once: another run may be doing the same
         return cls(root / name)
 
     def plan(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ ENVIRONMENT_CHARS_MIN = 16
 #: Names the variable that holds the key of an endpoint that Drillyard did not start.
 KEY_VARIABLE = "API_KEY_ENV"
 
-_SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|WEBHOOK)$", re.IGNORECASE)
 #: Each begins with fixed letters, which are searched for quickly.
 _PATTERNS = (
     r"Bearer[ \t]+[\w.~+/=-]{16,}",
@@ -55,7 +55,9 @@ def learn(*secrets: str) -> None:
 
 
 def learn_environment(environment: Mapping[str, str]) -> None:
-    """Learn what the environment calls a token, key, secret or password, proxies' passwords, and API_KEY_ENV's key."""
+    """Learn what the environment calls a token, key, secret, password or webhook, proxies' passwords, and the key that
+    API_KEY_ENV names.
+    """
     named = environment.get(environment.get(KEY_VARIABLE, ""), "")
     called = [value for name, value in environment.items() if _SECRET_NAME.search(name)]
     proxies = [value for name, value in environment.items() if name.lower().endswith("_proxy")]

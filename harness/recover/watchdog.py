@@ -35,7 +35,7 @@ from typing import Any, BinaryIO
 
 from harness.adapters import gateway
 from harness.evidence import records_kept
-from harness.evidence.record import CAPACITY, EventLog, RunFolder
+from harness.evidence.record import NO_DRILLS, EventLog, RunFolder
 from harness.faults.base import FaultContext, take_back, undo_actions
 from harness.judge import drill, verdicts
 from harness.model import redact
@@ -270,7 +270,7 @@ def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
     charge = Charge(path, channel)
     while (how := charge.watch()) is How.STOPPED:
         _heal_the_stopped(charge)
-    judged = charge.folder.plan()["drill"] != CAPACITY
+    judged = charge.folder.plan()["drill"] not in NO_DRILLS
     if how is How.ENDED and not charge.journal.open_entries() and (not judged or (path / "report.html").exists()):
         return 0
     charge.busy()

@@ -30,13 +30,15 @@ LOOK_EVERY_S = 0.5
 
 
 @contextmanager
-def catching(end: Callable[[signal.Signals], None], say: Callable[[str], None]) -> Iterator[None]:
-    """While active, SIGINT, SIGTERM and SIGHUP call ``end`` instead of ending the process, and Ctrl-Z is refused."""
+def catching(
+    end: Callable[[signal.Signals], None], say: Callable[[str], None], no_pause: str = NO_PAUSE
+) -> Iterator[None]:
+    """While active, SIGINT, SIGTERM and SIGHUP call ``end`` instead of ending the process; Ctrl-Z says ``no_pause``."""
     loop, numbers = asyncio.get_running_loop(), (*SIGNALS, signal.SIGTSTP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number in SIGNALS:
         loop.add_signal_handler(number, end, number)
-    loop.add_signal_handler(signal.SIGTSTP, say, NO_PAUSE)
+    loop.add_signal_handler(signal.SIGTSTP, say, no_pause)
     try:
         yield
     finally:

@@ -37,10 +37,13 @@ class Progress:
 
     def tick(self, phase: str, left_s: float, windows: list[Window]) -> None:
         """Phase, time left, and the load of the last two seconds."""
-        text = f"{phase:<14} {max(left_s, 0):4.0f} s left   {load_line(windows)}"
+        self.figures(f"{phase:<14} {max(left_s, 0):4.0f} s left   {load_line(windows)}")
+
+    def figures(self, text: str, plain_every_s: float = PLAIN_EVERY_S) -> None:
+        """What is true now: the live line of a terminal, elsewhere a line every ``plain_every_s`` seconds."""
         if self.console.is_terminal:
             self._show(lambda: self._live(escape(text)))
-        elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
+        elif time.monotonic() - self._last_plain >= plain_every_s:
             self._last_plain = time.monotonic()
             self.say(text)
 

@@ -112,6 +112,11 @@ def capacity(folder: Path) -> None:
     (folder / "plan.json").write_text(json.dumps(plan("capacity", drill="capacity")))
 
 
+def bare_load(folder: Path) -> None:
+    """So is load without a drill."""
+    (folder / "plan.json").write_text(json.dumps(plan("load", drill="load")))
+
+
 def pipe(folder: Path) -> None:
     """Whoever reads it waits for ever."""
     no_plan(folder)
@@ -146,6 +151,7 @@ def lists(folder: Path) -> None:
         (other_schema, "plan.json: found schema 99"),
         (no_plan, "there is no plan.json"),
         (capacity, "a measurement of capacity"),
+        (bare_load, "load without a drill, and no run"),
         (pipe, "plan.json is no file"),
         (huge_seed, "expected a whole number"),
         (no_time, "ValueError"),

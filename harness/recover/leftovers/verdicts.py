@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from harness.evidence.record import EventLog, RunFolder
+from harness.evidence.record import NO_DRILLS, EventLog, RunFolder
 from harness.judge import drill, verdicts
 from harness.recover.leftovers.base import Leftover, Site
 from reports import render
@@ -16,6 +16,8 @@ def find(site: Site) -> Iterator[Leftover]:
     watched = site.processes.by_run("harness.recover.watchdog")
     unjudged = [path.parent for path in site.runs.glob("*/events.jsonl") if not (path.parent / "verdict.json").exists()]
     for run in site.dead_runs(path for path in unjudged if path not in watched):
+        if run.plan()["drill"] in NO_DRILLS:
+            continue
         what = f"run {run.path.name} has no verdict: whoever should have judged it died"
         yield site.leftover("run", what, "it is judged as interrupted, and rendered", partial(_judge, run))
 

@@ -1,0 +1,105 @@
+"""The dead man's switch: a night that never began tells nobody, so somebody else asks whether there was one.
+
+Read are the ``suite.json`` of the nights below ``runs/``. One that cannot be read counts as a night that has not ended.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.model.notify import Event
+from harness.model.verdict import Status
+
+FILE = "suite.json"
+DAY = dt.timedelta(days=1)
+#: A drill that was judged in none of so many nights running is reported.
+NIGHTS = 3
+_JUDGED = (Status.PASS, Status.FAIL)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the check needs to know of a night. Times with their zone; ``statuses`` by entry, None where not run."""
+
+    suite: str
+    run_id: str
+    started: dt.datetime
+    ended: dt.datetime | None = None  # None: interrupted, or still going on
+    statuses: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def nights(runs: Path) -> list[Night]:
+    """The nights below ``runs``, by their start; of one whose file cannot be read only that it has not ended."""
+    return sorted((_read(path) for path in runs.glob(f"*/{FILE}")), key=lambda night: night.started)
+
+
+def _read(path: Path) -> Night:
+    try:
+        data = json.loads(path.read_bytes())
+        ended = data["ended"]
+        return Night(
+            str(data["suite"]),
+            str(data["run_id"]),
+            _time(data["started"]),
+            None if ended is None else _time(ended),
+            {str(entry["id"]): entry["status"] for entry in data["entries"]},
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        written = 0.0
+        with suppress(OSError):
+            written = path.stat().st_mtime
+        return Night("", path.parent.name, dt.datetime.fromtimestamp(written, dt.UTC))
+
+
+def _time(text: str) -> dt.datetime:
+    """ValueError for a time without its zone, which cannot be compared."""
+    found = dt.datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return found
+
+
+def check(found: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -> list[Event]:
+    """What people should hear of the nights of ``suite``; nothing when all is well.
+
+    ``missing``: none has ended since 24 hours before the last ``by``, a time of day in the zone of ``now``.
+    ``not_judged``: entries of the last night that have neither PASS nor FAIL in any of the last three. Pure.
+    """
+    ours = sorted((night for night in found if night.suite in (suite, "")), key=lambda night: night.started)
+    return [*_missing(ours, suite, by, now), *_not_judged(ours, suite)]
+
+
+def _missing(ours: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -> list[Event]:
+    due = now.replace(hour=by.hour, minute=by.minute, second=0, microsecond=0)
+    due = due if due <= now else due - DAY
+    ended = [night for night in ours if night.ended is not None and night.ended <= now]
+    if any(night.ended > due - DAY for night in ended if night.ended is not None):
+        return []
+    last = max(ended, key=lambda night: night.ended or night.started, default=None)
+    told = [f"the last night that ended: {last.run_id} ({_words(last.ended)})" if last else "no night has ever ended"]
+    told += [f"begun since, and not ended: {night.run_id} ({_words(night.started)})" for night in ours
+             if night.ended is None and night.started > due - DAY]  # fmt: skip
+    headline = f"{suite}: no finished night by {due:%H:%M} of {due:%Y-%m-%d}"
+    return [Event("missing", suite, last.run_id if last else "", headline, tuple(told))]
+
+
+def _not_judged(ours: Sequence[Night], suite: str) -> list[Event]:
+    last = [night for night in ours if night.suite][-NIGHTS:]
+    if len(last) < NIGHTS:
+        return []
+    statuses = {name: [night.statuses.get(name, "absent") for night in last] for name in last[-1].statuses}
+    sick = {name: seen for name, seen in statuses.items() if not {*seen} & {*_JUDGED, "absent"}}
+    if not sick:
+        return []
+    told = tuple(f"{name}: {', '.join(status or 'not run' for status in seen)}" for name, seen in sick.items())
+    headline = f"{suite}: {len(sick)} of {len(statuses)} not judged for {NIGHTS} nights running"
+    return [Event("not_judged", suite, last[-1].run_id, headline, told)]
+
+
+def _words(when: dt.datetime | None) -> str:
+    return "" if when is None else f"{when.astimezone():%Y-%m-%d %H:%M}"
