@@ -35,7 +35,8 @@ class Attempt(Strict):
 class Entry(Strict):
     """One drill in one scenario, on one runtime and engine. ``status`` is None until it was run.
 
-    ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own.
+    ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own;
+    ``file`` is where that scenario lies, "" for those of ``scenarios/``.
     ``not_run`` says why there is no attempt, such as a budget that was spent.
     """
 
@@ -47,6 +48,7 @@ class Entry(Strict):
     attempts: tuple[Attempt, ...] = ()
     status: Status | None = None
     not_run: str = ""
+    file: str = ""
 
     @property
     def done(self) -> bool:

@@ -164,13 +164,35 @@ def test_one_that_was_cut_off_ends_with_the_same_matrix(tmp_path: Path, after: i
 
 def test_a_budget_that_is_spent_is_said(tmp_path: Path) -> None:
     """What no longer fits is not run, with both times."""
-    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    night = played(tmp_path, Scripted(took_s=300.0), budget_s=1000.0)
     assert [entry.not_run.partition(":")[0] for entry in night.entries] == ["", "", "", "budget"]
     # the next night knows how long each took
-    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    night = played(tmp_path, Scripted(took_s=300.0), budget_s=1000.0)
     assert sum(bool(entry.not_run) for entry in night.entries) == 1
     assert night.run_id.endswith("-2")
     assert night.exit_code(regressed=False) == 2
+
+
+def test_a_drill_that_was_never_run_needs_the_time_of_its_phases(tmp_path: Path) -> None:
+    """It is not begun where they cannot end within the budget."""
+    shop = Scripted()
+    night = played(tmp_path, shop, budget_s=30.0)
+    assert shop.seen == []
+    assert all(entry.not_run.startswith("budget: 0.5 min are left, its phases take ") for entry in night.entries)
+
+
+def test_a_suite_takes_a_file_of_ones_own(tmp_path: Path) -> None:
+    """By its path; the entry has its stem as its name, and a file that is not there is one line."""
+    path = tmp_path / "suite.yaml"
+    mine = drill.ROOT / "tests" / "drills" / "short.yaml"
+    text = "name: mine\nbudget: 9m\nentries:\n  - {drill: timeout-spike, scenario: %s}\n"
+    path.write_text(text % mine)
+    (entry,) = suite.load(path).planned(1, ["process"], ["sim"])
+    assert (entry.id, entry.scenario, suite.scenario_file(entry)) == ("short/process/sim", "short", mine)
+    assert suite.length_s(entry) == 57.0
+    path.write_text(text % (tmp_path / "gone.yaml"))
+    with pytest.raises(ScenarioError, match=r"suite\.yaml:4: .*gone\.yaml"):
+        suite.load(path)
 
 
 def test_a_stack_that_is_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
