@@ -1,4 +1,4 @@
-"""Writes ``report.html`` and ``junit.xml`` of a run folder, whatever the verdict, and from the folder alone."""
+"""Writes page, ``junit.xml`` and ``ctrf.json`` of a run folder, whatever the verdict, and from the folder alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import runbook, verdicts
 from harness.model.verdict import Status, Verdict
-from reports import junit, panel
+from reports import ctrf, junit, panel
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
@@ -22,7 +22,7 @@ TEMPLATES = REPORTS / "templates"
 
 
 def render(folder: RunFolder) -> Path:
-    """Write both files; the path of the page.
+    """Write all files; the path of the page.
 
     RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
     """
@@ -44,8 +44,9 @@ def render(folder: RunFolder) -> Path:
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),
     )
     path = folder.path / "report.html"
-    for file, text in ((path, page), (folder.path / "junit.xml", junit.render(view, verdict))):
-        with replacing(file) as temporary:
+    others = {"junit.xml": junit.render(view, verdict), "ctrf.json": ctrf.of_run(view, verdict)}
+    for name, text in {path.name: page, **others}.items():
+        with replacing(folder.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return path
 

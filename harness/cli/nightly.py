@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +47,6 @@ def nightly(
         model=wanted.model,
         runs=runs,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     try:
         keeper = runner.night(order, progress.say, shop, wanted.resume)
     except KeyboardInterrupt:
@@ -76,7 +73,3 @@ def sentence(night: Night) -> str:
     passed = sum(entry.status == "PASS" for entry in night.entries)
     others = [f"{entry.id} {entry.status or 'not run'}" for entry in night.entries if entry.status != "PASS"]
     return f"{passed} of {len(night.entries)} passed" + (f"; {', '.join(others)}" if others else "")
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

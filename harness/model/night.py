@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from harness.model.errors import RunFolderError
+from harness.model.errors import RecordError, RunFolderError
 from harness.model.scenario import Strict
 from harness.model.verdict import Status, worst
 
@@ -30,13 +29,14 @@ class Attempt(Strict):
     status: Status
     exit_code: int
     reason: str
-    duration_s: float
+    duration_s: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Entry(Strict):
     """One drill in one scenario, on one runtime and engine. ``status`` is None until it was run.
 
-    ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own.
+    ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own;
+    ``file`` is where that scenario lies, "" for those of ``scenarios/``.
     ``not_run`` says why there is no attempt, such as a budget that was spent.
     """
 
@@ -48,6 +48,7 @@ class Entry(Strict):
     attempts: tuple[Attempt, ...] = ()
     status: Status | None = None
     not_run: str = ""
+    file: str = ""
 
     @property
     def done(self) -> bool:
@@ -66,8 +67,8 @@ class Night(Strict):
     suite: str
     run_id: str
     seed: int
-    started: dt.datetime
-    ended: dt.datetime | None
+    started: AwareDatetime
+    ended: AwareDatetime | None
     commit: str
     machine: str
     budget_s: float = 0.0
@@ -97,7 +98,7 @@ def read(folder: Path) -> Night:
     """The night of a folder. RunFolderError when its file is missing, damaged or of another version."""
     path = folder / FILE
     try:
-        return Night.model_validate_json(path.read_bytes())
+        return Night.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror}); expected the folder of a night") from error
     except ValidationError as error:
@@ -107,14 +108,20 @@ def read(folder: Path) -> Night:
 
 
 def write(folder: Path, night: Night) -> None:
-    """Replace the file at once: a night that is killed leaves the state before or after, never half of one."""
+    """Replace the file at once: a night that is killed leaves the state before or after, never half of one.
+
+    RecordError when it cannot be written.
+    """
     text = json.dumps(night.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
     temporary = folder / f".{FILE}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / FILE)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / FILE)
+    except OSError as error:
+        raise RecordError(f"{folder / FILE} cannot be written: {error.strerror}") from error
 
 
 def folders(runs: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
@@ -12,12 +13,20 @@ from harness.model.scenario import Seconds, Strict
 
 
 class Item(Strict):
-    """One drill, in its own scenario or in that file of ``scenarios/`` (without .yaml); where, if not as the suite."""
+    """One drill, in its own scenario or in another; where, if not as the suite.
+
+    ``scenario`` is a file of ``scenarios/`` without .yaml, or the path of any file.
+    """
 
     drill: str
     scenario: str = ""
     runtimes: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether ``scenario`` is a path."""
+        return self.scenario.endswith((".yaml", ".yml"))
 
 
 class Suite(Strict):
@@ -45,8 +54,11 @@ class Suite(Strict):
 
     def _every(self, runtimes: Sequence[str], engines: Sequence[str]) -> Iterator[Entry]:
         for item in self.entries:
-            scenario = item.scenario or item.drill
+            scenario = Path(item.scenario).stem if item.is_file else item.scenario or item.drill
             for runtime in runtimes or item.runtimes or self.runtimes:
                 for engine in engines or item.engines or self.engines:
                     name = f"{scenario}/{runtime}/{engine}"
-                    yield Entry(id=name, drill=item.drill, scenario=scenario, runtime=runtime, engine=engine)
+                    yield Entry(
+                        id=name, drill=item.drill, scenario=scenario, runtime=runtime, engine=engine,
+                        file=item.scenario if item.is_file else "",
+                    )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.judge import drill
 from harness.model.errors import ScenarioError, UsageError
+from harness.model.night import Entry
 from harness.model.suite import Item, Suite
 from harness.plan import loading
 from harness.plan.options import ENGINES
@@ -33,30 +34,42 @@ def load(path: Path) -> Suite:
     return suite
 
 
-def scenario_file(name: str) -> Path:
-    """The shipped scenario of that name."""
-    return drill.ROOT / "scenarios" / f"{name}.yaml"
+def scenario_file(entry: Entry) -> Path:
+    """The file of its scenario: a shipped one, or the one that was named, from the checkout on."""
+    return drill.ROOT / (entry.file or f"scenarios/{entry.scenario}.yaml")
+
+
+def length_s(entry: Entry) -> float:
+    """How long its phases take at least, seconds; 0 where its file cannot be read any more."""
+    try:
+        return sum(phase.duration for phase in loading.load(scenario_file(entry)).phases)
+    except UsageError:
+        return 0.0
 
 
 def _problems(suite: Suite) -> Iterator[tuple[Sequence[Any], str]]:
     yield from _unknown(suite.runtimes, RUNTIMES, ("runtimes",))
     yield from _unknown(suite.engines, ENGINES, ("engines",))
     for number, item in enumerate(suite.entries):
-        yield from _item_problems(item, ("entries", number))
+        yield from _item_problems(suite, item, ("entries", number))
     seen: set[str] = set()
     for number, item in enumerate(suite.entries):
-        for entry in suite.model_copy(update={"entries": (item,)}).planned(0):
+        for entry in _of_item(suite, item):
             if entry.id in seen:
                 yield ("entries", number), f"{entry.id} stands twice: a night runs each once"
             seen.add(entry.id)
 
 
-def _item_problems(item: Item, place: tuple[Any, ...]) -> Iterator[tuple[Sequence[Any], str]]:
+def _of_item(suite: Suite, item: Item) -> list[Entry]:
+    return suite.model_copy(update={"entries": (item,)}).planned(0)
+
+
+def _item_problems(suite: Suite, item: Item, place: tuple[Any, ...]) -> Iterator[tuple[Sequence[Any], str]]:
     yield from _unknown((item.drill,), drill.names(), (*place, "drill"))
     yield from _unknown(item.runtimes, RUNTIMES, (*place, "runtimes"))
     yield from _unknown(item.engines, ENGINES, (*place, "engines"))
     try:
-        loading.load(scenario_file(item.scenario or item.drill))
+        loading.load(scenario_file(_of_item(suite, item)[0]))
     except UsageError as error:
         yield (*place, "scenario" if item.scenario else "drill"), str(error)
 

@@ -135,9 +135,13 @@ def _copy(process: subprocess.Popen[str], said: list[str], show: Callable[[str],
 
 
 def stopped(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
-    """Ask it to stop, as Ctrl-C does, and kill it where it does not; its exit code."""
+    """Ask it to stop, as Ctrl-C does, and kill it where it does not; its exit code.
+
+    Where SIGINT is ignored (nohup, a shell's background), whatever was started from here ignores it, too.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if ignored else signal.SIGINT)
     try:
         return process.wait(timeout=_STOPS_WITHIN_S)
     except subprocess.TimeoutExpired:

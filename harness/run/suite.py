@@ -23,7 +23,7 @@ from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
 from harness.model.verdict import Status
 from harness.plan import capacity_store
-from harness.plan.suite import scenario_file
+from harness.plan.suite import length_s, scenario_file
 from harness.recover import lock
 from harness.run import outcome, pipeline
 from stack import state
@@ -65,7 +65,7 @@ class Shop:
         """One run of it, from its start to its end; what it says is passed on."""
         arguments = [entry.drill, *self._where(entry, night), "--seed", str(seed)]
         if entry.scenario != entry.drill:
-            arguments += ["--scenario", str(scenario_file(entry.scenario).relative_to(ROOT))]
+            arguments += ["--scenario", str(scenario_file(entry).relative_to(ROOT) if not entry.file else entry.file)]
         if night.model:
             arguments += ["--model", night.model]
         return outcome.run(arguments, DRILL_S_MAX, lambda line: print(line, file=sys.stderr, flush=True))
@@ -228,16 +228,20 @@ def _play(keeper: Keeper) -> None:
 
 def _about(keeper: Keeper, entry: Entry) -> str:
     known = keeper.durations.get(entry.id)
-    return "" if known is None else f", about {max(1, round(known / 60))} min"
+    return f", at least {length_s(entry) / 60:.1f} min" if known is None else f", about {max(1, round(known / 60))} min"
 
 
 def _over_budget(keeper: Keeper, entry: Entry) -> str:
-    """Why there is no time left for it; "" while there is. One that was never run is begun while any time is left."""
+    """Why there is no time left for it; "" while there is. One that was never run needs the time of its phases."""
     spent = sum(attempt.duration_s for one in keeper.night.entries for attempt in one.attempts)
-    left, needed = keeper.night.budget_s - spent, keeper.durations.get(entry.id, 0.0)
+    left, known = keeper.night.budget_s - spent, keeper.durations.get(entry.id)
+    needed = length_s(entry) if known is None else known
     if left > 0 and needed <= left:
         return ""
-    return f"budget: {max(0.0, left) / 60:.1f} min are left, it took {needed / 60:.1f} min the last time"
+    needs = (
+        f"its phases take {needed / 60:.1f} min" if known is None else f"it took {needed / 60:.1f} min the last time"
+    )
+    return f"budget: {max(0.0, left) / 60:.1f} min are left, {needs}"
 
 
 def _waited(keeper: Keeper) -> str:

@@ -19,13 +19,13 @@ import pytest
 from harness.cli.nightly import sentence, write
 from harness.judge import drill
 from harness.model import night as nights
-from harness.model.errors import RunFolderError, ScenarioError, UsageError
+from harness.model.errors import RecordError, RunFolderError, ScenarioError, UsageError
 from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
 from harness.model.verdict import Status
 from harness.plan import suite
 from harness.run import suite as runner
-from harness.run.outcome import Outcome
+from harness.run.outcome import Outcome, stopped
 from harness.run.suite import Order, Shop
 
 SCHEMA = Path(__file__).parents[1] / "fixtures" / "ctrf.schema.json"
@@ -164,13 +164,35 @@ def test_one_that_was_cut_off_ends_with_the_same_matrix(tmp_path: Path, after: i
 
 def test_a_budget_that_is_spent_is_said(tmp_path: Path) -> None:
     """What no longer fits is not run, with both times."""
-    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    night = played(tmp_path, Scripted(took_s=300.0), budget_s=1000.0)
     assert [entry.not_run.partition(":")[0] for entry in night.entries] == ["", "", "", "budget"]
     # the next night knows how long each took
-    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    night = played(tmp_path, Scripted(took_s=300.0), budget_s=1000.0)
     assert sum(bool(entry.not_run) for entry in night.entries) == 1
     assert night.run_id.endswith("-2")
     assert night.exit_code(regressed=False) == 2
+
+
+def test_a_drill_that_was_never_run_needs_the_time_of_its_phases(tmp_path: Path) -> None:
+    """It is not begun where they cannot end within the budget."""
+    shop = Scripted()
+    night = played(tmp_path, shop, budget_s=30.0)
+    assert shop.seen == []
+    assert all(entry.not_run.startswith("budget: 0.5 min are left, its phases take ") for entry in night.entries)
+
+
+def test_a_suite_takes_a_file_of_ones_own(tmp_path: Path) -> None:
+    """By its path; the entry has its stem as its name, and a file that is not there is one line."""
+    path = tmp_path / "suite.yaml"
+    mine = drill.ROOT / "tests" / "drills" / "short.yaml"
+    text = "name: mine\nbudget: 9m\nentries:\n  - {drill: timeout-spike, scenario: %s}\n"
+    path.write_text(text % mine)
+    (entry,) = suite.load(path).planned(1, ["process"], ["sim"])
+    assert (entry.id, entry.scenario, suite.scenario_file(entry)) == ("short/process/sim", "short", mine)
+    assert suite.length_s(entry) == 57.0
+    path.write_text(text % (tmp_path / "gone.yaml"))
+    with pytest.raises(ScenarioError, match=r"suite\.yaml:4: .*gone\.yaml"):
+        suite.load(path)
 
 
 def test_a_stack_that_is_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,9 +228,11 @@ def test_two_at_once_the_second_is_told_who_holds_the_lock(tmp_path: Path) -> No
 def test_a_signal_ends_the_drill_first_and_leaves_the_rest(tmp_path: Path) -> None:
     """The program as a process: what it had done is in the state, and it says how to go on."""
     program = (
-        "import sys; from pathlib import Path; from harness.cli import nightly; from harness.model.errors import *\n"
+        "import signal, sys; from pathlib import Path; from harness.cli import nightly\n"
+        "from harness.model.errors import *\n"
         "from tests.unit.test_nightly import Waiting\n"
         "wanted = nightly.Wanted(engine='sim', runtime='process')\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)  # as harness/__main__.py does\n"
         "try: nightly.nightly(wanted, shop=Waiting(), runs=Path(sys.argv[1]))\n"
         "except Interrupted as e: print(e); sys.exit(e.exit_code)"
     )
@@ -288,6 +312,48 @@ def a_night(*ends: Sequence[str], hostile: str = "") -> Night:
 def test_exit_codes(ends: list[list[str]], regressed: bool, code: int) -> None:
     """FAIL before regression before INCONCLUSIVE before PASS."""
     assert a_night(*ends).exit_code(regressed) == code
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("seed",), "1", "seed"),
+        (("started",), "2026-11-28T02:00:00", "started"),
+        (("typo",), 1, "typo"),
+        (("entries", 0, "status"), "GREEN", "entries.0.status"),
+        (("entries", 0, "attempts", 0, "duration_s"), -1.0, "duration_s"),
+        (("entries", 0, "attempts", 0, "exit_code"), True, "exit_code"),
+    ],
+)
+def test_a_state_is_read_strictly(tmp_path: Path, path: tuple[str | int, ...], value: object, says: str) -> None:
+    """No value is bent until it fits: the error names file and place, in one line."""
+    nights.write(tmp_path, a_night([PASS]))
+    data = place = json.loads((tmp_path / nights.FILE).read_text())
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    (tmp_path / nights.FILE).write_text(json.dumps(data))
+    with pytest.raises(RunFolderError, match=says) as error:
+        nights.read(tmp_path)
+    assert str(tmp_path / nights.FILE) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_state_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """Nobody could go on with what is not on disk."""
+    with pytest.raises(RecordError, match=r"suite\.json"):
+        nights.write(tmp_path / "gone", a_night([PASS]))
+
+
+def test_a_drill_hears_of_the_end_where_ctrl_c_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nohup it would ignore SIGINT like the night, and be killed before it has healed."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as drill_:
+            monkeypatch.setattr("harness.run.outcome._STOPS_WITHIN_S", 30.0)
+            assert stopped(drill_) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 HOSTILE = " | <script>alert(1)</script> [x](http://h) `a`\n# b \x1b[31m"

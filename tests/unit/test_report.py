@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 
 from harness.evidence.record import RunFolder
@@ -24,6 +25,7 @@ from tests import runs, swap_runs
 from tests.unit.judge import alert_mutants
 
 DRILL = drill.load("timeout-spike")
+CTRF_SCHEMA = Path(__file__).parents[1] / "fixtures" / "ctrf.schema.json"
 PAGE_BYTES_MAX = 2 * 1024 * 1024
 HOSTILE = "<script>alert('x')</script><img src=http://evil.test/x.png>\"'&"
 
@@ -438,6 +440,22 @@ def test_junit_agrees_with_the_verdict(failed: RunFolder) -> None:
     assert [case.attrib["name"] for case in found] == [r.name for r in every]
     red = {c.attrib["name"]: e.attrib["message"] for c in found for e in c.findall("failure")}
     assert red == {r.name: r.why for r in every if r.status is Status.FAIL}
+
+
+def test_ctrf_agrees_with_the_verdict(failed: RunFolder) -> None:
+    """ctrf.json keeps the format's schema; every result is a test in it, and one that was not judged has not passed."""
+    document = json.loads((failed.path / "ctrf.json").read_text())
+    jsonschema.validate(document, json.loads(CTRF_SCHEMA.read_text()))
+    verdict, found = verdicts.read(failed), document["results"]
+    every = (*verdict.validity, *verdict.checks)
+    assert [(test["name"], test["rawStatus"], test["message"]) for test in found["tests"]] == [
+        (one.name, one.status.value, one.why) for one in every
+    ]
+    words = {Status.PASS: "passed", Status.FAIL: "failed", Status.INCONCLUSIVE: "other", Status.SKIPPED: "skipped"}
+    for status, word in words.items():
+        assert found["summary"][word] == sum(one.status is status for one in every)
+    assert found["summary"]["failed"] > 0
+    assert found["summary"]["start"] < found["summary"]["stop"]
 
 
 def test_junit_of_an_inconclusive_run_is_not_green(tmp_path: Path) -> None:

@@ -115,7 +115,8 @@ def test_a_run_is_for_its_user_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (made, made / "logs")] == [0o700, 0o700]
-    assert {name: (folder / name).stat().st_mode & 0o777 for name in ("report.html", "junit.xml")} == {
+    assert {name: (folder / name).stat().st_mode & 0o777 for name in ("report.html", "junit.xml", "ctrf.json")} == {
         "report.html": 0o600,
         "junit.xml": 0o600,
+        "ctrf.json": 0o600,
     }
