@@ -18,25 +18,30 @@ import pandas as pd
 from harness.evidence import memory
 from harness.evidence.record import REQUEST_COLUMNS, WORDS, RunFolder
 
-#: Besides the columns of words, so many bytes of columns are kept as they were read, those that were asked for last.
+#: Besides the columns that are kept for good, so many bytes of others are kept as they were read: the latest ones.
 BYTES_KEPT = 64_000_000
 #: Up to so many attempts are read whole: each reading of a file costs more than all columns of a few thousand.
 ROWS_AT_ONCE = 50_000
 
 
 class _Columns:
-    """The columns of a run as they were read: those of words for good, of the others what ``BYTES_KEPT`` allows."""
+    """The columns of a run as they were read: those of words and ``_FOR_GOOD`` for good, of others ``BYTES_KEPT``."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._kept = folder, OrderedDict[str, pd.Series]()
+        self._made: dict[str, pd.Series] = {}
         self.index = pd.RangeIndex(folder.attempts_count())
 
     def column(self, name: str) -> pd.Series:
         """One of ``REQUEST_COLUMNS`` or of those that are computed. KeyError for any other."""
         if name in self._words:
             return self._words[name]
+        if name in _FOR_GOOD:
+            if name not in self._made:
+                self._made[name] = self._computed(name) if name in _COMPUTED else self._read(name)
+            return self._made[name]
         if name not in self._kept:
-            self._kept[name] = self._computed(name) if name in _COMPUTED else self._read(name)
+            self._kept[name] = self._read(name)
             self._forget()
         self._kept.move_to_end(name)
         return self._kept[name]
@@ -169,6 +174,8 @@ def request_numbers(rows: Rows) -> pd.Series:
 
 #: Columns that no file has.
 _COMPUTED: Mapping[str, Callable[[Rows], pd.Series]] = {"end_s": end_s, "request": request_numbers}
+#: Columns that are dear and asked for by every other rule: one reading of the ids costs as much as three of numbers.
+_FOR_GOOD = frozenset({*_COMPUTED, "request_id"})
 
 #: So many requests are named as examples.
 EXAMPLES = 5

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from harness.evidence import phases
-from harness.evidence.attempts import Attempts, Rows
+from harness.evidence import memory, phases
+from harness.evidence.attempts import ROWS_AT_ONCE, Attempts, Rows
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, NOT_OF_THE_SERVICE, Event, RunFolder
 from harness.model import rollout, waves
@@ -127,6 +127,12 @@ class RunView:
             straddles, phase = straddles.astype(object), phase.astype(object)
         judged = straddles.where(straddles.notna(), phase).astype("category")
         return rows.assign(judged_phase=judged.cat.remove_unused_categories())
+
+    def give_back(self) -> None:
+        """Return the memory that the last question needed, where a run is so large that it is much."""
+        requests = self.__dict__.get("requests")
+        if requests is not None and len(requests) > ROWS_AT_ONCE:
+            memory.give_back()
 
     @cached_property
     def _by_phase(self) -> dict[str, Attempts]:

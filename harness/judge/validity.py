@@ -54,6 +54,7 @@ def findings(view: RunView) -> tuple[Finding, ...]:
 def of_rule(rule: Callable[[RunView], Iterator[Finding]], view: RunView) -> list[Finding]:
     """What one rule of ``RULES`` finds; when it crashes, that."""
     words = rule.__name__.strip("_")
+    view.give_back()
     try:
         found = list(rule(view))
     except Exception as error:  # what cannot even be looked at is not valid

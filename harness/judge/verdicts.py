@@ -235,6 +235,7 @@ def _identified(check: Check, judged: _Judged) -> _Judged:
 
 
 def _judged(check: Check, view: RunView, findings: tuple[Finding, ...], machine: Machine) -> _Judged:
+    view.give_back()
     why = check.lacks(frozenset(p["name"] for p in view.planned_phases)) if view.target else None
     if why is not None:
         return _Judged(CheckResult(check.name, Status.SKIPPED, why))

@@ -39,8 +39,7 @@ def words(texts: Sequence[str], count: int) -> Words:
 
 def _keys(texts: Sequence[str]) -> Words:
     """The integer that Python makes of each text, its lowest 32 bits first; shape (words, number of texts)."""
-    encoded = [text.encode() for text in texts]
-    joined = b"".join(one + hashlib.sha512(one).digest() for one in encoded)
+    joined = b"".join([part for one in map(str.encode, texts) for part in (one, hashlib.sha512(one).digest())])
     found = np.frombuffer(joined, np.uint8).reshape(len(texts), -1)[:, ::-1]
     whole = np.zeros((len(texts), -(-found.shape[1] // 4) * 4), np.uint8)
     whole[:, : found.shape[1]] = found

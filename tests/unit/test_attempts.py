@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.evidence import attempts
+from harness.evidence import attempts, memory, view
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import REQUEST_COLUMNS, WORDS, RunFolder
 from harness.evidence.view import RunView
@@ -100,6 +100,37 @@ def test_only_what_is_asked_for_is_read(
     for name in ("e2e_ms", "ttft_ms", "start_s", "ttft_ms", "e2e_ms"):
         assert len(rows[name]) == len(rows)
     assert (asked.count("ttft_ms"), asked.count("e2e_ms"), asked.count("outcome")) == (1, 2, 1)
+
+
+def test_dear_columns_stay(folder: RunFolder, asked: list[str], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are read once and numbered once, whatever else is asked for in between; of others the last one is kept."""
+    if way == "read whole":
+        pytest.skip("a small file is read once")
+    monkeypatch.setattr(attempts, "BYTES_KEPT", 0)
+    rows = Attempts.of(folder)
+    for _ in range(2):
+        for name in ("request_id", "request", "end_s", "ttft_ms", "headers_ms"):
+            assert len(rows[name]) == len(rows)
+    counts = {name: asked.count(name) for name in ("request_id", "start_s", "ttft_ms", "headers_ms")}
+    assert counts == {"request_id": 1, "start_s": 1, "ttft_ms": 2, "headers_ms": 2}
+
+
+@pytest.mark.parametrize(("large", "given"), [(True, 1), (False, 0)])
+def test_a_large_run_gives_memory_back(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, large: bool, given: int
+) -> None:
+    """Between two questions, once its attempts were asked for; of a small one it would only take time."""
+    calls: list[None] = []
+    monkeypatch.setattr(attempts, "ROWS_AT_ONCE", 0)
+    monkeypatch.setattr(view, "ROWS_AT_ONCE", 0 if large else 10_000)
+    run = RunView(folder)
+    monkeypatch.setattr(memory, "give_back", lambda: calls.append(None))
+    run.give_back()
+    assert calls == []
+    assert len(run.requests) > 0
+    calls.clear()
+    run.give_back()
+    assert len(calls) == given
 
 
 def test_words_can_be_compared_and_fill_in_each_other(folder: RunFolder) -> None:
