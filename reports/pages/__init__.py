@@ -1,0 +1,1 @@
+"""Pages about more than one run, one file each."""
