@@ -21,7 +21,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, compare, doctor, down, load, logs, nightly, nightly_check, prune, runs, status, up
+from harness.cli import (
+    capacity,
+    compare,
+    doctor,
+    down,
+    load,
+    logs,
+    nightly,
+    nightly_check,
+    nightly_page,
+    prune,
+    runs,
+    status,
+    up,
+)
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
@@ -130,6 +144,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one.set_defaults(do=_run)
 
     _add_nightly(commands, environment)
+    _add_nightly_page(commands, environment)
     for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
         one = commands.add_parser(name, help=text)
         one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
@@ -188,6 +203,16 @@ def _add_nightly(commands: argparse._SubParsersAction[_Parser], environment: Map
     add("--seed", type=int, help="of the order and of each drill")
     add("--resume", action="store_true", help="go on with the newest night that was cut off")
     one.set_defaults(do=_nightly)
+
+
+def _add_nightly_page(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:
+    one = commands.add_parser("nightly-page", help="make the page of the newest night again")
+    one.add_argument("runs", type=Path, nargs="?", default=Path("runs"), metavar="RUNS", help="[runs]")
+    said = environment.get("HISTORY")
+    others = "runs of other machines, kept apart on the page; may be given several times [HISTORY]"
+    one.add_argument("--history", type=Path, action="append", metavar="DIR", help=others)
+    default = [Path(said)] if said else []
+    one.set_defaults(do=lambda options, _: nightly_page.nightly_page(options.runs, options.history or default))
 
 
 def _nightly(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """Service level indicators: one file each in harness/judge/slis/, found by its name.
 
-A module there has ``UNIT``, ``TIMING`` (whether it is a time, or depends on how fast the machine is) and one of
+A module there has ``UNIT``, ``TIMING`` (whether it is a time, or depends on how fast the machine is), ``WORSE``
+(whether a "higher" or a "lower" value is the worse one) and one of
 
 - ``measure(requests, view) -> Measurement``: a ratio, asked for by the module's name (``availability``);
 - ``values(requests, view, everything) -> Sample``: one number per request, asked for as a percentile of it:
@@ -19,7 +20,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,15 @@ def find(name: str) -> Indicator:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"there is no SLI {name!r}.{hint} Known: {', '.join(known)}")
+
+
+def worse(name: str) -> Literal["higher", "lower"]:
+    """Which way the indicator called ``name`` becomes worse. ValueError when there is none."""
+    find(name)
+    match = _PERCENTILE.fullmatch(name)
+    stem = name if match is None or name in names() else match["base"]
+    found: Literal["higher", "lower"] = importlib.import_module(f"harness.judge.slis.{stem}").WORSE
+    return found
 
 
 def samples_needed(percent: int) -> int:

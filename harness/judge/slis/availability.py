@@ -7,6 +7,7 @@ from harness.judge.sli import Measurement, ratio
 UNIT = "%"
 #: Time-outs count as failures, and how many there are depends on how fast the machine is.
 TIMING = True
+WORSE = "lower"
 
 
 def measure(requests: Rows, view: RunView) -> Measurement:

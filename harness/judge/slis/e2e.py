@@ -6,6 +6,7 @@ from harness.judge.sli import Sample, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
+WORSE = "higher"
 
 
 def values(requests: Rows, view: RunView, everything: bool) -> Sample:

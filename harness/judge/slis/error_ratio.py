@@ -10,6 +10,7 @@ from harness.judge.slis import availability
 UNIT = "%"
 #: As availability is.
 TIMING = True
+WORSE = "higher"
 
 
 def measure(requests: Rows, view: RunView) -> Measurement:

@@ -10,6 +10,7 @@ from harness.judge.slis import queue
 
 UNIT = "ms"
 TIMING = True
+WORSE = "higher"
 
 
 def percentile(requests: Rows, view: RunView, percent: int, everything: bool) -> Measurement:

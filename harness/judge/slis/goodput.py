@@ -8,6 +8,7 @@ from harness.judge.sli import Measurement, ratio
 
 UNIT = "%"
 TIMING = True
+WORSE = "lower"
 
 
 def within_limits(requests: Rows, view: RunView) -> pd.Series:

@@ -13,6 +13,7 @@ from harness.judge.sli import ABANDONED, Sample, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
+WORSE = "higher"
 
 
 def values(requests: Rows, view: RunView, everything: bool) -> Sample:

@@ -16,6 +16,7 @@ from harness.judge.sli import Measurement
 
 UNIT = "ms"
 TIMING = True
+WORSE = "higher"
 #: Samples of the replicas' histogram ``vllm:request_queue_time_seconds``, cumulative, with label ``le`` in seconds.
 BUCKETS = "request_queue_time_seconds_bucket"
 

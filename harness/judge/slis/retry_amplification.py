@@ -7,6 +7,7 @@ from harness.judge.sli import Measurement
 UNIT = ""
 #: What times out is tried again.
 TIMING = True
+WORSE = "higher"
 
 
 def measure(requests: Rows, view: RunView) -> Measurement:

@@ -8,6 +8,7 @@ from harness.judge.sli import Sample, sample, waited_ms
 
 UNIT = "tokens/s"
 TIMING = True
+WORSE = "lower"
 
 
 def values(requests: Rows, view: RunView, everything: bool) -> Sample:

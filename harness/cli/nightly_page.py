@@ -1,0 +1,51 @@
+"""``harness nightly-page``: the page of the newest night, made again from what lies in the folders of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.evidence.index import Index
+from harness.model import night
+from harness.model.errors import RunFolderError, UsageError
+from harness.model.night import Night
+from reports.pages import nightly
+from reports.pages.nightly import History
+
+
+def nightly_page(runs: Path, others: Sequence[Path]) -> int:
+    """Write ``index.html`` of the newest night in ``runs`` and print its path; 0.
+
+    ``others`` are folders of runs from other machines. UsageError where a folder does not exist, or ``runs`` has no
+    night.
+    """
+    for folder in (runs, *others):
+        if not folder.is_dir():
+            raise UsageError(f"found no folder {folder}, expected one that runs were written to, such as runs")
+    found = night.folders(runs)
+    if not found:
+        raise UsageError(f"found no night in {runs}, expected a folder such as nightly-2026-11-28; `make nightly`")
+    command = [".venv/bin/python", "-m", "harness", "nightly-page", str(runs)]
+    command += [word for other in others for word in ("--history", str(other))]
+    print(nightly.write(history(runs, others), found[-1], command))
+    return 0
+
+
+def history(runs: Path, others: Sequence[Path] = ()) -> History:
+    """Everything that these folders hold: nights, runs, series, and what could not be read, with the reason."""
+    nights, problems = [], []
+    for folder in (path for root in (runs, *others) for path in night.folders(root)):
+        try:
+            nights.append(night.read(folder))
+        except RunFolderError as error:
+            problems.append(str(error))
+    with Index.open(runs) as index:
+        for other in others:
+            index.merge(other)
+        problems += [f"{one.path}: {one.reason}" for one in index.unread]
+        return History(_once(nights), index.runs(), index.series(), problems)
+
+
+def _once(nights: Sequence[Night]) -> list[Night]:
+    """Each night once, also where a folder of another machine holds copies."""
+    return list({(one.machine, one.run_id): one for one in nights}.values())

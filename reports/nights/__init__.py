@@ -1,0 +1,1 @@
+"""The parts of the nightly page, each computed from plain data."""

@@ -1,0 +1,65 @@
+"""A night in one sentence: what failed, what regressed, what was not judged, what was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.model.night import Entry, Night
+from harness.model.verdict import Status
+from reports.nights.matrix import day
+from reports.nights.regressions import Step, Unjudged
+
+_NAMES_MAX = 4
+
+
+def status(night: Night, regressed: bool) -> str:
+    """The worst of it: FAIL, then REGRESSION, then INCONCLUSIVE, then PASS."""
+    found = [entry.status for entry in night.entries]
+    if Status.FAIL in found:
+        return "FAIL"
+    if regressed:
+        return "REGRESSION"
+    return "PASS" if found and all(one is Status.PASS for one in found) else "INCONCLUSIVE"
+
+
+def sentence(night: Night, steps: Sequence[Step], unjudged: Sequence[Unjudged]) -> str:
+    """Each entry of the night is counted in exactly one of: passed, failed, not judged, not run."""
+    passed = [entry for entry in night.entries if entry.status is Status.PASS]
+    failed = [entry for entry in night.entries if entry.status is Status.FAIL]
+    open_ = [entry for entry in night.entries if entry.status not in (None, Status.PASS, Status.FAIL)]
+    skipped = [entry for entry in night.entries if entry.status is None]
+    parts = [f"{len(failed)} of {len(night.entries)} failed ({_names(failed)})" if failed else ""]
+    parts.append(f"{len(passed)} passed" if passed and len(passed) < len(night.entries) else "")
+    parts.append(f"all {len(passed)} passed" if passed and len(passed) == len(night.entries) else "")
+    parts.append(_regressed(steps))
+    parts.append(f"{len(open_)} could not be judged ({_names(open_)})" if open_ else "")
+    parts.append(f"{len(skipped)} not run ({_names(skipped)}: {_reasons(skipped)})" if skipped else "")
+    if unjudged:
+        most = max(one.nights for one in unjudged)
+        parts.append(f"{_few([one.entry for one in unjudged])} without a verdict for up to {most} nights running")
+    said = [part for part in parts if part]
+    end = " It was interrupted." if night.ended is None else ""
+    return f"{'; '.join(said) or 'nothing was planned'}.{end}"
+
+
+def _regressed(steps: Sequence[Step]) -> str:
+    if not steps:
+        return "nothing regressed"
+    since = min(steps, key=lambda step: step.since.started).since
+    names = _few(list(dict.fromkeys(step.trend.key.id.partition("/")[0] for step in steps)))
+    entries = {(step.trend.scenario, step.trend.key.runtime, step.trend.key.engine) for step in steps}
+    where = f" of {len(entries)} entries" if len(entries) > 1 else f" of {steps[0].trend.scenario or 'the stack'}"
+    return f"{len(steps)} series{where} regressed ({names}), the first of them since the night of {day(since)}"
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    return _few([entry.id for entry in entries])
+
+
+def _reasons(entries: Sequence[Entry]) -> str:
+    return _few(list(dict.fromkeys(entry.not_run or "no reason recorded" for entry in entries)))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_MAX
+    return ", ".join(names[:_NAMES_MAX]) + (f" and {more} more" if more > 0 else "")

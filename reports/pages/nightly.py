@@ -1,0 +1,161 @@
+"""The page of a night, with the nights before it: what failed, since when, how sure that is, what was never tried.
+
+Written to ``runs/nightly-<date>/index.html``; one file that needs no network and no JavaScript.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import os
+import shlex
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from harness.evidence.index import IndexedRun
+from harness.evidence.record import replacing
+from harness.judge import failure_modes
+from harness.model.night import Night
+from reports.nights import changes, coverage, draw, flakiness, matrix, regressions, spark, tonight, trend
+from reports.nights.coverage import Covered
+from reports.nights.matrix import Matrix
+from reports.nights.regressions import Step, Unjudged
+from reports.nights.trend import Series, Trend
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+PAGE = "index.html"
+#: So many nights are looked at for change points and drawn.
+TREND_NIGHTS_MAX = 60
+_CSS = {"PASS": "pass", "FAIL": "fail", "REGRESSION": "fail", "INCONCLUSIVE": "inconclusive"}
+
+
+@dataclass(frozen=True)
+class History:
+    """What the page is made from: nights, runs and series of all machines, and what could not be read, in words."""
+
+    nights: Sequence[Night] = ()
+    runs: Sequence[IndexedRun] = ()
+    series: Series = field(default_factory=dict)
+    unreadable: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """All that is known of one machine's nights."""
+
+    matrix: Matrix
+    trends: Sequence[Trend]
+    steps: Sequence[Step]
+    unjudged: Sequence[Unjudged]
+
+
+def write(history: History, folder: Path, command: Sequence[str] = ()) -> Path:
+    """Write the page of the newest night into its ``folder``; its path. RecordError where it cannot be written."""
+    path = folder / PAGE
+    with replacing(path) as temporary:
+        temporary.write_text(render(history, folder, command), encoding="utf-8")
+    return path
+
+
+def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
+    """The page as it stands in ``folder``: links to reports are relative to that. ``command`` makes it again."""
+    names = {run.machine: run.machine_name for run in history.runs}
+    machines = [_machine(found, history) for found in matrix.of(history.nights, names)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "nightly.css"))
+    return environment.get_template("nightly.html.j2").render(
+        **_head(machines),
+        sections=[(id_, name, body) for id_, name, body in _sections(machines, history, folder) if body],
+        style=Markup(style),
+        marker=spark.MARKER,
+        made=f"Made from {len(history.nights)} nights and {len(history.runs)} runs. To make it again:",
+        command=shlex.join(command),
+    )
+
+
+def _machine(found: Matrix, history: History) -> _Machine:
+    nights = sorted((n for n in history.nights if n.machine == found.machine), key=lambda n: (n.started, n.run_id))
+    known = trend.Known(functools.cache(changes.marks), functools.cache(trend.objectives))
+    trends = trend.of(nights[-TREND_NIGHTS_MAX:], history.series, known)
+    return _Machine(found, trends, regressions.steps(trends), regressions.unjudged(found))
+
+
+def _head(machines: Sequence[_Machine]) -> dict[str, object]:
+    """Title, verdict and sentence of the newest night of all; one line for each other machine."""
+    if not machines:
+        return {
+            "title": "No night yet", "crumb": "Drillyard · nightly drills", "css": "inconclusive", "word": "",
+            "heading": "No night yet", "others": [],
+            "sentence": "No night was found in these folders: `make nightly` runs the first one.",
+        }  # fmt: skip
+    first, *rest = machines
+    night = first.matrix.nights[-1]
+    word = tonight.status(night, bool(first.steps or first.unjudged))
+    ran = f"{night.started:%Y-%m-%d %H:%M} UTC" + (f" to {night.ended:%H:%M}" if night.ended else ", interrupted")
+    where = [first.matrix.name, f"commit {night.commit[:12] or 'unknown'}", f"seed {night.seed}"]
+    return {
+        "title": f"{word} · {night.run_id} · {night.suite}",
+        "crumb": " · ".join(["Drillyard", night.suite, ran, *where]),
+        "css": _CSS[word],
+        "word": word,
+        "heading": f"Night of {matrix.day(night)}",
+        "sentence": tonight.sentence(night, first.steps, first.unjudged),
+        "others": [_other(machine) for machine in rest],
+    }
+
+
+def _other(machine: _Machine) -> str:
+    night = machine.matrix.nights[-1]
+    said = tonight.sentence(night, machine.steps, machine.unjudged)
+    return f"On {machine.matrix.name}, night of {matrix.day(night)}: {said}"
+
+
+def _sections(machines: Sequence[_Machine], history: History, folder: Path) -> list[tuple[str, str, Markup]]:
+    """(id, title, body) of each part, in the order of the page; a part without a body is left out."""
+    link = _linker(history.runs, folder)
+    joined = Markup("").join
+    parts = [("matrix", "Results by night", joined(matrix.draw(one.matrix, link) for one in machines))]
+    if machines:
+        steps = [(one.matrix.name, one.steps, one.unjudged) for one in machines]
+        parts[0] = ("matrix", "Results by night", draw.legend() + parts[0][2] + draw.not_run(machines[0].matrix))
+        parts += [
+            ("regressions", "What got worse", draw.regressions(steps, link)),
+            ("trends", "Trends", joined(draw.trends(one.matrix.name, one.trends, link) for one in machines)),
+            (
+                "flakiness",
+                "Flakiness",
+                joined(draw.flakiness(one.matrix.name, flakiness.of(one.matrix)) for one in machines),
+            ),
+        ]
+    parts.append(("coverage", "Coverage of failure modes", draw.coverage(*_covered(machines, history), link)))
+    parts.append(("unreadable", "Not readable", draw.unreadable(history.unreadable)))
+    return parts
+
+
+def _covered(machines: Sequence[_Machine], history: History) -> tuple[list[Covered], list[str]]:
+    """The coverage as of the newest night, or run where there is no night; and the scenarios that could not be read."""
+    times = [one.matrix.nights[-1].started for one in machines] or [run.started for run in history.runs]
+    now = max(times, default=dt.datetime.now(dt.UTC))
+    uses, unreadable = failure_modes.used()
+    return coverage.of(failure_modes.known(), uses, history.runs, now), unreadable
+
+
+def _linker(runs: Sequence[IndexedRun], folder: Path) -> Callable[[str], str]:
+    """Run id → address of its report as seen from ``folder``; "" where there is no report (any more)."""
+    reports: Mapping[str, Path] = {run.run_id: run.folder / "report.html" for run in runs}
+
+    @functools.cache
+    def link(run_id: str) -> str:
+        report = reports.get(run_id)
+        if report is None or not report.is_file():
+            return ""
+        return urllib.parse.quote(os.path.relpath(report, folder), safe="/")
+
+    return link
