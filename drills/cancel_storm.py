@@ -55,6 +55,7 @@ DRILL = Drill(
         "next to nothing. Afterwards there is room for as many streams as before."
     ),
     scenario="cancel-storm",
+    faults=dict.fromkeys(WAVES, "cancel_wave"),
     checks=(
         steady_state.check("baseline"),
         *(cancels.reach_engine(phase) for phase in WAVES),

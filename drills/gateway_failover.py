@@ -78,6 +78,7 @@ DRILL = Drill(
         "that no user notices. When DNS itself is silent for ten seconds, clients keep using its last answer."
     ),
     scenario="gateway-failover",
+    faults={_DEAD: "stop", _HUNG: "pause", _SPLIT: "timeout", _NO_DNS: "pause"},
     checks=(
         steady_state.check("baseline"),
         *_of_phase(_DEAD, DNS_WITHIN, USERS_WITHIN),

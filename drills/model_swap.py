@@ -56,6 +56,7 @@ DRILL = Drill(
         "version answered."
     ),
     scenario="model-swap",
+    faults={_SWAP: "swap"},
     checks=(
         steady_state.check("baseline"),
         rollout.ends_as_expected(_SWAP),

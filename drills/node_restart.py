@@ -74,6 +74,7 @@ DRILL = Drill(
         "users have met it."
     ),
     scenario="node-restart",
+    faults={_FIRST: "restart", _SECOND: "restart", _KILL: "kill", _DEAF: "deaf"},
     checks=(
         steady_state.check("baseline"),
         restarts.drain_breaks_nothing("replica-1", _FIRST),

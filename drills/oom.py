@@ -68,6 +68,7 @@ DRILL = Drill(
         "traffic, and the killed one comes back by itself, warm, once there is memory again."
     ),
     scenario="oom",
+    faults={_OVERSIZED: "oversized", _LONG: "long_contexts", _OOM: "oom"},
     checks=(
         steady_state.check("baseline"),
         probe_requests.oversized_refused(_OVERSIZED),

@@ -56,6 +56,7 @@ DRILL = Drill(
         "the service is as before."
     ),
     scenario="timeout-spike",
+    faults={_ONE: "latency", _ALL: "timeout"},
     checks=(
         steady_state.check("baseline"),
         gateways.eject("replica-2", _ONE, within_s=5),

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.judge import drill
-from harness.model import rollout
+from harness.model.artifacts import rollout
 from harness.model.scenario import Scenario
 from harness.plan import planned
 from tests.runs import TOPOLOGY, Run, add_alerts, add_unremarkable, recorded_today, scenario

@@ -14,8 +14,8 @@ import pandas as pd
 
 from harness.evidence.record import ANY_REPLICA, METRIC_COLUMNS, REQUEST_COLUMNS
 from harness.judge import drill
+from harness.model.artifacts.waves import Canary, Stream, Wave, as_data, from_data
 from harness.model.scenario import Phase, Scenario
-from harness.model.waves import Canary, Stream, Wave, as_data, from_data
 from stack.stacks.vllm_haproxy import STACK
 from tests import runs
 from tests.runs import Run

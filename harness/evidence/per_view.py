@@ -7,21 +7,21 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-from harness.evidence.view import RunView
-
 P = ParamSpec("P")
 T = TypeVar("T")
+#: A stored run, or whatever else is evidence.
+V = TypeVar("V")
 
 
-def per_view(function: Callable[Concatenate[RunView, P], T]) -> Callable[Concatenate[RunView, P], T]:
+def per_view(function: Callable[Concatenate[V, P], T]) -> Callable[Concatenate[V, P], T]:
     """Keep the results of ``function(view, *arguments)`` for the lifetime of the view; the arguments are hashable.
 
     Not in the view itself: a copy of it that lacks some requests (``RunView.without``) has results of its own.
     """
-    known: WeakKeyDictionary[RunView, dict[Hashable, T]] = WeakKeyDictionary()
+    known: WeakKeyDictionary[V, dict[Hashable, T]] = WeakKeyDictionary()
 
     @wraps(function)
-    def once(view: RunView, /, *arguments: P.args, **named: P.kwargs) -> T:
+    def once(view: V, /, *arguments: P.args, **named: P.kwargs) -> T:
         found, key = known.setdefault(view, {}), (arguments, *named.items())
         if key not in found:
             found[key] = function(view, *arguments, **named)

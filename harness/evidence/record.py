@@ -13,8 +13,7 @@ metrics.parquet     one row per sample, columns of ``METRIC_COLUMNS``; ``metrics
 metrics-summary.json
                     per series how many there were, when, and their sum (harness/evidence/samples_kept.py)
 records.json        numbers of events and attempts, and digests of all that is judged (harness/evidence/records_kept.py)
-waves.json          what was done to each stream of a wave of cancelled ones, if there was any (harness/model/waves.py)
-rollout.json        what a rollout of another model did, and why, if there was one (harness/model/rollout.py)
+<artifact>.json     what only some runs record: one module each in harness/model/artifacts/
 load.json           what the load generator was told, and ``load-summary.json`` what it did
 logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
 <file>.failed       why that file is not whole: it could not be written

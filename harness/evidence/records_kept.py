@@ -24,13 +24,13 @@ from pyarrow.lib import ArrowException
 from harness.evidence import samples_kept
 from harness.evidence.attempts import ROWS_AT_ONCE
 from harness.evidence.record import REQUEST_COLUMNS, RunFolder
-from harness.model import digest, rollout, waves
+from harness.model import artifacts, digest
 from harness.model.errors import RunFolderError
 
 FILE = "records.json"
 JOURNAL = "undo.jsonl"
 #: Objects that judge and report read; a run has those that its drill makes.
-DOCUMENTS = ("plan.json", "load-summary.json", samples_kept.FILE, waves.FILE, rollout.FILE)
+DOCUMENTS = ("plan.json", "load-summary.json", samples_kept.FILE, *artifacts.files())
 
 
 def seal(folder: RunFolder) -> None:

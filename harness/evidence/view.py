@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import ValidationError
@@ -15,16 +15,15 @@ from harness.evidence import memory, phases
 from harness.evidence.attempts import ROWS_AT_ONCE, Attempts, Rows
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import CUT_BY_HEAL, CUT_OUTCOMES, NOT_OF_THE_SERVICE, Event, RunFolder
-from harness.model import rollout, waves
+from harness.model.artifacts import Artifact
 from harness.model.errors import RunFolderError
-from harness.model.rollout import Rollout
 from harness.model.scenario import SLO, ClientLimits, Retries, Scenario
 from harness.model.topology import CLIENT
-from harness.model.waves import Wave
 from stack import stacks
 
 #: The component as which the metrics of a service that Drillyard did not start are recorded.
 TARGET = "target"
+T = TypeVar("T")
 
 
 class RunView:
@@ -51,6 +50,7 @@ class RunView:
             raise RunFolderError(f"{folder.path / 'plan.json'}: topology: {error}") from None
         self._events = tuple(folder.events())
         self._metrics_by_labels: dict[tuple[str, str, str], pd.DataFrame] = {}
+        self._artifacts: dict[str, Any] = {}
 
     @cached_property
     def phases(self) -> tuple[PhaseSpan, ...]:
@@ -243,21 +243,15 @@ class RunView:
         names = [p["name"] for p in self.planned_phases]
         return bool(self.fault_phases) and phase in names[: names.index(self.fault_phases[0])]
 
-    @cached_property
-    def waves(self) -> tuple[Wave, ...]:
-        """Waves of cancelled streams, in order; none when there is no ledger of them that can be read."""
-        try:
-            return waves.from_data(self.folder.read_json(waves.FILE))
-        except (RunFolderError, KeyError, TypeError):
-            return ()
-
-    @cached_property
-    def rollout(self) -> Rollout | None:
-        """What a rollout of another model did; None when there is no ledger of one that can be read."""
-        try:
-            return rollout.from_data(self.folder.read_json(rollout.FILE))
-        except (RunFolderError, KeyError, TypeError):
-            return None
+    def artifact(self, kind: Artifact[T]) -> T:
+        """What the file of that kind says, read once; ``kind.absent`` when there is none that can be read."""
+        if kind.file not in self._artifacts:
+            try:
+                self._artifacts[kind.file] = kind.read(self.folder.read_json(kind.file))
+            except (RunFolderError, KeyError, TypeError):
+                self._artifacts[kind.file] = kind.absent
+        found: T = self._artifacts[kind.file]
+        return found
 
     @cached_property
     def summary(self) -> dict[str, Any] | None:

@@ -20,9 +20,10 @@ import pandas as pd
 
 from harness.evidence.view import RunView
 from harness.judge.slo import NotMeasured
+from harness.model.artifacts.waves import ARTIFACT as WAVES
+from harness.model.artifacts.waves import Wave
 from harness.model.options import cancel_wave
 from harness.model.verdict import Status
-from harness.model.waves import Wave
 
 #: An engine's gauges tell what its last step found, and a client's record ends a bit before or after the engine's.
 LAG_S = 0.3
@@ -211,7 +212,9 @@ def _after(view: RunView, wave: Wave, replica: str) -> Aftermath:
 
 def reached(view: RunView, phase: str) -> list[Wave]:
     """The waves of a phase that were cancelled at their moment."""
-    return [wave for wave in view.waves if wave.phase == phase and wave.reached and wave.cancelled_s is not None]
+    return [
+        wave for wave in view.artifact(WAVES) if wave.phase == phase and wave.reached and wave.cancelled_s is not None
+    ]
 
 
 def _planned(view: RunView, phase: str) -> int:

@@ -74,7 +74,7 @@ def load_start_s(view: Evidence) -> float:
 
 
 @per_view
-def seen(view: RunView) -> tuple[Alert, ...]:
+def seen(view: Evidence) -> tuple[Alert, ...]:
     """All alerts by the time at which they were told."""
     load, on = load_start_s(view), scale(view)
     found: dict[tuple[str, float], Alert] = {}
@@ -124,7 +124,7 @@ class FaultTime:
 
 
 @per_view
-def fault_time(view: RunView, phase: str) -> FaultTime | None:
+def fault_time(view: Evidence, phase: str) -> FaultTime | None:
     """None when nothing was injected in ``phase``."""
     injected = [e.t_s for e in view.events("fault_injected", phase)]
     span = view.phase(phase)
@@ -140,7 +140,7 @@ def fault_time(view: RunView, phase: str) -> FaultTime | None:
 
 
 @per_view
-def of_fault(view: RunView, phase: str) -> tuple[Alert, ...]:
+def of_fault(view: Evidence, phase: str) -> tuple[Alert, ...]:
     """The alerts that began to fire from a phase's fault on, until the next one, in the order of being told."""
     fault = fault_time(view, phase)
     if fault is None:

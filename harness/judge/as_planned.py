@@ -16,7 +16,9 @@ from harness.judge import drill
 from harness.judge.drill import Check
 from harness.judge.finding import EVERYTHING, Finding, bad, good
 from harness.model import digest
-from harness.model.waves import Wave
+from harness.model.artifacts.rollout import ARTIFACT as ROLLOUT
+from harness.model.artifacts.waves import ARTIFACT as WAVES
+from harness.model.artifacts.waves import Wave
 
 #: So many of a wave's streams must have run when they were cancelled: as many as its own moment asks for.
 _MOST = 0.9
@@ -123,7 +125,7 @@ def _asks(view: RunView, fault: str, counts: Mapping[str, Any]) -> str | None:
 
 
 def _waves(view: RunView, fault: str, counts: Mapping[str, Any]) -> str | None:
-    waves = [wave for wave in view.waves if wave.fault == fault]
+    waves = [wave for wave in view.artifact(WAVES) if wave.fault == fault]
     reached = [wave for wave in waves if wave.reached and wave.moment == counts["moment"]]
     if len(reached) < counts["waves"]:
         return f"{len(reached)} of {counts['waves']} waves reached their moment ({counts['moment']})"
@@ -140,7 +142,7 @@ def _wave(wave: Wave, counts: Mapping[str, Any]) -> str | None:
 
 
 def _rollout(view: RunView, fault: str, counts: Mapping[str, Any]) -> str | None:
-    rollout, wanted = view.rollout, counts["rollout"]
+    rollout, wanted = view.artifact(ROLLOUT), counts["rollout"]
     if rollout is None or rollout.fault != fault:
         return "no rollout of it is recorded"
     canary = next((stage for stage in rollout.stages if stage.name == "canary"), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,14 +83,19 @@ class Check:
         """The phases that it is about, by what it needs."""
         return frozenset(need.partition(":")[2] for need in self.needs if need.startswith(("fault:", "phase:")))
 
-    def missing(self, phases: Mapping[str, bool]) -> str | None:
-        """What a scenario lacks that it needs, by its phases: name → whether something is injected in it; or None."""
+    def missing(self, phases: Mapping[str, Collection[str]], wanted: Mapping[str, str]) -> str | None:
+        """What a scenario lacks that it needs, by its phases: name → types of what is injected in it; or None.
+
+        ``wanted`` are the types that the drill's faults are of (``Drill.faults``).
+        """
         faulty = {need.partition(":")[2] for need in self.needs if need.startswith("fault:")}
         for name in sorted(self.phases | ({self.phase} if self.phase else set())):
             if name not in phases:
                 return f"a phase {name!r}"
             if name in faulty and not phases[name]:
                 return f"a fault in the phase {name!r}"
+            if name in faulty and (type_name := wanted.get(name)) and type_name not in phases[name]:
+                return f"{type_name} in the phase {name!r}"
         return None
 
     def lacks(self, phases: frozenset[str]) -> str | None:
@@ -150,7 +155,8 @@ class Drill:
     ``scenario`` is a file stem in scenarios/; a runtime may have one of its own, ``<scenario>.<runtime>.yaml``, and
     ``external`` are the checks that speak of the phases of that for external targets. ``alerts`` are made into checks
     by harness/judge/checks/alerts.py, which also asks every drill for a baseline without a
-    page, and for none once it has recovered.
+    page, and for none once it has recovered. ``faults`` says of each phase that a check needs the fault of, which type
+    that has to be: limits and alerts are made for it.
     """
 
     name: str
@@ -160,6 +166,7 @@ class Drill:
     checks: tuple[Check, ...]
     runbook: str  # what to do when it is red, markdown
     briefing: str  # the symptoms only, for a game day
+    faults: Mapping[str, str] = field(default_factory=dict)
     external: tuple[Check, ...] = ()
     alerts: tuple[Expected, ...] = ()
 

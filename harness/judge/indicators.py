@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.attempts import Attempts
+from harness.evidence.evidence import Evidence
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge.alerts import Alert
@@ -178,7 +179,7 @@ def _of_failures(bad: int, count: int) -> Standing:
 # ── states ──
 
 
-def _always(view: RunView, series: list[tuple[str, str, str | None]], when: _Time) -> Reading:
+def _always(view: Evidence, series: list[tuple[str, str, str | None]], when: _Time) -> Reading:
     """Whether each of these series was 1 all the time, and so was Prometheus, whose scrapes must come through, too."""
     found = [_of_series(view, *one, when) for one in series]
     worst = max(found, key=lambda one: one.standing, default=Reading(Standing.UNKNOWN, "it was not sampled"))
@@ -188,7 +189,7 @@ def _always(view: RunView, series: list[tuple[str, str, str | None]], when: _Tim
     return worst
 
 
-def _of_series(view: RunView, component: str, metric: str, labels: str | None, when: _Time) -> Reading:
+def _of_series(view: Evidence, component: str, metric: str, labels: str | None, when: _Time) -> Reading:
     frame = view.metrics(component, metric, labels)
     name = f"{component} ({metric.replace('_', ' ')}{f', {labels}' if labels else ''})"
     times, values = frame["t_s"].to_numpy(dtype=float), frame["value"].to_numpy(dtype=float)
@@ -214,7 +215,7 @@ def _replica_down(view: RunView, alert: Alert, when: _Time) -> Reading:
     return _always(view, [(gateway, "server_up", labels) for gateway in answering], when)
 
 
-def _component_down(view: RunView, alert: Alert, when: _Time) -> Reading:
+def _component_down(view: Evidence, alert: Alert, when: _Time) -> Reading:
     return _always(view, [(alert.labels.get("component", ""), "up", None)], when)
 
 

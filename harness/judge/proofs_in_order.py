@@ -10,6 +10,7 @@ from harness.evidence.view import RunView
 from harness.judge.finding import Finding, bad, good
 from harness.judge.phases_as_planned import EXACT_S
 from harness.judge.presence import AGAIN_BEFORE_S
+from harness.model.artifacts.waves import ARTIFACT as WAVES
 
 #: What the injector records of each fault, in this order; where there are two, one of them.
 _PROVEN_AGAIN = ("fault_proven_again", "fault_lost")
@@ -84,7 +85,7 @@ def _step(view: RunView, fault: str, step: str) -> list[Moment]:
 def _done(view: RunView, fault: str) -> Iterator[Moment]:
     """What clients that are the fault did, with when."""
     yield from _moments(view, ("ask",), fault)
-    yield from ((f"its wave {wave.number}", wave.began_s) for wave in view.waves if wave.fault == fault)
+    yield from ((f"its wave {wave.number}", wave.began_s) for wave in view.artifact(WAVES) if wave.fault == fault)
 
 
 def _in_order(fault: str, moments: list[Moment]) -> Iterator[str]:

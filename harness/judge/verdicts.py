@@ -148,10 +148,10 @@ def not_asked(drill: Drill, scenario: Scenario) -> tuple[str, ...]:
 
 def unanswerable(drill: Drill, scenario: Scenario) -> str | None:
     """The first check that this scenario of our own stack gives nothing to judge, and why; None when there is none."""
-    phases = {phase.name: bool(phase.faults) for phase in scenario.phases}
+    phases = {phase.name: [fault.type for fault in phase.faults] for phase in scenario.phases}
     for check in checks(drill, phases=scenario.phases):
-        if missing := check.missing(phases):
-            there = ", ".join(f"{name} (with a fault)" if faulty else name for name, faulty in phases.items())
+        if missing := check.missing(phases, drill.faults):
+            there = ", ".join(f"{name} ({' + '.join(types)})" if types else name for name, types in phases.items())
             return f"«{check.question}» (the check {check.name!r}) needs {missing}; the phases are {there}"
     return None
 

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from harness.model import waves
+from harness.model.artifacts import waves
+from harness.model.artifacts.waves import Wave
 from harness.model.topology import Component
-from harness.model.waves import Wave
 from harness.probes.base import ProbeSet, Row
 from harness.probes.engine import WANTED, page_of, parse
 from harness.probes.page import NoAnswer
@@ -36,9 +36,9 @@ class Waves:
     """The waves of one run; while ``watching`` its probes, one per replica, look at the engines (``watched``)."""
 
     def __init__(
-        self, replicas: Iterable[Component], zero_mono_s: float, save: Callable[[dict[str, Any]], None]
+        self, replicas: Iterable[Component], zero_mono_s: float, keep: Callable[[str, dict[str, Any]], object]
     ) -> None:
-        self._zero_mono_s, self._save = zero_mono_s, save
+        self._zero_mono_s, self._keep = zero_mono_s, keep
         self._watching = 0
         self.watched = asyncio.Event()
         self._all: list[Wave] = []
@@ -61,7 +61,7 @@ class Waves:
     def add(self, wave: Wave) -> None:
         """Keep ``wave``, as it is by now, in the run folder."""
         self._all.append(wave)
-        self._save(waves.as_data(self._all))
+        self._keep(waves.FILE, waves.as_data(self._all))
 
     def queues(self, since_s: float) -> dict[str, int]:
         """How many wait for a place in each engine that has none, by looks that were asked for since then.

@@ -142,8 +142,8 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
     if topology.target is None:
         if not scenario.partial and (why := verdicts.unanswerable(wanted, scenario)):
             raise UsageError(
-                f"{path}: {why}. Name the scenario's phases as the drill does, or say `partial: true` in it: then what "
-                "has no phase is INCONCLUSIVE"
+                f"{path}: {why}. Give the scenario the phases and faults of the drill, or say `partial: true` in it: "
+                "then what has no phase is INCONCLUSIVE"
             )
         return scenario
     if scenario.abort_when:

@@ -21,7 +21,6 @@ from harness.judge import request_limits
 from harness.model.errors import FaultError, StackError
 from harness.model.journal import Journal
 from harness.model.lease import LEASE_S
-from harness.model.waves import FILE as WAVES_FILE
 from harness.plan import defects
 from harness.probes import endpoint, engine
 from harness.probes.alerts import AlertProbe
@@ -142,7 +141,7 @@ class Session:
             Toxiproxy(api.address, api.ports["api"]),
             PathProbe(topology, key, DEPLOYMENT),
             self._tell,
-            Waves(replicas, zero_s, partial(keep, WAVES_FILE)),
+            Waves(replicas, zero_s, keep),
             keep,
             zero_s,
             self.run.scenario.load.limits.total,

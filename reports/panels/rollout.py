@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
-from harness.model import rollout as rollouts
-from harness.model.rollout import Deployment, Probe, Rollout, Side
+from harness.model.artifacts import rollout as rollouts
+from harness.model.artifacts.rollout import Deployment, Probe, Rollout, Side
 from harness.model.verdict import Verdict
 from reports.charts import Chart, Series, draw
 from reports.panel import number, table
@@ -25,7 +25,7 @@ _Z = 1.96
 
 def html(view: RunView, verdict: Verdict) -> Markup:
     """Decision, gates, both versions, stages, and three charts; empty when nothing was rolled out."""
-    rollout = view.rollout
+    rollout = view.artifact(rollouts.ARTIFACT)
     if rollout is None:
         return Markup("")
     end_s = max((phase.end_s or phase.start_s for phase in view.phases), default=1.0)

@@ -24,7 +24,7 @@ async def wave_context(context: FaultContext) -> AsyncIterator[tuple[FaultContex
     """A world with a ledger that is kept while the test goes on, and what it would write into the run folder."""
     saved: list[dict[str, Any]] = []
     replicas = [one for one in context.topology.components if one.role == "replica"]
-    ledger = Waves(replicas, time.monotonic(), saved.append)
+    ledger = Waves(replicas, time.monotonic(), lambda _, data: saved.append(data))
 
     async def look() -> None:
         while True:

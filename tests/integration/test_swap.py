@@ -16,10 +16,10 @@ from harness.adapters.gateways.haproxy import Haproxy
 from harness.faults.base import FaultContext, take_back
 from harness.faults.operations import swap
 from harness.faults.server import ask
-from harness.model import rollout
+from harness.model.artifacts import rollout
+from harness.model.artifacts.rollout import Rollout
 from harness.model.errors import FaultError, OperationAborted
 from harness.model.options import model
-from harness.model.rollout import Rollout
 from harness.probes.question import version_of
 from stack import models
 from stack.stacks.vllm_haproxy import STACK

@@ -17,11 +17,11 @@ from harness.faults import base, component, kill, link, server, slow_close, wide
 from harness.faults.base import Fault, Healing, Proof, fault_class, types
 from harness.faults.operations import restart
 from harness.faults.workloads import cancel_wave, oversized
+from harness.model.artifacts.rollout import Deployment, Gates, Rollout
+from harness.model.artifacts.waves import Stream, Wave
 from harness.model.errors import AdapterError
 from harness.model.options import model
-from harness.model.rollout import Deployment, Gates, Rollout
 from harness.model.topology import Topology
-from harness.model.waves import Stream, Wave
 from harness.probes import question
 from harness.probes.health import Health
 from harness.probes.path import PathSample

@@ -14,6 +14,7 @@ import yaml
 
 from harness.cli import main
 from harness.evidence.record import RunFolder
+from harness.faults import base as faults
 from harness.judge import drill, verdicts
 from harness.model.errors import RecordError, RunFolderError, StackError
 from harness.model.verdict import CheckResult, Status, Verdict
@@ -158,6 +159,35 @@ def test_a_fault_that_the_drill_asks_about_has_to_be_there(
     path.write_text(yaml.safe_dump(data))
     said = refused(capsys, "run", name, "--scenario", str(path), *STACK)
     assert f"needs a fault in the phase {phase['name']!r}" in said
+
+
+@pytest.mark.parametrize("name", drill.names())
+def test_a_fault_has_to_be_of_the_type_that_the_drill_asks_about(name: str) -> None:
+    """For each fault of the drill, every other type is refused: the limits of its checks are made for this one."""
+    wanted, usual = drill.load(name), runs.scenario(name)
+    assert verdicts.unanswerable(wanted, usual) is None
+    for number, phase in enumerate(usual.phases):
+        for fault in phase.faults:
+            for other in set(faults.types()) - {fault.type}:
+                changed = phase.model_copy(update={"faults": (fault.model_copy(update={"type": other}),)})
+                phases = (*usual.phases[:number], changed, *usual.phases[number + 1 :])
+                said = verdicts.unanswerable(wanted, usual.model_copy(update={"phases": phases}))
+                assert said is not None
+                assert f"needs {fault.type} in the phase {phase.name!r}; the phases are " in said
+                assert f"{phase.name} ({other})" in said
+
+
+def test_another_fault_is_refused_before_anything_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line with the check, the phase, what is there and what is needed; not in a partial scenario."""
+    data = renamed("timeout-spike", "")
+    data["phases"][2]["faults"][0] = {"type": "timeout", "on": "gateway-*-to-replica-2"}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(data))
+    said = refused(capsys, "run", "timeout-spike", "--scenario", str(path), *STACK)
+    assert "?» (the check '" in said
+    assert "needs latency in the phase 'one-replica'; the phases are warm-up, baseline, one-replica (timeout), " in said
+    path.write_text(yaml.safe_dump(data | {"partial": "true"}))
+    assert main.main(("run", "timeout-spike", "--scenario", str(path), *STACK, "--dry-run")) == 0
 
 
 @pytest.mark.parametrize("name", drill.names())

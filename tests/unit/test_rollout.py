@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.model import rollout
-from harness.model.rollout import (
+from harness.model.artifacts import rollout
+from harness.model.artifacts.rollout import (
     OPEN,
     PROMOTE,
     ROLL_BACK,

@@ -1,8 +1,8 @@
 """Another model is rolled out: one replica first, with a small share of the users, and judged before it gets more.
 
-What happens is decided by ``harness/model/rollout.py`` from paired questions; this is who carries it out. Whatever the
-end is, the run leaves the stack as it was: every replica serves the stable version again. A candidate that was stopped
-is replaced at once; one that was promoted stays until the users have gone: it is what they have now.
+What happens is decided by ``harness/model/artifacts/rollout.py`` from paired questions; this is who carries it out.
+Whatever the end is, the run leaves the stack as it was: every replica serves the stable version again. A candidate that
+was stopped is replaced at once; one that was promoted stays until the users have gone: it is what they have now.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from harness.adapters.gateway import Gateway, Server, connect
 from harness.faults import comeback, server, streams
 from harness.faults.base import FaultContext, Healing, Proof, take_back, tell_step, to_the_end
 from harness.faults.server import AtGateways
-from harness.model.errors import AdapterError, FaultError, OperationAborted, StackError
-from harness.model.journal import Undo
-from harness.model.options.swap import Options
-from harness.model.rollout import (
+from harness.model.artifacts.rollout import (
     FILE,
     OPEN,
     PROMOTE,
@@ -35,6 +32,9 @@ from harness.model.rollout import (
     decide,
     speed_is_open,
 )
+from harness.model.errors import AdapterError, FaultError, OperationAborted, StackError
+from harness.model.journal import Undo
+from harness.model.options.swap import Options
 from harness.model.topology import Topology
 from harness.probes import question
 from harness.probes.component_logs import LogMarks

@@ -21,12 +21,12 @@ import h11
 from harness.adapters.stream import ChatStream
 from harness.evidence.record import ANY_REPLICA
 from harness.faults.base import FaultContext, Proof, fault_id, tell_step
+from harness.model.artifacts.waves import Canary, Stream, Wave
 from harness.model.errors import Exhausted, FaultError
 from harness.model.journal import Undo
 from harness.model.options.cancel_wave import Options
 from harness.model.stream import CompletionReader
 from harness.model.topology import CLIENT, Topology
-from harness.model.waves import Canary, Stream, Wave
 from harness.probes import completion
 from harness.probes.path import CHAT
 from harness.probes.question import TOKENS_MAX

@@ -12,6 +12,7 @@ from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
 from harness.judge.checks import rollout
 from harness.judge.checks.shapes import asks
+from harness.model.artifacts.rollout import ARTIFACT as ROLLOUT
 from harness.model.scenario import Cohort
 from harness.model.verdict import CheckResult, Status
 
@@ -74,10 +75,11 @@ def _of_cohort(view: RunView, cohort: Cohort, rows: Rows) -> Iterator[tuple[Stat
 def _candidate(view: RunView) -> tuple[str | None, float | None, float]:
     """The version that the plan rolls out, when it was promoted, and what share of right answers its gate asks for."""
     phase = next((p["name"] for p in view.planned_phases for f in p["faults"] if f["type"] == "swap"), None)
-    if phase is None or view.rollout is None:
+    recorded = view.artifact(ROLLOUT)
+    if phase is None or recorded is None:
         return None, None, 0.0
-    ended = view.rollout.decided_s if view.rollout.ended == "promoted" else None
-    return view.rollout.candidate.version, ended, rollout.options_of(view, phase).quality
+    ended = recorded.decided_s if recorded.ended == "promoted" else None
+    return recorded.candidate.version, ended, rollout.options_of(view, phase).quality
 
 
 def _count(rows: Rows) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from harness.judge.aftermath import Aftermath
 from harness.judge.checks.shapes import asks, none_bad
 from harness.judge.sli import Floats, Sample
 from harness.judge.slo import NotMeasured
+from harness.model.artifacts.waves import ARTIFACT as WAVES
 from harness.model.verdict import CheckResult, Status, worst
 
 #: So soon after the last cancel. Measured by hand: 0.1 to 0.6 s for 128 streams on two replicas, looked at ten times a
@@ -196,7 +197,7 @@ def _most(view: RunView, phase: str, replica: str) -> float:
 )  # fmt: skip
 def canaries_right(view: RunView) -> CheckResult:
     """Whether every replica still gave the right answer to a question that has one, after each wave of a run."""
-    asked = [(wave, canary) for wave in view.waves for canary in wave.canaries]
+    asked = [(wave, canary) for wave in view.artifact(WAVES) for canary in wave.canaries]
     if not asked:
         raise NotMeasured("no replica was asked after a wave", 0)
     wrong = [(wave, canary) for wave, canary in asked if not canary.right]
@@ -254,6 +255,6 @@ def _on(view: RunView) -> list[tuple[float, float]]:
     """When waves began to be sent, and when their cancels must have reached the engines."""
     return [
         (min(sent), wave.cancelled_s + WITHIN_S)
-        for wave in view.waves
+        for wave in view.artifact(WAVES)
         if (sent := [s.sent_s for s in wave.streams if s.sent_s is not None]) and wave.cancelled_s is not None
     ]

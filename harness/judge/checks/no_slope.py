@@ -11,8 +11,8 @@ import numpy as np
 from harness.evidence.view import RunView
 from harness.judge import aftermath
 from harness.judge.checks.shapes import asks
+from harness.model.artifacts.waves import Wave
 from harness.model.verdict import CheckResult, Status, worst
-from harness.model.waves import Wave
 
 WAVES_MIN = 10
 #: Per wave. A leak of one KV block in 1,000, or of a megabyte, is still worth a night's sleep; less is noise.

@@ -118,8 +118,6 @@ def _counted(phases: pd.Series) -> dict[str, int]:
 
 # ── nothing is left injected ──
 
-#: What an unproven heal of an earlier version does not tell.
-_NOT_TOLD = "the run does not tell what was left"
 #: How harness and watchdog begin their sentence about what they could not heal.
 _STILL = "still injected"
 
@@ -135,8 +133,7 @@ def nothing_left_injected(view: RunView) -> CheckResult:
 
     FAIL takes proof: a fault that was never healed, or something of it that is still there by the word of who holds it
     or by measurement on the data path. A service that was not seen to be back in time is no such proof: whether it
-    comes back is for the checks of recovery and for the steady state. Runs of earlier versions do not tell the two
-    apart; they stay as they were judged then.
+    comes back is for the checks of recovery and for the steady state.
     """
     if not view.events():
         raise NotMeasured("the run recorded no events", 0)
@@ -168,7 +165,7 @@ def nothing_left_injected(view: RunView) -> CheckResult:
 
 def _still_there(view: RunView, injected: set[str]) -> dict[str, str]:
     """Fault → what is left of it, of those whose heal was found not to have worked."""
-    left = {str(e.data.get("fault")): e.data.get("left", _NOT_TOLD) for e in view.events("heal_unproven")}
+    left = {str(e.data.get("fault")): e.data.get("left") for e in view.events("heal_unproven")}
     return {fault: str(words) for fault, words in left.items() if fault in injected and words}
 
 

@@ -15,9 +15,9 @@ from harness.evidence.view import RunView
 from harness.judge.checks.fault_window import GAP_MAX_S
 from harness.judge.checks.shapes import asks, none_bad, within
 from harness.judge.slo import NotMeasured
-from harness.model import rollout as rollouts
+from harness.model.artifacts import rollout as rollouts
+from harness.model.artifacts.rollout import OPEN, PROMOTE, Rollout, Stage
 from harness.model.options import swap
-from harness.model.rollout import OPEN, PROMOTE, Rollout, Stage
 from harness.model.verdict import CheckResult, Status
 
 #: A sample or a request so close to a change belongs to neither side of it.
@@ -28,9 +28,10 @@ _ALPHA = 0.001
 
 def _recorded(view: RunView) -> Rollout:
     """The rollout that this run has carried through. NotMeasured without one."""
-    if view.rollout is None:
+    rollout = view.artifact(rollouts.ARTIFACT)
+    if rollout is None:
         raise NotMeasured("no rollout was recorded")
-    return view.rollout
+    return rollout
 
 
 def _decided_s(rollout: Rollout) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from harness.evidence.attempts import Rows
-from harness.evidence.view import RunView
+from harness.evidence.evidence import Evidence
 from harness.judge.sli import Measurement
 from harness.judge.slis import availability
 
@@ -13,7 +13,7 @@ TIMING = True
 WORSE = "higher"
 
 
-def measure(requests: Rows, view: RunView) -> Measurement:
+def measure(requests: Rows, view: Evidence) -> Measurement:
     """100 % − availability, with the same count."""
     found = availability.measure(requests, view)
     return found if found.value is None else dataclasses.replace(found, value=100.0 - found.value)

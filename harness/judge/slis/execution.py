@@ -27,7 +27,7 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     found = sli.percentile(sli.sample(requests, whole - queued, everything, at_least), percent, UNIT)
     if found.value is None:
         return found
-    engine = queue.engine_ms(view, queue.window(requests), 100)
+    engine = queue.engine_ms(view, view.replicas, queue.window(requests), 100)
     low = 0.0 if engine is None else max(0.0, found.value - engine[1])
     high = found.value if found.bounds is None else found.bounds[1]
     why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"

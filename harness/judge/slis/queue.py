@@ -6,10 +6,12 @@ The engine's part is only known per bucket and not per request, so a percentile 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness.evidence.attempts import Rows
+from harness.evidence.evidence import Evidence
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.sli import Measurement
@@ -31,7 +33,7 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     if own.value is None:
         return own
     when = window(requests)
-    engine = engine_ms(view, when, percent)
+    engine = engine_ms(view, view.replicas, when, percent)
     if engine is None:
         why = f"the engines' own queue time ({BUCKETS}) was not sampled; the gateways' part alone is {own.value:.4g} ms"
         return Measurement(None, UNIT, own.samples, why)
@@ -42,10 +44,12 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     return Measurement(known, UNIT, own.samples, why, None if low == high else (low, high), own.examples)
 
 
-def engine_ms(view: RunView, window: tuple[float, float], percent: float) -> tuple[float, float] | None:
-    """Bucket bounds in ms of a percentile of all replicas' queue times in that time; None when not sampled."""
+def engine_ms(
+    view: Evidence, replicas: Sequence[str], window: tuple[float, float], percent: float
+) -> tuple[float, float] | None:
+    """Bucket bounds in ms of a percentile of these replicas' queue times in that time; None when not sampled."""
     counts: dict[float, float] = {}
-    for replica in view.replicas:
+    for replica in replicas:
         samples = view.metrics(replica, BUCKETS)
         samples = samples[samples["t_s"].between(*window)]
         for labels, series in samples.groupby("labels")["value"]:
@@ -71,5 +75,5 @@ def _upper(gateway: sli.Sample, view: RunView, when: tuple[float, float], percen
     tail = 100 - percent
     ordered = np.sort(gateway.upper)
     rank = min(len(ordered) - 1, math.ceil((100 - tail * share) / 100 * len(ordered)) - 1)
-    engine = engine_ms(view, when, 100 - tail * (1 - share))
+    engine = engine_ms(view, view.replicas, when, 100 - tail * (1 - share))
     return float(ordered[rank]) + (engine[1] if engine is not None else math.inf)

@@ -1,7 +1,7 @@
 """Retry amplification at the client: attempts per request."""
 
 from harness.evidence.attempts import Rows
-from harness.evidence.view import RunView
+from harness.evidence.evidence import Evidence
 from harness.judge.sli import Measurement
 
 UNIT = ""
@@ -10,7 +10,7 @@ TIMING = True
 WORSE = "higher"
 
 
-def measure(requests: Rows, view: RunView) -> Measurement:
+def measure(requests: Rows, view: Evidence) -> Measurement:
     """Attempts / requests; 1 when nobody had to try again."""
     count = int(requests["final"].eq(True).sum())
     if count == 0:

@@ -218,12 +218,6 @@ def heal_without_effect(run: Run) -> None:
     heal_unproven(run, left="toxic drillyard_timeout_upstream")
 
 
-@mutant("nothing left injected")
-def heal_of_an_earlier_version(run: Run) -> None:
-    """A heal that failed in a run that does not tell what was left: judged as it was then."""
-    heal_unproven(run)
-
-
 @mutant("steady state in baseline")
 def failures_before_the_first_fault(run: Run) -> None:
     """The generator's view said steady; the records show three failures."""

@@ -12,7 +12,7 @@ import pytest
 
 from harness.evidence import records_kept
 from harness.evidence.record import RunFolder
-from harness.model import waves
+from harness.model.artifacts import waves
 from harness.model.errors import RunFolderError
 from tests import wave_runs
 

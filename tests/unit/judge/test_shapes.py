@@ -98,7 +98,14 @@ def test_any_bad_row_fails(bad: list[int], red: bool, status: str) -> None:
 def test_a_scenario_lacks_a_phase_or_a_fault() -> None:
     """By the needs of the check and by its own phase."""
     check = _wait("users", "one", "two")
-    assert check.missing({"one": True, "two": False}) is None
-    assert check.missing({"one": False, "two": False}) == "a fault in the phase 'one'"
-    assert check.missing({"one": True}) == "a phase 'two'"
-    assert _restarted({}, "end").missing({}) == "a phase 'end'"
+    assert check.missing({"one": ["kill"], "two": []}, {}) is None
+    assert check.missing({"one": [], "two": []}, {}) == "a fault in the phase 'one'"
+    assert check.missing({"one": ["kill"]}, {}) == "a phase 'two'"
+    assert _restarted({}, "end").missing({}, {}) == "a phase 'end'"
+
+
+def test_a_scenario_lacks_the_type_of_a_fault() -> None:
+    """In a phase that the check needs the fault of; others may be there besides it."""
+    check, wanted = _wait("users", "one", "two"), {"one": "kill", "two": "kill"}
+    assert check.missing({"one": ["pause", "kill"], "two": ["pause"]}, wanted) is None
+    assert check.missing({"one": ["pause"], "two": []}, wanted) == "kill in the phase 'one'"

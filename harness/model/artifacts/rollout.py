@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harness.model.artifacts import Artifact
+
 FILE = "rollout.json"
 
 Side = Literal["candidate", "stable"]
@@ -146,6 +148,9 @@ def from_data(data: Mapping[str, Any]) -> Rollout:
             "decision": Decision(**data["decision"]) if data["decision"] else None,
         }
     )
+
+
+ARTIFACT = Artifact[Rollout | None](FILE, from_data, None)
 
 
 def performance(probes: Sequence[Probe], side: Side) -> dict[str, float | None]:

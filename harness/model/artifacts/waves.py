@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.model.artifacts import Artifact
+
 FILE = "waves.json"
 
 
@@ -82,3 +84,6 @@ def from_data(data: Mapping[str, Any]) -> tuple[Wave, ...]:
         )
         for wave in data["waves"]
     )
+
+
+ARTIFACT = Artifact[tuple[Wave, ...]](FILE, from_data, ())
