@@ -1,4 +1,4 @@
-"""The command line: ``python -m harness list|run|judge|report|up|down|status|capacity|logs|doctor``.
+"""The command line: ``python -m harness list|run|judge|report|runs|up|down|status|capacity|logs|doctor``.
 
 Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
 interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, logs, status, up
+from harness.cli import capacity, doctor, down, logs, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
@@ -129,6 +130,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text)
         one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
         one.set_defaults(do=function)
+    _add_history(commands, environment)
 
     one = commands.add_parser("up", help="bring the stack up", parents=[stack])
     one.set_defaults(do=lambda options, _: up.up(_stack(options)))
@@ -154,6 +156,28 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
+
+
+def _add_history(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:
+    """Commands about all runs there are."""
+    one = commands.add_parser("runs", help="the runs there are, newest last; all filters together")
+    one.add_argument("--drill", metavar="NAME", help="a drill, or one of its scenarios")
+    one.add_argument("--verdict", metavar=f"{{{','.join(runs.VERDICTS)}}}", help="none: those that were not judged")
+    one.add_argument("--since", metavar="WHEN", help="2026-11-20, or a time ago: 7d, 12h")
+    one.add_argument("--commit", metavar="COMMIT", help="the first characters of it")
+    one.add_argument("--machine", metavar="MACHINE", help="the first characters of its key, or a part of its name")
+    one.add_argument("--night", metavar="NIGHT", help="the suite's run that started them")
+    one.add_argument("--json", action="store_true", help="as data")
+    _add_other_machines(one, environment)
+    one.set_defaults(do=_runs)
+
+
+def _add_other_machines(parser: _Parser, environment: Mapping[str, str]) -> None:
+    where = environment.get("HISTORY")
+    parser.add_argument(
+        "--history", type=Path, metavar="DIR", default=Path(where) if where else None,
+        help="a folder with run folders of other machines, which count, too [HISTORY]",
+    )  # fmt: skip
 
 
 def _stack_arguments(environment: Mapping[str, str]) -> _Parser:
@@ -260,6 +284,14 @@ def _of_environment(options: argparse.Namespace, given: Sequence[str], external:
     used = {**vars(options), **{name: value for name, value in said.items() if value}}
     missing = {name: value for name, value in used.items() if value != typed[name]}
     return [word for name, value in missing.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def _runs(options: argparse.Namespace, _: Sequence[str]) -> int:
+    of = {name: getattr(options, name) for name in ("drill", "commit", "machine", "night") if getattr(options, name)}
+    if options.since:
+        of["since"] = runs.since(options.since, dt.datetime.now(dt.UTC))
+    wanted = runs.Wanted(runs.verdict(options.verdict) if options.verdict else None, of)
+    return runs.show(pipeline.ROOT / "runs", wanted, options.history, as_json=options.json)
 
 
 def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:

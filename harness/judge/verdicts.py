@@ -24,14 +24,14 @@ import numpy as np
 
 from harness.evidence.record import RunFolder, schema_problem
 from harness.evidence.view import RunView
-from harness.judge import as_planned, capacity, slo, unjudged, validity
+from harness.judge import as_planned, capacity, per_phase, slo, unjudged, validity
 from harness.judge.checks import alerts, answers_right, broken_attempts, counters_agree, records, served_versions
 from harness.judge.disturbed import Machine
 from harness.judge.drill import Check, Drill
 from harness.judge.finding import EVERYTHING, Finding
 from harness.model.errors import RunFolderError
 from harness.model.scenario import SLO, Phase, Scenario
-from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict, worst
+from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, PhaseValue, Status, Verdict, worst
 
 VERDICT_SCHEMA = 1
 #: Checks of every drill: they are about the records and the faults, whatever is drilled.
@@ -50,7 +50,7 @@ _DIGITS = 6  # significant digits kept in verdict.json
 def judge(folder: RunFolder, drill: Drill) -> Verdict:
     """The verdict of a stored run. RunFolderError when there is no readable plan."""
     view = RunView(folder)
-    return answer(view, drill, asked(view, drill))
+    return dataclasses.replace(answer(view, drill, asked(view, drill)), slis=per_phase.values(view))
 
 
 def asked(view: RunView, drill: Drill) -> tuple[Check, ...]:
@@ -189,6 +189,7 @@ def read(folder: RunFolder) -> Verdict:
             data.get("cause"),  # verdicts of earlier versions have none, nor the next
             tuple(map(str, data.get("not_asked", ()))),
             tuple(map(str, data.get("unjudged", ()))),
+            tuple(PhaseValue(**one) for one in data.get("slis", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         why = f"no verdict that can be read ({type(error).__name__}: {error}); judge the run again"

@@ -71,12 +71,24 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class PhaseValue:
+    """One indicator over the requests that are judged with one phase; ``samples`` is how many values it rests on."""
+
+    sli: str
+    phase: str
+    value: float
+    unit: str
+    samples: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The verdict of a run: merged status, the reason in one line, validity findings, every check.
 
     ``cause`` is the root cause of an INCONCLUSIVE verdict where it was recorded: ``INTERFERENCE`` of the machine, or
     ``TOO_SMALL``, a stack whose capacity is below what the drill needs. ``not_asked`` are the names of the drill's
-    checks that are no part of it for an external target, ``unjudged`` the stretches that no objective covers.
+    checks that are no part of it for an external target, ``unjudged`` the stretches that no objective covers, ``slis``
+    what was measured in each phase.
     """
 
     status: Status
@@ -86,6 +98,7 @@ class Verdict:
     cause: str | None = None
     not_asked: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
+    slis: tuple[PhaseValue, ...] = ()
 
     @property
     def advice(self) -> str:

@@ -43,9 +43,16 @@ class Machine:
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def hardware(self) -> dict[str, str]:
+        """``key`` and ``name`` of the machine itself, whatever runs on it: series of runs hang on the key."""
+        parts = (self.processor, self.flags, self.cores, self.memory_gib)
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+        return {"key": key, "name": f"{self.processor}, {self.cores} cores, {self.memory_gib} GiB"}
+
     def __str__(self) -> str:
         """For people."""
-        return f"{self.processor}, {self.cores} cores, {self.memory_gib} GiB, {self.runtime}, {self.engine}"
+        return f"{self.hardware['name']}, {self.runtime}, {self.engine}"
 
 
 def machine(runtime: str, engine: str, cpuinfo: str | None = None, cores: int | None = None) -> Machine:

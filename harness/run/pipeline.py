@@ -77,6 +77,7 @@ class Job:
     cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     drill: drill.Drill | None = None
     scenario: Scenario | None = None
+    written: dict[str, Any] = field(default_factory=dict)  # the scenario before it was fitted to this machine
     runtime: Runtime | None = None
     why_runtime: str = ""
     capacity: dict[str, Any] = field(default_factory=dict)  # what is known of it, and what the scenario made of that
@@ -161,9 +162,11 @@ def fit(job: Job) -> None:
     """A share of capacity becomes absolute numbers; where none is accepted on this machine, capacity is measured."""
     assert job.scenario and job.runtime
     topology, share = job.runtime.topology, job.scenario.load.rate
+    job.written = job.scenario.model_dump(mode="json")
     if topology.target is not None:
         return
-    entry, machine = capacity_store.store_of(topology).load(), capacity_store.machine(topology.runtime, topology.engine)
+    store, machine = capacity_store.store_of(topology), capacity_store.machine(topology.runtime, topology.engine)
+    entry = store.load()
     used = entry.accepted
     if isinstance(share, Share):
         try:
@@ -172,9 +175,11 @@ def fit(job: Job) -> None:
             job.scenario = job.fitted.scenario
         except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
             job.unfit = f"capacity could not be measured: {error}"
+    last = store.load().last
     job.capacity = {
         "machine": str(machine),
         "used": None if used is None else capacity.as_data(used),
+        "measured": None if last is None else capacity.as_data(last),
         "regression": entry.regression,
         "asked": str(share) if isinstance(share, Share) else None,
         "fitted": None if job.fitted is None else {"notes": job.fitted.notes, **job.fitted.numbers},
@@ -266,6 +271,7 @@ def plan(job: Job) -> None:
         "hypothesis": job.scenario.description if topology.target else job.drill.hypothesis,
         "runbook": job.drill.runbook,
         "scenario": planned.in_full(job.scenario).model_dump(mode="json"),
+        "written": job.written,
         "seed": seed,
         "command": f"{job.options.command} --seed {seed}" if job.options.seed is None else job.options.command,
         "runtime": topology.runtime,
@@ -286,7 +292,11 @@ def plan(job: Job) -> None:
         "defects": {text: defects.meaning(text) for text in job.options.defects},
         "versions": versions(),
         "capacity": job.capacity,
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": platform.platform(terse=True),
+            **capacity_store.machine(topology.runtime, topology.engine).hardware,
+        },
         "niceness": {
             "engines": ENGINE_NICENESS,
             "stack": priority.STACK,

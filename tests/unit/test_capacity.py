@@ -319,6 +319,9 @@ def test_a_machine_is_known_by_what_shapes_speed(tmp_path: Path) -> None:
         capacity_store.machine("process", "sim", INTEL, 2),
     ]
     assert len({one.key, *(other.key for other in others)}) == 6
+    # The machine itself is the same whatever runs on it.
+    assert len({one.hardware["key"], *(other.hardware["key"] for other in others)}) == 4
+    assert str(one) == f"{one.hardware['name']}, process, vllm"
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:

@@ -92,6 +92,19 @@ def test_load_follows_the_accepted_capacity(tmp_path: Path, measured: list[Capac
     assert any("regression" in note for note in one.notes)
 
 
+def test_the_plan_keeps_the_scenario_as_it_was_written(tmp_path: Path, measured: list[Capacity | Exception]) -> None:
+    """Whatever it was fitted to: history tells by it which runs are comparable. So does what was measured last."""
+    jobs = []
+    for accepted in (20, 30):
+        store(Entry(machine(accepted), machine(10)))
+        jobs.append(job(tmp_path))
+        pipeline.fit(jobs[-1])
+    assert rate(jobs[0]) != rate(jobs[1])
+    assert jobs[0].written == jobs[1].written
+    assert jobs[0].written["load"]["rate"] == "40 % of capacity"
+    assert jobs[0].capacity["measured"]["whole"]["rate_per_s"] == 10
+
+
 def test_where_none_is_accepted_it_is_measured_and_kept(tmp_path: Path, measured: list[Capacity | Exception]) -> None:
     """Once: the next run finds it."""
     measured.append(machine(20))
@@ -99,6 +112,7 @@ def test_where_none_is_accepted_it_is_measured_and_kept(tmp_path: Path, measured
         one = job(tmp_path)
         pipeline.fit(one)
         assert rate(one) == pytest.approx(8.0)
+        assert one.capacity["measured"] == one.capacity["used"] is not None
     assert capacity_store.store_of(TOPOLOGY).load().accepted == machine(20)
 
 

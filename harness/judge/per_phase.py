@@ -1,0 +1,46 @@
+"""Every indicator in every phase, whether an objective asks for it or not: what trends and comparisons are made of."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+from harness.evidence.view import RunView
+from harness.judge import sli
+from harness.judge.sli import Measurement
+from harness.model.verdict import PhaseValue
+
+#: Of each indicator that is a distribution.
+PERCENTILES = (50, 95)
+
+
+def values(view: RunView) -> tuple[PhaseValue, ...]:
+    """What was measured, by phase and indicator.
+
+    Left out is what was not, and what is only known to lie between bounds: queue and execution times, whose engine's
+    part comes in buckets, and percentiles that fall on requests which ran into a time limit.
+    """
+    return tuple(
+        PhaseValue(name, phase.name, found.value, found.unit, found.samples)
+        for phase in view.phases
+        for stem in sli.names()
+        for name, found in _of(view, stem, phase.name)
+        if found.value is not None and found.bounds is None
+    )
+
+
+def _of(view: RunView, stem: str, phase: str) -> Iterator[tuple[str, Measurement]]:
+    """The indicator as it is asked for by name. One that crashes has no value; an objective on it says so."""
+    module = importlib.import_module(f"harness.judge.slis.{stem}")
+    with suppress(Exception):
+        rows = view.attempts(phase)
+        if hasattr(module, "measure"):
+            yield stem, module.measure(rows, view)
+        elif hasattr(module, "values"):  # once for all percentiles: a phase may have a million of them
+            sample = module.values(rows, view, False)
+            yield from ((_named(stem, p, module.UNIT), sli.percentile(sample, p, module.UNIT)) for p in PERCENTILES)
+
+
+def _named(stem: str, percent: int, unit: str) -> str:
+    return f"{stem}_p{percent}" + ("_ms" if unit == "ms" else "")
