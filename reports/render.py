@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +11,9 @@ from markupsafe import Markup
 
 from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
-from harness.judge import runbook, verdicts
+from harness.judge import verdicts
 from harness.model.verdict import Status, Verdict
-from reports import junit, panel
+from reports import junit, panel, prose
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
@@ -39,7 +38,8 @@ def render(folder: RunFolder) -> Path:
             (module.__name__.rsplit(".", 1)[-1], module.TITLE, _body(module, view, verdict))
             for module in _ordered(verdict)
         ],
-        advice=_advice(view, verdict),
+        valid=validity.line(verdict),
+        prose=prose.inline,
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),
     )
@@ -57,41 +57,8 @@ def _together(*files: str) -> Markup:
 
 def _ordered(verdict: Verdict) -> list[ModuleType]:
     """The panels in the order of the page. Where the run was not valid, that comes before what it kept from judging."""
-    first = verdict.status is Status.INCONCLUSIVE and _invalid(verdict)
+    first = verdict.status is Status.INCONCLUSIVE and validity.invalid(verdict)
     return sorted(panel.every(), key=lambda module: not (first and module is validity))
-
-
-def _invalid(verdict: Verdict) -> bool:
-    return any(finding.status is not Status.PASS for finding in verdict.validity)
-
-
-def _advice(view: RunView, verdict: Verdict) -> Markup:
-    """What to do, "" after a PASS: the runbook's entries for what failed, with the others folded."""
-    failed = [check.name for check in verdict.checks if check.status is Status.FAIL]
-    wanted, others = runbook.chosen(str(view.plan.get("runbook", "")), failed)
-    if verdict.status is Status.FAIL:
-        return _text(wanted) + (_folded("The runbook's other entries", others) if others else Markup(""))
-    if verdict.status is Status.PASS:
-        return Markup("")
-    where = f"«{validity.TITLE}»" if _invalid(verdict) else "the checks without PASS"
-    return Markup(
-        "<p>No check failed, but some could not be judged. The lines of {} above say why. Mend the first cause "
-        "and run the drill again:</p><pre>{}</pre>{}"
-    ).format(where, view.plan.get("command", ""), _folded("The runbook, for checks that fail", wanted + others))
-
-
-def _folded(summary: str, text: str) -> Markup:
-    return Markup("<details><summary>{}</summary>{}</details>").format(summary, _text(text))
-
-
-def _text(text: str) -> Markup:
-    return Markup('<pre class="prose">{}</pre>').format(_prose(text))
-
-
-def _prose(text: str) -> Markup:
-    """The two marks that runbooks use, bold and code; everything else stays text."""
-    marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(Markup.escape(text)))
-    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", marked))
 
 
 def _body(module: object, view: RunView, verdict: Verdict) -> Markup:
