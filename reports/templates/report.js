@@ -1,10 +1,10 @@
 // The charts with uPlot: zoom and a cursor, shared by all of them. The pictures are complete without it.
 "use strict";
 (() => {
-  const root = document.documentElement;
   const strip = document.querySelector(".strip");
-  const css = (name, element = root) => getComputedStyle(element).getPropertyValue(name).trim();
+  const css = (name, element) => getComputedStyle(element).getPropertyValue(name).trim();
   const AXIS_PX = () => parseFloat(css("padding-left", document.querySelector(".plot")));
+  const known = new Map(); // colours by their CSS, as a canvas takes them
   const DASHES = [[], [6, 2.5], [2, 2.5], [9, 2.5, 2, 2.5]];
   const TOP_PX = 5;
   const BELOW_PX = 19;
@@ -12,6 +12,16 @@
 
   const short = (value) =>
     Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(3)));
+
+  function colour(text) {
+    if (!known.has(text)) {
+      const probe = document.body.appendChild(Object.assign(document.createElement("i"), { hidden: true }));
+      probe.style.color = text;
+      known.set(text, css("color", probe));
+      probe.remove();
+    }
+    return known.get(text);
+  }
 
   function times(deltas) {
     let at = 0;
@@ -30,11 +40,11 @@
 
   function curve(data, keys, shownAs) {
     const one = data.series[shownAs];
-    const colour = css("--c", keys[shownAs].parentElement);
+    const stroke = colour(keys[shownAs].parentElement.style.getPropertyValue("--c"));
     const dash = [...keys[shownAs].classList].map((name) => /^d(\d)$/.exec(name)).find(Boolean);
-    if (data.stacked) return { label: one.name, fill: colour, width: 0, paths: uPlot.paths.stepped({ align: 0 }), points: { show: false } };
-    if (one.marks) return { label: one.name, stroke: colour, width: 0, paths: () => null, points: { show: true, size: 5, fill: colour } };
-    return { label: one.name, stroke: colour, width: 1.4, dash: dash ? DASHES[Number(dash[1])] : [], points: { show: false } };
+    if (data.stacked) return { label: one.name, fill: stroke, width: 0, paths: uPlot.paths.stepped({ align: 0 }), points: { show: false } };
+    if (one.marks) return { label: one.name, stroke, width: 0, paths: () => null, points: { show: true, size: 5, fill: stroke } };
+    return { label: one.name, stroke, width: 1.4, dash: dash ? DASHES[Number(dash[1])] : [], points: { show: false } };
   }
 
   function band(u, [from, to], colour) {
@@ -63,8 +73,8 @@
   function under(data) {
     return (u) => {
       u.ctx.save();
-      data.faults.forEach((one) => band(u, one, css("--fault")));
-      data.disturbed.forEach((one) => band(u, one, css("--disturbed")));
+      data.faults.forEach((one) => band(u, one, colour("var(--fault)")));
+      data.disturbed.forEach((one) => band(u, one, colour("var(--disturbed)")));
       data.gaps.forEach((one) => hole(u, one));
       u.ctx.restore();
     };
@@ -80,7 +90,7 @@
     u.ctx.beginPath();
     u.ctx.rect(begin, top, end - begin, height);
     u.ctx.clip();
-    u.ctx.strokeStyle = css("--hole");
+    u.ctx.strokeStyle = colour("var(--hole)");
     u.ctx.lineWidth = devicePixelRatio;
     u.ctx.beginPath();
     for (let x = begin - height; x < end; x += step) {
@@ -88,7 +98,7 @@
       u.ctx.lineTo(x + height, top);
     }
     u.ctx.stroke();
-    u.ctx.fillStyle = css("--soft");
+    u.ctx.fillStyle = colour("var(--soft)");
     u.ctx.font = `${11 * devicePixelRatio}px ${css("font-family", document.body)}`;
     u.ctx.textAlign = "center";
     if (u.ctx.measureText("data incomplete").width < end - begin)
@@ -99,11 +109,11 @@
   function over(data) {
     return (u) => {
       u.ctx.save();
-      data.phases.forEach((t) => upright(u, t, css("--soft") + "80", []));
-      data.moments.forEach(([t, kind]) => upright(u, t, css(`--moment-${kind}`), [2, 3]));
+      data.phases.forEach((t) => upright(u, t, colour("var(--begins)"), []));
+      data.moments.forEach(([t, kind]) => upright(u, t, colour(`var(--moment-${kind})`), [2, 3]));
       if (data.limit !== null) {
         const y = u.valToPos(data.limit, "y", true);
-        u.ctx.strokeStyle = css("--moment-alert");
+        u.ctx.strokeStyle = colour("var(--moment-alert)");
         u.ctx.lineWidth = devicePixelRatio;
         u.ctx.setLineDash([4, 3].map((part) => part * devicePixelRatio));
         u.ctx.beginPath();
@@ -116,10 +126,10 @@
   }
 
   function axes() {
-    const common = { stroke: css("--soft"), font: `11px ${css("font-family", document.body)}`, ticks: { show: false } };
+    const common = { stroke: colour("var(--soft)"), font: `11px ${css("font-family", document.body)}`, ticks: { show: false } };
     return [
       { ...common, size: BELOW_PX, gap: 3, grid: { show: false }, values: (u, all) => all.map((t) => `${short(t)} s`) },
-      { ...common, size: AXIS_PX(), gap: 6, grid: { stroke: css("--grid"), width: 1 }, space: 28, values: (u, all) => all.map(short) },
+      { ...common, size: AXIS_PX(), gap: 6, grid: { stroke: colour("var(--grid)"), width: 1 }, space: 28, values: (u, all) => all.map(short) },
     ];
   }
 
@@ -221,7 +231,10 @@
     chart.plot.addEventListener("keydown", (event) => keys(chart, event));
   }
   addEventListener("resize", () => charts.forEach(({ u, plot }) => u.setSize({ width: plot.clientWidth, height: plot.clientHeight })));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach(make));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    known.clear();
+    charts.forEach(make);
+  });
 
   // A link that names a stretch (data-from, data-to, seconds) shows it, with as much before and after it.
   document.addEventListener("click", (event) => {

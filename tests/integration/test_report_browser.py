@@ -208,6 +208,31 @@ def test_keys_move_the_cursor_and_zoom(page: Page) -> None:
     assert stretch(page) == before
 
 
+def test_a_link_to_a_moment_shows_it(page: Page) -> None:
+    """A link that names a stretch shows it, with as much before and after; without script it leads to the timeline."""
+    before = stretch(page)
+    page.evaluate(
+        """() => document.querySelector("header").insertAdjacentHTML(
+            "beforeend", '<a href="#timeline" data-from="50" data-to="60">then</a>')"""
+    )
+    page.get_by_text("then", exact=True).click()
+    assert stretch(page) == (40.0, 70.0)
+    assert before[0] < 40 < 70 < before[1]
+
+
+def test_charts_follow_the_page_into_the_dark(page: Page) -> None:
+    """Where the page says that it can be dark, curves and what is around them have colours for it, drawn anew."""
+    picture = "document.querySelector('#running canvas').toDataURL()"
+    key = "getComputedStyle(document.querySelector('#running .key')).borderTopColor"
+    page.add_style_tag(content=":root { color-scheme: light dark; }")
+    light, colour = page.evaluate(picture), page.evaluate(key)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(key) != colour
+    page.wait_for_function(f"before => {picture} !== before", arg=light)
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(key) == colour
+
+
 def test_names_of_phases_and_faults_do_not_overlap(page: Page) -> None:
     """On a desk and on a phone, and zoomed: no two names of the strip share a point."""
     for width in (1440, 390):
