@@ -14,8 +14,13 @@ def inline(text: str) -> Markup:
 
 
 def block(text: str) -> Markup:
-    """Several lines of a runbook, as they were broken."""
-    return Markup('<div class="prose">{}</div>').format(inline(text.strip()))
+    """Lines of a runbook: what it says first as a paragraph, then its entries, each with its dash, as a list."""
+    first, *entries = re.split(r"^- ", text.strip(), flags=re.MULTILINE)
+    said = Markup("<p>{}</p>").format(inline(first)) if first.strip() else Markup("")
+    listed = Markup("").join(Markup("<li>{}</li>").format(inline(entry)) for entry in entries)
+    return Markup('<div class="prose">{}{}</div>').format(
+        said, Markup("<ul>{}</ul>").format(listed) if entries else Markup("")
+    )
 
 
 def folded(summary: str, text: str) -> Markup:

@@ -13,15 +13,17 @@ from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import verdicts
 from harness.model.verdict import Status, Verdict
-from reports import junit, panel, prose
+from reports import junit, panel, prose, since
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
 TEMPLATES = REPORTS / "templates"
 
 
-def render(folder: RunFolder) -> Path:
+def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
     """Write both files; the path of the page.
+
+    ``last_good`` is the newest earlier PASS of the same series, which the page says what is new against.
 
     RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
     """
@@ -39,6 +41,7 @@ def render(folder: RunFolder) -> Path:
             for module in _ordered(verdict)
         ],
         valid=validity.line(verdict),
+        since=since.line(verdict, last_good),
         prose=prose.inline,
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),

@@ -68,7 +68,9 @@ def _card(view: RunView, alike: list[CheckResult], entry: str) -> Markup:
         title,
         check.why,
         Markup("").join(parts),
-        Markup('<div class="todo"><h4>What to do</h4>{}</div>').format(prose.block(entry)) if entry else "",
+        Markup('<div class="todo"><h4>What to do</h4>{}</div>').format(prose.block(entry.removeprefix("- ")))
+        if entry
+        else "",
     )
 
 
