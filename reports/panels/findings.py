@@ -9,7 +9,7 @@ from markupsafe import Markup
 from harness.evidence.view import RunView
 from harness.judge import runbook
 from harness.model.verdict import CheckResult, Status, Verdict
-from reports import prose
+from reports import prose, requests
 from reports.panel import anchor, badge, number
 from reports.panel import moment as moment_of
 from reports.panels import evidence, validity
@@ -28,7 +28,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     for alike in _together(verdict.checks):
         place = runbook.about(entries, alike[0].name) if alike[0].status is Status.FAIL else None
         used |= set() if place is None else {place}
-        cards.append(_card(view, alike, "" if place is None else entries[place]))
+        cards.append(_card(view, verdict, alike, "" if place is None else entries[place]))
     others = "".join(entry for place, entry in enumerate(entries) if place not in used)
     if verdict.status is Status.FAIL:
         return prose.block(first) + Markup("").join(cards) + _rest("The runbook's other entries", others)
@@ -53,10 +53,13 @@ def _together(checks: Iterable[CheckResult]) -> list[list[CheckResult]]:
     return list(found.values())
 
 
-def _card(view: RunView, alike: list[CheckResult], entry: str) -> Markup:
+def _card(view: RunView, verdict: Verdict, alike: list[CheckResult], entry: str) -> Markup:
     check = alike[0]
     if len(alike) == 1:
-        title, parts = check.name, [_facts(check), _links(view, check), _requests(check)]
+        title, parts = (
+            check.name,
+            [_facts(check), _links(view, check), requests.examples(view, verdict, check.examples)],
+        )
     else:
         names = Markup("").join(Markup("<li>{}</li>").format(one.name) for one in alike)
         title = f"{len(alike)} checks for one reason"
@@ -93,9 +96,3 @@ def _links(view: RunView, check: CheckResult) -> Markup:
     phases = [name for name in (check.phase or "").split(", ") if name]
     found = [link for name in phases for link in (moment_of(view, name), evidence.proof(view, name)) if link]
     return Markup('<p class="links">{}</p>').format(Markup(" · ").join(found)) if found else Markup("")
-
-
-def _requests(check: CheckResult) -> Markup:
-    """Some of the requests that the check is about, by their ids."""
-    ids = Markup(", ").join(check.examples)
-    return Markup('<p>Requests, e.g. <span class="ids">{}</span></p>').format(ids) if ids else ids
