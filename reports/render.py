@@ -1,4 +1,4 @@
-"""Writes ``report.html`` and ``junit.xml`` of a run folder, whatever the verdict, and from the folder alone."""
+"""Writes ``report.html``, ``report.md`` and ``junit.xml`` of a run folder, whatever the verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import verdicts
 from harness.model.verdict import Status, Verdict
-from reports import junit, panel, prose, since
+from reports import brief, junit, panel, prose, since
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
@@ -21,7 +21,7 @@ TEMPLATES = REPORTS / "templates"
 
 
 def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
-    """Write both files; the path of the page.
+    """Write all of them; the path of the page.
 
     ``last_good`` is the newest earlier PASS of the same series, which the page says what is new against.
 
@@ -46,11 +46,11 @@ def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),
     )
-    path = folder.path / "report.html"
-    for file, text in ((path, page), (folder.path / "junit.xml", junit.render(view, verdict))):
-        with replacing(file) as temporary:
+    brief_, suite = brief.render(view, verdict), junit.render(view, verdict)
+    for name, text in (("report.html", page), ("report.md", brief_), ("junit.xml", suite)):
+        with replacing(folder.path / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return path
+    return folder.path / "report.html"
 
 
 def _together(*files: str) -> Markup:
