@@ -27,9 +27,11 @@ def wanted(verdict: Verdict) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for check in named for one in check.examples[:SHOWN]))
 
 
-def examples(view: RunView, verdict: Verdict, ids: Sequence[str]) -> Markup:
-    """The first few of these requests, folded; the others by their ids. "" without any."""
-    known = wanted(verdict)
+def examples(view: RunView, known: tuple[str, ...], ids: Sequence[str]) -> Markup:
+    """The first few of these requests that are ``known``, folded; the others by their ids. "" without any.
+
+    ``known`` are all that one part of the page shows: their attempts and lines are looked for at once.
+    """
     shown = [one for one in ids[:SHOWN] if one in known]
     parts = [_request(view, one, known) for one in shown]
     if rest := [one for one in ids if one not in shown]:

@@ -58,7 +58,7 @@ def _card(view: RunView, verdict: Verdict, alike: list[CheckResult], entry: str)
     if len(alike) == 1:
         title, parts = (
             check.name,
-            [_facts(check), _links(view, check), requests.examples(view, verdict, check.examples)],
+            [_facts(check), _links(view, check), requests.examples(view, requests.wanted(verdict), check.examples)],
         )
     else:
         names = Markup("").join(Markup("<li>{}</li>").format(one.name) for one in alike)

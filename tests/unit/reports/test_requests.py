@@ -14,7 +14,7 @@ from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.model.verdict import CheckResult, Status, Verdict
 from reports import requests
-from reports.panels import findings
+from reports.panels import errors, findings
 from tests import runs
 
 HOSTILE = "<script>alert('x')</script><img src=x>\x1b[31m"
@@ -118,3 +118,23 @@ def test_a_run_without_logs_says_so(folder: RunFolder) -> None:
     shown = str(findings.html(RunView(folder), red("nobody-knows-it")))
     assert "The run folder has no logs." in shown
     assert "not recorded" in shown
+
+
+def test_each_frequent_kind_of_error_has_a_request_with_its_logs(folder: RunFolder) -> None:
+    """One request of each, with the gateway's line; a run without errors has neither table nor requests."""
+    view = RunView(folder)
+    rows = view.requests
+    one = rows["request_id"][rows["outcome"].eq("http_5xx")].iloc[0]
+    write_log(folder, "gateway-a", access(folder, one, 130.0))
+    shown = str(errors.html(view, red()))
+    assert 1 <= shown.count('<details class="request">') <= errors.LOOKED_AT
+    assert "gateway-a: {" in shown
+
+
+def test_a_run_without_errors_shows_no_request(tmp_path: Path) -> None:
+    """Nothing to look at is said in a word."""
+    run = runs.healthy()
+    run.requests = run.requests[run.requests["outcome"].eq("ok")]
+    shown = str(errors.html(RunView(run.write(tmp_path / "run")), red()))
+    assert "none" in shown
+    assert "<details" not in shown
