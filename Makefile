@@ -3,7 +3,7 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN TIMES NEEDED SET_UP FAST \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN IF_SET TIMES NEEDED SET_UP FAST \
 	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
 SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT
@@ -53,6 +53,8 @@ PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
 OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
 RUN        = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(WORKERS),--workers '$(WORKERS)') \
 	$(if $(SEED),--seed '$(SEED)') $(ARGS)
+# What a suite decides unless somebody says otherwise.
+IF_SET     = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2) '$($(1))')
 TIMES      = $(if $(N),-n '$(N)') $(if $(SEED),--seed '$(SEED)') $(if $(LANES),--lanes '$(LANES)')
 # A dry run touches nothing, and needs nothing but the harness.
 NEEDED    := settings .venv/.ready $(if $(findstring --dry-run,$(ARGS)),,planned setup)
@@ -69,7 +71,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help settings planned setup chromium up down status logs doctor drills lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills nightly lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity
 
 help: ## this list
@@ -132,6 +134,10 @@ drills: $(NEEDED) ## run every drill there is, one after the other
 	@failed=; for name in $$($(PY) -m harness list --names); do \
 		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
 	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
+
+nightly: settings .venv/.ready ## the drills of a suite, one after the other (docs/nightly.md); ARGS=--resume goes on with one
+	@$(PY) -m harness nightly $(call IF_SET,RUNTIME,--runtime) $(call IF_SET,ENGINE,--engine) \
+		--instance '$(INSTANCE)' $(OF_MODEL) $(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 lint: .venv/.ready ## ruff: style and format
 	@$(PY) -m ruff check .

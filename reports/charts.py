@@ -155,7 +155,8 @@ def gaps(times: npt.NDArray[Any], begin_s: float, end_s: float) -> list[Gap]:
 def _shown(series: Series, begin_s: float, end_s: float, stacked: bool) -> Series:
     """What of it is drawn: between the bounds, with a hole in each gap, in few enough points."""
     x, y = series.x.astype(float), series.y.astype(float)
-    within = (x >= begin_s) & (x <= end_s)
+    half = _half_step(x)  # a value stands for what is around it: that of the last window may stand after the end
+    within = (x >= begin_s - half) & (x <= end_s + half)
     x, y = x[within], y[within]
     if stacked:
         return replace(series, x=x, y=np.nan_to_num(y), gaps=())
@@ -168,6 +169,11 @@ def _shown(series: Series, begin_s: float, end_s: float, stacked: bool) -> Serie
     if not series.marks:
         x, y = _without_repeats(x, y)
     return replace(series, x=x, y=y, gaps=found)
+
+
+def _half_step(x: Floats) -> float:
+    """Half of the distance between two times, in seconds."""
+    return float(np.median(np.diff(x))) / 2 if len(x) > 1 else 0.5
 
 
 def _without_repeats(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -342,7 +348,7 @@ def _path(chart: Chart, series: Sequence[Series], n: int, frame: _Frame) -> str:
 
 def _area(x: Floats, y: Floats, frame: _Frame) -> str:
     """Steps down to the axis; each time is the middle of its step."""
-    half = float(np.median(np.diff(x))) / 2 if len(x) > 1 else 0.5
+    half = _half_step(x)
     steps = "".join(f"V{_y(frame, b)}H{_x(frame, a + half)}" for a, b in zip(x, y, strict=True))
     return f"M{_x(frame, float(x[0]) - half)} {_HEIGHT}{steps}V{_HEIGHT}Z"
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from harness.evidence.view import RunView
+from harness.model.night import Night
 from harness.model.verdict import CheckResult, Status, Verdict
 
 #: Characters that XML 1.0 cannot hold, not even escaped; servers put them into answers all the same.
@@ -36,6 +37,38 @@ def render(view: RunView, verdict: Verdict) -> str:
     _properties(suite, told)
     for kind, check in cases:
         suite.append(_case(f"{name}.{kind}", check))
+    return _document(suite)
+
+
+def of_night(night: Night) -> str:
+    """The document of a night: an entry is a case. What was not run is an ``error``, as what was not judged."""
+    statuses = [entry.status or Status.INCONCLUSIVE for entry in night.entries]
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"drillyard.{night.suite}",
+        tests=str(len(statuses)),
+        failures=str(statuses.count(Status.FAIL)),
+        errors=str(statuses.count(Status.INCONCLUSIVE)),
+        skipped="0",
+        timestamp=night.started.isoformat(),
+    )
+    for entry in night.entries:
+        took_s = sum(attempt.duration_s for attempt in entry.attempts)
+        case = ElementTree.Element(
+            "testcase", classname=f"drillyard.{night.suite}", name=entry.id, time=f"{took_s:.1f}"
+        )
+        _properties(case, {"runs": ", ".join(attempt.run_id for attempt in entry.attempts)})
+        if (tag := _TAGS.get(entry.status or Status.INCONCLUSIVE)) is not None:
+            why = (
+                entry.attempts[-1].reason if entry.attempts else f"not run: {entry.not_run or 'the night was cut off'}"
+            )
+            kind = entry.status.value if entry.status else "NOT RUN"
+            ElementTree.SubElement(case, tag, message=why, type=kind)
+        suite.append(case)
+    return _document(suite)
+
+
+def _document(suite: ElementTree.Element) -> str:
     ElementTree.indent(suite)
     text = ElementTree.tostring(suite, encoding="unicode")
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"

@@ -26,11 +26,14 @@ from reports.panel import table
 ROWS = {
     "phase": "phases",
     "fault": "faults",
+    "step": "steps",
     "alert": "alerts",
     "ejected": "ejected",
     "down": "down",
     "recovered": "recovered",
 }
+#: They stay in sight while the charts go by.
+_HEAD = ("phase", "fault")
 #: Shorter is a sample that was late, not a component that was down.
 _DOWN_S_MIN = 1.0
 #: Width of a letter of the strip as a share of its width, where that is as wide as on a page of paper.
@@ -62,6 +65,7 @@ def bars(view: RunView, verdict: Verdict) -> tuple[Bar, ...]:
     found = [
         *_phases(view),
         *_faults(view),
+        *_steps(view),
         *_alerts(view),
         *_ejections(view),
         *_down(view),
@@ -72,8 +76,8 @@ def bars(view: RunView, verdict: Verdict) -> tuple[Bar, ...]:
 
 
 def lines(found: Iterable[Bar]) -> list[Moment]:
-    """What charts mark of them: the beginning of each but phases and faults, which charts have as bands."""
-    return [Moment(bar.begin_s, bar.row, bar.name) for bar in found if bar.row not in ("phase", "fault")]
+    """What charts mark of them: the beginning of each but phases and faults, which they have as bands, and steps."""
+    return [Moment(bar.begin_s, bar.row, bar.name) for bar in found if bar.row not in ("phase", "fault", "step")]
 
 
 def _phases(view: RunView) -> Iterator[Bar]:
@@ -87,6 +91,15 @@ def _faults(view: RunView) -> Iterator[Bar]:
         fault = event.data.get("fault")
         name = f"{event.data.get('type', '?')} {event.data.get('on', '')}".strip()
         yield Bar("fault", event.t_s, healed.get(fault, math.inf), name, f"in {event.data.get('phase', '?')}")
+
+
+def _steps(view: RunView) -> Iterator[Bar]:
+    """How far a fault or an operation that takes its time had come."""
+    for event in view.events("fault_step"):
+        told = {key: value for key, value in event.data.items() if key not in ("fault", "phase", "on", "step")}
+        more = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in told.items() if value is not None)
+        step = str(event.data.get("step", "?")).replace("_", " ")
+        yield Bar("step", event.t_s, event.t_s, f"{step} {event.data.get('on', '')}".strip(), more)
 
 
 def _alerts(view: RunView) -> Iterator[Bar]:
@@ -169,11 +182,18 @@ def strip(found: Sequence[Bar], view: RunView, end_s: float) -> Markup:
     Where a bar stands is for CSS to compute, from its seconds and from those that are shown: zoom changes only these.
     """
     begin_s = begin_of(view.phases)
-    rows = Markup("").join(_row(row, [bar for bar in found if bar.row == row], begin_s, end_s) for row in ROWS)
-    axis = Markup('<div class="strip" style="--begin:{};--end:{}">{}</div>').format(_css(begin_s), _css(end_s), rows)
+    strips = Markup("").join(
+        Markup('<div class="{}" style="--begin:{};--end:{}">{}</div>').format(
+            css,
+            _css(begin_s),
+            _css(end_s),
+            Markup("").join(_row(row, [bar for bar in found if bar.row == row], begin_s, end_s) for row in rows),
+        )
+        for css, rows in (("strip head", _HEAD), ("strip", [row for row in ROWS if row not in _HEAD]))
+    )
     lasted = ((ROWS[b.row], b.name, f"{b.begin_s:.1f} s", _until(b), b.more) for b in found)
     listed = table(("what", "which", "from", "until", "more"), lasted)
-    return axis + Markup("<details><summary>All {} as a table</summary>{}</details>").format(len(found), listed)
+    return strips + Markup("<details><summary>All {} as a table</summary>{}</details>").format(len(found), listed)
 
 
 def _until(bar: Bar) -> str:

@@ -1,7 +1,8 @@
-"""The command line: ``python -m harness list|run|judge|report|runs|up|down|status|capacity|logs|doctor``.
+"""The command line: ``python -m harness list|run|nightly|judge|report|runs|up|down|status|capacity|logs|doctor``.
 
-Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 64 wrong usage or configuration · 70 a bug in the harness · 130
-interrupted. ``make`` is the short way, but ends with 2 whatever went wrong: CI calls this program itself.
+Exit codes: 0 PASS · 1 FAIL · 2 INCONCLUSIVE · 3 a night in which something became worse · 64 wrong usage or
+configuration · 70 a bug in the harness · 130 interrupted. ``make`` is the short way, but ends with 2 whatever went
+wrong: CI calls this program itself.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from harness.cli import capacity, doctor, down, logs, runs, status, up
+from harness.cli import capacity, doctor, down, logs, nightly, runs, status, up
 from harness.evidence.record import RunFolder, storage_failure
 from harness.judge import drill, verdicts
 from harness.model import exhausted, redact
-from harness.model.errors import DrillyardError, Interrupted, UsageError
-from harness.plan import defects, guard
+from harness.model.errors import DrillyardError, Interrupted, UsageError, require_one_of
+from harness.model.scenario import parse_duration
+from harness.plan import defects, guard, suite
 from harness.plan.options import ENGINES, StackOptions, instance_number
 from harness.run import pipeline
 from harness.run.progress import Progress
@@ -126,6 +128,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one.add_argument("--dry-run", action="store_true", help="print the whole plan and touch nothing")
     one.set_defaults(do=_run)
 
+    _add_nightly(commands, environment)
     for name, function, text in (("judge", _judge, "judge a stored run again"), ("report", _report, "render it again")):
         one = commands.add_parser(name, help=text)
         one.add_argument("run", type=Path, metavar="RUN", help="a run folder, e.g. runs/latest")
@@ -156,6 +159,35 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     one.set_defaults(do=lambda options, _: doctor.examine(options.instance, fix=options.fix, as_json=options.json))
     return parser
+
+
+def _add_nightly(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:
+    one = commands.add_parser("nightly", help="the drills of a suite, one after the other; docs/nightly.md")
+    add = one.add_argument
+    add("--suite", metavar="NAME", default=suite.DEFAULT, help=f"of scenarios/suites/, or a file [{suite.DEFAULT}]")
+    runtimes, engines = ",".join(suite.RUNTIMES), ",".join(ENGINES)
+    add("--runtime", metavar=f"{{{runtimes}}}", default=environment.get("RUNTIME"), help="for all [the suite's]")
+    add("--engine", metavar=f"{{{engines}}}", default=environment.get("ENGINE"), help="for all [the suite's]")
+    add("--instance", type=instance_number, default=_number(environment, "INSTANCE") or 0, help="0–255 [INSTANCE]")
+    add("--model", default=environment.get("MODEL") or "", help="of all drills [MODEL]")
+    add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
+    add("--seed", type=int, help="of the order and of each drill")
+    add("--resume", action="store_true", help="go on with the newest night that was cut off")
+    one.set_defaults(do=_nightly)
+
+
+def _nightly(options: argparse.Namespace, _: Sequence[str]) -> int:
+    require_one_of("--runtime", options.runtime or "auto", suite.RUNTIMES)
+    require_one_of("--engine", options.engine or ENGINES[0], ENGINES)
+    given = {name: getattr(options, name) for name in ("runtime", "engine", "instance", "model", "seed", "resume")}
+    return nightly.nightly(nightly.Wanted(suite=options.suite, budget_s=_budget_s(options.budget), **given))
+
+
+def _budget_s(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from None
 
 
 def _add_history(commands: argparse._SubParsersAction[_Parser], environment: Mapping[str, str]) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -20,7 +20,7 @@ from harness.judge import objectives, sli
 from harness.judge.slo import unit_problem
 from harness.model import options
 from harness.model.errors import ScenarioError, UsageError
-from harness.model.scenario import SLO, Phase, Scenario, Share, short
+from harness.model.scenario import SLO, Phase, Scenario, Share, Strict, short
 from harness.model.topology import POLICIES, Topology
 from harness.plan import stop_conditions
 from stack import stacks
@@ -32,6 +32,8 @@ CHARACTERS_MAX = 200_000
 #: Values after aliases are written out: some lines of aliases of aliases would else fill the memory.
 VALUES_MAX = 20_000
 NUMBERS_BELOW = 2.0**63
+
+S = TypeVar("S", bound=Strict)
 
 
 def load(path: Path, overrides: Sequence[str] = (), topology: Topology | None = None) -> Scenario:
@@ -57,16 +59,21 @@ def _sound(path: Path, overrides: Sequence[str], topology: Topology | None) -> b
     return True
 
 
-def _load(path: Path, overrides: Sequence[str], topology: Topology | None) -> Scenario:
+def strict(path: Path, kind: type[S], overrides: Sequence[str] = ()) -> tuple[S, Callable[[Sequence[Any]], int | None]]:
+    """The YAML file as ``kind``, and the line of a place in it. ScenarioError, with file and line, where it is none."""
     node = _parse(path)
     data = _with_overrides(_Plain(path).value(node), overrides)
     try:
-        scenario = Scenario.model_validate(data)
+        return kind.model_validate(data), lambda location: _line(node, location)
     except ValidationError as error:
         first = _worth_telling(error)
         raise ScenarioError(path, _line(node, first["loc"]), _sentence(first)) from None
+
+
+def _load(path: Path, overrides: Sequence[str], topology: Topology | None) -> Scenario:
+    scenario, line = strict(path, Scenario, overrides)
     for location, problem in _problems(scenario, topology or Topology(stacks.find(stacks.DEFAULT))):
-        raise ScenarioError(path, _line(node, location), problem)
+        raise ScenarioError(path, line(location), problem)
     return scenario
 
 
@@ -82,7 +89,7 @@ def _parse(path: Path) -> yaml.MappingNode:
         raise ScenarioError(path, None, f"has more than {CHARACTERS_MAX} characters, which no scenario needs")
     node = _compose(path, text)
     if not isinstance(node, yaml.MappingNode):
-        raise ScenarioError(path, 1, "found no mapping, expected keys such as name, load and phases")
+        raise ScenarioError(path, 1, "found no mapping, expected keys such as name")
     return node
 
 

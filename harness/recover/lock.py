@@ -36,7 +36,11 @@ class Seen:
 
 @contextmanager
 def held(
-    path: Path, holder: str, say: Callable[[str], None], hint: str = "wait for it, or use another INSTANCE"
+    path: Path,
+    holder: str,
+    say: Callable[[str], object],
+    hint: str = "wait for it, or use another INSTANCE",
+    what: str = "this stack",
 ) -> Iterator[int]:
     """Hold ``path`` while the block runs; its file descriptor. ``say`` is told of a dead holder's name in it.
 
@@ -46,10 +50,11 @@ def held(
     with path.open("a+") as file:
         if not _taken(file.fileno()):
             if stopped := [pid for pid in holders(path) if family.is_stopped(pid)]:
-                hint = f"process {stopped[0]} is stopped: `kill -CONT {stopped[0]}`, or `make doctor FIX=1` ends it"
-            raise UsageError(f"this stack is in use by {who(path)} ({path}): {hint}")
+                hint = f"process {stopped[0]} is stopped: `kill -CONT {stopped[0]}`"
+                hint += ", or `make doctor FIX=1` ends it" if path.name == RUN else ""
+            raise UsageError(f"{what} is in use by {who(path)} ({path}): {hint}")
         if left := _name(file.fileno()):
-            say(f"the lock of this stack is taken over from {left}, which is gone")
+            say(f"the lock of {what} is taken over from {left}, which is gone")
         rename(file.fileno(), holder)
         try:
             yield file.fileno()

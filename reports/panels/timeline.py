@@ -43,10 +43,10 @@ def html(view: RunView, verdict: Verdict) -> Markup:
 
 
 def end_of(view: RunView) -> float:
-    """Where the time axis of every chart ends, in seconds."""
+    """Where the time axis of every chart ends, in seconds: with the last phase, or with the last request that ended."""
     ends = [phase.end_s or phase.start_s for phase in view.phases]
-    requests = view.requests["start_s"].max() if len(view.requests) else np.nan
-    known = [value for value in (*ends, requests, 1.0) if not pd.isna(value)]
+    requests = [view.requests[column].max() for column in ("start_s", "end_s")] if len(view.requests) else []
+    known = [value for value in (*ends, *requests, 1.0) if not pd.isna(value)]
     return float(max(known))
 
 
@@ -103,7 +103,7 @@ def _rate_windows(end_s: float) -> _Windows:
 
 def _outcomes(view: RunView, end_s: float) -> Chart:
     windows, final = _rate_windows(end_s), view.final
-    times, outcome = final["end_s"], final["outcome"]
+    times, outcome = final["end_s"].fillna(final["intended_start_s"]), final["outcome"]
     names = sorted(outcome.dropna().unique(), key=lambda name: (name != "ok", name))
     loud = iter(_LOUD * len(names))
     series = [
@@ -111,7 +111,7 @@ def _outcomes(view: RunView, end_s: float) -> Chart:
                _QUIET.get(name) or next(loud))
         for name in names
     ]  # fmt: skip
-    note = "final outcome of each request, after retries, at the time it ended"
+    note = "final outcome of each request, after retries, at the time it ended; not_sent: when it should have begun"
     return Chart("outcomes", "Outcomes", "requests/s", series, stacked=True, note=note)
 
 

@@ -1,7 +1,8 @@
 // The charts with uPlot: zoom and a cursor, shared by all of them. The pictures are complete without it.
 "use strict";
 (() => {
-  const strip = document.querySelector(".strip");
+  const strips = [...document.querySelectorAll(".strip")];
+  const [head] = strips;
   const css = (name, element) => getComputedStyle(element).getPropertyValue(name).trim();
   const AXIS_PX = () => parseFloat(css("padding-left", document.querySelector(".plot")));
   const known = new Map(); // colours by their CSS, as a canvas takes them
@@ -9,6 +10,7 @@
   const TOP_PX = 5;
   const BELOW_PX = 19;
   let view = null; // the stretch of time that is shown; null: the whole run
+  let asked = null; // the stretch that a link named
 
   const short = (value) =>
     Math.abs(value) >= 100 ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(3)));
@@ -76,6 +78,7 @@
       data.faults.forEach((one) => band(u, one, colour("var(--fault)")));
       data.disturbed.forEach((one) => band(u, one, colour("var(--disturbed)")));
       data.gaps.forEach((one) => hole(u, one));
+      if (asked) band(u, asked, colour("var(--asked)"));
       u.ctx.restore();
     };
   }
@@ -128,7 +131,7 @@
   function axes() {
     const common = { stroke: colour("var(--soft)"), font: `11px ${css("font-family", document.body)}`, ticks: { show: false } };
     return [
-      { ...common, size: BELOW_PX, gap: 3, grid: { show: false }, values: (u, all) => all.map((t) => `${short(t)} s`) },
+      { ...common, size: BELOW_PX, gap: 3, grid: { show: false }, values: (u, all) => all.map((t) => (u.valToPos(t, "x") > u.over.clientWidth - 12 ? "" : `${short(t)} s`)) },
       { ...common, size: AXIS_PX(), gap: 6, grid: { stroke: colour("var(--grid)"), width: 1 }, space: 28, values: (u, all) => all.map(short) },
     ];
   }
@@ -145,7 +148,7 @@
       });
       if (chart.plot.matches(":hover, :focus")) {
         const t = u.cursor.left < 0 ? null : u.posToVal(u.cursor.left, "x");
-        document.querySelectorAll(".strip output").forEach((one) => (one.textContent = t === null ? "" : `t = ${t.toFixed(1)} s`));
+        if (head) head.querySelector(".now").textContent = t === null ? "" : `t = ${t.toFixed(1)} s`;
       }
     };
   }
@@ -178,19 +181,21 @@
     chart.plot.classList.add("live");
   }
 
-  function show(stretch) {
+  function show(stretch, named = null) {
     view = stretch;
+    asked = named;
     for (const { u, data } of charts) {
       u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
       const [min, max] = view || data.span;
       u.setScale("x", { min, max });
     }
-    if (!strip) return;
     const [begin, end] = view || charts[0].data.span;
-    strip.style.setProperty("--begin", begin);
-    strip.style.setProperty("--end", end);
-    strip.querySelectorAll(".row i, .row span").forEach((bar) => (bar.hidden = Number(css("--t", bar)) < begin || Number(css("--f", bar)) > end));
-    strip.querySelector("button").hidden = view === null;
+    for (const strip of strips) {
+      strip.style.setProperty("--begin", begin);
+      strip.style.setProperty("--end", end);
+      strip.querySelectorAll(".row i, .row span").forEach((bar) => (bar.hidden = Number(css("--t", bar)) < begin || Number(css("--f", bar)) > end));
+    }
+    if (head) head.querySelector("button").hidden = view === null;
   }
 
   function keys(chart, event) {
@@ -218,11 +223,11 @@
     return { figure, data, values, plot: figure.querySelector(".plot"), table: table(data) };
   });
   if (!charts.length) return;
-  if (strip) {
-    const help = strip.appendChild(Object.assign(document.createElement("div"), { className: "help" }));
+  if (head) {
     const whole = Object.assign(document.createElement("button"), { type: "button", textContent: "whole run", hidden: true });
     whole.addEventListener("click", () => show(null));
-    help.append("Drag to zoom, double-click for the whole run. Keys in a chart: ← → + − Esc. ", whole, " ", document.createElement("output"));
+    head.append(whole, Object.assign(document.createElement("output"), { className: "now" }));
+    strips.at(-1).append(Object.assign(document.createElement("p"), { className: "help", textContent: "Drag in a chart to zoom, double-click for the whole run. Keys in a chart: ← → + − Esc." }));
   }
   for (const chart of charts) {
     make(chart);
@@ -236,13 +241,13 @@
     charts.forEach(make);
   });
 
-  // A link that names a stretch (data-from, data-to, seconds) shows it, with as much before and after it.
+  // A link that names a stretch (data-from, data-to, seconds) shows it shaded, with as much before and after it.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-from]");
     if (!link) return;
     const [from, to] = [Number(link.dataset.from), Number(link.dataset.to || link.dataset.from)];
     const around = Math.max(to - from, 5);
     const [begin, end] = charts[0].data.span;
-    show([Math.max(begin, from - around), Math.min(end, to + around)]);
+    show([Math.max(begin, from - around), Math.min(end, to + around)], [from, to]);
   });
 })();

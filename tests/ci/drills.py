@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.judge import drill
-from tests.drills import outcome
-from tests.drills.outcome import CHECKOUT, Outcome
+from harness.run import outcome
+from harness.run.outcome import Outcome
+from tests.drills.outcome import CHECKOUT
 
 #: Of one run, seconds: a drill takes minutes, its stack may have to start first, in Docker its images to be built.
 LIMIT_S = {"process": 900.0, "docker": 1800.0}

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.run.outcome import stopped
 from stack.runtimes import select
-from tests.drills.outcome import CHECKOUT, stopped
+from tests.drills.outcome import CHECKOUT
 from tests.trust.storm import STRATA
 
 #: Of one command, seconds. Only a hang reaches it: whatever has an end has a bound of its own below this.

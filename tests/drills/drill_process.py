@@ -20,7 +20,8 @@ import yaml
 from harness.adapters.toxiproxy import Toxiproxy
 from harness.evidence.record import RunFolder
 from harness.model.topology import Topology
-from tests.drills.outcome import CHECKOUT, VARIABLES, not_judged, run_name
+from harness.run.outcome import VARIABLES, not_judged, run_name
+from tests.drills.outcome import CHECKOUT
 from tests.unit.judge.verdicts import complaints
 
 SHORT = CHECKOUT / "tests" / "drills" / "short.yaml"

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness.model.topology import Topology
+from harness.run.outcome import run_name
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import SHORT, Ended, Running, scenario
-from tests.drills.outcome import CHECKOUT, TRIES, run_name, until_judged
+from tests.drills.outcome import CHECKOUT, TRIES, until_judged
 from tests.integration.simulated_stack import free_topology
 
 During = Callable[[Running], None]

@@ -29,6 +29,7 @@ from harness.load.connections import Connections
 from harness.load.job import Service
 from harness.model.topology import Endpoint, Target, Topology
 from harness.probes.path import PathProbe
+from harness.run.outcome import VARIABLES, run_name
 from stack import stacks
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
@@ -36,7 +37,7 @@ from stack.stacks import external
 from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import RUN_S_MAX, Ended
 from tests.drills.lanes import judged
-from tests.drills.outcome import CHECKOUT, VARIABLES, run_name, until_judged
+from tests.drills.outcome import CHECKOUT, until_judged
 from tests.integration.foreign_service import HOST, KEY, Foreign, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.trust.lanes import latest_kept

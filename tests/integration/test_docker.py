@@ -17,13 +17,14 @@ from harness.adapters.gateways.haproxy import Haproxy
 from harness.evidence.record import RunFolder
 from harness.model.errors import UsageError
 from harness.model.topology import Topology
+from harness.run.outcome import run_name
 from stack.runtimes import cgroup, images
 from stack.runtimes.base import ComponentState
 from stack.runtimes.docker import DockerRuntime
 from stack.runtimes.select import docker_trouble
 from stack.stacks.vllm_haproxy import STACK
 from tests.drills.drill_process import Running, toxics
-from tests.drills.outcome import CHECKOUT, run_name
+from tests.drills.outcome import CHECKOUT
 
 _TROUBLE = docker_trouble()
 pytestmark = [

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.run.outcome import run_name
 from tests.drills.drill_process import Running, load_processes, scenario, toxics
 from tests.drills.lanes import Lane, one_lane
-from tests.drills.outcome import run_name
 
 pytestmark = pytest.mark.timeout(900)
 

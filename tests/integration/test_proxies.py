@@ -22,6 +22,7 @@ from harness.model.topology import TUNNEL_HOST, Topology
 from harness.plan import guard
 from harness.plan.guard import External
 from harness.probes.path import PathProbe
+from harness.run.outcome import run_name
 from stack.engines import DEPLOYMENT
 from stack.runtimes.external import ExternalRuntime
 from stack.runtimes.process import ProcessRuntime
@@ -30,7 +31,7 @@ from stack.stacks import external
 from stack.state import socket_folder
 from tests.connect_proxy import NAME, PASSWORD, connect_proxy
 from tests.drills.drill_process import SHORT, Running
-from tests.drills.outcome import CHECKOUT, run_name
+from tests.drills.outcome import CHECKOUT
 from tests.integration.foreign_service import KEY, foreign_service
 from tests.integration.simulated_stack import free_topology
 from tests.listener import Listener, listening

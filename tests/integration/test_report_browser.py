@@ -163,7 +163,7 @@ def test_a_hole_is_not_measured_under_the_cursor(browser: Browser, tmp_path: Pat
 def stretch(page: Page) -> tuple[float, float]:
     """The seconds that the strip shows, and with it every chart."""
     begin, end = (
-        page.locator(".strip").evaluate(f"e => e.style.getPropertyValue('--{edge}')") for edge in ("begin", "end")
+        page.locator(".strip.head").evaluate(f"e => e.style.getPropertyValue('--{edge}')") for edge in ("begin", "end")
     )
     return float(begin), float(end)
 
@@ -218,6 +218,24 @@ def test_a_link_to_a_moment_shows_it(page: Page) -> None:
     page.get_by_text("then", exact=True).click()
     assert stretch(page) == (40.0, 70.0)
     assert before[0] < 40 < 70 < before[1]
+
+
+def test_what_a_link_names_is_shaded(page: Page) -> None:
+    """Two links that show the same stretch for different moments do not give the same picture; one twice does."""
+    begin, _ = stretch(page)
+    pictures = []
+    for since, until in ((1, 11), (3, 12), (1, 11)):
+        page.evaluate(
+            """([from, to]) => document.querySelector("header").insertAdjacentHTML(
+                "beforeend", `<a href="#timeline" data-from="${from}" data-to="${to}">then</a>`)""",
+            [begin + since, begin + until],
+        )
+        page.get_by_text("then", exact=True).last.click()
+        assert stretch(page) == (pytest.approx(begin), pytest.approx(begin + 21))
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        pictures.append(page.evaluate("document.querySelector('#running canvas').toDataURL()"))
+    assert pictures[0] != pictures[1]
+    assert pictures[0] == pictures[2]
 
 
 def test_charts_follow_the_page_into_the_dark(page: Page) -> None:

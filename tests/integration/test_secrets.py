@@ -23,9 +23,10 @@ import pytest
 import yaml
 
 from harness.evidence.record import RunFolder
+from harness.run.outcome import VARIABLES, run_name
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import SHORT
-from tests.drills.outcome import CHECKOUT, VARIABLES, run_name
+from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
 
 pytestmark = pytest.mark.timeout(300)

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from harness.evidence import records_kept
 from harness.evidence.record import RunFolder
 from harness.judge import drill
-from tests.drills import outcome
+from harness.run import outcome
+from tests.drills.outcome import CHECKOUT, until_judged
 from tests.mutation.stored import DOCUMENTS
 from tests.mutation.survivors import COLOURS, RUNS
 
@@ -78,7 +79,7 @@ def record(colour: str, name: str, instance: int) -> str:
     """Drill real vLLM and keep the run, if it came out as ``colour`` says; one line about it."""
     arguments, check = RED[name] if colour == "red" else ((), "")
     where = ("--runtime", "process", "--engine", "vllm", "--instance", str(instance))
-    *_, ended = outcome.until_judged(lambda: _drilled(name, arguments, where))
+    *_, ended = until_judged(lambda: _drilled(name, arguments, where))
     if ended.folder is None or ended.status != COLOURS[colour]:
         return f"{name} {colour}: NOT RECORDED, {ended.status}: {ended.reason}"
     verdict = ended.folder.read_json("verdict.json")
@@ -100,10 +101,10 @@ def _drilled(name: str, arguments: tuple[str, ...], where: tuple[str, ...]) -> o
     """One run on a stack of its own: a defect of the configuration lasts as long as its stack."""
     down = (sys.executable, "-m", "harness", "down", "--force", "--runtime", "process", "--instance", where[-1])
     try:
-        subprocess.run(down, cwd=outcome.CHECKOUT, check=False)
+        subprocess.run(down, cwd=CHECKOUT, check=False)
         return outcome.run((name, *arguments, *where), _LIMIT_S, lambda line: print(line, flush=True))
     finally:
-        subprocess.run(down, cwd=outcome.CHECKOUT, check=False)
+        subprocess.run(down, cwd=CHECKOUT, check=False)
 
 
 def main() -> int:

@@ -20,11 +20,12 @@ from harness.evidence.record import RunFolder
 from harness.model.lease import BEAT_S, LEASE_S
 from harness.model.topology import Topology
 from harness.run.ends import NO_PAUSE
+from harness.run.outcome import run_name
 from stack import state
 from stack.runtimes import family, readiness
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import Running, load_processes
-from tests.drills.outcome import CHECKOUT, run_name
+from tests.drills.outcome import CHECKOUT
 from tests.trust import aftermath
 from tests.trust.lanes import silent
 

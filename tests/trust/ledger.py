@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.plan import capacity_store
-from tests.drills.outcome import CHECKOUT, Outcome
+from harness.run.outcome import Outcome
+from tests.drills.outcome import CHECKOUT
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.model.topology import Topology
+from harness.run.outcome import Outcome, read
 from tests.drills.drill_process import Running
-from tests.drills.outcome import Outcome, read, until_judged
+from tests.drills.outcome import until_judged
 from tests.trust.lanes import latest_kept, warm_stack
 
 SCENARIO = Path(__file__).with_name("stability.yaml")

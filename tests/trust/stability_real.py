@@ -24,9 +24,10 @@ from harness.evidence.interference import describe as describe_spans
 from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill
+from harness.run import outcome
+from harness.run.outcome import Outcome
 from tests.disturber import HEAVY, LIGHT, Disturber, DisturberDied, disturbed
-from tests.drills import outcome
-from tests.drills.outcome import CHECKOUT, Outcome
+from tests.drills.outcome import CHECKOUT
 from tests.trust import ledger, others
 from tests.trust.ledger import Entry, Ledger, Series, Slot
 

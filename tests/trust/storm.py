@@ -7,6 +7,7 @@ of strata, so that as many crashes in a row as there are strata hit each of them
 from __future__ import annotations
 
 import argparse
+import math
 import queue
 import random
 import sys
@@ -31,6 +32,8 @@ LANES = 3
 SAMPLES = 6
 #: A drill that ends before its moment has come is made again, so often at most.
 TRIES = 4
+#: Fewer are no percentile (docs/metrics.md): n · (1 − 0.95) ≥ 5.
+SAMPLES_OF_P95 = 100
 FAULTS = 6  # of storm.yaml, two of them in its first fault phase
 
 
@@ -205,7 +208,7 @@ def tally(outcomes: Sequence[Outcome]) -> Table:
         table.add_row(what, blow, str(len(those)), str(bad) if bad else "0", _worst(those))
     table.add_section()
     bad = sum(bool(outcome.problems) for outcome in outcomes)
-    table.add_row("all", "", str(len(outcomes)), str(bad), _worst(outcomes))
+    table.add_row("all", "", str(len(outcomes)), str(bad), _most_and_worst(outcomes))
     if missed := sum(outcome.missed for outcome in outcomes):
         table.caption = f"{missed} drills ended before their moment had come, and were made again"
     return table
@@ -219,9 +222,22 @@ def tally_text(outcomes: Sequence[Outcome]) -> str:
     return captured.get()
 
 
+def _times(outcomes: Sequence[Outcome]) -> list[float]:
+    return [outcome.healed_s for outcome in outcomes if outcome.healed_s is not None]
+
+
 def _worst(outcomes: Sequence[Outcome]) -> str:
-    times = [outcome.healed_s for outcome in outcomes if outcome.healed_s is not None]
+    times = _times(outcomes)
     return f"{max(times):.1f} s" if times else "–"
+
+
+def _most_and_worst(outcomes: Sequence[Outcome]) -> str:
+    """The p95, too, where there are samples enough for one."""
+    times = _times(outcomes)
+    if len(times) < SAMPLES_OF_P95:
+        return _worst(outcomes)
+    p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
+    return f"{_worst(outcomes)} (p95 {p95:.1f} s)"
 
 
 def describe(outcome: Outcome) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.run.outcome import run_name
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import Running, load_processes
-from tests.drills.outcome import run_name
 from tests.trust import aftermath
 from tests.trust.crash import SCENARIO
 from tests.trust.lanes import latest_kept, warm_stack

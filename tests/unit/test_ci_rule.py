@@ -13,11 +13,12 @@ import pytest
 
 from harness.evidence.record import RunFolder
 from harness.judge import drill
+from harness.run import outcome
+from harness.run.outcome import Outcome
 from tests.ci import budget, drills
 from tests.ci.drills import Subject
 from tests.ci.night import PARTS, Part, call, night, tally
-from tests.drills import outcome
-from tests.drills.outcome import TRIES, Outcome, until_judged
+from tests.drills.outcome import TRIES, until_judged
 
 PASS = Outcome("PASS", None, "all 32 checks passed", 150.0, "20260101-000000-a")
 FAIL = Outcome("FAIL", None, "TTFT before: 900 ms", 150.0)
@@ -131,7 +132,7 @@ def test_the_recorded_cause_decides(tmp_path: Path) -> None:
 
 def test_a_red_drill_is_told_with_all_that_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the reason, every check that is FAIL, with why; nothing of what passed, nothing where no run began."""
-    monkeypatch.setattr(outcome, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(outcome, "ROOT", tmp_path)
     (tmp_path / "runs" / "run-9").mkdir(parents=True)
     checks = [{"name": name, "status": status, "why": "why"} for name, status in (("a", "FAIL"), ("b", "PASS"))]
     (tmp_path / "runs" / "run-9" / "verdict.json").write_text(json.dumps({"checks": checks}))

@@ -6,9 +6,10 @@ import subprocess
 
 import pytest
 
+from harness.run.outcome import Outcome
 from tests.drills.drill_process import Ended, Running
 from tests.drills.lanes import judged
-from tests.drills.outcome import TRIES, Outcome, until_judged
+from tests.drills.outcome import TRIES, until_judged
 from tests.trust.stability import Drilled, describe, passed, summary, unjudged
 
 PASS = Drilled(7, Outcome("PASS", None, "all 12 checks passed", 25.0, "run-1"))

@@ -140,6 +140,12 @@ def test_thinning_keeps_spikes_dips_and_holes() -> None:
     assert (np.diff(x) > 0).all()
 
 
+def test_a_page_of_eighty_noisy_curves_is_small() -> None:
+    """Of a run of any length: picture and numbers of one curve take 20 kB at most."""
+    noise = np.random.default_rng(1).random(1_000_000) * 1234.5
+    assert len(drawn(one(noise, x=np.arange(1_000_000) / 5), 200_000.0)) < 20_000
+
+
 def test_a_level_stretch_keeps_both_of_its_ends() -> None:
     """Points in its middle are left out, and the fall at its end is as steep as it was."""
     y = np.r_[np.full(3000, 3.0), np.zeros(3000)]

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.evidence.record import METRIC_COLUMNS
+from harness.evidence.record import METRIC_COLUMNS, RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import Verdict
 from reports import moments
-from reports.charts import Chart, Series
+from reports.charts import Chart, Series, draw
 from reports.moments import Bar
 from reports.panels import timeline
 from tests import runs
@@ -191,8 +191,32 @@ def test_rates_are_those_of_the_records(tmp_path: Path) -> None:
     rates, first = series(found["rates"]), run.requests["attempt"].eq(1)
     assert rates["offered"].y.sum() == rates["achieved"].y.sum() == first.sum()
     assert rates["with retries"].y.sum() == len(run.requests) > first.sum()
-    within = sum(one.y.sum() for one in found["outcomes"].series)
-    assert 0 < within <= run.requests["final"].sum()
+
+
+RUNS = Path(__file__).resolve().parents[2] / "fixtures" / "runs"
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted(plan.parent for plan in RUNS.rglob("plan.json")),
+    ids=lambda path: f"{path.parent.name}-{path.name}",
+)
+def test_no_request_is_missing_from_the_page(folder: Path) -> None:
+    """The numbers beside the chart of outcomes add up to the requests that were recorded, of each outcome."""
+    view = RunView(RunFolder(folder))
+    end_s = timeline.end_of(view)
+    data = numbers(str(draw(timeline._outcomes(view, end_s), view.phases, end_s)))
+    shown = {one["name"]: sum(one["y"]) for one in data["series"]}
+    assert shown == view.final["outcome"].value_counts()[lambda counts: counts > 0].to_dict()
+
+
+def test_a_request_that_was_never_sent_is_shown_when_it_should_have_begun(tmp_path: Path) -> None:
+    """It has no end; nor has it vanished."""
+    run = runs.healthy()
+    lost = run.requests.index[run.requests["attempt"].eq(1) & run.requests["final"]][:7]
+    run.requests.loc[lost, ["outcome", "start_s", "e2e_ms"]] = ["not_sent", None, None]
+    shown = series(charts_of(run, tmp_path / "run")["outcomes"])
+    assert shown["not_sent"].y.sum() == 7
 
 
 # ── moments ──
@@ -212,6 +236,18 @@ def test_moments_of_a_run(tmp_path: Path) -> None:
     assert rows["ejected"][0].begin_s == pytest.approx(begin + 4, abs=0.3)
     assert {bar.more.rpartition(" ")[2] for bar in rows["recovered"]} == {"one-replica", "all-replicas"}
     assert {line.kind for line in moments.lines(found)} == {"alert", "ejected", "recovered"}
+
+
+def test_steps_of_an_operation_are_moments(tmp_path: Path) -> None:
+    """A restart says when it had drained, stopped and started: in a row of their own, not as lines in the charts."""
+    run = runs.healthy()
+    step = {"kind": "fault_step", "fault": "f", "phase": "one-replica", "on": "replica-2", "step": "first_token"}
+    run.events.append({"t_s": 70.0, **step, "took_ms": 64.3, "emulated": None})
+    found = moments.bars(*seen(run, tmp_path / "run"))
+    assert [bar for bar in found if bar.row == "step"] == [
+        Bar("step", 70.0, 70.0, "first token replica-2", "took ms: 64.3")
+    ]
+    assert "step" not in {line.kind for line in moments.lines(found)}
 
 
 def test_what_never_ended_has_no_end(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""What one night of a suite did: ``suite.json`` in ``runs/nightly-<date>/``, written anew after each step."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from harness.model.errors import RunFolderError
+from harness.model.scenario import Strict
+from harness.model.verdict import Status, worst
+
+FILE = "suite.json"
+SCHEMA_VERSION: Literal[1] = 1
+#: Exit code of a night in which nothing failed, and something became worse than it was.
+REGRESSION_CODE = 3
+
+
+class Attempt(Strict):
+    """One run of an entry. ``run_id`` is "" where the program ended before there was a run folder.
+
+    ``status`` is INCONCLUSIVE where the run left no verdict, or one that its exit code contradicts.
+    """
+
+    run_id: str
+    status: Status
+    exit_code: int
+    reason: str
+    duration_s: float
+
+
+class Entry(Strict):
+    """One drill in one scenario, on one runtime and engine. ``status`` is None until it was run.
+
+    ``id`` is ``drill/runtime/engine``, with the scenario's name instead of the drill's where it is not the drill's own.
+    ``not_run`` says why there is no attempt, such as a budget that was spent.
+    """
+
+    id: str
+    drill: str
+    scenario: str
+    runtime: str
+    engine: str
+    attempts: tuple[Attempt, ...] = ()
+    status: Status | None = None
+    not_run: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether a night that goes on has nothing more to do for it."""
+        return self.status is not None or bool(self.not_run)
+
+
+class Night(Strict):
+    """One night: its entries in the order in which they were run. ``ended`` is None while it goes on, or was cut off.
+
+    ``seed`` made the order and the seed of every drill. ``machine`` is the key of the processor, its flags, cores and
+    memory. ``budget_s`` is the time that the entries may take together.
+    """
+
+    schema_: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
+    suite: str
+    run_id: str
+    seed: int
+    started: dt.datetime
+    ended: dt.datetime | None
+    commit: str
+    machine: str
+    budget_s: float = 0.0
+    instance: int = 0
+    model: str = ""
+    entries: tuple[Entry, ...] = ()
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def with_entry(self, entry: Entry) -> Self:
+        """The same night with ``entry`` in the place of the one of the same id."""
+        return self.model_copy(update={"entries": tuple(entry if e.id == entry.id else e for e in self.entries)})
+
+    @property
+    def status(self) -> Status:
+        """The worst of all entries; one that was not run is INCONCLUSIVE."""
+        return worst(entry.status or Status.INCONCLUSIVE for entry in self.entries)
+
+    def exit_code(self, regressed: bool) -> int:
+        """1 when a drill failed, 3 when something became worse, 2 when something was not judged, else 0."""
+        if self.status is not Status.FAIL and regressed:
+            return REGRESSION_CODE
+        return self.status.exit_code
+
+
+def read(folder: Path) -> Night:
+    """The night of a folder. RunFolderError when its file is missing, damaged or of another version."""
+    path = folder / FILE
+    try:
+        return Night.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror}); expected the folder of a night") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RunFolderError(f"{path}: {where}: {first['msg']}; expected what a night writes") from None
+
+
+def write(folder: Path, night: Night) -> None:
+    """Replace the file at once: a night that is killed leaves the state before or after, never half of one."""
+    text = json.dumps(night.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+    temporary = folder / f".{FILE}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / FILE)
+
+
+def folders(runs: Path) -> list[Path]:
+    """The folders in ``runs`` that hold a night, the oldest first; links are not followed."""
+    found = [path.parent for path in runs.glob(f"*/{FILE}") if not path.parent.is_symlink()]
+    return sorted(found, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

@@ -1,0 +1,293 @@
+"""A night: the drills of a suite, one after the other, whatever becomes of each.
+
+Every drill is a process of its own, as a user would start it. What is known is written after each step, so a night that
+was killed goes on where it was: the entry that was cut off is run again. Read ``night`` first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.judge.drill import ROOT
+from harness.model import night as nights
+from harness.model.errors import DrillyardError, UsageError
+from harness.model.night import Attempt, Entry, Night
+from harness.model.suite import Suite
+from harness.model.verdict import Status
+from harness.plan import capacity_store
+from harness.plan.suite import scenario_file
+from harness.recover import lock
+from harness.run import outcome, pipeline
+from stack import state
+from stack.runtimes import select
+
+RUNS = ROOT / "runs"
+LOCK = ".nightly.lock"
+PREFIX = "nightly-"
+#: Of one drill, seconds; only a hang reaches it. The first one in Docker builds images.
+DRILL_S_MAX = 1800.0
+SET_UP_S_MAX = 2400.0
+DOWN_S_MAX = 180.0
+#: How long a stack that somebody else uses is waited for: a drill that outlived its night heals and judges first.
+IN_USE_S_MAX = 900.0
+#: An INCONCLUSIVE drill is run once more; a FAIL is an answer.
+TRIES = 2
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user asked for. ``runtimes`` and ``engines`` replace the suite's; ``budget_s`` and ``seed``, too."""
+
+    suite: Suite
+    runtimes: Sequence[str] = ()
+    engines: Sequence[str] = ()
+    budget_s: float | None = None
+    seed: int | None = None
+    instance: int = 0
+    model: str = ""
+    runs: Path = RUNS
+
+
+class Shop:
+    """Where drills are run: the processes that a night starts. Tests have another one."""
+
+    def drill(self, entry: Entry, night: Night, seed: int) -> outcome.Outcome:
+        """One run of it, from its start to its end; what it says is passed on."""
+        arguments = [entry.drill, *self._where(entry, night), "--seed", str(seed)]
+        if entry.scenario != entry.drill:
+            arguments += ["--scenario", str(scenario_file(entry.scenario).relative_to(ROOT))]
+        if night.model:
+            arguments += ["--model", night.model]
+        return outcome.run(arguments, DRILL_S_MAX, lambda line: print(line, file=sys.stderr, flush=True))
+
+    def set_up(self, entry: Entry, night: Night) -> str:
+        """Bring what its runtime and engine need; "" or why that is not possible."""
+        model = ("--model", night.model) if night.model else ()
+        command = [sys.executable, "-m", "stack.tools", "install", "--runtime", entry.runtime, "--engine", entry.engine]
+        try:
+            done = subprocess.run(
+                [*command, *model], cwd=ROOT, check=False, timeout=SET_UP_S_MAX, stderr=subprocess.PIPE, text=True
+            )
+        except subprocess.TimeoutExpired:
+            return f"set-up did not end within {SET_UP_S_MAX:.0f} s"
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        return f"set-up failed: {last.strip()}" if done.returncode else ""
+
+    def down(self, entry: Entry, night: Night) -> None:
+        """Take the stack down: another engine or runtime has its place next, or nothing has."""
+        command = [sys.executable, "-m", "harness", "down", "--runtime", entry.runtime]
+        try:
+            subprocess.run(
+                [*command, "--instance", str(night.instance)],
+                cwd=ROOT, check=False, timeout=DOWN_S_MAX, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            print(f"the stack was not down after {DOWN_S_MAX:.0f} s", file=sys.stderr)
+
+    def in_use(self, night: Night) -> str:
+        """Who uses the stack; "" for nobody."""
+        path = state.STATE_ROOT / str(night.instance) / lock.RUN
+        return lock.who(path) if lock.look(path).held else ""
+
+    @staticmethod
+    def _where(entry: Entry, night: Night) -> tuple[str, ...]:
+        return ("--runtime", entry.runtime, "--engine", entry.engine, "--instance", str(night.instance))
+
+
+@dataclass
+class Keeper:
+    """A night's folder: the state in it is the truth, and is replaced after every step."""
+
+    folder: Path
+    night: Night
+    say: Say
+    shop: Shop
+    durations: dict[str, float] = field(default_factory=dict)  # entry id → seconds, the last time that it was run
+
+    def keep(self, entry: Entry) -> None:
+        """Write down what is known of ``entry`` now."""
+        self.night = self.night.with_entry(entry)
+        nights.write(self.folder, self.night)
+
+
+def night(order: Order, say: Say, shop: Shop | None = None, resume: bool = False) -> Keeper:
+    """Run the suite to its end, or that of the newest night that was cut off; the state at its end.
+
+    UsageError when another night is in progress here, or there is none to resume. KeyboardInterrupt ends the drill
+    that runs (it heals and judges) and leaves the rest for ``resume``.
+    """
+    order.runs.mkdir(parents=True, exist_ok=True)
+    hint = "wait for its end; two nights at once would judge each other's load"
+    with lock.held(order.runs / LOCK, "a night", say, hint, "the nightly run of this checkout"):
+        keeper = _resumed(order, say, shop or Shop()) if resume else _begun(order, say, shop or Shop())
+        _play(keeper)
+        keeper.night = keeper.night.model_copy(update={"ended": _now()})
+        nights.write(keeper.folder, keeper.night)
+        return keeper
+
+
+def _begun(order: Order, say: Say, shop: Shop) -> Keeper:
+    started = _now()
+    seed = order.seed if order.seed is not None else random.SystemRandom().randrange(2**31)
+    durations = _durations(order.runs)
+    folder = _folder(order.runs, started)
+    runtimes = [_resolved(name) for name in order.runtimes]
+    suite = order.suite.model_copy(update={"runtimes": tuple(dict.fromkeys(map(_resolved, order.suite.runtimes)))})
+    entries = suite.planned(seed, runtimes, order.engines)
+    opened = Night(
+        suite=order.suite.name,
+        run_id=folder.name,
+        seed=seed,
+        started=started,
+        ended=None,
+        commit=pipeline.git_state()["commit"] or "",
+        machine=capacity_store.machine(entries[0].runtime, entries[0].engine).hardware["key"],
+        budget_s=order.suite.budget if order.budget_s is None else order.budget_s,
+        instance=order.instance,
+        model=order.model,
+        entries=tuple(entries),
+    )
+    nights.write(folder, opened)
+    say(f"night {folder.name}: {len(entries)} drills within {opened.budget_s / 60:.0f} min, seed {seed}")
+    return Keeper(folder, opened, say, shop, durations)
+
+
+def _resumed(order: Order, say: Say, shop: Shop) -> Keeper:
+    for folder in reversed(nights.folders(order.runs)):
+        found = nights.read(folder)
+        if found.suite == order.suite.name and found.ended is None:
+            left = sum(not entry.done for entry in found.entries)
+            say(f"night {folder.name} goes on: {left} of {len(found.entries)} drills are left")
+            return Keeper(folder, found, say, shop, _durations(order.runs))
+    raise UsageError(
+        f"no night of the suite {order.suite.name!r} was cut off: there is nothing to resume in {order.runs}"
+    )
+
+
+def _folder(runs: Path, started: dt.datetime) -> Path:
+    """A new folder of that date; the second one of a day gets a number."""
+    day = f"{PREFIX}{started:%Y-%m-%d}"
+    for name in itertools.chain([day], (f"{day}-{number}" for number in itertools.count(2))):
+        try:
+            (runs / name).mkdir(mode=0o700)
+            return runs / name
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def _durations(runs: Path) -> dict[str, float]:
+    """How long each entry took the last time that it was judged, by its id; nights that cannot be read say nothing."""
+    found: dict[str, float] = {}
+    for folder in nights.folders(runs):
+        try:
+            entries = nights.read(folder).entries
+        except DrillyardError:
+            continue
+        for entry in entries:
+            if entry.attempts:
+                found[entry.id] = entry.attempts[-1].duration_s
+    return found
+
+
+def _play(keeper: Keeper) -> None:
+    """Every entry that is not done, in the night's order. The stack goes down where its runtime or engine changes."""
+    place: tuple[str, str] | None = None
+    before: Entry | None = None
+    trouble = ""
+    try:
+        for number, entry in enumerate(keeper.night.entries, start=1):
+            if entry.done:
+                continue
+            if (entry.runtime, entry.engine) != place:
+                if before:
+                    keeper.shop.down(before, keeper.night)
+                place, trouble = (entry.runtime, entry.engine), keeper.shop.set_up(entry, keeper.night)
+            before = entry
+            keeper.say(f"{number} of {len(keeper.night.entries)}: {entry.id}{_about(keeper, entry)}")
+            why = trouble or _over_budget(keeper, entry) or _waited(keeper)
+            if why:
+                keeper.say(f"{entry.id}: not run: {why}")
+                keeper.keep(entry.model_copy(update={"not_run": why}))
+            else:
+                _run(keeper, entry)
+    finally:
+        if before:
+            keeper.shop.down(before, keeper.night)
+
+
+def _about(keeper: Keeper, entry: Entry) -> str:
+    known = keeper.durations.get(entry.id)
+    return "" if known is None else f", about {max(1, round(known / 60))} min"
+
+
+def _over_budget(keeper: Keeper, entry: Entry) -> str:
+    """Why there is no time left for it; "" while there is. One that was never run is begun while any time is left."""
+    spent = sum(attempt.duration_s for one in keeper.night.entries for attempt in one.attempts)
+    left, needed = keeper.night.budget_s - spent, keeper.durations.get(entry.id, 0.0)
+    if left > 0 and needed <= left:
+        return ""
+    return f"budget: {max(0.0, left) / 60:.1f} min are left, it took {needed / 60:.1f} min the last time"
+
+
+def _waited(keeper: Keeper) -> str:
+    """Wait until nobody uses the stack; why it cannot be had, or ""."""
+    until = time.monotonic() + IN_USE_S_MAX
+    told = False
+    while user := keeper.shop.in_use(keeper.night):
+        if time.monotonic() > until:
+            return f"the stack is in use by {user}"
+        if not told:
+            keeper.say(f"waiting for {user}, which uses the stack, for {IN_USE_S_MAX / 60:.0f} min at most")
+        told = True
+        time.sleep(1.0)
+    return ""
+
+
+def _run(keeper: Keeper, entry: Entry) -> None:
+    """Its attempts: a second one where the first was INCONCLUSIVE; both are kept."""
+    for number in range(len(entry.attempts), TRIES):
+        draw = random.Random(f"{keeper.night.seed}/{entry.id}/{number}")
+        ended = keeper.shop.drill(entry, keeper.night, draw.randrange(2**31))
+        attempt = _attempt(ended)
+        if not attempt.run_id and ended.code == UsageError.exit_code:  # nothing was begun: the machine lacks something
+            keeper.keep(entry.model_copy(update={"not_run": attempt.reason}))
+            keeper.say(f"{entry.id}: not run: {attempt.reason}")
+            return
+        last = number + 1 == TRIES or attempt.status is not Status.INCONCLUSIVE
+        attempts = (*entry.attempts, attempt)
+        entry = entry.model_copy(update={"attempts": attempts, "status": attempt.status if last else None})
+        keeper.keep(entry)
+        keeper.say(f"{entry.id}: {attempt.status.value}: {attempt.reason}{'' if last else '; once more'}")
+        if last:
+            return
+
+
+def _attempt(ended: outcome.Outcome) -> Attempt:
+    known = ended.status in Status.__members__
+    reason = ended.reason if known else f"{ended.status}: {ended.reason}"
+    status = Status(ended.status) if known else Status.INCONCLUSIVE
+    return Attempt(
+        run_id=ended.run, status=status, exit_code=ended.code, reason=reason, duration_s=round(ended.took_s, 1)
+    )
+
+
+def _resolved(runtime: str) -> str:
+    """The runtime that «auto» stands for here: nights of two runtimes are no series."""
+    if runtime != "auto":
+        return runtime
+    return "docker" if select.docker_trouble() is None else "process"
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)

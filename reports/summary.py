@@ -1,0 +1,39 @@
+"""A night in a few lines of Markdown: for the summary of a CI job, a chat, or a mail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from harness.model.night import Entry, Night
+
+#: What Markdown or HTML would act on; names and reasons are text, wherever they come from.
+_ACTED_ON = re.compile(r"([\\`*_{}\[\]<>()#+!|~@])")
+_REASON_CHARS_MAX = 300
+
+
+def of_night(night: Night, sentence: str, regressions: Sequence[str] = ()) -> str:
+    """The night's result, what became worse, and a row per entry."""
+    rows = "\n".join(_row(entry) for entry in night.entries)
+    worse = "".join(f"- {text(line)}\n" for line in regressions)
+    return (
+        f"# {text(night.run_id)}: {text(sentence)}\n\n"
+        + (f"Became worse:\n\n{worse}\n" if worse else "")
+        + f"| drill | result | minutes | why | runs |\n|---|---|---|---|---|\n{rows}\n\n"
+        + f"Commit {text(night.commit[:12] or 'unknown')}, seed {night.seed}.\n"
+    )
+
+
+def _row(entry: Entry) -> str:
+    statuses = " → ".join(attempt.status.value for attempt in entry.attempts) or "not run"
+    minutes = f"{sum(attempt.duration_s for attempt in entry.attempts) / 60:.1f}" if entry.attempts else "–"
+    why = entry.attempts[-1].reason if entry.attempts else entry.not_run or "the night was cut off before it"
+    runs = ", ".join(f"`{attempt.run_id}`" for attempt in entry.attempts if attempt.run_id) or "–"
+    return f"| {text(entry.id)} | {statuses} | {minutes} | {text(why)} | {runs} |"
+
+
+def text(value: str) -> str:
+    """One line in which nothing is Markdown or HTML, cut where it is long."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
+    line = line if len(line) <= _REASON_CHARS_MAX else line[: _REASON_CHARS_MAX - 1] + "…"
+    return _ACTED_ON.sub(r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")

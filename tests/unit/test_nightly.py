@@ -1,0 +1,355 @@
+"""A night: its order, what it does after each end, how it goes on, and what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+from harness.cli.nightly import sentence, write
+from harness.judge import drill
+from harness.model import night as nights
+from harness.model.errors import RunFolderError, ScenarioError, UsageError
+from harness.model.night import Attempt, Entry, Night
+from harness.model.suite import Suite
+from harness.model.verdict import Status
+from harness.plan import suite
+from harness.run import suite as runner
+from harness.run.outcome import Outcome
+from harness.run.suite import Order, Shop
+
+SCHEMA = Path(__file__).parents[1] / "fixtures" / "ctrf.schema.json"
+PASS, FAIL, UNDECIDED = "PASS", "FAIL", "INCONCLUSIVE"
+SUITE = Suite.model_validate(
+    {
+        "name": "small",
+        "budget": "60m",
+        "runtimes": ["process"],
+        "engines": ["sim"],
+        "entries": [{"drill": name} for name in ("timeout-spike", "oom", "cancel-storm", "model-swap")],
+    }
+)
+
+
+@dataclass
+class Scripted(Shop):
+    """Drills that end as they are told to; the first ``usual`` that is said of a drill is of its first run."""
+
+    ends: dict[str, list[str]] = field(default_factory=dict)
+    took_s: float = 60.0
+    killed_at: int = 10**6
+    trouble: str = ""
+    seen: list[tuple[str, int]] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+    downs: int = 0
+
+    def drill(self, entry: Entry, night: Night, seed: int) -> Outcome:
+        """The next end of its list, PASS where there is none."""
+        if len(self.seen) == self.killed_at:
+            raise KeyboardInterrupt
+        before = sum(name == entry.id for name, _ in self.seen)
+        self.seen.append((entry.id, seed))
+        ends = self.ends.get(entry.drill, [])
+        end = ends[before] if before < len(ends) else PASS
+        if end in Status.__members__:
+            return Outcome(end, None, f"{end} | of it", self.took_s, f"run-{len(self.seen)}", Status(end).exit_code)
+        return Outcome(end, None, "it said so", self.took_s, code=int(end.split()[1]))
+
+    def set_up(self, entry: Entry, night: Night) -> str:
+        """As it was told."""
+        return self.trouble
+
+    def down(self, entry: Entry, night: Night) -> None:
+        """Counted."""
+        self.downs += 1
+
+    def in_use(self, night: Night) -> str:
+        """Those who were named, one after the other."""
+        return self.users.pop() if self.users else ""
+
+
+def played(runs: Path, shop: Scripted, resume: bool = False, **order: object) -> Night:
+    """The small suite, with drills that end as the shop says."""
+    return runner.night(Order(SUITE, runs=runs, seed=7, **order), lambda _: None, shop, resume).night  # type: ignore[arg-type]
+
+
+def matrix(night: Night) -> list[tuple[str, str | None, list[str]]]:
+    """What people compare: how each entry ended, and all its attempts."""
+    return [(one.id, one.status, [a.status.value for a in one.attempts]) for one in night.entries]
+
+
+def test_it_goes_on_after_a_fail(tmp_path: Path) -> None:
+    """The other drills are run, and the state on disk is what was returned."""
+    night = played(tmp_path, Scripted({"oom": [FAIL]}))
+    assert sorted(entry.status or "" for entry in night.entries) == [FAIL, PASS, PASS, PASS]
+    assert night.ended is not None
+    assert nights.read(tmp_path / night.run_id) == night
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "attempts"),
+    [
+        ([UNDECIDED, PASS], PASS, [UNDECIDED, PASS]),
+        ([UNDECIDED, FAIL], FAIL, [UNDECIDED, FAIL]),
+        ([UNDECIDED, UNDECIDED], UNDECIDED, [UNDECIDED, UNDECIDED]),
+        ([FAIL], FAIL, [FAIL]),
+        (["exit 70"], PASS, [UNDECIDED, PASS]),
+    ],
+)
+def test_only_what_was_not_judged_is_tried_once_more(
+    tmp_path: Path, ends: list[str], status: str, attempts: list[str]
+) -> None:
+    """Both attempts are kept; a FAIL is an answer."""
+    night = played(tmp_path, Scripted({"oom": ends}))
+    (found,) = [entry for entry in night.entries if entry.drill == "oom"]
+    assert (found.status, [attempt.status.value for attempt in found.attempts]) == (status, attempts)
+
+
+def test_a_machine_that_lacks_what_a_drill_needs_has_not_run_it(tmp_path: Path) -> None:
+    """Exit 64 before there is a run: the reason is kept, and the night is no PASS."""
+    night = played(tmp_path, Scripted({"oom": ["exit 64"]}))
+    (found,) = [entry for entry in night.entries if entry.drill == "oom"]
+    assert (found.status, found.attempts, found.not_run) == (None, (), "exit 64: it said so")
+    assert night.exit_code(regressed=False) == 2
+
+
+def test_failed_set_up_is_said_of_each(tmp_path: Path) -> None:
+    """Nothing is begun without its parts."""
+    shop = Scripted(trouble="set-up failed: no wheel")
+    night = played(tmp_path, shop)
+    assert {entry.not_run for entry in night.entries} == {"set-up failed: no wheel"}
+    assert shop.seen == []
+
+
+def test_the_seed_makes_order_and_seeds(tmp_path: Path) -> None:
+    """The same seed, the same night."""
+    one, other, third = Scripted(), Scripted(), Scripted()
+    for number, (shop, seed) in enumerate(((one, 1), (other, 1), (third, 2))):
+        order = Order(SUITE, runs=tmp_path / str(number), seed=seed)
+        runner.night(order, lambda _: None, shop)
+    assert one.seen == other.seen != third.seen
+    assert sorted(name for name, _ in one.seen) == sorted(name for name, _ in third.seen)
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_one_that_was_cut_off_ends_with_the_same_matrix(tmp_path: Path, after: int) -> None:
+    """Wherever it was cut off."""
+    ends = {"oom": [FAIL], "model-swap": [UNDECIDED, PASS]}
+    whole = played(tmp_path / "whole", Scripted(dict(ends)))
+    cut = tmp_path / "cut"
+    first = Scripted(dict(ends), killed_at=after)
+    with pytest.raises(KeyboardInterrupt):
+        played(cut, first)
+    assert first.downs == 1
+    (folder,) = nights.folders(cut)
+    assert nights.read(folder).ended is None
+    # what it had not written down is run again
+    second = Scripted(dict(ends), seen=list(first.seen))
+    night = played(cut, second, resume=True)
+    assert matrix(night) == matrix(whole)
+    assert second.seen == Scripted(dict(ends)).seen or len(second.seen) == 5
+    with pytest.raises(UsageError, match="nothing to resume"):
+        played(cut, Scripted(), resume=True)
+
+
+def test_a_budget_that_is_spent_is_said(tmp_path: Path) -> None:
+    """What no longer fits is not run, with both times."""
+    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    assert [entry.not_run.partition(":")[0] for entry in night.entries] == ["", "", "", "budget"]
+    # the next night knows how long each took
+    night = played(tmp_path, Scripted(took_s=100.0), budget_s=250.0)
+    assert sum(bool(entry.not_run) for entry in night.entries) == 1
+    assert night.run_id.endswith("-2")
+    assert night.exit_code(regressed=False) == 2
+
+
+def test_a_stack_that_is_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a bounded time; then its user is named."""
+    monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+    night = played(tmp_path, Scripted(users=["a run of oom (pid 7)"] * 3))
+    assert night.status is Status.PASS
+    monkeypatch.setattr(runner, "IN_USE_S_MAX", -1.0)
+    night = played(tmp_path, Scripted(users=["a run of oom (pid 7)"]))
+    assert [entry.not_run for entry in night.entries if entry.not_run] == [
+        "the stack is in use by a run of oom (pid 7)"
+    ]
+
+
+def test_two_at_once_the_second_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    """And the first one's death frees it."""
+    program = (
+        "import sys, time; from pathlib import Path; from harness.recover import lock\n"
+        "with lock.held(Path(sys.argv[1]), 'a night', print): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / runner.LOCK)]
+    with subprocess.Popen(command, cwd=drill.ROOT, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(UsageError, match=rf"nightly run .* in use by a night \(pid {other.pid}\)"):
+                played(tmp_path, Scripted())
+        finally:
+            other.kill()
+    assert played(tmp_path, Scripted()).status is Status.PASS
+
+
+def test_a_signal_ends_the_drill_first_and_leaves_the_rest(tmp_path: Path) -> None:
+    """The program as a process: what it had done is in the state, and it says how to go on."""
+    program = (
+        "import sys; from pathlib import Path; from harness.cli import nightly; from harness.model.errors import *\n"
+        "from tests.unit.test_nightly import Waiting\n"
+        "wanted = nightly.Wanted(engine='sim', runtime='process')\n"
+        "try: nightly.nightly(wanted, shop=Waiting(), runs=Path(sys.argv[1]))\n"
+        "except Interrupted as e: print(e); sys.exit(e.exit_code)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=drill.ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "--resume" in out
+    (folder,) = nights.folders(tmp_path)
+    assert nights.read(folder).ended is None
+
+
+class Waiting(Scripted):
+    """A drill that goes on until it is interrupted."""
+
+    def drill(self, entry: Entry, night: Night, seed: int) -> Outcome:
+        """Never ends."""
+        (Path(sys.argv[1]) / "begun").touch()
+        signal.pause()
+        raise AssertionError
+
+
+def a_night(*ends: Sequence[str], hostile: str = "") -> Night:
+    """A night with an entry for each list of statuses; an empty list was not run."""
+
+    def attempt(status: str) -> Attempt:
+        return Attempt(run_id="run-1", status=Status(status), exit_code=1, reason=f"why {hostile}", duration_s=61.25)
+
+    entries = tuple(
+        Entry(
+            id=f"drill-{number}{hostile}/process/sim",
+            drill=f"drill-{number}",
+            scenario="s",
+            runtime="process",
+            engine="sim",
+            attempts=tuple(map(attempt, statuses)),
+            status=Status(statuses[-1]) if statuses else None,
+            not_run="" if statuses else f"budget {hostile}",
+        )
+        for number, statuses in enumerate(ends)
+    )
+    return Night.model_validate(
+        {
+            "suite": "nightly",
+            "run_id": "nightly-2026-11-28",
+            "seed": 1,
+            "started": "2026-11-28T02:00:00Z",
+            "ended": "2026-11-28T03:00:00Z",
+            "commit": "abc",
+            "machine": "m",
+            "entries": entries,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "regressed", "code"),
+    [
+        ([[PASS], [PASS]], False, 0),
+        ([[PASS], [PASS]], True, 3),
+        ([[PASS], [UNDECIDED, UNDECIDED]], False, 2),
+        ([[PASS], [UNDECIDED, UNDECIDED]], True, 3),
+        ([[PASS], []], False, 2),
+        ([[FAIL], [UNDECIDED]], True, 1),
+    ],
+)
+def test_exit_codes(ends: list[list[str]], regressed: bool, code: int) -> None:
+    """FAIL before regression before INCONCLUSIVE before PASS."""
+    assert a_night(*ends).exit_code(regressed) == code
+
+
+HOSTILE = " | <script>alert(1)</script> [x](http://h) `a`\n# b \x1b[31m"
+
+
+def test_what_it_writes_counts_each_entry_once(tmp_path: Path) -> None:
+    """In all three files, whatever names and reasons hold."""
+    night = a_night([PASS], [FAIL], [UNDECIDED, PASS], [], hostile=HOSTILE)
+    write(tmp_path, night)
+    summary = (tmp_path / "summary.md").read_text()
+    rows = [line for line in summary.splitlines() if line.startswith("| drill\\-") or line.startswith("| drill-")]
+    assert len(rows) == 4
+    assert "<script>" not in summary
+    assert "](http" not in summary
+    assert "\x1b" not in summary
+    assert all(len(row.replace("\\|", "").split("|")) == 7 for row in rows)
+    cases = ElementTree.fromstring((tmp_path / "junit.xml").read_text())
+    assert [cases.get(name) for name in ("tests", "failures", "errors")] == ["4", "1", "1"]
+    assert [child.tag for case in cases for child in case if child.tag != "properties"] == ["failure", "error"]
+    report = json.loads((tmp_path / "ctrf.json").read_text())
+    jsonschema.validate(report, json.loads(SCHEMA.read_text()))
+    counted = report["results"]["summary"]
+    assert [counted[name] for name in ("tests", "passed", "failed", "other")] == [4, 2, 1, 1]
+    assert [test.get("flaky") for test in report["results"]["tests"]] == [None, None, True, None]
+    assert sentence(night).startswith("2 of 4 passed; drill-1")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema": 2}', "\xff", None])
+def test_a_damaged_state_is_one_error(tmp_path: Path, damage: str | None) -> None:
+    """Which names the file."""
+    nights.write(tmp_path, a_night([PASS]))
+    assert nights.read(tmp_path) == a_night([PASS])
+    if damage is None:
+        (tmp_path / nights.FILE).unlink()
+    else:
+        (tmp_path / nights.FILE).write_text(damage, encoding="latin-1")
+    with pytest.raises(RunFolderError, match=r"suite\.json"):
+        nights.read(tmp_path)
+
+
+def test_the_shipped_suite_has_every_scenario() -> None:
+    """A scenario that is shipped is drilled every night; a service that is not ours never is."""
+    shipped = {path.stem for path in (drill.ROOT / "scenarios").glob("*.yaml") if ".external" not in path.name}
+    assert {item.scenario or item.drill for item in suite.load(suite.find(suite.DEFAULT)).entries} == shipped
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("entries:\n  - drill: oomm\n", 4, "did you mean 'oom'"),
+        ("entries:\n  - {drill: oom, scenario: none}\n", 4, "no such file"),
+        ("entries:\n  - {drill: oom, engines: [gpu]}\n", 4, "expected one of vllm, sim"),
+        ("entries:\n  - {drill: oom, runtimes: [external]}\n", 4, "found 'external'"),
+        ("entries:\n  - drill: oom\n  - drill: oom\n", 5, "stands twice"),
+        ("entries:\n  - {drill: oom, often: 2}\n", 4, "unknown key"),
+        ("entries: []\n", 3, "at least 1"),
+    ],
+)
+def test_a_suite_that_is_wrong_is_one_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    """With file, line, and what to write instead."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"name: x\nbudget: 10m\n{text}")
+    with pytest.raises(ScenarioError, match=words) as told:
+        suite.load(path)
+    assert told.value.line == line
