@@ -33,9 +33,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") 
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Markup:
-    """A table of names and what they are, as ``table`` shows values; several values in a row may share one name."""
+    """A table of names and what they are, as ``table`` shows values; a name of "" is that of the row before."""
+    head = Markup('<th scope="row">{}</th>')
     lines = "".join(
-        f'<tr><th scope="row">{Markup.escape(name)}</th><td>{cell(value)}</td></tr>' for name, value in rows
+        f"<tr>{head.format(name) if name else '<td></td>'}<td>{cell(value)}</td></tr>" for name, value in rows
     )
     return _scrolling(f"<tbody>{lines}</tbody>", "facts")
 

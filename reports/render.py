@@ -1,4 +1,4 @@
-"""Writes ``report.html``, ``report.md`` and ``junit.xml`` of a run folder, whatever the verdict."""
+"""Writes ``report.html``, ``report.md``, ``junit.xml`` and ``ctrf.json`` of a run folder, whatever the verdict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import verdicts
 from harness.model.verdict import Status, Verdict
-from reports import brief, junit, panel, prose, since
+from reports import brief, ctrf, junit, panel, prose, since
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
@@ -46,11 +46,16 @@ def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),
     )
-    brief_, suite = brief.render(view, verdict), junit.render(view, verdict)
-    for name, text in (("report.html", page), ("report.md", brief_), ("junit.xml", suite)):
-        with replacing(folder.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    documents = {"report.md": brief.render, "junit.xml": junit.render, "ctrf.json": ctrf.of_run}
+    _write(folder, "report.html", page)
+    for name, make in documents.items():
+        _write(folder, name, make(view, verdict))
     return folder.path / "report.html"
+
+
+def _write(folder: RunFolder, name: str, text: str) -> None:
+    with replacing(folder.path / name) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _together(*files: str) -> Markup:

@@ -32,9 +32,9 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     others = "".join(entry for place, entry in enumerate(entries) if place not in used)
     if verdict.status is Status.FAIL:
         return prose.block(first) + Markup("").join(cards) + _rest("The runbook's other entries", others)
-    where = f"«{validity.TITLE}»" if validity.invalid(verdict) else "the cards below"
+    where = f"«{validity.TITLE}» says" if validity.invalid(verdict) else "the cards below say"
     lead = Markup(
-        "<p>No check failed, but some could not be judged; {} say why. Mend the first cause and run it again:</p>"
+        "<p>No check failed, but some could not be judged; {} why. Mend the first cause and run it again:</p>"
         "<pre>{}</pre>"
     ).format(where, view.plan.get("command", ""))
     return lead + Markup("").join(cards) + _rest("The runbook, for checks that fail", first + others)

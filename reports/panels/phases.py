@@ -28,7 +28,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     if len(outside):
         rows.append(("of no phase", "", "—", "—", *_counts(outside), *("—" for _ in COLUMNS)))
     said = Markup("<p>{:,} requests in {:,} attempts, all of them in this table.</p>")
-    note = "Tokens as the servers counted them; broken off: events with content of attempts that did not end well."
+    note = "Tokens as the servers counted them; broken off: events of streams that began and did not end well."
     return (
         said.format(len(view.final), len(view.requests))
         + table(HEAD, rows)
@@ -52,7 +52,7 @@ def _counts(attempts: Attempts) -> tuple[object, ...]:
     """Requests, their outcomes, retries, and tokens."""
     final = attempts[attempts["final"].eq(True)]
     outcomes = ", ".join(f"{name} {count}" for name, count in tally(final["outcome"]).items())
-    broken = attempts[~attempts["outcome"].isin(("ok", "empty"))]
+    broken = attempts[attempts["outcome"].ne("ok") & attempts["ttft_ms"].notna()]
     tokens = [_sum(rows[column]) for rows, column in
               ((attempts, "prompt_tokens"), (attempts, "output_tokens"), (broken, "content_events"))]  # fmt: skip
     return len(final), outcomes, len(attempts) - len(final), *tokens

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from harness.evidence.view import RunView
+from harness.judge import verdicts
 from harness.model.verdict import CheckResult, Status, Verdict
-from reports import brief
+from reports import brief, render
 from tests import runs
 
 HOSTILE = "<img src=x> [click](http://evil.test) `code` | @everyone **bold**\n# Title www.evil.test"
@@ -65,3 +66,12 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
         assert mark not in found
     assert "\\`code\\` \\|" in found
     assert "\\*\\*bold\\*\\*" in found
+
+
+def test_every_document_of_a_run_is_written(tmp_path: Path) -> None:
+    """Beside the page: Markdown, JUnit and CTRF, of one verdict."""
+    folder = runs.healthy_run(tmp_path / "run")
+    verdicts.write(folder, verdict(CheckResult("red", Status.FAIL, "too slow")))
+    assert render.render(folder) == folder.path / "report.html"
+    for name in ("report.html", "report.md", "junit.xml", "ctrf.json"):
+        assert "red" in (folder.path / name).read_text(), name
