@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from markupsafe import Markup
+
+from harness.evidence.view import RunView
 
 STATUS_WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE", "SKIPPED": "SKIPPED"}
 
@@ -24,10 +27,40 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") 
     body = [list(row) for row in rows]
     if not body:
         return Markup('<p class="nodata">none</p>')
-    cells = "".join(f"<th>{Markup.escape(title)}</th>" for title in head)
+    cells = "".join(f'<th scope="col">{Markup.escape(title)}</th>' for title in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in body)
-    return Markup(
-        f'<div class="scroll"><table class="{css}"><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>'
+    return _scrolling(f"<thead><tr>{cells}</tr></thead><tbody>{lines}</tbody>", css)
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> Markup:
+    """A table of names and what they are, as ``table`` shows values; a name of "" is that of the row before."""
+    head = Markup('<th scope="row">{}</th>')
+    lines = "".join(
+        f"<tr>{head.format(name) if name else '<td></td>'}<td>{cell(value)}</td></tr>" for name, value in rows
+    )
+    return _scrolling(f"<tbody>{lines}</tbody>", "facts")
+
+
+def _scrolling(inside: str, css: str) -> Markup:
+    """A table that scrolls by itself, with the keyboard, too, where the page is narrower."""
+    return Markup(f'<div class="scroll" tabindex="0"><table class="{css}">{inside}</table></div>')
+
+
+def anchor(kind: str, name: str) -> str:
+    """The id of an element about something that has a name: letters, digits and dashes."""
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+
+
+def moment(view: RunView, phase: str | None) -> Markup:
+    """A link to a phase in the timeline, by its fault where it has one; "" where it never began."""
+    span = view.phase(phase) if phase else None
+    if span is None:
+        return Markup("")
+    begin, end = (span.fault_start_s or span.start_s), (span.fault_end_s or span.end_s)
+    known = Markup("") if end is None else Markup(' data-to="{:.1f}"').format(end)
+    lasted = f"from {begin:.1f} s on" if end is None else f"{begin:.1f} s to {end:.1f} s"
+    return Markup('<a href="#timeline" data-from="{:.1f}"{}>{} in the timeline ({})</a>').format(
+        begin, known, phase, lasted
     )
 
 

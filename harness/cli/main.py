@@ -46,7 +46,7 @@ from harness.plan.options import ENGINES, StackOptions, instance_number, limit
 from harness.run import pipeline
 from harness.run.progress import Progress
 from harness.run.retention import Limits
-from reports import render
+from reports import render, since
 from stack import proxies, stacks
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import base
@@ -412,11 +412,12 @@ def _judge(options: argparse.Namespace, _: Sequence[str]) -> int:
     folder = RunFolder(options.run.resolve())
     found = verdicts.judge(folder, drill.load(folder.plan()["drill"]))
     verdicts.write(folder, found)
-    render.render(folder)
+    render.render(folder, since.last_good(folder))
     pipeline.print_last_lines(folder, found)
     return found.status.exit_code
 
 
 def _report(options: argparse.Namespace, _: Sequence[str]) -> int:
-    print(render.render(RunFolder(options.run.resolve())))
+    folder = RunFolder(options.run.resolve())
+    print(render.render(folder, since.last_good(folder)))
     return 0

@@ -18,7 +18,7 @@ load.json           what the load generator was told, and ``load-summary.json`` 
 logs/               component logs; gateway access logs as ``logs/gateway-a.jsonl``
 <file>.failed       why that file is not whole: it could not be written
 verdict.json        harness/judge/verdicts.py (save 2)
-report.html, junit.xml, ctrf.json
+report.html, report.md, junit.xml, ctrf.json
 =================== ========================================================================================
 
 All times are seconds since the run's zero on the monotonic clock of the load generator's host (``*_s``), with
@@ -61,7 +61,7 @@ PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
 #: Suffix of the file that says why its neighbour could not be written completely.
 FAILED = ".failed"
-_REGENERATED = ("verdict.json", "report.html", "junit.xml", "ctrf.json")
+_REGENERATED = ("verdict.json", "report.html", "report.md", "junit.xml", "ctrf.json")
 #: Errors of the storage, not bugs: disk or quota full, file too large, read only, I/O error.
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 

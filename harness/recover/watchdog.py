@@ -45,7 +45,7 @@ from harness.model.lease import LEASE_S, Channel, Heart, Lease
 from harness.model.topology import Topology
 from harness.recover import doctor, heal, lock
 from harness.recover.leftovers.base import Processes
-from reports import render
+from reports import render, since
 from stack import stacks, state
 from stack.runtimes import family
 
@@ -289,7 +289,7 @@ def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
         with contextlib.suppress(RecordError):
             records_kept.seal(folder)
         verdicts.write(folder, verdicts.judge(folder, drill.load(folder.plan()["drill"])))
-        render.render(folder)
+        render.render(folder, since.last_good(folder))
     return 0
 
 

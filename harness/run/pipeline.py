@@ -43,7 +43,7 @@ from harness.recover.watchdog import Watchdog
 from harness.run import measuring, timeline
 from harness.run.progress import Progress
 from harness.run.run import Run
-from reports import render
+from reports import render, since
 from stack import keys as stack_keys
 from stack import state
 from stack.commands import ENGINE_NICENESS
@@ -386,7 +386,7 @@ def page(job: Job) -> None:
     """The report, whatever the verdict."""
     assert job.folder
     with _noting_what_is_not_written(job):
-        render.render(job.folder)
+        render.render(job.folder, since.last_good(job.folder))
 
 
 @contextlib.contextmanager

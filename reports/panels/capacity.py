@@ -9,7 +9,7 @@ from markupsafe import Markup
 from harness.evidence.view import RunView
 from harness.judge import capacity
 from harness.model.verdict import Verdict
-from reports.panel import table
+from reports.panel import facts
 
 ORDER, TITLE = 80, "Capacity"
 
@@ -24,17 +24,17 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     ]
     if known.get("asked"):
         notes = (known.get("fitted") or {}).get("notes") or ()
-        parts.append(table(("", ""), [("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
+        parts.append(facts([("load as the scenario says", known["asked"]), *(("fitted", n) for n in notes)]))
     if not known.get("used"):
         absolute = "its load is what the scenario says, in requests per second"
         why = "measuring it failed, see the reason above" if known.get("asked") else absolute
         parts.append(Markup('<p class="nodata">Capacity was not measured on this machine: {}.</p>').format(why))
         return Markup("").join(parts)
     used = capacity.from_data(known["used"])
-    facts = [
+    rows = [
         ("machine", known.get("machine")),
         ("measured", f"{used.measured}, {'once' if used.repeats == 1 else f'{used.repeats} times'}"),
         ("accepted", f"no: {'; '.join(used.provisional)}" if used.provisional else "yes"),
         *(("", line) for line in used.lines),
     ]
-    return Markup("").join([*parts, table(("", ""), facts)])
+    return Markup("").join([*parts, facts(rows)])

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from harness.evidence.view import RunView
 from harness.model.topology import POLICIES
 from harness.model.verdict import Verdict
-from reports.panel import table
+from reports.panel import facts
 
 ORDER, TITLE = 90, "Configuration"
 
@@ -18,7 +18,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     plan = view.plan
     git = plan.get("git", {})
     commit = f"{git.get('commit') or 'unknown'}{' with changes' if git.get('dirty') else ''}"
-    facts = [
+    rows = [
         ("run", plan["run_id"]),
         ("started", plan["anchor"]["wall"]),
         ("seed", plan["seed"]),
@@ -37,4 +37,4 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return Markup(
         "<p>Run it again:</p><pre>{}</pre>{}<details><summary>Policy of the gateways and of DNS</summary>{}</details>"
         "<details><summary>Scenario (times in seconds, rates per second)</summary><pre>{}</pre></details>"
-    ).format(plan["command"], table(("", ""), facts), table(("", ""), policy), scenario)
+    ).format(plan["command"], facts(rows), facts(policy), scenario)

@@ -10,10 +10,13 @@ from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
 from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import Verdict
+from reports import requests
 from reports.panel import table
 
 ORDER, TITLE = 50, "Errors"
 GROUPS_MAX = 30
+#: Of so many kinds one request is shown with what was logged about it.
+LOOKED_AT = 6
 _KEYS = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "error_message"]
 
 
@@ -26,8 +29,14 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
     head = ("attempts", "phase", "outcome", "status", "error code", "message", "request ids, e.g.")
     said = "Attempts, not requests: many of these were retried and answered. Faults break some; checks ask how many."
-    rows = table(head, [_row(failed[group == one]) for one in frequent])
-    return (Markup("<p>{}</p>").format(said) if len(failed) else Markup("")) + rows
+    groups = [failed[group == one] for one in frequent]
+    if not groups:
+        return table(head, [])
+    shown = tuple(dict.fromkeys(str(rows["request_id"].iloc[0]) for rows in groups[:LOOKED_AT]))
+    of_each = Markup("<h3>One request of each of the most frequent kinds</h3>{}").format(
+        Markup("").join(requests.examples(view, shown, [one]) for one in shown)
+    )
+    return Markup("<p>{}</p>").format(said) + table(head, [_row(rows) for rows in groups]) + of_each
 
 
 def _row(rows: pd.DataFrame) -> tuple[object, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from markupsafe import Markup
 
-from harness.evidence.attempts import tally
+from harness.evidence.attempts import Attempts, tally
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.view import RunView
 from harness.judge import slo
@@ -17,20 +18,50 @@ COLUMNS = ("availability", "ttft_p50_ms", "ttft_from_schedule_p95_ms", "e2e_p50_
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """One row per phase that was started. Requests across a fault's edges count with the fault's phase."""
-    head = ("phase", "kind", "from", "lasted", "requests", "availability", "TTFT p50", "TTFT p95 from schedule",
-            "e2e p50", "attempts/request", "outcomes")  # fmt: skip
-    return table(head, [_row(view, phase) for phase in view.phases])
+    """One row per phase that was started, and one for requests of none. Every recorded request is in one of them.
+
+    Requests across a fault's edges count with the fault's phase.
+    """
+    rows = [_row(view, phase) for phase in view.phases]
+    judged = view.requests["judged_phase"]
+    outside = view.requests[~judged.isin([phase.name for phase in view.phases])]
+    if len(outside):
+        rows.append(("of no phase", "", "—", "—", *_counts(outside), *("—" for _ in COLUMNS)))
+    said = Markup("<p>{:,} requests in {:,} attempts, all of them in this table.</p>")
+    note = "Tokens as the servers counted them; broken off: events of streams that began and did not end well."
+    return (
+        said.format(len(view.final), len(view.requests))
+        + table(HEAD, rows)
+        + Markup("<p><small>{}</small></p>").format(note)
+    )
+
+
+HEAD = (
+    "phase", "kind", "from", "lasted", "requests", "outcomes", "retries", "tokens in", "tokens out",
+    "tokens broken off", "availability", "TTFT p50", "TTFT p95 from schedule", "e2e p50", "attempts/request",
+)  # fmt: skip
 
 
 def _row(view: RunView, phase: PhaseSpan) -> tuple[object, ...]:
-    final = view.final[view.final["judged_phase"].eq(phase.name)]
     lasted = "unfinished" if phase.end_s is None else f"{phase.end_s - phase.start_s:.1f} s"
-    measured = [slo.measure(view, name, [phase.name]) for name in COLUMNS]
-    values = [_value(m, phase) for m in measured]
-    counts = tally(final["outcome"])
-    outcomes = ", ".join(f"{name} {count}" for name, count in counts.items())
-    return phase.name, phase.kind, f"{phase.start_s:.1f} s", lasted, len(final), *values, outcomes
+    values = [_value(slo.measure(view, name, [phase.name]), phase) for name in COLUMNS]
+    return phase.name, phase.kind, f"{phase.start_s:.1f} s", lasted, *_counts(view.attempts(phase.name)), *values
+
+
+def _counts(attempts: Attempts) -> tuple[object, ...]:
+    """Requests, their outcomes, retries, and tokens."""
+    final = attempts[attempts["final"].eq(True)]
+    outcomes = ", ".join(f"{name} {count}" for name, count in tally(final["outcome"]).items())
+    broken = attempts[attempts["outcome"].ne("ok") & attempts["ttft_ms"].notna()]
+    tokens = [_sum(rows[column]) for rows, column in
+              ((attempts, "prompt_tokens"), (attempts, "output_tokens"), (broken, "content_events"))]  # fmt: skip
+    return len(final), outcomes, len(attempts) - len(final), *tokens
+
+
+def _sum(column: pd.Series) -> str | None:
+    """Of the known ones; None where none is known of those that there are."""
+    known = column.dropna()
+    return None if len(column) and known.empty else f"{int(known.sum()):,}"
 
 
 def _value(measured: Measurement, phase: PhaseSpan) -> object:

@@ -22,5 +22,19 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     return (_table(bad) if bad else Markup("")) + (fold.format(said, _table(good)) if good else Markup(""))
 
 
+def invalid(verdict: Verdict) -> bool:
+    """Whether the run could not measure something that it should have."""
+    return any(finding.status != "PASS" for finding in verdict.validity)
+
+
+def line(verdict: Verdict) -> str:
+    """The finding in one line, for the top of the page."""
+    bad = [finding for finding in verdict.validity if finding.status != "PASS"]
+    if not bad:
+        return f"Valid: all {len(verdict.validity)} questions about the run itself are answered well."
+    more = "" if len(bad) == 1 else f" (and {len(bad) - 1} more)"
+    return f"Not valid in {len(bad)} of {len(verdict.validity)} questions about the run itself: {bad[0].name}{more}."
+
+
 def _table(findings: Sequence[CheckResult]) -> Markup:
-    return table(("", "finding", "why"), [(badge(f.status), f.name, f.why) for f in findings])
+    return table(("verdict", "finding", "why"), [(badge(f.status), f.name, f.why) for f in findings])

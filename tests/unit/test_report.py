@@ -122,32 +122,33 @@ def test_a_valid_run_keeps_the_questions_about_itself_folded(healthy_page: str) 
 
 
 def test_an_invalid_run_shows_first_what_made_it_so(tmp_path: Path) -> None:
-    """INCONCLUSIVE: validity above the checks; one row for all that it kept from being judged; no talk of red lines."""
+    """INCONCLUSIVE: validity above the cards; one card for all that it kept from being judged; no talk of red lines."""
     run = runs.healthy()
     run.drop_events("load_stopped")
     folder = run.write(tmp_path / "run")
     page, verdict = rendered(folder), verdicts.read(folder)
     assert verdict.status is Status.INCONCLUSIVE
-    assert Elements(page).ids("section")[:4] == ["hypothesis", "validity", "runbook", "checks"]
-    validity, advice, checks = (section(page, name) for name in ("validity", "runbook", "checks"))
+    assert Elements(page).ids("section")[:3] == ["validity", "findings", "checks"]
+    validity, cards = (section(page, name) for name in ("validity", "findings"))
     assert validity.index("badge inconclusive") < validity.index("other validity checks hold")
-    told, _, runbook = advice.partition("<details>")
+    told, _, runbook = cards.partition("<summary>The runbook")
     assert "No check failed" in told
     assert "«Validity of the run»" in told
     assert "red line" not in told
     assert DRILL.runbook.splitlines()[0] in runbook
     unjudged = [check for check in verdict.checks if check.why.startswith("not judged: ")]
     assert len(unjudged) > 20
-    assert f"<summary>{len(unjudged)} checks</summary>" in checks
-    assert checks.count(str(panel.Markup.escape(unjudged[0].why))) == 1
-    assert all(check.name in checks for check in verdict.checks)
+    assert f"<summary>{len(unjudged)} checks</summary>" in cards
+    assert cards.count(str(panel.Markup.escape(unjudged[0].why))) == 1
+    assert all(check.name in page for check in verdict.checks)
 
 
 def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
-    """One section per file of reports/panels, sorted by ORDER, after the hypothesis; none of them crashed."""
+    """One section per file of reports/panels, sorted by ORDER; none of them crashed, and nothing is red."""
     names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
     names.remove("rollout")  # this drill has none
-    assert Elements(healthy_page).ids("section") == ["hypothesis", *names]
+    names.remove("findings")
+    assert Elements(healthy_page).ids("section") == names
     assert len(names) >= 7
     assert "could not be drawn" not in healthy_page
     for name in names:
@@ -274,28 +275,31 @@ def test_failed_run_names_its_failures_first(failed: RunFolder) -> None:
     verdict = verdicts.read(failed)
     assert verdict.status is Status.FAIL
     assert "honest errors in all-replicas" in page.partition("<main>")[0]
-    shown = re.findall(r"badge (pass|fail|inconclusive)", section(page, "checks"))
-    rank = {"fail": 0, "inconclusive": 1, "pass": 2}
+    cards = section(page, "findings")
+    shown = re.findall(r"badge (fail|inconclusive)", cards)
+    rank = {"fail": 0, "inconclusive": 1}
     assert shown == sorted(shown, key=lambda status: rank[status])
     assert shown[0] == "fail"
-    assert len(shown) == len(verdict.checks)
-    shown, _, others = section(page, "runbook").partition("<details>")
-    assert DRILL.runbook.splitlines()[0] in shown
-    assert "<strong>honest errors</strong>" in shown
-    assert "<strong>failures hidden</strong>" not in shown
+    assert shown.count("fail") == sum(check.status is Status.FAIL for check in verdict.checks)
+    before, _, others = cards.partition("<summary>The runbook&#39;s other entries")
+    assert DRILL.runbook.splitlines()[0] in before
+    card = next(one for one in before.split("<article")[1:] if "</span> honest errors in all-replicas" in one)
+    assert "<strong>honest errors</strong>" in card
+    assert "<strong>failures hidden</strong>" not in before
     assert "<strong>failures hidden</strong>" in others
     assert "<code>make status</code>" in others
 
 
 def test_passed_run_shows_no_runbook(healthy_page: str) -> None:
     """What to do is only said when there is something to do."""
-    assert 'id="runbook"' not in healthy_page
+    assert 'id="findings"' not in healthy_page
+    assert "The runbook" not in healthy_page
 
 
 def test_failed_checks_give_request_ids(failed: RunFolder) -> None:
     """A red check leads to requests that can be looked up in the gateways' logs."""
     bad = next(c for c in verdicts.read(failed).checks if c.status is Status.FAIL and c.examples)
-    assert bad.examples[0] in section((failed.path / "report.html").read_text(), "checks")
+    assert bad.examples[0] in section((failed.path / "report.html").read_text(), "findings")
 
 
 def test_interrupted_run_has_a_page(tmp_path: Path) -> None:
@@ -372,7 +376,7 @@ def test_crashed_panel_is_shown_and_the_rest_is_there(tmp_path: Path, monkeypatc
     assert "could not be drawn" in shown
     assert "ValueError: no &lt;such&gt; column" in shown
     assert page.count("could not be drawn") == 1
-    assert "badge pass" in section(page, "checks")
+    assert "held</span>" in section(page, "checks")
 
 
 def test_errors_are_grouped_with_ids(healthy_page: str) -> None:

@@ -25,6 +25,8 @@ from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
 P = ParamSpec("P")
+#: Where each check is declared: its id → the module.
+DECLARED: dict[str, str] = {}
 
 
 def asks(
@@ -46,6 +48,7 @@ def asks(
     """
 
     def declare(judge: Callable[Concatenate[RunView, P], CheckResult]) -> Callable[P, Check]:
+        DECLARED[id_] = judge.__module__
         _, *asked = inspect.signature(judge).parameters.values()
         signature = inspect.Signature(asked)
 

@@ -8,7 +8,7 @@ from functools import partial
 from harness.evidence.record import NO_DRILLS, EventLog, RunFolder
 from harness.judge import drill, verdicts
 from harness.recover.leftovers.base import Leftover, Site
-from reports import render
+from reports import render, since
 
 
 def find(site: Site) -> Iterator[Leftover]:
@@ -28,4 +28,4 @@ def _judge(run: RunFolder) -> None:
         log.add("interrupted", signal="the harness and its watchdog died; the doctor judges")
         log.close()
     verdicts.write(run, verdicts.judge(run, drill.load(run.plan()["drill"])))
-    render.render(run)
+    render.render(run, since.last_good(run))
