@@ -66,6 +66,8 @@ def lines(found: Comparison) -> list[Text | Padding]:
         shown.append(Text(f"not like with like: {'; '.join(found.apart)}", "yellow"))
     if found.same:
         shown.append(Text("nothing differs"))
+    for changed in found.statuses:
+        shown += _entry(_changed(changed), changed.why)
     for one in found.values:
         first, second = (panel.number(value, one.unit) for value in (one.first, one.second))
         shown += _entry(
@@ -74,9 +76,12 @@ def lines(found: Comparison) -> list[Text | Padding]:
             f"n = {one.samples[0]} and {one.samples[1]}",
         )
     for text in found.unmeasured:
-        shown.append(Text(f"measured once: {text}"))
-    for changed in (*found.statuses, *found.configuration):
+        shown.append(Text(f"measured in one run only: {text}"))
+    for changed in found.configuration:
         shown += _entry(_changed(changed), changed.why)
+    if found.values:
+        text = "intervals are about which requests were made; what else changes from run to run is not in them"
+        shown.append(Text(text, "dim"))
     shown.append(Text(f"within noise: {len(found.within_noise)} values", "dim"))
     if found.once:
         text = f"{len(found.once)} values that a run has only one of have changed, see the page"

@@ -43,7 +43,7 @@ def html(comparison: Comparison, beside: Path) -> str:
 
 def change(first: float, second: float, unit: str) -> str:
     """``+45 ms (+22 %)``; without a share where the first is 0."""
-    share = f" ({100 * (second - first) / abs(first):+.3g} %)" if first else ""
+    share = f" ({signed(100 * (second - first) / abs(first))} %)" if first else ""
     return f"{signed(second - first, unit)}{share}"
 
 

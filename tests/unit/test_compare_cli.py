@@ -65,6 +65,7 @@ def test_a_slower_run_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) 
     assert main.main(["compare", "quick", "slow"]) == 0
     out = capsys.readouterr().out
     assert "nothing differs" not in out
+    assert "intervals are about which requests were made" in out
     found = re.search(
         r"ttft_p50_ms in baseline: (.+) ms → (.+) ms\n +(\+.+ ms \(\+50 %\)), interval (\+.+) to (\+.+) ms", out
     )
