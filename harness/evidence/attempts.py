@@ -68,7 +68,10 @@ class _Columns:
     @cached_property
     def _words(self) -> Mapping[str, pd.Series]:
         names = sorted(WORDS)
-        found = self._folder.requests(names, categories=WORDS) if self._whole is None else self._whole[names]
+        if self._whole is None:  # one after the other: decoding needs many times what a column of codes does
+            found = pd.DataFrame({name: self._folder.requests([name], categories=WORDS)[name] for name in names})
+        else:
+            found = self._whole[names]
         coded = [name for name in names if isinstance(found[name].dtype, pd.CategoricalDtype)]
         known = pd.CategoricalDtype(sorted({"", *(word for name in coded for word in found[name].cat.categories)}))
         return {name: found[name].astype(known) if name in coded else found[name] for name in names}
