@@ -64,7 +64,9 @@ def regressions(machines: Sequence[Worse], link: Link) -> Markup:
         for name, steps, unjudged in machines
         if steps or unjudged
     ]
-    return Markup("").join(parts) or Markup("<p>No series has regressed, and every drill was judged lately.</p>")
+    return Markup("").join(parts) or Markup(
+        "<p>No series has regressed; no entry went unjudged for three nights running.</p>"
+    )
 
 
 def _together(steps: Sequence[Step]) -> list[list[Step]]:

@@ -93,7 +93,7 @@ def _head(machines: Sequence[_Machine]) -> dict[str, object]:
         return {
             "title": "No night yet", "crumb": "Drillyard · nightly drills", "css": "inconclusive", "word": "",
             "heading": "No night yet", "others": [],
-            "sentence": "No night was found in these folders: `make nightly` runs the first one.",
+            "sentence": "No night that can be read was found in these folders. To run one: make nightly",
         }  # fmt: skip
     first, *rest = machines
     night = first.matrix.nights[-1]

@@ -134,7 +134,7 @@ def test_a_slower_service_is_a_regression_with_its_night(tmp_path: Path) -> None
 def test_no_night_is_said() -> None:
     """And what was never drilled is shown all the same."""
     page = nightly.render(History(), Path("n"))
-    assert "No night was found" in page
+    assert "No night that can be read was found" in page
     assert "Never drilled" in page
 
 
