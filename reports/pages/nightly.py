@@ -11,7 +11,7 @@ import os
 import shlex
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jinja2
@@ -78,6 +78,17 @@ def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
         made=f"Made from {len(history.nights)} nights and {len(history.runs)} runs. To make it again:",
         command=shlex.join(command),
     )
+
+
+def worse(history: History, night: Night) -> list[str]:
+    """What is worse as of ``night`` on its machine, a line each: series, and drills that are no longer judged."""
+    own = [one for one in history.nights if one.machine == night.machine and one.started <= night.started]
+    lines = list[str]()
+    for found in matrix.of(own, {}):
+        machine = _machine(found, replace(history, nights=own))
+        lines += [tonight.step(one) for one in machine.steps]
+        lines += [f"{one.entry}: no verdict in {one.nights} nights running: {one.why}" for one in machine.unjudged]
+    return lines
 
 
 def _machine(found: Matrix, history: History) -> _Machine:
