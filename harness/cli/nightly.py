@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from harness.evidence.record import replacing
 from harness.model import notify
 from harness.model.errors import Interrupted
 from harness.model.night import Night
-from harness.model.notify import Event
+from harness.model.notify import Event, Place
 from harness.plan import suite
 from harness.run import suite as runner
 from harness.run.notify import tell
@@ -62,7 +62,7 @@ def nightly(
         raise Interrupted("the night was interrupted; `make nightly ARGS=--resume` goes on with it") from None
     history = nightly_page.history(runs, wanted.history)
     worse = pages.worse(history, keeper.night)
-    write(keeper.folder, keeper.night, worse)
+    write(keeper.folder, keeper.night, list(worse.values()))
     page = pages.write(history, keeper.folder, nightly_page.command(runs, wanted.history))
     progress.say(f"{sentence(keeper.night)}; {page}")
     receivers = order.suite.notify or notify.from_environment(os.environ)
@@ -70,15 +70,15 @@ def nightly(
     return keeper.night.exit_code(bool(worse))
 
 
-def _events(history: History, night: Night, worse: Sequence[str], page: Path) -> list[Event]:
+def _events(history: History, night: Night, worse: Mapping[Place, str], page: Path) -> list[Event]:
     """What people should hear of it, compared with the nights of the same suite on this machine before it."""
     before = sorted(
         (one for one in history.nights if (one.suite, one.machine) == (night.suite, night.machine)),
         key=lambda one: one.started,
     )
     before = [one for one in before if one.started < night.started]
-    statuses = [{entry.id: entry.status for entry in one.entries} for one in (*before, night)]
-    known = pages.worse(history, before[-1]) if before else []
+    statuses = [one.statuses for one in (*before, night)]
+    known = pages.worse(history, before[-1]) if before else {}
     return notify.of_night(night.suite, night.run_id, statuses, worse, known, str(page))
 
 

@@ -43,13 +43,18 @@ def sentence(night: Night, steps: Sequence[Step], unjudged: Sequence[Unjudged]) 
     return f"{'; '.join(said) or 'nothing was planned'}.{end}"
 
 
+def entry(found: Step) -> str:
+    """The entry that the series is of; of capacity, the runtime and engine alone."""
+    trend = found.trend
+    return "/".join(filter(None, (trend.scenario, trend.key.runtime, trend.key.engine)))
+
+
 def step(found: Step) -> str:
     """One series that has become worse: where, from which level to which, and since which night."""
     trend, how = found.trend, found.trend.regression
     assert how is not None
-    where = "/".join(filter(None, (trend.scenario, trend.key.runtime, trend.key.engine)))
     levels = f"{number(how.before, trend.unit)} → {number(how.after, trend.unit)}"
-    return f"{where}: {trend.key.id}: {levels} since the night of {day(found.since)}"
+    return f"{entry(found)}: {trend.key.id}: {levels} since the night of {day(found.since)}"
 
 
 def _regressed(steps: Sequence[Step]) -> str:

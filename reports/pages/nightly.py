@@ -80,14 +80,16 @@ def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
     )
 
 
-def worse(history: History, night: Night) -> list[str]:
-    """What is worse as of ``night`` on its machine, a line each: series, and drills that are no longer judged."""
+def worse(history: History, night: Night) -> dict[tuple[str, str], str]:
+    """What is worse as of ``night`` on its machine, by entry and series ("" for a drill that is no longer judged)."""
     own = [one for one in history.nights if one.machine == night.machine and one.started <= night.started]
-    lines = list[str]()
+    lines = dict[tuple[str, str], str]()
     for found in matrix.of(own, {}):
         machine = _machine(found, replace(history, nights=own))
-        lines += [tonight.step(one) for one in machine.steps]
-        lines += [f"{one.entry}: no verdict in {one.nights} nights running: {one.why}" for one in machine.unjudged]
+        for step in machine.steps:
+            lines[tonight.entry(step), step.trend.key.id] = tonight.step(step)
+        for one in machine.unjudged:
+            lines[one.entry, ""] = f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
     return lines
 
 
