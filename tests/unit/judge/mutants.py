@@ -620,7 +620,8 @@ def as_external(run: Run) -> None:
     theirs = yaml.safe_load((drill.ROOT / "scenarios" / "timeout-spike.external.yaml").read_text())["slos"]
     run.plan["scenario"]["slos"] = [slo for slo in theirs if slo["phases"] == ["slow-link"]]
     run.plan["faults"] = _renamed(run.plan["faults"])
-    run.metrics["labels"] = [_renamed(labels) for labels in run.metrics["labels"]]
+    labels = run.metrics["labels"]
+    run.metrics["labels"] = labels.map({one: _renamed(one) for one in labels.unique()})
     planned_for(run, drill.load(run.plan["drill"]), external=True)
     said = External("https://h", ("h",))
     run.plan["topology"]["target"] = dataclasses.asdict(guard.admit(said, lambda host, port: "192.0.2.1"))

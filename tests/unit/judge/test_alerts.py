@@ -14,6 +14,7 @@ from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.runs import Run, alert_told
 from tests.unit.judge.mutants import ALL, ONE
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 ASKED = ("no page before", "alerts fire", "alerts silent", "alerts clear")
@@ -145,7 +146,7 @@ def test_time_to_detect_is_that_of_the_first_alert(tmp_path: Path) -> None:
     run.events += alert_told("TpsDrop", begin + 1, begin + 9, "ticket")
     folder = run.write(tmp_path / "run")
     assert alerts.time_to_detect_s(RunView(folder), ALL) == pytest.approx(6.6)
-    found = {check.name: check for check in verdicts.judge(folder, DRILL).checks}[f"alerts fire in {ALL}"]
+    found = {check.name: check for check in whole_verdict(folder, DRILL).checks}[f"alerts fire in {ALL}"]
     assert found.details["time_to_detect_s"] == pytest.approx(6.6)
     assert set(found.details) == {"ReplicaDown{server=replica-1}", "ReplicaDown{server=replica-2}", "FailuresHigh",
                                   "time_to_detect_s"}  # fmt: skip
@@ -169,7 +170,7 @@ def test_a_plan_without_its_alerts_is_no_pass(tmp_path: Path) -> None:
     run = runs.healthy()
     del run.plan["alerts"]
     run.events = [e for e in run.events if not e["kind"].startswith("alert")]
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE
     found = {c.name: c.status for c in verdict.checks if c.name.startswith(("alerts", "no page"))}
     assert len(found) >= 3

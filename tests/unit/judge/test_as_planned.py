@@ -15,6 +15,7 @@ from harness.judge.checks import recovers_within
 from harness.model.verdict import Status
 from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
+from tests.unit.judge.verdicts import whole_verdict
 
 
 def problems(run: Run, folder: Path) -> dict[str, str]:
@@ -121,7 +122,7 @@ def test_a_plan_that_was_edited_after_the_run_began(tmp_path: Path) -> None:
     plan = folder.plan()
     plan["alerts"] = []
     folder.write_json("plan.json", plan)
-    found = verdicts.judge(folder, drill.load("timeout-spike"))
+    found = whole_verdict(folder, drill.load("timeout-spike"))
     assert found.status is Status.INCONCLUSIVE
     assert "plan unchanged" in found.reason
 
@@ -130,7 +131,7 @@ def test_checks_that_came_later_are_asked_and_named(tmp_path: Path) -> None:
     """Today's drill asks more than the plan knew: that is said, and asked."""
     run = runs.healthy()
     del run.plan["checks"]["no-hang/one-replica"]
-    found = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    found = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert found.status is Status.PASS
     said = next(result.why for result in found.validity if result.name == "checks as planned")
     assert "no hang in one-replica" in said

@@ -10,12 +10,13 @@ import pytest
 
 from harness.evidence.record import CUT_BY_HEAL
 from harness.evidence.view import RunView
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.judge.checks import broken_attempts, recovers_within
 from harness.model.verdict import Status
 from tests.runs import Run
 from tests.unit.judge.mutants import as_external, first_streams_break, ok
 from tests.unit.judge.test_nothing_left import HEALTHY
+from tests.unit.judge.verdicts import whole_verdict
 
 
 def _status(run: Run, path: Path) -> Status:
@@ -250,5 +251,5 @@ def test_what_a_heal_has_cut_is_no_fault_of_the_service(tmp_path: Path) -> None:
     )
     run.requests.loc[broke & run.requests["start_s"].lt(begin + 4), "subtype"] = CUT_BY_HEAL
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert next(c for c in verdict.checks if c.name == broken_attempts.NAME).status is Status.INCONCLUSIVE

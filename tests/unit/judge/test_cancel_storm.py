@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from drills.cancel_storm import DRILL
+from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import CheckResult, Status
 from tests import wave_runs
 from tests.runs import Run
 from tests.unit.judge.mutants import samples
+from tests.unit.judge.verdicts import whole_verdict
 from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, late_cancel, memory_leaks, zombies
 from tests.wave_runs import watch_on
 
@@ -37,14 +39,20 @@ def test_mutant_is_noticed(mutant: WaveMutant, tmp_path: Path) -> None:
     assert found.status is Status.FAIL, f"{found.name}: {found.status}: {found.why}"
 
 
-@pytest.mark.parametrize("check", DRILL.checks, ids=lambda check: check.name)
-def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+@pytest.fixture(scope="module")
+def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with nothing but a plan."""
     run = wave_runs.healthy()
     run.events, run.requests, run.metrics, run.files = [], run.requests.iloc[:0], run.metrics.iloc[:0], {}
-    found = check.run(RunView(run.write(tmp_path / "run")))
-    assert found.status is Status.INCONCLUSIVE
-    assert found.why
+    return run.write(tmp_path_factory.mktemp("planned") / "run")
+
+
+@pytest.mark.parametrize("check", DRILL.checks, ids=lambda check: check.name)
+def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    result = check.run(RunView(only_planned))
+    assert result.status is Status.INCONCLUSIVE
+    assert result.why
 
 
 def test_a_moment_that_was_not_reached_is_not_judged(tmp_path: Path) -> None:
@@ -199,7 +207,7 @@ def test_a_phase_without_a_wave_is_not_judged(tmp_path: Path) -> None:
     run.plan["scenario"]["phases"] = [p for p in run.plan["scenario"]["phases"] if p["name"] != "early"]
     waves = run.files["waves.json"]
     waves["waves"] = [wave for wave in waves["waves"] if wave["phase"] != "early"]
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("cancel-storm"))
+    verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("cancel-storm"))
     found = next(r for r in verdict.checks if r.name == "cancels reach the engines in early")
     assert found.status is Status.INCONCLUSIVE
     assert found.why

@@ -14,6 +14,7 @@ from harness.judge import drill, slo, validity, verdicts
 from harness.model.scenario import SLO
 from harness.model.verdict import CheckResult
 from tests import runs
+from tests.unit.judge.verdicts import whole_verdict
 
 #: Every id that a verdict may hold, sorted. An id that is gone from it breaks everybody's history of that check.
 IDS = Path(__file__).with_name("check_ids.txt")
@@ -62,7 +63,7 @@ def test_id_phase_and_subject_name_one_objective_of_a_scenario(path: Path) -> No
 def test_every_result_has_its_identity(tmp_path: Path) -> None:
     """Those of validity, of checks and of objectives, in the verdict and when it is read again; each its own."""
     folder = runs.healthy_run(tmp_path / "run")
-    found = verdicts.judge(folder, drill.load("timeout-spike"))
+    found = whole_verdict(folder, drill.load("timeout-spike"))
     verdicts.write(folder, found)
     for results in (found.validity, found.checks):
         assert all(one.id for one in results)
@@ -74,7 +75,7 @@ def test_every_result_has_its_identity(tmp_path: Path) -> None:
 def test_what_was_not_judged_keeps_its_identity(tmp_path: Path) -> None:
     """A check that a finding has invalidated is the same question as one that was judged."""
     run = runs.healthy()
-    healthy = verdicts.judge(run.write(tmp_path / "healthy"), drill.load("timeout-spike"))
+    healthy = whole_verdict(run.write(tmp_path / "healthy"), drill.load("timeout-spike"))
     run.plan["checks"] = None
-    broken = verdicts.judge(run.write(tmp_path / "broken"), drill.load("timeout-spike"))
+    broken = whole_verdict(run.write(tmp_path / "broken"), drill.load("timeout-spike"))
     assert _identities(broken.checks) == _identities(healthy.checks)

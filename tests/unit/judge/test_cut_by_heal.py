@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from harness.evidence.record import CUT_BY_HEAL
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model.verdict import Status
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 CHECK = "availability with a slow link"
@@ -59,7 +60,7 @@ def test_what_a_heal_cut_is_no_failure_of_the_service(defect: object, status: St
     assert callable(defect)
     defect(run)
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     (found,) = (check for check in verdict.checks if check.name == CHECK)
     assert found.status is status, found.why
     assert ("the heal of a link cut 5 requests" in found.why) == (status is Status.INCONCLUSIVE)
@@ -72,5 +73,5 @@ def test_a_cut_that_breaks_nothing_changes_nothing(tmp_path: Path) -> None:
     mutants.as_external(run)
     first = run.requests.index[run.requests["phase"].eq("slow-link") & ~run.requests["final"].astype(bool)]
     run.requests.loc[first[:1], "subtype"] = CUT_BY_HEAL
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason

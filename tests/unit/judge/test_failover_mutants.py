@@ -13,6 +13,7 @@ from tests import runs
 from tests.failover_runs import FAILOVER, A, B
 from tests.unit.judge.failover_mutants import HUNG, MUTANTS
 from tests.unit.judge.mutants import Mutant, assert_red
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("gateway-failover")
 
@@ -49,7 +50,7 @@ def test_whom_another_gateway_serves_slowly_has_moved(gateway: str, status: Stat
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = verdicts.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
     assert len({r.name for r in verdict.checks}) == len(verdict.checks)
 
 

@@ -19,7 +19,7 @@ from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import ALL, MUTANTS, ONE, Mutant
-from tests.unit.judge.verdicts import verdict_on
+from tests.unit.judge.verdicts import verdict_on, whole_verdict
 
 DRILL = drill.load("timeout-spike")
 EVER = (-1.0, 1e9)
@@ -33,7 +33,7 @@ TIMING = {
 def judged(run: Run, path: Path) -> Verdict:
     """Its verdict."""
     run.recount()
-    return verdicts.judge(run.write(path / "run"), DRILL)
+    return whole_verdict(run.write(path / "run"), DRILL)
 
 
 def named(verdict: Verdict, name: str) -> CheckResult:
@@ -375,10 +375,10 @@ def test_whatever_tripped_first(defect: Callable[[Run], tuple[float, float]], tm
     """What a disturbed machine kept from being measured is INCONCLUSIVE because of it, and the first line names it."""
     run = runs.healthy()
     begin, end = defect(run)
-    alone = verdicts.judge(run.write(tmp_path / "alone"), DRILL)
+    alone = whole_verdict(run.write(tmp_path / "alone"), DRILL)
     assert (alone.status, alone.cause) == (Status.INCONCLUSIVE, None)
     runs.disturb(run, begin, end)
-    verdict = verdicts.judge(run.write(tmp_path / "disturbed"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "disturbed"), DRILL)
     assert (verdict.status, verdict.cause) == (Status.INCONCLUSIVE, INTERFERENCE), verdict.reason
     assert "the machine was disturbed for" in verdict.reason
 

@@ -12,6 +12,7 @@ from harness.model.verdict import Status, Verdict
 from reports import render
 from tests import runs
 from tests.runs import Run
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 PHASE = "one-replica"
@@ -37,7 +38,7 @@ def interrupted(*, healed: bool = True, early: bool = False) -> tuple[Run, float
 
 def judged(run: Run, path: Path) -> Verdict:
     """Its verdict."""
-    return verdicts.judge(run.write(path), DRILL)
+    return whole_verdict(run.write(path), DRILL)
 
 
 def test_the_reason_is_one_sentence_about_the_interrupt(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import CheckResult, Status
 from tests import runs
 from tests.unit.judge.mutants import EXTERNAL, MUTANTS, ONE, Mutant, as_external, assert_red, ok
+from tests.unit.judge.verdicts import verdict_on, whole_verdict
 
 DRILL = drill.load("timeout-spike")
 STALLS = "stalls with a slow link"
@@ -39,17 +41,23 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
+def test_an_external_run_passes(tmp_path: Path) -> None:
+    """What only an external target is asked is green without a defect."""
+    run = runs.healthy()
+    as_external(run)
+    found = results(whole_verdict(run.write(tmp_path / "run"), DRILL))
+    assert {check: found[check].why for check in EXTERNAL if found[check].status is not Status.PASS} == {}
+
+
 @pytest.mark.parametrize("check", EXTERNAL)
 def test_mutant_of_an_external_run_is_noticed(check: str, tmp_path: Path) -> None:
-    """What only an external target is asked: green without the defect, red with it."""
-    for defect, expected in ((None, Status.PASS), (EXTERNAL[check], Status.FAIL)):
-        run = runs.healthy()
-        if defect is not None:
-            defect(run)
-            run.recount()
-        as_external(run)
-        found = results(verdicts.judge(run.write(tmp_path / expected.value), DRILL))[check]
-        assert found.status is expected, found.why
+    """What only an external target is asked is red with its defect."""
+    run = runs.healthy()
+    EXTERNAL[check](run)
+    run.recount()
+    as_external(run)
+    (found,) = verdict_on(run.write(tmp_path / "run"), DRILL, check).checks
+    assert found.status is Status.FAIL, found.why
 
 
 @pytest.mark.parametrize(("silent_ms", "red"), [(0.0, set()), (11500.0, {STALLS, "end to end with a slow link"})])
@@ -62,24 +70,29 @@ def test_an_external_target_may_answer_in_one_event(silent_ms: float, red: set[s
     run.requests.loc[slow, ["e2e_ms", "e2e_from_schedule_ms"]] += silent_ms
     run.recount()
     as_external(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     found = {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS}
     assert found.keys() == red, found
 
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = verdicts.judge(runs.healthy_run(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(runs.healthy_run(tmp_path / "run"), DRILL)
     assert len(results(verdict)) == len(verdict.checks)
 
 
-@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
-def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+@pytest.fixture(scope="module")
+def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with nothing but a plan."""
     run = runs.healthy()
     run.events, run.requests, run.metrics = [], run.requests.iloc[:0], run.metrics.iloc[:0]
-    folder = run.write(tmp_path / "run")
-    result = check.run(RunView(folder))
+    return run.write(tmp_path_factory.mktemp("planned") / "run")
+
+
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    result = check.run(RunView(only_planned))
     assert result.status is Status.INCONCLUSIVE
     assert result.why
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import Status
 from tests import node_restart_runs
 from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.node_restart_mutants import MUTANTS, ordered, step
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("node-restart")
 
@@ -32,12 +34,18 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
-@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
-def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+@pytest.fixture(scope="module")
+def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with nothing but a plan."""
     run = node_restart_runs.healthy()
     run.events, run.requests, run.metrics = [], run.requests.iloc[:0], run.metrics.iloc[:0]
-    result = check.run(RunView(run.write(tmp_path / "run")))
+    return run.write(tmp_path_factory.mktemp("planned") / "run")
+
+
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    result = check.run(RunView(only_planned))
     assert result.status is Status.INCONCLUSIVE
     assert result.why
 
@@ -51,7 +59,7 @@ def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp
     for event in run.events:
         if event["kind"] == "fault_proven" and event["phase"] == "deaf" and half == "proof":
             event |= {"kind": "fault_unproven", "why": "the fault had no effect: replica-2 still generates"}
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE
     word = "deaf" if half == "proof" else "restart"
     found = {
@@ -90,7 +98,7 @@ def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
     found = {}
     for queue_ms in (0.0, 1500.0):
         run.requests.loc[waited, "queue_gateway_ms"] = queue_ms
-        verdict = verdicts.judge(run.write(tmp_path / str(queue_ms)), DRILL)
+        verdict = whole_verdict(run.write(tmp_path / str(queue_ms)), DRILL)
         found[queue_ms] = next(r.status for r in verdict.checks if r.name == name)
     assert found == {0.0: Status.FAIL, 1500.0: Status.PASS}
 
@@ -104,6 +112,6 @@ def test_who_waited_for_a_restarted_replica_is_counted_from_when_it_was_given_on
     run.requests.loc[first, ["e2e_ms", "headers_ms", "ttft_ms", "intended_start_s"]] += [5000.0, 5000.0, 5000.0, -5.0]
     run.requests.loc[first, "queue_gateway_ms"] = 5000.0
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     found = next(r for r in verdict.checks if r.name == "replica counters and client records agree")
     assert found.status is Status.PASS, found.why

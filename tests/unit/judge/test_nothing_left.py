@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from harness.evidence.view import RunView
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.judge.checks import records
 from harness.model.verdict import CheckResult, Status
 from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
 from tests.runs import Run
 from tests.unit.judge import mutants
+from tests.unit.judge.verdicts import whole_verdict
 
 HEALTHY: dict[str, Callable[[], Run]] = {
     "timeout-spike": runs.healthy,
@@ -122,7 +123,7 @@ def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> No
     """Nothing is left, so recovery is judged by the checks for it: the run is not PASS, and no other check suffers."""
     run = runs.healthy()
     mutants.heal_unproven(run, left="")
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     others = {c.name: c.status for c in verdict.checks if c.id != "nothing-left-injected"}
     assert set(others.values()) == {Status.PASS}, others

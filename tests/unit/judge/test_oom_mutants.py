@@ -13,6 +13,7 @@ from harness.model.verdict import Status
 from tests import oom_runs
 from tests.unit.judge.mutants import Mutant, assert_red
 from tests.unit.judge.oom_mutants import MUTANTS, stays_slow
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("oom")
 PRESSURE = "pressure on the KV cache in long"
@@ -39,7 +40,7 @@ def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
 def test_pressure_passes_where_the_cap_is_lifted(tmp_path: Path) -> None:
     """In the other scenario the KV cache has to be full and somebody preempted."""
     (found,) = [
-        r for r in verdicts.judge(oom_runs.widened().write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE
+        r for r in whole_verdict(oom_runs.widened().write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE
     ]
     assert found.status is Status.PASS, found.why
     assert found.objective == "≥ 95% and ≥ 1 preemption"
@@ -50,7 +51,7 @@ def test_without_pressure_the_other_scenario_shows_nothing(metric: str, value: f
     """Half of it, a cache that is nearly full or nobody preempted, is INCONCLUSIVE."""
     run = oom_runs.widened()
     run.metrics.loc[run.metrics["metric"].eq(metric), "value"] = value
-    (found,) = [r for r in verdicts.judge(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
+    (found,) = [r for r in whole_verdict(run.write(tmp_path / "run"), DRILL).checks if r.name == PRESSURE]
     assert found.status is Status.INCONCLUSIVE, found.why
 
 
@@ -84,7 +85,7 @@ def test_a_burst_of_long_prompts_does_not_tell(tmp_path: Path) -> None:
 
 def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
     """A red check is known by its name alone."""
-    verdict = verdicts.judge(oom_runs.healthy().write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(oom_runs.healthy().write(tmp_path / "run"), DRILL)
     assert len({r.name for r in verdict.checks}) == len(verdict.checks)
 
 

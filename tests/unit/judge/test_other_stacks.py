@@ -21,6 +21,7 @@ from stack.stacks import vllm_haproxy
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge.mutants import planned_for
+from tests.unit.judge.verdicts import whole_verdict
 
 #: How the components are called instead.
 NAMES = {"replica-": "llm-", "gateway-": "edge-"}
@@ -63,7 +64,7 @@ def not_passed(verdict: Verdict) -> dict[str, str]:
 def test_a_run_with_other_names_passes(tmp_path: Path) -> None:
     """Every check and every rule finds its components, and so does the page."""
     folder = the_run().write(tmp_path / "run")
-    verdict = verdicts.judge(folder, the_drill())
+    verdict = whole_verdict(folder, the_drill())
     assert not_passed(verdict) == {}
     verdicts.write(folder, verdict)
     assert "llm-2" in render.render(folder).read_text()
@@ -88,7 +89,7 @@ def test_its_defects_are_noticed(defect: Callable[[Run], None], red: str, status
     """By the names of its plan."""
     run = the_run()
     defect(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), the_drill())
+    verdict = whole_verdict(run.write(tmp_path / "run"), the_drill())
     assert red in not_passed(verdict)
     assert verdict.status is status, verdict.reason
 
@@ -97,7 +98,7 @@ def test_a_replica_more_than_was_sampled_is_noticed(tmp_path: Path) -> None:
     """The same records do not do for a plan with a third one: what is not sampled is not known."""
     run = runs.healthy()
     run.plan["topology"] = Topology(vllm_haproxy.stack(replicas=3), instance=17).as_data()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), drill.load("timeout-spike"))
+    verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE
     assert {"metrics of replica-3", "series sampled"} <= not_passed(verdict).keys()
 
@@ -109,7 +110,7 @@ def test_a_gateway_and_three_replicas_pass(tmp_path: Path, monkeypatch: pytest.M
     run.plan["topology"] = runs.TOPOLOGY.as_data()
     assert set(run.metrics["component"]) >= {"replica-1", "replica-2", "replica-3", "gateway-a"}
     folder = run.write(tmp_path / "run")
-    assert not_passed(verdicts.judge(folder, drill.load("timeout-spike"))) == {}
+    assert not_passed(whole_verdict(folder, drill.load("timeout-spike"))) == {}
     assert RunView(folder).scraped == ("replica-1", "replica-2", "replica-3", "gateway-a")
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model.verdict import CheckResult, Status, Verdict
 from tests import runs, swap_runs
 from tests.runs import Run
+from tests.unit.judge.verdicts import whole_verdict
 
 ALL = "all-replicas"
 
 
 def judged(run: Run, folder: Path, name: str = "timeout-spike") -> Verdict:
     """The verdict of the run."""
-    return verdicts.judge(run.write(folder), drill.load(name))
+    return whole_verdict(run.write(folder), drill.load(name))
 
 
 def check(run: Run, folder: Path, name: str) -> CheckResult:

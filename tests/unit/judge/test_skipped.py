@@ -19,6 +19,7 @@ from reports import render
 from tests import runs
 from tests.unit.judge import mutants
 from tests.unit.judge.test_nothing_left import HEALTHY
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 NOT_OURS = ("gateways eject replica-2", "no abandoned generation in all-replicas", "steady state in recovery-one")
@@ -259,7 +260,7 @@ def test_no_check_passes_in_a_phase_that_never_began(name: str, tmp_path: Path) 
     run.requests = run.requests[run.requests["intended_start_s"] < end_s]
     run.metrics = run.metrics[run.metrics["t_s"] < end_s]
     run.files = {}
-    found = verdicts.judge(run.write(tmp_path / "run"), drill.load(name))
+    found = whole_verdict(run.write(tmp_path / "run"), drill.load(name))
     assert found.status is not Status.PASS
     asked = [check.name for check in found.checks if any(check.name.endswith(f" {phase}") for phase in faults)]
     assert asked

@@ -16,6 +16,7 @@ from tests import runs
 from tests.runs import Run, alert_told
 from tests.unit.judge import mutants
 from tests.unit.judge.mutants import ALL
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 SHIPPED = [(name, path) for name in drill.names() for path in drill.ROOT.glob(f"scenarios/{name}*.yaml")]
@@ -24,7 +25,7 @@ SHIPPED = [(name, path) for name in drill.names() for path in drill.ROOT.glob(f"
 def judged(run: Run, path: Path) -> tuple[Verdict, dict[str, CheckResult]]:
     """The verdict, and its checks by name."""
     run.recount()
-    verdict = verdicts.judge(run.write(path), DRILL)
+    verdict = whole_verdict(run.write(path), DRILL)
     return verdict, {check.name: check for check in verdict.checks}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import Status
@@ -14,6 +15,7 @@ from tests import swap_runs
 from tests.swap_runs import NO_START, PROMOTED, STOPPED
 from tests.unit.judge.mutants import assert_red
 from tests.unit.judge.swap_mutants import MUTANTS, SwapMutant
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("model-swap")
 
@@ -40,12 +42,18 @@ def test_mutant_is_noticed(mutant: SwapMutant, tmp_path: Path) -> None:
     assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
 
 
-@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
-def test_no_data_is_never_a_pass(check: drill.Check, tmp_path: Path) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+@pytest.fixture(scope="module")
+def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with nothing but a plan."""
     run = swap_runs.healthy()
     run.events, run.requests, run.metrics, run.files = [], run.requests.iloc[:0], run.metrics.iloc[:0], {}
-    result = check.run(RunView(run.write(tmp_path / "run")))
+    return run.write(tmp_path_factory.mktemp("planned") / "run")
+
+
+@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
+def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
+    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
+    result = check.run(RunView(only_planned))
     assert result.status is Status.INCONCLUSIVE
     assert result.why
 
@@ -67,7 +75,7 @@ def test_half_a_record_proves_nothing(name: str, half: str, tmp_path: Path) -> N
         for event in run.events:
             if event["kind"] == "fault_proven":
                 event |= {"kind": "fault_unproven", "why": "the fault had no effect: it is the same process"}
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
 
 
@@ -78,7 +86,7 @@ def test_a_candidate_that_does_not_start_is_one_red_check(made: str, tmp_path: P
     if made == "it breaks off":
         swap_runs.abort(run)
     run.plan["scenario"] = swap_runs.healthy().plan["scenario"]
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     results = (*verdict.validity, *verdict.checks)
     assert [r.name for r in results if r.status is not Status.PASS] == ["rollout ends as it should"]
     assert re.search(r"replica-\d could not be used within \d+ s of its start", verdict.reason)
@@ -91,7 +99,7 @@ def test_a_rollout_that_is_cut_off_is_not_blamed_for_its_heal(tmp_path: Path) ->
     data = swap_runs.ledger(run)
     next(event for event in run.events if event["kind"] == "fault_healing")["t_s"] = data["decided_s"]
     data.update(decision=None, decided_s=None, ended=None, stages=[], served=data["served"][:2])
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "versions agree").status is Status.PASS
     assert verdict.status is Status.INCONCLUSIVE
 
@@ -100,6 +108,6 @@ def test_a_comparison_that_proves_nothing_is_inconclusive(tmp_path: Path) -> Non
     """Rolled back because nothing could be shown: the rollout was careful, the drill has not seen its gate."""
     run = swap_runs.healthy(STOPPED)
     swap_runs.ledger(run)["decision"]["gate"] = "undecided"
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert next(r for r in verdict.checks if r.name == "rollout ends as it should").status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE

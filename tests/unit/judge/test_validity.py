@@ -23,7 +23,7 @@ from harness.plan.guard import External
 from tests import runs
 from tests.runs import Run
 from tests.unit.judge import mutants
-from tests.unit.judge.verdicts import verdict_on
+from tests.unit.judge.verdicts import verdict_on, whole_verdict
 
 DRILL = drill.load("timeout-spike")
 SAFETY = {"conservation", "nothing left injected", "no silent truncation"}
@@ -563,7 +563,7 @@ def test_finding_invalidates_what_depends_on_it(
     """The finding is named, everything that needs what it invalidates is INCONCLUSIVE, the run is never PASS."""
     run = runs.healthy()
     defect(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     found = {r.name: r for r in verdict.validity}
     assert found[finding].status is Status.INCONCLUSIVE
     assert verdict.status is Status.INCONCLUSIVE
@@ -590,7 +590,7 @@ def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
     """Two seconds on a whole core happen; what counts is that it lasts."""
     run = runs.healthy()
     run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 42), "value"] = 1.0
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason
 
 
@@ -624,7 +624,7 @@ def test_safety_fails_even_in_an_invalid_run(tmp_path: Path) -> None:
     run = runs.healthy()
     _interrupt(run)
     mutants.request_vanishes(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.FAIL
     assert verdict.reason.startswith("conservation: ")
 
@@ -635,7 +635,7 @@ def test_independent_fail_outranks_inconclusive(tmp_path: Path) -> None:
     _gap(run)
     mutants.no_gateway_retries(run)
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.FAIL
     assert "availability with one bad replica" in {r.name for r in verdict.checks if r.status is Status.FAIL}
 
@@ -712,7 +712,7 @@ def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path
     rows = run.requests.index[mutants.ok(run)][::2]
     run.requests.loc[rows, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     assert verdict.reason.startswith("requests sent: ")
     assert "no file descriptor was left" in verdict.reason
@@ -724,7 +724,7 @@ def test_what_could_not_be_written_is_the_first_line(tmp_path: Path) -> None:
     run = runs.healthy()
     for defect in (_late, _abort, _load_died, _events_not_written):
         defect(run)
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.reason.startswith("records written: events.jsonl could not be written: File too large")
     assert [r.name for r in verdict.validity if r.status is not Status.PASS][1] == "load generator's end"
@@ -738,7 +738,7 @@ def test_a_generator_that_ended_as_it_should_is_fine(ended: int, tmp_path: Path)
     event = next(e for e in run.events if e["kind"] == "load_stopped")
     event |= {"status": 0, "ended": int(run.requests["final"].sum()) + ended}
     run.files["verdict.json.failed"] = {"why": "No space left on device"}  # an earlier judging: this one can
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason
 
 
@@ -830,7 +830,7 @@ def test_too_few_samples_is_no_answer(tmp_path: Path, monkeypatch: pytest.Monkey
     begin, _ = run.span("baseline")
     run.requests = run.requests[~mutants.between(run, begin, begin + 12)]
     run.recount()
-    verdict = verdicts.judge(run.write(tmp_path / "run"), DRILL)
+    verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     by_name = {r.name: r for r in verdict.checks}
     assert by_name["TTFT before"].status is Status.INCONCLUSIVE
     assert "too few" in by_name["TTFT before"].why

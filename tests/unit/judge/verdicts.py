@@ -22,6 +22,12 @@ def complaints(verdict: dict[str, Any]) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in _PROMISE.iter_errors(verdict)]
 
 
+def whole_verdict(folder: RunFolder, drill: Drill) -> Verdict:
+    """What ``verdicts.judge`` says, but for the indicators of every phase, which no result is made of."""
+    view = RunView(folder)
+    return verdicts.answer(view, drill, verdicts.asked(view, drill))
+
+
 def verdict_on(folder: RunFolder, drill: Drill, *names: str) -> Verdict:
     """The verdict of a run that is asked no more than these checks and objectives; all validity rules are."""
     view = RunView(folder)
