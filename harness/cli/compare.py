@@ -44,7 +44,7 @@ def resolve(index: Index, text: str) -> Path:
     if match := _LATEST.fullmatch(text):
         back = int(match[1] or 0)
         if back >= len(runs):
-            raise UsageError(f"{text}: found {len(runs)} runs, expected more than {back}")
+            raise UsageError(f"{text}: found {len(runs)} runs, expected {back + 1} or more (`runs`)")
         return runs[-1 - back].folder
     named = [run for run in runs if run.run_id == text] or [run for run in runs if run.run_id.startswith(text)]
     if len(named) == 1:

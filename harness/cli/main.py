@@ -177,7 +177,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     one = commands.add_parser(
         "nightly-check", help="whether there was a night, and every drill was judged: for a timer"
     )
-    one.add_argument("--suite", default=nightly_check.SUITE, metavar="NAME", help=f"[{nightly_check.SUITE}]")
+    suite_help = f"as for `nightly` [{nightly_check.SUITE}]"
+    one.add_argument("--suite", default=nightly_check.SUITE, metavar="NAME", help=suite_help)
     one.add_argument("--by", default=nightly_check.BY, metavar="HH:MM", help=f"local time [{nightly_check.BY}]")
     one.set_defaults(do=lambda options, _: nightly_check.check(options.suite, options.by))
     one = commands.add_parser("doctor", help="what earlier runs have left behind, and its repair")

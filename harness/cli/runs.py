@@ -151,7 +151,7 @@ def _why(run: IndexedRun) -> str:
     parts = [
         run.scenario if run.scenario != run.drill else "",
         "with defects" if run.defects else "",
-        run.night,
+        f"of {run.night}" if run.night else "",
         run.reason if run.status is not Status.PASS else "",
     ]
     return "; ".join(filter(None, parts))

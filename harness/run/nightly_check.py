@@ -54,7 +54,7 @@ def _missing(ours: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -
     if any(night.ended > due - DAY for night in ended if night.ended is not None):
         return []
     last = max(ended, key=lambda night: night.ended or night.started, default=None)
-    told = [f"the last night that ended: {last.run_id} ({_words(last.ended)})" if last else "no night has ever ended"]
+    told = [f"the last night that ended: {last.run_id} ({_words(last.ended)})" if last else "none has ever ended"]
     told += [f"begun since, and not ended: {night.run_id} ({_words(night.started)})" for night in ours
              if night.ended is None and night.started > due - DAY]  # fmt: skip
     headline = f"{suite}: no finished night by {due:%H:%M} of {due:%Y-%m-%d}"

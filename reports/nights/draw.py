@@ -9,7 +9,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from harness.evidence.index import IndexedRun
-from harness.judge.trends import Regression
+from harness.judge.trends import BEFORE_MIN, SIDE_MIN, Regression
 from reports import panel
 from reports.nights import changes, matrix, spark
 from reports.nights.coverage import STALE_NIGHTS, Covered, Drilled
@@ -66,7 +66,9 @@ def regressions(machines: Sequence[Worse], link: Link) -> Markup:
     ]
     return Markup("").join(parts) or Markup(
         "<p>No series has regressed; no entry went unjudged for three nights running.</p>"
-    )
+        '<p class="legend">A series can only regress once it has held one level for {} nights, and mostly takes {} more '
+        "to show it (docs/trends.md).</p>"
+    ).format(BEFORE_MIN, SIDE_MIN)
 
 
 def _together(steps: Sequence[Step]) -> list[list[Step]]:

@@ -31,7 +31,8 @@ def sentence(night: Night, steps: Sequence[Step], unjudged: Sequence[Unjudged]) 
     skipped = [entry for entry in night.entries if entry.status is None]
     parts = [f"{len(failed)} of {len(night.entries)} failed ({_names(failed)})" if failed else ""]
     parts.append(f"{len(passed)} passed" if passed and len(passed) < len(night.entries) else "")
-    parts.append(f"all {len(passed)} passed" if passed and len(passed) == len(night.entries) else "")
+    every = "the only drill passed" if len(passed) == 1 else f"all {len(passed)} passed"
+    parts.append(every if passed and len(passed) == len(night.entries) else "")
     parts.append(_regressed(steps))
     parts.append(f"{len(open_)} could not be judged ({_names(open_)})" if open_ else "")
     parts.append(f"{len(skipped)} not run ({_names(skipped)}: {_reasons(skipped)})" if skipped else "")

@@ -85,7 +85,7 @@ def test_where_there_never_was_one_it_says_so() -> None:
     other = of("weekly", 28, at(28, 4), {})
     for found in ([], [other]):
         (event,) = check(found, "nightly", BY, at(28, 8))
-        assert event.details == ("no night has ever ended",)
+        assert event.details == ("none has ever ended",)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,21 @@ def test_where_all_is_well_nobody_is_told(tmp_path: Path, capsys: pytest.Capture
     deaf = Notify(commands=(Command(argv=("/no/such/program",)),))
     assert nightly_check.check("nightly", "07:00", tmp_path, deaf) == 0
     shown = capsys.readouterr()
-    assert "there was a night by 07:00" in shown.out
+    assert "a night has ended since 07:00 of the day before" in shown.out
     assert shown.err == ""
+
+
+def test_it_tells_those_whom_the_suite_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the night does; and asks for nights by the name in the file. A file that is wrong silences nobody."""
+    file = tmp_path / "mine.yaml"
+    told = f"notify:\n  commands: [{{argv: [touch, {tmp_path / 'got'}]}}]\n"
+    file.write_text(f"name: weekly\nbudget: 20m\nentries: [{{drill: oom}}]\n{told}")
+    assert nightly_check.check(str(file), "07:00", tmp_path) == nightly_check.NOT_WELL
+    assert (tmp_path / "got").exists()
+    assert "weekly: no finished night" in capsys.readouterr().out
+    file.write_text("name: weekly\n")
+    assert nightly_check.check(str(file), "07:00", tmp_path, Notify()) == nightly_check.NOT_WELL
+    assert "receivers are those of the environment" in capsys.readouterr().err
 
 
 def test_the_program_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,9 @@ def test_a_slower_service_is_a_regression_with_its_night(tmp_path: Path) -> None
     assert "Since the night of 2026-10-19" in page
     assert "ttft_p95_ms regressed" in page or "ttft_p95_ms" in page
     quiet = nights.make(24, tmp_path / "b")
-    assert "No series has regressed" in nightly.render(quiet.history(), tmp_path / "n")
+    page = nightly.render(quiet.history(), tmp_path / "n")
+    assert "No series has regressed" in page
+    assert "once it has held one level for 5 nights" in page
 
 
 def test_no_night_is_said() -> None:
@@ -194,4 +196,4 @@ def test_the_command_makes_the_page_again(tmp_path: Path, capsys: pytest.Capture
     folder.mkdir()
     stored.write(folder, a_night(0, an_entry("oom", Status.PASS)))
     assert main.main(["nightly-page", str(tmp_path)]) == 0
-    assert "all 1 passed" in (folder / nightly.PAGE).read_text()
+    assert "the only drill passed" in (folder / nightly.PAGE).read_text()
