@@ -29,11 +29,10 @@ from typing import Any, Self
 from harness.evidence.record import NO_DRILLS, RunFolder, schema_problem
 from harness.model import digest
 from harness.model.errors import RunFolderError
+from harness.model.night import FILE as NIGHT_FILE
 from harness.model.verdict import Status
 
 FILE = "index.sqlite"
-#: Of a night's folder: which runs it has started.
-SUITE = "suite.json"
 #: Goes up when a table, or what is read from a folder, changes.
 _VERSION = 1
 _VERDICT_SCHEMA = 1
@@ -273,7 +272,7 @@ def _entries(root: Path) -> _Entries:
             strange[root / entry.name] = what
         elif not entry.name.isprintable():
             strange[root / entry.name] = "a folder whose name is no text: no run of ours"
-        elif not os.path.lexists(root / entry.name / SUITE):  # what a suite made is no run
+        elif not os.path.lexists(root / entry.name / NIGHT_FILE):  # what a suite made is no run
             folders[entry.name] = json.dumps([_stamp(root / entry.name / name) for name in _SOURCES])
     return _Entries(folders, strange)
 
@@ -413,9 +412,9 @@ def _load(root: Path, table: sqlite3.Connection) -> tuple[dict[str, IndexedRun],
 def _nights(root: Path) -> dict[str, str]:
     """Which suite's run has started a run, by their ids."""
     found: dict[str, str] = {}
-    for path in sorted(root.glob(f"*/{SUITE}")):
+    for path in sorted(root.glob(f"*/{NIGHT_FILE}")):
         with contextlib.suppress(RunFolderError, KeyError, TypeError, AttributeError):
-            night = _json(path.parent, SUITE)
+            night = _json(path.parent, NIGHT_FILE)
             attempts = itertools.chain.from_iterable(entry["attempts"] for entry in night["entries"])
             found |= {_text(attempt["run_id"]): _text(night["run_id"]) for attempt in attempts}
     return found

@@ -7,9 +7,8 @@ times. Values that a run has only one of, such as the time to eject a replica, h
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from harness.evidence import index
 from harness.evidence.index import IndexedRun, series_id
 from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
-from harness.judge import intervals, per_phase, sli, verdicts
+from harness.judge import intervals, per_phase, verdicts
 from harness.judge.intervals import Interval
+from harness.judge.per_phase import InPhase
 from harness.judge.sli import Sample
 from harness.model.errors import DrillyardError
 from harness.model.verdict import CheckResult, Status, Verdict
@@ -264,31 +264,16 @@ class _Measured:
 
 
 def _measured(view: RunView) -> dict[tuple[str, str], _Measured]:
-    return {
-        (name, phase.name): found
-        for phase in view.phases
-        for stem in sli.names()
-        for name, found in _of_phase(view, stem, phase.name)
-    }
+    return {(one.sli, one.phase): _with_counts(view, one) for one in per_phase.measured(view)}
 
 
-def _of_phase(view: RunView, stem: str, phase: str) -> Iterator[tuple[str, _Measured]]:
-    """The indicator in that phase, as far as it was measured and is no pair of bounds."""
-    module = importlib.import_module(f"harness.judge.slis.{stem}")
-    rows = view.attempts(phase)
-    with suppress(Exception):  # an indicator that crashes has no value; an objective on it says so
-        if hasattr(module, "measure"):
-            found = module.measure(rows, view)
-            counts = None if found.unit == "%" else rows["request_id"].value_counts()
-            if found.value is not None:
-                yield stem, _Measured(found.value, found.unit, found.samples, counts=counts)
-        elif hasattr(module, "values"):
-            sample = module.values(rows, view, False)
-            for percent in per_phase.PERCENTILES:
-                found = sli.percentile(sample, percent, module.UNIT)
-                if found.value is not None and found.bounds is None:
-                    name = per_phase.named(stem, percent, module.UNIT)
-                    yield name, _Measured(found.value, found.unit, found.samples, percent, sample)
+def _with_counts(view: RunView, one: InPhase) -> _Measured:
+    """The attempts of each request, where the indicator is their mean."""
+    found, counts = one.found, None
+    if one.sample is None and found.unit != "%":
+        counts = view.attempts(one.phase)["request_id"].value_counts()
+    assert found.value is not None
+    return _Measured(found.value, found.unit, found.samples, one.percent, one.sample, counts)
 
 
 def _difference(key: tuple[str, str], first: _Measured, second: _Measured, alpha: float) -> Difference:

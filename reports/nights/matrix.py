@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from harness.model.night import Attempt, Entry, Night
 from harness.model.verdict import Status
+from reports.markdown import cut
 
 #: So many nights are shown, and looked at for what changes.
 NIGHTS_MAX = 30
@@ -84,8 +85,8 @@ def day(night: Night) -> str:
 
 def _heading(night: Night) -> Markup:
     date = day(night)
-    cut = Markup('<abbr title="interrupted">†</abbr>') if night.ended is None else ""
-    return Markup('<th scope="col"><time datetime="{}">{}</time>{}</th>').format(date[:10], date[5:], cut)
+    interrupted = Markup('<abbr title="interrupted">†</abbr>') if night.ended is None else ""
+    return Markup('<th scope="col"><time datetime="{}">{}</time>{}</th>').format(date[:10], date[5:], interrupted)
 
 
 def _row(row: Row, link: Link) -> Markup:
@@ -127,7 +128,7 @@ def _entry(entry: Entry, link: Link) -> Markup:
 def _attempt(attempt: Attempt, link: Link, retried: bool) -> Markup:
     word, letter = attempt.status.value, LETTERS[attempt.status]
     label = f"{word}, retried" if retried else word
-    title = f"{label}: {_short(attempt.reason)}" if attempt.reason else label
+    title = f"{label}: {cut(attempt.reason, _REASON_MAX)}" if attempt.reason else label
     css = "early" if retried else "last"
     if address := link(attempt.run_id):
         return Markup('<a class="{}" href="{}" title="{}" aria-label="{}">{}</a>').format(
@@ -136,7 +137,3 @@ def _attempt(attempt: Attempt, link: Link, retried: bool) -> Markup:
     return Markup('<span class="{}" title="{}, no report left">{}<span class="sr">{}</span></span>').format(
         css, title, letter, f" {label}, no report left"
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _REASON_MAX else f"{text[:_REASON_MAX]}…"
