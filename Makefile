@@ -75,7 +75,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help settings planned setup chromium up down status logs doctor drills nightly prune lint types test-fast \
-	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity load
+	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity load samples
 
 help: ## this list
 	@echo 'make drill-NAME   run a drill; the report is runs/latest/report.html. NAME is one of'
@@ -186,6 +186,9 @@ stability: .venv/.ready ## drill a healthy simulated stack N times, from SEED on
 bench: .venv/.ready ## what Drillyard's own parts cost, a row each (ARGS=observer for one); on an idle machine
 	@$(SET_UP) --runtime process --engine sim
 	@$(PY) -m benchmarks --instance '$(INSTANCE)' $(ARGS)
+
+samples: .venv/.ready ## docs/samples: the reports of stored runs, as today's code draws them
+	@$(PY) -m tests.samples
 
 stability-real: ## six drills on real vLLM: quiet, and beside a light and a heavy disturber; hours, goes on where it was
 	@$(MAKE) --no-print-directory setup ENGINE=vllm RUNTIME=process

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from harness.model.night import Entry, Night
+from reports.markdown import cut, text
 
-#: What Markdown or HTML would act on; names and reasons are text, wherever they come from.
-_ACTED_ON = re.compile(r"([\\`*_{}\[\]<>()#+!|~@])")
 _REASON_CHARS_MAX = 300
 
 
@@ -29,11 +27,4 @@ def _row(entry: Entry) -> str:
     minutes = f"{sum(attempt.duration_s for attempt in entry.attempts) / 60:.1f}" if entry.attempts else "–"
     why = entry.attempts[-1].reason if entry.attempts else entry.not_run or "the night was cut off before it"
     runs = ", ".join(f"`{attempt.run_id}`" for attempt in entry.attempts if attempt.run_id) or "–"
-    return f"| {text(entry.id)} | {statuses} | {minutes} | {text(why)} | {runs} |"
-
-
-def text(value: str) -> str:
-    """One line in which nothing is Markdown or HTML, cut where it is long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    line = line if len(line) <= _REASON_CHARS_MAX else line[: _REASON_CHARS_MAX - 1] + "…"
-    return _ACTED_ON.sub(r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    return f"| {text(entry.id)} | {statuses} | {minutes} | {text(cut(why, _REASON_CHARS_MAX))} | {runs} |"

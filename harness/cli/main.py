@@ -201,6 +201,7 @@ def _add_nightly(commands: argparse._SubParsersAction[_Parser], environment: Map
     add("--model", default=environment.get("MODEL") or "", help="of all drills [MODEL]")
     add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
     add("--seed", type=int, help="of the order and of each drill")
+    _add_other_machines(one, environment)
     add("--resume", action="store_true", help="go on with the newest night that was cut off")
     one.set_defaults(do=_nightly)
 
@@ -219,6 +220,7 @@ def _nightly(options: argparse.Namespace, _: Sequence[str]) -> int:
     require_one_of("--runtime", options.runtime or "auto", suite.RUNTIMES)
     require_one_of("--engine", options.engine or ENGINES[0], ENGINES)
     given = {name: getattr(options, name) for name in ("runtime", "engine", "instance", "model", "seed", "resume")}
+    given["history"] = (options.history,) if options.history else ()
     return nightly.nightly(nightly.Wanted(suite=options.suite, budget_s=_budget_s(options.budget), **given))
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli import nightly_page
 from harness.evidence.record import replacing
+from harness.model import notify
 from harness.model.errors import Interrupted
 from harness.model.night import Night
+from harness.model.notify import Event, Place
 from harness.plan import suite
 from harness.run import suite as runner
+from harness.run.notify import tell
 from harness.run.progress import Progress
 from harness.run.suite import Order, Shop
 from reports import ctrf, junit, summary
+from reports.pages import nightly as pages
+from reports.pages.nightly import History
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Wanted:
     instance: int = 0
     model: str = ""
     resume: bool = False
+    history: tuple[Path, ...] = ()
 
 
 def nightly(
@@ -51,15 +60,32 @@ def nightly(
         keeper = runner.night(order, progress.say, shop, wanted.resume)
     except KeyboardInterrupt:
         raise Interrupted("the night was interrupted; `make nightly ARGS=--resume` goes on with it") from None
-    write(keeper.folder, keeper.night)
-    progress.say(f"{sentence(keeper.night)}; {keeper.folder / 'summary.md'}")
-    return keeper.night.exit_code(regressed=False)
+    history = nightly_page.history(runs, wanted.history)
+    worse = pages.worse(history, keeper.night)
+    write(keeper.folder, keeper.night, list(worse.values()))
+    page = pages.write(history, keeper.folder, nightly_page.command(runs, wanted.history))
+    progress.say(f"{sentence(keeper.night)}; {page}")
+    receivers = order.suite.notify or notify.from_environment(os.environ)
+    tell(_events(history, keeper.night, worse, page), receivers, progress.say)
+    return keeper.night.exit_code(bool(worse))
 
 
-def write(folder: Path, night: Night) -> None:
-    """The files that people and CI read, from the night's state."""
+def _events(history: History, night: Night, worse: Mapping[Place, str], page: Path) -> list[Event]:
+    """What people should hear of it, compared with the nights of the same suite on this machine before it."""
+    before = sorted(
+        (one for one in history.nights if (one.suite, one.machine) == (night.suite, night.machine)),
+        key=lambda one: one.started,
+    )
+    before = [one for one in before if one.started < night.started]
+    statuses = [one.statuses for one in (*before, night)]
+    known = pages.worse(history, before[-1]) if before else {}
+    return notify.of_night(night.suite, night.run_id, statuses, worse, known, str(page))
+
+
+def write(folder: Path, night: Night, worse: Sequence[str] = ()) -> None:
+    """The files that people and CI read, from the night's state and what is ``worse`` than it was."""
     files = {
-        "summary.md": summary.of_night(night, sentence(night)),
+        "summary.md": summary.of_night(night, sentence(night), worse),
         "junit.xml": junit.of_night(night),
         "ctrf.json": ctrf.of_night(night),
     }

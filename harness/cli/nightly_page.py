@@ -25,10 +25,14 @@ def nightly_page(runs: Path, others: Sequence[Path]) -> int:
     found = night.folders(runs)
     if not found:
         raise UsageError(f"found no night in {runs}, expected a folder such as nightly-2026-11-28; `make nightly`")
-    command = [".venv/bin/python", "-m", "harness", "nightly-page", str(runs)]
-    command += [word for other in others for word in ("--history", str(other))]
-    print(nightly.write(history(runs, others), found[-1], command))
+    print(nightly.write(history(runs, others), found[-1], command(runs, others)))
     return 0
+
+
+def command(runs: Path, others: Sequence[Path]) -> list[str]:
+    """What makes the page again."""
+    words = [".venv/bin/python", "-m", "harness", "nightly-page", str(runs)]
+    return words + [word for other in others for word in ("--history", str(other))]
 
 
 def history(runs: Path, others: Sequence[Path] = ()) -> History:

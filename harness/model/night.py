@@ -83,6 +83,11 @@ class Night(Strict):
         return self.model_copy(update={"entries": tuple(entry if e.id == entry.id else e for e in self.entries)})
 
     @property
+    def statuses(self) -> dict[str, Status | None]:
+        """By entry; None where it was not run."""
+        return {entry.id: entry.status for entry in self.entries}
+
+    @property
     def status(self) -> Status:
         """The worst of all entries; one that was not run is INCONCLUSIVE."""
         return worst(entry.status or Status.INCONCLUSIVE for entry in self.entries)

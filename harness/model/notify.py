@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -74,6 +75,10 @@ class Notify(Strict):
     timeout: Seconds = Field(default=10.0, gt=0, le=300)
 
 
+#: What can become worse: an entry of a suite, and one of its series, or "" for the entry itself.
+Place = tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that people should hear of. ``headline`` is one sentence, ``details`` are one line each.
@@ -122,25 +127,26 @@ def of_night(
     suite: str,
     night: str,
     nights: Sequence[Mapping[str, str | None]],
-    regressions: Collection[str] = (),
-    regressions_before: Collection[str] = (),
+    worse: Mapping[Place, str] = MappingProxyType({}),
+    worse_before: Mapping[Place, str] = MappingProxyType({}),
     page: str = "",
 ) -> list[Event]:
     """What people should hear of the night that has ended. Pure.
 
     ``nights``: the status of each entry (None: not run), of this night last, of those before it in order.
-    ``regressions`` are the series that are worse now, in words, ``regressions_before`` those after the night before. An
-    entry has recovered with its first PASS after a FAIL, whatever could not be judged in between.
+    ``worse`` is what has become worse, in words, ``worse_before`` what had after the night before. An entry has
+    recovered with its first PASS after a FAIL, whatever could not be judged in between; what had become worse, when it
+    no longer is and its drill did not fail.
     """
     *before, now = nights
     failed = sorted(name for name, status in now.items() if status == Status.FAIL)
     passed = sorted(name for name, status in now.items() if status == Status.PASS)
     recovered = [name for name in passed if _last_judged(before, name) == Status.FAIL]
-    worse = sorted(set(regressions) - set(regressions_before))
-    gone = sorted(set(regressions_before) - set(regressions))
+    new = [text for place, text in sorted(worse.items()) if place not in worse_before]
+    gone = [text for place, text in sorted(worse_before.items()) if place not in worse and place[0] not in failed]
     told: tuple[tuple[Kind, str, list[str]], ...] = (
         ("fail", f"{len(failed)} of {len(now)} drills FAIL", failed),
-        ("regression", f"{len(worse)} series have become worse", worse),
+        ("regression", f"{len(new)} became worse", new),
         ("recovered", f"{len(recovered) + len(gone)} recovered", [*recovered, *gone]),
     )
     return [Event(kind, suite, night, f"{suite}: {text}", tuple(what), page) for kind, text, what in told if what]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from harness.model.night import Entry
+from harness.model.notify import Notify
 from harness.model.scenario import Seconds, Strict
 
 
@@ -38,6 +39,7 @@ class Suite(Strict):
     runtimes: tuple[str, ...] = Field(default=("auto",), min_length=1)
     engines: tuple[str, ...] = Field(default=("vllm",), min_length=1)
     entries: tuple[Item, ...] = Field(min_length=1)
+    notify: Notify | None = None  # those of the environment where it is not said
 
     def planned(self, seed: int, runtimes: Sequence[str] = (), engines: Sequence[str] = ()) -> list[Entry]:
         """All entries in the order that follows from ``seed``; ``runtimes`` and ``engines`` replace those of the file.

@@ -6,62 +6,35 @@ Read are the ``suite.json`` of the nights below ``runs/``. One that cannot be re
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.model.errors import RunFolderError
+from harness.model.night import FILE, Night, folders, read
 from harness.model.notify import Event
 from harness.model.verdict import Status
 
-FILE = "suite.json"
 DAY = dt.timedelta(days=1)
 #: A drill that was judged in none of so many nights running is reported.
 NIGHTS = 3
 _JUDGED = (Status.PASS, Status.FAIL)
 
 
-@dataclass(frozen=True)
-class Night:
-    """What the check needs to know of a night. Times with their zone; ``statuses`` by entry, None where not run."""
-
-    suite: str
-    run_id: str
-    started: dt.datetime
-    ended: dt.datetime | None = None  # None: interrupted, or still going on
-    statuses: Mapping[str, str | None] = field(default_factory=dict)
-
-
 def nights(runs: Path) -> list[Night]:
     """The nights below ``runs``, by their start; of one whose file cannot be read only that it has not ended."""
-    return sorted((_read(path) for path in runs.glob(f"*/{FILE}")), key=lambda night: night.started)
+    return sorted(map(_read, folders(runs)), key=lambda one: one.started)
 
 
-def _read(path: Path) -> Night:
+def _read(folder: Path) -> Night:
     try:
-        data = json.loads(path.read_bytes())
-        ended = data["ended"]
-        return Night(
-            str(data["suite"]),
-            str(data["run_id"]),
-            _time(data["started"]),
-            None if ended is None else _time(ended),
-            {str(entry["id"]): entry["status"] for entry in data["entries"]},
-        )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return read(folder)
+    except RunFolderError:
         written = 0.0
         with suppress(OSError):
-            written = path.stat().st_mtime
-        return Night("", path.parent.name, dt.datetime.fromtimestamp(written, dt.UTC))
-
-
-def _time(text: str) -> dt.datetime:
-    """ValueError for a time without its zone, which cannot be compared."""
-    found = dt.datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return found
+            written = (folder / FILE).stat().st_mtime
+        begun = dt.datetime.fromtimestamp(written, dt.UTC)
+        return Night(suite="", run_id=folder.name, seed=0, started=begun, ended=None, commit="", machine="")
 
 
 def check(found: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -> list[Event]:

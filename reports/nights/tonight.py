@@ -8,6 +8,7 @@ from harness.model.night import Entry, Night
 from harness.model.verdict import Status
 from reports.nights.matrix import day
 from reports.nights.regressions import Step, Unjudged
+from reports.panel import number
 
 _NAMES_MAX = 4
 
@@ -40,6 +41,20 @@ def sentence(night: Night, steps: Sequence[Step], unjudged: Sequence[Unjudged]) 
     said = [part for part in parts if part]
     end = " It was interrupted." if night.ended is None else ""
     return f"{'; '.join(said) or 'nothing was planned'}.{end}"
+
+
+def entry(found: Step) -> str:
+    """The entry that the series is of; of capacity, the runtime and engine alone."""
+    trend = found.trend
+    return "/".join(filter(None, (trend.scenario, trend.key.runtime, trend.key.engine)))
+
+
+def step(found: Step) -> str:
+    """One series that has become worse: where, from which level to which, and since which night."""
+    trend, how = found.trend, found.trend.regression
+    assert how is not None
+    levels = f"{number(how.before, trend.unit)} → {number(how.after, trend.unit)}"
+    return f"{entry(found)}: {trend.key.id}: {levels} since the night of {day(found.since)}"
 
 
 def _regressed(steps: Sequence[Step]) -> str:

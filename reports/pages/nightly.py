@@ -11,7 +11,7 @@ import os
 import shlex
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import jinja2
@@ -78,6 +78,19 @@ def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
         made=f"Made from {len(history.nights)} nights and {len(history.runs)} runs. To make it again:",
         command=shlex.join(command),
     )
+
+
+def worse(history: History, night: Night) -> dict[tuple[str, str], str]:
+    """What is worse as of ``night`` on its machine, by entry and series ("" for a drill that is no longer judged)."""
+    own = [one for one in history.nights if one.machine == night.machine and one.started <= night.started]
+    lines = dict[tuple[str, str], str]()
+    for found in matrix.of(own, {}):
+        machine = _machine(found, replace(history, nights=own))
+        for step in machine.steps:
+            lines[tonight.entry(step), step.trend.key.id] = tonight.step(step)
+        for one in machine.unjudged:
+            lines[one.entry, ""] = f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
+    return lines
 
 
 def _machine(found: Matrix, history: History) -> _Machine:

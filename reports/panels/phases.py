@@ -22,7 +22,9 @@ def html(view: RunView, verdict: Verdict) -> Markup:
 
     Requests across a fault's edges count with the fault's phase.
     """
-    rows = [_row(view, phase) for phase in view.phases]
+    # A column of the table at a time: what it is computed from is read once, and not once for every phase.
+    measured = [[_value(slo.measure(view, name, [phase.name]), phase) for phase in view.phases] for name in COLUMNS]
+    rows = [_row(view, phase, values) for phase, *values in zip(view.phases, *measured, strict=True)]
     judged = view.requests["judged_phase"]
     outside = view.requests[~judged.isin([phase.name for phase in view.phases])]
     if len(outside):
@@ -42,9 +44,8 @@ HEAD = (
 )  # fmt: skip
 
 
-def _row(view: RunView, phase: PhaseSpan) -> tuple[object, ...]:
+def _row(view: RunView, phase: PhaseSpan, values: list[object]) -> tuple[object, ...]:
     lasted = "unfinished" if phase.end_s is None else f"{phase.end_s - phase.start_s:.1f} s"
-    values = [_value(slo.measure(view, name, [phase.name]), phase) for name in COLUMNS]
     return phase.name, phase.kind, f"{phase.start_s:.1f} s", lasted, *_counts(view.attempts(phase.name)), *values
 
 

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from harness.cli import nightly
 from harness.cli.nightly import sentence, write
 from harness.judge import drill
 from harness.model import night as nights
@@ -379,6 +380,25 @@ def test_what_it_writes_counts_each_entry_once(tmp_path: Path) -> None:
     assert [counted[name] for name in ("tests", "passed", "failed", "other")] == [4, 2, 1, 1]
     assert [test.get("flaky") for test in report["results"]["tests"]] == [None, None, True, None]
     assert sentence(night).startswith("2 of 4 passed; drill-1")
+
+
+def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command: exit code 3 from the third night on, in the summary, on the page, and to the receiver."""
+    told = tmp_path / "told"
+    monkeypatch.setenv("NOTIFY_COMMAND", f"sh -c 'cat >> {told}; echo >> {told}'")
+    runs = tmp_path / "runs"
+    undecided = {"oom": [UNDECIDED, UNDECIDED]}
+    codes = []
+    for ends in (undecided, undecided, undecided, {"oom": [FAIL]}, {}):
+        codes.append(nightly.nightly(nightly.Wanted(suite="nightly"), shop=Scripted(ends), runs=runs))
+    assert codes == [2, 2, 3, 1, 0]
+    third = nights.folders(runs)[2]
+    assert "Became worse" in (third / "summary.md").read_text()
+    assert "3 nights running" in (third / "index.html").read_text()
+    kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
+    assert kinds == ["regression", "fail", "recovered"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema": 2}', "\xff", None])

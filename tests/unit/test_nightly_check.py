@@ -13,8 +13,10 @@ import pytest
 from harness.cli import main, nightly_check
 from harness.judge import drill
 from harness.model.errors import UsageError
+from harness.model.night import Night
+from harness.model.night import write as kept
 from harness.model.notify import Command, Notify
-from harness.run.nightly_check import NIGHTS, Night, check, nights
+from harness.run.nightly_check import NIGHTS, check, nights
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
 BY = dt.time(7)
@@ -29,7 +31,17 @@ def at(day: int, hour: float) -> dt.datetime:
 def night(day: int, ended: float | None = 4.0, **more: Any) -> Night:
     """A night that began at two."""
     statuses = {OOM: "PASS", SPIKE: "FAIL"} | more.pop("statuses", {})
-    return Night("nightly", f"nightly-2026-11-{day}", at(day, 2), ended and at(day, ended), statuses, **more)
+    return of("nightly", day, ended and at(day, ended), statuses, **more)
+
+
+def of(suite: str, day: int, ended: dt.datetime | None, statuses: dict[str, str | None], **more: Any) -> Night:
+    """One of that suite; statuses by entry."""
+    entries = [
+        {"id": name, "drill": "d", "scenario": "d", "runtime": "process", "engine": "sim", "status": status}
+        for name, status in statuses.items()
+    ]
+    known = {"suite": suite, "run_id": f"{suite}-2026-11-{day}", "seed": 1, "started": at(day, 2), "ended": ended}
+    return Night.model_validate({**known, "commit": "", "machine": "", "entries": entries, **more})
 
 
 def kinds(found: list[Night], now: dt.datetime) -> list[str]:
@@ -70,7 +82,7 @@ def test_a_night_that_did_not_end_is_named() -> None:
 
 def test_where_there_never_was_one_it_says_so() -> None:
     """Also where only another suite ran."""
-    other = Night("weekly", "weekly-2026-11-28", at(28, 2), at(28, 4), {})
+    other = of("weekly", 28, at(28, 4), {})
     for found in ([], [other]):
         (event,) = check(found, "nightly", BY, at(28, 8))
         assert event.details == ("no night has ever ended",)
@@ -109,23 +121,18 @@ def test_what_was_not_judged_is_named() -> None:
 
 
 def write(runs: Path, one: Night) -> None:
-    """As a suite keeps it."""
-    entries = [{"id": name, "status": status, "attempts": []} for name, status in one.statuses.items()]
-    data = {
-        "schema": 1, "suite": one.suite, "run_id": one.run_id, "started": one.started.isoformat(), "entries": entries,
-        "ended": one.ended and one.ended.isoformat(),
-    }  # fmt: skip
-    (runs / one.run_id).mkdir(parents=True)
-    (runs / one.run_id / "suite.json").write_text(json.dumps(data))
+    """As a night keeps it."""
+    (runs / one.run_id).mkdir()
+    kept(runs / one.run_id, one)
 
 
 def test_nights_are_read_as_they_were_kept(tmp_path: Path) -> None:
     """By their start, whatever else lies in the folder."""
-    kept = [night(26), night(27, ended=None), night(28)]
-    for one in reversed(kept):
+    wanted = [night(26), night(27, ended=None), night(28)]
+    for one in reversed(wanted):
         write(tmp_path, one)
     (tmp_path / "20261128-120000-oom-0001").mkdir()
-    assert nights(tmp_path) == kept
+    assert nights(tmp_path) == wanted
     assert nights(tmp_path / "nowhere") == []
 
 
@@ -155,7 +162,7 @@ def test_it_tells_people_and_ends_with_an_error(tmp_path: Path, capsys: pytest.C
 def test_where_all_is_well_nobody_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A sentence, and 0."""
     now = dt.datetime.now().astimezone()
-    write(tmp_path, Night("nightly", "nightly-now", now - dt.timedelta(hours=1), now, {OOM: "PASS"}))
+    write(tmp_path, of("nightly", 1, now, {OOM: "PASS"}, started=now - dt.timedelta(hours=1)))
     deaf = Notify(commands=(Command(argv=("/no/such/program",)),))
     assert nightly_check.check("nightly", "07:00", tmp_path, deaf) == 0
     shown = capsys.readouterr()

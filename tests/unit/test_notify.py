@@ -309,10 +309,17 @@ def test_what_a_night_is_worth_telling(nights: list[str | None], expected: dict[
 def test_a_regression_is_told_once_and_its_end_too() -> None:
     """It stays on the page meanwhile."""
     nights = [{"oom": "PASS"}] * 2
-    for now, before, expected in ((["a"], [], "regression"), (["a"], ["a"], None), ([], ["a"], "recovered")):
+    worse, as_before = {("oom", "ttft"): "a"}, {("oom", "ttft"): "a, in words that change"}
+    for now, before, expected in ((worse, {}, "regression"), (as_before, worse, None), ({}, worse, "recovered")):
         found = notify.of_night("nightly", "n", nights, now, before, "runs/n/index.html")
         assert [event.kind for event in found] == ([expected] if expected else [])
         assert all(event.details == ("a",) and event.page == "runs/n/index.html" for event in found)
+
+
+def test_a_drill_that_fails_has_not_recovered() -> None:
+    """It was not judged for three nights, and now it is: that is no good news."""
+    found = notify.of_night("nightly", "n", [{"oom": None}, {"oom": "FAIL"}], {}, {("oom", ""): "no verdict"})
+    assert [event.kind for event in found] == ["fail"]
 
 
 def test_one_night_can_be_worth_several() -> None:

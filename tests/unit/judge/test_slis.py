@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,13 @@ def test_percentiles_are_exact(values: list[float], percent: int) -> None:
     below = sum(v <= found.value for v in values)
     assert below * 100 >= percent * len(values)
     assert sum(v < found.value for v in values) * 100 < percent * len(values)
+
+
+@given(st.lists(st.one_of(st.integers(0, 5).map(float), st.just(math.nan)), min_size=10, max_size=60))
+def test_a_percentile_names_the_slowest(values: list[float]) -> None:
+    """The three largest, the largest first, and of equal ones the last: as a stable sort of all has them."""
+    order = np.argsort(np.array(values), kind="stable")
+    assert sli.percentile(sample(values), 50, "ms").examples == tuple(f"r{i}" for i in order[::-1][:3])
 
 
 @pytest.mark.parametrize(("percent", "needed"), [(50, 10), (90, 50), (95, 100), (99, 500), (5, 100), (1, 500)])
