@@ -24,6 +24,7 @@ from reports import junit, panel, render
 from reports.panels import rollout, timeline
 from tests import runs, swap_runs
 from tests.unit.judge import alert_mutants
+from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
 CTRF_SCHEMA = Path(__file__).parents[1] / "fixtures" / "ctrf.schema.json"
@@ -56,7 +57,7 @@ def rendered(folder: RunFolder) -> str:
 
 def panel_of(folder: RunFolder, name: str) -> str:
     """Judge; what one panel puts on the page, without drawing the others."""
-    verdicts.write(folder, verdicts.judge(folder, DRILL))
+    verdicts.write(folder, whole_verdict(folder, DRILL))
     (drawn,) = (one for one in panel.every() if one.__name__.endswith(f".{name}"))
     return str(drawn.html(RunView(folder), verdicts.read(folder)))
 

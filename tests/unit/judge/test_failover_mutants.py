@@ -13,7 +13,6 @@ from tests import runs
 from tests.failover_runs import FAILOVER, A, B
 from tests.unit.judge.failover_mutants import HUNG, MUTANTS
 from tests.unit.judge.mutants import Mutant, assert_red
-from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("gateway-failover")
 
@@ -23,6 +22,7 @@ def test_healthy_run_passes(tmp_path: Path) -> None:
     verdict = verdicts.judge(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
     assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
     assert verdict.status is Status.PASS
+    assert len({r.name for r in verdict.checks}) == len(verdict.checks), "a red check is known by its name alone"
     assert all(
         r.objective and r.measured is not None and r.margin is not None and r.margin >= 0 for r in verdict.checks
     )
@@ -46,12 +46,6 @@ def test_whom_another_gateway_serves_slowly_has_moved(gateway: str, status: Stat
     run.requests.loc[late, "ttft_ms"] = (end + 0.5 - run.requests.loc[late, "start_s"]) * 1000
     (check,) = (check for check in DRILL.checks if check.name == f"users fail over in {HUNG}")
     assert check.run(RunView(run.write(tmp_path / "run"))).status is status
-
-
-def test_no_two_checks_have_the_same_name(tmp_path: Path) -> None:
-    """A red check is known by its name alone."""
-    verdict = whole_verdict(runs.healthy(FAILOVER).write(tmp_path / "run"), DRILL)
-    assert len({r.name for r in verdict.checks}) == len(verdict.checks)
 
 
 @pytest.mark.parametrize("missing", ["everything", "events", "requests", "metrics"])
