@@ -66,8 +66,8 @@ def regressions(machines: Sequence[Worse], link: Link) -> Markup:
     ]
     return Markup("").join(parts) or Markup(
         "<p>No series has regressed; no entry went unjudged for three nights running.</p>"
-        '<p class="legend">A series can only regress once it has held one level for {} nights, and mostly takes {} more '
-        "to show it (docs/trends.md).</p>"
+        '<p class="legend">A series can only regress once it has held one level for {} nights, and mostly takes {} '
+        "more to show it (docs/trends.md).</p>"
     ).format(BEFORE_MIN, SIDE_MIN)
 
 
