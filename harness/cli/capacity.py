@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping, Sequence
+
+from harness.cli import arguments
 from harness.judge import capacity
 from harness.model.errors import UsageError
 from harness.model.verdict import Status
@@ -14,7 +18,20 @@ from harness.run.progress import Progress
 from harness.run.terminal import Console
 from stack import state
 
+ORDER, HELP = 140, "measure what the stack can carry here"
 REPEATS = 3
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """What is measured, how often, and whether it counts."""
+    arguments.add_stack(parser, environment)
+    parser.add_argument("--accept", action="store_true", help="load follows the new value from now on, if it is sound")
+    parser.add_argument("--repeats", type=int, default=REPEATS, choices=range(1, 11), metavar="N", help="[3]")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Measure it."""
+    return measure(arguments.stack(options), accept=options.accept, repeats=options.repeats)
 
 
 def measure(options: StackOptions, *, accept: bool, repeats: int = REPEATS, console: Console | None = None) -> int:

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.padding import Padding
 from rich.text import Text
 
+from harness.cli import arguments
+from harness.cli.runs import opened
 from harness.evidence.index import Index
 from harness.evidence.record import RunFolder
 from harness.judge import compare
 from harness.judge.compare import Changed, Comparison
 from harness.model.errors import UsageError
+from harness.run import pipeline
 from harness.run.terminal import Console
 from reports import panel
 from reports.pages import compare as page
 
+ORDER, HELP = 80, "what really differs between two runs"
 #: The newest run, and so many before it.
 _LATEST = re.compile(r"latest(?:~([0-9]{1,6}))?")
 _NAMED_MAX = 3
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Which two, and where the page goes."""
+    parser.add_argument("first", metavar="A", help="a run's id, the begin of it, a folder, latest or latest~1")
+    parser.add_argument("second", metavar="B", help="the same; the changes are those from A to B")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="of the page [runs/compare-A-B.html]")
+    arguments.add_history(parser, environment)
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Compare runs of this checkout and of the other machines."""
+    folder = pipeline.ROOT / "runs"
+    with opened(folder, options.history) as index:
+        return show(index, options.first, options.second, options.out or folder)
 
 
 def show(index: Index, first: str, second: str, out: Path, console: Console | None = None) -> int:

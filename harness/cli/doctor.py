@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from harness.plan.options import instance_number
 from harness.recover import doctor
 from harness.recover.leftovers.base import Leftover
 from harness.run.terminal import Console
 
+ORDER, HELP = 170, "what earlier runs have left behind, and its repair"
 _DATA = ("instance", "kind", "what", "remedy")
+
+
+def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
+    """Where it looks, and whether it repairs."""
+    parser.add_argument("--fix", action="store_true", help="repair it; without it nothing is touched")
+    parser.add_argument("--json", action="store_true", help="as data")
+    only = "only this instance, not all of this checkout"
+    parser.add_argument("--instance", type=instance_number, metavar="N", help=only)
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Look, and repair where that was asked for."""
+    return examine(options.instance, fix=options.fix, as_json=options.json)
 
 
 def examine(instance: int | None, *, fix: bool, as_json: bool, console: Console | None = None) -> int:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
+from harness.cli import arguments
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
 from harness.run.terminal import Console
 from stack import state
+
+ORDER, HELP = 110, "take the stack down"
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Which stack, and whether a run may stop it."""
+    arguments.add_stack(parser, environment)
+    parser.add_argument("--force", action="store_true", help="even while a run uses it, which then fails")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Take it down."""
+    return down(arguments.stack(options), force=options.force)
 
 
 def down(options: StackOptions, *, force: bool = False, console: Console | None = None) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli import arguments
 from harness.judge import drill
 from harness.model.errors import UsageError
 from harness.model.scenario import parse_duration
@@ -18,6 +22,7 @@ from harness.run.progress import Progress
 from harness.run.terminal import Console
 from stack import state
 
+ORDER, HELP = 130, "a scenario's load on the stack that runs, without a drill"
 DEFAULT = "timeout-spike"
 _SCENARIOS = drill.ROOT / "scenarios"
 
@@ -32,6 +37,24 @@ class Wanted:
     lasts: str | None = None
     seed: int | None = None
     workers: int | None = None
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """On which stack, which load, and for how long."""
+    arguments.add_stack(parser, environment)
+    parser.add_argument("scenario", nargs="?", default=DEFAULT, metavar="SCENARIO", help=f"[{DEFAULT}]")
+    parser.add_argument("--rate", help="8/s, or '40 %% of capacity'; if not said, the scenario's")
+    parser.add_argument("--for", dest="lasts", metavar="TIME", help="60s or 5m; if not said, until Ctrl-C")
+    parser.add_argument("--seed", type=int, help="repeat the draws of an earlier load")
+    workers = arguments.number(environment, "WORKERS")
+    parser.add_argument("--workers", type=int, default=workers, help="load processes [WORKERS]")
+
+
+def do(options: argparse.Namespace, given: Sequence[str]) -> int:
+    """Put it on the stack; the records hold the command as it was ``given``."""
+    command = shlex.join([".venv/bin/python", "-m", "harness", *given])
+    typed = {name: getattr(options, name) for name in ("scenario", "rate", "lasts", "seed", "workers")}
+    return load(arguments.stack(options), Wanted(command=command, **typed))
 
 
 def load(

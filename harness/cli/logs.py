@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from harness.cli import arguments
 from harness.model.errors import UsageError
 from harness.plan import runtime
 from harness.plan.options import StackOptions, build_topology
 from stack.runtimes.process import ProcessRuntime
 
+ORDER, HELP = 150, "one component's log"
 _POLL_S = 0.25
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Which component of which stack."""
+    arguments.add_stack(parser, environment)
+    parser.add_argument("component", nargs="?", default="", metavar="COMPONENT")
+    parser.add_argument("--follow", action="store_true", help="go on until interrupted")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Print it."""
+    return logs(arguments.stack(options), options.component, sys.stdout, options.follow)
 
 
 def logs(options: StackOptions, component: str, out: TextIO, follow: bool = False) -> int:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cli import nightly_page
+from harness.cli import arguments, nightly_page
 from harness.evidence.record import replacing
 from harness.model import notify
-from harness.model.errors import Interrupted
+from harness.model.errors import Interrupted, UsageError, require_one_of
 from harness.model.night import Night
 from harness.model.notify import Event, Place
+from harness.model.scenario import parse_duration
 from harness.plan import suite
+from harness.plan.options import ENGINES, instance_number
 from harness.run import suite as runner
 from harness.run.notify import tell
 from harness.run.progress import Progress
@@ -21,6 +24,8 @@ from harness.run.suite import Order, Shop
 from reports import ctrf, junit, summary
 from reports.pages import nightly as pages
 from reports.pages.nightly import History
+
+ORDER, HELP = 30, "the drills of a suite, one after the other; docs/nightly.md"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,38 @@ class Wanted:
     model: str = ""
     resume: bool = False
     history: tuple[Path, ...] = ()
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Which suite, what it runs on, and how long it may take."""
+    add = parser.add_argument
+    add("--suite", metavar="NAME", default=suite.DEFAULT, help=f"of scenarios/suites/, or a file [{suite.DEFAULT}]")
+    runtimes, engines = ",".join(suite.RUNTIMES), ",".join(ENGINES)
+    add("--runtime", metavar=f"{{{runtimes}}}", default=environment.get("RUNTIME"), help="for all [the suite's]")
+    add("--engine", metavar=f"{{{engines}}}", default=environment.get("ENGINE"), help="for all [the suite's]")
+    instance = arguments.number(environment, "INSTANCE") or 0
+    add("--instance", type=instance_number, default=instance, help="0–255 [INSTANCE]")
+    add("--model", default=environment.get("MODEL") or "", help="of all drills [MODEL]")
+    add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
+    add("--seed", type=int, help="of the order and of each drill")
+    arguments.add_history(parser, environment)
+    add("--resume", action="store_true", help="go on with the newest night that was cut off")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Run the night. UsageError for what no suite can be run with."""
+    require_one_of("--runtime", options.runtime or "auto", suite.RUNTIMES)
+    require_one_of("--engine", options.engine or ENGINES[0], ENGINES)
+    typed = {name: getattr(options, name) for name in ("runtime", "engine", "instance", "model", "seed", "resume")}
+    typed["history"] = (options.history,) if options.history else ()
+    return nightly(Wanted(suite=options.suite, budget_s=_budget_s(options.budget), **typed))
+
+
+def _budget_s(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--budget: {error}") from None
 
 
 def nightly(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.judge import drill
@@ -15,8 +17,20 @@ from harness.plan import suite as suites
 from harness.run import nightly_check
 from harness.run.notify import tell
 
+ORDER, HELP = 160, "whether there was a night, and every drill was judged: for a timer"
 SUITE, BY = "nightly", "07:00"
 NOT_WELL = 1
+
+
+def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
+    """Which night, and by when."""
+    parser.add_argument("--suite", default=SUITE, metavar="NAME", help=f"as for `nightly` [{SUITE}]")
+    parser.add_argument("--by", default=BY, metavar="HH:MM", help=f"local time [{BY}]")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Check it."""
+    return check(options.suite, options.by)
 
 
 def check(suite: str, by: str, runs: Path | None = None, config: Notify | None = None) -> int:

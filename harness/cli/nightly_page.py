@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.evidence.index import Index
@@ -11,6 +12,22 @@ from harness.model.errors import RunFolderError, UsageError
 from harness.model.night import Night
 from reports.pages import nightly
 from reports.pages.nightly import History
+
+ORDER, HELP = 40, "make the page of the newest night again"
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Of which folders. Those that are typed replace that of the environment."""
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"), metavar="RUNS", help="[runs]")
+    others = "runs of other machines, kept apart on the page; may be given several times [HISTORY]"
+    parser.add_argument("--history", type=Path, action="append", metavar="DIR", help=others)
+    said = environment.get("HISTORY")
+    parser.set_defaults(history_said=[Path(said)] if said else [])
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Make the page."""
+    return nightly_page(options.runs, options.history or options.history_said)
 
 
 def nightly_page(runs: Path, others: Sequence[Path]) -> int:

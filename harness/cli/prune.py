@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.evidence.index import Index
 from harness.model.errors import RecordError
+from harness.plan.options import limit
 from harness.recover import watchdog
 from harness.recover.leftovers.base import Processes
-from harness.run import retention
+from harness.run import pipeline, retention
 from harness.run.retention import Beyond, Limits
 from harness.run.terminal import Console
 
+ORDER, HELP = 90, "remove run folders beyond a limit"
 _MB = 1e6
+
+
+def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
+    """The limits; the help tells what no limit removes."""
+    parser.description = (
+        "Always kept: the newest run, the last good one of each scenario on its machine, engine and runtime, the runs "
+        "of the newest night, what may go on, and what has an open undo journal. What is no run is left alone."
+    )
+    parser.add_argument("--keep", metavar="N", help="of each scenario on its machine, engine and runtime the newest N")
+    parser.add_argument("--days", metavar="N", help="no run that is older")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be removed, and remove nothing")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Remove runs of this checkout. UsageError for a limit that is none."""
+    keep, days = (
+        None if text is None else limit(name, text)
+        for name, text in (("--keep", options.keep), ("--days", options.days))
+    )
+    return prune(pipeline.ROOT / "runs", Limits(keep, days), dry_run=options.dry_run)
 
 
 def prune(runs: Path, limits: Limits, *, dry_run: bool, console: Console | None = None) -> int:

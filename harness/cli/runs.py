@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime as dt
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from typing import Any
 from rich.padding import Padding
 from rich.text import Text
 
+from harness.cli import arguments
 from harness.evidence.index import Index, IndexedRun, Unread
 from harness.model.errors import UsageError
 from harness.model.verdict import Status
+from harness.run import pipeline
 from harness.run.terminal import Console
 
+ORDER, HELP = 70, "the runs there are, newest last; all filters together"
 #: In ``--verdict``: runs that were not judged.
 NO_VERDICT = "none"
 VERDICTS = (*(status.value for status in Status if status is not Status.SKIPPED), NO_VERDICT)
@@ -49,6 +53,28 @@ class Wanted:
         status = None if self.verdict in (None, NO_VERDICT) else Status(self.verdict)
         runs = index.runs(status=status, **self.of)
         return [run for run in runs if self.verdict != NO_VERDICT or not run.judged]
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """The filters, and how it is shown."""
+    add = parser.add_argument
+    add("--drill", metavar="NAME", help="a drill, or one of its scenarios")
+    add("--verdict", metavar=f"{{{','.join(VERDICTS)}}}", help="none: those that were not judged")
+    add("--since", metavar="WHEN", help="2026-11-20, or a time ago: 7d, 12h")
+    add("--commit", metavar="COMMIT", help="the first characters of it")
+    add("--machine", metavar="MACHINE", help="the first characters of its key, or a part of its name")
+    add("--night", metavar="NIGHT", help="the suite's run that started them")
+    add("--json", action="store_true", help="as data")
+    arguments.add_history(parser, environment)
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Show the runs of this checkout and of the other machines that match."""
+    of = {name: getattr(options, name) for name in ("drill", "commit", "machine", "night") if getattr(options, name)}
+    if options.since:
+        of["since"] = since(options.since, dt.datetime.now(dt.UTC))
+    wanted = Wanted(verdict(options.verdict) if options.verdict else None, of)
+    return show(pipeline.ROOT / "runs", wanted, options.history, as_json=options.json)
 
 
 def verdict(text: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from harness.adapters.gateway import Gateway, connect
+from harness.cli import arguments
 from harness.judge import capacity
 from harness.model.errors import AdapterError, StackError
 from harness.model.topology import Topology
@@ -17,9 +20,21 @@ from harness.run.terminal import Console
 from stack.runtimes.base import ComponentState, Runtime
 from stack.state import StackState
 
+ORDER, HELP = 120, "what runs, and where"
 #: Gateway -> replica -> ``state``, ``weight`` in per cent, ``healthy``; None: the gateway does not answer.
 Views = dict[str, dict[str, dict[str, Any]] | None]
 _COLOURS = {"running": "green", "starting": "yellow", "paused": "yellow", "stopped": "dim", "failed": "red"}
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Of which stack, and how it is shown."""
+    arguments.add_stack(parser, environment)
+    parser.add_argument("--json", action="store_true", help="as data, with every address")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Show it."""
+    return status(arguments.stack(options), as_json=options.json)
 
 
 def status(options: StackOptions, as_json: bool = False, console: Console | None = None) -> int:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Mapping, Sequence
 
+from harness.cli import arguments
 from harness.model.topology import CLIENT
 from harness.plan import runtime
 from harness.plan.options import StackOptions
 from harness.recover import lock
 from harness.run.terminal import Console
 from stack import state
+
+ORDER, HELP = 100, "bring the stack up"
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Which stack."""
+    arguments.add_stack(parser, environment)
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Bring it up."""
+    return up(arguments.stack(options))
 
 
 def up(options: StackOptions, console: Console | None = None) -> int:
