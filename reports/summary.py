@@ -26,5 +26,5 @@ def _row(entry: Entry) -> str:
     statuses = " → ".join(attempt.status.value for attempt in entry.attempts) or "not run"
     minutes = f"{sum(attempt.duration_s for attempt in entry.attempts) / 60:.1f}" if entry.attempts else "–"
     why = entry.attempts[-1].reason if entry.attempts else entry.not_run or "the night was cut off before it"
-    runs = ", ".join(f"`{attempt.run_id}`" for attempt in entry.attempts if attempt.run_id) or "–"
+    runs = ", ".join(text(attempt.run_id) for attempt in entry.attempts if attempt.run_id) or "–"
     return f"| {text(entry.id)} | {statuses} | {minutes} | {text(cut(why, _REASON_CHARS_MAX))} | {runs} |"

@@ -97,13 +97,23 @@ def nightly(
         keeper = runner.night(order, progress.say, shop, wanted.resume)
     except KeyboardInterrupt:
         raise Interrupted("the night was interrupted; `make nightly ARGS=--resume` goes on with it") from None
-    history = nightly_page.history(runs, wanted.history)
-    worse = pages.worse(history, keeper.night)
-    write(keeper.folder, keeper.night, list(worse.values()))
-    page = pages.write(history, keeper.folder, nightly_page.command(runs, wanted.history))
-    progress.say(f"{sentence(keeper.night)}; {page}")
     receivers = order.suite.notify or notify.from_environment(os.environ)
-    tell(_events(history, keeper.night, worse, page), receivers, progress.say)
+    try:
+        history = nightly_page.history(runs, wanted.history)
+        worse = pages.worse(history, keeper.night)
+        write(keeper.folder, keeper.night, list(worse.values()))
+        page = pages.write(history, keeper.folder, nightly_page.command(runs, wanted.history))
+        events = _events(history, keeper.night, worse, page)
+    except Exception:  # whatever it is: people hear of a FAIL even where its page cannot be made
+        night = keeper.night
+        tell(
+            notify.of_night(night.suite, night.run_id, [night.statuses], page=str(keeper.folder)),
+            receivers,
+            progress.say,
+        )
+        raise
+    progress.say(f"{sentence(keeper.night)}; {page}")
+    tell(events, receivers, progress.say)
     return keeper.night.exit_code(bool(worse))
 
 

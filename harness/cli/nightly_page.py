@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,5 +69,11 @@ def history(runs: Path, others: Sequence[Path] = ()) -> History:
 
 
 def _once(nights: Sequence[Night]) -> list[Night]:
-    """Each night once, also where a folder of another machine holds copies."""
-    return list({(one.machine, one.run_id): one for one in nights}.values())
+    """Each night once, as the first folder has it: another machine's folder may hold a copy from before its end.
+
+    Two checkouts on machines of one kind give their nights of a day the same name: these began at different times.
+    """
+    found = dict[tuple[str, str, dt.datetime], Night]()
+    for one in nights:
+        found.setdefault((one.machine, one.run_id, one.started), one)
+    return list(found.values())

@@ -501,7 +501,7 @@ def _duration_s(folder: Path) -> float:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             lines = file.read().splitlines()
         for line in reversed(lines):
-            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 return _finite(json.loads(line)["t_s"]) or 0.0
     return 0.0
 
@@ -544,7 +544,7 @@ def _in_phase(found: Mapping[str, Any]) -> Value:
 
 def _capacity(plan: Mapping[str, Any]) -> list[Value]:
     """What all replicas carry by the last measurement before the run: a provisional one is no value."""
-    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, OverflowError):
         known = plan["capacity"].get("measured") or plan["capacity"]["used"]
         status = Status.INCONCLUSIVE if known["provisional"] else Status.PASS
         rate = _finite(known["whole"]["rate_per_s"]) if status is Status.PASS else None

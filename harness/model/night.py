@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Literal, Self
 
@@ -103,6 +104,8 @@ def read(folder: Path) -> Night:
     """The night of a folder. RunFolderError when its file is missing, damaged or of another version."""
     path = folder / FILE
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe would be to wait for ever
+            raise RunFolderError(f"{path}: found no file, expected what a night writes")
         return Night.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read ({error.strerror}); expected the folder of a night") from error

@@ -109,7 +109,10 @@ class Event:
 def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(one) for one in value]
-    return redact.text(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # Half a surrogate pair, such as of a path that is no text, cannot be sent: it is written out.
+    return redact.text(value).encode("utf-8", "backslashreplace").decode()
 
 
 def from_environment(environment: Mapping[str, str]) -> Notify:

@@ -28,8 +28,8 @@ from stack import bounded, proxies
 #: A receiver that is restarted, or a name server that is busy, may answer the second time.
 TRIES = 2
 PAUSE_S = 1.0
-#: Of what a command writes about itself.
-_STDERR_BYTES = 300
+#: Of what a command writes about itself, as it is shown and as it is read: a secret is found only as a whole.
+_STDERR_CHARS, _STDERR_BYTES = 300, 65_536
 
 
 def send(event: Event, config: Notify, environment: Mapping[str, str] | None = None) -> list[str]:
@@ -144,7 +144,7 @@ def _ran(event: Event, command: Command, timeout_s: float) -> str:
         if process.returncode == 0:
             return ""
         said.seek(max(0, said.seek(0, os.SEEK_END) - _STDERR_BYTES))
-        last = said.read().decode(errors="replace").strip()
+        last = redact.text(said.read().decode(errors="replace")).strip()[-_STDERR_CHARS:]
         return f"{who}: it ended with {process.returncode}{f': {last}' if last else ''}"
 
 

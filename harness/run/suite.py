@@ -18,6 +18,7 @@ from pathlib import Path
 
 from harness.judge.drill import ROOT
 from harness.model import night as nights
+from harness.model import redact
 from harness.model.errors import DrillyardError, UsageError
 from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
@@ -81,7 +82,7 @@ class Shop:
         except subprocess.TimeoutExpired:
             return f"set-up did not end within {SET_UP_S_MAX:.0f} s"
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-        return f"set-up failed: {last.strip()}" if done.returncode else ""
+        return redact.text(f"set-up failed: {last.strip()}") if done.returncode else ""
 
     def down(self, entry: Entry, night: Night) -> None:
         """Take the stack down: another engine or runtime has its place next, or nothing has."""
@@ -164,14 +165,34 @@ def _begun(order: Order, say: Say, shop: Shop) -> Keeper:
 
 def _resumed(order: Order, say: Say, shop: Shop) -> Keeper:
     for folder in reversed(nights.folders(order.runs)):
-        found = nights.read(folder)
+        try:
+            found = nights.read(folder)
+        except DrillyardError as error:
+            say(f"passed over: {error}")
+            continue
         if found.suite == order.suite.name and found.ended is None:
+            _require_the_same(order, found)
             left = sum(not entry.done for entry in found.entries)
             say(f"night {folder.name} goes on: {left} of {len(found.entries)} drills are left")
             return Keeper(folder, found, say, shop, _durations(order.runs))
     raise UsageError(
         f"no night of the suite {order.suite.name!r} was cut off: there is nothing to resume in {order.runs}"
     )
+
+
+def _require_the_same(order: Order, found: Night) -> None:
+    """UsageError for what was said beside ``resume`` and is not so in the night that goes on."""
+    asked = {
+        "--seed": (order.seed, found.seed),
+        "--budget": (order.budget_s, found.budget_s),
+        "--engine": (list(order.engines) or None, sorted({entry.engine for entry in found.entries})),
+        "--runtime": ([_resolved(name) for name in order.runtimes] or None, sorted({e.runtime for e in found.entries})),
+    }
+    for name, (wanted, was) in asked.items():
+        if wanted not in (None, was):
+            raise UsageError(
+                f"--resume goes on with {found.run_id} as it was begun: found {name} {wanted}, it has {was}"
+            )
 
 
 def _folder(runs: Path, started: dt.datetime) -> Path:

@@ -55,7 +55,7 @@ class _Machine:
 
 
 def write(history: History, folder: Path, command: Sequence[str] = ()) -> Path:
-    """Write the page of the newest night into its ``folder``; its path. RecordError where it cannot be written."""
+    """Write the page of the night in ``folder`` into it; its path. RecordError where it cannot be written."""
     path = folder / PAGE
     with replacing(path) as temporary:
         temporary.write_text(render(history, folder, command), encoding="utf-8")
@@ -63,9 +63,14 @@ def write(history: History, folder: Path, command: Sequence[str] = ()) -> Path:
 
 
 def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
-    """The page as it stands in ``folder``: links to reports are relative to that. ``command`` makes it again."""
+    """The page as it stands in ``folder``: links to reports are relative to that. ``command`` makes it again.
+
+    First comes the night of ``folder`` with those before it on its machine; where there is none, the newest of all.
+    """
     names = {run.machine: run.machine_name for run in history.runs}
+    history, machine = _as_of(history, folder.name)
     machines = [_machine(found, history) for found in matrix.of(history.nights, names)]
+    machines.sort(key=lambda one: one.matrix.machine != machine)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -78,6 +83,18 @@ def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
         made=f"Made from {len(history.nights)} nights and {len(history.runs)} runs. To make it again:",
         command=shlex.join(command),
     )
+
+
+def _as_of(history: History, name: str) -> tuple[History, str | None]:
+    """Without the nights that its machine has dated after the night of that name: a clock may have gone back.
+
+    And that machine; None where there is no such night. Of two of one name it is the first, that of this checkout.
+    """
+    own = next((one for one in history.nights if one.run_id == name), None)
+    if own is None:
+        return history, None
+    nights = [one for one in history.nights if one.machine != own.machine or one.started <= own.started]
+    return replace(history, nights=nights), own.machine
 
 
 def worse(history: History, night: Night) -> dict[tuple[str, str], str]:

@@ -442,6 +442,7 @@ def test_the_last_good_run(tmp_path: Path) -> None:
         ),
         ({"used": {"provisional": [], "whole": None, "repeats": 1}}, "none"),
         ({"used": None}, "none"),
+        ({"used": {"provisional": [], "whole": {"rate_per_s": 10**400}, "repeats": 3}}, "none"),
     ],
 )
 def test_capacity_is_a_series(tmp_path: Path, known: dict[str, Any], expected: float | str | None) -> None:
@@ -478,3 +479,12 @@ def test_runs_of_other_machines_are_merged(tmp_path: Path) -> None:
         assert [[value.value for _, value in line] for line in found.series().values()] == [[200.0], [900.0]]
         assert found.values("b")[0].value == 900.0
         assert "bad" in reasons(found)
+
+
+def test_a_last_event_at_no_time_is_passed_over(tmp_path: Path) -> None:
+    """The run lasts until the last one whose time is a number that can be."""
+    folder = write(tmp_path, "a")
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(f'{{"t_s": {10**400}, "kind": "load_stopped"}}\n')
+    with Index.open(tmp_path) as found:
+        assert [run.duration_s for run in found.runs()] == [140.5]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,14 @@ def test_a_night_that_cannot_be_read_has_not_ended(tmp_path: Path, text: str) ->
     (tmp_path / "nightly-2026-11-28" / "suite.json").write_text(text)
     (found,) = nights(tmp_path)
     assert (found.run_id, found.ended) == ("nightly-2026-11-28", None)
+    assert kinds([found], at(28, 8)) == ["missing"]
+
+
+def test_a_pipe_in_the_place_of_a_night_is_not_waited_for(tmp_path: Path) -> None:
+    """The dead man's switch would be silent for ever."""
+    (tmp_path / "nightly-2026-11-28").mkdir()
+    os.mkfifo(tmp_path / "nightly-2026-11-28" / "suite.json")
+    (found,) = nights(tmp_path)
     assert kinds([found], at(28, 8)) == ["missing"]
 
 

@@ -328,3 +328,19 @@ def test_one_night_can_be_worth_several() -> None:
     assert [(event.kind, event.headline) for event in found] == [
         ("fail", "nightly: 1 of 2 drills FAIL"), ("recovered", "nightly: 1 recovered")
     ]  # fmt: skip
+
+
+def test_a_secret_is_not_cut_in_two(tmp_path: Path) -> None:
+    """The last words of a command are searched for secrets before they are shortened."""
+    secret = "https://hooks.example/services/T0/B0/zyxwvutsrqponmlkjihg"
+    redact.learn(secret)
+    (why,) = send(FAIL, Notify(commands=(program(tmp_path, f"sys.exit({secret!r} + ' ' + 'y' * 287)"),)), {})
+    assert "nmlkjihg" not in why
+    assert why.endswith("y" * 287)
+
+
+def test_a_path_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+    """Half a surrogate pair is written out."""
+    event = Event("fail", "nightly", "n", "it failed", page="runs/\udcff/index.html")
+    assert send(event, Notify(commands=(program(tmp_path, "import json\njson.load(sys.stdin)"),)), {}) == []
+    assert event.text().endswith("runs/\\udcff/index.html")

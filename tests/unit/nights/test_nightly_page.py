@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.cli import main
+from harness.cli import main, nightly_page
 from harness.judge.failure_modes import FailureMode, Use
 from harness.model import night as stored
 from harness.model.night import Attempt, Entry, Night
@@ -138,6 +138,30 @@ def test_no_night_is_said() -> None:
     page = nightly.render(History(), Path("n"))
     assert "No night that can be read was found" in page
     assert "Never drilled" in page
+
+
+def test_the_page_of_a_night_is_about_that_night() -> None:
+    """Not about another machine's, nor one that a clock which went back has dated later; without it, the newest."""
+    tonight_, later = a_night(1, an_entry("oom", Status.FAIL)), a_night(9, an_entry("oom", Status.PASS))
+    other = a_night(5, an_entry("oom", Status.PASS), machine="other")
+    page = nightly.render(History([tonight_, later, other]), Path(tonight_.run_id))
+    assert f"<title>FAIL · {tonight_.run_id}" in page
+    assert "On other, night of" in page
+    assert f"<title>PASS · {later.run_id}" in nightly.render(History([tonight_, later, other]), Path("elsewhere"))
+
+
+def test_what_this_checkout_has_of_a_night_counts(tmp_path: Path) -> None:
+    """A copy from before its end does not, and one of the same name from a machine of that kind is another night."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    own = a_night(1, an_entry("oom", Status.FAIL))
+    copy = own.model_copy(update={"ended": None, "entries": (an_entry("oom", Status.PASS),)})
+    for runs, one in ((mine, own), (theirs, copy)):
+        (runs / one.run_id).mkdir(parents=True)
+        stored.write(runs / one.run_id, one)
+    assert nightly_page.history(mine, [theirs]).nights == [own]
+    another = copy.model_copy(update={"started": own.started - dt.timedelta(minutes=5)})
+    stored.write(theirs / copy.run_id, another)
+    assert nightly_page.history(mine, [theirs]).nights == [own, another]
 
 
 def test_a_night_in_one_sentence() -> None:
