@@ -18,6 +18,7 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from harness.evidence.phases import PhaseSpan
+from reports.panel import number
 
 Floats = npt.NDArray[np.float64]
 
@@ -254,14 +255,9 @@ def _axes(frame: _Frame) -> Markup:
     heights = [rise * n for n in range(round(frame.top / rise) + 1)]
     step = _step(frame.end_s - frame.begin_s, 8)
     times = [step * n for n in range(math.ceil(frame.begin_s / step), math.floor(frame.end_s / step) + 1)]
-    up = [Markup('<i class="y" style="bottom:{}">{}</i>').format(_percent(h / frame.top), short(h)) for h in heights]
-    along = [Markup('<i class="x" style="left:{}">{}</i>').format(_percent(frame.x(t)), short(t)) for t in times]
+    up = [Markup('<i class="y" style="bottom:{}">{}</i>').format(_percent(h / frame.top), number(h)) for h in heights]
+    along = [Markup('<i class="x" style="left:{}">{}</i>').format(_percent(frame.x(t)), number(t)) for t in times]
     return Markup("").join([*up, *along, Markup('<i class="x unit">s</i>')])
-
-
-def short(value: float) -> str:
-    """A number as axes and legends write it: three significant digits, whole above a hundred."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _background(
@@ -383,7 +379,7 @@ def _y(frame: _Frame, value: float) -> int:
 
 
 def _range(series: Series) -> str:
-    low, high = short(float(np.nanmin(series.y))), short(float(np.nanmax(series.y)))
+    low, high = number(float(np.nanmin(series.y))), number(float(np.nanmax(series.y)))
     return low if low == high else f"{low}–{high}"
 
 
@@ -394,7 +390,7 @@ def _legend(chart: Chart, series: Sequence[Series]) -> Markup:
         for n, one in enumerate(series)
     ]
     if chart.limit is not None:
-        items.append(Markup('<li><i class="key limit"></i>limit {}</li>').format(short(chart.limit)))
+        items.append(Markup('<li><i class="key limit"></i>limit {}</li>').format(number(chart.limit)))
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items))
 
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -22,7 +22,7 @@ from harness.model.verdict import Status
 
 SCHEMA_VERSION = 1
 Kind = Literal["fail", "regression", "recovered", "missing", "not_judged"]
-KINDS: tuple[Kind, ...] = ("fail", "regression", "recovered", "missing", "not_judged")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 #: Where a suite file has no ``notify:``. The names end in a word that keeps the values out of whatever is written.
 JSON_VARIABLE, SLACK_VARIABLE, COMMAND_VARIABLE = "NOTIFY_WEBHOOK", "SLACK_WEBHOOK", "NOTIFY_COMMAND"
 #: Where people can read on, if that is not a file of this machine: the page of a CI job.
