@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
+from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError
 from harness.model.scenario import Strict
 from harness.model.verdict import Status, worst
@@ -120,7 +121,8 @@ def write(folder: Path, night: Night) -> None:
 
     RecordError when it cannot be written.
     """
-    text = json.dumps(night.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(night.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
+    text = redact.text(text) + "\n"
     temporary = folder / f".{FILE}.tmp"
     try:
         with temporary.open("w", encoding="utf-8") as file:

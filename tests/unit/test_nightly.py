@@ -20,6 +20,7 @@ from harness.cli import nightly
 from harness.cli.nightly import sentence, write
 from harness.judge import drill
 from harness.model import night as nights
+from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError, ScenarioError, UsageError
 from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
@@ -400,6 +401,37 @@ def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
     assert "3 nights running" in (third / "index.html").read_text()
     kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
     assert kinds == ["regression", "fail", "recovered"]
+
+
+def test_people_hear_of_a_fail_even_where_its_page_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours stays one; it does not silence the night."""
+    told = tmp_path / "told"
+    monkeypatch.setenv("NOTIFY_COMMAND", f"sh -c 'cat >> {told}'")
+    monkeypatch.setattr(nightly.pages, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        nightly.nightly(nightly.Wanted(), shop=Scripted({"oom": [FAIL]}), runs=tmp_path / "runs")
+    assert json.loads(told.read_text())["kind"] == "fail"
+
+
+def test_resume_refuses_what_the_night_was_not_begun_with(tmp_path: Path) -> None:
+    """A damaged night that is newer is passed over; the same settings may be said again."""
+    with pytest.raises(KeyboardInterrupt):
+        played(tmp_path, Scripted(killed_at=1))
+    (tmp_path / "nightly-2999-01-01").mkdir()
+    (tmp_path / "nightly-2999-01-01" / nights.FILE).write_text("{")
+    for wrong in ({"budget_s": 1.0}, {"engines": ("vllm",)}, {"runtimes": ("docker",)}):
+        with pytest.raises(UsageError, match="as it was begun"):
+            played(tmp_path, Scripted(), resume=True, **wrong)
+    assert played(tmp_path, Scripted(), resume=True, engines=("sim",)).ended is not None
+
+
+def test_what_is_kept_holds_no_secret(tmp_path: Path) -> None:
+    """Whatever a program said that could not be set up."""
+    redact.learn("tok-5f0c9a7e11")
+    night = played(tmp_path, Scripted(trouble="no wheel at tok-5f0c9a7e11"))
+    assert "tok-5f0c9a7e11" not in (tmp_path / night.run_id / nights.FILE).read_text()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"schema": 2}', "\xff", None])
