@@ -22,7 +22,7 @@ from tests.drills.drill_process import SHORT, scenario
 from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
 
-pytestmark = [pytest.mark.trust, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.night, pytest.mark.timeout(1200)]
 
 #: The second is no whole drill, so it cannot be judged: it is run twice.
 SUITE = """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import otava_test_data
 import pytest
 
 from benchmarks import trends as generated
@@ -207,8 +208,7 @@ def test_what_otavas_test_data_declares_is_found(
     name: str, options: dict[str, Any], declared: int, length: int
 ) -> None:
     """Each declared change within two places, nine of ten exactly; in 20 series of 500, five others at most."""
-    oracle = pytest.importorskip("otava_test_data", reason="set-up has not brought it yet")
-    make: Callable[..., Any] = getattr(oracle, name)
+    make: Callable[..., Any] = getattr(otava_test_data, name)
     exact = others = 0
     for seed in range(20):
         one = make(length, seed=seed, **options)
@@ -224,7 +224,6 @@ def test_what_otavas_test_data_declares_is_found(
 @pytest.mark.parametrize(("name", "options", "most"), [("outlier", {"sigma": 5.0}, 0), ("variance_change", {}, 1)])
 def test_other_changes_of_otavas_test_data_are_no_levels(name: str, options: dict[str, Any], most: int) -> None:
     """It also declares an odd value and a five times larger spread as changes: of these, one in 20 looks like one."""
-    oracle = pytest.importorskip("otava_test_data", reason="set-up has not brought it yet")
-    series = [getattr(oracle, name)(50, seed=seed, **options) for seed in range(20)]
+    series = [getattr(otava_test_data, name)(50, seed=seed, **options) for seed in range(20)]
     assert all(one.get_change_point_indices() for one in series)
     assert sum(bool(trends.regressions(list(one.data), "higher")) for one in series) <= most
