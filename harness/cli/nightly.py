@@ -20,7 +20,7 @@ from harness.plan.options import ENGINES, instance_number
 from harness.run import suite as runner
 from harness.run.notify import tell
 from harness.run.progress import Progress
-from harness.run.suite import Order, Shop
+from harness.run.suite import Launcher, Order
 from reports import ctrf, junit, summary
 from reports.pages import nightly as pages
 from reports.pages.nightly import History
@@ -76,7 +76,7 @@ def _budget_s(text: str | None) -> float | None:
 
 
 def nightly(
-    wanted: Wanted, progress: Progress | None = None, shop: Shop | None = None, runs: Path = runner.RUNS
+    wanted: Wanted, progress: Progress | None = None, launcher: Launcher | None = None, runs: Path = runner.RUNS
 ) -> int:
     """Run it; 0 when all passed, 1 when one failed, 3 when something became worse, 2 when something was not judged.
 
@@ -94,27 +94,27 @@ def nightly(
         runs=runs,
     )
     try:
-        keeper = runner.night(order, progress.say, shop, wanted.resume)
+        kept = runner.night(order, progress.say, launcher, wanted.resume)
     except KeyboardInterrupt:
         raise Interrupted("the night was interrupted; `make nightly ARGS=--resume` goes on with it") from None
     receivers = order.suite.notify or notify.from_environment(os.environ)
     try:
         history = nightly_page.history(runs, wanted.history)
-        worse = pages.worse(history, keeper.night)
-        write(keeper.folder, keeper.night, list(worse.values()))
-        page = pages.write(history, keeper.folder, nightly_page.command(runs, wanted.history))
-        events = _events(history, keeper.night, worse, page)
+        worse = pages.worse(history, kept.night)
+        write(kept.folder, kept.night, list(worse.values()))
+        page = pages.write(history, kept.folder, nightly_page.command(runs, wanted.history))
+        events = _events(history, kept.night, worse, page)
     except Exception:  # whatever it is: people hear of a FAIL even where its page cannot be made
-        night = keeper.night
+        night = kept.night
         tell(
-            notify.of_night(night.suite, night.run_id, [night.statuses], page=str(keeper.folder)),
+            notify.of_night(night.suite, night.run_id, [night.statuses], page=str(kept.folder)),
             receivers,
             progress.say,
         )
         raise
-    progress.say(f"{sentence(keeper.night)}; {page}")
+    progress.say(f"{sentence(kept.night)}; {page}")
     tell(events, receivers, progress.say)
-    return keeper.night.exit_code(bool(worse))
+    return kept.night.exit_code(bool(worse))
 
 
 def _events(history: History, night: Night, worse: Mapping[Place, str], page: Path) -> list[Event]:

@@ -30,7 +30,7 @@ from harness.evidence.record import NO_DRILLS, RunFolder, schema_problem
 from harness.model import digest
 from harness.model.errors import RunFolderError
 from harness.model.night import FILE as NIGHT_FILE
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED, Status
 
 FILE = "index.sqlite"
 #: Goes up when a table, or what is read from a folder, changes.
@@ -529,7 +529,7 @@ def _value(check: Mapping[str, Any]) -> Value:
     status, samples = Status(check["status"]), check.get("samples")
     return Value(
         series=_text(series_id(check.get("id") or check["name"], check.get("phase"), check.get("subject"))),
-        value=_finite(check.get("measured")) if status in (Status.PASS, Status.FAIL) else None,
+        value=_finite(check.get("measured")) if status in JUDGED else None,
         unit=_text(check.get("unit") or ""),
         status=status,
         samples=None if samples is None else _number(samples),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.evidence.view import RunView
 from harness.judge.checks import steady_state
-from harness.model.verdict import CheckResult, Status
+from harness.model.verdict import JUDGED, CheckResult
 
 
 def stretches(view: RunView) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def line(found: Sequence[str], checks: Sequence[CheckResult]) -> str:
 
 
 def _judged_by(phase: str, checks: Sequence[CheckResult]) -> str:
-    judged = [c.name for c in checks if c.phase == phase and c.status in (Status.PASS, Status.FAIL)]
+    judged = [c.name for c in checks if c.phase == phase and c.status in JUDGED]
     names = ", ".join(name.removesuffix(f" in {phase}").removesuffix(f" after {phase}") for name in judged)
     return f", judged by {names}" if judged else ""
 

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from harness.model import redact
 from harness.model.errors import UsageError
 from harness.model.scenario import Seconds, Strict
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED, Status
 
 SCHEMA_VERSION = 1
 Kind = Literal["fail", "regression", "recovered", "missing", "not_judged"]
@@ -157,4 +157,4 @@ def of_night(
 
 def _last_judged(nights: Sequence[Mapping[str, str | None]], name: str) -> str | None:
     statuses = [night.get(name) for night in nights]
-    return next((status for status in reversed(statuses) if status in (Status.PASS, Status.FAIL)), None)
+    return next((status for status in reversed(statuses) if status in JUDGED), None)

@@ -32,6 +32,10 @@ class Status(StrEnum):
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2, "SKIPPED": 2}[self.value]
 
 
+#: An answer: what a retry would not change, and what a series may hold.
+JUDGED = (Status.PASS, Status.FAIL)
+
+
 def worst(statuses: Iterable[Status]) -> Status:
     """FAIL if any failed, PASS if all passed, else INCONCLUSIVE, also without any result."""
     seen = set(statuses)

@@ -13,12 +13,11 @@ from pathlib import Path
 from harness.model.errors import RunFolderError
 from harness.model.night import FILE, Night, folders, read
 from harness.model.notify import Event
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED
 
 DAY = dt.timedelta(days=1)
 #: A drill that was judged in none of so many nights running is reported.
 NIGHTS = 3
-_JUDGED = (Status.PASS, Status.FAIL)
 
 
 def nights(runs: Path) -> list[Night]:
@@ -66,7 +65,7 @@ def _not_judged(ours: Sequence[Night], suite: str) -> list[Event]:
     if len(last) < NIGHTS:
         return []
     statuses = {name: [night.statuses.get(name, "absent") for night in last] for name in last[-1].statuses}
-    sick = {name: seen for name, seen in statuses.items() if not {*seen} & {*_JUDGED, "absent"}}
+    sick = {name: seen for name, seen in statuses.items() if not {*seen} & {*JUDGED, "absent"}}
     if not sick:
         return []
     told = tuple(f"{name}: {', '.join(status or 'not run' for status in seen)}" for name, seen in sick.items())

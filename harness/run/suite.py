@@ -59,7 +59,7 @@ class Order:
     runs: Path = RUNS
 
 
-class Shop:
+class Launcher:
     """Where drills are run: the processes that a night starts. Tests have another one."""
 
     def drill(self, entry: Entry, night: Night, seed: int) -> outcome.Outcome:
@@ -106,13 +106,13 @@ class Shop:
 
 
 @dataclass
-class Keeper:
+class NightFolder:
     """A night's folder: the state in it is the truth, and is replaced after every step."""
 
     folder: Path
     night: Night
     say: Say
-    shop: Shop
+    launcher: Launcher
     durations: dict[str, float] = field(default_factory=dict)  # entry id → seconds, the last time that it was run
 
     def keep(self, entry: Entry) -> None:
@@ -121,7 +121,7 @@ class Keeper:
         nights.write(self.folder, self.night)
 
 
-def night(order: Order, say: Say, shop: Shop | None = None, resume: bool = False) -> Keeper:
+def night(order: Order, say: Say, launcher: Launcher | None = None, resume: bool = False) -> NightFolder:
     """Run the suite to its end, or that of the newest night that was cut off; the state at its end.
 
     UsageError when another night is in progress here, or there is none to resume. KeyboardInterrupt ends the drill
@@ -130,14 +130,14 @@ def night(order: Order, say: Say, shop: Shop | None = None, resume: bool = False
     order.runs.mkdir(parents=True, exist_ok=True)
     hint = "wait for its end; two nights at once would judge each other's load"
     with lock.held(order.runs / LOCK, "a night", say, hint, "the nightly run of this checkout"):
-        keeper = _resumed(order, say, shop or Shop()) if resume else _begun(order, say, shop or Shop())
-        _play(keeper)
-        keeper.night = keeper.night.model_copy(update={"ended": _now()})
-        nights.write(keeper.folder, keeper.night)
-        return keeper
+        kept = _resumed(order, say, launcher or Launcher()) if resume else _begun(order, say, launcher or Launcher())
+        _play(kept)
+        kept.night = kept.night.model_copy(update={"ended": _now()})
+        nights.write(kept.folder, kept.night)
+        return kept
 
 
-def _begun(order: Order, say: Say, shop: Shop) -> Keeper:
+def _begun(order: Order, say: Say, launcher: Launcher) -> NightFolder:
     started = _now()
     seed = order.seed if order.seed is not None else random.SystemRandom().randrange(2**31)
     durations = _durations(order.runs)
@@ -160,10 +160,10 @@ def _begun(order: Order, say: Say, shop: Shop) -> Keeper:
     )
     nights.write(folder, opened)
     say(f"night {folder.name}: {len(entries)} drills within {opened.budget_s / 60:.0f} min, seed {seed}")
-    return Keeper(folder, opened, say, shop, durations)
+    return NightFolder(folder, opened, say, launcher, durations)
 
 
-def _resumed(order: Order, say: Say, shop: Shop) -> Keeper:
+def _resumed(order: Order, say: Say, launcher: Launcher) -> NightFolder:
     for folder in reversed(nights.folders(order.runs)):
         try:
             found = nights.read(folder)
@@ -174,7 +174,7 @@ def _resumed(order: Order, say: Say, shop: Shop) -> Keeper:
             _require_the_same(order, found)
             left = sum(not entry.done for entry in found.entries)
             say(f"night {folder.name} goes on: {left} of {len(found.entries)} drills are left")
-            return Keeper(folder, found, say, shop, _durations(order.runs))
+            return NightFolder(folder, found, say, launcher, _durations(order.runs))
     raise UsageError(
         f"no night of the suite {order.suite.name!r} was cut off: there is nothing to resume in {order.runs}"
     )
@@ -221,41 +221,41 @@ def _durations(runs: Path) -> dict[str, float]:
     return found
 
 
-def _play(keeper: Keeper) -> None:
+def _play(kept: NightFolder) -> None:
     """Every entry that is not done, in the night's order. The stack goes down where its runtime or engine changes."""
     place: tuple[str, str] | None = None
     before: Entry | None = None
     trouble = ""
     try:
-        for number, entry in enumerate(keeper.night.entries, start=1):
+        for number, entry in enumerate(kept.night.entries, start=1):
             if entry.done:
                 continue
             if (entry.runtime, entry.engine) != place:
                 if before:
-                    keeper.shop.down(before, keeper.night)
-                place, trouble = (entry.runtime, entry.engine), keeper.shop.set_up(entry, keeper.night)
+                    kept.launcher.down(before, kept.night)
+                place, trouble = (entry.runtime, entry.engine), kept.launcher.set_up(entry, kept.night)
             before = entry
-            keeper.say(f"{number} of {len(keeper.night.entries)}: {entry.id}{_about(keeper, entry)}")
-            why = trouble or _over_budget(keeper, entry) or _waited(keeper)
+            kept.say(f"{number} of {len(kept.night.entries)}: {entry.id}{_about(kept, entry)}")
+            why = trouble or _over_budget(kept, entry) or _waited(kept)
             if why:
-                keeper.say(f"{entry.id}: not run: {why}")
-                keeper.keep(entry.model_copy(update={"not_run": why}))
+                kept.say(f"{entry.id}: not run: {why}")
+                kept.keep(entry.model_copy(update={"not_run": why}))
             else:
-                _run(keeper, entry)
+                _run(kept, entry)
     finally:
         if before:
-            keeper.shop.down(before, keeper.night)
+            kept.launcher.down(before, kept.night)
 
 
-def _about(keeper: Keeper, entry: Entry) -> str:
-    known = keeper.durations.get(entry.id)
+def _about(kept: NightFolder, entry: Entry) -> str:
+    known = kept.durations.get(entry.id)
     return f", at least {length_s(entry) / 60:.1f} min" if known is None else f", about {max(1, round(known / 60))} min"
 
 
-def _over_budget(keeper: Keeper, entry: Entry) -> str:
+def _over_budget(kept: NightFolder, entry: Entry) -> str:
     """Why there is no time left for it; "" while there is. One that was never run needs the time of its phases."""
-    spent = sum(attempt.duration_s for one in keeper.night.entries for attempt in one.attempts)
-    left, known = keeper.night.budget_s - spent, keeper.durations.get(entry.id)
+    spent = sum(attempt.duration_s for one in kept.night.entries for attempt in one.attempts)
+    left, known = kept.night.budget_s - spent, kept.durations.get(entry.id)
     needed = length_s(entry) if known is None else known
     if left > 0 and needed <= left:
         return ""
@@ -265,35 +265,35 @@ def _over_budget(keeper: Keeper, entry: Entry) -> str:
     return f"budget: {max(0.0, left) / 60:.1f} min are left, {needs}"
 
 
-def _waited(keeper: Keeper) -> str:
+def _waited(kept: NightFolder) -> str:
     """Wait until nobody uses the stack; why it cannot be had, or ""."""
     until = time.monotonic() + IN_USE_S_MAX
     told = False
-    while user := keeper.shop.in_use(keeper.night):
+    while user := kept.launcher.in_use(kept.night):
         if time.monotonic() > until:
             return f"the stack is in use by {user}"
         if not told:
-            keeper.say(f"waiting for {user}, which uses the stack, for {IN_USE_S_MAX / 60:.0f} min at most")
+            kept.say(f"waiting for {user}, which uses the stack, for {IN_USE_S_MAX / 60:.0f} min at most")
         told = True
         time.sleep(1.0)
     return ""
 
 
-def _run(keeper: Keeper, entry: Entry) -> None:
+def _run(kept: NightFolder, entry: Entry) -> None:
     """Its attempts: a second one where the first was INCONCLUSIVE; both are kept."""
     for number in range(len(entry.attempts), TRIES):
-        draw = random.Random(f"{keeper.night.seed}/{entry.id}/{number}")
-        ended = keeper.shop.drill(entry, keeper.night, draw.randrange(2**31))
+        draw = random.Random(f"{kept.night.seed}/{entry.id}/{number}")
+        ended = kept.launcher.drill(entry, kept.night, draw.randrange(2**31))
         attempt = _attempt(ended)
         if not attempt.run_id and ended.code == UsageError.exit_code:  # nothing was begun: the machine lacks something
-            keeper.keep(entry.model_copy(update={"not_run": attempt.reason}))
-            keeper.say(f"{entry.id}: not run: {attempt.reason}")
+            kept.keep(entry.model_copy(update={"not_run": attempt.reason}))
+            kept.say(f"{entry.id}: not run: {attempt.reason}")
             return
         last = number + 1 == TRIES or attempt.status is not Status.INCONCLUSIVE
         attempts = (*entry.attempts, attempt)
         entry = entry.model_copy(update={"attempts": attempts, "status": attempt.status if last else None})
-        keeper.keep(entry)
-        keeper.say(f"{entry.id}: {attempt.status.value}: {attempt.reason}{'' if last else '; once more'}")
+        kept.keep(entry)
+        kept.say(f"{entry.id}: {attempt.status.value}: {attempt.reason}{'' if last else '; once more'}")
         if last:
             return
 

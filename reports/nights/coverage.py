@@ -14,7 +14,7 @@ from harness.evidence.index import IndexedRun
 from harness.evidence.record import RunFolder
 from harness.judge.failure_modes import FailureMode, Use
 from harness.model.errors import RunFolderError
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED
 
 #: What was not judged within so many nights is said on the page.
 STALE_NIGHTS = 14
@@ -115,7 +115,7 @@ class _Proofs:
 
 
 def _is_judged(run: IndexedRun) -> bool:
-    return run.status in (Status.PASS, Status.FAIL)
+    return run.status in JUDGED
 
 
 def _drilled(

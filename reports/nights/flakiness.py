@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.model.night import Entry, Night
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED, Status
 from reports.nights.matrix import Matrix, Row
-
-_JUDGED = (Status.PASS, Status.FAIL)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def _of_row(row: Row, matrix: Matrix) -> Flakiness:
         ran.add(night.run_id)
         if len(entry.attempts) > 1:
             retried.add(night.run_id)
-        if entry.status in _JUDGED:
+        if entry.status in JUDGED:
             if before and night.commit and before[1] == night.commit and before[0] is not entry.status:
                 flipped.add(night.run_id)
             before = entry.status, night.commit

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.evidence.index import IndexedRun
 from harness.model.night import Night
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED
 from reports.nights.matrix import Matrix, Row
 from reports.nights.trend import Trend
 
@@ -64,7 +64,7 @@ def _unjudged(row: Row, matrix: Matrix) -> Unjudged | None:
 def _nights_unjudged(row: Row, matrix: Matrix) -> Iterator[Night]:
     """The newest nights, newest first, up to the first one in which it was judged. Nights without it do not count."""
     for night, cell in zip(matrix.nights[::-1], row.cells[::-1], strict=True):
-        if any(entry.status in (Status.PASS, Status.FAIL) for entry in cell):
+        if any(entry.status in JUDGED for entry in cell):
             return
         if cell:
             yield night

@@ -28,7 +28,7 @@ from harness.model.verdict import Status
 from harness.plan import suite
 from harness.run import suite as runner
 from harness.run.outcome import Outcome, stopped
-from harness.run.suite import Order, Shop
+from harness.run.suite import Launcher, Order
 
 SCHEMA = Path(__file__).parents[1] / "fixtures" / "ctrf.schema.json"
 PASS, FAIL, UNDECIDED = "PASS", "FAIL", "INCONCLUSIVE"
@@ -44,7 +44,7 @@ SUITE = Suite.model_validate(
 
 
 @dataclass
-class Scripted(Shop):
+class Scripted(Launcher):
     """Drills that end as they are told to; the first ``usual`` that is said of a drill is of its first run."""
 
     ends: dict[str, list[str]] = field(default_factory=dict)
@@ -80,9 +80,9 @@ class Scripted(Shop):
         return self.users.pop() if self.users else ""
 
 
-def played(runs: Path, shop: Scripted, resume: bool = False, **order: object) -> Night:
-    """The small suite, with drills that end as the shop says."""
-    return runner.night(Order(SUITE, runs=runs, seed=7, **order), lambda _: None, shop, resume).night  # type: ignore[arg-type]
+def played(runs: Path, launcher: Scripted, resume: bool = False, **order: object) -> Night:
+    """The small suite, with drills that end as the launcher says."""
+    return runner.night(Order(SUITE, runs=runs, seed=7, **order), lambda _: None, launcher, resume).night  # type: ignore[arg-type]
 
 
 def matrix(night: Night) -> list[tuple[str, str | None, list[str]]]:
@@ -127,18 +127,18 @@ def test_a_machine_that_lacks_what_a_drill_needs_has_not_run_it(tmp_path: Path) 
 
 def test_failed_set_up_is_said_of_each(tmp_path: Path) -> None:
     """Nothing is begun without its parts."""
-    shop = Scripted(trouble="set-up failed: no wheel")
-    night = played(tmp_path, shop)
+    launcher = Scripted(trouble="set-up failed: no wheel")
+    night = played(tmp_path, launcher)
     assert {entry.not_run for entry in night.entries} == {"set-up failed: no wheel"}
-    assert shop.seen == []
+    assert launcher.seen == []
 
 
 def test_the_seed_makes_order_and_seeds(tmp_path: Path) -> None:
     """The same seed, the same night."""
     one, other, third = Scripted(), Scripted(), Scripted()
-    for number, (shop, seed) in enumerate(((one, 1), (other, 1), (third, 2))):
+    for number, (launcher, seed) in enumerate(((one, 1), (other, 1), (third, 2))):
         order = Order(SUITE, runs=tmp_path / str(number), seed=seed)
-        runner.night(order, lambda _: None, shop)
+        runner.night(order, lambda _: None, launcher)
     assert one.seen == other.seen != third.seen
     assert sorted(name for name, _ in one.seen) == sorted(name for name, _ in third.seen)
 
@@ -177,9 +177,9 @@ def test_a_budget_that_is_spent_is_said(tmp_path: Path) -> None:
 
 def test_a_drill_that_was_never_run_needs_the_time_of_its_phases(tmp_path: Path) -> None:
     """It is not begun where they cannot end within the budget."""
-    shop = Scripted()
-    night = played(tmp_path, shop, budget_s=30.0)
-    assert shop.seen == []
+    launcher = Scripted()
+    night = played(tmp_path, launcher, budget_s=30.0)
+    assert launcher.seen == []
     assert all(entry.not_run.startswith("budget: 0.5 min are left, its phases take ") for entry in night.entries)
 
 
@@ -235,7 +235,7 @@ def test_a_signal_ends_the_drill_first_and_leaves_the_rest(tmp_path: Path) -> No
         "from tests.unit.test_nightly import Waiting\n"
         "wanted = nightly.Wanted(engine='sim', runtime='process')\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)  # as harness/__main__.py does\n"
-        "try: nightly.nightly(wanted, shop=Waiting(), runs=Path(sys.argv[1]))\n"
+        "try: nightly.nightly(wanted, launcher=Waiting(), runs=Path(sys.argv[1]))\n"
         "except Interrupted as e: print(e); sys.exit(e.exit_code)"
     )
     process = subprocess.Popen(
@@ -394,7 +394,7 @@ def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
     undecided = {"oom": [UNDECIDED, UNDECIDED]}
     codes = []
     for ends in (undecided, undecided, undecided, {"oom": [FAIL]}, {}):
-        codes.append(nightly.nightly(nightly.Wanted(suite="nightly"), shop=Scripted(ends), runs=runs))
+        codes.append(nightly.nightly(nightly.Wanted(suite="nightly"), launcher=Scripted(ends), runs=runs))
     assert codes == [2, 2, 3, 1, 0]
     third = nights.folders(runs)[2]
     assert "Became worse" in (third / "summary.md").read_text()
@@ -411,7 +411,7 @@ def test_people_hear_of_a_fail_even_where_its_page_cannot_be_made(
     monkeypatch.setenv("NOTIFY_COMMAND", f"sh -c 'cat >> {told}'")
     monkeypatch.setattr(nightly.pages, "write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        nightly.nightly(nightly.Wanted(), shop=Scripted({"oom": [FAIL]}), runs=tmp_path / "runs")
+        nightly.nightly(nightly.Wanted(), launcher=Scripted({"oom": [FAIL]}), runs=tmp_path / "runs")
     assert json.loads(told.read_text())["kind"] == "fail"
 
 
