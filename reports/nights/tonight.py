@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.judge.trends import BEFORE_MIN, SIDE_MIN
 from harness.model.night import Entry, Night
-from harness.model.verdict import Status
+from harness.model.verdict import JUDGED, Status
 from reports.nights.matrix import day
 from reports.nights.regressions import Step, Unjudged
+from reports.nights.trend import Trend
 from reports.panel import number
 
 _NAMES_MAX = 4
@@ -23,17 +25,20 @@ def status(night: Night, regressed: bool) -> str:
     return "PASS" if found and all(one is Status.PASS for one in found) else "INCONCLUSIVE"
 
 
-def sentence(night: Night, steps: Sequence[Step], unjudged: Sequence[Unjudged]) -> str:
-    """Each entry of the night is counted in exactly one of: passed, failed, not judged, not run."""
+def sentence(night: Night, trends: Sequence[Trend], steps: Sequence[Step], unjudged: Sequence[Unjudged]) -> str:
+    """Each entry of the night is counted in exactly one of: passed, failed, not judged, not run.
+
+    That nothing regressed is said only where a regression could have been seen.
+    """
     passed = [entry for entry in night.entries if entry.status is Status.PASS]
     failed = [entry for entry in night.entries if entry.status is Status.FAIL]
-    open_ = [entry for entry in night.entries if entry.status not in (None, Status.PASS, Status.FAIL)]
+    open_ = [entry for entry in night.entries if entry.status not in (None, *JUDGED)]
     skipped = [entry for entry in night.entries if entry.status is None]
     parts = [f"{len(failed)} of {len(night.entries)} failed ({_names(failed)})" if failed else ""]
     parts.append(f"{len(passed)} passed" if passed and len(passed) < len(night.entries) else "")
     every = "the only drill passed" if len(passed) == 1 else f"all {len(passed)} passed"
     parts.append(every if passed and len(passed) == len(night.entries) else "")
-    parts.append(_regressed(steps))
+    parts.append(_regressed(trends, steps))
     parts.append(f"{len(open_)} could not be judged ({_names(open_)})" if open_ else "")
     parts.append(f"{len(skipped)} not run ({_names(skipped)}: {_reasons(skipped)})" if skipped else "")
     if unjudged:
@@ -58,9 +63,10 @@ def step(found: Step) -> str:
     return f"{entry(found)}: {trend.key.id}: {levels} since the night of {day(found.since)}"
 
 
-def _regressed(steps: Sequence[Step]) -> str:
+def _regressed(trends: Sequence[Trend], steps: Sequence[Step]) -> str:
     if not steps:
-        return "nothing regressed"
+        long = [trend for trend in trends if sum(value is not None for value in trend.values) >= BEFORE_MIN + SIDE_MIN]
+        return "nothing regressed" if long else "too few nights yet to see a regression"
     since = min(steps, key=lambda step: step.since.started).since
     names = _few(list(dict.fromkeys(step.trend.key.id.partition("/")[0] for step in steps)))
     entries = {(step.trend.scenario, step.trend.key.runtime, step.trend.key.engine) for step in steps}

@@ -98,8 +98,12 @@ def _as_of(history: History, name: str) -> tuple[History, str | None]:
 
 
 def worse(history: History, night: Night) -> dict[tuple[str, str], str]:
-    """What is worse as of ``night`` on its machine, by entry and series ("" for a drill that is no longer judged)."""
-    own = [one for one in history.nights if one.machine == night.machine and one.started <= night.started]
+    """What is worse as of ``night``, by entry and series ("" for a drill that is no longer judged).
+
+    Compared are the nights of its suite on its machine: what another suite drilled is not this one's to tell.
+    """
+    place = (night.suite, night.machine)
+    own = [one for one in history.nights if (one.suite, one.machine) == place and one.started <= night.started]
     lines = dict[tuple[str, str], str]()
     for found in matrix.of(own, {}):
         machine = _machine(found, replace(history, nights=own))
@@ -136,14 +140,14 @@ def _head(machines: Sequence[_Machine]) -> dict[str, object]:
         "css": _CSS[word],
         "word": word,
         "heading": f"Night of {matrix.day(night)}",
-        "sentence": tonight.sentence(night, first.steps, first.unjudged),
+        "sentence": tonight.sentence(night, first.trends, first.steps, first.unjudged),
         "others": [_other(machine) for machine in rest],
     }
 
 
 def _other(machine: _Machine) -> str:
     night = machine.matrix.nights[-1]
-    said = tonight.sentence(night, machine.steps, machine.unjudged)
+    said = tonight.sentence(night, machine.trends, machine.steps, machine.unjudged)
     return f"On {machine.matrix.name}, night of {matrix.day(night)}: {said}"
 
 

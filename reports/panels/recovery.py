@@ -98,7 +98,11 @@ def _budget(view: RunView) -> Markup:
     rows = [
         (str(page.rule), "would not have paged" if page.at_s is None else f"{page.at_s:.1f} s") for page in found.pages
     ]
-    note = "Burn rates replayed over this run's requests, on a service that was well before it (docs/metrics.md)."
+    note = (
+        "Production rules, replayed over this run's requests on a service that was well before it. Their windows are "
+        "hours long: a run of minutes seldom reaches them. «Alerts» has the rules of the drill's own time scale "
+        "(docs/metrics.md)."
+    )
     return lead + table(("burn rate", "would have paged at"), rows) + Markup("<p><small>{}</small></p>").format(note)
 
 

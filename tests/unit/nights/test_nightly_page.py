@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -124,13 +125,33 @@ def test_a_slower_service_is_a_regression_with_its_night(tmp_path: Path) -> None
     """TTFT half as long again since one night: found, and dated; without the step nothing is said."""
     slower = nights.make(24, tmp_path / "a", slower_since=18)
     page = nightly.render(slower.history(), tmp_path / "n")
-    assert "REGRESSION" in page or "FAIL" in page
     assert "Since the night of 2026-10-19" in page
-    assert "ttft_p95_ms regressed" in page or "ttft_p95_ms" in page
+    worse = nightly.worse(slower.history(), slower.nights[-1])
+    assert {series.partition("/")[0] for _, series in worse} >= {"ttft_p50_ms", "ttft_p95_ms"}
+    assert all("since the night of 2026-10-19" in line for line in worse.values())
     quiet = nights.make(24, tmp_path / "b")
     page = nightly.render(quiet.history(), tmp_path / "n")
     assert "No series has regressed" in page
+    assert "nothing regressed" in page
+    assert nightly.worse(quiet.history(), quiet.nights[-1]) == {}
     assert "once it has held one level for 5 nights" in page
+
+
+def test_that_nothing_regressed_is_said_only_where_it_could_be_seen(tmp_path: Path) -> None:
+    """Three nights prove nothing about the fourth."""
+    few = nights.make(3, tmp_path)
+    page = nightly.render(few.history(), tmp_path / "n")
+    assert "nothing regressed" not in page
+    assert "too few nights yet to see a regression" in page
+
+
+def test_what_another_suite_drilled_is_not_this_ones_to_tell(tmp_path: Path) -> None:
+    """Neither its exit code nor its notifications rest on it."""
+    slower = nights.make(24, tmp_path, slower_since=18)
+    other = slower.nights[-1].model_copy(update={"suite": "weekly", "run_id": "weekly-1", "entries": ()})
+    history = replace(slower.history(), nights=[*slower.nights, other])
+    assert nightly.worse(history, slower.nights[-1])
+    assert nightly.worse(history, other) == {}
 
 
 def test_no_night_is_said() -> None:
@@ -167,9 +188,10 @@ def test_what_this_checkout_has_of_a_night_counts(tmp_path: Path) -> None:
 def test_a_night_in_one_sentence() -> None:
     """Each entry is counted once, with names and reasons; the worst gives the word."""
     entries = (an_entry("oom", Status.FAIL), an_entry("swap", Status.INCONCLUSIVE), an_entry("kill", not_run="budget"))
-    said = tonight.sentence(a_night(0, *entries, an_entry("dns", Status.PASS)), [], [])
+    said = tonight.sentence(a_night(0, *entries, an_entry("dns", Status.PASS)), [], [], [])
     assert said == (
-        "1 of 4 failed (oom/process/sim); 1 passed; nothing regressed; 1 could not be judged (swap/process/sim); "
+        "1 of 4 failed (oom/process/sim); 1 passed; too few nights yet to see a regression; "
+        "1 could not be judged (swap/process/sim); "
         "1 not run (kill/process/sim: budget)."
     )
     assert tonight.status(a_night(0, *entries), regressed=True) == "FAIL"
