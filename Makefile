@@ -65,7 +65,7 @@ SET_UP    := $(PY) -m stack.tools install
 # Where neither is, nothing was ever started, and to say so needs no environment.
 EVER      := $(wildcard .venv/.ready .state)
 IF_EVER    = $(if $(EVER),$(PY) -m harness $(1),echo 'nothing runs: nothing was ever started from this checkout')
-FAST      := tests/unit tests/test_tidy.py
+FAST      := tests/judge tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
 # Most tests wait more than they compute. Files keep their order, so that those that wait for whole stacks come first and
 # the short ones of units fill what is left. The drills run alone: they judge how late the load generator was.

@@ -25,7 +25,8 @@ from harness.model.scenario import Scenario
 from reports import render
 from stack.stacks.vllm_haproxy import STACK
 from tests import runs
-from tests.runs import TIMEOUT_SPIKE, Run
+from tests.judge.timeout_spike.story import TIMEOUT_SPIKE
+from tests.runs import Run
 
 #: A drill of two minutes becomes a run of twenty.
 LONGER = 10

@@ -22,8 +22,9 @@ from harness.model.verdict import CheckResult, Status, Verdict
 from harness.run import pipeline
 from reports import junit, panel, render
 from reports.panels import rollout, timeline
-from tests import runs, swap_runs
-from tests.unit.judge import alert_mutants
+from tests import runs
+from tests.judge import alert_mutants
+from tests.judge.model_swap import story as swap_story
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -158,11 +159,11 @@ def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
 
 def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
     """What was decided, by which gate, and what both versions have shown; of a stopped one how soon it was gone."""
-    promoted = panel_of(swap_runs.healthy().write(tmp_path / "promoted"), "rollout")
+    promoted = panel_of(swap_story.healthy().write(tmp_path / "promoted"), "rollout")
     assert "<strong>v2@sim: promoted</strong> (all gates)" in promoted
     assert len(list(figures(promoted))) == 3
     assert "not measured" not in promoted
-    page = panel_of(swap_runs.healthy(swap_runs.STOPPED).write(tmp_path / "stopped"), "rollout")
+    page = panel_of(swap_story.healthy(swap_story.STOPPED).write(tmp_path / "stopped"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate quality)" in page
     assert "All traffic was on v1@sim 0.0 s later" in page
     assert re.search(r"<td>quality</td><td>roll back</td><td>0 of \d+ questions answered exactly right", page)
@@ -171,12 +172,12 @@ def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
 
 def test_a_rollout_shows_why_nobody_met_the_candidate(tmp_path: Path) -> None:
     """One whose engine gave no token was asked nothing; one that broke off says at what."""
-    run = swap_runs.healthy(swap_runs.NO_START)
+    run = swap_story.healthy(swap_story.NO_START)
     page = panel_of(run.write(tmp_path / "no-start"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate start)" in page
     assert "<td>start</td><td>roll back</td><td>replica-2 could not be used within 60 s of its start" in page
-    run = swap_runs.healthy()
-    swap_runs.abort(run)
+    run = swap_story.healthy()
+    swap_story.abort(run)
     page = panel_of(run.write(tmp_path / "broken-off"), "rollout")
     assert "<strong>v2@sim: aborted</strong> (all gates)" in page
     assert "replica-1 could not be used within 120 s of its start" in page

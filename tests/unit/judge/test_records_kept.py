@@ -14,7 +14,7 @@ from harness.evidence import records_kept
 from harness.evidence.record import RunFolder
 from harness.model.artifacts import waves
 from harness.model.errors import RunFolderError
-from tests import wave_runs
+from tests.judge.cancel_storm import story as wave_story
 
 Lines = list[str]
 
@@ -36,7 +36,7 @@ CHANGES_OF_ROWS: dict[str, Callable[[pa.Table], pa.Table]] = {
 @pytest.fixture
 def left(tmp_path: Path) -> RunFolder:
     """A run with waves, as it ended."""
-    return wave_runs.healthy().write(tmp_path / "run")
+    return wave_story.healthy().write(tmp_path / "run")
 
 
 def test_what_was_left_is_as_it_was(left: RunFolder) -> None:

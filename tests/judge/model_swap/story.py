@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,18 @@ from harness.judge import drill
 from harness.model.artifacts import rollout
 from harness.model.scenario import Scenario
 from harness.plan import planned
+from tests import runs
 from tests.runs import TOPOLOGY, Run, add_alerts, add_unremarkable, recorded_today, scenario
 
 #: A good candidate, as recorded; one that the quality gate stops after some seconds; and one that never starts.
 PROMOTED, STOPPED, NO_START = "model-swap", "model-swap-bad", "model-swap-truncated"
-_RECORDED = Path(__file__).parent / "fixtures" / "runs" / "model-swap"
+WAYS = (PROMOTED, STOPPED, NO_START)
+#: What has no number there: nothing was rolled back; a candidate that never started was no canary.
+NUMBERLESS = {
+    PROMOTED: {"rollback in time"},
+    NO_START: {"rollout ends as it should", "candidate judged before it gets more"},
+}
+_RECORDED = runs.ROOT / "tests" / "fixtures" / "runs" / "model-swap"
 #: The replica of the stopped one serves the stable version again so soon, in a simulator.
 _RESTORED_S = 1.0
 

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tests.oom_runs import KILLED, LONG, OOM, OVERSIZED
+from tests.judge.defects import Mutants, between, fail, not_steady, samples, unsteady
+from tests.judge.oom.story import KILLED, LONG, OOM, OVERSIZED
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import Mutant, between, fail, samples
 
-MUTANTS: list[Mutant] = []
-_DRILL = "oom"
-
-
-def mutant(check: str, recount: bool = True) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Register a defect for ``check``."""
-
-    def register(defect: Callable[[Run], None]) -> Callable[[Run], None]:
-        MUTANTS.append(Mutant(defect.__name__, check, defect, recount, _DRILL))
-        return defect
-
-    return register
-
-
-def _of_each(phases: tuple[str, ...], check: str, defect: Callable[[Run, str], None]) -> None:
-    """Register ``defect`` of a phase for the check of that phase; ``{}`` in ``check`` is the phase."""
-    for phase in phases:
-
-        def defect_in(run: Run, phase: str = phase) -> None:
-            defect(run, phase)
-
-        MUTANTS.append(Mutant(f"{defect.__name__}-{phase}", check.format(phase), defect_in, drill=_DRILL))
+MUTANTS = Mutants()
+mutant = MUTANTS.mutant
 
 
 # ── what every drill asks ──
@@ -80,15 +59,15 @@ def _ask_hangs(run: Run, phase: str) -> None:
     ask_of(run, phase, 3).update(outcome="hung", status=None, layer=None, took_s=60.0)
 
 
-_of_each(("recovery-oversized", "recovery-long", "rejoined"), "steady state in {}", mutants.not_steady)
-_of_each((LONG, OOM), "recovery after {}", mutants.unsteady)
-_of_each((OVERSIZED, LONG, OOM), "no hang in {}", _hangs)
-_of_each((OVERSIZED, LONG), "no replica restarts in {}", _dies)
-_of_each((OVERSIZED, LONG), "no request of the fault hangs in {}", _ask_hangs)
+MUTANTS.of_each(("recovery-oversized", "recovery-long", "rejoined"), "steady state in {}", not_steady)
+MUTANTS.of_each((LONG, OOM), "recovery after {}", unsteady)
+MUTANTS.of_each((OVERSIZED, LONG, OOM), "no hang in {}", _hangs)
+MUTANTS.of_each((OVERSIZED, LONG), "no replica restarts in {}", _dies)
+MUTANTS.of_each((OVERSIZED, LONG), "no request of the fault hangs in {}", _ask_hangs)
 for _phase, _name in ((OVERSIZED, "oversized requests"), (LONG, "long contexts"), (OOM, "a replica out of memory")):
-    _of_each((_phase,), f"availability with {_name}", _users_fail)
+    MUTANTS.of_each((_phase,), f"availability with {_name}", _users_fail)
 for _phase, _name in ((OVERSIZED, "oversized requests"), (LONG, "long contexts")):
-    _of_each((_phase,), f"TTFT with {_name}", _users_wait)
+    MUTANTS.of_each((_phase,), f"TTFT with {_name}", _users_wait)
 
 
 # ── what was asked ──

@@ -9,8 +9,8 @@ from harness.judge import alert_times, drill
 from harness.judge.checks.alerts import NO_PAGE, STAYS_WELL
 from harness.judge.drill import Expected
 from harness.model.alert_rules import STACK_SCALE
+from tests.judge.defects import Mutant
 from tests.runs import Run, alert_told
-from tests.unit.judge.mutants import Mutant
 
 
 def of(name: str) -> Iterator[Mutant]:
@@ -18,7 +18,7 @@ def of(name: str) -> Iterator[Mutant]:
 
     def mutant(defect: Callable[[Run], None], check: str, about: str = "") -> Mutant:
         what = defect.func.__name__ if isinstance(defect, partial) else defect.__name__
-        return Mutant(f"{name}-{what}{about}", check, defect, recount=False, drill=name)
+        return Mutant(f"{name}-{what}{about}", check, defect, recount=False)
 
     yield from (mutant(defect, NO_PAGE) for defect in (page_without_a_reason, page_that_stays))
     yield mutant(page_after_all_is_over, STAYS_WELL)

@@ -1,4 +1,4 @@
-"""Every check of the node-restart drill is green on a healthy run and red on the defect that it exists for."""
+"""What the checks of the node-restart drill say of who waited, and of faults without proof."""
 
 from __future__ import annotations
 
@@ -6,54 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model.verdict import Status
-from tests import node_restart_runs
-from tests.unit.judge.mutants import Mutant, assert_red
-from tests.unit.judge.node_restart_mutants import MUTANTS, ordered, step
+from tests.judge.node_restart import story as node_restart_story
+from tests.judge.node_restart.mutants import ordered, step
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("node-restart")
 
 
-def test_healthy_run_passes(tmp_path: Path) -> None:
-    """Replicas that come and go as they should get PASS from every single check and finding."""
-    verdict = verdicts.judge(node_restart_runs.healthy().write(tmp_path / "run"), DRILL)
-    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
-    assert verdict.status is Status.PASS
-    assert all(r.objective and r.measured is not None and r.margin is not None for r in verdict.checks)
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
-def test_mutant_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
-    """The defect turns the check that it belongs to red, and the verdict with it."""
-    run = node_restart_runs.healthy()
-    mutant.defect(run)
-    assert_red(run, mutant.check, DRILL, tmp_path / "run", mutant.recount)
-
-
-@pytest.fixture(scope="module")
-def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run with nothing but a plan."""
-    run = node_restart_runs.healthy()
-    run.events, run.requests, run.metrics = [], run.requests.iloc[:0], run.metrics.iloc[:0]
-    return run.write(tmp_path_factory.mktemp("planned") / "run")
-
-
-@pytest.mark.parametrize("check", verdicts.checks(DRILL), ids=lambda c: c.name)
-def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
-    result = check.run(RunView(only_planned))
-    assert result.status is Status.INCONCLUSIVE
-    assert result.why
-
-
 @pytest.mark.parametrize("half", ["proof", "steps"])
 def test_a_deaf_replica_or_a_restart_without_proof_proves_nothing(half: str, tmp_path: Path) -> None:
     """A fault without its effect, or steps that nobody recorded: INCONCLUSIVE, and never a pass."""
-    run = node_restart_runs.healthy()
+    run = node_restart_story.healthy()
     if half == "steps":
         run.drop_events("fault_step")
     for event in run.events:
@@ -79,7 +45,7 @@ def test_whom_another_replica_serves_slowly_was_not_hit(
     replica: str, retries: int, status: Status, tmp_path: Path
 ) -> None:
     """First tokens that come after the heal, from a replica that hears, unless the deaf one was tried first."""
-    run = node_restart_runs.healthy()
+    run = node_restart_story.healthy()
     healing = ordered(run, "deaf", "fault_healing")
     late = run.requests["start_s"].between(healing - 2, healing - 1)
     run.requests.loc[late, ["replica", "gateway_replica", "gateway_retries"]] = [replica, replica, retries]
@@ -90,7 +56,7 @@ def test_whom_another_replica_serves_slowly_was_not_hit(
 
 def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
     """Requests that were asked while the replica was drained, and given to it when it was back, broke no rule."""
-    run = node_restart_runs.healthy()
+    run = node_restart_story.healthy()
     healing = ordered(run, "restart-1", "fault_healing")
     waited = run.requests["start_s"].between(healing - 1.0, healing)
     run.requests.loc[waited, ["replica", "gateway_replica"]] = "replica-1"
@@ -105,7 +71,7 @@ def test_who_waited_in_the_gateway_came_after_the_drain(tmp_path: Path) -> None:
 
 def test_who_waited_for_a_restarted_replica_is_counted_from_when_it_was_given_one(tmp_path: Path) -> None:
     """The first request of a replica that came back had been asked before its counter was seen again."""
-    run = node_restart_runs.healthy()
+    run = node_restart_story.healthy()
     rows = run.requests[run.requests["replica"].eq("replica-1")]
     first = rows.index[rows["start_s"].gt(step(run, "kill", "ready"))][0]
     run.requests.loc[first, "start_s"] -= 5.0

@@ -1,4 +1,4 @@
-"""The checks of the cancel-storm drill: green on a healthy run, red on their defects, never green without data."""
+"""What the checks of the cancel-storm drill say of waves that were seen in part, and of engines within a step."""
 
 from __future__ import annotations
 
@@ -7,57 +7,20 @@ from pathlib import Path
 import pytest
 
 from drills.cancel_storm import DRILL
-from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model.verdict import CheckResult, Status
-from tests import wave_runs
+from tests.judge.cancel_storm import story as wave_story
+from tests.judge.cancel_storm.mutants import late_cancel, memory_leaks, zombies
+from tests.judge.cancel_storm.story import watch_on
+from tests.judge.defects import samples
 from tests.runs import Run
-from tests.unit.judge.mutants import samples
 from tests.unit.judge.verdicts import whole_verdict
-from tests.unit.judge.wave_mutants import WAVE_MUTANTS, WaveMutant, late_cancel, memory_leaks, zombies
-from tests.wave_runs import watch_on
-
-
-def test_healthy_run_passes(tmp_path: Path) -> None:
-    """Engines that hear of every cancel at once get PASS from every single check and finding."""
-    verdict = verdicts.judge(wave_runs.healthy().write(tmp_path / "run"), DRILL)
-    assert {r.name: r.why for r in (*verdict.validity, *verdict.checks) if r.status is not Status.PASS} == {}
-
-
-@pytest.mark.parametrize(
-    "mutant", WAVE_MUTANTS, ids=lambda m: f"{getattr(m.defect, 'func', m.defect).__name__}-{m.check}"
-)
-def test_mutant_is_noticed(mutant: WaveMutant, tmp_path: Path) -> None:
-    """The defect turns the check that it belongs to red."""
-    run = wave_runs.healthy()
-    mutant.defect(run)
-    run.recount()
-    view = RunView(run.write(tmp_path / "run"))
-    every = (*verdicts.checks(DRILL), *verdicts._slo_checks(view))
-    found = next(check for check in every if check.name == mutant.check).run(view)
-    assert found.status is Status.FAIL, f"{found.name}: {found.status}: {found.why}"
-
-
-@pytest.fixture(scope="module")
-def only_planned(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run with nothing but a plan."""
-    run = wave_runs.healthy()
-    run.events, run.requests, run.metrics, run.files = [], run.requests.iloc[:0], run.metrics.iloc[:0], {}
-    return run.write(tmp_path_factory.mktemp("planned") / "run")
-
-
-@pytest.mark.parametrize("check", DRILL.checks, ids=lambda check: check.name)
-def test_no_data_is_never_a_pass(check: drill.Check, only_planned: RunFolder) -> None:
-    """With nothing but a plan, every check by itself says INCONCLUSIVE and why."""
-    result = check.run(RunView(only_planned))
-    assert result.status is Status.INCONCLUSIVE
-    assert result.why
 
 
 def test_a_moment_that_was_not_reached_is_not_judged(tmp_path: Path) -> None:
     """Waves that missed their moment prove nothing, although everything looks fine after them."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     for wave in run.files["waves.json"]["waves"]:
         wave["reached"] = wave["phase"] != "prefill"
     view = RunView(run.write(tmp_path / "run"))
@@ -67,7 +30,7 @@ def test_a_moment_that_was_not_reached_is_not_judged(tmp_path: Path) -> None:
 
 def test_a_slope_that_nobody_can_be_sure_of_is_not_judged(tmp_path: Path) -> None:
     """Memory that jumps about says neither that it leaks nor that it does not."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     for number, wave in enumerate(run.files["waves.json"]["waves"]):
         wave["rss_bytes"]["replica-1"] += 4e7 * (number % 2)
     view = RunView(run.write(tmp_path / "run"))
@@ -84,14 +47,14 @@ def result(run: Run, check: str, folder: Path) -> CheckResult:
 def blind(run: Run, number: int, from_s: float, to_s: float) -> None:
     """No engine was seen between these seconds after the cancel of a wave of *repeated*."""
     wave = [w for w in run.files["waves.json"]["waves"] if w["phase"] == "repeated"][number - 1]
-    cancelled_s = wave["began_s"] + wave_runs.CANCELLED_S
+    cancelled_s = wave["began_s"] + wave_story.CANCELLED_S
     close = run.metrics["metric"].str.startswith("wave_")
     run.metrics = run.metrics[~(close & run.metrics["t_s"].between(cancelled_s + from_s, cancelled_s + to_s))]
 
 
 def test_what_was_not_seen_decides_nothing(tmp_path: Path) -> None:
     """Without a look around the limit after one of ten waves nobody knows: INCONCLUSIVE, and it says which wave."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     blind(run, 4, 0.05, 0.8)
     found = result(run, "cancels reach the engines in repeated", tmp_path)
     assert found.status is Status.INCONCLUSIVE
@@ -100,18 +63,18 @@ def test_what_was_not_seen_decides_nothing(tmp_path: Path) -> None:
 
 def test_seldom_looks_are_no_excuse(tmp_path: Path) -> None:
     """Engines that are seen twice a second only, and late, are not given a second for that."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     late_cancel("early", run)
     began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "early")
     times = run.metrics["t_s"] - began
-    seldom = run.metrics["metric"].str.startswith("wave_") & times.between(wave_runs.CANCELLED_S, wave_runs.WATCHED_S)
+    seldom = run.metrics["metric"].str.startswith("wave_") & times.between(wave_story.CANCELLED_S, wave_story.WATCHED_S)
     run.metrics = run.metrics[~seldom | ((times * 100).round() % 48 == 0)]
     assert result(run, "cancels reach the engines in early", tmp_path).status is Status.FAIL
 
 
 def test_a_gap_after_everything_was_back_is_harmless(tmp_path: Path) -> None:
     """What had gone does not come back: that nobody looked for a second later on changes nothing."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     blind(run, 4, 0.3, 1.2)
     assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.PASS
 
@@ -119,7 +82,7 @@ def test_a_gap_after_everything_was_back_is_harmless(tmp_path: Path) -> None:
 def late_look(run: Run, after_s: float, stalled_s: float) -> None:
     """The harness stood still until then after the cancel of a wave: what it asked for before came late, and old."""
     wave = [w for w in run.files["waves.json"]["waves"] if w["phase"] == "repeated"][3]
-    cancelled_s = wave["began_s"] + wave_runs.CANCELLED_S
+    cancelled_s = wave["began_s"] + wave_story.CANCELLED_S
     blind(run, 4, after_s - stalled_s, after_s - 0.001)
     until = cancelled_s + after_s + 0.039
     run.metrics.loc[samples(run, "replica-2", "wave_generation_tokens_total", wave["began_s"], until), "value"] -= 600
@@ -130,7 +93,7 @@ def late_look(run: Run, after_s: float, stalled_s: float) -> None:
 @pytest.mark.parametrize("check", ["tokens after the cancels in repeated", "cancels reach the engines in repeated"])
 def test_what_was_asked_for_before_a_cancel_tells_nothing_of_after_it(check: str, tmp_path: Path) -> None:
     """Figures that were long in coming, across the cancel and its limit, accuse nobody, and acquit nobody, either."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     late_look(run, 0.8, 1.0)
     found = result(run, check, tmp_path)
     assert found.status is Status.INCONCLUSIVE, found.why
@@ -139,7 +102,7 @@ def test_what_was_asked_for_before_a_cancel_tells_nothing_of_after_it(check: str
 
 def test_a_wave_that_was_seen_stands_in_for_one_that_was_not(tmp_path: Path) -> None:
     """The scenario asks for ten waves; when eleven were cancelled ten of them suffice."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     blind(run, 4, 0.05, 0.8)
     waves = run.files["waves.json"]["waves"]
     waves.append({**[w for w in waves if w["phase"] == "repeated"][-1], "number": 11})
@@ -148,7 +111,7 @@ def test_a_wave_that_was_seen_stands_in_for_one_that_was_not(tmp_path: Path) -> 
 
 def test_a_zombie_is_red_whatever_else_was_not_seen(tmp_path: Path) -> None:
     """One wave that nobody saw does not hide another one whose streams went on."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     blind(run, 4, 0.05, 0.8)
     zombies("repeated", run)
     assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.FAIL
@@ -158,7 +121,7 @@ def in_a_step(run: Run, until_s: float) -> None:
     """A replica hears so late of the wave in *prefill*; until then nothing changes in it: one step takes so long."""
     watch_on(run, "prefill")
     began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "prefill")
-    cancelled_s = began + wave_runs.CANCELLED_S
+    cancelled_s = began + wave_story.CANCELLED_S
     for metric in ("running", "waiting", "kv_usage_ratio", "generation_tokens_total"):
         stays = samples(run, "replica-1", f"wave_{metric}", cancelled_s - 0.001, cancelled_s + until_s)
         run.metrics.loc[stays, "value"] = run.metrics.loc[stays, "value"].iloc[0]
@@ -167,7 +130,7 @@ def in_a_step(run: Run, until_s: float) -> None:
 @pytest.mark.parametrize(("until_s", "status"), [(0.4, Status.PASS), (0.9, Status.INCONCLUSIVE), (2.65, Status.FAIL)])
 def test_an_engine_hears_nothing_during_a_step(until_s: float, status: Status, tmp_path: Path) -> None:
     """Later than the limit, it may be due to a step that was under way; but no step lasts for as long as the last."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     in_a_step(run, until_s)
     found = result(run, "cancels reach the engines in prefill", tmp_path)
     assert found.status is status, found.why
@@ -176,7 +139,7 @@ def test_an_engine_hears_nothing_during_a_step(until_s: float, status: Status, t
 
 def test_after_a_step_there_is_no_other_excuse(tmp_path: Path) -> None:
     """Streams that go on when the step has ended are zombies."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     in_a_step(run, 0.4)
     zombies("prefill", run)
     assert result(run, "cancels reach the engines in prefill", tmp_path).status is Status.FAIL
@@ -184,16 +147,16 @@ def test_after_a_step_there_is_no_other_excuse(tmp_path: Path) -> None:
 
 def test_a_blip_is_no_zombie(tmp_path: Path) -> None:
     """A single look that shows more than users had, between two that do not, is a difference between clocks."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "early")
-    at = began + wave_runs.CANCELLED_S + 0.9
+    at = began + wave_story.CANCELLED_S + 0.9
     run.metrics.loc[samples(run, "replica-2", "wave_running", at, at + 0.05), "value"] += 5
     assert result(run, "cancels reach the engines in early", tmp_path).status is Status.PASS
 
 
 def test_memory_that_grew_before_may_grow(tmp_path: Path) -> None:
     """An engine that takes as much per request in the baseline is not accused of leaking with each cancel."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     memory_leaks(run)
     begin, end = run.span("baseline")
     rows = samples(run, "replica-1", "rss_bytes", begin, end)
@@ -203,7 +166,7 @@ def test_memory_that_grew_before_may_grow(tmp_path: Path) -> None:
 
 def test_a_phase_without_a_wave_is_not_judged(tmp_path: Path) -> None:
     """Nothing was planned in it and nothing was done: that is no pass."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     run.plan["scenario"]["phases"] = [p for p in run.plan["scenario"]["phases"] if p["name"] != "early"]
     waves = run.files["waves.json"]
     waves["waves"] = [wave for wave in waves["waves"] if wave["phase"] != "early"]

@@ -7,23 +7,13 @@ from collections.abc import Callable
 import pandas as pd
 
 from harness.evidence.attempts import end_s
+from tests.judge.defects import Mutants, fail
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import Mutant, fail
 
-MUTANTS: list[Mutant] = []
-_DRILL = "node-restart"
+MUTANTS = Mutants()
+mutant = MUTANTS.mutant
 _REPLICA = {"restart-1": "replica-1", "restart-2": "replica-2", "kill": "replica-1", "deaf": "replica-2"}
-
-
-def mutant(check: str, recount: bool = True) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Register a defect for ``check``."""
-
-    def register(defect: Callable[[Run], None]) -> Callable[[Run], None]:
-        MUTANTS.append(Mutant(defect.__name__, check, defect, recount, _DRILL))
-        return defect
-
-    return register
 
 
 def in_each(check: str, *phases: str) -> Callable[[Callable[[Run, str], None]], Callable[[Run, str], None]]:
@@ -31,12 +21,7 @@ def in_each(check: str, *phases: str) -> Callable[[Callable[[Run, str], None]], 
 
     def register(defect: Callable[[Run, str], None]) -> Callable[[Run, str], None]:
         for phase in phases:
-
-            def defect_in(run: Run, phase: str = phase) -> None:
-                defect(run, phase)
-
-            name = check.format(phase=phase, replica=_REPLICA.get(phase))
-            MUTANTS.append(Mutant(f"{defect.__name__}-{phase}", name, defect_in, drill=_DRILL))
+            MUTANTS.of_each((phase,), check.format(phase=phase, replica=_REPLICA.get(phase)), defect)
         return defect
 
     return register

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.evidence.record import ANY_REPLICA
 from tests import runs
-from tests.runs import E2E_MS, TOPOLOGY, Row, Sample, Spans
+from tests.runs import E2E_MS, TOPOLOGY, Row, Run, Sample, Spans
 
 DEAD, HUNG, SPLIT, NO_DNS = "dead", "hung", "split", "dns-dead"
 A, B = (TOPOLOGY.link(f"client-to-{gateway}").listen_address for gateway in TOPOLOGY.gateways)
@@ -32,6 +33,11 @@ class _Failure:
 
 
 _FAILURES = {DEAD: _Failure(0.1, 1.5, 0.3), HUNG: _Failure(1.0, 2.5, 0.1), SPLIT: _Failure(2.5, 4.0, 1.5)}
+
+
+def healthy() -> Run:
+    """A fresh copy of it."""
+    return runs.healthy(FAILOVER)
 
 
 def _met_the_gateway(row: Row, number: int, spans: Spans, rng: random.Random) -> Row:
@@ -94,7 +100,7 @@ def _metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
         for gateway in TOPOLOGY.gateways:
             yield from _gateway(t_s, gateway, spans)
         yield from _dns(t_s, spans)
-        yield from runs.own_tokens(t_s, runs.ANY_REPLICA, 0.0)
+        yield from runs.own_tokens(t_s, ANY_REPLICA, 0.0)
 
 
 def _gateway(t_s: float, gateway: str, spans: Spans) -> Iterator[Sample]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from drills.cancel_storm import WAVES
+from tests.judge.cancel_storm.story import CANCELLED_S, SENT_S, WATCHED_S, watch_on
+from tests.judge.defects import Mutants, fail, samples
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import fail, samples
-from tests.wave_runs import CANCELLED_S, SENT_S, WATCHED_S, watch_on
 
-
-@dataclass(frozen=True)
-class WaveMutant:
-    """``check`` must be red (FAIL) once ``defect`` is in the run."""
-
-    check: str
-    defect: Callable[[Run], None]
+MUTANTS = Mutants()
+mutant = MUTANTS.mutant
 
 
 def _waves(run: Run, phase: str) -> list[dict[str, Any]]:
@@ -34,30 +26,33 @@ def _after(run: Run, phase: str, replica: str, metric: str, last: bool = False) 
     return samples(run, replica, f"wave_{metric}", wave["began_s"] + CANCELLED_S, wave["watched_until_s"])
 
 
-def zombies(phase: str, run: Run) -> None:
+def zombies(run: Run, phase: str) -> None:
     """Four streams go on in one replica as if nobody had hung up."""
     run.metrics.loc[_after(run, phase, "replica-2", "running"), "value"] += 4
 
 
-def late_cancel(phase: str, run: Run) -> None:
+def late_cancel(run: Run, phase: str) -> None:
     """The engine hears of it a second later."""
     began = _waves(run, phase)[0]["began_s"] + CANCELLED_S
     run.metrics.loc[samples(run, "replica-1", "wave_running", began, began + 1.0), "value"] += 6
 
 
-def tokens_for_nobody(phase: str, run: Run) -> None:
+def tokens_for_nobody(run: Run, phase: str) -> None:
     """One replica makes tokens all the while after the last wave of a phase."""
     rows = _after(run, phase, "replica-1", "generation_tokens_total", last=True)
-    run.metrics.loc[rows, "value"] += [20.0 * n for n in range(int(rows.sum()))]
+    made = [20.0 * n for n in range(int(rows.sum()))]
+    later = samples(run, "replica-1", "wave_generation_tokens_total", run.metrics["t_s"][rows].max() + 0.001, 1e9)
+    run.metrics.loc[rows, "value"] += made
+    run.metrics.loc[later, "value"] += made[-1]
 
 
-def queue_stays(phase: str, run: Run) -> None:
+def queue_stays(run: Run, phase: str) -> None:
     """Requests of clients that have gone wait in one replica."""
     watch_on(run, phase)
     run.metrics.loc[_after(run, phase, "replica-2", "waiting", last=True), "value"] += 9
 
 
-def cache_stays(phase: str, run: Run) -> None:
+def cache_stays(run: Run, phase: str) -> None:
     """Blocks of cancelled streams are held."""
     watch_on(run, phase)
     run.metrics.loc[_after(run, phase, "replica-1", "kv_usage_ratio", last=True), "value"] += 0.2
@@ -125,23 +120,24 @@ def not_steady_in_the_end(run: Run) -> None:
     found["reached"] = False
 
 
-WAVE_MUTANTS = (
-    *(WaveMutant(f"cancels reach the engines in {phase}", partial(zombies, phase)) for phase in WAVES),
-    *(WaveMutant(f"cancels reach the engines in {phase}", partial(late_cancel, phase)) for phase in WAVES),
-    *(WaveMutant(f"tokens after the cancels in {phase}", partial(tokens_for_nobody, phase)) for phase in WAVES),
-    *(WaveMutant(f"queue and KV cache back after {phase}", partial(queue_stays, phase)) for phase in WAVES),
-    *(WaveMutant(f"queue and KV cache back after {phase}", partial(cache_stays, phase)) for phase in WAVES),
-    WaveMutant("no leak over repeated", cache_leaks),
-    WaveMutant("no leak over repeated", memory_leaks),
-    WaveMutant("right answers after each wave", wrong_canary),
-    WaveMutant("full concurrency in afterwards", slots_lost),
-    WaveMutant("no KV block held in the end", block_held),
-    WaveMutant("availability of the others", others_refused),
-    WaveMutant("TTFT of the others", others_wait),
-    WaveMutant("TTFT unaffected by mass cancellation", others_wait),
-    WaveMutant("TTFT unaffected by mass cancellation", latecomers_wait),
-    WaveMutant("TTFT before", slow_before),
-    WaveMutant("end to end of the others", mutants.answers_drag),
-    WaveMutant("stalls of the others", mutants.streams_stall),
-    WaveMutant("steady state in recovery", not_steady_in_the_end),
-)
+for _defect, _check in (
+    (zombies, "cancels reach the engines in {}"),
+    (late_cancel, "cancels reach the engines in {}"),
+    (tokens_for_nobody, "tokens after the cancels in {}"),
+    (queue_stays, "queue and KV cache back after {}"),
+    (cache_stays, "queue and KV cache back after {}"),
+):
+    MUTANTS.of_each(tuple(WAVES), _check, _defect)
+mutant("no leak over repeated")(cache_leaks)
+mutant("no leak over repeated")(memory_leaks)
+mutant("right answers after each wave")(wrong_canary)
+mutant("full concurrency in afterwards")(slots_lost)
+mutant("no KV block held in the end")(block_held)
+mutant("availability of the others")(others_refused)
+mutant("TTFT of the others")(others_wait)
+mutant("TTFT unaffected by mass cancellation")(others_wait)
+mutant("TTFT unaffected by mass cancellation")(latecomers_wait)
+mutant("TTFT before")(slow_before)
+mutant("end to end of the others")(mutants.answers_drag)
+mutant("stalls of the others")(mutants.streams_stall)
+mutant("steady state in recovery")(not_steady_in_the_end)

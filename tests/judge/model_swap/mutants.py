@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pandas as pd
 
+from tests.judge.defects import Mutants, fail
+from tests.judge.model_swap.story import NO_START, STOPPED, abort, ledger
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.swap_runs import NO_START, PROMOTED, STOPPED, abort, ledger
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import Mutant, fail
 
-_DRILL = "model-swap"
-
-
-@dataclass(frozen=True)
-class SwapMutant(Mutant):
-    """``of`` names the recorded run that it is put into."""
-
-    of: str = PROMOTED
-
-
-MUTANTS: list[SwapMutant] = []
-
-
-def mutant(check: str, of: str = PROMOTED, recount: bool = True) -> Callable[[Any], Any]:
-    """Register a defect for ``check``."""
-
-    def register(defect: Callable[[Run], None]) -> Callable[[Run], None]:
-        MUTANTS.append(SwapMutant(defect.__name__, check, defect, recount, _DRILL, of))
-        return defect
-
-    return register
+MUTANTS = Mutants()
+mutant = MUTANTS.mutant
 
 
 def canary(run: Run) -> tuple[float, float]:

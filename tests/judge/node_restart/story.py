@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 
 from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
 from harness.judge import drill
 from harness.model.scenario import Scenario
 from stack.stacks.vllm_haproxy import STACK
+from tests import runs
 from tests.runs import Run, add_alerts, add_unremarkable, recorded_today, scenario
 
-RECORDED = Path(__file__).parent / "fixtures" / "runs" / "node-restart"
+RECORDED = runs.ROOT / "tests" / "fixtures" / "runs" / "node-restart"
 
 
 @functools.cache

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
-from tests.failover_runs import DEAD, HUNG, NO_DNS, SPLIT, A, B
+from tests.judge.defects import Mutants, between, fail, not_steady, samples, unsteady
+from tests.judge.gateway_failover.story import DEAD, HUNG, NO_DNS, SPLIT, A, B
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import Mutant, between, fail, samples
 
-MUTANTS: list[Mutant] = []
-_DRILL = "gateway-failover"
-
-
-def mutant(check: str, recount: bool = True) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Register a defect for ``check``."""
-
-    def register(defect: Callable[[Run], None]) -> Callable[[Run], None]:
-        MUTANTS.append(Mutant(defect.__name__, check, defect, recount, _DRILL))
-        return defect
-
-    return register
+MUTANTS = Mutants()
+mutant = MUTANTS.mutant
 
 
 # ── what every drill asks ──
@@ -42,16 +30,6 @@ mutant("client retries bounded")(mutants.over_the_cap)
 def gateway_stays_paused(run: Run) -> None:
     """The gateway is never thawed."""
     run.drop_events("fault_healed", fault="hung/pause/gateway-a")
-
-
-def _of_each(phases: tuple[str, ...], check: str, defect: Callable[[Run, str], None]) -> None:
-    """Register ``defect`` of a phase for the check of that phase; ``{}`` in ``check`` is the phase."""
-    for phase in phases:
-
-        def defect_in(run: Run, phase: str = phase) -> None:
-            defect(run, phase)
-
-        MUTANTS.append(Mutant(f"{defect.__name__}-{phase}", check.format(phase), defect_in, drill=_DRILL))
 
 
 def _hangs(run: Run, phase: str) -> None:
@@ -168,23 +146,23 @@ def _users_fail(run: Run, phase: str) -> None:
 
 
 ALL = (DEAD, HUNG, SPLIT)
-_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_never_moves)
-_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_moves_late)
-_of_each(ALL, "DNS fails over from gateway-a in {}", _dns_looks_back)
-_of_each(ALL, "users fail over in {}", _users_stay)
-_of_each(ALL, "users fail over in {}", _freed_by_the_heal)
-_of_each(ALL, "broken visibly and retried through gateway-a in {}", _gives_up)
-_of_each(ALL, "broken visibly and retried through gateway-a in {}", _falsely_ok)
-_of_each(ALL, "failback to gateway-a after {}", _dns_flaps)
-_of_each(ALL, "failback to gateway-a after {}", _dns_stays_away)
-_of_each(ALL, "failback to gateway-a after {}", _noticed)
-_of_each((*ALL, NO_DNS), "no hang in {}", _hangs)
-_of_each((*ALL, NO_DNS), "recovery after {}", mutants.unsteady)
-_of_each(tuple(f"recovery-{name}" for name in (*ALL, "dns")), "steady state in {}", mutants.not_steady)
+MUTANTS.of_each(ALL, "DNS fails over from gateway-a in {}", _dns_never_moves)
+MUTANTS.of_each(ALL, "DNS fails over from gateway-a in {}", _dns_moves_late)
+MUTANTS.of_each(ALL, "DNS fails over from gateway-a in {}", _dns_looks_back)
+MUTANTS.of_each(ALL, "users fail over in {}", _users_stay)
+MUTANTS.of_each(ALL, "users fail over in {}", _freed_by_the_heal)
+MUTANTS.of_each(ALL, "broken visibly and retried through gateway-a in {}", _gives_up)
+MUTANTS.of_each(ALL, "broken visibly and retried through gateway-a in {}", _falsely_ok)
+MUTANTS.of_each(ALL, "failback to gateway-a after {}", _dns_flaps)
+MUTANTS.of_each(ALL, "failback to gateway-a after {}", _dns_stays_away)
+MUTANTS.of_each(ALL, "failback to gateway-a after {}", _noticed)
+MUTANTS.of_each((*ALL, NO_DNS), "no hang in {}", _hangs)
+MUTANTS.of_each((*ALL, NO_DNS), "recovery after {}", unsteady)
+MUTANTS.of_each(tuple(f"recovery-{name}" for name in (*ALL, "dns")), "steady state in {}", not_steady)
 for _phase, _name in (
     (DEAD, "with a dead gateway"), (HUNG, "with a hung gateway"), (SPLIT, "with split health"), (NO_DNS, "without DNS"),
 ):  # fmt: skip
-    _of_each((_phase,), f"availability {_name}", _users_fail)
+    MUTANTS.of_each((_phase,), f"availability {_name}", _users_fail)
 
 
 @mutant("TTFT with a dead gateway (median)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from harness.judge import drill, validity, verdicts
 from harness.model.verdict import Status
 from tests import runs
 from tests.drills.live_defects import LIVE, LiveDefect
-from tests.unit.judge import alert_mutants, failover_mutants, node_restart_mutants, oom_mutants, swap_mutants
-from tests.unit.judge.mutants import EXTERNAL, MUTANTS
+from tests.judge import alert_mutants, stories
 from tests.unit.judge.test_validity import FINDINGS
 from tests.unit.judge.verdicts import verdict_on
-from tests.unit.judge.wave_mutants import WAVE_MUTANTS
 
 _LINK = "tests.integration.test_faults.test_fault_that_was_not_injected_is_not_proven"
 _COMPONENT = "tests.integration.test_component_faults.test_fault_that_the_runtime_did_not_inject_is_not_proven"
@@ -52,14 +49,10 @@ def asked(name: str) -> dict[str, str]:
 
 def seen_red() -> set[tuple[str, str]]:
     """What some defect has turned red, as name and question: two drills may ask the same."""
-    of_drill = {name: asked(name) for name in drill.names()}
-    drills = (failover_mutants.MUTANTS, node_restart_mutants.MUTANTS, swap_mutants.MUTANTS, oom_mutants.MUTANTS)
-    stored = itertools.chain(MUTANTS, *drills)
-    mutants = [(mutant.drill, mutant.check) for mutant in stored]
-    mutants += [("timeout-spike", check) for check in EXTERNAL]
-    mutants += [(one.drill, one.check) for name in drill.names() for one in alert_mutants.of(name)]
-    mutants += [("cancel-storm", mutant.check) for mutant in WAVE_MUTANTS]
+    mutants = [(name, mutant.check) for name in stories.names() for mutant in stories.mutants(name)]
+    mutants += [(name, mutant.check) for name in drill.names() for mutant in alert_mutants.of(name)]
     mutants += [(live.drill, check) for live in LIVE for check in live.red]
+    of_drill = {name: asked(name) for name in drill.names()}
     return {(check, of_drill[name][check]) for name, check in mutants if check in of_drill[name]}
 
 
