@@ -148,8 +148,8 @@ def test_an_invalid_run_shows_first_what_made_it_so(tmp_path: Path) -> None:
 def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
     """One section per file of reports/panels, sorted by ORDER; none of them crashed, and nothing is red."""
     names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
-    names.remove("rollout")  # this drill has none
-    names.remove("findings")
+    # This run has no evidence of what these are about.
+    names = [name for name in names if name not in ("cancels", "findings", "kv_pressure", "rollout", "warm_up")]
     assert Elements(healthy_page).ids("section") == names
     assert len(names) >= 7
     assert "could not be drawn" not in healthy_page
