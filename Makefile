@@ -108,7 +108,7 @@ planned: .venv/.ready
 setup: settings .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
 	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
 
-chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
+chromium: .venv/.ready ## bring headless Chromium and axe-core, which the tests look at pages with
 	@$(PY) -m stack.tools chromium
 
 up: setup ## start the stack and wait until it is ready

@@ -17,7 +17,7 @@ from reports.nights.flakiness import Flakiness
 from reports.nights.matrix import Link, Matrix
 from reports.nights.regressions import Step, Unjudged
 from reports.nights.spark import Spark
-from reports.nights.trend import Trend
+from reports.nights.trend import CAPACITY, Trend
 
 #: Of the series that got worse in one night, so many with the largest steps are shown unfolded.
 _ROWS_SHOWN = 8
@@ -203,14 +203,17 @@ def _group(place: tuple[str, str], found: Sequence[Trend], link: Link) -> Markup
     entry, digest = place
     moving = [one for one in found if one.last is not None and not one.constant]
     still = [one for one in found if one.last is not None and one.constant]
-    empty = [one for one in found if one.last is None]
+    empty = [one.key.id for one in found if one.last is None]
     changed = sum(bool(one.changes) for one in found)
     what = f"{len(found)} series, {changed} with a change point" + (f", scenario {digest[:8]}" if digest else "")
     rows = Markup("").join(_row(one, link) for one in moving if one.indicator or one.changes)
     checks = [f"{one.key.id}: {_levels(one)} {one.unit}" for one in moving if not (one.indicator or one.changes)]
     rest = _named("Checks without a change point, mean ± standard deviation", checks)
     rest += _named("The same value in every night", [f"{one.key.id}: {_value(one)}" for one in still])
-    rest += _named("Never measured in these nights", [one.key.id for one in empty])
+    rest += _named("Never measured in these nights", [name for name in empty if name != CAPACITY])
+    # It is in the index only where it was measured.
+    unsure = [name for name in empty if name == CAPACITY]
+    rest += _named("Measured, but only provisionally or in runs that were not judged", unsure)
     return Markup(
         '<details class="group"{}><summary><b>{}</b> <span>{}</span></summary><ul class="trends">{}</ul>{}</details>'
     ).format(Markup(" open") if changed else "", entry, what, rows, rest)

@@ -534,15 +534,20 @@ def test_capacity_that_nobody_measured_is_no_number(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
-    """Curves, the sentence with numbers, the list of times; and nothing of the sort on a quiet machine."""
+    """Curves, the sentence with numbers, the folded list of times; and nothing of the sort on a quiet machine."""
     run = runs.healthy()
     quiet = panel_of(run.write(tmp_path / "quiet"), "machine")
     assert "No interference on the machine" in quiet
+    assert "<details>" not in quiet
     runs.disturb(run, 20.0, 26.0)
     disturbed = panel_of(run.write(tmp_path / "disturbed"), "machine")
     assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores; every check passed" in disturbed
     assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
     assert disturbed.count("<tr>") == 2
+    assert "<details><summary>One disturbed stretch, 6.0 s in all; the longest from 20.0 s for 6.0 s: " in disturbed
+    runs.disturb(run, 40.0, 50.0)
+    twice = panel_of(run.write(tmp_path / "twice"), "machine")
+    assert "2 disturbed stretches, 16.0 s in all; the longest from 40.0 s for 10.0 s: others used" in twice
 
 
 def test_what_the_machine_does_not_show_is_said(tmp_path: Path) -> None:
