@@ -56,7 +56,11 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
     add("--seed", type=int, help="of the order and of each drill")
     arguments.add_history(parser, environment)
-    add("--resume", action="store_true", help="go on with the newest night that was cut off")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the newest night that was cut off, also before anybody was told of it",
+    )
 
 
 def do(options: argparse.Namespace, _: Sequence[str]) -> int:
@@ -111,9 +115,11 @@ def nightly(
             receivers,
             progress.say,
         )
+        kept.note(told=True)
         raise
     progress.say(f"{sentence(kept.night)}; {page}")
     tell(events, receivers, progress.say)
+    kept.note(told=True)
     return kept.night.exit_code(bool(worse))
 
 
