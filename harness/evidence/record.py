@@ -349,7 +349,8 @@ class RunFolder:
         with _reading(path):
             about = pq.read_metadata(path)
             # Runs of earlier versions have fewer columns: what they did not record is not measured.
-            known = [column for column in columns if column in about.schema.to_arrow_schema().names]
+            recorded = frozenset(about.schema.to_arrow_schema().names)
+            known = [column for column in columns if column in recorded]
             found = _read(path, known, categories).to_pandas() if known else None
         frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
         return frame.reindex(columns=list(columns))
