@@ -13,7 +13,7 @@ from stack import keys
 from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
-from tests.contract.engine.running import eventually
+from tests.waiting import eventually
 
 #: A series and the labels that it is selected by, as rules write them.
 SELECTOR = re.compile(r"\b(?:up\b|(?:vllm:|haproxy_|drillyard_)[a-z0-9_]+)(?:{[^}]*})?")
