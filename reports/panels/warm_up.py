@@ -127,7 +127,8 @@ def _times(view: RunView, one: Restart, usual_ms: float | None) -> tuple[object,
     return (
         _name(one),
         f"{one.ended_s:.1f} s",
-        *(None if at is None else number(at - one.ended_s, "s") for at in (one.ready_s, one.in_use_s)),
+        None if one.ready_s is None else number(one.ready_s - one.ended_s, "s"),
+        _rotation(one),
         first if first is None or isinstance(first, str) else number(first - one.ended_s, "s"),
         _warm(one, answers, usual_ms),
         None if answers is None else len(answers),
@@ -135,7 +136,14 @@ def _times(view: RunView, one: Restart, usual_ms: float | None) -> tuple[object,
 
 
 def _name(one: Restart) -> Markup:
-    return stretch(f"{one.replica}, {one.where}", one.ended_s, one.in_use_s or one.ready_s)
+    return stretch(f"{one.replica}, {one.where}", one.ended_s, one.ready_s)
+
+
+def _rotation(one: Restart) -> str | None:
+    """When the gateways used it; «never» where its next end came first."""
+    if one.in_use_s is None:
+        return None
+    return "never" if one.in_use_s > one.again_s else number(one.in_use_s - one.ended_s, "s")
 
 
 def _answers(view: RunView, one: Restart) -> Attempts | None:
