@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from markupsafe import Markup
@@ -33,8 +33,8 @@ _READ = (
 )
 _NOTE = (
     "Usual: at most {limit} ({factor:g} × the baseline's p50, or {slack:g} ms more). First answers: the first {cold} "
-    "that were begun once it was ready; all end before the next fault. Medians of the answers that ended well, "
-    "n is how many."
+    "that were begun once it was ready; all end before the next fault, or its next end. Medians of the answers that "
+    "ended well, n is how many."
 )
 
 
@@ -47,6 +47,7 @@ class Restart:
     ended_s: float
     ready_s: float | None
     in_use_s: float | None  # by the last gateway
+    again_s: float = math.inf  # when it ended the next time
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
@@ -75,7 +76,11 @@ def html(view: RunView, verdict: Verdict) -> Markup:
 def every(view: RunView) -> list[Restart]:
     """All restarts of a run by time: those that were told as steps, and those that supervisors counted beside them."""
     told = [one for replica in view.replicas for one in _told(view, replica)]
-    return sorted([*told, *_unasked(view, told)], key=lambda one: one.ended_s)
+    found = sorted([*told, *_unasked(view, told)], key=lambda one: one.ended_s)
+    for place, one in enumerate(found):
+        following = (other.ended_s for other in found[place + 1 :] if other.replica == one.replica)
+        found[place] = replace(one, again_s=next(following, math.inf))
+    return found
 
 
 def _told(view: RunView, replica: str) -> Iterator[Restart]:
@@ -118,27 +123,46 @@ def _in_use(view: RunView, replica: str, ended_s: float, ready_s: float | None) 
 
 def _times(view: RunView, one: Restart, usual_ms: float | None) -> tuple[object, ...]:
     answers = _answers(view, one)
-    first = None if answers is None or answers.empty else _first_token_s(answers)
+    first = _first_token_s(answers)
     return (
         _name(one),
         f"{one.ended_s:.1f} s",
-        *(None if at is None else number(at - one.ended_s, "s") for at in (one.ready_s, one.in_use_s, first)),
+        None if one.ready_s is None else number(one.ready_s - one.ended_s, "s"),
+        _rotation(one),
+        first if first is None or isinstance(first, str) else number(first - one.ended_s, "s"),
         _warm(one, answers, usual_ms),
         None if answers is None else len(answers),
     )
 
 
 def _name(one: Restart) -> Markup:
-    return stretch(f"{one.replica}, {one.where}", one.ended_s, one.in_use_s or one.ready_s)
+    return stretch(f"{one.replica}, {one.where}", one.ended_s, one.ready_s)
+
+
+def _rotation(one: Restart) -> str | None:
+    """When the gateways used it; «never» where its next end came first."""
+    if one.in_use_s is None:
+        return None
+    return "never" if one.in_use_s > one.again_s else number(one.in_use_s - one.ended_s, "s")
 
 
 def _answers(view: RunView, one: Restart) -> Attempts | None:
     """The answers that it gave once it was ready; None where it never was."""
-    return None if one.ready_s is None else restarts.answers_since(view, one.ready_s, one.replica)
+    return _of(view, one, one.replica)
 
 
-def _first_token_s(answers: Attempts) -> float | None:
-    """When the first user had a first token, in seconds since the run's zero."""
+def _of(view: RunView, one: Restart, replica: str) -> Attempts | None:
+    """Answers of a replica between a restart and the next fault or the restarted one's next end."""
+    if one.ready_s is None:
+        return None
+    rows = restarts.answers_since(view, one.ready_s, replica)
+    return rows[rows["end_s"].lt(one.again_s)]
+
+
+def _first_token_s(answers: Attempts | None) -> float | str | None:
+    """When the first user had a first token, in seconds since the run's zero; that nobody asked it, in words."""
+    if answers is None or answers.empty:
+        return None if answers is None else "no answer"
     at = (answers["start_s"] + answers["ttft_ms"] / 1000).min()
     return None if pd.isna(at) else float(at)
 
@@ -161,8 +185,9 @@ def _warm(one: Restart, answers: Attempts | None, usual_ms: float | None) -> str
 def _speeds(view: RunView, one: Restart) -> Iterator[tuple[object, ...]]:
     answers, usual = _answers(view, one), _baseline(view)
     groups: list[Attempts | None] = [usual, None, None, None]
-    if answers is not None and one.ready_s is not None:
-        others = [restarts.answers_since(view, one.ready_s, other) for other in view.replicas if other != one.replica]
+    if answers is not None:
+        peers = (_of(view, one, other) for other in view.replicas if other != one.replica)
+        others = [rows for rows in peers if rows is not None]
         later = answers[pd.Series(range(len(answers)), answers.index).ge(restarts.COLD)]
         groups = [usual, answers.head(restarts.COLD), later, Attempts.concat(others) if others else None]
     for number_, (name, title) in enumerate(_MEDIANS.items()):
@@ -183,7 +208,7 @@ def _median(view: RunView, rows: Attempts | None, name: str) -> str | None:
         return None
     found = sli.find(name).measure(rows, view)
     if found.value is None:
-        return f"too few (n = {found.samples})" if found.samples else None
+        return f"too few (n = {found.samples})"
     return f"{number(found.value, found.unit)} (n = {found.samples:,})"
 
 
@@ -191,15 +216,20 @@ def _median(view: RunView, rows: Attempts | None, name: str) -> str | None:
 
 
 def _chart(view: RunView, found: Sequence[Restart], limit_ms: float | None) -> Markup:
-    """Every answer of the replicas that were restarted, and when they were ready again."""
-    replicas = [replica for replica in view.replicas if any(one.replica == replica for one in found)]
+    """The answers that the tables are about, of the replicas that were restarted, and when they were ready again."""
     series = []
-    for replica in replicas:
-        rows = on_replica(view, replica)
-        rows = rows[rows["outcome"].eq("ok") & rows["ttft_ms"].notna()].sort_values("start_s", kind="stable")
+    for replica in dict.fromkeys(one.replica for one in found):
+        parts = [answers for one in found if one.replica == replica and (answers := _answers(view, one)) is not None]
+        usual = on_replica(view, replica)
+        parts.append(usual[usual["judged_phase"].eq(view.baseline) & usual["outcome"].eq("ok")])
+        rows = Attempts.concat(parts).sort_values("start_s", kind="stable")
+        rows = rows[rows["ttft_ms"].notna()]
         times, values = (rows[column].to_numpy(dtype=float) for column in ("start_s", "ttft_ms"))
         series.append(Series(replica, times, values, marks=True))
     ready = [Moment(one.ready_s, "recovered", one.replica) for one in found if one.ready_s is not None]
-    note = "each dot is an answer, by its start; a line where a replica was ready again; the limit: usual in the middle"
+    note = (
+        "each dot is an answer in the baseline or after a restart, by its start; a line where a replica was ready "
+        "again; the limit: usual in the middle"
+    )
     chart = Chart("warm-up", "Time to first token of the restarted replicas", "ms", series, limit=limit_ms, note=note)
     return draw(chart, view.phases, end_of(view), moments=ready)

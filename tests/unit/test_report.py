@@ -161,7 +161,7 @@ def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
     """What was decided, by which gate, and what both versions have shown; of a stopped one how soon it was gone."""
     promoted = panel_of(swap_story.healthy().write(tmp_path / "promoted"), "rollout")
     assert "<strong>v2@sim: promoted</strong> (all gates)" in promoted
-    assert len(list(figures(promoted))) == 3
+    assert len(list(figures(promoted))) == 1
     assert "not measured" not in promoted
     page = panel_of(swap_story.healthy(swap_story.STOPPED).write(tmp_path / "stopped"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate quality)" in page

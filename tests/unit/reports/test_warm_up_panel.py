@@ -15,7 +15,15 @@ from harness.judge.checks.restarts import COLD
 from reports.panels import warm_up
 from tests.unit.reports.stored import HOSTILE, NOT_MEASURED, NOTHING, RUNS, changed, tables, view
 
-STORED = ("node-restart/green", "node-restart/red", "node-restart", "oom/green", "oom/red", "model-swap/green")
+STORED = (
+    "node-restart/green",
+    "node-restart/red",
+    "node-restart",
+    "oom/green",
+    "oom/red",
+    "model-swap/green",
+    "model-swap/red",
+)
 
 
 def steps(name: str) -> list[tuple[float, str, str, str]]:
@@ -37,10 +45,16 @@ def restarts(name: str) -> list[tuple[float, float, str, str]]:
     return sorted(found)
 
 
-def answers(rows: pd.DataFrame, replica: str, ready: float, until: float) -> pd.DataFrame:
-    """Good answers of a replica since it was ready, that ended before ``until``."""
+def answers(rows: pd.DataFrame, replica: str, ready: float, end: float) -> pd.DataFrame:
+    """Good answers of a replica since it was ready, that ended before ``end``."""
     mine = rows["replica"].eq(replica) & rows["outcome"].eq("ok") & rows["start_s"].ge(ready)
-    return rows[mine & (rows["start_s"] + rows["e2e_ms"] / 1000 < until)].sort_values("start_s")
+    return rows[mine & (rows["start_s"] + rows["e2e_ms"] / 1000 < end)].sort_values("start_s")
+
+
+def until(name: str, ready: float, replica: str) -> float:
+    """When the next phase with a fault began to inject, or the replica ended again."""
+    ends = [ended for ended, _, other, _ in restarts(name) if other == replica and ended > ready]
+    return min([*ends, next_fault(name, ready)])
 
 
 def next_fault(name: str, after: float) -> float:
@@ -65,14 +79,17 @@ def test_times_are_those_of_steps_samples_and_answers(name: str) -> None:
     shown, expected = tables(str(warm_up.html(run, NOTHING)))[0], restarts(name)
     assert [row["restart"] for row in shown] == [f"{replica}, {phase}" for _, _, replica, phase in expected]
     for row, (ended, ready, replica, _) in zip(shown, expected, strict=True):
-        mine = answers(rows, replica, ready, next_fault(name, ready))
+        mine = answers(rows, replica, ready, until(name, ready, replica))
         assert close(row["ended at"], ended)
         assert close(row["ready after"], ready - ended)
         ups = [run.metrics(gateway, "server_up", f"server={replica}") for gateway in run.gateways]
         back = max(_back(up, ended, ready) for up in ups)
-        assert close(row["in rotation after"], back - ended)
+        again = min((one[0] for one in expected if one[2] == replica and one[0] > ended), default=math.inf)
+        assert row["in rotation after"] == "never" if back > again else close(row["in rotation after"], back - ended)
         first = (mine["start_s"] + mine["ttft_ms"] / 1000).min()
-        assert close(row["first answer after"], first - ended)
+        assert (
+            row["first answer after"] == "no answer" if mine.empty else close(row["first answer after"], first - ended)
+        )
         assert int(row["answers"]) == len(mine)
 
 
@@ -96,9 +113,9 @@ def test_medians_are_those_of_the_answers(name: str) -> None:
     calm = rows[rows["request_id"].isin(run.attempts("baseline")["request_id"]) & rows["outcome"].eq("ok")]
     rates = (("TTFT p50", lambda part: part["ttft_ms"]), ("TPS p50", tps))
     for n, (_, ready, replica, _) in enumerate(expected):
-        until = next_fault(name, ready)
-        mine = answers(rows, replica, ready, until)
-        others = pd.concat([answers(rows, other, ready, until) for other in run.replicas if other != replica])
+        end = until(name, ready, replica)
+        mine = answers(rows, replica, ready, end)
+        others = pd.concat([answers(rows, other, ready, end) for other in run.replicas if other != replica])
         groups = {
             "baseline": calm, "its first answers": mine.head(COLD), "its later answers": mine.iloc[COLD:],
             "other replicas meanwhile": others,
@@ -121,12 +138,29 @@ def test_warm_is_the_first_ten_in_a_row_that_are_usual(name: str) -> None:
     limit = max(1.5 * usual, usual + 100)
     shown = tables(str(warm_up.html(view(name), NOTHING)))[0]
     for row, (ended, ready, replica, _) in zip(shown, restarts(name), strict=True):
-        mine = answers(rows, replica, ready, next_fault(name, ready))
+        mine = answers(rows, replica, ready, until(name, ready, replica))
         ttft = mine["ttft_ms"].tolist()
         warm = next((n for n in range(len(ttft) - 9) if statistics.median(ttft[n : n + 10]) <= limit), None)
+        if len(ttft) < 10:
+            assert row["warm after"] == f"too few answers ({len(ttft)})"
+            continue
         assert warm is not None
         assert row["warm after"].endswith(f"(answer {warm + 1})")
         assert close(row["warm after"], mine["start_s"].iloc[warm] - ended)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_chart_has_each_answer_once(name: str) -> None:
+    """As many dots as answers of the restarted replicas in the baseline and after their restarts."""
+    run, rows = view(name), pd.read_parquet(RUNS / name / "requests.parquet")
+    ids = set[str]()
+    calm = run.attempts("baseline")
+    for _, ready, replica, _ in restarts(name):
+        ids |= set(answers(rows, replica, ready, until(name, ready, replica))["request_id"])
+        ids |= set(calm["request_id"][calm["replica"].eq(replica) & calm["outcome"].eq("ok")])
+    page = str(warm_up.html(run, NOTHING))
+    told = json.loads(page.partition('<script type="application/json">')[2].partition("</script>")[0])
+    assert sum(len(series["y"]) for series in told["series"]) == len(ids)
 
 
 def test_what_was_not_seen_is_not_measured(tmp_path: Path) -> None:
