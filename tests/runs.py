@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import io
 import itertools
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,9 @@ Row = dict[str, Any]
 Sample = tuple[float, str, str, str, float]
 Spans = dict[str, tuple[float, float]]
 
+#: The latest tables of samples with the file and the summary that were written of each.
+_WRITTEN: deque[tuple[pa.Table, bytes, dict[str, Any]]] = deque(maxlen=8)
+
 
 @dataclass(frozen=True)
 class Story:
@@ -107,19 +112,30 @@ class Run:
         known = not self.events or any(event["kind"] == "planned" for event in self.events)
         events = self.events if known else [begun, *self.events]
         folder.write_json("load-summary.json", self.summary)
-        folder.write_json(samples_kept.FILE, samples_kept.summary(self.metrics))
         for name, data in self.files.items():
             folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-        for name, frame, schema in (
-            ("requests", self.requests, REQUEST_COLUMNS),
-            ("metrics", self.metrics, METRIC_COLUMNS),
-        ):
-            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-            pq.write_table(table, path / f"{name}.parquet", write_page_checksum=True)
+        table = pa.Table.from_pandas(self.requests, schema=REQUEST_COLUMNS, preserve_index=False)
+        pq.write_table(table, path / "requests.parquet", write_page_checksum=True)
+        self._write_samples(folder)
         if records_kept.FILE not in self.files:
             records_kept.seal(folder)
         return folder
+
+    def _write_samples(self, folder: RunFolder) -> None:
+        """The samples and their summary; made once of those that most tests leave as they are."""
+        table = pa.Table.from_pandas(self.metrics, schema=METRIC_COLUMNS, preserve_index=False)
+        known = next((one for one in _WRITTEN if one[0].equals(table)), None)
+        if known is None:
+            data = io.BytesIO()
+            pq.write_table(table, data, write_page_checksum=True)
+            own = pa.Table.from_pandas(self.metrics.copy(), schema=METRIC_COLUMNS, preserve_index=False)
+            known = own, data.getvalue(), samples_kept.summary(self.metrics)  # numbers of ``table`` are the frame's
+            _WRITTEN.appendleft(known)
+        _, data_written, summary = known
+        (folder.path / "metrics.parquet").write_bytes(data_written)
+        if samples_kept.FILE not in self.files:
+            folder.write_json(samples_kept.FILE, summary)
 
     def span(self, phase: str) -> tuple[float, float]:
         """Start and end of a phase in seconds."""
