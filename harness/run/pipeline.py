@@ -160,7 +160,7 @@ def _owner(scenario: str) -> str | None:
 
 def fit(job: Job) -> None:
     """A share of capacity becomes absolute numbers; where none is accepted on this machine, capacity is measured."""
-    assert job.scenario and job.runtime
+    assert job.drill and job.scenario and job.runtime
     topology, share = job.runtime.topology, job.scenario.load.rate
     job.written = job.scenario.model_dump(mode="json")
     if topology.target is not None:
@@ -171,7 +171,8 @@ def fit(job: Job) -> None:
     if isinstance(share, Share):
         try:
             used = entry.accepted or _measured(job, job.scenario, share)
-            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy, machine.cores)
+            needs = _needs(job.drill, job.scenario, topology)
+            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy, machine.cores, needs)
             job.scenario = job.fitted.scenario
         except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
             job.unfit = f"capacity could not be measured: {error}"
@@ -189,15 +190,16 @@ def fit(job: Job) -> None:
 
 def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     """Measure, keep and return it: accepted where it is sound, for this run only where it is provisional."""
-    assert job.runtime
+    assert job.drill and job.runtime
     topology = job.runtime.topology
+    needs = _needs(job.drill, scenario, topology)
     cores = capacity_store.machine(topology.runtime, topology.engine).cores
     job.progress.say(
         f"the load is {share}, and none is accepted for this machine yet: it is measured, in {measuring.WITHIN}"
     )
     order = measuring.Order(
         job.runtime, job.lock, job.progress, marks(topology), sorted(topology.defects),
-        lambda known: fitting.hopeless(scenario, share, known, cores),
+        lambda known: fitting.hopeless(scenario, share, known, cores, needs),
     )  # fmt: skip
     found = measuring.measure(order)
     store = capacity_store.store_of(topology)
@@ -205,6 +207,11 @@ def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     doubts = f"provisional, for this run only: {'; '.join(found.provisional)}" if found.provisional else "accepted"
     job.notes.append(f"capacity {doubts}")
     return found
+
+
+def _needs(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> fitting.Needs:
+    """What the drill's checks need of each replica of that stack."""
+    return fitting.Needs.of(verdicts.checks(wanted, phases=scenario.phases), len(topology.replicas))
 
 
 def marks(topology: Topology) -> dict[str, Any]:
@@ -223,12 +230,12 @@ def dry_run(options: Options) -> int:
     topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
     _check_defects(options.defects, topology)
     where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
-    scenario, notes = _dry_fit(_scenario(options, wanted, topology, print), topology)
+    scenario, notes = _dry_fit(wanted, _scenario(options, wanted, topology, print), topology)
     print(dryrun.text(wanted, scenario, topology, where, notes))
     return 0
 
 
-def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str]]:
+def _dry_fit(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str]]:
     """The scenario as it would be run, and what is to be said of its load and the capacity of this machine."""
     share = scenario.load.rate
     if topology.target is not None:
@@ -242,7 +249,8 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
         return scenario, [
             f"none is accepted for this machine yet: it will be measured before the run, in {measuring.WITHIN}"
         ]
-    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores)
+    needs = _needs(wanted, scenario, topology)
+    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores, needs)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 
 

@@ -12,6 +12,7 @@ from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.fault_window import FaultWindow, given_s, in_flight, last_heal_s, on_replica, step_s
 from harness.judge.checks.shapes import asks, none_bad, within
+from harness.judge.drill import ReplicaSamples
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -161,12 +162,16 @@ FACTOR = 1.5
 COLD = 10
 
 
+def _answers_needed(restarted: Mapping[str, str], within_s: float, factor: float) -> ReplicaSamples:
+    return ReplicaSamples(sli.find("ttft_p95_ms").samples_needed, tuple(restarted), within_s)
+
+
 @asks(
     "warm-up-after-rejoin",
     "warm-up after rejoining",
     "Are restarted replicas as quick as before {within_s:g} s after they have rejoined?",
     "load", "gateways", "replicas", "fault:{restarted}",
-    timing=True, per_request=True, objective="≤ {factor:g} × the baseline's TTFT p95",
+    timing=True, per_request=True, objective="≤ {factor:g} × the baseline's TTFT p95", replica_samples=_answers_needed,
 )  # fmt: skip
 def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float = FACTOR) -> CheckResult:
     """Whether TTFT p95 of the rejoined replicas is ``factor`` times the baseline's at most, ``within_s`` after it.
