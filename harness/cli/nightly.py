@@ -22,6 +22,7 @@ from harness.run.notify import tell
 from harness.run.progress import Progress
 from harness.run.suite import Launcher, Order
 from reports import ctrf, junit, summary
+from reports.nights import tonight
 from reports.pages import nightly as pages
 from reports.pages.nightly import History
 
@@ -138,7 +139,7 @@ def _events(history: History, night: Night, worse: Mapping[Place, str], page: Pa
 def write(folder: Path, night: Night, worse: Sequence[str] = ()) -> None:
     """The files that people and CI read, from the night's state and what is ``worse`` than it was."""
     files = {
-        "summary.md": summary.of_night(night, sentence(night), worse),
+        "summary.md": summary.of_night(night, tonight.status(night, bool(worse)), sentence(night), worse),
         "junit.xml": junit.of_night(night),
         "ctrf.json": ctrf.of_night(night),
     }

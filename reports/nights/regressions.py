@@ -39,7 +39,8 @@ def steps(trends: Sequence[Trend]) -> list[Step]:
 
 
 def _step(trend: Trend, since: int) -> Step:
-    before = next((run for run in trend.runs[:since][::-1] if run is not None), None)
+    measured = [run for run, value in zip(trend.runs[:since], trend.values[:since], strict=True) if value is not None]
+    before = measured[-1] if measured else None  # one that was not judged may already have been of the new level
     return Step(trend, trend.nights[since], before, trend.runs[since])
 
 

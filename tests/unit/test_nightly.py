@@ -399,7 +399,10 @@ def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
         codes.append(nightly.nightly(nightly.Wanted(suite="nightly"), launcher=Scripted(ends), runs=runs))
     assert codes == [2, 2, 3, 1, 0]
     third = nights.folders(runs)[2]
-    assert "Became worse" in (third / "summary.md").read_text()
+    summary = (third / "summary.md").read_text()
+    assert summary.startswith("# REGRESSION: ")
+    assert "Became worse" in summary
+    assert "/index.html; that of a run: runs/RUN/report.html" in summary
     assert "3 nights running" in (third / "index.html").read_text()
     kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
     assert kinds == ["regression", "fail", "recovered"]
