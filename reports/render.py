@@ -41,7 +41,7 @@ def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
             for module in _ordered(verdict)
         ],
         valid=validity.line(verdict),
-        since=since.line(verdict, last_good),
+        since=since.line(verdict, last_good, folder),
         prose=prose.inline,
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),

@@ -3,7 +3,8 @@
 Beyond the limits is a run that is not among the newest ``keep`` of its scenario on its machine, engine and runtime, or
 that is older than ``days``. Of those stay
 
-- the newest run of all, and the last good one of each scenario on its machine, engine and runtime;
+- the newest run of all, and the last good one of each scenario on its machine, engine and runtime; one that a
+  wrong clock has dated in the future is none;
 - the runs of the newest night, whose page leads to them;
 - a run in which something was written within the last hour, or whose watchdog lives: it may go on;
 - a run whose undo journal is open, or cannot be read: what it injected may still be there, and the doctor needs it.
@@ -66,7 +67,7 @@ def beyond(index: Index, limits: Limits, now: dt.datetime, watched: Collection[P
     runs = index.runs()
     good: dict[tuple[str, ...], str] = {}
     for run in runs:
-        if run.status is Status.PASS and not run.defects:
+        if run.status is Status.PASS and not run.defects and run.started <= now:  # no later run is compared with others
             good[kind(run)] = run.run_id
     night = next((run.night for run in reversed(runs) if run.night), "")
     latest = {(run.folder.parent / "latest").resolve() for run in runs}

@@ -98,6 +98,15 @@ def test_the_last_good_run_stays(runs: Path, capsys: pytest.CaptureFixture[str])
     assert "but the newest run" in out
 
 
+def test_a_run_that_is_dated_in_the_future_is_not_the_last_good_one(runs: Path) -> None:
+    """A clock was wrong: no run of today is compared with it, and the one that they are compared with stays."""
+    write(runs, "pass", 0)
+    write(runs, "future", 400_000)
+    write(runs, "fail", 1, judged=verdict("FAIL"))
+    aged(runs)
+    assert pruned(runs, "--keep", "1") == ["future", "pass"]
+
+
 def test_the_run_that_latest_leads_to_stays(runs: Path) -> None:
     """A clock that was set back makes another one the newest."""
     write(runs, "pass", 3)
