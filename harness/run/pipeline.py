@@ -25,6 +25,7 @@ from typing import Any
 
 from harness.evidence import record, records_kept
 from harness.evidence.record import EventLog, RunFolder
+from harness.evidence.view import RunView
 from harness.judge import capacity, drill, verdicts
 from harness.judge.capacity import Capacity
 from harness.model import digest
@@ -85,6 +86,7 @@ class Job:
     unfit: str = ""  # why it could not be fitted
     folder: RunFolder | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    view: RunView | None = None  # of what was recorded
     verdict: Verdict | None = None
     lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
     notes: list[str] = field(default_factory=list)  # what happened before there was a log
@@ -385,7 +387,8 @@ def _seal(job: Job, log: EventLog) -> None:
 def verdict(job: Job) -> None:
     """Save 2: judge what was recorded."""
     assert job.folder and job.drill
-    job.verdict = verdicts.judge(job.folder, job.drill)
+    job.view = RunView(job.folder)
+    job.verdict = verdicts.judge(job.folder, job.drill, job.view)
     with _noting_what_is_not_written(job):
         verdicts.write(job.folder, job.verdict)
 
@@ -394,7 +397,7 @@ def page(job: Job) -> None:
     """The report, whatever the verdict."""
     assert job.folder
     with _noting_what_is_not_written(job):
-        render.render(job.folder, since.last_good(job.folder))
+        render.render(job.folder, since.last_good(job.folder), job.view)
 
 
 @contextlib.contextmanager

@@ -155,9 +155,10 @@ def _percentiles(
 ) -> tuple[list[Series], str]:
     """Nearest ranks per window, and what to know of them. Dots where most windows have too few samples for one."""
     windows = Windows.of(end_s, len(times))
-    window = (times.to_numpy(dtype=float) // windows.width_s).astype(int)
+    window = (times.to_numpy(dtype=float) // windows.width_s).astype(np.int16)
     values_ = values.to_numpy(dtype=float)
-    order = np.lexsort((values_, window))
+    order = np.argsort(values_)
+    order = order[np.argsort(window[order], kind="stable")]  # within each window by value
     ranked, grid = values_[order], np.arange(len(windows.middles))
     first = np.searchsorted(window[order], grid)
     counts = np.searchsorted(window[order], grid, side="right") - first

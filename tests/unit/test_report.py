@@ -583,3 +583,17 @@ def test_junit_names_the_cause(tmp_path: Path) -> None:
         found[name] = [p.attrib for p in suite.findall("./properties/property")]
         runs.disturb(run, 60.0, 63.0)
     assert found == {"quiet": [], "disturbed": [{"name": "cause", "value": "interference"}]}
+
+
+def test_judge_and_page_look_at_one_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What both need of the records is read once."""
+    folder, opened, init = runs.healthy().write(tmp_path / "run"), [], RunView.__init__
+
+    def counted(self: RunView, folder: RunFolder) -> None:
+        opened.append(folder)
+        init(self, folder)
+
+    monkeypatch.setattr(RunView, "__init__", counted)
+    found = render.judged(folder, drill.load("timeout-spike"))
+    assert (len(opened), found.status) == (1, verdicts.read(folder).status)
+    assert (folder.path / "report.html").exists()
