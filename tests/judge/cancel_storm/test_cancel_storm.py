@@ -64,7 +64,7 @@ def test_what_was_not_seen_decides_nothing(tmp_path: Path) -> None:
 def test_seldom_looks_are_no_excuse(tmp_path: Path) -> None:
     """Engines that are seen twice a second only, and late, are not given a second for that."""
     run = wave_story.healthy()
-    late_cancel("early", run)
+    late_cancel(run, "early")
     began = next(w["began_s"] for w in run.files["waves.json"]["waves"] if w["phase"] == "early")
     times = run.metrics["t_s"] - began
     seldom = run.metrics["metric"].str.startswith("wave_") & times.between(wave_story.CANCELLED_S, wave_story.WATCHED_S)
@@ -113,7 +113,7 @@ def test_a_zombie_is_red_whatever_else_was_not_seen(tmp_path: Path) -> None:
     """One wave that nobody saw does not hide another one whose streams went on."""
     run = wave_story.healthy()
     blind(run, 4, 0.05, 0.8)
-    zombies("repeated", run)
+    zombies(run, "repeated")
     assert result(run, "cancels reach the engines in repeated", tmp_path).status is Status.FAIL
 
 
@@ -141,7 +141,7 @@ def test_after_a_step_there_is_no_other_excuse(tmp_path: Path) -> None:
     """Streams that go on when the step has ended are zombies."""
     run = wave_story.healthy()
     in_a_step(run, 0.4)
-    zombies("prefill", run)
+    zombies(run, "prefill")
     assert result(run, "cancels reach the engines in prefill", tmp_path).status is Status.FAIL
 
 

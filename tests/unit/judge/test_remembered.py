@@ -13,9 +13,10 @@ from harness.evidence.view import RunView
 from harness.judge import validity
 from harness.judge.finding import Finding, good
 from tests import runs
+from tests.judge.defects import Mutant
+from tests.judge.timeout_spike.mutants import MUTANTS
 from tests.runs import Run
 from tests.unit.judge import remembered
-from tests.unit.judge.mutants import MUTANTS, Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS[::12], ids=lambda m: m.name)

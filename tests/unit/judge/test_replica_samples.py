@@ -11,17 +11,9 @@ import pytest
 from harness.evidence.view import RunView
 from harness.judge import drill, verdicts
 from harness.model.verdict import Status
-from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests.judge import stories
 from tests.runs import Run
 
-HEALTHY: dict[str, Callable[[], Run]] = {
-    "timeout-spike": runs.healthy,
-    "gateway-failover": lambda: runs.healthy(failover_runs.FAILOVER),
-    "node-restart": node_restart_runs.healthy,
-    "oom": oom_runs.healthy,
-    "cancel-storm": wave_runs.healthy,
-    "model-swap": swap_runs.healthy,
-}
 #: Of what a component got in a healthy run, one request in so many is left to it; the others went elsewhere.
 LEFT = 15
 
@@ -52,8 +44,8 @@ def lacking(name: str, folder: Path) -> set[str]:
 
     What finds none at all does not count samples: it misses what its fault sees to, such as a stream that runs.
     """
-    view, found = RunView(HEALTHY[name]().write(folder / "healthy")), set[str]()
-    for number, run in enumerate(hardly_used(HEALTHY[name], view)):
+    view, found = RunView(stories.healthy(name).write(folder / "healthy")), set[str]()
+    for number, run in enumerate(hardly_used(lambda: stories.healthy(name), view)):
         thinned = RunView(run.write(folder / str(number)))
         for check in (*verdicts.INVARIANTS, *drill.load(name).checks):
             result = check.run(thinned)
@@ -75,7 +67,7 @@ def test_what_needs_samples_of_a_single_component_declares_them(name: str, tmp_p
 def test_the_declared_number_is_the_one_that_is_needed(tmp_path: Path, spare: int, status: Status) -> None:
     """With exactly so many answers in the declared time the check judges, and with one fewer it cannot."""
     (check,) = (one for one in drill.load("oom").checks if one.replica_samples)
-    needed, run = check.replica_samples, oom_runs.healthy()
+    needed, run = check.replica_samples, stories.healthy("oom")
     assert needed
     (phase,) = needed.after
     begin = run.span(phase)[1] + needed.from_s
