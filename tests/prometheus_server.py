@@ -33,6 +33,7 @@ class Server:
     series: list[Recorded] = field(default_factory=list)
     now: Callable[[], float] = lambda: 0.0
     instead: Instead | None = None
+    rules: Sequence[str] = ()
     samples_max: int = 10_000_000
     asked: list[tuple[dict[str, str], str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
@@ -41,8 +42,13 @@ class Server:
         """Status and body."""
         if path.endswith("/label/__name__/values"):
             return 200, {"status": "success", "data": sorted({one.name for one in self.series})}
-        if question["query"] == "time()":
+        if question.get("query") == "time()":
             return 200, {"status": "success", "data": {"resultType": "scalar", "result": [self.now(), f"{self.now()}"]}}
+        if path.endswith("/rules"):
+            rules = [{"name": name, "type": "alerting"} for name in self.rules]
+            return 200, {"status": "success", "data": {"groups": [{"name": "all", "rules": rules}]}}
+        if path.endswith("/buildinfo"):
+            return 200, {"status": "success", "data": {"version": "3.5.0", "revision": "abc"}}
         return self._matrix(question)
 
     def _matrix(self, question: dict[str, str]) -> tuple[int, object]:

@@ -144,6 +144,22 @@ class Prometheus:
             raise AdapterError(f"{self.url} does not tell its time: {_shown(answer)}") from error
         return there - (before + after) / 2, (after - before) / 2
 
+    def rules(self) -> tuple[str, ...]:
+        """Names of its alert rules as they are now, sorted; none where it does not tell (a store without rules)."""
+        try:
+            groups = self._small("/api/v1/rules", type="alert")["data"]["groups"]
+            return tuple(sorted({str(rule["name"]) for group in groups for rule in group["rules"]}))
+        except (AdapterError, UsageError, KeyError, TypeError):
+            return ()
+
+    def build(self) -> dict[str, str]:
+        """What it says of itself (version, revision); empty where it does not tell."""
+        try:
+            told = self._small("/api/v1/status/buildinfo")["data"]
+            return {f"Prometheus {name}": _line(str(told[name])) for name in ("version", "revision") if told.get(name)}
+        except (AdapterError, UsageError, KeyError, TypeError, AttributeError):
+            return {}
+
     def _stretches(self, selector: str, start_s: float, end_s: float, longest_s: float) -> Iterator[Answered]:
         """From the oldest to the newest. A stretch that is too large is asked for in halves."""
         began_s = start_s

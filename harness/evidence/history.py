@@ -81,7 +81,7 @@ class History:
 
     ``offset_s`` is how far that clock was ahead of this machine's, ± ``offset_within_s``; None where it was not told.
     ``roles``: component → replica or gateway. ``resets``: (component, signal, seconds since the beginning).
-    ``native``: signals that the server has as native histograms only, which are not read.
+    ``absent``: signals of which the server has no known name. ``rules``: its alert rules. ``about``: what it is.
     """
 
     server: str
@@ -94,7 +94,7 @@ class History:
     offset_s: float | None = None
     offset_within_s: float | None = None
     absent: tuple[str, ...] = ()
-    build: str = ""
+    rules: tuple[str, ...] = ()
     about: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -122,7 +122,11 @@ class HistoryView:
                 raise RunFolderError(f"{folder / HISTORY}: another version of Drillyard made it: make the report anew")
             asked = tuple(Asked(**{**one, "warnings": tuple(one["warnings"])}) for one in data.pop("asked"))
             resets = tuple((str(c), str(s), float(at)) for c, s, at in data.pop("resets"))
-            self.history = History(asked=asked, resets=resets, **{**data, "absent": tuple(data["absent"])})
+            self.history = History(
+                asked=asked,
+                resets=resets,
+                **{**data, "absent": tuple(data["absent"]), "rules": tuple(data["rules"])},
+            )
             self.alerts = tuple(Fired(**one) for one in json.loads((folder / ALERTS).read_text(encoding="utf-8")))
             self._series = pq.read_table(folder / SERIES, schema=METRIC_COLUMNS).to_pandas()
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:

@@ -82,7 +82,8 @@ def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str],
     found.absent += sorted(set(SIGNALS) - signals)
     about = History(
         redact.text(server.url), wanted.from_s, wanted.until_s, wanted.selector, tuple(found.asked), found.roles,
-        tuple(sorted(found.resets, key=lambda one: one[2])), offset_s, within_s, tuple(found.absent),
+        tuple(sorted(found.resets, key=lambda one: one[2])), offset_s, within_s, tuple(found.absent), server.rules(),
+        server.build(),
     )  # fmt: skip
     history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts)
 
