@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.model.errors import UsageError
 from harness.model.topology import Component, Topology
-from stack import engines, proxies, tools
+from stack import engines, gateway, proxies, tools
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.state import CHECKOUT, COMPONENT_VARIABLE, socket_folder
 
@@ -102,10 +102,8 @@ def _replica(start: Start) -> Command:
 
 
 def _gateway(start: Start) -> Command:
-    if start.component.kind != "haproxy":
-        name, kind = start.component.name, start.component.kind
-        raise UsageError(f"the gateway {name} is of the kind {kind!r}: expected haproxy")
-    return _tool("haproxy", start, ["-db", "-f", str(start.config / "haproxy.cfg")])
+    program, arguments = gateway.kind_of(start.component).start(start.config)
+    return _tool(program, start, arguments)
 
 
 def _toxiproxy(start: Start) -> Command:

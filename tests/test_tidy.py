@@ -381,33 +381,51 @@ def test_downloads_are_recognised(line: str) -> None:
 GATEWAY_WORDS = re.compile(
     r"(?i:haproxy)|<NOSRV>|pxname|svname|termination_state|srv_admin|show (stat|servers)|set server"
 )
-#: The adapter, its configuration, how it is brought and started, the stacks that have it, the rules over its metrics.
+#: The two folders of the kind, the stacks that have it, and what installs its program …
 GATEWAY_PLACES = (
-    "harness.adapters.gateways", "stack.gateway", "stack.config", "stack.commands", "stack.stacks", "stack.tools",
-    "harness.model.alert_rules",
+    "harness/adapters/gateways/haproxy.py", "stack/gateway/haproxy/", "stack/stacks/", "stack/tools/debian.py",
+    "stack/tools/tool.py",
 )  # fmt: skip
+#: … and what describes the default stack to other programs: Docker and Grafana.
+DEFAULT_STACK_FILES = ("stack/compose.yaml", "stack/images/Dockerfile", "stack/monitoring/grafana/drillyard.json")
 
 
-def test_the_words_of_a_gateway_stay_behind_its_port() -> None:
-    """Everybody else speaks the words of harness/adapters/gateway.py, so that another gateway is a file each."""
-    stacks = re.compile(r"vllm_haproxy")
+def speaks_haproxy(text: str) -> Iterator[tuple[int, str]]:
+    """Number and text of the lines with its words, the names of stacks apart."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if GATEWAY_WORDS.search(line.replace("vllm_haproxy", "")):
+            yield number, line.strip()
+
+
+def test_the_words_of_a_gateway_stay_behind_its_ports() -> None:
+    """Everybody else speaks the words of harness/adapters/gateway.py and stack/gateway: another is a file in each."""
     wrong = [
-        f"{place(path, number)}: {line.strip()}"
-        for name, path in MODULES.items()
-        if within(name, "harness") or within(name, "stack")
-        if not any(within(name, one) for one in GATEWAY_PLACES)
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if GATEWAY_WORDS.search(stacks.sub("", line))
+        f"{place(path, number)}: {line}"
+        for folder in ("harness", "stack")
+        for path in sorted((CHECKOUT / folder).rglob("*"))
+        if path.suffix in (*TEXT_SUFFIXES, ".json", ".lua") and path.is_file() and "__pycache__" not in path.parts
+        if not str(path.relative_to(CHECKOUT)).startswith((*GATEWAY_PLACES, *DEFAULT_STACK_FILES))
+        for number, line in speaks_haproxy(path.read_text())
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def test_nobody_imports_one_gateways_adapter() -> None:
-    """Which it is, the topology says."""
+@pytest.mark.parametrize("name", [*GATEWAY_PLACES, *DEFAULT_STACK_FILES])
+def test_every_place_of_a_gateways_words_has_some(name: str) -> None:
+    """A place that needs none of them any more leaves the list; and the pattern finds those that there are."""
+    found = [
+        path for path in [CHECKOUT / name, *(CHECKOUT / name).rglob("*")] if path.suffix in (*TEXT_SUFFIXES, ".json")
+    ]
+    assert any(list(speaks_haproxy(path.read_text())) for path in found if path.is_file())
+
+
+def test_nobody_imports_one_kind_of_gateway() -> None:
+    """Which it is, the topology says; only what else knows that kind imports it."""
+    kinds = ("harness.adapters.gateways", "stack.gateway.haproxy")
     wrong = [
         f"{place(path, line)}: {target}"
         for name, path in MODULES.items()
         for target, line in imports(path)
-        if within(target, "harness.adapters.gateways") and not within(name, "harness.adapters.gateways")
+        if any(within(target, one) for one in kinds) and not any(within(name, one) for one in kinds)
     ]
     assert not wrong, "\n".join(wrong)

@@ -2,13 +2,14 @@
 
 Latency and failures are taken from the gateways' access logs, as the exporter counts them: the engines' own histograms
 leave aborted requests out. Only what no gateway knows comes from the engines: the time to the first token (their
-headers come before it), their queue, their KV cache, their tokens.
+headers come before it), their queue, their KV cache, their tokens. Two rules rest on metrics of a gateway's own, too:
+what these are called is a matter of its software, which brings them as ``GatewayConditions``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from harness.model.topology import GatewayPolicy
@@ -40,6 +41,10 @@ TTFT_BUCKETS_S = (
 #: A queue is as good as full at this share of its places: a gateway's, and the one for long prompts.
 QUEUE_FULL, LONG_QUEUE_FULL = 0.9, 0.75
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+#: In a rule: where the gateways' own conditions stand, by the names of ``GatewayConditions``, and their series.
+_EJECTED, _QUEUE_FULL = "$ejected", "$queue_full"
+#: What is never true: in place of the conditions where there is no gateway.
+_NEVER = "vector(0) > 1"
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,36 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """PromQL that is true while something is wrong, and the series that it looks at: at their newest samples alone.
+
+    It may hold ``$queue_max`` and ``$long_queue_max``, of the gateways' policy. ValueError for one that looks further
+    back: how long a rule takes at most must not depend on the gateway.
+    """
+
+    expression: str
+    series: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """No range, no offset."""
+        if "[" in self.expression or "$window" in self.expression or "offset" in self.expression:
+            raise ValueError(f"{self.expression!r} looks back: expected the newest samples only")
+
+
+@dataclass(frozen=True)
+class GatewayConditions:
+    """What rules look at of one kind of gateway.
+
+    ``ejected``: a gateway does not use a replica that it finds ill; the alert has the label ``server``, the replica's
+    name, and no other. ``queue_full``: a queue is as good as full; labels ``component``, the gateway, and ``proxy``:
+    ``replicas``, or ``long`` where long prompts wait apart.
+    """
+
+    ejected: Condition
+    queue_full: Condition
+
+
+@dataclass(frozen=True)
 class Rule:
     """One alert. ``series`` names what feeds it; ``of`` is whose trouble it tells of, the service's or its machine's.
 
@@ -67,7 +102,8 @@ class Rule:
     until ``FAILURES_MIN`` requests have failed depends on the load: a drill that expects such an alert allows for it.
 
     ``expression`` may hold ``$window``, ``$before`` (a longer window, for what was usual), ``$queue_max`` and
-    ``$long_queue_max`` (of the gateways' policy) and ``$budget`` (tokens in a window).
+    ``$long_queue_max`` (of the gateways' policy) and ``$budget`` (tokens in a window). ``$ejected`` and
+    ``$queue_full``, in ``series``, too, stand for conditions of the gateways: ``over`` puts them in.
     """
 
     name: str
@@ -92,6 +128,17 @@ class Rule:
     def clears_within_s(self, scale: Scale) -> float:
         """From the last bad sample to the sink, at most: until it has left the window, and what handing on takes."""
         return self.looks_back_s(scale) + _handing_on_s(scale)
+
+    def over(self, gateways: Iterable[GatewayConditions]) -> Rule:
+        """The rule over gateways of these kinds: any of them may make it fire."""
+        kinds = list(gateways)
+        of_kinds = {_EJECTED: [one.ejected for one in kinds], _QUEUE_FULL: [one.queue_full for one in kinds]}
+        expression, series = self.expression, list[str]()
+        for name, conditions in of_kinds.items():
+            expression = expression.replace(name, " or ".join(one.expression for one in conditions) or _NEVER)
+        for name in self.series:
+            series += [s for one in of_kinds[name] for s in one.series] if name in of_kinds else [name]
+        return replace(self, expression=expression, series=tuple(dict.fromkeys(series)))
 
     def data(self, scale: Scale, policy: GatewayPolicy) -> dict[str, Any]:
         """The rule as it stands in a rule file."""
@@ -140,12 +187,12 @@ _USUAL_TPS = _TPS.replace("[$window]", "[$before] offset $window")
 RULES = (
     Rule(
         "ReplicaDown",
-        'up{job="replica"} == 0 or min by (server) (haproxy_server_status{proxy="replicas",state="UP"}) == 0',
+        f'up{{job="replica"}} == 0 or {_EJECTED}',
         Window("1m", "5s"),
         Window("1m", "2s"),
         "page",
         "A replica does not answer its scrape, or a gateway has ejected it.",
-        ("up", "haproxy_server_status"),
+        ("up", _EJECTED),
     ),
     Rule(
         "ReplicaDeaf",
@@ -248,14 +295,12 @@ RULES = (
     ),
     Rule(
         "QueueSaturated",
-        f'haproxy_backend_current_queue{{proxy="replicas"}} >= {QUEUE_FULL} * $queue_max'
-        f' or haproxy_backend_current_queue{{proxy="long"}} >= {LONG_QUEUE_FULL} * $long_queue_max'
-        " or sum by (component) (rate(vllm:admission_rejections_total[$window])) > 0",
+        f"{_QUEUE_FULL} or sum by (component) (rate(vllm:admission_rejections_total[$window])) > 0",
         Window("1m", "10s"),
         Window("1m", "3s"),
         "page",
         "A queue is full: a gateway's, or a replica that refuses requests.",
-        ("haproxy_backend_current_queue", "vllm:admission_rejections_total"),
+        (_QUEUE_FULL, "vllm:admission_rejections_total"),
         share=0.0,
     ),
     Rule(
@@ -313,7 +358,10 @@ RULES = (
 BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
 
 
-def rule_file(scale: Scale, policy: GatewayPolicy, missing: Set[str] = frozenset()) -> dict[str, Any]:
-    """The rule file's content as data, without the rules called ``missing``: a defect."""
-    rules = [rule.data(scale, policy) for rule in RULES if rule.name not in missing]
+def rule_file(
+    scale: Scale, policy: GatewayPolicy, gateways: Iterable[GatewayConditions], missing: Set[str] = frozenset()
+) -> dict[str, Any]:
+    """The rule file's content as data, over these kinds of gateways; without the rules called ``missing``: a defect."""
+    kinds = list(gateways)
+    rules = [rule.over(kinds).data(scale, policy) for rule in RULES if rule.name not in missing]
     return {"groups": [{"name": f"drillyard-{scale}", "interval": f"{EVALUATION_S[scale]}s", "rules": rules}]}

@@ -18,6 +18,7 @@ from stack.exporter.config import Config
 from stack.exporter.memory import MemoryCollector
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
+from stack.gateway import kind
 
 
 async def serve(config: Config) -> None:
@@ -44,7 +45,10 @@ async def serve(config: Config) -> None:
             )
             for name, url in config.replicas.items()
         ]
-        watchers += [group.create_task(logs.watch(name, Path(path))) for name, path in config.gateway_logs.items()]
+        watchers += [
+            group.create_task(logs.watch(name, kind(config.gateway_kinds[name]), Path(path)))
+            for name, path in config.gateway_logs.items()
+        ]
         watchers.append(group.create_task(readiness.serve(config.host, config.agent_port)))
         await server.serve()
         for watcher in watchers:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from pydantic import ValidationError
 
 from harness.model.alert_rules import GATEWAY_BUCKETS_S
-from stack.gateway.access import Access
+from stack.gateway import Kind
 
 POLL_S = 0.5
 READ_BYTES_MAX = 1 << 20  # a round: the exporter answers its own requests in between
@@ -67,7 +66,7 @@ class AccessLogs:
             registry=registry,
         )
 
-    async def watch(self, gateway: str, path: Path) -> None:
+    async def watch(self, gateway: str, kind: Kind, path: Path) -> None:
         """Follow one log for ever."""
         self._failures.labels(gateway)  # a ratio needs its 0
         self._unreadable.labels(gateway)
@@ -76,28 +75,27 @@ class AccessLogs:
                 lines = tail.lines()
                 self._readable.labels(gateway).set(lines is not None)
                 for line in lines or ():
-                    self.count(gateway, line)
+                    self.count(gateway, kind, line)
                 await asyncio.sleep(POLL_S)
 
-    def count(self, gateway: str, line: bytes) -> None:
-        """One line; a line that is no access record (the gateway's own notices share the file) is passed over."""
-        if not line.startswith(b"{"):
-            return
+    def count(self, gateway: str, kind: Kind, line: bytes) -> None:
+        """One line of a gateway of that kind; what is no record of a user's request is passed over."""
         try:
-            access = Access.model_validate_json(line)
-        except ValidationError:
+            access = kind.access(line)
+        except ValueError:
             self._unreadable.labels(gateway).inc()
             return
-        if access.is_pinned:
+        if access is None:
             return
-        self._requests.labels(gateway, access.status_class).inc()
-        if access.has_failed:
+        status_class = "none" if access.status is None else f"{access.status // 100}xx"
+        self._requests.labels(gateway, status_class).inc()
+        if access.failed:
             self._failures.labels(gateway).inc()
-        if access.queue_ms >= 0:
+        if access.queue_ms is not None:
             self._queue.labels(gateway).observe(access.queue_ms / 1000)
-        if access.has_replica and access.total_ms >= 0:
+        if access.asked and access.total_ms is not None:
             self._e2e.labels(gateway).observe(access.total_ms / 1000)
-            self._execution.labels(gateway).observe((access.total_ms - max(access.queue_ms, 0)) / 1000)
+            self._execution.labels(gateway).observe((access.total_ms - (access.queue_ms or 0)) / 1000)
 
 
 class Tail:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.model.topology import Topology
+from stack import gateway
 from stack.engines import DEPLOYMENT
 
 
@@ -18,7 +19,8 @@ class Config:
     port: int
     agent_port: int
     replicas: dict[str, str]  # replica -> base URL, its own address: past gateways and links
-    gateway_logs: dict[str, str]  # gateway -> access log, one JSON object a line
+    gateway_logs: dict[str, str]  # gateway -> access log
+    gateway_kinds: dict[str, str]  # gateway -> its software, whose log that is: a kind in stack/gateway/
     deployment: str = DEPLOYMENT
     synthetic_period_s: float = 2.0
     synthetic_deadline_s: float = 2.0
@@ -48,6 +50,7 @@ def exporter_files(topology: Topology) -> dict[str, str]:
             for name in topology.replicas
         },
         gateway_logs={name: f"{logs}/{name}.log" for name in topology.gateways},
+        gateway_kinds={one.name: kind for kind, found in gateway.by_kind(topology).items() for one in found},
         synthetic_period_s=topology.gateway_policy.readiness_period_s,
         synthetic_deadline_s=topology.gateway_policy.readiness_deadline_s,
         synthetic_fall=topology.gateway_policy.readiness_fall,

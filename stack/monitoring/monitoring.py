@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -16,14 +17,10 @@ from harness.model.alert_rules import (
     rule_file,
 )
 from harness.model.topology import Topology
+from stack import gateway
 
 #: How often what no rule rests on is scraped, in seconds.
 SELDOM_S = 15
-#: Of a gateway's 200 kB the frontends' are not asked for, and those of the harness' own backends (pins, links) dropped.
-_SERVING_ONLY = {
-    "params": {"scope": ["backend", "server"]},
-    "metric_relabel_configs": [{"source_labels": ["proxy"], "regex": "(pin|link)-.*", "action": "drop"}],
-}
 
 
 def prometheus_files(topology: Topology, scale: Scale = STACK_SCALE) -> dict[str, str]:
@@ -41,7 +38,7 @@ def prometheus_files(topology: Topology, scale: Scale = STACK_SCALE) -> dict[str
         },
         "scrape_configs": [
             _job(topology, "replica", "http"),
-            _job(topology, "gateway", "metrics") | _SERVING_ONLY,
+            *_gateway_jobs(topology),
             _job(topology, "exporter", "http"),
             # No rule looks at these at all: they are here for whoever looks into a stack by hand.
             _job(topology, "toxiproxy", "api") | {"scrape_interval": f"{SELDOM_S}s"},
@@ -49,7 +46,9 @@ def prometheus_files(topology: Topology, scale: Scale = STACK_SCALE) -> dict[str
         ],
     }
     missing = {"ReplicaDown"} if "alert_rule_missing" in topology.defects else set()
-    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rule_file(scale, topology.gateway_policy, missing))}
+    conditions = [gateway.kind(name).conditions for name in gateway.by_kind(topology)]
+    rules = rule_file(scale, topology.gateway_policy, conditions, missing)
+    return {"prometheus.yml": _yaml(config), "rules.yml": _yaml(rules)}
 
 
 def alertmanager_files(topology: Topology) -> dict[str, str]:
@@ -69,11 +68,24 @@ def alertmanager_files(topology: Topology) -> dict[str, str]:
 
 
 def _job(topology: Topology, role: str, port: str) -> dict[str, Any]:
-    targets = [
-        {"targets": [_target(topology, component, port)], "labels": {"component": component}}
-        for component in topology.stack.of(role)
-    ]
-    return {"job_name": role, "static_configs": targets}
+    return {"job_name": role, "static_configs": _targets(topology, topology.stack.of(role), port)}
+
+
+def _gateway_jobs(topology: Topology) -> Iterator[dict[str, Any]]:
+    """One for each kind, in which Prometheus asks as that kind wants it; all of them are the job ``gateway``."""
+    for name, gateways in gateway.by_kind(topology).items():
+        targets = _targets(topology, [one.name for one in gateways], "metrics")
+        alone = len(gateways) == len(topology.gateways)
+        if not alone:
+            targets = [one | {"labels": one["labels"] | {"job": "gateway"}} for one in targets]
+        yield {
+            "job_name": "gateway" if alone else f"gateway-{name}", "static_configs": targets,
+            **gateway.kind(name).scrape,
+        }  # fmt: skip
+
+
+def _targets(topology: Topology, components: Iterable[str], port: str) -> list[dict[str, Any]]:
+    return [{"targets": [_target(topology, name, port)], "labels": {"component": name}} for name in components]
 
 
 def _target(topology: Topology, component: str, port: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.model.topology import GatewayPolicy
-from stack.config import HEAD_BYTES_MAX
+from stack.gateway.haproxy.config import HEAD_BYTES_MAX
 from tests.integration.gateway_stack import KEYS
 
 BODY_MAX = GatewayPolicy().body_bytes_max

@@ -11,6 +11,7 @@ import pytest
 from harness.model.alert_rules import RULES, Rule
 from stack import keys
 from stack.engines import DEPLOYMENT
+from stack.gateway import kind
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
 from tests.contract.engine.running import eventually
@@ -49,7 +50,9 @@ def monitored(sim_stack: ProcessRuntime) -> Monitored:
     return Monitored(sim_stack)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule", [rule.over([kind("haproxy").conditions]) for rule in RULES], ids=lambda rule: rule.name
+)
 def test_series_that_feed_a_rule_exist(rule: Rule, monitored: Monitored) -> None:
     """A rule over a series that nobody exports, or over labels that it lacks, never fires, and nobody notices."""
     selectors = set(SELECTOR.findall(rule.expression))

@@ -66,6 +66,7 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningExport
             agent_port=agent_port,
             replicas={"replica-1": str(engine.client.base_url)},
             gateway_logs={"gateway-a": str(log)},
+            gateway_kinds={"gateway-a": "haproxy"},
             synthetic_period_s=0.2,
             synthetic_deadline_s=0.5,
         )

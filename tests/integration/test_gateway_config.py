@@ -15,6 +15,7 @@ from harness.model.alert_rules import rule_file
 from harness.model.errors import UsageError
 from harness.model.topology import DEFECTS, GatewayPolicy, Stack, Topology
 from stack import config, keys, tools
+from stack.gateway import kind
 from stack.stacks.vllm_haproxy import REPLICAS_MAX, STACK, stack
 from tests.integration.gateway_stack import INSTANCE, KEYS
 
@@ -75,7 +76,7 @@ def test_prometheus_accepts_it(tmp_path: Path, runtime: str) -> None:
     assert "rules found" in accepted("promtool", "check", "config", str(tmp_path / "prometheus/prometheus.yml"))
     for scale in ("production", "drill"):
         path = tmp_path / f"{scale}.json"
-        path.write_text(json.dumps(rule_file(scale, GatewayPolicy())))
+        path.write_text(json.dumps(rule_file(scale, GatewayPolicy(), [kind("haproxy").conditions])))
         accepted("promtool", "check", "rules", str(path))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from harness.adapters.gateway import AccessRecord, Commands, Measured, Server, State
 from harness.model.errors import AdapterError
-from stack.gateway.access import NO_SERVER
+from stack.gateway.haproxy.access import NO_SERVER
 
 BACKEND = "replicas"
 #: The same replicas for long prompts, in the state that they have in the other; a gateway may have no such backend.

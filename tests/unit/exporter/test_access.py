@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from stack.exporter.access import READ_BYTES_MAX, AccessLogs, Tail
+from stack.gateway import kind
 
 
 def line(**changes: object) -> bytes:
@@ -33,7 +34,7 @@ def counted(*lines: bytes) -> CollectorRegistry:
     registry = CollectorRegistry()
     logs = AccessLogs(registry)
     for entry in lines:
-        logs.count("gateway-a", entry)
+        logs.count("gateway-a", kind("haproxy"), entry)
     return registry
 
 

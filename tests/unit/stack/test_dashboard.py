@@ -14,6 +14,7 @@ from stack.exporter.access import AccessLogs
 from stack.exporter.memory import MemoryCollector
 from stack.exporter.readiness import Readiness
 from stack.exporter.synthetic import Synthetic
+from stack.gateway import kind, kinds
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "stack/monitoring/grafana/drillyard.json").read_text())
 #: A series as queries name it: Prometheus' own two, and those with the prefix of who exports them.
@@ -37,7 +38,8 @@ def exported() -> set[str]:
 
 def test_queries_name_series_that_exist() -> None:
     """Each is one that a rule is fed by, which a running stack is asked for in its own tests, or the exporter's."""
-    known = {series for rule in RULES for series in rule.series} | exported() | {"ALERTS"}
+    conditions = [kind(name).conditions for name in kinds()]
+    known = {series for rule in RULES for series in rule.over(conditions).series} | exported() | {"ALERTS"}
     for query in queries():
         named = set(SERIES.findall(query))
         assert named, query

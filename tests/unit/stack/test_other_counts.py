@@ -12,6 +12,7 @@ import yaml
 from harness.model.errors import UsageError
 from harness.model.topology import Topology
 from stack import config
+from stack.gateway.haproxy import config as haproxy_config
 from stack.keys import Keys
 from stack.runtimes.docker import DockerRuntime
 from stack.stacks import vllm_haproxy
@@ -61,7 +62,7 @@ def test_weights_decide_between_any_number_of_replicas(folder: Path) -> None:
     assert "set-var(txn.until_3) var(txn.weight_3),add(txn.until_2)" in text
     assert "rand(1000000),mul(txn.until_3),div(1000000)" in text
     single = Topology(vllm_haproxy.stack(gateways=1, replicas=1))
-    assert "use-server" not in config._gateway(single, Keys("operator-0123456789", {}), "gateway-a")["haproxy.cfg"]
+    assert "use-server" not in haproxy_config.files(single, Keys("operator-0123456789", {}), "gateway-a")["haproxy.cfg"]
 
 
 def test_toxiproxy_has_every_link(folder: Path) -> None:

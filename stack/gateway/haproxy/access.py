@@ -1,8 +1,10 @@
-"""HAProxy's access log, as the exporter counts it."""
+"""HAProxy's access log: its words, and what the exporter counts of it."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel
+
+from stack.gateway import Access
 
 #: HAProxy's word for «no server was tried».
 NO_SERVER = "<NOSRV>"
@@ -11,7 +13,7 @@ NO_SERVER = "<NOSRV>"
 SERVICE_ENDED = frozenset("SsRIDK")
 
 
-class Access(BaseModel):
+class _Line(BaseModel):
     """The fields of an access log line that count here; times in ms, -1 where the request never got so far."""
 
     backend: str
@@ -27,16 +29,25 @@ class Access(BaseModel):
         return self.backend.startswith("pin-")
 
     @property
-    def has_replica(self) -> bool:
-        """Whether a replica was asked."""
-        return self.replica != NO_SERVER
-
-    @property
     def has_failed(self) -> bool:
         """Answered with 5xx, or cut by the service's side after a good beginning."""
         return self.status >= 500 or (self.status >= 200 and self.termination_state[:1] in SERVICE_ENDED)
 
-    @property
-    def status_class(self) -> str:
-        """``2xx`` … ``5xx``, or ``none`` when the client left before any answer."""
-        return f"{self.status // 100}xx" if self.status >= 100 else "none"
+
+def access(line: bytes) -> Access | None:
+    """One line: a record is one JSON object; HAProxy's own notices share the file.
+
+    ValueError for a record that cannot be understood.
+    """
+    if not line.startswith(b"{"):
+        return None
+    found = _Line.model_validate_json(line)
+    if found.is_pinned:
+        return None
+    return Access(
+        status=found.status if found.status >= 100 else None,
+        failed=found.has_failed,
+        asked=found.replica != NO_SERVER,
+        queue_ms=found.queue_ms if found.queue_ms >= 0 else None,
+        total_ms=found.total_ms if found.total_ms >= 0 else None,
+    )
