@@ -31,7 +31,9 @@ _WHEN = "expected a time with its zone, such as 2026-11-28T14:00:00Z or 2026-11-
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
     """Of which run; or of which server, from when to when, and what of it."""
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run folder, e.g. runs/latest")
-    of = parser.add_argument_group("from a Prometheus server instead (PROMETHEUS_TOKEN, … say how to ask: docs/incidents.md)")
+    of = parser.add_argument_group(
+        "from a Prometheus server instead (PROMETHEUS_TOKEN, … say how to ask: docs/incidents.md)"
+    )
     of.add_argument("--prom", metavar="URL", default=environment.get("PROM"), help="its address [PROM]")
     of.add_argument("--from", dest="since", metavar="TIME", default=environment.get("FROM"), help="[FROM]")
     of.add_argument("--to", dest="until", metavar="TIME", default=environment.get("TO"), help="[TO]")
@@ -39,6 +41,8 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     of.add_argument("--selector", metavar="LABELS", default=environment.get("SELECTOR") or "", help=selector)
     more = "a file with the names of your metrics, read before those that are known [MAPPING]"
     of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING"), help=more)
+    logs = "a folder with the gateways' access logs of that time [LOGS]"
+    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS"), help=logs)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to [the run's folder, or runs/incident-…]")
 
 
@@ -62,9 +66,12 @@ def of_server(options: argparse.Namespace, folder: Path) -> Report:
     since, until = when(options.since, "--from"), when(options.until, "--to")
     if not timedelta(0) < until - since <= LONGEST:
         lasts = until - since
-        raise UsageError(f"from {since:%F %T} to {until:%F %T} UTC are {lasts}, expected more than 0 and at most {LONGEST}")
+        raise UsageError(
+            f"from {since:%F %T} to {until:%F %T} UTC are {lasts}, expected more than 0 and at most {LONGEST}"
+        )
     mine = [mapping.read(options.mapping)] if options.mapping else []
-    wanted = Wanted(since.timestamp(), until.timestamp(), options.selector, (*mine, *mapping.shipped()))
+    mappings = (*mine, *mapping.shipped())
+    wanted = Wanted(since.timestamp(), until.timestamp(), options.selector, mappings, options.logs)
     console = Console(stderr=True, highlight=False)
     with closing(Prometheus(Access.of(options.prom, os.environ))) as server:
         history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False))

@@ -5,7 +5,7 @@ The folder holds what was answered, so that a report can be made again when the 
 history.json     where it was asked, for which stretch, what was asked and what came (``History``)
 series.parquet   the samples under Drillyard's own names (``harness.model.mapping``), ``record.METRIC_COLUMNS``
 alerts.json      every alert that fired, from the server's own series ``ALERTS``
-logs/            the lines of gateways' logs that were in the stretch, where logs were given
+logs.jsonl       the requests in gateways' logs (``Logged``), where logs were given
 
 Times are seconds since the stretch began. Counters begin at 0 and only rise: a restart does not take back what was
 counted before it.
@@ -32,7 +32,7 @@ from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import METRIC_COLUMNS, Event, replacing
 from harness.model.errors import RunFolderError
 
-HISTORY, SERIES, ALERTS = "history.json", "series.parquet", "alerts.json"
+HISTORY, SERIES, ALERTS, LOGS = "history.json", "series.parquet", "alerts.json", "logs.jsonl"
 SCHEMA = 1
 #: So many scrapes in a row must be missing before a series has a gap: one may be late or fail.
 MISSED = 2.5
@@ -63,6 +63,22 @@ class Fired:
     fired_s: float
     cleared_s: float | None
     since_before: bool
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One request as a gateway logged it, at Unix second ``at_s`` by that gateway's clock; ``line`` without secrets.
+
+    ``status`` is None where the client left before any answer.
+    """
+
+    at_s: float
+    gateway: str
+    request_id: str
+    user: str
+    status: int | None
+    failed: bool
+    line: str
 
 
 @dataclass(frozen=True)
@@ -98,11 +114,20 @@ class History:
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(folder: Path, history: History, series: pd.DataFrame, alerts: Iterable[Fired]) -> None:
-    """Make the folder. ``series`` has the columns of ``METRIC_COLUMNS``."""
+def write(
+    folder: Path, history: History, series: pd.DataFrame, alerts: Iterable[Fired], logged: Iterable[Logged] | None
+) -> None:
+    """Make the folder, or fill it anew. ``series`` has the columns of ``METRIC_COLUMNS``.
+
+    ``logged`` is None where no logs were given.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / LOGS).unlink(missing_ok=True)
     with replacing(folder / SERIES) as temporary:
         pq.write_table(pa.Table.from_pandas(series, METRIC_COLUMNS, preserve_index=False), temporary)
+    if logged is not None:
+        with replacing(folder / LOGS) as temporary:
+            temporary.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in logged), encoding="utf-8")
     for name, data in ((ALERTS, [asdict(one) for one in alerts]), (HISTORY, {"schema": SCHEMA, **asdict(history)})):
         with replacing(folder / name) as temporary:
             temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
@@ -131,6 +156,14 @@ class HistoryView:
             self._series = pq.read_table(folder / SERIES, schema=METRIC_COLUMNS).to_pandas()
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
             raise RunFolderError(f"{folder}: is no history of a Prometheus server: {error}") from error
+
+    @cached_property
+    def logged(self) -> tuple[Logged, ...] | None:
+        """Requests in the gateways' logs, by time; None where no logs were given."""
+        path = self.folder / LOGS
+        if not path.exists():
+            return None
+        return tuple(Logged(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
 
     @property
     def lasts_s(self) -> float:

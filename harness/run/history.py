@@ -20,6 +20,7 @@ from harness.evidence.record import METRIC_COLUMNS
 from harness.model import redact
 from harness.model.errors import UsageError
 from harness.model.mapping import BY_CLASS, BY_SERVER, SIGNALS, Kind, Mapping, Signal
+from harness.run import log_lines
 
 _BUCKET = "_bucket"
 #: A server's own series of alerts, and of whether it could scrape a target.
@@ -28,12 +29,16 @@ _ALERTS, _UP = "ALERTS", "up"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to fetch: from ``from_s`` to ``until_s`` (Unix seconds), narrowed down by ``selector`` (``ns="prod"``)."""
+    """What to fetch: from ``from_s`` to ``until_s`` (Unix seconds), narrowed down by ``selector`` (``ns="prod"``).
+
+    ``logs`` is a folder with the gateways' logs, or None.
+    """
 
     from_s: float
     until_s: float
     selector: str
     mappings: Sequence[Mapping]
+    logs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,8 @@ def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str],
         tuple(sorted(found.resets, key=lambda one: one[2])), offset_s, within_s, tuple(found.absent), server.rules(),
         server.build(),
     )  # fmt: skip
-    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts)
+    logged = None if wanted.logs is None else log_lines.read(wanted.logs, wanted.from_s, wanted.until_s)
+    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logged)
 
 
 def _chosen(mappings: Sequence[Mapping], known: frozenset[str]) -> Iterator[_Chosen]:

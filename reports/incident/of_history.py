@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from harness.evidence.history import Asked, HistoryView
+from harness.evidence import history
+from harness.evidence.history import Asked, HistoryView, Logged
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source
@@ -19,6 +20,8 @@ from reports.panel import number
 
 #: Percent of answers that are good, where nobody says what was promised.
 ANSWERS_TARGET = 99.0
+#: So many requests that failed with the same status are shown.
+REQUESTS_OF_EACH = 3
 _ABSENT = "the server has no metric of the known names"
 _CLASSES = {"2xx": "good (2xx)", "4xx": "refused as wrong (4xx)", "5xx": "failed (5xx)", "none": "without an answer"}
 
@@ -95,6 +98,13 @@ class HistoryCase:
                 found.append(Promise(signal.removesuffix("_seconds"), text, 95.0, counted, source))
         return found
 
+    @property
+    def _logged(self) -> Sequence[Logged]:
+        return self.view.logged or ()
+
+    def _of_logs(self, question: str) -> Source:
+        return Source(history.LOGS, question, "counted", self._history.from_s, self._history.until_s)
+
     @cached_property
     def _answers(self) -> Counted:
         total = self._rises(self.gateways, "requests_total")
@@ -150,8 +160,12 @@ class HistoryCase:
         return found, self.source_of("requests_total", "rise between scrapes, by the minute of the later one")
 
     def users(self) -> tuple[int, int, Source] | None:
-        """Metrics do not tell users apart."""
-        return None
+        """By the keys in the gateways' logs; metrics do not tell users apart."""
+        known = [one for one in self._logged if one.user not in ("", "-")]
+        if not known:
+            return None
+        hit = {one.user for one in known if one.failed}
+        return len(hit), len({one.user for one in known}), self._of_logs("key_id of requests that failed")
 
     def tokens(self) -> Sequence[tuple[str, str, float | None, Source]]:
         """What engines made; whether anybody got it, they do not know."""
@@ -303,8 +317,14 @@ class HistoryCase:
         return [("metrics of", ", ".join(systems)), *((name, text) for name, text in self._history.about.items())]
 
     def requests(self) -> Sequence[Request]:
-        """None without logs."""
-        return ()
+        """The first that failed with each status, from the gateways' logs; none without logs."""
+        shown: dict[int | None, list[Request]] = {}
+        for one in (one for one in self._logged if one.failed):
+            of = shown.setdefault(one.status, [])
+            if len(of) < REQUESTS_OF_EACH:
+                what = "without an answer" if one.status is None else f"HTTP {one.status}"
+                of.append(Request(one.request_id, what, (f"{one.gateway}: {one.line}",)))
+        return [request for of in shown.values() for request in of]
 
 
 def _turns(samples: pd.DataFrame) -> Iterator[tuple[float, float, bool]]:
