@@ -7,11 +7,14 @@ What only people can say stands in a ``Blank``, and what they write there surviv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 NOT_MEASURED = "[not measured]"
+#: What a figure or a blank may be called: it stands in footnotes, comments and attributes.
+_ID = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Blank:
-    """What people fill in. ``asks`` is shown while ``text`` is empty."""
+    """What people fill in. ``asks`` is shown while ``text`` is empty. ``id`` is as a figure's."""
 
     id: str
     asks: str
@@ -104,32 +107,56 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+#: How far the report is: the one blank that every report has, in its first lines.
+STATUS = Blank("status", "draft, in review or final", "draft")
+
+
 @dataclass(frozen=True)
 class Report:
-    """A whole report. ``made_from`` says how it is asked for again: the run, or the server with its range."""
+    """A whole report. ``made_from`` says how it is asked for again: the run, or the server with its range.
+
+    ``people`` is what people wrote in blanks that are no longer asked for, by id.
+    """
 
     title: str
     made_from: dict[str, str]
     sections: tuple[Section, ...]
     people: dict[str, str] = field(default_factory=dict)
+    status: Blank = STATUS
 
     def inlines(self) -> Iterator[Inline]:
         """Everything in it, in the order of the page."""
+        yield self.status
         for section in self.sections:
             for block in section.blocks:
                 yield from _of(block)
 
     def figures(self) -> dict[str, Figure]:
-        """Its figures by id. ValueError where two differ under one id."""
+        """Its figures by id. ValueError where two differ under one id, or where an id is none."""
         found: dict[str, Figure] = {}
         for one in self.inlines():
-            if isinstance(one, Figure) and found.setdefault(one.id, one) != one:
+            if isinstance(one, Figure) and found.setdefault(_named(one), one) != one:
                 raise ValueError(f"two figures are called {one.id}: {found[one.id].text} and {one.text}")
         return found
 
     def blanks(self) -> dict[str, Blank]:
-        """What people fill in, by id."""
-        return {one.id: one for one in self.inlines() if isinstance(one, Blank)}
+        """What people fill in, by id. ValueError where it is asked for in two places, or where an id is none."""
+        found: dict[str, Blank] = {}
+        for one in self.inlines():
+            if not isinstance(one, Blank):
+                continue
+            if one.id in found:
+                raise ValueError(f"two blanks are called {one.id}")
+            found[_named(one)] = one
+        return found
+
+    def filled(self, texts: dict[str, str]) -> Report:
+        """With these texts in its blanks, by id; a blank without one stays as it is."""
+        sections = tuple(
+            replace(section, blocks=tuple(_filled(block, texts) for block in section.blocks))
+            for section in self.sections
+        )
+        return replace(self, sections=sections, status=_fill(self.status, texts))
 
 
 def said(*parts: Inline) -> Text:
@@ -152,3 +179,31 @@ def _of(block: Block) -> Iterator[Inline]:
             yield block
         case Lines():
             pass
+
+
+def _named(one: Figure | Blank) -> str:
+    if not _ID.fullmatch(one.id):
+        raise ValueError(f"{one.id!r} is no id: it may have letters, digits, dots, dashes and underscores")
+    return one.id
+
+
+def _fill(blank: Blank, texts: dict[str, str]) -> Blank:
+    return replace(blank, text=texts.get(blank.id, blank.text))
+
+
+def _paragraph(text: Text, texts: dict[str, str]) -> Text:
+    return Text(tuple(_fill(part, texts) if isinstance(part, Blank) else part for part in text.parts))
+
+
+def _filled(block: Block, texts: dict[str, str]) -> Block:
+    match block:
+        case Text():
+            return _paragraph(block, texts)
+        case Items(items):
+            return Items(tuple(_paragraph(item, texts) for item in items))
+        case Table(head, rows):
+            return Table(head, tuple(tuple(_paragraph(cell, texts) for cell in row) for row in rows))
+        case Blank():
+            return _fill(block, texts)
+        case Lines():
+            return block
