@@ -65,7 +65,7 @@ SET_UP    := $(PY) -m stack.tools install
 # Where neither is, nothing was ever started, and to say so needs no environment.
 EVER      := $(wildcard .venv/.ready .state)
 IF_EVER    = $(if $(EVER),$(PY) -m harness $(1),echo 'nothing runs: nothing was ever started from this checkout')
-FAST      := tests/unit tests/test_tidy.py
+FAST      := tests/judge tests/unit tests/test_tidy.py
 QUICK     := 'not realstack and not docker and not trust and not night'
 # Most tests wait more than they compute. Files keep their order, so that those that wait for whole stacks come first and
 # the short ones of units fill what is left. The drills run alone: they judge how late the load generator was.
@@ -108,7 +108,7 @@ planned: .venv/.ready
 setup: settings .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
 	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
 
-chromium: .venv/.ready ## bring headless Chromium, which the tests of the report look at pages with
+chromium: .venv/.ready ## bring headless Chromium and axe-core, which the tests look at pages with
 	@$(PY) -m stack.tools chromium
 
 up: setup ## start the stack and wait until it is ready

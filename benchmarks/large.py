@@ -19,13 +19,14 @@ import pandas as pd
 import pyarrow as pa
 
 from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model import arrivals
 from harness.model.scenario import Scenario
 from reports import render
 from stack.stacks.vllm_haproxy import STACK
 from tests import runs
-from tests.runs import TIMEOUT_SPIKE, Run
+from tests.judge.timeout_spike.story import TIMEOUT_SPIKE
+from tests.runs import Run
 
 #: A drill of two minutes becomes a run of twenty.
 LONGER = 10
@@ -79,15 +80,13 @@ def _count_requests(run: Run) -> None:
 def main() -> int:
     """Judge and render; a line of JSON."""
     folder, began = RunFolder(Path(sys.argv[1])), time.monotonic()
-    verdict = verdicts.judge(folder, drill.load(str(folder.plan()["drill"])))
-    verdicts.write(folder, verdict)
-    judged = time.monotonic()
-    render.render(folder)
+    verdict = render.judged(folder, drill.load(str(folder.plan()["drill"])))
     told = {
         "verdict": verdict.status.value,
         "reason": verdict.reason,
-        "judged_s": round(judged - began, 2),
-        "rendered_s": round(time.monotonic() - judged, 2),
+        "judged_and_rendered_s": round(time.monotonic() - began, 2),
+        "cpu_s": round(time.process_time(), 2),
+        "page_kb": (folder.path / "report.html").stat().st_size // 1000,
         "peak_mb": _peak_mb(),
     }
     print(json.dumps(told))

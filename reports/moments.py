@@ -67,8 +67,8 @@ def bars(view: RunView, verdict: Verdict) -> tuple[Bar, ...]:
         *_faults(view),
         *_steps(view),
         *_alerts(view),
-        *_ejections(view),
-        *_down(view),
+        *ejections(view),
+        *down(view),
         *_recoveries(view, verdict),
     ]
     order = list(ROWS)
@@ -110,7 +110,7 @@ def _alerts(view: RunView) -> Iterator[Bar]:
             yield Bar("alert", alert.fired_s, cleared, alert.name, f"{alert}, {alert.severity}")
 
 
-def _ejections(view: RunView) -> Iterator[Bar]:
+def ejections(view: RunView) -> Iterator[Bar]:
     """While any gateway sent a replica nothing because it found it unhealthy, as its own statistics say."""
     for replica in view.replicas:
         out = [
@@ -122,7 +122,7 @@ def _ejections(view: RunView) -> Iterator[Bar]:
             yield Bar("ejected", begin, end, replica, f"by {', '.join(gateways)}")
 
 
-def _down(view: RunView) -> Iterator[Bar]:
+def down(view: RunView) -> Iterator[Bar]:
     """While a component did not answer its probe or its process did not run; and where it was restarted unasked."""
     for component in view.components:
         out = [

@@ -57,11 +57,14 @@ def moment(view: RunView, phase: str | None) -> Markup:
     if span is None:
         return Markup("")
     begin, end = (span.fault_start_s or span.start_s), (span.fault_end_s or span.end_s)
-    known = Markup("") if end is None else Markup(' data-to="{:.1f}"').format(end)
     lasted = f"from {begin:.1f} s on" if end is None else f"{begin:.1f} s to {end:.1f} s"
-    return Markup('<a href="#timeline" data-from="{:.1f}"{}>{} in the timeline ({})</a>').format(
-        begin, known, phase, lasted
-    )
+    return stretch(f"{phase} in the timeline ({lasted})", begin, end)
+
+
+def stretch(text: str, begin_s: float, end_s: float | None) -> Markup:
+    """A link to a stretch of the timeline, in seconds since the run's zero; without an end to its beginning."""
+    known = Markup("") if end_s is None else Markup(' data-to="{:.1f}"').format(end_s)
+    return Markup('<a href="#timeline" data-from="{:.1f}"{}>{}</a>').format(begin_s, known, text)
 
 
 def cell(value: object) -> Markup:

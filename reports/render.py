@@ -12,6 +12,7 @@ from markupsafe import Markup
 from harness.evidence.record import RunFolder, replacing
 from harness.evidence.view import RunView
 from harness.judge import verdicts
+from harness.judge.drill import Drill
 from harness.model.verdict import Status, Verdict
 from reports import brief, ctrf, junit, panel, prose, since
 from reports.panels import validity
@@ -20,14 +21,24 @@ REPORTS = Path(__file__).parent
 TEMPLATES = REPORTS / "templates"
 
 
-def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
+def judged(folder: RunFolder, drill: Drill) -> Verdict:
+    """Judge a stored run, and write verdict and page. What both need of its records is read and computed once."""
+    view = RunView(folder)
+    verdict = verdicts.judge(folder, drill, view)
+    verdicts.write(folder, verdict)
+    render(folder, since.last_good(folder), view)
+    return verdict
+
+
+def render(folder: RunFolder, last_good: RunFolder | None = None, view: RunView | None = None) -> Path:
     """Write all of them; the path of the page.
 
-    ``last_good`` is the newest earlier PASS of the same series, which the page says what is new against.
+    ``last_good`` is the newest earlier PASS of the same series, which the page says what is new against. ``view`` is
+    the one that the run was judged through, if it is there.
 
     RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
     """
-    view, verdict = RunView(folder), verdicts.read(folder)
+    view, verdict = view or RunView(folder), verdicts.read(folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -41,7 +52,7 @@ def render(folder: RunFolder, last_good: RunFolder | None = None) -> Path:
             for module in _ordered(verdict)
         ],
         valid=validity.line(verdict),
-        since=since.line(verdict, last_good),
+        since=since.line(verdict, last_good, folder),
         prose=prose.inline,
         style=_together("templates/report.css", "templates/timeline.css", "vendor/uPlot.min.css"),
         script=_together("vendor/uPlot.iife.min.js", "templates/report.js"),

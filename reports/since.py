@@ -8,15 +8,16 @@ from markupsafe import Markup
 
 from harness.evidence.index import Index
 from harness.evidence.record import RunFolder
-from harness.judge import drill, verdicts
+from harness.judge import compare, drill, verdicts
 from harness.model.errors import RunFolderError
 from harness.model.verdict import CheckResult, Status, Verdict
+from reports.pages.compare import change
 from reports.panel import number
 
 #: So much of its margin a value has to use up, and by so much of itself to move, to be worth a line.
 _OF_MARGIN, _OF_VALUE, _POINTS = 0.5, 0.1, 1.0
-#: So many are listed.
-_LISTED = 6
+#: So many are listed, and so many indicators named.
+_LISTED, _NAMED = 6, 3
 
 
 def last_good(folder: RunFolder) -> RunFolder | None:
@@ -30,8 +31,11 @@ def last_good(folder: RunFolder) -> RunFolder | None:
     return RunFolder(good.folder) if good else None
 
 
-def line(verdict: Verdict, last_good: RunFolder | None) -> Markup:
-    """Statuses that changed and values that moved by much, against ``last_good``; None where there is none."""
+def line(verdict: Verdict, last_good: RunFolder | None, folder: RunFolder) -> Markup:
+    """What is new against ``last_good``, None where there is none; ``verdict`` is that of the run in ``folder``.
+
+    Statuses that changed, values that moved by much, and the indicators that really differ.
+    """
     if last_good is None:
         return Markup("Against the last good run on this machine: no earlier good run here.")
     try:
@@ -41,11 +45,29 @@ def line(verdict: Verdict, last_good: RunFolder | None) -> Markup:
         return Markup("Against the last good run on this machine: it cannot be read ({}).").format(error)
     new = [*changed(before, verdict), *moved(before, verdict)]
     lead = Markup("Against the last good run on this machine (<code>{}</code>): ").format(name)
-    if not new:
-        return lead + "nothing new."
     more = [f"and {len(new) - _LISTED} more"] if len(new) > _LISTED else []
-    items = (Markup("<li>{}</li>").format(text) for text in [*new[:_LISTED], *more])
-    return lead + Markup("<ul>{}</ul>").format(Markup("").join(items))
+    items = Markup("").join(Markup("<li>{}</li>").format(text) for text in [*new[:_LISTED], *more])
+    listed = Markup("<ul>{}</ul>").format(items) if new else Markup("no result is new.")
+    return lead + listed + Markup("<p>{}</p>").format(differing(last_good, folder))
+
+
+def differing(last_good: RunFolder, folder: RunFolder) -> str:
+    """One sentence: how many indicators differ between the two runs by more than chance, and which the most."""
+    try:
+        found = compare.compare(compare.side(last_good.path), compare.side(folder.path))
+    except Exception as error:  # the page is needed all the more where records are damaged
+        return f"Its indicators cannot be compared ({type(error).__name__}: {error})."
+    asked = len(found.values) + len(found.within_noise)
+    if not asked:
+        return "Its indicators cannot be compared: there is none that both runs measured."
+    if not found.values:
+        return f"None of {asked} indicators differs by more than chance."
+    most = "; ".join(
+        f"{one.sli} in {one.phase} {change(one.first, one.second, one.unit)}" for one in found.values[:_NAMED]
+    )
+    verb = "differs" if len(found.values) == 1 else "differ"
+    named = "most of all " if len(found.values) > _NAMED else ""
+    return f"{len(found.values)} of {asked} indicators {verb} by more than chance: {named}{most}."
 
 
 def changed(before: Verdict, now: Verdict) -> Iterator[str]:

@@ -10,15 +10,16 @@ from reports.markdown import cut, text
 _REASON_CHARS_MAX = 300
 
 
-def of_night(night: Night, sentence: str, regressions: Sequence[str] = ()) -> str:
-    """The night's result, what became worse, and a row per entry."""
+def of_night(night: Night, word: str, sentence: str, regressions: Sequence[str] = ()) -> str:
+    """The night's result in a ``word`` and a sentence, what became worse, a row per entry, and where to read on."""
     rows = "\n".join(_row(entry) for entry in night.entries)
     worse = "".join(f"- {text(line)}\n" for line in regressions)
     return (
-        f"# {text(night.run_id)}: {text(sentence)}\n\n"
+        f"# {word}: {text(night.run_id)}: {text(sentence)}\n\n"
         + (f"Became worse:\n\n{worse}\n" if worse else "")
         + f"| drill | result | minutes | why | runs |\n|---|---|---|---|---|\n{rows}\n\n"
-        + f"Commit {text(night.commit[:12] or 'unknown')}, seed {night.seed}.\n"
+        + f"Commit {text(night.commit[:12] or 'unknown')}, seed {night.seed}. "
+        + f"The page: runs/{text(night.run_id)}/index.html; that of a run: runs/RUN/report.html.\n"
     )
 
 

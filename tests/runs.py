@@ -1,7 +1,7 @@
 """Synthetic run folders, written as real ones are: healthy, then edited by the tests.
 
-The parts that every run has are made here; what its faults did to requests and components is its drill's ``Story``.
-That of timeout-spike stands here too.
+The parts that every run has are made here; what its faults did to requests and components is its drill's ``Story``,
+tests/judge/<drill>/story.py.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import io
 import itertools
 import json
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,6 @@ import pyarrow.parquet as pq
 
 from harness.evidence import phases, records_kept, samples_kept
 from harness.evidence.record import (
-    ANY_REPLICA,
     FAULT_PRESENT,
     METRIC_COLUMNS,
     REQUEST_COLUMNS,
@@ -71,6 +72,9 @@ Row = dict[str, Any]
 Sample = tuple[float, str, str, str, float]
 Spans = dict[str, tuple[float, float]]
 
+#: The latest tables of samples with the file and the summary that were written of each.
+_WRITTEN: deque[tuple[pa.Table, bytes, dict[str, Any]]] = deque(maxlen=8)
+
 
 @dataclass(frozen=True)
 class Story:
@@ -108,19 +112,30 @@ class Run:
         known = not self.events or any(event["kind"] == "planned" for event in self.events)
         events = self.events if known else [begun, *self.events]
         folder.write_json("load-summary.json", self.summary)
-        folder.write_json(samples_kept.FILE, samples_kept.summary(self.metrics))
         for name, data in self.files.items():
             folder.write_json(name, data)
         (path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-        for name, frame, schema in (
-            ("requests", self.requests, REQUEST_COLUMNS),
-            ("metrics", self.metrics, METRIC_COLUMNS),
-        ):
-            table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-            pq.write_table(table, path / f"{name}.parquet", write_page_checksum=True)
+        table = pa.Table.from_pandas(self.requests, schema=REQUEST_COLUMNS, preserve_index=False)
+        pq.write_table(table, path / "requests.parquet", write_page_checksum=True)
+        self._write_samples(folder)
         if records_kept.FILE not in self.files:
             records_kept.seal(folder)
         return folder
+
+    def _write_samples(self, folder: RunFolder) -> None:
+        """The samples and their summary; made once of those that most tests leave as they are."""
+        table = pa.Table.from_pandas(self.metrics, schema=METRIC_COLUMNS, preserve_index=False)
+        known = next((one for one in _WRITTEN if one[0].equals(table)), None)
+        if known is None:
+            data = io.BytesIO()
+            pq.write_table(table, data, write_page_checksum=True)
+            own = pa.Table.from_pandas(self.metrics.copy(), schema=METRIC_COLUMNS, preserve_index=False)
+            known = own, data.getvalue(), samples_kept.summary(self.metrics)  # numbers of ``table`` are the frame's
+            _WRITTEN.appendleft(known)
+        _, data_written, summary = known
+        (folder.path / "metrics.parquet").write_bytes(data_written)
+        if samples_kept.FILE not in self.files:
+            folder.write_json(samples_kept.FILE, summary)
 
     def span(self, phase: str) -> tuple[float, float]:
         """Start and end of a phase in seconds."""
@@ -199,6 +214,8 @@ class Run:
 
 def healthy(story: Story | None = None) -> Run:
     """A fresh copy of a run in which the service did all that the drill asks for; of timeout-spike by default."""
+    from tests.judge.timeout_spike.story import TIMEOUT_SPIKE  # it is made of what stands here
+
     return copy.deepcopy(_healthy(story or TIMEOUT_SPIKE))
 
 
@@ -530,17 +547,6 @@ def _row(number: int, attempt: int, one: tuple[float, Draw], start: float) -> Ro
     }
 
 
-def _met_the_spike(row: Row, number: int, spans: Spans, rng: random.Random) -> Row:
-    """One replica's links time out, then all; the gateways hide the first and are honest about the second."""
-    start = row["start_s"]
-    dead_from, dead_to = spans["all-replicas"]
-    if dead_from - 0.3 <= start < dead_to:
-        return row | refused(row["request_id"], 3000.0 if start < dead_from + 5 else 5.0)
-    slow_from, _ = spans["one-replica"]
-    waited = 3000.0 if slow_from <= start < slow_from + 4 and number % 2 else 0.0
-    return row | answered(number, start - row["intended_start_s"], waited + rng.uniform(0, 60))
-
-
 def refused(request_id: str, after_ms: float) -> Row:
     """An honest refusal: 504 when that took more than a second, 503 else."""
     timed_out = after_ms > 1000
@@ -586,31 +592,6 @@ def answered(number: int, late_s: float, extra_ms: float) -> Row:
     }
 
 
-def _spike_metrics(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
-    """5 Hz samples of what the requests must have done to replicas and gateways."""
-    starts, ended = np.sort(requests["start_s"].to_numpy(dtype=float)), ended_s(requests)
-    end = max(e for _, e in spans.values())
-    one, every = spans["one-replica"], spans["all-replicas"]
-    for step in range(int((end + 4) * 5)):
-        t_s = step / 5
-        dead = every[0] + 1 <= t_s < every[1]
-        yield t_s, "load", "cpu_ratio", "", 0.2
-        for n, replica in enumerate(TOPOLOGY.replicas, 1):
-            yield t_s, replica, "up", "", 1.0
-            yield t_s, replica, "running", "", 0.0 if dead else float(step % 3)
-            yield t_s, replica, "waiting", "", 0.0
-            yield t_s, replica, "kv_usage_ratio", "", 0.0 if dead else 0.02 * (step % 3)
-            yield from tokens(t_s, replica, ended)
-            down = (n == 2 and one[0] + 4 <= t_s < one[1] + 3) or every[0] + 4 <= t_s < every[1] + 3
-            for gateway in TOPOLOGY.gateways:
-                share = int(np.searchsorted(starts, t_s)) // 4
-                yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
-                yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
-        for gateway in TOPOLOGY.gateways:
-            yield t_s, gateway, "up", "", 1.0
-        yield from own_tokens(t_s, ANY_REPLICA, 0.0)
-
-
 def ended_s(requests: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
     """By replica, when its attempts that ended well did so, in order."""
     ok = requests[requests["outcome"] == "ok"]
@@ -631,6 +612,3 @@ def own_tokens(t_s: float, replica: str, asked: float) -> Iterator[Sample]:
     for what in ("asked", "ended", "got"):
         yield t_s, replica, f"own_tokens_{what}_total", "by=harness", asked
         yield t_s, replica, f"own_tokens_{what}_total", "by=exporter", 0.0
-
-
-TIMEOUT_SPIKE = Story("timeout-spike", _met_the_spike, _spike_metrics)

@@ -17,6 +17,8 @@ from reports import render
 from reports.markdown import text
 
 RUNS = drill.ROOT / "tests" / "fixtures" / "runs"
+#: Runs that could not be judged, one per drill: the other tests need none, and take time for each run that they judge.
+NOT_JUDGED = drill.ROOT / "tests" / "fixtures" / "not-judged"
 SAMPLES = drill.ROOT / "docs" / "samples"
 INDEX = "README.md"
 
@@ -26,8 +28,9 @@ NO_RUN = RUNS / "v1"
 
 
 def stored() -> list[Path]:
-    """The folders of all stored runs."""
-    return sorted(path.parent for path in RUNS.rglob("plan.json") if path.parent != NO_RUN)
+    """The folders of all stored runs: of two with the same drill and verdict the first is drawn."""
+    found = [path.parent for root in (NOT_JUDGED, RUNS) for path in sorted(root.rglob("plan.json"))]
+    return [path for path in found if path != NO_RUN]
 
 
 def make(samples: Path = SAMPLES) -> list[str]:
@@ -43,8 +46,9 @@ def make(samples: Path = SAMPLES) -> list[str]:
                 rows[name] = row
     lines = "\n".join(rows[name] for name in sorted(rows))
     (samples / INDEX).write_text(
-        "# Reports of stored runs\n\nMade by `make samples` from the runs below `tests/fixtures/runs/`: each is judged "
-        f"and drawn by today's code.\n\n| page | run | engine | verdict |\n|---|---|---|---|\n{lines}\n",
+        "# Reports of stored runs\n\nMade by `make samples` from the runs below `tests/fixtures/`: each is judged and "
+        "drawn by today's code. Where a run is INCONCLUSIVE for the machine, it was drilled on the simulator while "
+        f"others computed on the same cores.\n\n| page | run | engine | verdict |\n|---|---|---|---|\n{lines}\n",
         encoding="utf-8",
     )
     return sorted(rows)

@@ -1,4 +1,4 @@
-"""How long it takes to judge and render a run of a million requests, and how much memory: see benchmarks/large.py."""
+"""What it costs to judge and render a run of a million requests, and how large its page is: see benchmarks/large.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from benchmarks import large
 from harness.judge.drill import ROOT
 
 REQUESTS = 1_000_000
-SECONDS_MAX, PEAK_MB_MAX = 15.0, 600
+#: Of processors, on all cores together, from the start of the process: others on the machine cost no such time.
+CPU_S_MAX = 15.0
+PEAK_MB_MAX, PAGE_KB_MAX = 550, 2000
 #: Only a hang reaches it.
 LIMIT_S = 600.0
 
@@ -36,10 +38,12 @@ def of(requests: int) -> dict[str, Any]:
 
 
 def broken(figures: dict[str, Any]) -> list[str]:
-    """It takes seconds and no more than half a gigabyte, and the run is judged as the small one is."""
+    """It takes seconds and about half a gigabyte, the page is small, and the run is judged as the small one is."""
     found = [] if figures["verdict"] == "PASS" else [f"the run is {figures['verdict']}: {figures['reason']}"]
-    if figures["seconds"] > SECONDS_MAX:
-        found.append(f"{figures['seconds']} s, at most {SECONDS_MAX:g} s")
+    if figures["cpu_s"] > CPU_S_MAX:
+        found.append(f"{figures['cpu_s']} s of CPU, at most {CPU_S_MAX:g} s")
     if figures["peak_mb"] > PEAK_MB_MAX:
         found.append(f"{figures['peak_mb']} MB at its peak, at most {PEAK_MB_MAX} MB")
+    if figures["page_kb"] > PAGE_KB_MAX:
+        found.append(f"a page of {figures['page_kb']} kB, at most {PAGE_KB_MAX} kB")
     return found

@@ -23,12 +23,12 @@ def measure(instance: int) -> dict[str, Any]:
 
 
 def broken(figures: dict[str, Any]) -> list[str]:
-    """A step of 20 % is found within three nights and dated right; without one there is no alarm."""
+    """A step of 20 % is found within three nights and dated right on the third; without one there is no alarm."""
     found = []
     if figures["found"] < FOUND_MIN:
         found.append(f"{figures['found']:g} % found by night {NIGHTS}, at least {FOUND_MIN:g} %")
     if figures["right"] < RIGHT_MIN:
-        found.append(f"{figures['right']:g} % dated right, at least {RIGHT_MIN:g} %")
+        found.append(f"{figures['right']:g} % found and dated right on night {NIGHTS}, at least {RIGHT_MIN:g} %")
     if figures["false_alarms"] > FALSE_MAX:
         found.append(f"{figures['false_alarms']} false alarms, at most {FALSE_MAX}")
     return found

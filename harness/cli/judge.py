@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.evidence.record import RunFolder
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.run import pipeline
-from reports import render, since
+from reports import render
 
 ORDER, HELP = 50, "judge a stored run again"
 
@@ -22,8 +22,6 @@ def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
 def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     """Write verdict and report; the exit code of the verdict."""
     folder = RunFolder(options.run.resolve())
-    found = verdicts.judge(folder, drill.load(folder.plan()["drill"]))
-    verdicts.write(folder, found)
-    render.render(folder, since.last_good(folder))
+    found = render.judged(folder, drill.load(folder.plan()["drill"]))
     pipeline.print_last_lines(folder, found)
     return found.status.exit_code

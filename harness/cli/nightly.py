@@ -22,6 +22,7 @@ from harness.run.notify import tell
 from harness.run.progress import Progress
 from harness.run.suite import Launcher, Order
 from reports import ctrf, junit, summary
+from reports.nights import tonight
 from reports.pages import nightly as pages
 from reports.pages.nightly import History
 
@@ -56,7 +57,11 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     add("--budget", metavar="TIME", help="for all drills together, such as 90m [the suite's]")
     add("--seed", type=int, help="of the order and of each drill")
     arguments.add_history(parser, environment)
-    add("--resume", action="store_true", help="go on with the newest night that was cut off")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the newest night that was cut off, also before anybody was told of it",
+    )
 
 
 def do(options: argparse.Namespace, _: Sequence[str]) -> int:
@@ -111,9 +116,11 @@ def nightly(
             receivers,
             progress.say,
         )
+        kept.note(told=True)
         raise
     progress.say(f"{sentence(kept.night)}; {page}")
     tell(events, receivers, progress.say)
+    kept.note(told=True)
     return kept.night.exit_code(bool(worse))
 
 
@@ -132,7 +139,7 @@ def _events(history: History, night: Night, worse: Mapping[Place, str], page: Pa
 def write(folder: Path, night: Night, worse: Sequence[str] = ()) -> None:
     """The files that people and CI read, from the night's state and what is ``worse`` than it was."""
     files = {
-        "summary.md": summary.of_night(night, sentence(night), worse),
+        "summary.md": summary.of_night(night, tonight.status(night, bool(worse)), sentence(night), worse),
         "junit.xml": junit.of_night(night),
         "ctrf.json": ctrf.of_night(night),
     }

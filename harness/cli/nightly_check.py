@@ -12,6 +12,7 @@ from pathlib import Path
 from harness.judge import drill
 from harness.model import notify
 from harness.model.errors import UsageError
+from harness.model.night import UNJUDGED_NIGHTS
 from harness.model.notify import Notify
 from harness.plan import suite as suites
 from harness.run import nightly_check
@@ -50,7 +51,7 @@ def check(suite: str, by: str, runs: Path | None = None, config: Notify | None =
         print(event.text())
     if not events:
         ended = f"a night has ended since {by} of the day before"
-        print(f"{name}: {ended}, and no drill went without a verdict for {nightly_check.NIGHTS} nights running")
+        print(f"{name}: {ended}, and no drill went without a verdict for {UNJUDGED_NIGHTS} nights running")
     receivers = config or receivers or notify.from_environment(os.environ)
     tell(events, receivers, lambda text: print(text, file=sys.stderr))
     return NOT_WELL if events else 0

@@ -7,9 +7,10 @@ condition only remembers which rows it keeps; a column is read, and taken for th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from harness.evidence import memory
 from harness.evidence.record import REQUEST_COLUMNS, WORDS, RunFolder
 
 #: Besides the columns that are kept for good, so many bytes of others are kept as they were read: the latest ones.
-BYTES_KEPT = 64_000_000
+BYTES_KEPT = 48_000_000
 #: Up to so many attempts are read whole: each reading of a file costs more than all columns of a few thousand.
 ROWS_AT_ONCE = 50_000
 
@@ -128,6 +129,10 @@ class Attempts:
         """Whether there are none."""
         return not len(self.index)
 
+    def at(self, places: npt.NDArray[np.intp]) -> Attempts:
+        """Those at these places, in this order."""
+        return Attempts(self._column, self.index[places])
+
     def head(self, n: int) -> Attempts:
         """The first of them."""
         return Attempts(self._column, self.index[:n])
@@ -156,6 +161,28 @@ class Attempts:
 
 #: What indicators and checks look at.
 Rows: TypeAlias = pd.DataFrame | Attempts
+
+
+class Ids(Protocol):
+    """The request ids of some attempts, by their places among these."""
+
+    def __getitem__(self, places: Any, /) -> Iterable[Any]:
+        """Those at these places."""
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """Of so many attempts that an id of each would cost more than what is to be known of them."""
+
+    rows: Attempts
+
+    def __getitem__(self, places: npt.NDArray[np.intp]) -> pd.Series:
+        return self.rows.at(places)["request_id"]
+
+
+def ids_of(rows: Rows) -> Ids:
+    """Their request ids, read where they are asked for."""
+    return _Unread(rows) if isinstance(rows, Attempts) else rows["request_id"].array
 
 
 def end_s(rows: Rows) -> pd.Series:
@@ -190,14 +217,21 @@ def example_ids(request_ids: pd.Series) -> tuple[str, ...]:
 
 
 def tally(column: pd.Series) -> pd.Series:
-    """How often each word is there, the most frequent first: ``value_counts`` has every other word, too, with 0."""
-    return column.astype("str").value_counts()
+    """How often each word is there, the most frequent first, of equal ones the one that came first."""
+    codes, words = pd.factorize(column)
+    counts = np.bincount(codes[codes >= 0], minlength=len(words))
+    return pd.Series(counts, words.astype("str")).sort_values(ascending=False, kind="stable")
+
+
+def numbers(rows: Rows) -> pd.Series:
+    """The column ``request`` of attempts, computed where they are a frame."""
+    return rows["request"] if isinstance(rows, Attempts) else request_numbers(rows)
 
 
 def of_retried(rows: Rows) -> npt.NDArray[np.bool_]:
     """Marks all attempts of the requests of which one attempt was a retry."""
-    numbers = (rows["request"] if isinstance(rows, Attempts) else request_numbers(rows)).to_numpy()
-    retried = np.zeros(numbers.max(initial=-1) + 1, dtype=bool)
-    known = numbers >= 0
-    retried[numbers[known & rows["attempt"].gt(1).to_numpy(dtype=bool, na_value=False)]] = True
-    return known & retried[numbers] if len(retried) else known
+    request = numbers(rows).to_numpy()
+    retried = np.zeros(request.max(initial=-1) + 1, dtype=bool)
+    known = request >= 0
+    retried[request[known & rows["attempt"].gt(1).to_numpy(dtype=bool, na_value=False)]] = True
+    return known & retried[request] if len(retried) else known

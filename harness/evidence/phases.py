@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, Rows, end_s, request_numbers
+from harness.evidence.attempts import Attempts, Rows, end_s, numbers
 from harness.evidence.record import Event
 
 #: Events between which a fault may have an effect: from the order to inject it until its removal is confirmed.
@@ -87,9 +87,8 @@ def assign(requests: Rows, phases: tuple[PhaseSpan, ...]) -> pd.DataFrame:
 
 def _ends_of_requests(requests: Rows) -> np.ndarray:
     """When the request that each attempt belongs to ended, in seconds of the run: with the last of its attempts."""
-    computed = isinstance(requests, Attempts)
-    ended = requests["end_s"] if computed else end_s(requests)
-    number = requests["request"] if computed else request_numbers(requests)
+    ended = requests["end_s"] if isinstance(requests, Attempts) else end_s(requests)
+    number = numbers(requests)
     ends: np.ndarray = ended.groupby(number).transform("max").where(number.ge(0)).to_numpy(dtype=float)
     return ends
 

@@ -314,14 +314,19 @@ class RunFolder:
         """
         return self._table("requests.parquet", REQUEST_COLUMNS, columns, categories)
 
-    def requests_by_group(self, column: str) -> Iterator[pd.Series]:
-        """One column of all attempts as ``requests`` has it, a row group of the file at a time."""
+    def requests_by_column(self) -> Iterator[tuple[pa.Field, Iterator[pa.Array]]]:
+        """Each of ``REQUEST_COLUMNS`` as it is stored, ``GROUP_ROWS`` at a time; nulls where the file has none."""
         path = self.path / "requests.parquet"
-        with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                known = column in file.schema_arrow.names
-                table = file.read_row_group(group, [column] if known else [])
-                yield table.to_pandas()[column] if known else pd.Series(math.nan, range(table.num_rows))
+        if not path.exists():
+            yield from ((field, iter([])) for field in REQUEST_COLUMNS)
+            return
+        with _reading(path), pq.ParquetFile(path, read_dictionary=WORDS, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            for field in REQUEST_COLUMNS:
+                if field.name in names:
+                    yield field, (batch.column(0) for batch in file.iter_batches(GROUP_ROWS, columns=[field.name]))
+                else:
+                    yield field, iter([pa.nulls(file.metadata.num_rows)])
 
     def attempts_count(self) -> int:
         """How many rows ``requests`` has, without reading them."""
@@ -346,18 +351,14 @@ class RunFolder:
         if not path.exists():
             empty: pd.DataFrame = schema.empty_table().to_pandas()
             return empty[list(columns)]
-        with _reading(path):
-            about = pq.read_metadata(path)
+        coded = [name for name in columns if name in categories]
+        with _reading(path), pq.ParquetFile(path, read_dictionary=coded, page_checksum_verification=True) as file:
             # Runs of earlier versions have fewer columns: what they did not record is not measured.
-            known = [column for column in columns if column in about.schema.to_arrow_schema().names]
-            found = _read(path, known, categories).to_pandas() if known else None
-        frame = pd.DataFrame(index=pd.RangeIndex(about.num_rows)) if found is None else found
+            recorded = frozenset(file.schema_arrow.names)
+            known = [column for column in columns if column in recorded]
+            rows = pd.RangeIndex(file.metadata.num_rows)
+            frame = file.read(known).to_pandas() if known else pd.DataFrame(index=rows)
         return frame.reindex(columns=list(columns))
-
-
-def _read(path: Path, columns: Sequence[str], categories: Collection[str]) -> pa.Table:
-    coded = [name for name in columns if name in categories]
-    return pq.read_table(path, columns=list(columns), read_dictionary=coded, page_checksum_verification=True)
 
 
 def batches(part: Path) -> Iterator[pa.RecordBatch]:

@@ -22,8 +22,7 @@ import pyarrow.compute as pc
 from pyarrow.lib import ArrowException
 
 from harness.evidence import samples_kept
-from harness.evidence.attempts import ROWS_AT_ONCE
-from harness.evidence.record import REQUEST_COLUMNS, RunFolder
+from harness.evidence.record import RunFolder
 from harness.model import artifacts, digest
 from harness.model.errors import RunFolderError
 
@@ -92,52 +91,41 @@ def _of_requests(folder: RunFolder) -> tuple[int, str]:
     It is the same whatever types a reader gives the columns: numbers and truth values count as 64-bit floats, gaps as
     NaN; texts with their lengths, −1 for a gap.
     """
-    found, count = hashlib.sha256(), folder.attempts_count()
-    whole = folder.requests() if count <= ROWS_AT_ONCE else None
-    for field in REQUEST_COLUMNS:
-        parts = folder.requests_by_group(field.name) if whole is None else iter([whole[field.name]])
+    found = hashlib.sha256()
+    for field, parts in folder.requests_by_column():
         for data in _of_texts(parts) if pa.types.is_string(field.type) else map(_of_numbers, parts):
             found.update(data)
-    return count, found.hexdigest()
+    return folder.attempts_count(), found.hexdigest()
 
 
-#: What a digest is made of.
-_Bytes = bytes | memoryview
+def _of_numbers(column: pa.Array) -> memoryview:
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    else:
+        numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(dtype="<f8", na_value=math.nan)
+    return np.ascontiguousarray(numbers, dtype="<f8").data
 
 
-def _of_numbers(column: pd.Series) -> _Bytes:
-    numbers = pd.to_numeric(column, errors="coerce")
-    return np.ascontiguousarray(numbers.to_numpy(dtype="<f8", na_value=math.nan)).data
-
-
-def _of_texts(parts: Iterator[pd.Series]) -> Iterator[_Bytes]:
-    """The lengths of all parts, then the texts of all parts."""
-    texts: list[list[_Bytes]] = []
+def _of_texts(parts: Iterator[pa.Array]) -> Iterator[memoryview]:
+    """The lengths of all parts, then the texts of all parts: no Python object is made of any."""
+    texts: list[pa.Array] = []
     for column in parts:
-        stored = isinstance(column.dtype, pd.StringDtype)
-        length, *data = _as_stored(pa.array(column).cast(pa.large_string())) if stored else _as_objects(column)
-        yield length
-        texts.append(data)
-    for data in texts:
-        yield from data
-
-
-def _as_objects(column: pd.Series) -> Iterator[_Bytes]:
-    texts = [one if isinstance(one, str) else None for one in column.tolist()]
-    yield np.array([-1 if text is None else len(text) for text in texts], dtype="<i8").data
-    yield "".join(filter(None, texts)).encode(errors="surrogatepass")
-
-
-def _as_stored(texts: pa.Array | pa.ChunkedArray) -> Iterator[_Bytes]:
-    """The same of texts whose bytes stand one after the other: no Python object is made of any."""
-    lengths: npt.NDArray[np.int64] = pc.fill_null(pc.utf8_length(texts), -1).to_numpy().astype("<i8")
-    yield lengths.data
-    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]:
-        known = chunk.drop_null()
+        found = _as_texts(column)
+        lengths: npt.NDArray[np.int64] = pc.fill_null(pc.utf8_length(found), -1).to_numpy().astype("<i8")
+        yield lengths.data
+        texts.append(found.drop_null())
+    for known in filter(len, texts):
         _, offsets, data = known.buffers()
-        if len(known):
-            begins = np.frombuffer(offsets, dtype=np.int64)
-            yield memoryview(data)[begins[known.offset] : begins[known.offset + len(known)]]
+        begins = np.frombuffer(offsets, dtype=np.int64)
+        yield memoryview(data)[begins[known.offset] : begins[known.offset + len(known)]]
+
+
+def _as_texts(column: pa.Array) -> pa.Array:
+    """A column of texts; what is none is a gap."""
+    words = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(words) or pa.types.is_large_string(words)):
+        return pa.nulls(len(column), pa.large_string())
+    return column.cast(words).cast(pa.large_string())
 
 
 def _there(folder: RunFolder, name: str) -> bool:

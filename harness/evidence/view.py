@@ -170,8 +170,9 @@ class RunView:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """All samples by time, columns of ``record.METRIC_COLUMNS``."""
-        return self.folder.metrics().sort_values("t_s", kind="stable")
+        """All samples by time, columns of ``record.METRIC_COLUMNS``, words as categories."""
+        words = dict.fromkeys(("component", "metric", "labels"), "category")
+        return self.folder.metrics().astype(words).sort_values("t_s", kind="stable")
 
     @cached_property
     def _metrics_by_name(self) -> dict[tuple[str, str], pd.DataFrame]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.slo import NotMeasured
 from harness.model.artifacts.waves import ARTIFACT as WAVES
@@ -168,11 +169,16 @@ def _known(view: RunView) -> _Known:
     return _KNOWN.setdefault(view, _Known())
 
 
-def _users(view: RunView, replica: str) -> _Users:
+def _users(view: RunView, component: str) -> _Users:
+    """Of a replica or a gateway."""
     known = _known(view).users
-    if replica not in known:
-        known[replica] = _Users(view, replica)
-    return known[replica]
+    if component not in known:
+        rows = view.requests[view.requests["first_byte_sent_s"].notna()]
+        at, name = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"]), component
+        if component in view.gateways:
+            at, name = rows["gateway"], view.address_of(component)
+        known[component] = _Users(rows[at.eq(name) | at.isna()])
+    return known[component]
 
 
 def _after(view: RunView, wave: Wave, replica: str) -> Aftermath:
@@ -208,6 +214,28 @@ def _after(view: RunView, wave: Wave, replica: str) -> Aftermath:
         work_left=float(work[-1]),
         kv_left=max(float(held.min()), 0.0),
     )
+
+
+def let_go_s(view: RunView, wave: Wave, gateway: str) -> Between:
+    """Seconds from the last cancel of ``wave`` until ``gateway`` held no more sessions than others had asked for.
+
+    Those with a replica, and those in its queue. Unknown when that was not sampled until ``WATCHED_S`` after it.
+    """
+    assert wave.cancelled_s is not None, "only a wave that was cancelled is let go"
+    held = [
+        view.metrics(gateway, metric).groupby("t_s")["value"].sum()
+        for metric in ("server_sessions_current", "queue_current")
+    ]
+    sessions = sum(held[1:], held[0]).dropna()
+    until = wave.cancelled_s + WATCHED_S if wave.watched_until_s is None else wave.watched_until_s
+    times: Floats = sessions.index.to_numpy(dtype=float)
+    since = np.flatnonzero((times >= wave.cancelled_s) & (times <= until))
+    if len(since) < 3 or times[since[-1]] < wave.cancelled_s + WATCHED_S:
+        raise Unknown(f"{gateway} was not looked at for long enough after wave {wave.number} of {wave.phase}")
+    others = _users(view, gateway).at_most(times[since]) + SYNTHETIC
+    # When a sample was asked for is not recorded: not before the one before it was there.
+    asked = times[np.maximum(since - 1, 0)] - wave.cancelled_s
+    return _back(asked, times[since] - wave.cancelled_s, sessions.to_numpy(dtype=float)[since] - others)
 
 
 def reached(view: RunView, phase: str) -> list[Wave]:
@@ -298,12 +326,9 @@ def _kv_of_one(view: RunView, replica: str) -> float:
 
 
 class _Users:
-    """The attempts of users that a replica may have worked on."""
+    """The attempts of users that a component may have worked on."""
 
-    def __init__(self, view: RunView, replica: str) -> None:
-        rows = view.requests[view.requests["first_byte_sent_s"].notna()]
-        worker = rows["replica"].where(rows["replica"].notna(), rows["gateway_replica"])
-        rows = rows[worker.eq(replica) | worker.isna()]
+    def __init__(self, rows: Attempts) -> None:
         self._begin: Floats = rows["first_byte_sent_s"].to_numpy(dtype=float)
         self._end: Floats = rows["end_s"].to_numpy(dtype=float)
         first = rows["start_s"] + rows["ttft_ms"].fillna(rows["e2e_ms"]).fillna(0) / 1000

@@ -12,12 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
 from harness.judge.finding import Finding, bad, good
 from harness.model import arrivals
 from harness.model.arrivals import Draw
 
 _NAME = "arrivals as planned"
+_COLUMNS = ["request_id", "intended_start_s", "cohort", "user_id"]
 #: Intended starts are sums and differences of clock readings, each exact to less than a microsecond.
 _EXACT_S = 1e-3
 #: A load goes on for seconds when nobody is left who records events.
@@ -26,7 +28,7 @@ _AFTERWARDS_S = 60.0
 
 def arrivals_as_planned(view: RunView) -> Iterator[Finding]:
     """Is every request one of the schedule, at its time, of its cohort and user, and is none missing?"""
-    final = view.final[["request_id", "intended_start_s", "cohort", "user_id"]]
+    final = view.final
     if final.empty:
         return  # a run without requests has other findings
     problems = _of_visits(view, final) if view.scenario.load.model == "closed" else _of_schedule(view, final)
@@ -71,14 +73,14 @@ def _wrong(draw: Draw, at_s: float, row: Mapping[Any, Any]) -> Iterator[str]:
 # ── open model ──
 
 
-def _of_schedule(view: RunView, final: pd.DataFrame) -> Iterator[str]:
+def _of_schedule(view: RunView, final: Attempts) -> Iterator[str]:
     """What is not as the endless schedule has it until the last record."""
     load, run_id, seed = view.scenario.load, str(view.plan["run_id"]), int(view.plan["seed"])
     number = _numbers(final["request_id"], arrivals.prefix(run_id, seed))
     zero_s, at_s = _due(view, final["intended_start_s"].to_numpy(dtype=float), number)
     known = (number >= 0) & (number < len(at_s))
     if not known.all():
-        yield _strange(final["request_id"][~known], len(final))
+        yield _strange(final[~known]["request_id"], len(final))
     place = np.full(len(at_s), -1)
     place[number[known]] = np.flatnonzero(known)
     missing = (place < 0) & (at_s < _loaded_until_s(view))
@@ -89,11 +91,11 @@ def _of_schedule(view: RunView, final: pd.DataFrame) -> Iterator[str]:
         draw = next(arrivals.arrivals(run_id, seed, load, _users(view), slice(first, first + 1)))
         if missing[first]:
             yield f"{draw.request_id} of {at_s[first]:.1f} s is missing"
-        yield from _wrong(draw, float(at_s[first]), final.iloc[place[first]])
+        yield from _wrong(draw, float(at_s[first]), final.at(place[[first]])[_COLUMNS].to_dict("records")[0])
     yield from _too_late(view, zero_s)
 
 
-def _others(view: RunView, final: pd.DataFrame, place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _others(view: RunView, final: Attempts, place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Marks the requests of the schedule whose records, at their ``place``, are of another cohort or user."""
     load, users = view.scenario.load, list(dict.fromkeys(_users(view)))
     of_cohort = arrivals.cohort_users(load, _users(view))
@@ -128,25 +130,27 @@ def _due(
 
     NaN and nothing when none of the records is of this schedule, or the last has no time.
     """
-    count, due_s = len(number), arrivals.offsets(int(view.plan["seed"]), view.scenario.load)
-    first = np.fromiter(itertools.islice(due_s, count), float, count)
+    seed, load, count = int(view.plan["seed"]), view.scenario.load, len(number)
+    due_s = arrivals.first_offsets(seed, load, count + 1)
     known = (number >= 0) & (number < count)
-    zero_s = float(pd.Series(intended_s[known] - first[number[known]]).median())
+    zero_s = float(pd.Series(intended_s[known] - due_s[number[known]]).median())
     last_s = max(float(intended_s.max()), _loaded_until_s(view)) + _EXACT_S
     # What is meant to come long after the last thing that happened is no request of this run.
     last_s = min(last_s, max((event.t_s for event in view.events()), default=math.nan) + _AFTERWARDS_S)
     if not math.isfinite(zero_s) or not math.isfinite(last_s):
         return math.nan, np.empty(0)
-    further = itertools.takewhile(lambda offset_s: zero_s + offset_s <= last_s, due_s)
-    at_s = zero_s + np.append(first, np.fromiter(further, float))
+    while zero_s + due_s[-1] <= last_s:  # requests are missing
+        due_s = arrivals.first_offsets(seed, load, 2 * len(due_s))
+    at_s = zero_s + due_s
     return zero_s, at_s[: np.searchsorted(at_s, last_s, side="right")]
 
 
 # ── closed model ──
 
 
-def _of_visits(view: RunView, final: pd.DataFrame) -> Iterator[str]:
+def _of_visits(view: RunView, attempts: Attempts) -> Iterator[str]:
     """What is no visit of a user's without a gap. When visits begin depends on the answers."""
+    final = attempts[_COLUMNS]
     load, run_id, seed = view.scenario.load, str(view.plan["run_id"]), int(view.plan["seed"])
     recorded = {str(row["request_id"]): row for row in final.to_dict("records")}
     visits: list[Draw] = []

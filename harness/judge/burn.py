@@ -85,19 +85,19 @@ def replay(end_s: Floats, bad: Flags, began_s: float, until_s: float, target: fl
 
 def _pages_at(rule: Rule, times: Floats, failed: Flags, began_s: float, rate: float, allowed: float) -> float | None:
     """The first end of a request at which both windows burn faster than the rule's rate."""
-    both = np.ones(len(times), dtype=bool)
+    at_s = times[failed]  # a good one raises no rate
+    both = np.ones(len(at_s), dtype=bool)
     for window_s in (rule.long_s, rule.short_s):
-        both &= _ratio(times, failed, began_s, rate, window_s) / allowed > rule.rate
-    over = np.flatnonzero(both & failed)
-    return float(times[over[0]]) if len(over) else None
+        both &= _ratio(at_s, times, failed, began_s, rate, window_s) / allowed > rule.rate
+    return float(at_s[both.argmax()]) if both.any() else None
 
 
-def _ratio(times: Floats, failed: Flags, began_s: float, rate: float, window_s: float) -> Floats:
-    """Of each moment a request ended: the share of bad ones in the window up to it, with good ones before the run."""
-    since = np.searchsorted(times, times - window_s, side="right")
-    until = np.searchsorted(times, times, side="right")
+def _ratio(at_s: Floats, times: Floats, failed: Flags, began_s: float, rate: float, window_s: float) -> Floats:
+    """Of each of these moments: the share of bad ones in the window up to it, with good ones before the run."""
+    since = np.searchsorted(times, at_s - window_s, side="right")
+    until = np.searchsorted(times, at_s, side="right")
     sums = np.concatenate(([0], np.cumsum(failed)))
-    before = np.maximum(0.0, began_s - (times - window_s)) * rate
+    before = np.maximum(0.0, began_s - (at_s - window_s)) * rate
     ratio: Floats = (sums[until] - sums[since]) / np.maximum(until - since + before, 1.0)
     return ratio
 

@@ -29,6 +29,19 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class ReplicaSamples:
+    """So many answers a check needs of a single replica, which gets no more than its share of the users' requests.
+
+    Counted is what begins ``from_s`` after the end of a phase in ``after``, or later, and has ended when the next fault
+    begins; for several phases, all of it together.
+    """
+
+    count: int
+    after: tuple[str, ...]
+    from_s: float
+
+
+@dataclass(frozen=True)
 class Check:
     """An invariant, judged from a stored run.
 
@@ -45,6 +58,9 @@ class Check:
     INCONCLUSIVE because others disturbed the machine (harness/judge/disturbed.py). ``per_request``: it judges requests,
     so that it can be asked of those alone that met no disturbance. ``after_heal``: it speaks of the time after the heal
     of its phase. ``steady``: it asks for a steady state.
+
+    ``replica_samples``: the answers that it needs of a single replica. A scenario is fitted to a machine so that they
+    come, or the machine is too small for it (harness/plan/fitting.py).
 
     ``before_load``, ``after_load``: the load begins once these were read of each replica, and after it these are read
     again, of whoever has them, one after the other. Both are waited for with a bound.
@@ -69,6 +85,7 @@ class Check:
     steady: bool = False
     before_load: tuple[Reading, ...] = ()
     after_load: tuple[Reading, ...] = ()
+    replica_samples: ReplicaSamples | None = None
     phase: str | None = None
     subject: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from harness.evidence.per_view import per_view
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.sli import Measurement, Sample
@@ -30,16 +31,26 @@ class InPhase:
 def values(view: RunView) -> tuple[PhaseValue, ...]:
     """What was measured, as a verdict stores it: phase by phase."""
     found = [
-        PhaseValue(one.sli, one.phase, one.found.value, one.found.unit, one.found.samples)
-        for one in measured(view)
-        if one.found.value is not None
+        PhaseValue(name, phase, one.value, one.unit, one.samples)
+        for stem in sli.names()
+        for (name, phase), one in measurements(view, stem).items()
+        if one.value is not None and one.bounds is None
     ]
     order = {phase.name: place for place, phase in enumerate(view.phases)}
     return tuple(sorted(found, key=lambda one: order[one.phase]))
 
 
+@per_view
+def measurements(view: RunView, stem: str) -> Mapping[tuple[str, str], Measurement]:
+    """Of one module of harness/judge/slis/ what is known by name and phase: ``("ttft_p50_ms", "baseline")``.
+
+    Indicator by indicator: the columns that one needs are read once, and not for every phase.
+    """
+    return {(one.sli, one.phase): one.found for phase in view.phases for one in _of(view, stem, phase.name)}
+
+
 def measured(view: RunView) -> Iterator[InPhase]:
-    """What was measured, indicator by indicator: the columns that one needs are read once, and not for every phase.
+    """What was measured, with the samples that it was measured of.
 
     Left out is what was not, and what is only known to lie between bounds: queue and execution times, whose engine's
     part comes in buckets, and percentiles that fall on requests which ran into a time limit.

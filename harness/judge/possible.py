@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_numeric_dtype
 
-from harness.evidence.attempts import Rows, of_retried
+from harness.evidence.attempts import Rows, numbers, of_retried
 from harness.evidence.record import CUT_BY_HEAL, REQUEST_COLUMNS, RETRYABLE
 from harness.evidence.view import RunView
 from harness.judge.finding import EVERYTHING, Finding, bad, good
@@ -89,7 +89,7 @@ def _numbers(view: RunView, rows: Rows) -> _Wrong:
 
 
 def _times(view: RunView, rows: Rows) -> _Wrong:
-    """Within an attempt, and from one attempt of a request to the next."""
+    """Within an attempt."""
     sent_ms = (rows["first_byte_sent_s"] - rows["start_s"]).astype(float) * 1000
     yield "its first byte was sent before its start", sent_ms.lt(0)
     for earlier, later in _ORDER:
@@ -100,11 +100,15 @@ def _times(view: RunView, rows: Rows) -> _Wrong:
     yield "DNS and connect took longer than until its first byte", before > sent_ms + _SAME_MOMENT_MS
     ended = [event.t_s for event in view.events("load_stopped")]
     yield "it ended after the load generator had", rows["end_s"].gt(max(ended, default=np.inf))
+
+
+def _retries(view: RunView, rows: Rows) -> _Wrong:
+    """From one attempt of a request to the next."""
     again = rows["attempt"].gt(1)
     yield "its retry delay is missing, or it has one and is no retry", again != rows["retry_delay_ms"].notna()
     several = rows[of_retried(rows)]  # of others nothing came before
-    tries = several[["request_id", "attempt", "retry_delay_ms", "end_s"]].sort_values("attempt")
-    before_s = tries.groupby("request_id")["end_s"].shift()
+    tries = several[["attempt", "retry_delay_ms", "end_s"]].sort_values("attempt")
+    before_s = tries["end_s"].groupby(numbers(several)).shift()
     soonest_s = (before_s + (tries["retry_delay_ms"].astype(float) - _SAME_MOMENT_MS) / 1000).reindex(rows.index)
     yield "it started before the attempt before it had ended", again & rows["start_s"].lt(soonest_s)
 
@@ -172,7 +176,7 @@ def _outcomes(view: RunView, rows: Rows) -> _Wrong:
     )
 
 
-_WRONG = (_numbers, _times, _schedule, _answers, _outcomes)
+_WRONG = (_numbers, _times, _retries, _schedule, _answers, _outcomes)
 
 
 def silence_kept(view: RunView) -> Iterator[Finding]:

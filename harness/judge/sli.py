@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api.extensions import ExtensionArray
 
-from harness.evidence.attempts import Rows, example_ids
+from harness.evidence.attempts import Ids, Rows, example_ids, ids_of
 
 if TYPE_CHECKING:
     from harness.evidence.view import RunView
@@ -68,7 +67,7 @@ class Sample:
     """
 
     values: Floats
-    ids: ExtensionArray | npt.NDArray[np.object_]
+    ids: Ids
     upper: Floats
 
 
@@ -200,29 +199,28 @@ def lag_ms(requests: Rows) -> pd.Series:
     return (requests["start_s"] - requests["intended_start_s"]).astype(float) * 1000
 
 
+def counted(requests: Rows, everything: bool) -> Rows:
+    """The requests that ended ``ok``, as their last attempts; with ``everything`` all attempts."""
+    return requests if everything else requests[requests["final"].eq(True) & requests["outcome"].eq("ok")]
+
+
 def sample(
-    requests: Rows,
-    measured: pd.Series,
-    everything: bool,
-    at_least: pd.Series,
-    at_most: pd.Series | float = math.inf,
+    requests: Rows, measured: pd.Series, at_least: pd.Series | None = None, at_most: pd.Series | float = math.inf
 ) -> Sample:
-    """``measured`` of the requests that ended ``ok``; with ``everything`` of all attempts that have a value.
+    """``measured`` of these attempts where they have a value, which is finite.
 
     ``at_least`` is a number where a time-out cut the measurement off, and null elsewhere: the value then lies between
-    ``at_least`` and ``at_most``. Such attempts count only with ``everything``. All series have one row per attempt.
+    ``at_least`` and ``at_most``. All series have one row per attempt.
     """
     values = measured.astype(float)
-    values = values.where(np.isfinite(values))
-    if everything:
+    low = high = values.where(np.isfinite(values))
+    if at_least is not None:
         cut = at_least.notna()
-        low, high = values.mask(cut, at_least), values.mask(cut, at_most)
-        kept = low.notna()
-    else:
-        low = high = values
-        kept = values.notna() & requests["final"].eq(True) & requests["outcome"].eq("ok")
-    ids, found = requests[kept]["request_id"].array, low[kept].to_numpy(dtype=float)
-    return Sample(found, ids, found if high is low else high[kept].to_numpy(dtype=float))
+        low, high = low.mask(cut, at_least), low.mask(cut, at_most)
+    kept = low.notna()
+    found = np.asarray(low[kept], np.float64)
+    upper = found if high is low else np.asarray(high[kept], np.float64)
+    return Sample(found, ids_of(requests[kept]), upper)
 
 
 def ratio(good: pd.Series, requests: Rows, examples: pd.Series | None = None) -> Measurement:
@@ -230,5 +228,5 @@ def ratio(good: pd.Series, requests: Rows, examples: pd.Series | None = None) ->
     count = len(good)
     if count == 0:
         return Measurement(None, "%", 0, "there were no requests to count")
-    shown = requests["request_id"][~good if examples is None else examples]
+    shown = requests[~good if examples is None else examples]["request_id"]
     return Measurement(100.0 * float(good.mean()), "%", count, examples=example_ids(shown))

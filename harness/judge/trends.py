@@ -22,14 +22,18 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-#: The significance level that a change point has to reach, and that of the search. One of many places is the best one
-#: by chance alone, and every night looks again: so the test asks for a twentieth of it.
+#: The significance level that a change point has to reach. One of many places is the best one by chance alone: so the
+#: test asks for a twentieth of it, and of the newest level, which begins at one of few places, for a fifth.
 ALPHA = 0.001
-TRIES = 20
-#: Where the search goes on splitting: a step may hide another one until both are known.
+TRIES, TRIES_NEWEST = 20, 5
+#: The level at which the search goes on splitting: a step may hide another one until both are known.
 _ALPHA_SEARCH = 0.05
 #: Values on either side of a change point. Fewer are outliers, and cannot be dated.
 SIDE_MIN = 3
+#: How much a short side is preferred when a change point is dated; measured (docs/trends.md). 0 is plain least squares.
+_SHORTER = 3.0
+#: What is left of the squares by rounding where a step has no noise, and where nothing ever changes.
+_NOTHING, _TINY = 1e-12, 1e-300
 #: Values that are searched at once, and how far apart the windows begin.
 _WINDOW, _STRIDE = 50, 25
 #: Values from which the level before and its spread are known: the last ones before the change.
@@ -81,7 +85,7 @@ def regressions(values: Sequence[float | None], worse: Literal["higher", "lower"
         before, after = _level_before(series, bounds[: at + 1]), series[split:end]
         if before is None:
             continue
-        level, spread = float(before.mean()), _spread(before)
+        level, spread = float(before.mean()), spread_of(before)
         limit = max(SIZE_MIN * abs(level), SPREADS_MIN * spread)
         if not _is_worse(after, level, limit, sign):
             continue
@@ -131,8 +135,8 @@ def _valid(values: Sequence[float | None]) -> tuple[list[int], Values]:
     return places, np.array([values[at] for at in places], dtype=np.float64)
 
 
-def _spread(values: Values) -> float:
-    """The mean absolute deviation from the mean, corrected for few values; in their unit."""
+def spread_of(values: Values) -> float:
+    """The mean absolute deviation from the mean, corrected for few values (two or more); in their unit."""
     return float(np.abs(values - values.mean()).mean()) * math.sqrt(len(values) / (len(values) - 1))
 
 
@@ -147,12 +151,13 @@ def _splits(series: Values) -> list[int]:
     """The change points of a series without gaps: what was found in any window, without what does not hold."""
     distances = np.abs(series[:, None] - series[None, :])
     found = {split for window in _windows(len(series)) for split in _search(series, distances, *window)}
-    splits = sorted(found)
-    while splits:
-        weakest = max(_strengths(series, splits))
-        if not weakest[0] and weakest[1] * TRIES < ALPHA:
-            break
-        splits.remove(weakest[2])
+    return _holding(series, _dated(series, _holding(series, sorted(found))))
+
+
+def _holding(series: Values, splits: list[int]) -> list[int]:
+    """Without those that do not hold, the weakest first: its neighbours may hold once it is gone."""
+    while (weakest := _weakest(series, splits)) is not None:
+        splits = [split for split in splits if split != weakest]
     return splits
 
 
@@ -195,11 +200,52 @@ def _best_split(distances: Values) -> tuple[int, int]:
     return int(best[0]), int(best[1])
 
 
-def _strengths(series: Values, splits: list[int]) -> Iterator[tuple[bool, float, int]]:
-    """For each change point: does it end or begin a side that is too short, its p, itself."""
-    for (start, split), (_, end) in pairwise(pairwise([0, *splits, len(series)])):
-        short = min(split - start, end - split) < SIDE_MIN
-        yield short, _p(series[start:split], series[split:end]), split
+def _weakest(series: Values, splits: list[int]) -> int | None:
+    """Of the change points that do not hold, and those beside them, the one that explains least; None when all hold.
+
+    One does not hold beside a side that is too short, or where the t-test says that chance may have made it: perhaps
+    only because one beside it leaves it few values.
+    """
+    ranked, suspect = [], set[int]()
+    for at, ((start, split), (_, end)) in enumerate(pairwise(pairwise([0, *splits, len(series)]))):
+        before, after = series[start:split], series[split:end]
+        long = min(len(before), len(after)) >= SIDE_MIN
+        ranked.append((long, float(_explained(series[start:end], np.array([split - start]))[0]), split))
+        tries = TRIES_NEWEST if end == len(series) else TRIES
+        if not long or not _begins(before, after) or _p(before, after) * tries >= ALPHA:
+            suspect |= {at - 1, at, at + 1}
+    found = [one for at, one in enumerate(ranked) if at in suspect]
+    return min(found)[2] if found else None
+
+
+def _begins(before: Values, after: Values) -> bool:
+    """Whether the first value has done a quarter of the step; else two odd nights and a good one would be three."""
+    step = float(after.mean() - before.mean())
+    return float(after[0] - before.mean()) * math.copysign(1.0, step) > abs(step) / 4
+
+
+def _dated(series: Values, splits: list[int]) -> list[int]:
+    """Each at the place between its neighbours that is most probable in normal noise.
+
+    Least squares, with a preference for the shorter of two sides, whose mean is the less certain one.
+    """
+    bounds = [0, *splits, len(series)]
+    for at in range(1, len(bounds) - 1):
+        start, end = bounds[at - 1], bounds[at + 1]
+        left = np.arange(SIDE_MIN, end - start - SIDE_MIN + 1)
+        if len(left):
+            values, right = series[start:end], end - start - left
+            squares = float(((values - values.mean()) ** 2).sum())
+            rest = np.maximum(squares - _explained(values, left), squares * _NOTHING + _TINY)
+            doubt = len(values) * np.log(rest) + _SHORTER * np.log(left * right)
+            bounds[at] = start + int(left[np.argmin(doubt)])
+    return bounds[1:-1]
+
+
+def _explained(values: Values, lengths: NDArray[np.int_]) -> Values:
+    """How much less the squares of all deviations sum up to when the first so many values have a mean of their own."""
+    sums, count = np.cumsum(values - values.mean()), len(values)
+    return np.asarray(sums[lengths - 1] ** 2 * count / (lengths * (count - lengths)))
 
 
 def _p(before: Values, after: Values) -> float:

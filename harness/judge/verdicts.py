@@ -47,9 +47,9 @@ INVARIANTS = (
 _DIGITS = 6  # significant digits kept in verdict.json
 
 
-def judge(folder: RunFolder, drill: Drill) -> Verdict:
-    """The verdict of a stored run. RunFolderError when there is no readable plan."""
-    view = RunView(folder)
+def judge(folder: RunFolder, drill: Drill, view: RunView | None = None) -> Verdict:
+    """The verdict of a stored run, through this view of it, if there is one. RunFolderError without a readable plan."""
+    view = view or RunView(folder)
     return dataclasses.replace(answer(view, drill, asked(view, drill)), slis=per_phase.values(view))
 
 

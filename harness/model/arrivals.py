@@ -75,16 +75,18 @@ def drawn(seed: int, load: LoadSpec, users: Sequence[str], count: int) -> tuple[
     sizes = [len(found) for found in cohort_users(load, users).values()]
     shares = np.array(list(itertools.accumulate(cohort.share for cohort in load.cohorts)))
     cohorts, places = np.empty(count, np.intp), np.empty(count, np.intp)
-    begin = 0
+    begin, unused = 0, 2 if len(sizes) == 1 else 0  # whoever is of the only cohort was not drawn by chance
     while begin < count:
         end = min(begin + _TOGETHER, count, 10 ** len(str(begin)))  # numbers with as many digits
         texts = [f"{seed}/request/{number}" for number in range(begin, end)]
-        found = mersenne.words(texts, 2 + _TRIES)
+        found = mersenne.words(texts, unused, 2 + _TRIES)
         # As ``Random.random``, ``choices`` and ``choice`` make it of these words.
-        chance = ((found[0] >> 5) * 67108864.0 + (found[1] >> 6)) * (1.0 / 9007199254740992.0)
-        of = np.searchsorted(shares[:-1], chance * (shares[-1] + 0.0), side="right")
+        of = np.zeros(len(texts), np.intp)
+        if len(sizes) > 1:
+            chance = ((found[0] >> 5) * 67108864.0 + (found[1] >> 6)) * (1.0 / 9007199254740992.0)
+            of = np.searchsorted(shares[:-1], chance * (shares[-1] + 0.0), side="right")
         size = np.array(sizes)[of]
-        tries = found[2:] >> np.array([32 - size.bit_length() for size in sizes], np.uint32)[of]
+        tries = found[-_TRIES:] >> np.array([32 - size.bit_length() for size in sizes], np.uint32)[of]
         first = (tries < size).argmax(axis=0)
         chosen = tries[first, np.arange(len(texts))].astype(np.intp)
         for place in np.flatnonzero(chosen >= size):  # none of the tries was one of the users
@@ -102,6 +104,13 @@ def offsets(seed: int, load: LoadSpec) -> Iterator[float]:
     for number in itertools.count():
         offset_s = number / rate if load.arrivals == "constant" else offset_s + gaps.expovariate(rate)
         yield offset_s
+
+
+def first_offsets(seed: int, load: LoadSpec, count: int) -> npt.NDArray[np.float64]:
+    """The first ``count`` of ``offsets``."""
+    if load.arrivals == "constant":
+        return np.arange(count) / load.per_s
+    return np.fromiter(itertools.islice(offsets(seed, load), count), float, count)
 
 
 def visitors(load: LoadSpec, users: Sequence[str]) -> Iterator[tuple[Cohort, str]]:

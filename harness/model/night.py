@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,12 +15,14 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError
 from harness.model.scenario import Strict
-from harness.model.verdict import Status, worst
+from harness.model.verdict import JUDGED, Status, worst
 
 FILE = "suite.json"
 SCHEMA_VERSION: Literal[1] = 1
 #: Exit code of a night in which nothing failed, and something became worse than it was.
 REGRESSION_CODE = 3
+#: An entry that was not judged in so many nights running watches nothing: people hear of it.
+UNJUDGED_NIGHTS = 3
 
 
 class Attempt(Strict):
@@ -62,7 +66,8 @@ class Night(Strict):
     """One night: its entries in the order in which they were run. ``ended`` is None while it goes on, or was cut off.
 
     ``seed`` made the order and the seed of every drill. ``machine`` is the key of the processor, its flags, cores and
-    memory. ``budget_s`` is the time that the entries may take together.
+    memory. ``budget_s`` is the time that the entries may take together. ``told`` is whether its receivers have been
+    told what it came to; None where an earlier version did not note it.
     """
 
     schema_: Literal[1] = Field(default=SCHEMA_VERSION, alias="schema")
@@ -77,6 +82,7 @@ class Night(Strict):
     instance: int = 0
     model: str = ""
     entries: tuple[Entry, ...] = ()
+    told: bool | None = None
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -99,6 +105,22 @@ class Night(Strict):
         if self.status is not Status.FAIL and regressed:
             return REGRESSION_CODE
         return self.status.exit_code
+
+
+def unjudged(nights: Sequence[Night]) -> dict[str, list[Night]]:
+    """Entries of the newest night with neither PASS nor FAIL in the last ``UNJUDGED_NIGHTS`` nights or more, by id.
+
+    With each the nights since it was judged, the newest first. ``nights`` are in order, the newest last; those without
+    the entry do not count.
+    """
+    since = {entry.id: _since_judged(nights, entry.id) for entry in (nights[-1].entries if nights else ())}
+    return {name: found for name, found in since.items() if len(found) >= UNJUDGED_NIGHTS}
+
+
+def _since_judged(nights: Sequence[Night], name: str) -> list[Night]:
+    with_it = ((night, [one for one in night.entries if one.id == name]) for night in reversed(nights))
+    had = ((night, found) for night, found in with_it if found)
+    return [night for night, _ in takewhile(lambda one: not any(e.status in JUDGED for e in one[1]), had)]
 
 
 def read(folder: Path) -> Night:

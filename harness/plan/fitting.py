@@ -5,18 +5,20 @@ by the speed of one stream. One that takes a replica away also leaves room for i
 processor.
 
 Below 4 requests per second answers are shortened first, from 48 tokens down to 12, then phases that have too few
-samples for their objectives stretch, by 1.5 at most. Pure.
+samples for their objectives, or for a check that judges a single replica, stretch, by 1.5 at most. Pure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import takewhile
+from typing import Any, NamedTuple, Self
 
 from harness.judge import objectives
 from harness.judge.capacity import Capacity
+from harness.judge.drill import Check, ReplicaSamples
 from harness.model.scenario import Cohort, Phase, Scenario, Share
 from harness.model.topology import GatewayPolicy
 from harness.plan import loading
@@ -45,7 +47,49 @@ class Fitted:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPolicy, cores: int) -> Fitted:
+@dataclass(frozen=True)
+class Needs:
+    """What checks need besides the samples of objectives: answers of a single one of so many replicas."""
+
+    samples: tuple[ReplicaSamples, ...]
+    replicas: int
+
+    @classmethod
+    def of(cls, checks: Iterable[Check], replicas: int) -> Self:
+        """Those of these checks."""
+        return cls(tuple(one.replica_samples for one in checks if one.replica_samples is not None), replicas)
+
+    def lacking(self, scenario: Scenario, capacity: Capacity) -> Iterator[ReplicaSamples]:
+        """Those for which too few answers will come. One for a phase that the scenario lacks needs none: no answer."""
+        names = {phase.name for phase in scenario.phases}
+        for one in self.samples:
+            if set(one.after) <= names:
+                expected = scenario.load.per_s / self.replicas * _counted_s(scenario, one, capacity)
+                if loading.at_least(expected) < one.count:
+                    yield one
+
+
+def _counted_s(scenario: Scenario, samples: ReplicaSamples, capacity: Capacity) -> float:
+    """How long requests count that begin after the phases of ``samples``; whose answer the next fault cuts do not."""
+    stream, total = _Stream.of(capacity), 0.0
+    answer_s = 0.0 if stream is None else stream.answers_s(scenario)
+    for name in samples.after:
+        following = _until_next_fault(scenario, name)
+        cut_s = 0.0 if following[-1:] == scenario.phases[-1:] else answer_s
+        lasts_s = sum(phase.duration for phase in following if phase.kind != "quiet")
+        total += max(0.0, lasts_s - samples.from_s - cut_s)
+    return total
+
+
+def _until_next_fault(scenario: Scenario, name: str) -> tuple[Phase, ...]:
+    """The phases after that one, up to the next that injects something."""
+    names = [phase.name for phase in scenario.phases]
+    return tuple(takewhile(lambda one: not one.faults, scenario.phases[names.index(name) + 1 :]))
+
+
+def fit(
+    scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPolicy, cores: int, needs: Needs
+) -> Fitted:
     """``scenario``, whose rate is ``share``, for a machine with that capacity and ``cores``, behind such gateways."""
     of_capacity = capacity.per_s(share.without_replica)
     if capacity.hopeless:
@@ -58,11 +102,11 @@ def fit(scenario: Scenario, share: Share, capacity: Capacity, policy: GatewayPol
         rate = _bounded(plain * gain(shorter, capacity), max(plain, of_capacity * room))
         shorter = _with_users(_at(shorter, rate), rate, policy)
         for stretch in _STRETCHES:
-            fitted, stretched = _stretched(shorter, stretch)
-            if not _problems(fitted):
+            fitted, stretched = _stretched(shorter, stretch, capacity, needs)
+            if _has_samples(fitted, capacity, needs):
                 notes = _notes(share, of_capacity, room, rate, tokens, stretched, stretch)
                 return Fitted(fitted, str(share), notes, None, {"capacity_per_s": of_capacity, "rate_per_s": rate})
-    needed = needed_per_s(scenario, share, capacity, cores)
+    needed = needed_per_s(scenario, share, capacity, cores, needs)
     numbers = {"capacity_per_s": of_capacity, "needed_per_s": needed}
     why = _doubted(too_small(scenario, share, of_capacity, needed), capacity)
     return Fitted(scenario, str(share), (), why, numbers)
@@ -87,9 +131,9 @@ def _doubted(why: str, capacity: Capacity) -> str:
     return f"{why} (provisional: {'; '.join(doubts)})" if doubts else why
 
 
-def hopeless(scenario: Scenario, share: Share, known: Capacity, cores: int) -> str | None:
+def hopeless(scenario: Scenario, share: Share, known: Capacity, cores: int, needs: Needs) -> str | None:
     """The sentence that no capacity below the highest rate of any step so far is enough; None while one may be."""
-    needed = needed_per_s(scenario, share, known, cores)
+    needed = needed_per_s(scenario, share, known, cores, needs)
     if known.saturated_per_s >= needed:
         return None
     return too_small(scenario, share, known.saturated_per_s, needed, " at most")
@@ -105,17 +149,18 @@ def too_small(scenario: Scenario, share: Share, of_capacity: float, needed: floa
     )
 
 
-def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity, cores: int) -> float:
+def needed_per_s(scenario: Scenario, share: Share, capacity: Capacity, cores: int, needs: Needs) -> float:
     """A capacity with which ``scenario`` has too few samples, whatever fitting does, and with 2 % more has enough."""
     too_few, enough = _NEED_FROM_PER_S, _NEED_TO_PER_S
+    shortest = _shortened(scenario, TOKENS_MIN)
     while enough / too_few > _NEED_PRECISION:
         rate = math.sqrt(too_few * enough)
-        if _problems(_stretched(_at(scenario, rate), STRETCH_MAX)[0]):
-            too_few = rate
-        else:
+        if _has_samples(_stretched(_at(shortest, rate), STRETCH_MAX, capacity, needs)[0], capacity, needs):
             enough = rate
+        else:
+            too_few = rate
     room = share_left_by_a_start(cores) if share.without_replica else 1.0
-    by_gain = too_few / (share.percent / 100) / room / gain(_shortened(scenario, TOKENS_MIN), capacity)
+    by_gain = too_few / (share.percent / 100) / room / gain(shortest, capacity)
     return by_gain if too_few <= RATE_MIN_PER_S else max(by_gain, too_few / room / max(1.0, share.percent / 100))
 
 
@@ -124,14 +169,34 @@ def gain(scenario: Scenario, capacity: Capacity) -> float:
 
     1 where that speed is not known.
     """
-    whole = capacity.whole
-    if not capacity.ttft_ms or not capacity.tps or whole is None or not whole.rate_per_s:
-        return 1.0
-    usual, prefill_s = whole.tokens_per_s / whole.rate_per_s, capacity.ttft_ms / 1000
-    cohorts = scenario.load.cohorts
-    total = sum(one.share for one in cohorts)
-    tokens = sum(one.share / total * _answer_tokens(one, usual) for one in cohorts)
-    return (prefill_s + usual / capacity.tps) / (prefill_s + tokens / capacity.tps)
+    stream = _Stream.of(capacity)
+    return 1.0 if stream is None else stream.takes_s(stream.usual_tokens) / stream.answers_s(scenario)
+
+
+class _Stream(NamedTuple):
+    """How quick one stream is, and how many tokens the answers had that capacity was measured with, in the mean."""
+
+    prefill_s: float
+    tokens_per_s: float
+    usual_tokens: float
+
+    @classmethod
+    def of(cls, capacity: Capacity) -> Self | None:
+        """None where it is not known."""
+        whole = capacity.whole
+        if not capacity.ttft_ms or not capacity.tps or whole is None or not whole.rate_per_s:
+            return None
+        return cls(capacity.ttft_ms / 1000, capacity.tps, whole.tokens_per_s / whole.rate_per_s)
+
+    def takes_s(self, tokens: float) -> float:
+        """How long an answer of that length takes."""
+        return self.prefill_s + tokens / self.tokens_per_s
+
+    def answers_s(self, scenario: Scenario) -> float:
+        """How long the answers of the scenario take, in the mean."""
+        cohorts = scenario.load.cohorts
+        total = sum(one.share for one in cohorts)
+        return self.takes_s(sum(one.share / total * _answer_tokens(one, self.usual_tokens) for one in cohorts))
 
 
 def _answer_tokens(cohort: Cohort, usual: float) -> float:
@@ -173,14 +238,20 @@ def _at(scenario: Scenario, rate: float) -> Scenario:
     return scenario.model_copy(update={"load": scenario.load.model_copy(update={"rate": rate})})
 
 
-def _problems(scenario: Scenario) -> list[str]:
-    """Objectives that would have too few samples."""
-    return [problem for slo in scenario.slos for problem in loading.slo_problems(scenario, slo)]
+def _has_samples(scenario: Scenario, capacity: Capacity, needs: Needs) -> bool:
+    """Whether every objective, and every check of a single replica, would have enough."""
+    problems = [problem for slo in scenario.slos for problem in loading.slo_problems(scenario, slo)]
+    return not problems and not any(needs.lacking(scenario, capacity))
 
 
-def _stretched(scenario: Scenario, factor: float) -> tuple[Scenario, list[str]]:
-    """With the phases of all objectives that have too few samples so many times as long, and their names."""
-    named: set[str] = set()
+def _stretched(scenario: Scenario, factor: float, capacity: Capacity, needs: Needs) -> tuple[Scenario, list[str]]:
+    """With the phases of all objectives and checks with too few samples so many times as long, and their names."""
+    named = {
+        phase.name
+        for one in needs.lacking(scenario, capacity)
+        for name in one.after
+        for phase in _until_next_fault(scenario, name)
+    }
     for slo in scenario.slos:
         if any(loading.slo_problems(scenario, slo)):
             used = {name.partition(".")[0] for name in objectives.names(objectives.parse(slo.objective))}

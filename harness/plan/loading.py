@@ -380,6 +380,11 @@ def _name_problems(name: str, phases: dict[str, Phase], rate: float | None) -> I
         yield from _sli_problems(what, None if rate is None else rate * phases[owner].duration, phases[owner].name)
 
 
+def at_least(expected: float) -> float:
+    """How many random arrivals there will be at least, where so many are expected."""
+    return expected - SPREAD * math.sqrt(expected)
+
+
 def _sli_problems(name: str, expected: float | None, where: str) -> Iterator[str]:
     """An SLI that does not exist, or a percentile with too few requests to be an answer (docs/metrics.md)."""
     try:
@@ -387,7 +392,7 @@ def _sli_problems(name: str, expected: float | None, where: str) -> Iterator[str
     except ValueError as error:
         yield str(error)
         return
-    if expected is not None and expected - SPREAD * math.sqrt(expected) < needed and needed > 1:
+    if expected is not None and at_least(expected) < needed and needed > 1:
         yield (
             f"{name} needs {needed} requests, {where} will have about {expected:.0f}, give or take "
             f"{SPREAD * math.sqrt(expected):.0f}: longer phase or higher rate"

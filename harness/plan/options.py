@@ -9,8 +9,7 @@ from pathlib import Path
 from harness.model.errors import UsageError, require_one_of
 from harness.model.topology import DEFECTS, Topology
 from harness.plan.guard import External
-from stack import stacks
-from stack.models.catalogue import TRAINED
+from stack import engines, stacks
 from stack.runtimes import base
 
 ENGINES = ("vllm", "sim")
@@ -71,9 +70,10 @@ def _require_model(model: str, engine: str) -> None:
 
     The simulator loads none and would take anything: of names without an owner it is given ours alone.
     """
-    if model in TRAINED or Path(model).is_dir():
+    if model in engines.ours(engine) or Path(model).is_dir():
         return
     if _HUB_ID.fullmatch(model) and (engine != "sim" or "/" in model):
         return
+    names = ", ".join(sorted(engines.ours(engine)))
     found = f"{model!r}: found blanks" if re.search(r"\s", model) else f"{model}: there is no such folder"
-    raise UsageError(f"MODEL={found}, expected v1, v2, bad, slow, a folder or OWNER/NAME of a hub")
+    raise UsageError(f"MODEL={found}, expected {names}, a folder or OWNER/NAME of a hub")

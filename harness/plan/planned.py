@@ -11,7 +11,7 @@ from harness.model.errors import UsageError
 from harness.model.options import swap
 from harness.model.scenario import FaultSpec, Scenario
 from harness.model.topology import Topology
-from stack import engines, models
+from stack import engines
 from stack.runtimes.base import Runtime
 
 
@@ -84,7 +84,7 @@ def _candidate(spec: FaultSpec) -> str:
 
 def taught(scenario: Scenario, topology: Topology, say: Callable[[str], object]) -> Scenario:
     """The scenario, which asks no right answers of a model that somebody else has trained."""
-    foreign = sorted(set(topology.models.values()) - set(models.TRAINED))
+    foreign = sorted(set(topology.models.values()) - engines.ours(topology.engine))
     foreign = ["the model of the target"] if topology.target is not None else foreign
     if not foreign or not any(cohort.right for cohort in scenario.load.cohorts):
         return scenario

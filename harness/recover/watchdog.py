@@ -37,7 +37,7 @@ from harness.adapters import gateway
 from harness.evidence import records_kept
 from harness.evidence.record import NO_DRILLS, EventLog, RunFolder
 from harness.faults.base import FaultContext, take_back, undo_actions
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.model import redact
 from harness.model.errors import DrillyardError, FaultError, RecordError
 from harness.model.journal import Journal
@@ -45,7 +45,7 @@ from harness.model.lease import LEASE_S, Channel, Heart, Lease
 from harness.model.topology import Topology
 from harness.recover import doctor, heal, lock
 from harness.recover.leftovers.base import Processes
-from reports import render, since
+from reports import render
 from stack import stacks, state
 from stack.runtimes import family
 
@@ -288,8 +288,7 @@ def main(path: Path, lock_descriptor: int, channel: Channel) -> int:
         folder = RunFolder(path)
         with contextlib.suppress(RecordError):
             records_kept.seal(folder)
-        verdicts.write(folder, verdicts.judge(folder, drill.load(folder.plan()["drill"])))
-        render.render(folder, since.last_good(folder))
+        render.judged(folder, drill.load(folder.plan()["drill"]))
     return 0
 
 

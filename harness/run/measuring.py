@@ -45,10 +45,8 @@ from harness.run.ends import catching, first_known
 from harness.run.progress import Progress
 from harness.run.sampling import Sampling
 from harness.run.tasks import try_each
+from stack import engines, state
 from stack import keys as stack_keys
-from stack import state
-from stack.engines import DEPLOYMENT
-from stack.models.catalogue import TRAINED
 from stack.runtimes import priority
 from stack.runtimes.base import Runtime
 
@@ -233,7 +231,14 @@ class _Meter:
     async def _start(self) -> None:
         load = load_spec(len(stack_keys.load_or_create(state.instance_folder(self.topology)).users))
         self.load = await generator.start(
-            self.folder, self.topology, load, DEPLOYMENT, self.log.zero_mono_s, seed=1, drain_s=DRAIN_S, users_first=1
+            self.folder,
+            self.topology,
+            load,
+            engines.DEPLOYMENT,
+            self.log.zero_mono_s,
+            seed=1,
+            drain_s=DRAIN_S,
+            users_first=1,
         )
         await self.load.first_window()
         scene = Scene(self.order.runtime)
@@ -315,7 +320,7 @@ class _Meter:
 
     def _answers_known(self) -> bool:
         """Whether the questions are those that the served models have learned."""
-        return all(model in TRAINED for model in self.topology.models.values())
+        return engines.ours(self.topology.engine).issuperset(self.topology.models.values())
 
     def _signals(self) -> Signals:
         found: dict[str, list[float]] = {}

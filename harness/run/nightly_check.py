@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from harness.model import night
 from harness.model.errors import RunFolderError
-from harness.model.night import FILE, Night, folders, read
+from harness.model.night import FILE, UNJUDGED_NIGHTS, Night, folders, read
 from harness.model.notify import Event
-from harness.model.verdict import JUDGED
+from harness.model.verdict import Status
 
 DAY = dt.timedelta(days=1)
-#: A drill that was judged in none of so many nights running is reported.
-NIGHTS = 3
+#: After its end a night makes its page, and each receiver has some seconds.
+TELLS_WITHIN = dt.timedelta(minutes=30)
 
 
 def nights(runs: Path) -> list[Night]:
@@ -39,38 +40,55 @@ def _read(folder: Path) -> Night:
 def check(found: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -> list[Event]:
     """What people should hear of the nights of ``suite``; nothing when all is well.
 
-    ``missing``: none has ended since 24 hours before the last ``by``, a time of day in the zone of ``now``.
-    ``not_judged``: entries of the last night that have neither PASS nor FAIL in any of the last three. Pure.
+    ``missing``: none has ended since 24 hours before the last ``by``, a time of day in the zone of ``now``; or the last
+    one was killed before it told anybody.
+    ``not_judged``: entries of the last night that have neither PASS nor FAIL in the last three that had them. Pure.
     """
-    ours = sorted((night for night in found if night.suite in (suite, "")), key=lambda night: night.started)
-    return [*_missing(ours, suite, by, now), *_not_judged(ours, suite)]
+    ours = sorted((one for one in found if one.suite in (suite, "")), key=lambda one: one.started)
+    return [*_missing(ours, suite, by, now), *_untold(ours, suite, now), *_not_judged(ours, suite)]
 
 
 def _missing(ours: Sequence[Night], suite: str, by: dt.time, now: dt.datetime) -> list[Event]:
     due = now.replace(hour=by.hour, minute=by.minute, second=0, microsecond=0)
     due = due if due <= now else due - DAY
-    ended = [night for night in ours if night.ended is not None and night.ended <= now]
-    if any(night.ended > due - DAY for night in ended if night.ended is not None):
+    ended = [one for one in ours if one.ended is not None and one.ended <= now]
+    if any(one.ended > due - DAY for one in ended if one.ended is not None):
         return []
-    last = max(ended, key=lambda night: night.ended or night.started, default=None)
+    last = max(ended, key=lambda one: one.ended or one.started, default=None)
     told = [f"the last night that ended: {last.run_id} ({_words(last.ended)})" if last else "none has ever ended"]
-    told += [f"begun since, and not ended: {night.run_id} ({_words(night.started)})" for night in ours
-             if night.ended is None and night.started > due - DAY]  # fmt: skip
+    told += [f"begun since, and not ended: {one.run_id} ({_words(one.started)})" for one in ours
+             if one.ended is None and one.started > due - DAY]  # fmt: skip
     headline = f"{suite}: no finished night by {due:%H:%M} of {due:%Y-%m-%d}"
     return [Event("missing", suite, last.run_id if last else "", headline, tuple(told))]
 
 
-def _not_judged(ours: Sequence[Night], suite: str) -> list[Event]:
-    last = [night for night in ours if night.suite][-NIGHTS:]
-    if len(last) < NIGHTS:
+def _untold(ours: Sequence[Night], suite: str, now: dt.datetime) -> list[Event]:
+    """Of the last night that ended, unless it may still be making its page."""
+    ended = [one for one in ours if one.ended is not None and now - one.ended > TELLS_WITHIN]
+    if not ended or ended[-1].told is not False:
         return []
-    statuses = {name: [night.statuses.get(name, "absent") for night in last] for name in last[-1].statuses}
-    sick = {name: seen for name, seen in statuses.items() if not {*seen} & {*JUDGED, "absent"}}
+    last = ended[-1]
+    headline = (
+        f"{suite}: {last.run_id} has ended ({_words(last.ended)}) and told nobody; `harness nightly --resume` does"
+    )
+    told = tuple(f"{name}: {status or 'not run'}" for name, status in last.statuses.items() if status != Status.PASS)
+    return [Event("missing", suite, last.run_id, headline, told)]
+
+
+def _not_judged(ours: Sequence[Night], suite: str) -> list[Event]:
+    known = [one for one in ours if one.suite]
+    sick = night.unjudged(known)
     if not sick:
         return []
-    told = tuple(f"{name}: {', '.join(status or 'not run' for status in seen)}" for name, seen in sick.items())
-    headline = f"{suite}: {len(sick)} of {len(statuses)} not judged for {NIGHTS} nights running"
-    return [Event("not_judged", suite, last[-1].run_id, headline, told)]
+    last = known[-1]
+    told = tuple(f"{name}: {_statuses(name, since)}" for name, since in sorted(sick.items()))
+    headline = f"{suite}: {len(sick)} of {len(last.entries)} not judged for {UNJUDGED_NIGHTS} nights running"
+    return [Event("not_judged", suite, last.run_id, headline, told)]
+
+
+def _statuses(name: str, since: Sequence[Night]) -> str:
+    """Of the last nights that count, the oldest first."""
+    return ", ".join(one.statuses[name] or "not run" for one in since[UNJUDGED_NIGHTS - 1 :: -1])
 
 
 def _words(when: dt.datetime | None) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 from harness.evidence import record, records_kept
 from harness.evidence.record import EventLog, RunFolder
+from harness.evidence.view import RunView
 from harness.judge import capacity, drill, verdicts
 from harness.judge.capacity import Capacity
 from harness.model import digest
@@ -85,6 +86,7 @@ class Job:
     unfit: str = ""  # why it could not be fitted
     folder: RunFolder | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    view: RunView | None = None  # of what was recorded
     verdict: Verdict | None = None
     lock: int = -1  # file descriptor; whoever inherits it keeps others from the stack
     notes: list[str] = field(default_factory=list)  # what happened before there was a log
@@ -160,7 +162,7 @@ def _owner(scenario: str) -> str | None:
 
 def fit(job: Job) -> None:
     """A share of capacity becomes absolute numbers; where none is accepted on this machine, capacity is measured."""
-    assert job.scenario and job.runtime
+    assert job.drill and job.scenario and job.runtime
     topology, share = job.runtime.topology, job.scenario.load.rate
     job.written = job.scenario.model_dump(mode="json")
     if topology.target is not None:
@@ -171,7 +173,8 @@ def fit(job: Job) -> None:
     if isinstance(share, Share):
         try:
             used = entry.accepted or _measured(job, job.scenario, share)
-            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy, machine.cores)
+            needs = _needs(job.drill, job.scenario, topology)
+            job.fitted = fitting.fit(job.scenario, share, used, topology.gateway_policy, machine.cores, needs)
             job.scenario = job.fitted.scenario
         except DrillyardError as error:  # told in the report, as whatever keeps a stack from coming up
             job.unfit = f"capacity could not be measured: {error}"
@@ -189,15 +192,16 @@ def fit(job: Job) -> None:
 
 def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     """Measure, keep and return it: accepted where it is sound, for this run only where it is provisional."""
-    assert job.runtime
+    assert job.drill and job.runtime
     topology = job.runtime.topology
+    needs = _needs(job.drill, scenario, topology)
     cores = capacity_store.machine(topology.runtime, topology.engine).cores
     job.progress.say(
         f"the load is {share}, and none is accepted for this machine yet: it is measured, in {measuring.WITHIN}"
     )
     order = measuring.Order(
         job.runtime, job.lock, job.progress, marks(topology), sorted(topology.defects),
-        lambda known: fitting.hopeless(scenario, share, known, cores),
+        lambda known: fitting.hopeless(scenario, share, known, cores, needs),
     )  # fmt: skip
     found = measuring.measure(order)
     store = capacity_store.store_of(topology)
@@ -205,6 +209,11 @@ def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     doubts = f"provisional, for this run only: {'; '.join(found.provisional)}" if found.provisional else "accepted"
     job.notes.append(f"capacity {doubts}")
     return found
+
+
+def _needs(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> fitting.Needs:
+    """What the drill's checks need of each replica of that stack."""
+    return fitting.Needs.of(verdicts.checks(wanted, phases=scenario.phases), len(topology.replicas))
 
 
 def marks(topology: Topology) -> dict[str, Any]:
@@ -223,12 +232,12 @@ def dry_run(options: Options) -> int:
     topology = replace(admitted(options.stack, guard.unresolved), runtime="process" if runtime == "auto" else runtime)
     _check_defects(options.defects, topology)
     where = "auto (docker if its daemon answers, else process)" if runtime == "auto" else runtime
-    scenario, notes = _dry_fit(_scenario(options, wanted, topology, print), topology)
+    scenario, notes = _dry_fit(wanted, _scenario(options, wanted, topology, print), topology)
     print(dryrun.text(wanted, scenario, topology, where, notes))
     return 0
 
 
-def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str]]:
+def _dry_fit(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str]]:
     """The scenario as it would be run, and what is to be said of its load and the capacity of this machine."""
     share = scenario.load.rate
     if topology.target is not None:
@@ -242,7 +251,8 @@ def _dry_fit(scenario: Scenario, topology: Topology) -> tuple[Scenario, list[str
         return scenario, [
             f"none is accepted for this machine yet: it will be measured before the run, in {measuring.WITHIN}"
         ]
-    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores)
+    needs = _needs(wanted, scenario, topology)
+    fitted = fitting.fit(scenario, share, entry.accepted, topology.gateway_policy, store.machine.cores, needs)
     return fitted.scenario, [fitted.too_small] if fitted.too_small else [*fitted.notes, *known]
 
 
@@ -377,7 +387,8 @@ def _seal(job: Job, log: EventLog) -> None:
 def verdict(job: Job) -> None:
     """Save 2: judge what was recorded."""
     assert job.folder and job.drill
-    job.verdict = verdicts.judge(job.folder, job.drill)
+    job.view = RunView(job.folder)
+    job.verdict = verdicts.judge(job.folder, job.drill, job.view)
     with _noting_what_is_not_written(job):
         verdicts.write(job.folder, job.verdict)
 
@@ -386,7 +397,7 @@ def page(job: Job) -> None:
     """The report, whatever the verdict."""
     assert job.folder
     with _noting_what_is_not_written(job):
-        render.render(job.folder, since.last_good(job.folder))
+        render.render(job.folder, since.last_good(job.folder), job.view)
 
 
 @contextlib.contextmanager

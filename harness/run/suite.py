@@ -120,9 +120,16 @@ class NightFolder:
         self.night = self.night.with_entry(entry)
         nights.write(self.folder, self.night)
 
+    def note(self, **fields: object) -> None:
+        """Write down that it has ended, or that people have been told of it."""
+        self.night = self.night.model_copy(update=fields)
+        nights.write(self.folder, self.night)
+
 
 def night(order: Order, say: Say, launcher: Launcher | None = None, resume: bool = False) -> NightFolder:
     """Run the suite to its end, or that of the newest night that was cut off; the state at its end.
+
+    One that had ended, and was cut off before anybody was told, is as it was.
 
     UsageError when another night is in progress here, or there is none to resume. KeyboardInterrupt ends the drill
     that runs (it heals and judges) and leaves the rest for ``resume``.
@@ -131,9 +138,9 @@ def night(order: Order, say: Say, launcher: Launcher | None = None, resume: bool
     hint = "wait for its end; two nights at once would judge each other's load"
     with lock.held(order.runs / LOCK, "a night", say, hint, "the nightly run of this checkout"):
         kept = _resumed(order, say, launcher or Launcher()) if resume else _begun(order, say, launcher or Launcher())
-        _play(kept)
-        kept.night = kept.night.model_copy(update={"ended": _now()})
-        nights.write(kept.folder, kept.night)
+        if kept.night.ended is None:
+            _play(kept)
+            kept.note(ended=_now())
         return kept
 
 
@@ -157,6 +164,7 @@ def _begun(order: Order, say: Say, launcher: Launcher) -> NightFolder:
         instance=order.instance,
         model=order.model,
         entries=tuple(entries),
+        told=False,
     )
     nights.write(folder, opened)
     say(f"night {folder.name}: {len(entries)} drills within {opened.budget_s / 60:.0f} min, seed {seed}")
@@ -170,10 +178,11 @@ def _resumed(order: Order, say: Say, launcher: Launcher) -> NightFolder:
         except DrillyardError as error:
             say(f"passed over: {error}")
             continue
-        if found.suite == order.suite.name and found.ended is None:
+        if found.suite == order.suite.name and (found.ended is None or found.told is False):
             _require_the_same(order, found)
             left = sum(not entry.done for entry in found.entries)
-            say(f"night {folder.name} goes on: {left} of {len(found.entries)} drills are left")
+            untold = ", and nobody has been told of it" if found.ended else ""
+            say(f"night {folder.name} goes on: {left} of {len(found.entries)} drills are left{untold}")
             return NightFolder(folder, found, say, launcher, _durations(order.runs))
     raise UsageError(
         f"no night of the suite {order.suite.name!r} was cut off: there is nothing to resume in {order.runs}"

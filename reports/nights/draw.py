@@ -17,14 +17,14 @@ from reports.nights.flakiness import Flakiness
 from reports.nights.matrix import Link, Matrix
 from reports.nights.regressions import Step, Unjudged
 from reports.nights.spark import Spark
-from reports.nights.trend import Trend
+from reports.nights.trend import CAPACITY, Trend
 
 #: Of the series that got worse in one night, so many with the largest steps are shown unfolded.
 _ROWS_SHOWN = 8
 _HOW_TO_READ = (
-    '<p class="legend">Oldest night on the left; each chart has its own scale. Shaded blue: mean ± one standard '
-    "deviation between change points. Red line: change point. Dashed: versions, model or policy changed. Shaded grey: "
-    "no value, because the run was not judged or was not made.</p>"
+    '<p class="legend">Oldest night on the left; each chart has its own scale. Shaded blue: mean ± spread, the mean '
+    "absolute deviation, between change points. Red line: change point. Dashed: versions, model or policy changed. "
+    "Shaded grey: no value, because the run was not judged or was not made.</p>"
 )
 _STATES = {"never": "never drilled", "stale": f"not within {STALE_NIGHTS} nights", "fresh": ""}
 #: A machine with what got worse on it.
@@ -202,15 +202,20 @@ def _place(trend: Trend) -> tuple[str, str]:
 def _group(place: tuple[str, str], found: Sequence[Trend], link: Link) -> Markup:
     entry, digest = place
     moving = [one for one in found if one.last is not None and not one.constant]
-    still = [one for one in found if one.last is not None and one.constant]
-    empty = [one for one in found if one.last is None]
+    once = [one for one in found if sum(value is not None for value in one.values) == 1]
+    still = [one for one in found if one.constant and one not in once]
+    empty = [one.key.id for one in found if one.last is None]
     changed = sum(bool(one.changes) for one in found)
     what = f"{len(found)} series, {changed} with a change point" + (f", scenario {digest[:8]}" if digest else "")
     rows = Markup("").join(_row(one, link) for one in moving if one.indicator or one.changes)
     checks = [f"{one.key.id}: {_levels(one)} {one.unit}" for one in moving if not (one.indicator or one.changes)]
-    rest = _named("Checks without a change point, mean ± standard deviation", checks)
+    rest = _named("Checks without a change point, mean ± spread", checks)
     rest += _named("The same value in every night", [f"{one.key.id}: {_value(one)}" for one in still])
-    rest += _named("Never measured in these nights", [one.key.id for one in empty])
+    rest += _folded("measured in one night so far", [f"{one.key.id}: {_value(one)}" for one in once])
+    rest += _named("Never measured in these nights", [name for name in empty if name != CAPACITY])
+    # It is in the index only where it was measured.
+    unsure = [name for name in empty if name == CAPACITY]
+    rest += _named("Measured, but only provisionally or in runs that were not judged", unsure)
     return Markup(
         '<details class="group"{}><summary><b>{}</b> <span>{}</span></summary><ul class="trends">{}</ul>{}</details>'
     ).format(Markup(" open") if changed else "", entry, what, rows, rest)
@@ -220,6 +225,14 @@ def _named(title: str, names: Sequence[str]) -> Markup:
     if not names:
         return Markup("")
     return Markup('<p class="still"><b>{}:</b> {}</p>').format(title, "; ".join(names))
+
+
+def _folded(title: str, names: Sequence[str]) -> Markup:
+    """A list that says little yet, and is long in the first night."""
+    if not names:
+        return Markup("")
+    rows = Markup("").join(Markup("<li>{}</li>").format(name) for name in names)
+    return Markup("<details><summary>{} series {}</summary><ul>{}</ul></details>").format(len(names), title, rows)
 
 
 def _row(trend: Trend, link: Link) -> Markup:

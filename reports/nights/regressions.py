@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.evidence.index import IndexedRun
+from harness.model import night
 from harness.model.night import Night
-from harness.model.verdict import JUDGED
-from reports.nights.matrix import Matrix, Row
+from reports.nights.matrix import Matrix
 from reports.nights.trend import Trend
-
-#: A drill that was not judged in so many nights running counts as a regression.
-UNJUDGED_NIGHTS = 3
 
 
 @dataclass(frozen=True)
@@ -42,29 +39,17 @@ def steps(trends: Sequence[Trend]) -> list[Step]:
 
 
 def _step(trend: Trend, since: int) -> Step:
-    before = next((run for run in trend.runs[:since][::-1] if run is not None), None)
+    measured = [run for run, value in zip(trend.runs[:since], trend.values[:since], strict=True) if value is not None]
+    before = measured[-1] if measured else None  # one that was not judged may already have been of the new level
     return Step(trend, trend.nights[since], before, trend.runs[since])
 
 
 def unjudged(matrix: Matrix) -> list[Unjudged]:
-    """Entries of the newest night that were not judged for ``UNJUDGED_NIGHTS`` nights running."""
-    found = [_unjudged(row, matrix) for row in matrix.rows if row.cells and row.cells[-1]]
-    return [one for one in found if one is not None and one.nights >= UNJUDGED_NIGHTS]
+    """Entries of the newest night that were not judged for three nights running."""
+    return [_unjudged(name, since) for name, since in sorted(night.unjudged(matrix.nights).items())]
 
 
-def _unjudged(row: Row, matrix: Matrix) -> Unjudged | None:
-    nights = list(_nights_unjudged(row, matrix))
-    if not nights:
-        return None
-    newest = row.cells[-1][-1]
+def _unjudged(name: str, since: Sequence[Night]) -> Unjudged:
+    newest = [entry for entry in since[0].entries if entry.id == name][-1]
     why = newest.not_run if newest.status is None else newest.attempts[-1].reason
-    return Unjudged(row.id, nights[-1], len(nights), why)
-
-
-def _nights_unjudged(row: Row, matrix: Matrix) -> Iterator[Night]:
-    """The newest nights, newest first, up to the first one in which it was judged. Nights without it do not count."""
-    for night, cell in zip(matrix.nights[::-1], row.cells[::-1], strict=True):
-        if any(entry.status in JUDGED for entry in cell):
-            return
-        if cell:
-            yield night
+    return Unjudged(name, since[-1], len(since), why)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean
 
+import numpy as np
 from markupsafe import Markup
+
+from harness.judge.trends import spread_of
 
 #: In the picture's own units, half a pixel each: whole numbers are short.
 WIDTH, HEIGHT = 600, 96
@@ -28,7 +31,7 @@ MARKER = Markup(
 class Stretch:
     """Nights ``begin`` to ``end`` (exclusive) between two change points.
 
-    ``spread`` is the standard deviation of one night's values; None with fewer than two values.
+    ``spread`` is that of docs/trends.md, the mean absolute deviation; None with fewer than two values.
     """
 
     begin: int
@@ -55,7 +58,9 @@ class Spark:
         for begin, end in pairwise([0, *sorted(self.changes), len(self.values)]):
             values = [value for value in self.values[begin:end] if value is not None]
             if values:
-                found.append(Stretch(begin, end, fmean(values), stdev(values) if len(values) > 1 else None))
+                found.append(
+                    Stretch(begin, end, fmean(values), spread_of(np.array(values)) if len(values) > 1 else None)
+                )
         return found
 
 

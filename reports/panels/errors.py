@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness.evidence.attempts import example_ids
+from harness.evidence.attempts import Attempts, example_ids
 from harness.evidence.view import RunView
 from harness.model.stream import TOKENS_NOT_SENT
 from harness.model.verdict import Verdict
@@ -23,26 +23,27 @@ _KEYS = ["judged_phase", "outcome", "subtype", "http_status", "error_code", "err
 def html(view: RunView, verdict: Verdict) -> Markup:
     """All attempts that were not ok, most frequent first, and what that means."""
     quiet = ("ok", "cancelled_intended", "cancelled_drain")
-    failed = view.requests[~view.requests["outcome"].isin(quiet)][[*_KEYS, "output_tokens", "request_id"]]
-    failed = failed.astype({"judged_phase": object})
-    group = failed.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
+    failed = view.requests[~view.requests["outcome"].isin(quiet)]
+    kinds = failed[_KEYS].astype({"judged_phase": object})
+    group = kinds.groupby(_KEYS, dropna=False, sort=False).ngroup().to_numpy()
     frequent = np.argsort(-np.bincount(group), kind="stable")[:GROUPS_MAX]
     head = ("attempts", "phase", "outcome", "status", "error code", "message", "request ids, e.g.")
     said = "Attempts, not requests: many of these were retried and answered. Faults break some; checks ask how many."
     groups = [failed[group == one] for one in frequent]
     if not groups:
         return table(head, [])
-    shown = tuple(dict.fromkeys(str(rows["request_id"].iloc[0]) for rows in groups[:LOOKED_AT]))
+    shown = tuple(dict.fromkeys(str(rows.head(1)["request_id"].iloc[0]) for rows in groups[:LOOKED_AT]))
     of_each = Markup("<h3>One request of each of the most frequent kinds</h3>{}").format(
         Markup("").join(requests.examples(view, shown, [one]) for one in shown)
     )
     return Markup("<p>{}</p>").format(said) + table(head, [_row(rows) for rows in groups]) + of_each
 
 
-def _row(rows: pd.DataFrame) -> tuple[object, ...]:
-    first = rows[_KEYS].iloc[0]
+def _row(rows: Attempts) -> tuple[object, ...]:
+    first = rows.head(1)[_KEYS].astype(object).iloc[0]
     phase, outcome, subtype, status, code, message = ("" if pd.isna(value) else value for value in first)
-    ids = ", ".join(example_ids(rows["request_id"])[:3])
+    different = rows["request"].drop_duplicates().index[:3]
+    ids = ", ".join(example_ids(rows[rows.index.isin(different)]["request_id"]))
     what = f"{outcome} ({subtype})" if subtype else outcome
     if outcome == "empty" and subtype == TOKENS_NOT_SENT:
         tokens = rows["output_tokens"]

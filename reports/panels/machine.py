@@ -34,10 +34,7 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     parts = [Markup("<p>{}</p>").format(_sentence(spans, begin, end, verdict)), _unread(view)]
     marks = [(span.begin_s, span.end_s) for span in spans]
     parts += [draw(chart, view.phases, end, marks) for chart in (_cores(view), _late(view))]
-    if spans:
-        rows = [(f"{s.begin_s:.1f} s", f"{s.length_s:.1f} s", s.why) for s in spans]
-        parts.append(table(("from", "for", "what disturbed it"), rows))
-    return Markup("").join(parts)
+    return Markup("").join([*parts, _stretches(spans)])
 
 
 def _sentence(spans: Sequence[Span], begin: float, end: float, verdict: Verdict) -> str:
@@ -47,6 +44,21 @@ def _sentence(spans: Sequence[Span], begin: float, end: float, verdict: Verdict)
         meaning = "a FAIL that is about time can become INCONCLUSIVE in such a time"
         return f"{said[0].upper()}{said[1:]}; {'every check passed in spite of it' if passed else meaning}."
     return f"No interference on the machine in these {end - begin:.0f} s."
+
+
+def _stretches(spans: Sequence[Span]) -> Markup:
+    """How many there were, how long in all, and the longest; folded, because of the machine there may be many."""
+    if not spans:
+        return Markup("")
+    longest = max(spans, key=lambda span: span.length_s)
+    rows = [(f"{s.begin_s:.1f} s", f"{s.length_s:.1f} s", s.why) for s in spans]
+    count = "One disturbed stretch" if len(spans) == 1 else f"{len(spans)} disturbed stretches"
+    return Markup(
+        "<details><summary>{}, {:.1f} s in all; the longest from {:.1f} s for {:.1f} s: {}</summary>{}</details>"
+    ).format(
+        count, sum(s.length_s for s in spans), longest.begin_s, longest.length_s, longest.why,
+        table(("from", "for", "what disturbed it"), rows),
+    )  # fmt: skip
 
 
 def _unread(view: RunView) -> Markup:

@@ -8,13 +8,20 @@ from markupsafe import Markup
 from harness.evidence.attempts import Attempts, tally
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.view import RunView
-from harness.judge import slo
+from harness.judge import per_phase
 from harness.judge.sli import Measurement
 from harness.model.verdict import Verdict
 from reports.panel import number, table
 
 ORDER, TITLE = 40, "Phases"
-COLUMNS = ("availability", "ttft_p50_ms", "ttft_from_schedule_p95_ms", "e2e_p50_ms", "retry_amplification")
+#: Indicators, each with its name in ``per_phase``.
+COLUMNS = {
+    "availability": "availability",
+    "ttft_p50_ms": "ttft",
+    "ttft_from_schedule_p95_ms": "ttft_from_schedule",
+    "e2e_p50_ms": "e2e",
+    "retry_amplification": "retry_amplification",
+}
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
@@ -23,7 +30,10 @@ def html(view: RunView, verdict: Verdict) -> Markup:
     Requests across a fault's edges count with the fault's phase.
     """
     # A column of the table at a time: what it is computed from is read once, and not once for every phase.
-    measured = [[_value(slo.measure(view, name, [phase.name]), phase) for phase in view.phases] for name in COLUMNS]
+    measured = [
+        [_value(per_phase.measurements(view, stem).get((name, phase.name)), phase) for phase in view.phases]
+        for name, stem in COLUMNS.items()
+    ]
     rows = [_row(view, phase, values) for phase, *values in zip(view.phases, *measured, strict=True)]
     judged = view.requests["judged_phase"]
     outside = view.requests[~judged.isin([phase.name for phase in view.phases])]
@@ -65,8 +75,10 @@ def _sum(column: pd.Series) -> str | None:
     return None if len(column) and known.empty else f"{int(known.sum()):,}"
 
 
-def _value(measured: Measurement, phase: PhaseSpan) -> object:
+def _value(measured: Measurement | None, phase: PhaseSpan) -> object:
     """The number; without one whether requests were too few, missing, or not meant to be."""
+    if measured is None:
+        return None
     if measured.value is not None:
         return number(measured.value, measured.unit)
     if phase.kind == "quiet" and not measured.samples:

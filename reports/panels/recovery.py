@@ -85,25 +85,36 @@ def _budget(view: RunView) -> Markup:
     bad = served["outcome"].ne("ok").to_numpy(dtype=bool)
     found = burn.replay(served["end_s"].to_numpy(dtype=float), bad, view.phases[0].start_s, max(ends), target)
     lead = Markup(
-        "<p>Of {:,} requests {:,} failed. An availability of {:g} % allows {:.1f} of so many: "
-        "<strong>{}</strong> of the run's own error budget, {} of that of 30 days at this rate of requests.</p>"
+        "<p><strong>{:,} of {:,} requests failed</strong>; an availability of {:g} % allows {:.1f} of so many. That is "
+        "{} of what these minutes may cost, and <strong>{}</strong> of the error budget of 30 days at this rate of "
+        "requests. {}</p>"
     ).format(
-        found.requests,
         found.bad,
+        found.requests,
         target,
         found.requests * (1 - target / 100),
         _percent(found.spent),
         _percent(found.of_period),
+        _paged(found),
     )
     rows = [
         (str(page.rule), "would not have paged" if page.at_s is None else f"{page.at_s:.1f} s") for page in found.pages
     ]
     note = (
-        "Production rules, replayed over this run's requests on a service that was well before it. Their windows are "
-        "hours long: a run of minutes seldom reaches them. «Alerts» has the rules of the drill's own time scale "
-        "(docs/metrics.md)."
+        "Production rules, replayed over this run's requests on a service that was well before it. «Alerts» has the "
+        "rules of the drill's own time scale (docs/metrics.md)."
     )
     return lead + table(("burn rate", "would have paged at"), rows) + Markup("<p><small>{}</small></p>").format(note)
+
+
+def _paged(found: burn.Burned) -> str:
+    """Why a run that costs many times its own budget may page nobody, or what it would have."""
+    came = burn.first(found.pages)
+    if came is None:
+        return (
+            "No rule pages for that: each looks back over hours or days, most of which were before the run, and well."
+        )
+    return f"By itself that is enough for a page, at {came.at_s:.1f} s."
 
 
 def availability_target(view: RunView) -> float:

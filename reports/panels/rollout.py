@@ -14,35 +14,41 @@ from harness.model.artifacts import rollout as rollouts
 from harness.model.artifacts.rollout import Deployment, Probe, Rollout, Side
 from harness.model.verdict import Verdict
 from reports.charts import Chart, Series, draw
-from reports.panel import number, table
+from reports.panel import number, stretch, table
+from reports.panels.timeline import end_of
 
 ORDER, TITLE = 25, "Rollout"
 #: Share of answers: wide enough for a tenth of a few requests per second to show.
 WINDOW_S = 4.0
 #: Of 95 % confidence, for shares (Wilson's interval) and medians (by rank).
 _Z = 1.96
+_READ = (
+    "How to read it: a few users meet the candidate first, each gate alone can roll it back, and the others get it "
+    "stage by stage once all gates promote it."
+)
+_NOTE = (
+    "Shares and medians with their 95 % intervals. First token and tokens/s: of the pairs. Users: while the candidate "
+    "was a canary."
+)
 
 
 def html(view: RunView, verdict: Verdict) -> Markup:
-    """Decision, gates, both versions, stages, and three charts; empty when nothing was rolled out."""
+    """Decision, gates, both versions, stages, and the share of the new one; empty when nothing was rolled out."""
     rollout = view.artifact(rollouts.ARTIFACT)
     if rollout is None:
         return Markup("")
-    end_s = max((phase.end_s or phase.start_s for phase in view.phases), default=1.0)
-    charts = (_shares(view, rollout, end_s), *_speeds(rollout))
+    stages = ("stage", "meant for the new version", "answers it gave users")
     return Markup("").join(
         (
             _decision(rollout),
+            Markup("<p>{}</p>").format(_READ),
             table(("gate", "says", "because"), _gates(rollout)),
             Markup("<h3>Both versions</h3>"),
-            table(_HEAD, _versions(view, rollout)),
-            Markup(
-                "<p>Shares and medians with their 95 % intervals; first token and rate are those of the pairs. "
-                "Users: while the candidate was a canary.</p>"
-            ),
-            *(draw(chart, view.phases, end_s) for chart in charts),
+            table(_HEAD, _versions(view, rollout), "figures"),
+            Markup("<p><small>{}</small></p>").format(_NOTE),
             Markup("<h3>Stages</h3>"),
-            table(("stage", "from", "meant for the new version", "answers it gave users"), _stages(view, rollout)),
+            table(stages, _stages(view, rollout), "figures"),
+            draw(_shares(view, rollout, end_of(view)), view.phases, end_of(view)),
         )
     )
 
@@ -170,21 +176,6 @@ def _weight(view: RunView, rollout: Rollout, gateway: str) -> Series:
     return Series(gateway, in_use.index.to_numpy(dtype=float), parts.to_numpy(dtype=float))
 
 
-def _speeds(rollout: Rollout) -> Iterator[Chart]:
-    for name, title, unit in (("ttft_ms", "First token", "ms"), ("tokens_per_s", "Token after token", "tokens/s")):
-        series = [
-            _points(one.version, [(p.t_s, getattr(p, name)) for p in rollouts.timed(rollout.probes, side)])
-            for side, one in _sides(rollout)
-        ]
-        note = "of the questions that both versions were asked at the same moment; each point is one answer"
-        yield Chart(f"rollout-{name.replace('_', '-')}", title, unit, series, note=note)
-
-
-def _points(name: str, found: Sequence[tuple[float, float | None]]) -> Series:
-    known = [(t_s, value) for t_s, value in found if value is not None]
-    return Series(name, np.array([t for t, _ in known]), np.array([v for _, v in known]), marks=True)
-
-
 def _stages(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
     rows = view.requests[view.requests["served_version"].notna()]
     ends = [stage.applied_at_s for stage in rollout.stages[1:]] + [math.inf]
@@ -192,4 +183,6 @@ def _stages(view: RunView, rollout: Rollout) -> Iterator[tuple[object, ...]]:
         here = rows[rows["start_s"].between(stage.applied_at_s, end, inclusive="left")]
         new = int(here["served_version"].eq(rollout.candidate.version).sum())
         percent = f" ({100 * new / len(here):.0f} %)" if len(here) else ""
-        yield stage.name, f"{stage.applied_at_s:.1f} s", f"{stage.percent} %", f"{new} of {len(here)}{percent}"
+        until = None if math.isinf(end) else end
+        name = stretch(f"{stage.name}, from {stage.applied_at_s:.1f} s", stage.applied_at_s, until)
+        yield name, f"{stage.percent} %", f"{new} of {len(here)}{percent}"

@@ -72,14 +72,14 @@ def _charts(view: RunView, found: Sequence[Bar], end_s: float) -> Iterator[Chart
 
 
 @dataclass(frozen=True)
-class _Windows:
+class Windows:
     """Stretches of equal length from 0 on, in seconds."""
 
     width_s: float
     edges: Floats
 
     @classmethod
-    def of(cls, end_s: float, count: int) -> _Windows:
+    def of(cls, end_s: float, count: int) -> Windows:
         """For so many requests: as narrow as may be with enough of them in each."""
         wanted = min(end_s / _WINDOWS_MIN, _PER_WINDOW * end_s / max(count, 1))
         least = max(wanted, end_s / _WINDOWS_MAX)
@@ -96,9 +96,9 @@ class _Windows:
         return np.histogram(times.to_numpy(dtype=float), self.edges)[0].astype(float)
 
 
-def _rate_windows(end_s: float) -> _Windows:
+def _rate_windows(end_s: float) -> Windows:
     """One second each, more where the run has more than the page can show."""
-    return _Windows.of(end_s, 10**9)
+    return Windows.of(end_s, 10**9)
 
 
 def _outcomes(view: RunView, end_s: float) -> Chart:
@@ -154,10 +154,11 @@ def _percentiles(
     times: pd.Series, values: pd.Series, percents: Sequence[int], end_s: float
 ) -> tuple[list[Series], str]:
     """Nearest ranks per window, and what to know of them. Dots where most windows have too few samples for one."""
-    windows = _Windows.of(end_s, len(times))
-    window = (times.to_numpy(dtype=float) // windows.width_s).astype(int)
+    windows = Windows.of(end_s, len(times))
+    window = (times.to_numpy(dtype=float) // windows.width_s).astype(np.int16)
     values_ = values.to_numpy(dtype=float)
-    order = np.lexsort((values_, window))
+    order = np.argsort(values_)
+    order = order[np.argsort(window[order], kind="stable")]  # within each window by value
     ranked, grid = values_[order], np.arange(len(windows.middles))
     first = np.searchsorted(window[order], grid)
     counts = np.searchsorted(window[order], grid, side="right") - first
@@ -179,7 +180,7 @@ def _percentiles(
 
 def _share(view: RunView, end_s: float) -> Chart:
     answered = view.requests[view.requests["replica"].notna()]
-    windows, replica = _Windows.of(end_s, len(answered)), answered["replica"]
+    windows, replica = Windows.of(end_s, len(answered)), answered["replica"]
     counts = {one: windows.count(answered["start_s"][replica.eq(one)]) for one in sorted(replica.unique())}
     total = np.sum(list(counts.values()), axis=0) if counts else np.zeros(len(windows.middles))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -254,8 +255,10 @@ def _inside(sampled: _Sampled, replicas: Sequence[str]) -> Iterator[Chart]:
     yield Chart("prefix-cache", "Prefix-cache hits", "% of prompt tokens", hits, note=note)
     for part, title in (("prefill", "Prefill time"), ("decode", "Decode time")):
         total, count = (f"request_{part}_time_seconds_{end}" for end in ("sum", "count"))
-        series = [sampled.ratio(name, total, count, 1000.0) for name in replicas]
-        note = "mean of the requests that finished; engines count none that was cancelled"
+        found = (sampled.ratio(name, total, count, 1000.0) for name in replicas)
+        # Who asks for one token, as the synthetic generation does, has no decode: where nobody else finished, none ran.
+        series = [replace(one, y=np.where(one.y > 0, one.y, np.nan)) for one in found]
+        note = "mean of the requests that finished, the probes' one-token requests among them; none that was cancelled"
         yield Chart(part, f"{title} in each replica", "ms", series, note=note)
 
 

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m stack.tools", description=__doc__)
     parser.add_argument(
-        "what", choices=("install", "chromium"), help="install: what a stack needs; chromium: for tests"
+        "what",
+        choices=("install", "chromium"),
+        help="install: what a stack needs; chromium: that and axe-core, for tests",
     )
     parser.add_argument("--runtime", metavar=f"{{{','.join(NAMES)}}}", default=os.environ.get("RUNTIME") or "auto")
     parser.add_argument("--engine", metavar=f"{{{','.join(ENGINES)}}}", default=os.environ.get("ENGINE") or "vllm")

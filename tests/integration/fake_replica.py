@@ -7,24 +7,9 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-#: For what has to happen some time: only a hang reaches it, however busy the machine is.
-WITHIN_S = 60.0
-
-
-def until(condition: Callable[[], Any], within_s: float, what: str) -> float:
-    """Poll until ``condition()`` is true; the seconds it took. Fails with ``what`` after ``within_s``."""
-    begun = time.monotonic()
-    pause = threading.Event()
-    while not condition():
-        waited = time.monotonic() - begun
-        assert waited < within_s, f"{what}: not within {within_s} s"
-        pause.wait(0.02)
-    return time.monotonic() - begun
 
 
 @dataclass

@@ -18,7 +18,8 @@ from harness.model.topology import GatewayPolicy, Topology
 from stack import config, state, tools
 from stack.keys import Keys
 from stack.stacks.vllm_haproxy import STACK
-from tests.integration.fake_replica import WITHIN_S, FakeReplica, until
+from tests.integration.fake_replica import FakeReplica
+from tests.waiting import WITHIN_S, until
 from tests.workers import worker
 
 INSTANCE = 220 + worker()

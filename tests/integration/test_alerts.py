@@ -14,7 +14,7 @@ from stack.engines import DEPLOYMENT
 from stack.gateway import kind
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
-from tests.contract.engine.running import eventually
+from tests.waiting import eventually
 
 #: A series and the labels that it is selected by, as rules write them.
 SELECTOR = re.compile(r"\b(?:up\b|(?:vllm:|haproxy_|drillyard_)[a-z0-9_]+)(?:{[^}]*})?")

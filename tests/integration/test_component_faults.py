@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,7 @@ from harness.probes.health import probe
 from stack.runtimes import readiness, supervisor
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
+from tests.waiting import until
 
 PAUSE, STOP, KILL = pause.FAULT.type, stop.FAULT.type, kill.FAULT.type
 #: Every role is met once at least, and every fault on a replica and a gateway.
@@ -57,14 +58,7 @@ def _whole_again(context: FaultContext) -> Iterator[None]:
         context.runtime.limit_memory(state.name, None)
         context.runtime.unpause(state.name)
         context.runtime.start(state.name)
-    _until(lambda: not readiness.unready(context.topology), 60)
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not within its time"
-        time.sleep(0.05)
+    until(lambda: not readiness.unready(context.topology), 60)
 
 
 def make(type_name: str, on: str, **options: Any) -> Fault:
@@ -218,7 +212,7 @@ def test_start_does_not_wait_for_the_next_try(context: FaultContext, sim_stack: 
     def state() -> str:
         return sim_stack._supervisor().program("alertmanager").state
 
-    _until(back_off)
+    until(back_off)
     take_back(context, Undo("x", "start", {"component": "alertmanager"}))
     assert state() in ("STARTING", "RUNNING")
 

@@ -16,8 +16,8 @@ import pytest
 from harness.model.topology import DNS_POLICY, SERVICE_NAME
 from stack import state
 from stack.stacks.vllm_haproxy import STACK
-from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import GatewayStack, running, started
+from tests.waiting import WITHIN_S, until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,6 +25,7 @@ from stack.runtimes.select import docker_trouble
 from stack.stacks.vllm_haproxy import STACK
 from tests.drills.drill_process import Running, toxics
 from tests.drills.outcome import CHECKOUT
+from tests.waiting import eventually
 
 _TROUBLE = docker_trouble()
 pytestmark = [
@@ -45,16 +46,6 @@ def runtime() -> Iterator[DockerRuntime]:
     assert made.up(lines.append) is False, "\n".join(lines)
     yield made
     made.down(lines.append)
-
-
-def within(seconds: float, question: Callable[[], object]) -> bool:
-    """Whether ``question`` becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def state_of(runtime: DockerRuntime, name: str) -> ComponentState:
@@ -106,8 +97,8 @@ def test_a_killed_replica_comes_back_by_itself(
         monkeypatch.setattr(cgroup, "belongs_to", lambda *_: False)
     before = state_of(runtime, "replica-1")
     runtime.kill("replica-1")
-    assert within(30, lambda: state_of(runtime, "replica-1").restarts == before.restarts + 1)
-    assert within(30, lambda: answers(runtime, "replica-1"))
+    assert eventually(lambda: state_of(runtime, "replica-1").restarts == before.restarts + 1, 30)
+    assert eventually(lambda: answers(runtime, "replica-1"), 30)
     assert state_of(runtime, "replica-1").pid != before.pid
 
 
@@ -119,7 +110,7 @@ def test_a_stopped_replica_stays_down_until_started(runtime: DockerRuntime) -> N
     assert state_of(runtime, "replica-2").state == "stopped"
     assert not answers(runtime, "replica-2")
     runtime.start("replica-2")
-    assert within(30, lambda: answers(runtime, "replica-2"))
+    assert eventually(lambda: answers(runtime, "replica-2"), 30)
 
 
 @pytest.mark.parametrize("name", ["gateway-b", "dns"])
@@ -130,7 +121,7 @@ def test_what_ignores_its_default_signals_stops_in_time(runtime: DockerRuntime, 
     stopped_s = time.monotonic() - began
     runtime.start(name)
     assert stopped_s < 8.0
-    assert within(30, lambda: state_of(runtime, name).state == "running")
+    assert eventually(lambda: state_of(runtime, name).state == "running", 30)
 
 
 def test_a_paused_replica_is_silent_until_thawed(runtime: DockerRuntime) -> None:
@@ -140,7 +131,7 @@ def test_a_paused_replica_is_silent_until_thawed(runtime: DockerRuntime) -> None
     assert not answers(runtime, "replica-1")
     runtime.unpause("replica-1")
     runtime.unpause("replica-1")
-    assert within(10, lambda: answers(runtime, "replica-1"))
+    assert eventually(lambda: answers(runtime, "replica-1"), 10)
 
 
 def test_a_paused_replica_can_be_killed(runtime: DockerRuntime) -> None:
@@ -148,8 +139,8 @@ def test_a_paused_replica_can_be_killed(runtime: DockerRuntime) -> None:
     before = state_of(runtime, "replica-1").restarts
     runtime.pause("replica-1")
     runtime.kill("replica-1")
-    assert within(30, lambda: state_of(runtime, "replica-1").restarts == before + 1)
-    assert within(30, lambda: answers(runtime, "replica-1"))
+    assert eventually(lambda: state_of(runtime, "replica-1").restarts == before + 1, 30)
+    assert eventually(lambda: answers(runtime, "replica-1"), 30)
 
 
 def test_the_gateways_admin_socket_answers(runtime: DockerRuntime) -> None:
@@ -165,7 +156,7 @@ def test_figures_and_logs(runtime: DockerRuntime) -> None:
     gateway = runtime.topology.component("gateway-a")
     identity = f"probe-{uuid.uuid4().hex}"
     httpx.get(gateway.url(path="/v1/nothing"), headers={"X-Request-Id": identity}, trust_env=False)
-    assert within(5, lambda: identity in runtime.logs("gateway-a"))
+    assert eventually(lambda: identity in runtime.logs("gateway-a"), 5)
 
 
 def test_the_exporter_reads_the_gateways_logs(runtime: DockerRuntime) -> None:
@@ -178,7 +169,7 @@ def test_the_exporter_reads_the_gateways_logs(runtime: DockerRuntime) -> None:
             f'drillyard_gateway_log_readable{{gateway="{name}"}} 1.0' in text for name in ("gateway-a", "gateway-b")
         )
 
-    assert within(15, readable)
+    assert eventually(readable, 15)
 
 
 def test_extra_certificates_stay_in_no_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,10 +263,10 @@ def test_a_killed_harness_leaves_no_fault_in_containers(runtime: DockerRuntime, 
     running.wait_for(all_injected, 90)
     running.process.kill()
     running.process.wait()
-    assert within(5, lambda: not toxics(runtime.topology)), toxics(runtime.topology)
-    assert within(5, lambda: state_of(runtime, "replica-2").state == "running")
-    assert within(5, lambda: state_of(runtime, "gateway-b").state == "running")
-    assert within(5, lambda: Haproxy(runtime, "gateway-a").servers()["replica-1"].weight == 100)
+    assert eventually(lambda: not toxics(runtime.topology), 5), toxics(runtime.topology)
+    assert eventually(lambda: state_of(runtime, "replica-2").state == "running", 5)
+    assert eventually(lambda: state_of(runtime, "gateway-b").state == "running", 5)
+    assert eventually(lambda: Haproxy(runtime, "gateway-a").servers()["replica-1"].weight == 100, 5)
     folder = CHECKOUT / "runs" / str(run_name(running.said))
-    assert within(60, lambda: (folder / "report.html").exists())
+    assert eventually(lambda: (folder / "report.html").exists(), 60)
     assert RunFolder(folder).read_json("verdict.json")["status"] != "PASS"

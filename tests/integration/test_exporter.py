@@ -18,7 +18,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stack.exporter.config import Config
-from tests.contract.engine.running import RunningEngine, eventually, running
+from tests.contract.engine.running import RunningEngine, running
+from tests.waiting import eventually
 
 HOST = "127.0.15.91"
 

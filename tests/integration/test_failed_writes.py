@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from harness.run.outcome import run_name
 from tests.drills.drill_process import Running, load_processes, scenario, toxics
 from tests.drills.lanes import Lane, one_lane
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -75,10 +75,7 @@ def test_a_harness_that_cannot_write_heals_and_says_so(lane: Lane, tmp_path: Pat
         assert "Traceback" not in ended.err
         assert load_processes(ended.folder.path.name) == []
         assert toxics(lane.topology) == {}
-        deadline = time.monotonic() + JUDGED_S_MAX
-        while not (ended.folder.path / "report.html").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until((ended.folder.path / "report.html").exists, JUDGED_S_MAX, "no report")
         assert ended.verdict["status"] == "INCONCLUSIVE"
         assert ended.verdict["reason"].startswith("records written: ")
     finally:

@@ -35,6 +35,7 @@ from harness.model.options import model
 from harness.model.topology import Topology
 from stack.engines import DEPLOYMENT
 from stack.stacks.vllm_haproxy import STACK
+from tests.waiting import until
 
 LINK = "gateway-a-to-replica-2"
 #: Small enough for a quick test, far above what a healthy crossing needs.
@@ -300,14 +301,16 @@ def abandon(context: FaultContext, clients: int = 3, tokens: int = 24) -> None:
     )
     lines = ("POST /v1/chat/completions HTTP/1.1", "Host: x", "Content-Type: application/json")
     head = "\r\n".join([*lines, f"Content-Length: {len(body)}"])
-    before, deadline = _generated(context), time.monotonic() + 10
+    before = _generated(context)
     with ExitStack() as connections:
         for _ in range(clients):
             client = socket.create_connection((link.listen_address, link.listen_port), timeout=5)
             connections.enter_context(closing(client)).sendall(f"{head}\r\n\r\n{body}".encode())
-        while _generated(context) < before + clients * tokens or _running(context) > 0:
-            assert time.monotonic() < deadline, "the replica did not answer over the link"
-            time.sleep(0.05)
+        until(
+            lambda: _generated(context) >= before + clients * tokens and _running(context) == 0,
+            10,
+            "the replica did not answer over the link",
+        )
 
 
 def _metric(context: FaultContext, name: str) -> float:
@@ -387,10 +390,7 @@ def test_taking_a_delay_back_cuts_nobody(context: FaultContext) -> None:
 
 
 def _until_generated(context: FaultContext, tokens: float) -> None:
-    deadline = time.monotonic() + 15
-    while _generated(context) < tokens:
-        assert time.monotonic() < deadline, "the replica did not answer over the link"
-        time.sleep(0.05)
+    until(lambda: _generated(context) >= tokens, 15, "the replica did not answer over the link")
 
 
 def test_what_a_heal_cuts_is_told(context: FaultContext, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import pytest
 from harness.adapters.gateways.haproxy import Haproxy
 from harness.model.topology import GatewayPolicy
 from stack import state
-from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import QUICK, GatewayStack, chat
 from tests.integration.test_gateway_requests import assert_refused
+from tests.waiting import WITHIN_S, until
 
 Start = Callable[..., GatewayStack]
 POLICY = GatewayPolicy()

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from harness.model.topology import GatewayPolicy
-from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, GatewayStack, chat
+from tests.waiting import WITHIN_S, until
 
 CAP = GatewayPolicy().chat_max_tokens
 BODY_MAX = GatewayPolicy().body_bytes_max

@@ -17,9 +17,9 @@ import pytest
 
 from harness.model.server_error import ServerError, outcome_of_status
 from stack import state
-from tests.integration.fake_replica import WITHIN_S, until
 from tests.integration.gateway_stack import KEYS, QUICK, GatewayStack, chat
 from tests.integration.test_gateway_requests import assert_refused
+from tests.waiting import WITHIN_S, until
 
 Start = Callable[..., GatewayStack]
 STREAM = chat(stream=True)

@@ -18,7 +18,8 @@ from harness.probes.ask import Ask, Reply, send
 from harness.probes.path import PathSample
 from stack.runtimes import readiness
 from stack.runtimes.base import ComponentStats
-from tests.integration.test_component_faults import _until, lame, limitable, make
+from tests.integration.test_component_faults import lame, limitable, make
+from tests.waiting import until
 
 __all__ = ["limitable"]  # a fixture
 
@@ -39,7 +40,7 @@ def _whole_again(context: FaultContext) -> Iterator[None]:
     yield
     context.runtime.limit_memory(REPLICA, None)
     context.runtime.start(REPLICA)
-    _until(lambda: not readiness.unready(context.topology), 60)
+    until(lambda: not readiness.unready(context.topology), 60)
 
 
 def test_oversized_asks_are_all_refused_by_their_limits(told: tuple[FaultContext, list[dict[str, Any]]]) -> None:

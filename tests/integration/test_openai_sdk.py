@@ -18,8 +18,8 @@ from stack import keys
 from stack.engines import DEPLOYMENT
 from stack.runtimes.process import ProcessRuntime
 from stack.stacks.vllm_haproxy import STACK
-from tests.integration.fake_replica import until
 from tests.integration.gateway_stack import KEYS, GatewayStack
+from tests.waiting import until
 
 TOOLS: Any = [
     {

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -25,13 +25,7 @@ from stack.runtimes import family, priority, process
 from stack.runtimes.base import ComponentState
 from stack.runtimes.process import ProcessRuntime
 from tests.integration.simulated_stack import free_topology
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "not within its time"
-        time.sleep(0.05)  # a poll, bounded above
+from tests.waiting import until
 
 
 def _state(runtime: ProcessRuntime, name: str) -> ComponentState:
@@ -75,7 +69,7 @@ def test_a_killed_component_comes_back(sim_stack: ProcessRuntime) -> None:
     """SIGKILL from outside is answered by a restart, which is counted."""
     before = _state(sim_stack, "replica-1")
     sim_stack.kill("replica-1")
-    _until(lambda: _ready(sim_stack, "replica-1"))
+    until(lambda: _ready(sim_stack, "replica-1"))
     after = _state(sim_stack, "replica-1")
     assert after.pid != before.pid
     assert after.restarts == before.restarts + 1
@@ -90,7 +84,7 @@ def test_a_paused_component_is_silent_until_unpaused(sim_stack: ProcessRuntime) 
     finally:
         sim_stack.unpause("replica-2")
         sim_stack.unpause("replica-2")
-    _until(lambda: _ready(sim_stack, "replica-2"))
+    until(lambda: _ready(sim_stack, "replica-2"))
 
 
 def test_a_stopped_component_stays_down_until_it_is_started(sim_stack: ProcessRuntime) -> None:
@@ -98,11 +92,11 @@ def test_a_stopped_component_stays_down_until_it_is_started(sim_stack: ProcessRu
     restarts = _state(sim_stack, "exporter").restarts
     sim_stack.stop("exporter", grace_s=5)
     time_up_s = time.monotonic() + 1.5
-    _until(lambda: time.monotonic() > time_up_s)
+    until(lambda: time.monotonic() > time_up_s)
     assert _state(sim_stack, "exporter").state == "stopped"
     sim_stack.stop("exporter", grace_s=5)  # stopping twice is harmless
     sim_stack.start("exporter")
-    _until(lambda: _ready(sim_stack, "exporter"))
+    until(lambda: _ready(sim_stack, "exporter"))
     assert _state(sim_stack, "exporter").restarts == restarts
 
 
@@ -112,7 +106,7 @@ def test_a_paused_component_can_be_stopped(sim_stack: ProcessRuntime) -> None:
     sim_stack.stop("alertmanager", grace_s=5)
     assert _state(sim_stack, "alertmanager").state == "stopped"
     sim_stack.start("alertmanager")
-    _until(lambda: _ready(sim_stack, "alertmanager"))
+    until(lambda: _ready(sim_stack, "alertmanager"))
 
 
 def test_stats_are_measured_or_none(sim_stack: ProcessRuntime) -> None:
@@ -207,9 +201,9 @@ def test_down_leaves_nothing_even_when_the_supervisor_was_killed(
     found = state.load(runtime.folder)
     assert found is not None
     assert found.supervisor is not None
-    _until(lambda: bool(_on_addresses_of(topology)))
+    until(lambda: bool(_on_addresses_of(topology)))
     os.kill(found.supervisor.pid, signal.SIGKILL)
-    _until(lambda: family.marked(found.supervisor) is None)  # type: ignore[arg-type]
+    until(lambda: family.marked(found.supervisor) is None)  # type: ignore[arg-type]
     assert _on_addresses_of(topology), "the components have outlived their supervisor"
     runtime.down(print)
     assert not family.of_instance(found.instance_id)

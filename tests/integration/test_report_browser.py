@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 from harness.judge import drill, verdicts
-from harness.model.errors import MissingTool
 from reports import render
-from stack import tools
 from tests import runs
+from tests.browser import started
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 CHART = "figure.chart[data-series]"
 #: Charts of the healthy run in which something was measured.
 DRAWN = 13
@@ -24,19 +21,9 @@ DRAWN = 13
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium. Without it these tests are skipped, but not in CI: there its absence is a failure."""
-    try:
-        chromium = tools.require("chromium")
-    except MissingTool as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI has no Chromium: {error}")
-        pytest.skip(f"NOT LOOKED AT: the report in a browser. {error}")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium.path, args=ARGUMENTS, env={**os.environ, **chromium.env}
-        )
-        yield started
-        started.close()
+    """Headless Chromium."""
+    with started() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from harness.faults.operations import restart
 from harness.model.options import NoOptions, model
 from stack.runtimes import readiness
 from stack.stacks.vllm_haproxy import STACK
-from tests.integration.fake_replica import WITHIN_S, until
+from tests.waiting import WITHIN_S, until
 
 REPLICA = "replica-2"
 

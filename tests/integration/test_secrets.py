@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import SHORT
 from tests.drills.outcome import CHECKOUT
 from tests.integration.simulated_stack import free_topology
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -158,8 +158,6 @@ def test_every_leak_would_be_found(drill: Drill, needle: str, tmp_path: Path) ->
     assert leaks(replace(drill, folder=folder), needle) == ["events.jsonl", "load.log", "requests.parquet"]
     assert leaks(replace(drill, said=f"{needle}!"), needle) == ["terminal"]
     with CommandLines() as lines, subprocess.Popen([sys.executable, "-c", "input()", needle], stdin=-1) as process:
-        deadline = time.monotonic() + 20
-        while not any(needle in line for line in lines.seen) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: any(needle in line for line in lines.seen), 20, "the process list does not show it")
         process.kill()
     assert leaks(replace(drill, command_lines=frozenset(lines.seen)), needle) == ["process list"]

@@ -23,7 +23,7 @@ from harness.model.options import model
 from harness.probes.question import version_of
 from stack import models
 from stack.stacks.vllm_haproxy import STACK
-from tests.integration.fake_replica import WITHIN_S, until
+from tests.waiting import WITHIN_S, until
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(120)]
 

@@ -1,6 +1,7 @@
 """``python -m tests.mutation.record``: keep real runs as fixtures, in a compact form.
 
-``keep FOLDER…`` keeps runs that have ended: a PASS is the drill's green run, a FAIL its red one.
+``keep FOLDER…`` keeps runs that have ended: a PASS is the drill's green run, a FAIL its red one; an INCONCLUSIVE one is
+only a sample for its report (``tests/samples.py``).
 ``run green|red [DRILL…]`` drills real vLLM first: as shipped, or with a gateway, DNS server or replica that is really
 broken (``RED``), and keeps what comes of it.
 """
@@ -25,6 +26,7 @@ from harness.run import outcome
 from tests.drills.outcome import CHECKOUT, until_judged
 from tests.mutation.stored import DOCUMENTS
 from tests.mutation.survivors import COLOURS, RUNS
+from tests.samples import NOT_JUDGED
 
 #: What makes a drill's stack fail on real engines, and the check that has to be red.
 RED: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -47,17 +49,18 @@ _FILES = ("events.jsonl", "verdict.json", records_kept.JOURNAL, *DOCUMENTS)
 _PRIVATE = re.compile(r"(?:^|[\s\"'=(])/(?:work|root|home|tmp|Users)/|\bsk-\w{8,}|Bearer \w{8,}")
 
 
-def keep(source: Path, root: Path = RUNS) -> Path:
-    """Copy what the judge reads of a run to ``root/<drill>/<colour>``. ValueError when it cannot be a fixture."""
+def keep(source: Path, root: Path = RUNS, not_judged: Path = NOT_JUDGED) -> Path:
+    """Copy what the judge reads of a run to ``root/<drill>/<colour>``, or to ``not_judged/<drill>``.
+
+    ValueError when it cannot be a fixture.
+    """
     verdict, name = RunFolder(source).read_json("verdict.json"), str(RunFolder(source).plan()["drill"])
     colours = [colour for colour, status in COLOURS.items() if status == verdict["status"]]
-    if not colours:
-        raise ValueError(f"{source.name} is {verdict['status']}, and only PASS and FAIL are kept: {verdict['reason']}")
     texts = {file: (source / file).read_text() for file in _FILES if (source / file).exists()}
     for file, text in texts.items():
         if found := _PRIVATE.search(text):
             raise ValueError(f"{source / file}: found {found[0]!r}, which no fixture may hold; record it elsewhere")
-    target = root / name / colours[0]
+    target = root / name / colours[0] if colours else not_judged / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name

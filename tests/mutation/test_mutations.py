@@ -147,12 +147,13 @@ def test_what_is_too_large_replaces_nothing(tmp_path: Path, monkeypatch: pytest.
     assert "NOT RECORDED" in record._kept(folder.path)
 
 
-def test_what_was_not_judged_is_not_kept(tmp_path: Path) -> None:
-    """An INCONCLUSIVE run is neither green nor red."""
+def test_what_was_not_judged_is_no_fixture_of_mutations(tmp_path: Path) -> None:
+    """An INCONCLUSIVE run is neither green nor red: it is kept apart, for the sample of its report."""
     folder = runs.healthy_run(tmp_path / "run")
     folder.write_json("verdict.json", {"status": "INCONCLUSIVE", "reason": "too few"})
-    with pytest.raises(ValueError, match="only PASS and FAIL are kept: too few"):
-        record.keep(folder.path, tmp_path / "fixtures")
+    kept = record.keep(folder.path, tmp_path / "fixtures", tmp_path / "not-judged")
+    assert kept == tmp_path / "not-judged" / "timeout-spike"
+    assert not (tmp_path / "fixtures").exists()
 
 
 def test_every_drill_can_be_made_red() -> None:

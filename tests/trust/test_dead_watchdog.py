@@ -13,12 +13,12 @@ from harness.recover.leftovers.base import Processes
 from harness.run.outcome import run_name
 from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
-from tests.contract.engine.running import eventually
 from tests.drills.drill_process import Running, load_processes
 from tests.drills.outcome import CHECKOUT
 from tests.trust import aftermath
 from tests.trust.crash import SCENARIO
 from tests.trust.lanes import latest_kept, warm_stack
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(180)]
 

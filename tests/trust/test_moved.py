@@ -14,11 +14,11 @@ from stack.runtimes import family
 from stack.runtimes.process import ProcessRuntime
 from tests.drills.drill_process import Running
 from tests.drills.outcome import CHECKOUT
-from tests.integration.fake_replica import until
 from tests.integration.simulated_stack import free_topology
 from tests.trust import aftermath
 from tests.trust.crash import ENDED_WITHIN_S, HEALED_WITHIN_S
 from tests.trust.lanes import silent
+from tests.waiting import until
 
 pytestmark = [pytest.mark.trust, pytest.mark.timeout(240)]
 SCENARIO = Path(__file__).with_name("moved.yaml")

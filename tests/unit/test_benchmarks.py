@@ -67,9 +67,15 @@ def test_the_large_run_is_judged_as_the_small_one_is(tmp_path: Path) -> None:
 
 
 def test_a_slow_or_large_judge_breaks_a_bound() -> None:
-    """Seconds, memory, and a run that was not judged to its end."""
-    good = {"verdict": "PASS", "reason": "", "seconds": scale.SECONDS_MAX, "peak_mb": scale.PEAK_MB_MAX}
+    """Seconds of CPU, memory, size of the page, and a run that was not judged to its end."""
+    good = {
+        "verdict": "PASS",
+        "reason": "",
+        "cpu_s": scale.CPU_S_MAX,
+        "peak_mb": scale.PEAK_MB_MAX,
+        "page_kb": scale.PAGE_KB_MAX,
+    }
     assert scale.broken(good) == []
-    for change in ({"seconds": 15.1}, {"peak_mb": 601}, {"verdict": "INCONCLUSIVE"}):
+    for change in ({"cpu_s": 15.1}, {"peak_mb": 551}, {"page_kb": 2001}, {"verdict": "INCONCLUSIVE"}):
         assert len(scale.broken({**good, **change})) == 1
     assert (samples.broken({"longest_ms": 99.0}), len(samples.broken({"longest_ms": 101.0}))) == ([], 1)

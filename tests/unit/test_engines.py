@@ -55,7 +55,10 @@ def test_a_replica_can_be_given_another_model(trained: Path) -> None:
     assert engines.serving(stale, "replica-2", "v2") == stale
 
 
-@pytest.mark.parametrize(("model", "field", "value"), [("bad", "wrong_answers", True), ("slow", "slow_factor", 3.0)])
+@pytest.mark.parametrize(
+    ("model", "field", "value"),
+    [("bad", "wrong_answers", True), ("slow", "slow_factor", 3.0), ("slower", "slow_factor", 1.5)],
+)
 def test_the_simulator_plays_the_poor_models(model: str, field: str, value: object) -> None:
     """As the trained ones are: wrong answers, or late ones; the good ones have no switch on."""
     for name, expected in ((model, value), ("v2", Behaviour().model_dump()[field])):

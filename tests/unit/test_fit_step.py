@@ -16,9 +16,10 @@ from harness.cli import main
 from harness.judge import drill, verdicts
 from harness.judge.capacity import Capacity
 from harness.model.errors import StackError
+from harness.model.scenario import Share
 from harness.model.topology import Topology
 from harness.model.verdict import Status
-from harness.plan import capacity_store, loading
+from harness.plan import capacity_store, fitting, loading
 from harness.plan.capacity_store import Entry
 from harness.plan.options import StackOptions
 from harness.run import measuring, pipeline
@@ -167,6 +168,26 @@ def test_too_small_ends_it_before_the_first_phase(tmp_path: Path, measured: list
     assert judged == ["nothing left injected"]  # which it can know
 
 
+def test_too_small_for_a_single_replica_ends_it_as_well(
+    tmp_path: Path, measured: list[Capacity | Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the drill's own checks need of one replica is asked for, in the run and in what a dry run says of it."""
+    store(Entry(machine(14, 9)))
+    scenario, checks = loading.load(drill.ROOT / "scenarios" / "oom.yaml"), drill.load("oom").checks
+    assert isinstance(scenario.load.rate, Share)
+    share, cores = scenario.load.rate, capacity_store.store_of(TOPOLOGY).machine.cores
+    unaware, aware = (
+        fitting.fit(scenario, share, machine(14, 9), TOPOLOGY.gateway_policy, cores, needs)
+        for needs in (fitting.Needs((), 2), fitting.Needs.of(checks, 2))
+    )
+    assert unaware.scenario.phases[-1] != aware.scenario.phases[-1]
+    one = job(tmp_path)
+    one.drill, one.scenario = drill.load("oom"), scenario
+    pipeline.fit(one)
+    assert one.scenario == aware.scenario
+    assert aware.notes[-1] in said(capsys, drill.ROOT / "scenarios" / "oom.yaml", "oom")
+
+
 def test_a_stack_that_cannot_be_measured_is_told_in_a_report(
     tmp_path: Path, measured: list[Capacity | Exception]
 ) -> None:
@@ -177,10 +198,10 @@ def test_a_stack_that_cannot_be_measured_is_told_in_a_report(
     assert "capacity could not be measured: not ready within 300 s: replica-2" in verdict.reason
 
 
-def said(capsys: pytest.CaptureFixture[str], path: Path) -> str:
+def said(capsys: pytest.CaptureFixture[str], path: Path, drill_name: str = "timeout-spike") -> str:
     """What a dry run says of a scenario; blanks folded."""
     where = ("--runtime", "process", "--engine", "sim", "--instance", "54")
-    assert main.main(["run", "timeout-spike", "--dry-run", *where, "--scenario", str(path)]) == 0
+    assert main.main(["run", drill_name, "--dry-run", *where, "--scenario", str(path)]) == 0
     return re.sub(r" +", " ", capsys.readouterr().out)
 
 

@@ -11,12 +11,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.judge import drill, verdicts
 from harness.judge.capacity import Capacity, Point
+from harness.judge.drill import ReplicaSamples
 from harness.model.errors import ScenarioError, UsageError
 from harness.model.scenario import Scenario, Share, parse_load
 from harness.model.topology import Endpoint, GatewayPolicy, Target, Topology
 from harness.plan import fitting, loading
-from harness.plan.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted
+from harness.plan.fitting import RATE_MIN_PER_S, STRETCH_MAX, TOKENS_MIN, Fitted, Needs
 from stack.stacks import external
 
 SCENARIO = {
@@ -47,9 +49,13 @@ def share(scenario: Scenario) -> Share:
     return scenario.load.rate
 
 
-def fit(scenario: Scenario, of: Share, capacity: Capacity) -> Fitted:
+#: No check needs samples of a single replica.
+NOTHING = Needs((), 2)
+
+
+def fit(scenario: Scenario, of: Share, capacity: Capacity, needs: Needs = NOTHING) -> Fitted:
     """Fitted behind gateways as they are shipped."""
-    return fitting.fit(scenario, of, capacity, GatewayPolicy(), CORES)
+    return fitting.fit(scenario, of, capacity, GatewayPolicy(), CORES, needs)
 
 
 def machine(rate: float, without: float | None = None, tokens: float = 40.0) -> Capacity:
@@ -198,7 +204,7 @@ def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
     scenario = load(tmp_path)
     fitted = fit(scenario, share(scenario), machine(1.0))
     assert fitted.scenario == scenario
-    needed = fitting.needed_per_s(scenario, share(scenario), machine(1.0), CORES)
+    needed = fitting.needed_per_s(scenario, share(scenario), machine(1.0), CORES, NOTHING)
     assert f"needs a capacity of {needed:.3g}/s, this machine has 1/s" in str(fitted.too_small)
     assert fit(scenario, share(scenario), dataclasses.replace(machine(1.0), whole=None)).too_small is not None
 
@@ -206,8 +212,8 @@ def test_too_small_is_said_with_both_numbers(tmp_path: Path) -> None:
 def test_a_measuring_that_cannot_reach_what_is_needed_is_hopeless(tmp_path: Path) -> None:
     """The highest rate of any step is a bound; the sentence of the measuring is that of the run."""
     scenario = load(tmp_path)
-    assert fitting.hopeless(scenario, share(scenario), machine(20), CORES) is None
-    why = fitting.hopeless(scenario, share(scenario), machine(1.0), CORES)
+    assert fitting.hopeless(scenario, share(scenario), machine(20), CORES, NOTHING) is None
+    why = fitting.hopeless(scenario, share(scenario), machine(1.0), CORES, NOTHING)
     assert "1/s at most" in str(why)
     stopped = dataclasses.replace(machine(20), hopeless=str(why))
     assert fit(scenario, share(scenario), stopped).too_small == why
@@ -235,12 +241,12 @@ def test_a_fitted_scenario_has_its_samples(
         problems = [p for slo in fitted.scenario.slos for p in loading.slo_problems(fitted.scenario, slo)]
         assert problems == []
         assert fitted.scenario.load.per_s >= rate * percent / 100
-        assert fitting.hopeless(scenario, share(scenario), capacity, CORES) is None
+        assert fitting.hopeless(scenario, share(scenario), capacity, CORES, NOTHING) is None
         ratios = [new.duration / old.duration for new, old in zip(fitted.scenario.phases, scenario.phases, strict=True)]
         assert all(1 <= ratio <= STRETCH_MAX for ratio in ratios)
     else:
         assert fitted.scenario == scenario
-        assert rate <= fitting.needed_per_s(scenario, share(scenario), capacity, CORES) * 1.05
+        assert rate <= fitting.needed_per_s(scenario, share(scenario), capacity, CORES, NOTHING) * 1.05
 
 
 @pytest.mark.parametrize(
@@ -292,3 +298,102 @@ def test_a_machine_that_told_no_times_is_no_crash(tmp_path: Path) -> None:
     """No tokens and no time to the first one say nothing about answers of another length."""
     scenario = load(tmp_path)
     assert fitting.gain(scenario, dataclasses.replace(machine(10, tokens=0.0), ttft_ms=0.0)) == 1.0
+
+
+#: What restarts one replica, and what is seen of it afterwards.
+RESTART = [
+    {"name": "kill", "kind": "fault", "duration": "10s", "faults": [{"type": "stop", "on": "replica-1"}]},
+    {"name": "rejoined", "kind": "recovery", "duration": "40s"},
+    {"name": "again", "kind": "fault", "duration": "10s", "faults": [{"type": "stop", "on": "replica-1"}]},
+    {"name": "end", "kind": "recovery", "duration": "10s"},
+]
+REJOINED = ReplicaSamples(100, ("kill",), from_s=3.0)
+
+
+def restarting(tmp_path: Path) -> Scenario:
+    """The scenario above, with the restarts."""
+    path = tmp_path / "restarting.yaml"
+    phases = [*SCENARIO["phases"], *RESTART]  # type: ignore[misc]
+    path.write_text(yaml.safe_dump({**SCENARIO, "phases": phases}, sort_keys=False))
+    return loading.load(path)
+
+
+def seconds(scenario: Scenario, name: str) -> float:
+    """How long that phase lasts."""
+    return next(phase.duration for phase in scenario.phases if phase.name == name)
+
+
+def test_the_samples_of_a_single_replica_are_counted(tmp_path: Path) -> None:
+    """5/s for 40 s are enough for a p95 of everybody, and too few for one of two replicas: that phase lasts longer."""
+    scenario, capacity = restarting(tmp_path), machine(12.5)
+    assert fit(scenario, share(scenario), capacity).scenario.phases == scenario.phases
+    fitted = fit(scenario, share(scenario), capacity, Needs((REJOINED,), 2))
+    assert fitted.too_small is None
+    assert seconds(fitted.scenario, "rejoined") > 40
+    assert [seconds(fitted.scenario, name) for name in ("baseline", "end")] == [30, 10]
+    assert any(note.startswith("rejoined last") for note in fitted.notes)
+
+
+def test_a_share_of_fewer_replicas_is_larger(tmp_path: Path) -> None:
+    """One replica of one answers everybody; of eight even the longest phase is too short, and that is said first."""
+    scenario, capacity = restarting(tmp_path), machine(12.5)
+    alone = fit(scenario, share(scenario), capacity, Needs((REJOINED,), 1))
+    assert alone.scenario.phases == scenario.phases
+    needs = Needs((REJOINED,), 8)
+    fitted = fit(scenario, share(scenario), capacity, needs)
+    assert fitted.scenario == scenario
+    assert "this machine has 12.5/s" in str(fitted.too_small)
+    needed = fitting.needed_per_s(scenario, share(scenario), capacity, CORES, needs)
+    assert f"needs a capacity of {needed:.3g}/s" in str(fitted.too_small)
+    assert fitting.hopeless(scenario, share(scenario), capacity, CORES, needs) is not None
+    assert fit(scenario, share(scenario), machine(needed * 1.1), needs).too_small is None
+
+
+def test_answers_that_the_next_fault_cuts_do_not_count(tmp_path: Path) -> None:
+    """Where an answer takes ten seconds, those that begin in the last ten of the phase are not among the samples."""
+    scenario, quick = restarting(tmp_path), machine(20)
+    slow = dataclasses.replace(quick, tps=4.0)
+    needs = Needs((REJOINED,), 2)
+    assert seconds(fit(scenario, share(scenario), quick, needs).scenario, "rejoined") == 40
+    assert seconds(fit(scenario, share(scenario), slow, needs).scenario, "rejoined") > 40
+
+
+def test_a_phase_that_is_not_practised_needs_nothing(tmp_path: Path) -> None:
+    """A partial scenario is not too small for a check that cannot be answered in it anyway."""
+    scenario = restarting(tmp_path)
+    needs = Needs((dataclasses.replace(REJOINED, after=("kill", "restart")),), 4)
+    assert fit(scenario, share(scenario), machine(12.5), needs).scenario.phases == scenario.phases
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=st.floats(0.5, 100), replicas=st.integers(1, 5), tps=st.floats(5, 200), count=st.sampled_from([20, 100]))
+def test_a_fitted_scenario_has_the_samples_of_each_replica(
+    rate: float, replicas: int, tps: float, count: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever the machine and the stack: they come, or it is too small by a number that would have been enough."""
+    scenario = restarting(tmp_path_factory.getbasetemp())
+    capacity = dataclasses.replace(machine(rate), tps=tps)
+    needs = Needs((dataclasses.replace(REJOINED, count=count),), replicas)
+    fitted = fit(scenario, share(scenario), capacity, needs)
+    needed = fitting.needed_per_s(scenario, share(scenario), capacity, CORES, needs)
+    if fitted.too_small is None:
+        lasts_s = seconds(fitted.scenario, "rejoined") - REJOINED.from_s
+        assert loading.at_least(fitted.scenario.load.per_s / replicas * lasts_s) >= count
+        assert fitting.hopeless(scenario, share(scenario), capacity, CORES, needs) is None
+    else:
+        assert rate <= needed * 1.05
+
+
+@pytest.mark.parametrize("name", ["node-restart", "oom"])
+def test_shipped_scenarios_give_a_restarted_replica_its_samples(name: str) -> None:
+    """At 4/s, the lowest rate, too: on a machine where they would be too few the phases after a restart last longer."""
+    scenario = loading.load(drill.ROOT / "scenarios" / f"{name}.yaml")
+    needs = Needs.of(verdicts.checks(drill.load(name)), 2)
+    (needed,) = needs.samples
+    (slow, quick) = (machine(one, one * 0.6) for one in (14.0, 100.0))
+    for capacity in (slow, quick):
+        fitted = fit(scenario, share(scenario), capacity, needs)
+        assert fitted.too_small is None
+        assert list(needs.lacking(fitted.scenario, capacity)) == []
+    unaware = fit(scenario, share(scenario), slow)
+    assert list(needs.lacking(unaware.scenario, slow)) == [needed]

@@ -423,10 +423,11 @@ def test_the_last_good_run(tmp_path: Path) -> None:
     write(tmp_path, "c", 2, judged=verdict("FAIL"))
     write(tmp_path, "d", 3, machine={"key": "another"})
     write(tmp_path, "e", 4, judged={})
+    write(tmp_path, "future", 400_000)  # a clock was wrong
     with Index.open(tmp_path) as found:
         good = {run.run_id: found.last_good(run) for run in found.runs()}
     assert {name: run and run.run_id for name, run in good.items()} == {
-        "a": None, "b": "a", "c": "b", "d": None, "e": "b",
+        "a": None, "b": "a", "c": "b", "d": None, "e": "b", "future": "b",
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
 from harness.model.verdict import Status
 from harness.plan import suite
+from harness.run import notify
 from harness.run import suite as runner
 from harness.run.outcome import Outcome, stopped
 from harness.run.suite import Launcher, Order
@@ -160,6 +161,7 @@ def test_one_that_was_cut_off_ends_with_the_same_matrix(tmp_path: Path, after: i
     night = played(cut, second, resume=True)
     assert matrix(night) == matrix(whole)
     assert second.seen == Scripted(dict(ends)).seen or len(second.seen) == 5
+    nights.write(folder, night.model_copy(update={"told": True}))
     with pytest.raises(UsageError, match="nothing to resume"):
         played(cut, Scripted(), resume=True)
 
@@ -397,7 +399,10 @@ def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
         codes.append(nightly.nightly(nightly.Wanted(suite="nightly"), launcher=Scripted(ends), runs=runs))
     assert codes == [2, 2, 3, 1, 0]
     third = nights.folders(runs)[2]
-    assert "Became worse" in (third / "summary.md").read_text()
+    summary = (third / "summary.md").read_text()
+    assert summary.startswith("# REGRESSION: ")
+    assert "Became worse" in summary
+    assert "/index.html; that of a run: runs/RUN/report.html" in summary
     assert "3 nights running" in (third / "index.html").read_text()
     kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
     assert kinds == ["regression", "fail", "recovered"]
@@ -413,6 +418,32 @@ def test_people_hear_of_a_fail_even_where_its_page_cannot_be_made(
     with pytest.raises(ZeroDivisionError):
         nightly.nightly(nightly.Wanted(), launcher=Scripted({"oom": [FAIL]}), runs=tmp_path / "runs")
     assert json.loads(told.read_text())["kind"] == "fail"
+
+
+def test_resume_tells_what_was_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A night that was killed between its end and its notification: no drill is run again, and it is told once."""
+    told, runs = tmp_path / "told", tmp_path / "runs"
+    monkeypatch.setenv("NOTIFY_COMMAND", f"sh -c 'cat >> {told}; echo >> {told}'")
+    monkeypatch.setattr(nightly, "tell", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nightly.nightly(nightly.Wanted(), launcher=Scripted({"oom": [FAIL]}), runs=runs)
+    monkeypatch.setattr(nightly, "tell", notify.tell)
+    (folder,) = nights.folders(runs)
+    before = nights.read(folder)
+    assert before.ended is not None
+    assert before.told is False
+    again = Scripted()
+    assert nightly.nightly(nightly.Wanted(resume=True), launcher=again, runs=runs) == 1
+    assert again.seen == []
+    assert nights.read(folder) == before.model_copy(update={"told": True})
+    assert [json.loads(line)["kind"] for line in told.read_text().splitlines()] == ["fail"]
+    with pytest.raises(UsageError, match="nothing to resume"):
+        nightly.nightly(nightly.Wanted(resume=True), launcher=again, runs=runs)
+
+
+def interrupted(*_: object) -> None:
+    """As a signal does it."""
+    raise KeyboardInterrupt
 
 
 def test_resume_refuses_what_the_night_was_not_begun_with(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from harness.cli import main, nightly_check
 from harness.judge import drill
 from harness.model.errors import UsageError
-from harness.model.night import Night
+from harness.model.night import UNJUDGED_NIGHTS, Night, unjudged
 from harness.model.night import write as kept
 from harness.model.notify import Command, Notify
-from harness.run.nightly_check import NIGHTS, check, nights
+from harness.run.nightly_check import TELLS_WITHIN, check, nights
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
 BY = dt.time(7)
@@ -117,8 +117,34 @@ def test_what_was_not_judged_is_named() -> None:
     """With what each night came to."""
     found = [night(26 + number, statuses={OOM: status}) for number, status in enumerate((None, "INCONCLUSIVE", None))]
     (event,) = check(found, "nightly", BY, at(28, 8))
-    assert event.headline == f"nightly: 1 of 2 not judged for {NIGHTS} nights running"
+    assert event.headline == f"nightly: 1 of 2 not judged for {UNJUDGED_NIGHTS} nights running"
     assert event.details == (f"{OOM}: not run, INCONCLUSIVE, not run",)
+
+
+def test_nights_without_a_drill_do_not_count() -> None:
+    """As on the page: what was not judged on Monday, Wednesday and Friday was not judged for three nights running."""
+    sick = {"weekly": "INCONCLUSIVE"}
+    found = [night(24, statuses=sick), night(25), night(26, statuses=sick), night(27), night(28, statuses=sick)]
+    assert kinds(found, at(28, 8)) == ["not_judged"]
+    assert [one.run_id for one in unjudged(found)["weekly"]] == [found[i].run_id for i in (4, 2, 0)]
+    assert kinds([*found[:2], night(26, statuses={"weekly": "PASS"}), *found[3:]], at(28, 8)) == []
+
+
+@pytest.mark.parametrize(("told", "expected"), [(False, ["missing"]), (True, []), (None, [])])
+def test_a_night_that_told_nobody_is_told(told: bool | None, expected: list[str]) -> None:
+    """It was killed between its end and its notification. An earlier version did not note it."""
+    found = [night(27, told=True), night(28, told=told)]
+    assert kinds(found, at(28, 8)) == expected
+    assert kinds(found, at(28, 4) + TELLS_WITHIN) == [], "it may be making its page"
+    assert kinds([night(27, told=False), night(28, told=True)], at(28, 8)) == [], "the next one has told its own"
+
+
+def test_what_it_should_have_told_is_named() -> None:
+    """What did not pass, and what to do."""
+    (event,) = check([night(28, told=False)], "nightly", BY, at(28, 8))
+    assert "nightly-2026-11-28 has ended" in event.headline
+    assert "--resume" in event.headline
+    assert event.details == (f"{SPIKE}: FAIL",)
 
 
 def write(runs: Path, one: Night) -> None:

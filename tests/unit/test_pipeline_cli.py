@@ -85,8 +85,14 @@ def test_whatever_names_a_model_is_taken(model: str, tmp_path: Path, monkeypatch
         (("status", "--model", "my model"), "MODEL='my model': found blanks"),
         (("status", "--model", " "), "MODEL=' ': found blanks"),
         (("status", "--model", "/nowhere/at/all", "--engine", "sim"), "MODEL=/nowhere/at/all: there is no such folder"),
-        (("status", "--model", "v3"), "MODEL=v3: there is no such folder, expected v1, v2, bad, slow, a folder or"),
-        (("status", "--model", "slwo", "--engine", "sim"), "MODEL=slwo: there is no such folder, expected v1, v2, "),
+        (
+            ("status", "--model", "v3"),
+            "MODEL=v3: there is no such folder, expected bad, slow, truncated, v1, v2, a folder",
+        ),
+        (
+            ("status", "--model", "slwo", "--engine", "sim"),
+            "MODEL=slwo: there is no such folder, expected bad, slow, slower, ",
+        ),
         (("logs",), "found no component to show the log of, expected one of replica-1, "),
     ],
 )

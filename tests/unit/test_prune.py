@@ -15,7 +15,9 @@ import pytest
 
 from harness.cli import main
 from harness.evidence.index import Index
+from harness.model import night as nights
 from harness.model.errors import RecordError, UsageError
+from harness.model.night import Night
 from harness.run import pipeline, retention
 from tests.indexed import BEGAN, plan, verdict, write
 
@@ -94,6 +96,15 @@ def test_the_last_good_run_stays(runs: Path, capsys: pytest.CaptureFixture[str])
     assert "kept     pass-1: number 5 of its scenario, but the last good run of its scenario" in out
     assert "kept     fail-5" in out
     assert "but the newest run" in out
+
+
+def test_a_run_that_is_dated_in_the_future_is_not_the_last_good_one(runs: Path) -> None:
+    """A clock was wrong: no run of today is compared with it, and the one that they are compared with stays."""
+    write(runs, "pass", 0)
+    write(runs, "future", 400_000)
+    write(runs, "fail", 1, judged=verdict("FAIL"))
+    aged(runs)
+    assert pruned(runs, "--keep", "1") == ["future", "pass"]
 
 
 def test_the_run_that_latest_leads_to_stays(runs: Path) -> None:
@@ -197,13 +208,52 @@ def test_what_is_no_run_of_ours_is_left_alone(runs: Path, tmp_path: Path, capsys
     assert "left alone: 6 entries" in capsys.readouterr().out
 
 
+def a_night(runs: Path, day: int, status: str, suite: str = "nightly") -> None:
+    """One with a single drill."""
+    entry = {"id": "oom", "drill": "oom", "scenario": "oom", "runtime": "process", "engine": "sim", "status": status}
+    began = dt.datetime(2026, 11, day, 2, tzinfo=dt.UTC)
+    known = {"suite": suite, "run_id": f"{suite}-{day}", "seed": 1, "started": began, "ended": began, "commit": ""}
+    (runs / f"{suite}-{day}").mkdir()
+    nights.write(runs / f"{suite}-{day}", Night.model_validate({**known, "machine": "", "entries": [entry]}))
+
+
+def test_nights_loads_and_comparisons_go_by_the_same_limits(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never the newest of a kind, nor the last good night; a page that names itself so is no folder of others."""
+    for day, status in enumerate(("PASS", "PASS", "FAIL", "FAIL"), start=1):
+        a_night(runs, day, status)
+    a_night(runs, 1, "FAIL", "weekly")
+    for hour in range(3):
+        (runs / f"load-{hour}").mkdir()
+        (runs / f"load-{hour}" / "plan.json").write_text(json.dumps(plan(f"load-{hour}", drill="load")))
+        (runs / f"compare-{hour}.html").write_text("a page")
+    (runs / "load-mine").mkdir()
+    aged(runs)
+    for hour in range(3):
+        for path in (runs / f"load-{hour}" / "plan.json", runs / f"compare-{hour}.html"):
+            os.utime(path, (OLD_S + hour, OLD_S + hour))
+    assert pruned(runs, "--keep", "1") == ["load-2", "load-mine", "nightly-2", "nightly-4", "weekly-1"]
+    assert [path.name for path in runs.glob("*.html")] == ["compare-2.html"]
+    assert "kept     nightly-2: number 3 of its kind, but the last good night" in capsys.readouterr().out
+
+
+def test_what_was_written_lately_goes_on(runs: Path) -> None:
+    """A night, or load, in progress beside a newer one."""
+    for day in (1, 2):
+        a_night(runs, day, "FAIL")
+    aged(runs)
+    (runs / "nightly-1" / "suite.json").touch()
+    assert pruned(runs, "--keep", "1") == ["nightly-1", "nightly-2"]
+    aged(runs)
+    assert pruned(runs, "--days", "1") == ["nightly-2"], "the newest stays, however old it is"
+
+
 def test_only_a_folder_of_the_runs_is_removed(runs: Path, tmp_path: Path) -> None:
     """Whatever the list of runs says."""
     outside = write(tmp_path / "elsewhere", "run-0")
     with Index.open(outside.parent) as found:
         (run,) = found.runs()
     with pytest.raises(RecordError, match="no folder of"):
-        retention.remove(runs, run)
+        retention.remove(runs, run.folder)
     assert (outside / "plan.json").exists()
 
 

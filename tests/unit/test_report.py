@@ -22,8 +22,9 @@ from harness.model.verdict import CheckResult, Status, Verdict
 from harness.run import pipeline
 from reports import junit, panel, render
 from reports.panels import rollout, timeline
-from tests import runs, swap_runs
-from tests.unit.judge import alert_mutants
+from tests import runs
+from tests.judge import alert_mutants
+from tests.judge.model_swap import story as swap_story
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -147,8 +148,8 @@ def test_an_invalid_run_shows_first_what_made_it_so(tmp_path: Path) -> None:
 def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
     """One section per file of reports/panels, sorted by ORDER; none of them crashed, and nothing is red."""
     names = [module.__name__.rsplit(".", 1)[-1] for module in panel.every()]
-    names.remove("rollout")  # this drill has none
-    names.remove("findings")
+    # This run has no evidence of what these are about.
+    names = [name for name in names if name not in ("cancels", "findings", "kv_pressure", "rollout", "warm_up")]
     assert Elements(healthy_page).ids("section") == names
     assert len(names) >= 7
     assert "could not be drawn" not in healthy_page
@@ -158,11 +159,11 @@ def test_every_panel_is_there_in_its_order(healthy_page: str) -> None:
 
 def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
     """What was decided, by which gate, and what both versions have shown; of a stopped one how soon it was gone."""
-    promoted = panel_of(swap_runs.healthy().write(tmp_path / "promoted"), "rollout")
+    promoted = panel_of(swap_story.healthy().write(tmp_path / "promoted"), "rollout")
     assert "<strong>v2@sim: promoted</strong> (all gates)" in promoted
-    assert len(list(figures(promoted))) == 3
+    assert len(list(figures(promoted))) == 1
     assert "not measured" not in promoted
-    page = panel_of(swap_runs.healthy(swap_runs.STOPPED).write(tmp_path / "stopped"), "rollout")
+    page = panel_of(swap_story.healthy(swap_story.STOPPED).write(tmp_path / "stopped"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate quality)" in page
     assert "All traffic was on v1@sim 0.0 s later" in page
     assert re.search(r"<td>quality</td><td>roll back</td><td>0 of \d+ questions answered exactly right", page)
@@ -171,12 +172,12 @@ def test_a_rollout_shows_both_versions(tmp_path: Path) -> None:
 
 def test_a_rollout_shows_why_nobody_met_the_candidate(tmp_path: Path) -> None:
     """One whose engine gave no token was asked nothing; one that broke off says at what."""
-    run = swap_runs.healthy(swap_runs.NO_START)
+    run = swap_story.healthy(swap_story.NO_START)
     page = panel_of(run.write(tmp_path / "no-start"), "rollout")
     assert "<strong>v2@sim: rolled back</strong> (gate start)" in page
     assert "<td>start</td><td>roll back</td><td>replica-2 could not be used within 60 s of its start" in page
-    run = swap_runs.healthy()
-    swap_runs.abort(run)
+    run = swap_story.healthy()
+    swap_story.abort(run)
     page = panel_of(run.write(tmp_path / "broken-off"), "rollout")
     assert "<strong>v2@sim: aborted</strong> (all gates)" in page
     assert "replica-1 could not be used within 120 s of its start" in page
@@ -533,15 +534,20 @@ def test_capacity_that_nobody_measured_is_no_number(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_shown_with_what_disturbed_it(tmp_path: Path) -> None:
-    """Curves, the sentence with numbers, the list of times; and nothing of the sort on a quiet machine."""
+    """Curves, the sentence with numbers, the folded list of times; and nothing of the sort on a quiet machine."""
     run = runs.healthy()
     quiet = panel_of(run.write(tmp_path / "quiet"), "machine")
     assert "No interference on the machine" in quiet
+    assert "<details>" not in quiet
     runs.disturb(run, 20.0, 26.0)
     disturbed = panel_of(run.write(tmp_path / "disturbed"), "machine")
     assert "The machine was disturbed for 6.0 s of 141 s: others used up to 1 cores; every check passed" in disturbed
     assert {"machine-cores", "machine-late"} <= set(Elements(disturbed).ids("figure"))
     assert disturbed.count("<tr>") == 2
+    assert "<details><summary>One disturbed stretch, 6.0 s in all; the longest from 20.0 s for 6.0 s: " in disturbed
+    runs.disturb(run, 40.0, 50.0)
+    twice = panel_of(run.write(tmp_path / "twice"), "machine")
+    assert "2 disturbed stretches, 16.0 s in all; the longest from 40.0 s for 10.0 s: others used" in twice
 
 
 def test_what_the_machine_does_not_show_is_said(tmp_path: Path) -> None:
@@ -577,3 +583,17 @@ def test_junit_names_the_cause(tmp_path: Path) -> None:
         found[name] = [p.attrib for p in suite.findall("./properties/property")]
         runs.disturb(run, 60.0, 63.0)
     assert found == {"quiet": [], "disturbed": [{"name": "cause", "value": "interference"}]}
+
+
+def test_judge_and_page_look_at_one_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What both need of the records is read once."""
+    folder, opened, init = runs.healthy().write(tmp_path / "run"), [], RunView.__init__
+
+    def counted(self: RunView, folder: RunFolder) -> None:
+        opened.append(folder)
+        init(self, folder)
+
+    monkeypatch.setattr(RunView, "__init__", counted)
+    found = render.judged(folder, drill.load("timeout-spike"))
+    assert (len(opened), found.status) == (1, verdicts.read(folder).status)
+    assert (folder.path / "report.html").exists()

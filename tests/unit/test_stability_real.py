@@ -16,12 +16,12 @@ import pytest
 from harness.evidence.record import RunFolder
 from harness.run.outcome import Outcome
 from tests import runs
-from tests.contract.engine.running import eventually
 from tests.disturber import HEAVY, LIGHT, PERIOD_S, Disturber, DisturberDied, disturbed, work
 from tests.drills.outcome import CHECKOUT
 from tests.trust import ledger, others, stability_real
 from tests.trust.ledger import Entry, Ledger, Series, Slot
 from tests.trust.stability_real import GROUPS, bar, bars, count, describe, tally, todo
+from tests.waiting import eventually
 
 DRILLS = ("oom", "timeout-spike")
 SIX = tuple("abcdef")

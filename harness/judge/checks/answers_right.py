@@ -18,6 +18,8 @@ from harness.model.verdict import CheckResult, Status
 
 #: What is less probable than that is not chance.
 ALPHA = 0.001
+#: Of the largest term of a sum: further ones change no digit of it.
+_NOTHING = 1e-25
 
 
 @asks(
@@ -100,8 +102,13 @@ def at_most(right: int, count: int, share: float) -> float:
         return 1.0 if right >= count else 0.0
     if share <= 0:
         return 1.0
-    terms = (_log_ways(count, k) + k * math.log(share) + (count - k) * math.log1p(-share) for k in range(right + 1))
-    return min(1.0, math.fsum(map(math.exp, terms)))
+    terms, most = [0.0], 0.0
+    for k in range(right, -1, -1):
+        terms.append(math.exp(_log_ways(count, k) + k * math.log(share) + (count - k) * math.log1p(-share)))
+        most = max(most, terms[-1])
+        if k < count * share and terms[-1] <= _NOTHING * most:  # from the mean down they only become smaller
+            break
+    return min(1.0, math.fsum(terms))
 
 
 def at_most_beside(right: int, count: int, right_before: int, count_before: int) -> float:

@@ -265,12 +265,13 @@ def _of_users(view: RunView, replica: str, begin: _Reading, end: _Reading, since
     sure = float(rows["output_tokens"][whole & mine].sum())
     seen = float(rows["content_events"][cut & mine & rows["replica"].notna()].fillna(0).sum())
     # Tries that a gateway gave up on before the one that answered, if it did: by whichever replica.
-    given_up = tries.gt(0)
-    begun = rows["start_s"] + rows["headers_ms"].fillna(rows["e2e_ms"]).fillna(0) / 1000
+    given_up, cut_off = rows[tries.gt(0)], rows[cut]
+    begun = given_up["start_s"] + given_up["headers_ms"].fillna(given_up["e2e_ms"]).fillna(0) / 1000
+    most = given_up["max_tokens"] * tries[tries.gt(0)]
     work = pd.concat(
         [
-            pd.DataFrame({"from": rows["start_s"], "to": rows["end_s"], "most": rows["max_tokens"]})[cut],
-            pd.DataFrame({"from": rows["start_s"], "to": begun, "most": rows["max_tokens"] * tries})[given_up],
+            pd.DataFrame({"from": cut_off["start_s"], "to": cut_off["end_s"], "most": cut_off["max_tokens"]}),
+            pd.DataFrame({"from": given_up["start_s"], "to": begun, "most": most}),
         ]
     )
     return Bounds(sure + seen, sure + max(seen, _could_make(view, replica, work, begin, end)))

@@ -33,7 +33,7 @@ def _answers(view: RunView, begin_s: float, end_s: float) -> list[_Answer]:
     return [_Answer(t_s, frozenset(addresses)) for t_s, addresses in found.items()]
 
 
-def _led_to(view: RunView, gateway: str, before_s: float) -> bool | None:
+def led_to(view: RunView, gateway: str, before_s: float) -> bool | None:
     """Whether the last answer before that moment named ``gateway``; None when there was none."""
     found = _answers(view, before_s - GAP_MAX_S, before_s)
     return view.address_of(gateway) in found[-1].addresses if found else None
@@ -49,12 +49,20 @@ def _led_to(view: RunView, gateway: str, before_s: float) -> bool | None:
 def fails_over(view: RunView, gateway: str, phase: str, within: str) -> CheckResult:
     """Whether DNS names only other gateways from ``within`` (an expression) after the injection in ``phase`` on."""
     target, fault = fault_window.limit(view, within), FaultWindow.of(view, phase)
-    if not _led_to(view, gateway, fault.begin_s):
+    if not led_to(view, gateway, fault.begin_s):
         raise NotMeasured(f"DNS was not seen to lead to {gateway} before the fault")
+    ms, answers = left_after_ms(view, gateway, fault)
+    why = f"DNS named another gateway from {{s}} after the fault on (n = {answers} answers)"
+    return fault_window.judged(target, ms, why, f"DNS still named {gateway} when the fault was healed", answers)
+
+
+def left_after_ms(view: RunView, gateway: str, fault: FaultWindow) -> tuple[float | None, int]:
+    """Milliseconds from the fault until no answer named ``gateway`` any more, and of how many answers; None: never.
+
+    NotMeasured where DNS was not asked often enough.
+    """
     found, mine = _answers(view, fault.begin_s, fault.end_s), view.address_of(gateway)
-    ms = fault.ms_until([a.t_s for a in found], [mine not in a.addresses for a in found])
-    why = f"DNS named another gateway from {{s}} after the fault on (n = {len(found)} answers)"
-    return fault_window.judged(target, ms, why, f"DNS still named {gateway} when the fault was healed", len(found))
+    return fault.ms_until([a.t_s for a in found], [mine not in a.addresses for a in found]), len(found)
 
 
 # ── back again ──
@@ -70,7 +78,7 @@ def fails_over(view: RunView, gateway: str, phase: str, within: str) -> CheckRes
 def fails_back(view: RunView, gateway: str, phase: str) -> CheckResult:
     """Whether DNS leads back to ``gateway`` after the heal of ``phase``, once, and no attempt from then on fails."""
     healed, begin = fault_window.healed_s(view, phase), FaultWindow.of(view, phase).end_s
-    if _led_to(view, gateway, begin) is not False:
+    if led_to(view, gateway, begin) is not False:
         raise NotMeasured(f"DNS was not seen to fail over from {gateway}, so it could not fail back")
     end = watched_until(view, healed)
     found = _answers(view, begin, end)
@@ -79,7 +87,7 @@ def fails_back(view: RunView, gateway: str, phase: str) -> CheckResult:
         why = f"DNS gave no answer for {gap_s:.1f} s after the heal: what it would have said is not known"
         raise NotMeasured(why, len(found))
     mine = view.address_of(gateway)
-    back = next((answer.t_s for answer in found if mine in answer.addresses), None)
+    back = named_again_s(view, gateway, begin, end)
     if back is None:
         why = f"DNS never led back to {gateway} in the {end - healed:.0f} s after the heal"
         return CheckResult("", Status.FAIL, why, samples=len(found))
@@ -104,6 +112,18 @@ def fails_back(view: RunView, gateway: str, phase: str) -> CheckResult:
         examples=tuple(dict.fromkeys(failed))[:5],
         details={"back_s": back - healed, "failed": len(failed)},
     )
+
+
+def named_other(view: RunView, gateway: str, begin_s: float, end_s: float) -> bool:
+    """Whether any answer of that time named only gateways that are not this one."""
+    mine = view.address_of(gateway)
+    return any(mine not in answer.addresses for answer in _answers(view, begin_s, end_s))
+
+
+def named_again_s(view: RunView, gateway: str, begin_s: float, end_s: float) -> float | None:
+    """When DNS first named ``gateway`` in that time, in seconds since the run's zero; None where it did not."""
+    mine = view.address_of(gateway)
+    return next((answer.t_s for answer in _answers(view, begin_s, end_s) if mine in answer.addresses), None)
 
 
 def _failed(view: RunView, begin: float, end: float) -> list[str]:

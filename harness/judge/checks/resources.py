@@ -116,11 +116,10 @@ def kv_pressure(view: RunView, phase: str) -> CheckResult:
     objective = f"≥ {FULL:.0%} and ≥ 1 preemption" if lifted else f"< {FULL:.0%} and 0 preemptions"
     used, preempted = dict[str, float](), dict[str, float]()
     for replica in view.replicas:
-        usage = view.metrics(replica, "kv_usage_ratio", phase=phase)["value"]
-        counts = view.metrics(replica, "preemptions_total", phase=phase)["value"]
-        if len(usage) < 2 or len(counts) < 2:
+        most, victims_of = kv_used(view, replica, phase), grown_in(view, replica, "preemptions_total", phase)
+        if most is None or victims_of is None:
             raise NotMeasured(f"the KV cache of {replica} was not sampled in {phase}", objective=objective)
-        used[replica], preempted[replica] = float(usage.max()), float(counts.max() - counts.min())
+        used[replica], preempted[replica] = most, victims_of
     worst, victims = max(used, key=lambda replica: used[replica]), sum(preempted.values())
     full = used[worst] >= FULL
     status = Status.FAIL if full or victims else Status.PASS
@@ -130,6 +129,19 @@ def kv_pressure(view: RunView, phase: str) -> CheckResult:
     margin = 100 * (used[worst] - FULL if lifted else FULL - used[worst])
     details = {"used": used, "preempted": preempted}
     return CheckResult("", status, why, objective, 100 * used[worst], "%", margin, len(view.replicas), details=details)
+
+
+def kv_used(view: RunView, replica: str, phase: str) -> float | None:
+    """The largest share of its KV cache that was seen in use in a phase, 0 to 1; None where that was not sampled."""
+    seen = view.metrics(replica, "kv_usage_ratio", phase=phase)["value"]
+    return float(seen.max()) if len(seen) >= 2 else None
+
+
+def grown_in(view: RunView, component: str, counter: str, phase: str) -> float | None:
+    """How much a counter has grown in a phase, from 0 where it began again; None where it was not sampled."""
+    counts = view.metrics(component, counter, phase=phase)["value"].to_numpy(dtype=float)
+    steps = np.diff(counts)
+    return float(np.where(steps < 0, counts[1:], steps).sum()) if len(counts) >= 2 else None
 
 
 def _is_lifted(view: RunView, phase: str) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from harness.evidence.attempts import Attempts, tally
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
 from harness.judge import sli
 from harness.judge.checks.fault_window import FaultWindow, given_s, in_flight, last_heal_s, on_replica, step_s
 from harness.judge.checks.shapes import asks, none_bad, within
+from harness.judge.drill import ReplicaSamples
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -153,8 +156,14 @@ def first_token(view: RunView, replica: str, phase: str) -> CheckResult:
 
 #: A difference that is smaller is noise, and nobody notices it.
 SLACK_MS = 100.0
+#: So many times what was usual is slow.
+FACTOR = 1.5
 #: The first answers after rejoining, which show what an empty prefix cache costs.
 COLD = 10
+
+
+def _answers_needed(restarted: Mapping[str, str], within_s: float, factor: float) -> ReplicaSamples:
+    return ReplicaSamples(sli.find("ttft_p95_ms").samples_needed, tuple(restarted), within_s)
 
 
 @asks(
@@ -162,9 +171,9 @@ COLD = 10
     "warm-up after rejoining",
     "Are restarted replicas as quick as before {within_s:g} s after they have rejoined?",
     "load", "gateways", "replicas", "fault:{restarted}",
-    timing=True, per_request=True, objective="≤ {factor:g} × the baseline's TTFT p95",
+    timing=True, per_request=True, objective="≤ {factor:g} × the baseline's TTFT p95", replica_samples=_answers_needed,
 )  # fmt: skip
-def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float = 1.5) -> CheckResult:
+def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, factor: float = FACTOR) -> CheckResult:
     """Whether TTFT p95 of the rejoined replicas is ``factor`` times the baseline's at most, ``within_s`` after it.
 
     When it is not, like is compared with like before the restart is blamed: nobody knows whose fault it is when the
@@ -179,15 +188,15 @@ def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, facto
         healed = last_heal_s(view, phase)
         if healed is None:
             raise NotMeasured(f"{replica} did not rejoin after {phase}")
-        rows, since = _after(view, healed, replica), healed + within_s
+        rows, since = answers_since(view, healed, replica), healed + within_s
         cold.append(rows.head(COLD))
         warm.append(rows[rows["start_s"].ge(since)])
-        peers = (_after(view, healed, other) for other in view.replicas if other != replica)
+        peers = (answers_since(view, healed, other) for other in view.replicas if other != replica)
         others += [peer[peer["start_s"].ge(since)] for peer in peers]
     before, after = _p95(baseline, view), _p95(Attempts.concat(warm), view)
     if before.value is None or after.value is None:
         raise NotMeasured(f"TTFT p95 was not measured: {before.why or after.why}", after.samples)
-    limit, tax = _slow_ms(before.value, factor), _tax_ms(Attempts.concat(cold), baseline)
+    limit, tax = slow_ms(before.value, factor), _tax_ms(Attempts.concat(cold), baseline)
     status, why = Status.PASS, f"TTFT p95 was {after.value:.0f} ms after {before.value:.0f} ms in the baseline"
     if after.value > limit:
         status, alike = _blamed(view, baseline, Attempts.concat(warm), Attempts.concat(others), factor)
@@ -200,8 +209,19 @@ def warms_up(view: RunView, restarted: Mapping[str, str], within_s: float, facto
     )  # fmt: skip
 
 
-def _slow_ms(usual_ms: float, factor: float) -> float:
+def slow_ms(usual_ms: float, factor: float = FACTOR) -> float:
+    """From where on a TTFT is slow for a replica that has been restarted, where ``usual_ms`` is usual."""
     return max(factor * usual_ms, usual_ms + SLACK_MS)
+
+
+def warm_from(answers: Attempts, usual_ms: float) -> int | None:
+    """From which of a replica's answers on, by their place, it is warm: of ``COLD`` in a row the middle is not slow.
+
+    ``usual_ms`` is the middle of the baseline. None where there were no such.
+    """
+    middles = answers["ttft_ms"].astype(float).rolling(COLD).median().to_numpy()
+    warm = np.flatnonzero(middles <= slow_ms(usual_ms))
+    return int(warm[0]) - COLD + 1 if len(warm) else None
 
 
 def _p95(rows: Attempts, view: RunView) -> sli.Measurement:
@@ -219,16 +239,16 @@ def _blamed(view: RunView, baseline: Attempts, warm: Attempts, others: Attempts,
     usual = before if peers is None else max(before, peers)
     why = f"{who}: {after:.0f} ms after {before:.0f} ms"
     why += "" if peers is None else f", and {peers:.0f} ms on the others at the same time"
-    if after > _slow_ms(usual, factor):
+    if after > slow_ms(usual, factor):
         return Status.FAIL, why
     return Status.INCONCLUSIVE, f"{why}: whether the restart is to blame is not known"
 
 
-def _after(view: RunView, healed: float, replica: str) -> Attempts:
-    """Answers of the replica since that heal, with which one has rejoined, and before the next fault."""
-    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > healed]
+def answers_since(view: RunView, since_s: float, replica: str) -> Attempts:
+    """Answers of the replica that were begun since then, in order, and ended before the next fault."""
+    following = [s.fault_start_s for s in view.phases if s.fault_start_s is not None and s.fault_start_s > since_s]
     rows = on_replica(view, replica)
-    rows = rows[rows["start_s"].ge(healed) & rows["outcome"].eq("ok")]
+    rows = rows[rows["start_s"].ge(since_s) & rows["outcome"].eq("ok")]
     return rows[rows["end_s"].lt(min(following, default=float("inf")))].sort_values("start_s", kind="stable")
 
 

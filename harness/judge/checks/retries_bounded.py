@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from harness.evidence.attempts import Attempts, example_ids, of_retried
+from harness.evidence.attempts import EXAMPLES, Attempts, example_ids, of_retried
 from harness.evidence.view import RunView
 from harness.judge.checks.shapes import asks
 from harness.judge.slo import NotMeasured
@@ -33,15 +33,16 @@ def check(view: RunView) -> CheckResult:
     most = 1 + policy.max
     if rows.empty:
         raise NotMeasured("there were no requests", 0, f"≤ {most}")
-    attempts = rows["attempt"].groupby(rows["request_id"], sort=False).max()
+    number = rows["request"]
+    attempts = rows["attempt"][number.ge(0)].groupby(number).max()
     amplification = len(rows) / len(attempts)
     cap_ms = policy.cap * 1000
     delays = _delays(rows, policy.base * 1000, cap_ms)
-    over = attempts[attempts > most].sort_index()
+    over = rows[number.isin(attempts.index[attempts > most])]["request_id"]
     problem, examples = _problem(delays, cap_ms)
     if len(over):
-        status, why = Status.FAIL, f"{len(over)} requests were tried more than {most} times"
-        examples = tuple(str(i) for i in over.index[:5])
+        status, why = Status.FAIL, f"{over.nunique()} requests were tried more than {most} times"
+        examples = tuple(sorted(over.unique())[:EXAMPLES])
     elif problem is not None:
         status, why = Status.FAIL, problem
     elif late := int((delays["waited"] > delays["asked"] + cap_ms + _LATE_MS).sum()):
@@ -69,7 +70,7 @@ def _late_ms(delays: pd.DataFrame, cap_ms: float) -> float:
 def _delays(rows: Attempts, base_ms: float, cap_ms: float) -> pd.DataFrame:
     """Per retry: what was waited, what the answer before had asked for, and the part of the jitter's span it took."""
     ordered = rows[of_retried(rows)][_COLUMNS].sort_values(["request_id", "attempt"], kind="stable")
-    asked = ordered.groupby("request_id")["retry_after_s"].shift(1).fillna(0.0) * 1000
+    asked = ordered["retry_after_s"].groupby(rows["request"]).shift(1).fillna(0.0) * 1000
     frame = pd.DataFrame(
         {"request_id": ordered["request_id"], "waited": ordered["retry_delay_ms"].astype(float), "asked": asked}
     )[ordered["attempt"].gt(1)]

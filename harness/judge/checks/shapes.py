@@ -20,7 +20,7 @@ import pandas as pd
 
 from harness.evidence.attempts import example_ids
 from harness.evidence.view import RunView
-from harness.judge.drill import Check
+from harness.judge.drill import Check, ReplicaSamples
 from harness.judge.slo import NotMeasured
 from harness.model.verdict import CheckResult, Status
 
@@ -39,12 +39,14 @@ def asks(
     promises: Sequence[str] = (),
     phase: str = "phase",
     subject: str = "",
+    replica_samples: Callable[..., ReplicaSamples] | None = None,
     **more: Any,
 ) -> Callable[[Callable[Concatenate[RunView, P], CheckResult]], Callable[P, Check]]:
     """Declare a check. In the texts ``{argument}`` stands for an argument of the function, several joined by commas.
 
     A need of several (``"fault:{phases}"``) is one of each. ``phase`` and ``subject`` name the arguments that the check
     is about, ``more`` is as in ``Check``; ``objective`` is for results that have none of their own.
+    ``replica_samples`` makes those of the check, given all arguments of the function.
     """
 
     def declare(judge: Callable[Concatenate[RunView, P], CheckResult]) -> Callable[P, Check]:
@@ -67,6 +69,7 @@ def asks(
                 promises=tuple(one.format(**text) for one in promises),
                 phase=given.get(phase),
                 subject=given.get(subject),
+                replica_samples=replica_samples(**given) if replica_samples else None,
                 arguments=given,
                 **more,
             )

@@ -2,7 +2,7 @@
 
 from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.sli import Sample, sample, waited_ms
+from harness.judge.sli import Sample, counted, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
@@ -11,4 +11,5 @@ WORSE = "higher"
 
 def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out is censored where its client gave up."""
-    return sample(requests, requests["e2e_ms"], everything, waited_ms(requests, view.limits))
+    requests = counted(requests, everything)
+    return sample(requests, requests["e2e_ms"], waited_ms(requests, view.limits) if everything else None)

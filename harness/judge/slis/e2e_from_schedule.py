@@ -2,7 +2,7 @@
 
 from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.sli import Sample, lag_ms, sample, waited_ms
+from harness.judge.sli import Sample, counted, lag_ms, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
@@ -11,5 +11,6 @@ WORSE = "higher"
 
 def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     """One value per request in ms. An attempt that timed out is censored where its client gave up."""
-    waited = waited_ms(requests, view.limits) + lag_ms(requests)
-    return sample(requests, requests["e2e_from_schedule_ms"], everything, waited)
+    requests = counted(requests, everything)
+    waited = waited_ms(requests, view.limits) + lag_ms(requests) if everything else None
+    return sample(requests, requests["e2e_from_schedule_ms"], waited)

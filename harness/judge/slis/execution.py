@@ -19,15 +19,16 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     The lower bound takes off the largest queue time that any request can have had there, and is 0 when that is not
     known: so an objective that the upper bound keeps is kept, and one that it breaks may be undecided.
     """
+    when, requests = queue.window(requests), sli.counted(requests, everything)
     whole, queued = requests["e2e_ms"], requests["queue_gateway_ms"]
     # A request that timed out in the queue may not have been executed at all, nor one that no gateway logged.
     executed = requests["gateway_replica"].fillna("").ne("") & queued.notna()
     waited = sli.waited_ms(requests, view.limits)
     at_least = (waited - queued).clip(lower=0).where(executed, 0.0).where(waited.notna())
-    found = sli.percentile(sli.sample(requests, whole - queued, everything, at_least), percent, UNIT)
+    found = sli.percentile(sli.sample(requests, whole - queued, at_least if everything else None), percent, UNIT)
     if found.value is None:
         return found
-    engine = queue.engine_ms(view, view.replicas, queue.window(requests), 100)
+    engine = queue.engine_ms(view, view.replicas, when, 100)
     low = 0.0 if engine is None else max(0.0, found.value - engine[1])
     high = found.value if found.bounds is None else found.bounds[1]
     why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.sli import ABANDONED, Sample, sample, waited_ms
+from harness.judge.sli import ABANDONED, Sample, counted, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
@@ -22,14 +22,17 @@ def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     Without a token that is its whole time; after ``timeout_stall`` the idle limit; after ``timeout_total``, which may
     have had tokens until the end, the largest gap seen. A client that hung up in a stream felt the gaps until then.
     """
-    requests = requests[view.of_streams(requests)]
-    seen, waited = requests["max_stall_ms"].astype(float), waited_ms(requests, view.limits)
+    requests = counted(requests[view.of_streams(requests)], everything)
+    seen = requests["max_stall_ms"].astype(float)
     alone = requests["outcome"].eq("ok") & requests["content_events"].eq(1)
     if view.target is None:  # usage counts the token that ends an answer
         alone &= (requests["output_tokens"] - requests["finish_reason"].eq("stop")).le(1)
     after_ms = (requests["e2e_ms"].astype(float) - requests["ttft_ms"].astype(float)).clip(lower=0)
     seen = seen.mask(alone & seen.isna(), after_ms)
+    if not everything:
+        return sample(requests, seen)
     of_stream = requests["outcome"].eq("timeout_stall") * (1000 * view.limits.idle)
+    waited = waited_ms(requests, view.limits)
     waited = waited.mask(requests["outcome"].isin(ABANDONED) & requests["ttft_ms"].notna())
     silent = waited.where(requests["ttft_ms"].isna() | waited.isna(), of_stream)
-    return sample(requests, seen, everything, silent.where(silent.isna(), np.fmax(seen, silent)))
+    return sample(requests, seen, silent.where(silent.isna(), np.fmax(seen, silent)))

@@ -25,14 +25,15 @@ BUCKETS = "request_queue_time_seconds_bucket"
 
 def percentile(requests: Rows, view: RunView, percent: int, everything: bool) -> Measurement:
     """Bounds of percentile ``percent`` in ms; ``value`` is the upper one where that is finite."""
+    when, requests = window(requests), sli.counted(requests, everything)
     queued, waited = requests["queue_gateway_ms"], sli.waited_ms(requests, view.limits)
     # A timed-out request that had left the gateway's queue has an exact value; the others are censored.
     left = requests["gateway_replica"].fillna("").ne("") & queued.notna()
-    gateway = sli.sample(requests, queued, everything, queued.fillna(0.0).where(waited.notna() & ~left))
+    cut = queued.fillna(0.0).where(waited.notna() & ~left) if everything else None
+    gateway = sli.sample(requests, queued, cut)
     own = sli.percentile(gateway, percent, UNIT)
     if own.value is None:
         return own
-    when = window(requests)
     engine = engine_ms(view, view.replicas, when, percent)
     if engine is None:
         why = f"the engines' own queue time ({BUCKETS}) was not sampled; the gateways' part alone is {own.value:.4g} ms"

@@ -2,7 +2,7 @@
 
 from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.sli import Sample, sample, waited_ms
+from harness.judge.sli import Sample, counted, sample, waited_ms
 
 UNIT = "ms"
 TIMING = True
@@ -15,8 +15,11 @@ def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     A stream that timed out is censored at the value that it would have with ``max_tokens`` tokens at the time-out; an
     attempt without a token at 0.
     """
-    requests = requests[view.of_streams(requests)]
-    gaps, most = requests["output_tokens"].astype(float) - 1, requests["max_tokens"].astype(float) - 1
-    waited = waited_ms(requests, view.limits)
+    requests = counted(requests[view.of_streams(requests)], everything)
+    gaps = requests["output_tokens"].astype(float) - 1
+    each = (requests["e2e_ms"] - requests["ttft_ms"]) / gaps.where(gaps > 0)
+    if not everything:
+        return sample(requests, each)
+    waited, most = waited_ms(requests, view.limits), requests["max_tokens"].astype(float) - 1
     at_least = ((waited - requests["ttft_ms"]) / most.where(most > 0)).fillna(0.0).where(waited.notna())
-    return sample(requests, (requests["e2e_ms"] - requests["ttft_ms"]) / gaps.where(gaps > 0), everything, at_least)
+    return sample(requests, each, at_least)

@@ -4,7 +4,7 @@ import math
 
 from harness.evidence.attempts import Rows
 from harness.evidence.view import RunView
-from harness.judge.sli import Sample, sample, waited_ms
+from harness.judge.sli import Sample, counted, sample, waited_ms
 
 UNIT = "tokens/s"
 TIMING = True
@@ -17,10 +17,12 @@ def values(requests: Rows, view: RunView, everything: bool) -> Sample:
     The upper bound of a stream that timed out is its value with ``max_tokens`` tokens at the time-out; an attempt
     without a token has none.
     """
-    requests = requests[view.of_streams(requests)]
+    requests = counted(requests[view.of_streams(requests)], everything)
     seconds = (requests["e2e_ms"] - requests["ttft_ms"]) / 1000
+    rate = requests["output_tokens"].astype(float) / seconds.where(seconds > 0)
+    if not everything:
+        return sample(requests, rate)
     waited = waited_ms(requests, view.limits)
     streamed = (waited - requests["ttft_ms"]) / 1000
     at_most = (requests["max_tokens"].astype(float) / streamed.where(streamed > 0)).fillna(math.inf)
-    rate = requests["output_tokens"].astype(float) / seconds.where(seconds > 0)
-    return sample(requests, rate, everything, waited.where(waited.isna(), 0.0), at_most)
+    return sample(requests, rate, waited.where(waited.isna(), 0.0), at_most)

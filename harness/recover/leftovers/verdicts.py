@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from harness.evidence.record import NO_DRILLS, EventLog, RunFolder
-from harness.judge import drill, verdicts
+from harness.judge import drill
 from harness.recover.leftovers.base import Leftover, Site
-from reports import render, since
+from reports import render
 
 
 def find(site: Site) -> Iterator[Leftover]:
@@ -27,5 +27,4 @@ def _judge(run: RunFolder) -> None:
         log = EventLog.later(run)
         log.add("interrupted", signal="the harness and its watchdog died; the doctor judges")
         log.close()
-    verdicts.write(run, verdicts.judge(run, drill.load(run.plan()["drill"])))
-    render.render(run, since.last_good(run))
+    render.judged(run, drill.load(run.plan()["drill"]))

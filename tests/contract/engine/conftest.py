@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.engine.running import FLAGS, RunningEngine, eventually, running
+from tests.contract.engine.running import FLAGS, RunningEngine, running
+from tests.waiting import eventually
 
 ENGINES = ["sim", pytest.param("vllm", marks=[pytest.mark.realstack, pytest.mark.timeout(300)])]
 

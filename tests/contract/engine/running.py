@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from stack.engines import DEFAULT_MODEL, DEPLOYMENT, engine_command, served_vers
 from stack.middleware.drillyard_engine import TOKEN_VARIABLE
 from stack.stacks.vllm_haproxy import STACK
 from stack.tools import require
+from tests.waiting import eventually
 from tests.workers import worker
 
 #: Both engines get these after their usual options: a small batch and queue, so that tests can fill them.
@@ -130,16 +130,6 @@ class Stream:
             if line.startswith("data: "):
                 data = line.removeprefix("data: ")
                 yield json.loads(data) if data.startswith("{") else data
-
-
-def eventually(condition: Callable[[], bool], limit_s: float = 60.0) -> bool:
-    """Whether ``condition`` became true within the limit, which only a hang reaches; asked 50 times a second."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @contextlib.contextmanager

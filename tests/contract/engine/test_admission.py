@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from tests.contract.engine.running import QUEUE, RunningEngine, eventually
+from tests.contract.engine.running import QUEUE, RunningEngine
+from tests.waiting import eventually
 
 
 def test_refusal(engine: RunningEngine) -> None:

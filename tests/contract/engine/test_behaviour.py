@@ -13,7 +13,8 @@ import pytest
 
 from stack.models import questions
 from stack.simulator.behaviour import Behaviour
-from tests.contract.engine.running import FLAGS, QUEUE, RunningEngine, eventually, finish_reasons, running, texts
+from tests.contract.engine.running import FLAGS, QUEUE, RunningEngine, finish_reasons, running, texts
+from tests.waiting import eventually
 
 FAST = ("--tokens-per-second", "400", "--ttft-ms", "10")
 

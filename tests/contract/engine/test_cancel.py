@@ -7,7 +7,8 @@ import contextlib
 import httpx
 import pytest
 
-from tests.contract.engine.running import BATCH, RunningEngine, eventually
+from tests.contract.engine.running import BATCH, RunningEngine
+from tests.waiting import eventually
 
 
 def test_cancel_frees_everything(engine: RunningEngine) -> None:

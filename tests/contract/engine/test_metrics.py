@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness.probes.engine import WANTED, parse
 from stack.models.catalogue import QUESTIONS_FILE
-from tests.contract.engine.running import RunningEngine, eventually, finish_reasons
+from tests.contract.engine.running import RunningEngine, finish_reasons
+from tests.waiting import eventually
 
 ENGINE = {"model_name", "engine"}
 #: Family (as the parser names it) -> (type, labels of its main sample).

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.contract.engine.running import Event, RunningEngine, eventually, finish_reasons, running
+from tests.contract.engine.running import Event, RunningEngine, finish_reasons, running
+from tests.waiting import eventually
 
 GIVE_UP_S = {"sim": 1, "vllm": 3}
 

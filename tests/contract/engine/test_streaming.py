@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from stack.models import questions
-from tests.contract.engine.running import BATCH, RunningEngine, eventually, finish_reasons, texts
+from tests.contract.engine.running import BATCH, RunningEngine, finish_reasons, texts
+from tests.waiting import eventually
 
 
 def test_first_event_is_the_role_alone(engine: RunningEngine) -> None:

@@ -1,4 +1,4 @@
-"""Every verdict that these tests make is held against the promise about verdict.json."""
+"""Every verdict that these tests make is held against the promise about verdict.json, and none is computed twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from harness.judge import verdicts
+from harness.evidence import records_kept
+from harness.evidence.record import RunFolder
+from harness.judge import validity, verdicts
+from tests.unit.judge import remembered
 from tests.unit.judge.verdicts import complaints
 
 
@@ -23,3 +26,11 @@ def promised_format(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(verdicts, "answer", checked)
     return made
+
+
+@pytest.fixture(autouse=True)
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read and found of a run's parts is not read and found again where another run has the same."""
+    monkeypatch.setattr(RunFolder, "_table", remembered.table)
+    monkeypatch.setattr(records_kept, "_of_requests", remembered.of_requests)
+    monkeypatch.setattr(validity, "of_rule", remembered.of_rule)

@@ -14,11 +14,11 @@ from harness.model.alert_rules import BY_NAME, STACK_SCALE
 from harness.model.scenario import Phase
 from harness.model.verdict import Status
 from tests import runs
+from tests.judge import alert_mutants
+from tests.judge.defects import Mutant
 from tests.runs import Run
-from tests.unit.judge import alert_mutants
-from tests.unit.judge.mutants import Mutant
 
-MUTANTS = [mutant for name in drill.names() for mutant in alert_mutants.of(name)]
+MUTANTS = [(name, mutant) for name in drill.names() for mutant in alert_mutants.of(name)]
 ASKED = ("no page", "alerts fire", "alerts silent", "alerts clear")
 
 
@@ -37,12 +37,12 @@ def test_what_comes_as_expected_passes(name: str, tmp_path: Path) -> None:
     assert {check: status for check, status in found.items() if status is not Status.PASS} == {}
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
-def test_a_disappointed_expectation_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "mutant"), MUTANTS, ids=[mutant.name for _, mutant in MUTANTS])
+def test_a_disappointed_expectation_is_noticed(name: str, mutant: Mutant, tmp_path: Path) -> None:
     """The check that it belongs to is red."""
-    run = runs.only_alerts(mutant.drill)
+    run = runs.only_alerts(name)
     mutant.defect(run)
-    assert asked(run, tmp_path / "run", mutant.drill)[mutant.check] is Status.FAIL
+    assert asked(run, tmp_path / "run", name)[mutant.check] is Status.FAIL
 
 
 @pytest.mark.parametrize("name", drill.names())

@@ -12,8 +12,8 @@ from harness.judge import alerts, drill, verdicts
 from harness.model.alert_rules import BY_NAME, RULES, SCALES
 from harness.model.verdict import CheckResult, Status
 from tests import runs
+from tests.judge.timeout_spike.mutants import ALL, ONE
 from tests.runs import Run, alert_told
-from tests.unit.judge.mutants import ALL, ONE
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")

@@ -10,9 +10,10 @@ import pytest
 from harness.evidence.view import RunView
 from harness.judge.checks import answers_right, served_versions
 from harness.model.verdict import CheckResult, Status
-from tests import runs, swap_runs
+from tests import runs
+from tests.judge import defects
+from tests.judge.model_swap import story as swap_story
 from tests.runs import Run
-from tests.unit.judge import mutants
 
 
 def judged(run: Run, folder: Path) -> CheckResult:
@@ -22,7 +23,7 @@ def judged(run: Run, folder: Path) -> CheckResult:
 
 def wrong(run: Run, phase: str, share: float) -> None:
     """That share of the answers of a phase is wrong."""
-    here = run.requests.index[mutants.ok(run) & run.in_phase(phase)]
+    here = run.requests.index[defects.ok(run) & run.in_phase(phase)]
     run.requests.loc[here[: math.floor(share * len(here))], "answer_correct"] = False
 
 
@@ -76,7 +77,7 @@ def test_answers_that_nobody_compared(tmp_path: Path) -> None:
     run.requests["answer_correct"] = None
     assert judged(run, tmp_path / "all").status is Status.INCONCLUSIVE
     run = runs.healthy()
-    run.requests.loc[run.requests.index[mutants.ok(run)][5], "answer_correct"] = None
+    run.requests.loc[run.requests.index[defects.ok(run)][5], "answer_correct"] = None
     assert judged(run, tmp_path / "one").status is Status.INCONCLUSIVE
 
 
@@ -90,9 +91,9 @@ def test_no_answer_is_known(tmp_path: Path) -> None:
 
 def test_a_candidate_is_its_rollouts_matter(tmp_path: Path) -> None:
     """A canary that answers wrongly is what the drill is about; one that was promoted has to be good."""
-    assert judged(swap_runs.healthy(swap_runs.STOPPED), tmp_path / "stopped").status is Status.PASS
-    run = swap_runs.healthy()
-    version = swap_runs.ledger(run)["candidate"]["version"]
+    assert judged(swap_story.healthy(swap_story.STOPPED), tmp_path / "stopped").status is Status.PASS
+    run = swap_story.healthy()
+    version = swap_story.ledger(run)["candidate"]["version"]
     late = run.requests["served_version"].eq(version) & run.in_phase("after")
     run.requests.loc[late, "answer_correct"] = False
     assert judged(run, tmp_path / "promoted").status is Status.FAIL
@@ -143,8 +144,8 @@ def test_versions_nobody_planned_or_told(tmp_path: Path) -> None:
 
 def test_a_candidate_before_its_rollout(tmp_path: Path) -> None:
     """The new version may answer once its rollout has begun, and not in the baseline."""
-    run = swap_runs.healthy()
+    run = swap_story.healthy()
     assert served_versions.check().run(RunView(run.write(tmp_path / "planned"))).status is Status.PASS
-    version = swap_runs.ledger(run)["candidate"]["version"]
-    run.requests.loc[mutants.ok(run) & run.in_phase("baseline"), "served_version"] = version
+    version = swap_story.ledger(run)["candidate"]["version"]
+    run.requests.loc[defects.ok(run) & run.in_phase("baseline"), "served_version"] = version
     assert served_versions.check().run(RunView(run.write(tmp_path / "early"))).status is Status.FAIL

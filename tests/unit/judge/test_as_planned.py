@@ -13,7 +13,11 @@ from harness.evidence.view import RunView
 from harness.judge import as_planned, drill, verdicts
 from harness.judge.checks import recovers_within
 from harness.model.verdict import Status
-from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests import runs
+from tests.judge import stories
+from tests.judge.cancel_storm import story as wave_story
+from tests.judge.model_swap import story as swap_story
+from tests.judge.oom import story as oom_story
 from tests.runs import Run
 from tests.unit.judge.verdicts import whole_verdict
 
@@ -24,14 +28,10 @@ def problems(run: Run, folder: Path) -> dict[str, str]:
     return {one.result.name: one.result.why for one in found if one.result.status is not Status.PASS}
 
 
-@pytest.mark.parametrize(
-    "healthy",
-    [runs.healthy, oom_runs.healthy, wave_runs.healthy, swap_runs.healthy, node_restart_runs.healthy],
-    ids=["timeout-spike", "oom", "cancel-storm", "model-swap", "node-restart"],
-)
-def test_as_planned(healthy: Callable[[], Run], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", stories.names())
+def test_as_planned(name: str, tmp_path: Path) -> None:
     """All that was planned happened."""
-    assert problems(healthy(), tmp_path / "run") == {}
+    assert problems(stories.healthy(name), tmp_path / "run") == {}
 
 
 def _one_ask(run: Run) -> None:
@@ -58,7 +58,7 @@ def _limit_stays(run: Run) -> None:
 )
 def test_fewer_asks_and_steps(defect: Callable[[Run], None], where: str, tmp_path: Path) -> None:
     """One of some twenty oversized requests, a few of many long contexts, a kill without its end."""
-    run = oom_runs.healthy()
+    run = oom_story.healthy()
     defect(run)
     assert list(problems(run, tmp_path / "run")) == [f"faults as planned in {where}"]
 
@@ -87,14 +87,14 @@ def _another_moment(run: Run) -> None:
 @pytest.mark.parametrize("defect", [_one_stream, _ended_before_the_cancel, _no_canary, _moment_missed, _another_moment])
 def test_smaller_waves(defect: Callable[[Run], None], tmp_path: Path) -> None:
     """A wave of one stream, or of none that still ran, is none; each replica is asked after it."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     defect(run)
     assert list(problems(run, tmp_path / "run")) == ["faults as planned in queued"]
 
 
 def test_a_poor_wave_beside_enough_good_ones(tmp_path: Path) -> None:
     """It was repeated, since it decided nothing."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     first = run.files["waves.json"]["waves"][0]
     poor = {**first, "number": 1 + sum(one["fault"] == first["fault"] for one in run.files["waves.json"]["waves"])}
     run.files["waves.json"]["waves"].append({**poor, "streams": poor["streams"][:1]})
@@ -104,15 +104,15 @@ def test_a_poor_wave_beside_enough_good_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"questions": 1}, {"gates": {"quality": 0.1, "slower": 2.0, "pairs_min": 10}}])
 def test_an_easier_rollout(change: dict[str, object], tmp_path: Path) -> None:
     """One question, or a gate that lets everything through."""
-    run = swap_runs.healthy()
-    swap_runs.ledger(run).update(change)
+    run = swap_story.healthy()
+    swap_story.ledger(run).update(change)
     assert list(problems(run, tmp_path / "run")) == ["faults as planned in swap"]
 
 
 def test_another_candidate(tmp_path: Path) -> None:
     """What was rolled out is not what was to be."""
-    run = swap_runs.healthy()
-    swap_runs.ledger(run)["candidate"]["model"] = "slow"
+    run = swap_story.healthy()
+    swap_story.ledger(run)["candidate"]["model"] = "slow"
     assert list(problems(run, tmp_path / "run")) == ["faults as planned in swap"]
 
 

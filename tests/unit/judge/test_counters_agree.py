@@ -13,8 +13,8 @@ from harness.evidence.view import RunView
 from harness.judge.checks import counters_agree
 from harness.model.verdict import CheckResult, Status
 from tests import runs
+from tests.judge.defects import ok, samples
 from tests.runs import Run
-from tests.unit.judge.mutants import ok, samples
 
 TOKENS = "generation_tokens_total"
 

@@ -11,8 +11,9 @@ from harness.evidence.record import CUT_BY_HEAL
 from harness.judge import drill
 from harness.model.verdict import Status
 from tests import runs
+from tests.judge import defects
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -45,7 +46,7 @@ def _told_so(run: Run) -> None:
 
 def _cut_and_refused(run: Run) -> None:
     """The service failed besides."""
-    mutants.fail(run, pd.Series(_last_of_slow_link(run, 12), run.requests.index))
+    defects.fail(run, pd.Series(_last_of_slow_link(run, 12), run.requests.index))
     _cut(run)
 
 

@@ -14,8 +14,8 @@ from harness.judge.alerts import Alert
 from harness.judge.indicators import Standing
 from harness.model.alert_rules import BY_NAME, FAILURES_MIN, GATEWAY_BUCKETS_S, RULES, TTFT_BUCKETS_S
 from tests import runs
+from tests.judge.defects import fail
 from tests.runs import Run
-from tests.unit.judge.mutants import fail
 
 AT_S = 30.0
 GATEWAY, REPLICA = {"component": "gateway-a"}, {"component": "replica-2"}

@@ -16,9 +16,10 @@ from harness.judge import drill, sli, verdicts
 from harness.judge.drill import ROOT
 from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict
 from tests import runs
+from tests.judge import defects
+from tests.judge.defects import Mutant
+from tests.judge.timeout_spike.mutants import ALL, MUTANTS, ONE
 from tests.runs import Run
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import ALL, MUTANTS, ONE, Mutant
 from tests.unit.judge.verdicts import verdict_on, whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -191,7 +192,7 @@ SLOWED, PHASE = "TTFT with one bad replica", "one-replica"
 
 def _slow(run: Run, begin: float, end: float) -> None:
     """Users who come in that time wait for some seconds more."""
-    rows = mutants.between(run, begin, end)
+    rows = defects.between(run, begin, end)
     run.requests.loc[rows, ["ttft_ms", "ttft_from_schedule_ms", "e2e_ms", "e2e_from_schedule_ms"]] += 4000.0
 
 
@@ -221,10 +222,10 @@ def test_slow_before_and_after_too_is_the_stacks(tmp_path: Path) -> None:
 
 def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A phase with just enough requests for its percentile, all of them slow: a second and a half excuses nothing."""
-    mutants.of_any_schedule(monkeypatch)
+    defects.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, end = run.span(PHASE)
-    here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]
+    here = run.requests.index[defects.between(run, begin, end) & run.requests["outcome"].eq("ok")]
     run.requests = run.requests.drop(here[102:])
     _slow(run, begin, end)
     runs.disturb(run, begin + 10, begin + 11.5)
@@ -233,10 +234,10 @@ def test_too_few_undisturbed_may_show_it_as_well(tmp_path: Path, monkeypatch: py
 
 def test_a_few_undisturbed_that_are_slow_show_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single one among too few for the percentile is no proof."""
-    mutants.of_any_schedule(monkeypatch)
+    defects.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, end = run.span(PHASE)
-    here = run.requests.index[mutants.between(run, begin, end) & run.requests["outcome"].eq("ok")]
+    here = run.requests.index[defects.between(run, begin, end) & run.requests["outcome"].eq("ok")]
     run.requests = run.requests.drop(here[102:])
     _slow(run, begin + 5, begin + 9)
     _slow(run, begin + 15, begin + 15.3)
@@ -258,7 +259,7 @@ def test_the_excess_is_three_times_the_overlap_at_most(length_s: float, status: 
     """A gateway that takes a replica out seconds late is not excused by half a second."""
     run = runs.healthy()
     begin, _ = run.span(ONE)
-    run.metrics.loc[mutants.samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
+    run.metrics.loc[defects.samples(run, "gateway-b", "server_up", begin, begin + 7, "server=replica-2"), "value"] = 1.0
     runs.disturb(run, begin, begin + length_s)
     assert asked(run, tmp_path, "gateways eject replica-2").status is status
 
@@ -268,7 +269,7 @@ def test_only_lack_of_time_is_excused(outcome: str, status: Status, tmp_path: Pa
     """Availability broken by time-outs of a disturbed time is not judged; by any other failure it is."""
     run = runs.healthy()
     begin, _ = run.span(PHASE)
-    rows = mutants.between(run, begin + 5, begin + 7)
+    rows = defects.between(run, begin + 5, begin + 7)
     run.requests.loc[rows, ["outcome", "ttft_ms", "ttft_from_schedule_ms"]] = [outcome, None, None]
     runs.disturb(run, begin + 4, begin + 8)
     assert asked(run, tmp_path, "availability with one bad replica").status is status
@@ -279,7 +280,7 @@ def test_a_full_queue_of_a_disturbed_time_is_lack_of_time(code: str, status: Sta
     """Who is refused there comes while those before still wait for their turn; any other refusal is the stack's."""
     run = runs.healthy()
     begin, _ = run.span(PHASE)
-    rows = mutants.between(run, begin + 5, begin + 7)
+    rows = defects.between(run, begin + 5, begin + 7)
     run.requests.loc[rows, ["outcome", "http_status", "error_code", "e2e_ms"]] = ["shed_503", 503, code, 20.0]
     runs.disturb(run, begin + 4, begin + 8)
     assert asked(run, tmp_path, "availability with one bad replica").status is status
@@ -289,7 +290,7 @@ def test_a_hang_is_not_explained_by_a_moment(tmp_path: Path) -> None:
     """A request that waited half a minute, 0.7 s of them beside somebody else: the stack hangs."""
     run = runs.healthy()
     begin, _ = run.span(PHASE)
-    row = run.requests.index[mutants.between(run, begin + 2, begin + 12)][0]
+    row = run.requests.index[defects.between(run, begin + 2, begin + 12)][0]
     run.requests.loc[row, ["outcome", "ttft_ms", "ttft_from_schedule_ms"]] = ["timeout_total", None, None]
     run.requests.loc[row, ["e2e_ms", "e2e_from_schedule_ms"]] = 30_000.0
     at = float(run.requests.loc[row, "start_s"])
@@ -335,7 +336,7 @@ def _gap(run: Run) -> tuple[float, float]:
 
 
 def _late(run: Run) -> tuple[float, float]:
-    rows = mutants.between(run, 20, 26) & run.requests["attempt"].eq(1)
+    rows = defects.between(run, 20, 26) & run.requests["attempt"].eq(1)
     run.requests.loc[rows, "schedule_lag_ms"] += 200.0
     run.requests.loc[rows, "start_s"] += 0.2
     run.recount()
@@ -343,7 +344,7 @@ def _late(run: Run) -> tuple[float, float]:
 
 
 def _busy(run: Run) -> tuple[float, float]:
-    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
+    run.metrics.loc[defects.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
     return 40.0, 46.0
 
 

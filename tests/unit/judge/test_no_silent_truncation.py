@@ -11,8 +11,9 @@ from harness.evidence.view import RunView
 from harness.judge.checks import records
 from harness.model.verdict import CheckResult, Status
 from tests import runs
+from tests.judge import defects
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
 
 
 def judged(run: Run, folder: Path, external: bool) -> CheckResult:
@@ -24,14 +25,14 @@ def judged(run: Run, folder: Path, external: bool) -> CheckResult:
 
 def tool_calls(run: Run) -> None:
     """Answers that call a tool, and one that was filtered."""
-    rows = run.requests.index[mutants.ok(run)]
+    rows = run.requests.index[defects.ok(run)]
     run.requests.loc[rows[3], ["finish_reason", "answer_correct"]] = ["tool_calls", None]
     run.requests.loc[rows[4], ["finish_reason", "answer_correct"]] = ["content_filter", None]
 
 
 def not_streamed(run: Run) -> None:
     """An answer in one piece, which has no first token and no events."""
-    run.requests.loc[run.requests.index[mutants.ok(run)][3], ["ttft_ms", "content_events"]] = None
+    run.requests.loc[run.requests.index[defects.ok(run)][3], ["ttft_ms", "content_events"]] = None
 
 
 @pytest.mark.parametrize("external", [False, True])

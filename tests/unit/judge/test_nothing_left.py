@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,11 @@ from harness.evidence.view import RunView
 from harness.judge import drill
 from harness.judge.checks import records
 from harness.model.verdict import CheckResult, Status
-from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests import runs
+from tests.judge import defects, stories
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
 from tests.unit.judge.verdicts import whole_verdict
-
-HEALTHY: dict[str, Callable[[], Run]] = {
-    "timeout-spike": runs.healthy,
-    "gateway-failover": lambda: runs.healthy(failover_runs.FAILOVER),
-    "node-restart": node_restart_runs.healthy,
-    "cancel-storm": wave_runs.healthy,
-    "oom": oom_runs.healthy,
-    "model-swap": swap_runs.healthy,
-}
 
 
 def _heals(run: Run) -> list[dict[str, Any]]:
@@ -82,10 +73,10 @@ def _judged(run: Run, folder: Path) -> CheckResult:
     ],
     ids=["something is left", "a slow service", "nobody tells", "no word of it"],
 )
-@pytest.mark.parametrize("name", sorted(HEALTHY))
+@pytest.mark.parametrize("name", drill.names())
 def test_left_is_a_fail_and_slow_is_not(name: str, told: dict[str, Any], status: Status, tmp_path: Path) -> None:
     """In both directions, for each fault of the drill; the reason names the fault, and what is left of it."""
-    run = HEALTHY[name]()
+    run = stories.healthy(name)
     for number, event in enumerate(_heals(run)):
         healed = dict(event)
         event |= {"kind": "heal_unproven", **told}
@@ -97,10 +88,10 @@ def test_left_is_a_fail_and_slow_is_not(name: str, told: dict[str, Any], status:
         event |= healed
 
 
-@pytest.mark.parametrize("name", sorted(HEALTHY))
+@pytest.mark.parametrize("name", drill.names())
 def test_healthy_runs_pass(name: str, tmp_path: Path) -> None:
     """What the defects above are put into has none."""
-    assert _judged(HEALTHY[name](), tmp_path / "run").status is Status.PASS
+    assert _judged(stories.healthy(name), tmp_path / "run").status is Status.PASS
 
 
 FAULT_EVENTS = ("fault_injecting", "fault_injected", "fault_healing", "fault_healed", "heal_proven")
@@ -122,7 +113,7 @@ def test_a_run_that_injected_nothing_has_no_number_of_faults(tmp_path: Path) -> 
 def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> None:
     """Nothing is left, so recovery is judged by the checks for it: the run is not PASS, and no other check suffers."""
     run = runs.healthy()
-    mutants.heal_unproven(run, left="")
+    defects.heal_unproven(run, left="")
     verdict = whole_verdict(run.write(tmp_path / "run"), drill.load("timeout-spike"))
     assert verdict.status is Status.INCONCLUSIVE, verdict.reason
     others = {c.name: c.status for c in verdict.checks if c.id != "nothing-left-injected"}
@@ -132,6 +123,7 @@ def test_slow_service_after_the_heal_spoils_no_other_check(tmp_path: Path) -> No
 def test_service_that_never_comes_back_is_still_a_fail(tmp_path: Path) -> None:
     """Of recovery, which its own check names."""
     run = runs.healthy()
-    mutants.heal_unproven(run, left="")
+    defects.heal_unproven(run, left="")
     mutants.slow_recovery_one(run)
-    mutants.assert_red(run, "recovery after one-replica", drill.load("timeout-spike"), tmp_path / "run")
+    run.recount()
+    defects.assert_red(run, "recovery after one-replica", drill.load("timeout-spike"), tmp_path / "run")

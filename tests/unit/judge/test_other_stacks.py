@@ -19,8 +19,9 @@ from harness.model.verdict import Status, Verdict
 from reports import render
 from stack.stacks import vllm_haproxy
 from tests import runs
+from tests.judge.defects import planned_for
+from tests.judge.timeout_spike.story import TIMEOUT_SPIKE
 from tests.runs import Run
-from tests.unit.judge.mutants import planned_for
 from tests.unit.judge.verdicts import whole_verdict
 
 #: How the components are called instead.
@@ -106,7 +107,7 @@ def test_a_replica_more_than_was_sampled_is_noticed(tmp_path: Path) -> None:
 def test_a_gateway_and_three_replicas_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When all that this stack has was sampled."""
     monkeypatch.setattr(runs, "TOPOLOGY", Topology(vllm_haproxy.stack(gateways=1, replicas=3), instance=17))
-    run = runs._healthy.__wrapped__(runs.TIMEOUT_SPIKE)
+    run = runs._healthy.__wrapped__(TIMEOUT_SPIKE)
     run.plan["topology"] = runs.TOPOLOGY.as_data()
     assert set(run.metrics["component"]) >= {"replica-1", "replica-2", "replica-3", "gateway-a"}
     folder = run.write(tmp_path / "run")

@@ -18,7 +18,7 @@ from harness.judge import possible
 from harness.load.attempt import Attempt
 from harness.load.exchange import Exchange
 from tests import clients, runs, wire
-from tests.unit.judge import mutants
+from tests.judge.timeout_spike import mutants
 from tests.unit.load.test_exchange import attempt
 from tests.wire import ADDRESS, Case
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.evidence import records_kept
+from harness.evidence import record, records_kept
 from harness.evidence.record import RunFolder
 from harness.model.artifacts import waves
 from harness.model.errors import RunFolderError
-from tests import wave_runs
+from tests.judge.cancel_storm import story as wave_story
 
 Lines = list[str]
 
@@ -36,7 +36,7 @@ CHANGES_OF_ROWS: dict[str, Callable[[pa.Table], pa.Table]] = {
 @pytest.fixture
 def left(tmp_path: Path) -> RunFolder:
     """A run with waves, as it ended."""
-    return wave_runs.healthy().write(tmp_path / "run")
+    return wave_story.healthy().write(tmp_path / "run")
 
 
 def test_what_was_left_is_as_it_was(left: RunFolder) -> None:
@@ -48,12 +48,12 @@ def test_what_was_left_is_as_it_was(left: RunFolder) -> None:
 
 
 def test_a_large_file_has_the_digest_of_a_small_one(left: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read a row group at a time, of which some have no text in a column; the rows are the same."""
+    """It is read some rows at a time, of which some have no text in a column; the rows are the same."""
     path = left.path / "requests.parquet"
     rows = pq.read_table(path)
     assert any(rows[name].slice(0, 50).null_count == 50 != rows[name].null_count for name in rows.column_names)
     pq.write_table(rows, path, row_group_size=50, write_page_checksum=True)
-    monkeypatch.setattr(records_kept, "ROWS_AT_ONCE", 0)
+    monkeypatch.setattr(record, "GROUP_ROWS", 50)
     assert records_kept.difference(left) is None
     pq.write_table(rows.take([1, 0, *range(2, len(rows))]), path, row_group_size=50, write_page_checksum=True)
     assert "requests" in (records_kept.difference(left) or "")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,16 +20,8 @@ from harness.probes.exporter import ExporterProbe
 from harness.probes.gateway import GatewayProbe
 from harness.probes.readiness import ReadinessProbe
 from harness.probes.resources import ResourceProbe
-from tests import failover_runs, node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests.judge import stories
 
-STORIES: dict[str, Callable[[], runs.Run]] = {
-    "timeout-spike": runs.healthy,
-    "cancel-storm": wave_runs.healthy,
-    "gateway-failover": partial(runs.healthy, failover_runs.FAILOVER),
-    "node-restart": node_restart_runs.healthy,
-    "oom": oom_runs.healthy,
-    "model-swap": partial(swap_runs.healthy, swap_runs.STOPPED),
-}
 #: Metric -> how often it is sampled, in seconds.
 PERIODS = {
     **dict.fromkeys(engine.WANTED.values(), EngineProbe.period_s),
@@ -68,9 +59,9 @@ def limit_s(objective: str) -> float | None:
 @pytest.mark.parametrize("name", drill.names())
 def test_no_series_is_slower_than_a_fifth_of_the_tightest_limit(name: str, tmp_path: Path) -> None:
     """Each check is run, and what it looks at compared with what it allows."""
-    folder = STORIES[name]().write(tmp_path / "run")
+    folders = [stories.healthy(name, way).write(tmp_path / f"run{way}") for way in stories.ways(name)]
     slow, timed = [], 0
-    for check in verdicts.checks(drill.load(name)):
+    for folder, check in itertools.product(folders, verdicts.checks(drill.load(name))):
         view = Read(folder)
         view.seen = set()
         limit = limit_s(check.run(view).objective or "")

@@ -9,7 +9,8 @@ import pytest
 
 from harness.judge import drill
 from harness.model.verdict import CheckResult, Status, Verdict
-from tests import runs, swap_runs
+from tests import runs
+from tests.judge.model_swap import story as swap_story
 from tests.runs import Run
 from tests.unit.judge.verdicts import whole_verdict
 
@@ -61,7 +62,7 @@ def test_a_built_in_page_is_called_what_it_is(tmp_path: Path) -> None:
 
 def test_a_rollout_that_ended_wrongly_says_what_was_expected(tmp_path: Path) -> None:
     """The first line of a FAIL does not read as if all were well."""
-    run = swap_runs.healthy(swap_runs.STOPPED)
+    run = swap_story.healthy(swap_story.STOPPED)
     for phase in run.plan["scenario"]["phases"]:
         for fault in phase["faults"]:
             fault["options"] |= {"expect": "promoted", "stopped_by": []}

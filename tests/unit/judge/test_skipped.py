@@ -17,8 +17,8 @@ from harness.plan import guard
 from harness.plan.guard import External
 from reports import render
 from tests import runs
-from tests.unit.judge import mutants
-from tests.unit.judge.test_nothing_left import HEALTHY
+from tests.judge import defects, stories
+from tests.judge.timeout_spike import mutants
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -43,7 +43,7 @@ def its_own_run() -> runs.Run:
 
 def judged(run: runs.Run, path: Path, practised: drill.Drill = DRILL) -> tuple[RunFolder, Verdict]:
     """Its verdict, written; of a run that was planned for that drill."""
-    mutants.planned_for(run, practised, external=run.plan["topology"].get("target") is not None)
+    defects.planned_for(run, practised, external=run.plan["topology"].get("target") is not None)
     folder = run.write(path)
     found = verdicts.judge(folder, practised)
     verdicts.write(folder, found)
@@ -128,7 +128,7 @@ def test_our_own_stacks_are_asked_everything(tmp_path: Path) -> None:
 def test_not_asked_does_not_hide_a_failure(tmp_path: Path) -> None:
     """A check that FAILs decides the run, and the line about the others is there all the same."""
     run = its_own_run()
-    mutants.fail(run, run.requests["judged_phase" if "judged_phase" in run.requests else "phase"].eq("slow-link"))
+    defects.fail(run, run.requests["judged_phase" if "judged_phase" in run.requests else "phase"].eq("slow-link"))
     run.recount()
     _, found = judged(run, tmp_path / "run")
     assert found.status is Status.FAIL
@@ -242,7 +242,7 @@ def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
         if not event["kind"].startswith(("fault_", "heal_"))
     ]
     run.requests = run.requests.replace({"phase": renamed}).assign(straddles=None)
-    mutants.fail(run, run.requests["final"] & ~run.requests["phase"].isin(["warm-up", "baseline"]))
+    defects.fail(run, run.requests["final"] & ~run.requests["phase"].isin(["warm-up", "baseline"]))
     run.requests.loc[run.requests["outcome"].eq("http_5xx"), ["outcome", "http_status"]] = ["shed_503", 503]
     run.recount()
     _, found = judged(run, tmp_path / "run", drill.load("oom"))
@@ -250,10 +250,10 @@ def test_a_run_of_which_nothing_is_judged_is_no_pass(tmp_path: Path) -> None:
     assert found.not_asked == ()
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@pytest.mark.parametrize("name", drill.names())
 def test_no_check_passes_in_a_phase_that_never_began(name: str, tmp_path: Path) -> None:
     """The run ended before its first fault: whoever asks about a fault has nothing to look at."""
-    run = HEALTHY[name]()
+    run = stories.healthy(name)
     end_s = next(event["t_s"] for event in run.events if event["kind"] == "fault_injecting")
     faults = [phase["name"] for phase in run.plan["scenario"]["phases"] if phase["kind"] == "fault"]
     run.events = [event for event in run.events if event["t_s"] < end_s and event.get("phase") not in faults]

@@ -20,8 +20,8 @@ from harness.judge import objectives, sli, slo
 from harness.judge.sli import Measurement, Sample
 from harness.model.verdict import Status
 from tests import runs
+from tests.judge.timeout_spike.mutants import as_external
 from tests.runs import Run
-from tests.unit.judge.mutants import as_external
 
 
 def sample(values: list[float], censored: list[bool] | None = None) -> Sample:

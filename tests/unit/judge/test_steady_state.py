@@ -13,9 +13,9 @@ from harness.judge import drill, verdicts
 from harness.judge.checks.alerts import NO_PAGE
 from harness.model.verdict import CheckResult, Status, Verdict
 from tests import runs
+from tests.judge import defects
+from tests.judge.timeout_spike.mutants import ALL
 from tests.runs import Run, alert_told
-from tests.unit.judge import mutants
-from tests.unit.judge.mutants import ALL
 from tests.unit.judge.verdicts import whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -54,7 +54,7 @@ def test_what_was_reached_is_kept_until_the_next_phase(failing_s: float, status:
     for event in (e for e in run.events if e.get("phase") == "recovery-one" and e["t_s"] > begin):
         event["t_s"] = begin + (12.0 if event["kind"] == "steady_state" else 11.9)
     if failing_s:
-        mutants.fail(run, run.requests["intended_start_s"].between(begin + 13, end))
+        defects.fail(run, run.requests["intended_start_s"].between(begin + 13, end))
     _, checks = judged(run, tmp_path / "run")
     assert checks["steady state in recovery-one"].status is status, checks["steady state in recovery-one"].why
 
@@ -124,7 +124,7 @@ def test_a_page_that_was_true_once_and_stays_cries_wolf(tmp_path: Path) -> None:
     """The warm-up was slow; the page goes on through a baseline in which nothing is."""
     run = runs.healthy()
     begin, end = run.span("warm-up")
-    run.requests.loc[mutants.between(run, begin, end), "ttft_ms"] += 2000.0
+    run.requests.loc[defects.between(run, begin, end), "ttft_ms"] += 2000.0
     run.events += alert_told("TtftP95High", end - 1, end + 900)[:1]
     _, found = judged(run, tmp_path / "run")
     assert found[NO_PAGE].status is Status.FAIL, found[NO_PAGE].why
@@ -134,7 +134,7 @@ def test_one_failure_of_fifty_is_no_page_and_no_failure_of_the_drill(tmp_path: P
     """Even if a rule had fired for it, with five requests a second: it is one request from being false, not more."""
     run = runs.healthy()
     begin, _ = run.span("baseline")
-    mutants.fail(run, mutants.between(run, begin + 10, begin + 10.9))
+    defects.fail(run, defects.between(run, begin + 10, begin + 10.9))
     page_in_the_baseline(run, "FailuresHigh")
     _, found = judged(run, tmp_path / "run")
     assert found[NO_PAGE].status is Status.INCONCLUSIVE, found[NO_PAGE].why
@@ -189,7 +189,7 @@ def test_reported_as_steady_though_users_waited(tmp_path: Path) -> None:
     """After a heal the records contradict the gate."""
     run = runs.healthy()
     end = run.span("recovery-one")[1]
-    run.requests.loc[mutants.between(run, end - 8, end - 4), "ttft_ms"] = 3000.0
+    run.requests.loc[defects.between(run, end - 8, end - 4), "ttft_ms"] = 3000.0
     _, found = judged(run, tmp_path / "run")
     assert found["steady state in recovery-one"].status is Status.FAIL
     assert "the records show" in found["steady state in recovery-one"].why
@@ -200,8 +200,8 @@ def test_what_the_next_fault_met_contradicts_nothing(tmp_path: Path) -> None:
     run = runs.healthy()
     asked = next(e for e in run.events if e["kind"] == "steady_state" and e["phase"] == "recovery-one")
     met = run.requests["straddles"].eq(ALL)
-    before = mutants.between(run, asked["t_s"] - 4, asked["t_s"])
-    mutants.fail(run, before | met)
+    before = defects.between(run, asked["t_s"] - 4, asked["t_s"])
+    defects.fail(run, before | met)
     run.requests.loc[before, "e2e_ms"] = 6000.0
     run.recount()
     _, found = judged(run, tmp_path / "run")
@@ -217,7 +217,7 @@ def test_a_true_alert_in_a_fault_phase_is_left_to_the_objectives(tmp_path: Path)
         begin, _ = run.span("prefill")
         run.events += alert_told("FailuresHigh", begin + 5, begin + 9)
         ids = run.requests["request_id"][run.requests["intended_start_s"].gt(begin - 2)]
-        mutants.fail(run, run.requests["request_id"].isin(ids[:failures]))
+        defects.fail(run, run.requests["request_id"].isin(ids[:failures]))
         asked = next(check for check in verdicts.checks(storm) if check.name == name)
         statuses.append(asked.run(RunView(run.write(tmp_path / path))).status)
     assert statuses == [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]

@@ -15,7 +15,11 @@ from harness.judge.presence import AGAIN_BEFORE_S
 from harness.judge.proofs_in_order import proofs_in_order
 from harness.model.lease import LEASE_S
 from harness.model.verdict import Status
-from tests import node_restart_runs, oom_runs, runs, swap_runs, wave_runs
+from tests import runs
+from tests.judge import stories
+from tests.judge.cancel_storm import story as wave_story
+from tests.judge.model_swap import story as swap_story
+from tests.judge.oom import story as oom_story
 from tests.runs import Run
 
 Rule = Callable[[RunView], Iterator[Finding]]
@@ -35,14 +39,10 @@ def event(run: Run, kind: str, **data: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize(
-    "healthy",
-    [runs.healthy, oom_runs.healthy, wave_runs.healthy, swap_runs.healthy, node_restart_runs.healthy],
-    ids=["timeout-spike", "oom", "cancel-storm", "model-swap", "node-restart"],
-)
-def test_healthy(healthy: Callable[[], Run], rule: Rule, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", stories.names())
+def test_healthy(name: str, rule: Rule, tmp_path: Path) -> None:
     """A run in which all went as planned has nothing to be found."""
-    assert problems(healthy(), tmp_path / "run", rule) == ""
+    assert problems(stories.healthy(name), tmp_path / "run", rule) == ""
 
 
 @pytest.mark.parametrize("rule", [phases_as_planned, proofs_in_order], ids=lambda rule: rule.__name__)
@@ -119,7 +119,7 @@ def test_phases_of_another_plan(defect: Callable[[Run], None], why: str, tmp_pat
 
 def test_load_in_the_quiet_phase(tmp_path: Path) -> None:
     """It is quiet only without load."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     event(run, "load_stopped")["t_s"] = run.span("quiet")[0] + 1
     assert "the load was still on when quiet began" in problems(run, tmp_path / "run", phases_as_planned)
 
@@ -227,21 +227,21 @@ def _asked_before(run: Run) -> None:
 )
 def test_what_was_done_in_another_order(defect: Callable[[Run], None], why: str, tmp_path: Path) -> None:
     """Steps come one after the other, and a client that is the fault asks while it is on."""
-    run = oom_runs.healthy()
+    run = oom_story.healthy()
     defect(run)
     assert why in problems(run, tmp_path / "run", proofs_in_order)
 
 
 def test_a_wave_before_its_fault(tmp_path: Path) -> None:
     """Its ledger says when it began."""
-    run = wave_runs.healthy()
+    run = wave_story.healthy()
     run.files["waves.json"]["waves"][0]["began_s"] -= 5
     assert "its wave 1 at" in problems(run, tmp_path / "run", proofs_in_order)
 
 
 def test_what_stayed_was_rolled_back_under_load(tmp_path: Path) -> None:
     """Users would have felt it: it waits for the end of the load."""
-    run = swap_runs.healthy()
+    run = swap_story.healthy()
     stays = event(run, "fault_stays")["fault"]
     event(run, "fault_healed", fault=stays)["t_s"] = event(run, "load_stopped")["t_s"] - 2
     assert "before the end of the load" in problems(run, tmp_path / "run", proofs_in_order)

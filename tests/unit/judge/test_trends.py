@@ -53,6 +53,22 @@ def test_a_step_is_found_and_dated() -> None:
     assert 0 < found.p < trends.ALPHA / trends.TRIES
 
 
+@pytest.mark.parametrize("seed", [9, 82])
+def test_odd_nights_beside_a_step_neither_hide_nor_move_it(seed: int) -> None:
+    """A last good night of 109, or a first bad one of 102: the step from 100 to 120 is dated right."""
+    values = generated.series(20, seed, generated.BEFORE + 3)
+    found = trends.regression(values, "higher")
+    assert found is not None
+    assert found.since == generated.BEFORE
+
+
+def test_a_level_begins_with_one_of_its_values() -> None:
+    """Two odd nights are not three because a good one stands before them; a poor first night still is one."""
+    for first, expected in ((101.0, []), (113.0, [30])):
+        values = [*STEPPED[:30], first, 130.0, 131.0]
+        assert trends.change_points(values) == expected
+
+
 def test_only_the_worse_direction_is_a_regression() -> None:
     """A throughput that falls is one, a latency that falls is none."""
     fallen = [230 - value for value in STEPPED if value is not None]
@@ -156,6 +172,7 @@ def test_steps_are_found_soon_and_nothing_else_is() -> None:
     """100 series with a step of 20 % and 100 unchanged ones, each judged every night."""
     figures = row.measure(0)
     assert row.broken(figures) == []
+    assert figures["right"] <= figures["found"], "of all series, not of those that were found"
     worst = figures | {"found": 94.0, "right": 94.9, "false_alarms": 2}
     assert len(row.broken(worst)) == 3
 

@@ -21,8 +21,9 @@ from harness.model.verdict import CheckResult, Status
 from harness.plan import guard
 from harness.plan.guard import External
 from tests import runs
+from tests.judge import defects
+from tests.judge.timeout_spike import mutants
 from tests.runs import Run
-from tests.unit.judge import mutants
 from tests.unit.judge.verdicts import verdict_on, whole_verdict
 
 DRILL = drill.load("timeout-spike")
@@ -71,7 +72,7 @@ def _rate_unknown(run: Run) -> None:
 
 
 def _busy_generator(run: Run) -> None:
-    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
+    run.metrics.loc[defects.samples(run, "load", "cpu_ratio", 40, 46), "value"] = 0.97
 
 
 def _generator_not_sampled(run: Run) -> None:
@@ -87,13 +88,13 @@ def _watchdog_dies(run: Run) -> None:
 
 
 def _unsent(run: Run) -> None:
-    run.requests.loc[mutants.ok(run) & run.requests["request_id"].str.endswith("3"), "outcome"] = "not_sent"
+    run.requests.loc[defects.ok(run) & run.requests["request_id"].str.endswith("3"), "outcome"] = "not_sent"
     run.recount()
 
 
 def _out_of_descriptors(run: Run) -> None:
     """A single request in a long run: it is no failure of the service all the same."""
-    one = run.requests.index[mutants.ok(run)][40]
+    one = run.requests.index[defects.ok(run)][40]
     run.requests.loc[one, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
     run.recount()
 
@@ -135,13 +136,13 @@ def _gap(run: Run) -> None:
 
 
 def _unanswered(run: Run) -> None:
-    run.metrics.loc[mutants.samples(run, "replica-1", "up", 20, 23), "value"] = 0.0
+    run.metrics.loc[defects.samples(run, "replica-1", "up", 20, 23), "value"] = 0.0
 
 
 def _samples_are_missing(run: Run) -> None:
     """Every other sample of a series that no check reads is gone."""
     taken = samples_kept.summary(run.metrics)
-    rows = run.metrics.index[mutants.samples(run, "machine", "cores", 0, 1000)]
+    rows = run.metrics.index[defects.samples(run, "machine", "cores", 0, 1000)]
     run.metrics = run.metrics.drop(rows[::2])
     run.files[samples_kept.FILE] = taken
 
@@ -172,7 +173,7 @@ def _heal_unproven(run: Run) -> None:
 
 
 def _heal_unknown(run: Run) -> None:
-    mutants.heal_unproven(run, left=None)
+    defects.heal_unproven(run, left=None)
 
 
 def _never_injected(run: Run) -> None:
@@ -199,7 +200,7 @@ def _restart(run: Run) -> None:
 
 
 def _restart_counted(run: Run) -> None:
-    run.metrics.loc[mutants.samples(run, "gateway-a", "restarts_total", 75, 1000), "value"] = 1.0
+    run.metrics.loc[defects.samples(run, "gateway-a", "restarts_total", 75, 1000), "value"] = 1.0
 
 
 def _fewer_than_planned(run: Run) -> None:
@@ -367,7 +368,7 @@ def _one_replica_of_a_gateway_never_sampled(run: Run) -> None:
 
 
 def _one_sample(run: Run) -> None:
-    mine = mutants.samples(run, "replica-1", "running", 0, 1e9)
+    mine = defects.samples(run, "replica-1", "running", 0, 1e9)
     run.metrics = run.metrics.drop(run.metrics.index[mine][1:])
 
 
@@ -377,20 +378,20 @@ def _one_moment(run: Run) -> None:
 
 def _not_sampled_in_one_phase(run: Run) -> None:
     begin, end = run.span("recovery-one")
-    mine = mutants.samples(run, "replica-2", "restarts_total", begin, end)
+    mine = defects.samples(run, "replica-2", "restarts_total", begin, end)
     run.metrics = run.metrics[~mine]
 
 
 def _no_number(run: Run) -> None:
-    run.metrics.loc[run.metrics.index[mutants.samples(run, "replica-1", "running", 40, 50)][3], "value"] = float("nan")
+    run.metrics.loc[run.metrics.index[defects.samples(run, "replica-1", "running", 40, 50)][3], "value"] = float("nan")
 
 
 def _endless(run: Run) -> None:
-    run.metrics.loc[run.metrics.index[mutants.samples(run, "machine", "cores", 40, 50)][3], "value"] = float("inf")
+    run.metrics.loc[run.metrics.index[defects.samples(run, "machine", "cores", 40, 50)][3], "value"] = float("inf")
 
 
 def _less_than_nothing(run: Run) -> None:
-    run.metrics.loc[run.metrics.index[mutants.samples(run, "replica-1", "waiting", 40, 50)][3], "value"] = -1.0
+    run.metrics.loc[run.metrics.index[defects.samples(run, "replica-1", "waiting", 40, 50)][3], "value"] = -1.0
 
 
 def _load_end_unknown(run: Run) -> None:
@@ -406,16 +407,16 @@ def _load_status_unknown(run: Run) -> None:
 
 
 def _generator_no_number(run: Run) -> None:
-    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 0, 1e9), "value"] = float("nan")
+    run.metrics.loc[defects.samples(run, "load", "cpu_ratio", 0, 1e9), "value"] = float("nan")
 
 
 def _generator_sampled_once(run: Run) -> None:
-    mine = mutants.samples(run, "load", "cpu_ratio", 0, 1e9)
+    mine = defects.samples(run, "load", "cpu_ratio", 0, 1e9)
     run.metrics = run.metrics.drop(run.metrics.index[mine][1:])
 
 
 def _one(run: Run) -> pd.Index:
-    return run.requests.index[mutants.ok(run)][40:41]
+    return run.requests.index[defects.ok(run)][40:41]
 
 
 def _lag_of_one_only(run: Run) -> None:
@@ -580,7 +581,7 @@ def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> N
     """They fall to zero, and samples are missing: the restart that nobody ordered comes first."""
     run = runs.healthy()
     _restart(run)
-    run.metrics.loc[mutants.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
+    run.metrics.loc[defects.samples(run, "replica-2", "generation_tokens_total", 33, 34), "value"] = 0.0
     verdict = verdict_on(run.write(tmp_path / "run"), DRILL)
     red = [r.name for r in verdict.validity if r.status is not Status.PASS]
     assert red[:2] == ["no unexpected restarts", "samples plausible"]
@@ -589,7 +590,7 @@ def test_a_restart_is_the_cause_of_what_it_does_to_counters(tmp_path: Path) -> N
 def test_a_short_burst_of_work_is_no_bottleneck(tmp_path: Path) -> None:
     """Two seconds on a whole core happen; what counts is that it lasts."""
     run = runs.healthy()
-    run.metrics.loc[mutants.samples(run, "load", "cpu_ratio", 40, 42), "value"] = 1.0
+    run.metrics.loc[defects.samples(run, "load", "cpu_ratio", 40, 42), "value"] = 1.0
     verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     assert verdict.status is Status.PASS, verdict.reason
 
@@ -709,7 +710,7 @@ def test_a_run_without_load_and_its_samples_says_so(tmp_path: Path) -> None:
 def test_what_the_generator_could_not_send_is_not_blamed_on_the_service(tmp_path: Path) -> None:
     """Half of the requests had no descriptor: no objective fails, and the first line names what ran out."""
     run = runs.healthy()
-    rows = run.requests.index[mutants.ok(run)][::2]
+    rows = run.requests.index[defects.ok(run)][::2]
     run.requests.loc[rows, ["outcome", "subtype"]] = ["not_sent", "no_descriptor"]
     run.recount()
     verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
@@ -825,10 +826,10 @@ def test_what_came_instead_is_said_of_a_gap(tmp_path: Path) -> None:
 
 def test_too_few_samples_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ninety requests hold no p95: the objective says so, the others are judged."""
-    mutants.of_any_schedule(monkeypatch)
+    defects.of_any_schedule(monkeypatch)
     run = runs.healthy()
     begin, _ = run.span("baseline")
-    run.requests = run.requests[~mutants.between(run, begin, begin + 12)]
+    run.requests = run.requests[~defects.between(run, begin, begin + 12)]
     run.recount()
     verdict = whole_verdict(run.write(tmp_path / "run"), DRILL)
     by_name = {r.name: r for r in verdict.checks}
@@ -847,7 +848,7 @@ def test_crashed_check_is_inconclusive(tmp_path: Path) -> None:
 
     crashing = drill.Drill("x", "x", "x", "timeout-spike", (Check("crash", "crash", "?", crash),), "x", "x")
     run = runs.healthy()
-    mutants.planned_for(run, crashing)
+    defects.planned_for(run, crashing)
     verdict = verdicts.judge(run.write(tmp_path / "run"), crashing)
     (crashed,) = (result for result in verdict.checks if result.name == "crash")
     assert crashed.status is Status.INCONCLUSIVE

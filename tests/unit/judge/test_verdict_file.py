@@ -17,7 +17,7 @@ from harness.evidence.record import RunFolder
 from harness.judge import drill, verdicts
 from harness.model.verdict import Status
 from tests import runs
-from tests.unit.judge import mutants
+from tests.judge.timeout_spike import mutants
 from tests.unit.judge.verdicts import complaints
 
 #: A run as version 0.1.0 stored it, with the verdict that it got then.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
+import numpy as np
 import pytest
 
 from harness.model import arrivals, mersenne
@@ -41,9 +43,16 @@ def test_who_is_seldom_hit_is_drawn_all_the_same(monkeypatch: pytest.MonkeyPatch
 
 
 def test_words_are_those_of_the_generator() -> None:
-    """Of each text, all that the first state gives."""
+    """Of each text, all that the first state gives, or some of them."""
     texts = [f"a text {n}" for n in range(10)]
-    found = mersenne.words(texts, mersenne.WORDS_MAX)
-    for column, text in enumerate(texts):
-        rng = random.Random(text)
-        assert found[:, column].tolist() == [rng.getrandbits(32) for _ in range(mersenne.WORDS_MAX)]
+    every = np.array([[rng.getrandbits(32) for _ in range(mersenne.WORDS_MAX)] for rng in map(random.Random, texts)]).T
+    for first, end in ((0, mersenne.WORDS_MAX), (1, 2), (2, 3), (2, 14), (100, mersenne.WORDS_MAX)):
+        assert (mersenne.words(texts, first, end) == every[first:end]).all()
+
+
+@pytest.mark.parametrize("kind", ["constant", "poisson"])
+def test_the_first_offsets_are_those_of_the_schedule(kind: str) -> None:
+    """All at once or one by one, to the last bit."""
+    spec = load((1.0, 20)).model_copy(update={"arrivals": kind, "rate": 714.2857142857143})
+    found = arrivals.first_offsets(7, spec, 1000)
+    assert found.tolist() == list(itertools.islice(arrivals.offsets(7, spec), 1000))

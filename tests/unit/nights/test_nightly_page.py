@@ -137,6 +137,26 @@ def test_a_slower_service_is_a_regression_with_its_night(tmp_path: Path) -> None
     assert "once it has held one level for 5 nights" in page
 
 
+def test_a_capacity_that_is_only_provisional_is_not_called_never_measured(tmp_path: Path) -> None:
+    """It is in the index only where it was measured; an indicator without any value was not."""
+    made = nights.make(3, tmp_path, scenarios={"oom": "oom"})
+    for key, line in made.series.items():
+        if key.id in ("capacity", "goodput/fault"):
+            made.series[key] = [(run, replace(value, value=None)) for run, value in line]
+    page = nightly.render(made.history(), tmp_path / "n")
+    assert "<b>Never measured in these nights:</b> goodput/fault</p>" in page
+    assert "<b>Measured, but only provisionally or in runs that were not judged:</b> capacity</p>" in page
+
+
+def test_after_one_night_nothing_is_called_the_same_in_every_night(tmp_path: Path) -> None:
+    """What has one value has not been the same twice: it is folded, and counted. From two on it is said."""
+    for count, folded, same in ((1, True, False), (6, False, True)):
+        made = nights.make(count, tmp_path, scenarios={"oom": "oom"}, seed=3)
+        page = nightly.render(made.history(), tmp_path / made.nights[-1].run_id)
+        assert (" series measured in one night so far</summary>" in page) == folded
+        assert ("The same value in every night:" in page) == same
+
+
 def test_that_nothing_regressed_is_said_only_where_it_could_be_seen(tmp_path: Path) -> None:
     """Three nights prove nothing about the fourth."""
     few = nights.make(3, tmp_path)

@@ -60,7 +60,7 @@ def test_no_line_crosses_a_gap(values: list[float | None]) -> None:
 
 
 def test_levels_are_those_between_the_change_points() -> None:
-    """Mean and standard deviation on both sides; one value alone has no spread, and no value no level."""
+    """Mean and spread on both sides; one value alone has no spread, and no value no level."""
     first, second = Spark([1.0, None, 3.0, 10.0], changes=[3]).stretches()
     assert (first.begin, first.end, first.mean, first.spread) == (0, 3, 2.0, 2**0.5)
     assert (second.begin, second.end, second.mean, second.spread) == (3, 4, 10.0, None)

@@ -28,8 +28,8 @@ from harness.judge import drill, validity, verdicts
 from harness.judge.finding import Finding
 from harness.model.verdict import CheckResult, Status, worst
 from tests import runs
+from tests.judge import defects
 from tests.runs import Run
-from tests.unit.judge import mutants
 from tests.unit.properties.depth import SEED, depth
 
 DRILL = drill.load("timeout-spike")
@@ -59,7 +59,7 @@ def failed(run: Run) -> pd.Series:
 
 def fail(run: Run, rng: random.Random) -> None:
     """Good requests fail, with an honest error."""
-    mutants.fail(run, some(run, ok(run), rng))  # type: ignore[arg-type]
+    defects.fail(run, some(run, ok(run), rng))  # type: ignore[arg-type]
 
 
 def slower(run: Run, rng: random.Random) -> None:
@@ -113,14 +113,14 @@ def in_rotation_longer(run: Run, rng: random.Random) -> None:
     """A gateway takes the bad replica out later."""
     begin, end = run.span("one-replica")
     until = min(end, begin + rng.choice((3.0, 5.5, 9.0)))
-    run.metrics.loc[mutants.samples(run, "gateway-a", "server_up", begin, until, "server=replica-2"), "value"] = 1.0
+    run.metrics.loc[defects.samples(run, "gateway-a", "server_up", begin, until, "server=replica-2"), "value"] = 1.0
 
 
 def busy_longer(run: Run, rng: random.Random) -> None:
     """A replica works for nobody."""
     begin, end = run.span("all-replicas")
     at = rng.uniform(begin, end)
-    run.metrics.loc[mutants.samples(run, "replica-1", "running", at, at + rng.uniform(0, 5)), "value"] = 2.0
+    run.metrics.loc[defects.samples(run, "replica-1", "running", at, at + rng.uniform(0, 5)), "value"] = 2.0
 
 
 WORSENINGS: tuple[Worsening, ...] = (

@@ -88,13 +88,29 @@ def test_the_budget_is_counted_on_the_service_only(tmp_path: Path) -> None:
     """Of a healthy run little is burned and nobody paged; the same run with only errors has burned all of it."""
     run = runs.healthy()
     view = RunView(run.write(tmp_path / "well"))
-    assert str(recovery.html(view, NOTHING)).count("would not have paged") == 4
+    well = str(recovery.html(view, NOTHING))
+    assert well.count("would not have paged") == 4
+    assert "No rule pages for that" in well
     run.requests["outcome"] = "cancelled_drain"
     drained = RunView(run.write(tmp_path / "drained"))
     assert "Error budget: not measured" in str(recovery.html(drained, NOTHING))
     run.requests["outcome"] = "http_5xx"
     shown = str(recovery.html(RunView(run.write(tmp_path / "bad")), NOTHING))
-    assert "<strong>10,000 %</strong>" in shown
+    assert "That is 10,000 % of what these minutes may cost" in shown
+    assert "No rule pages for that" in shown
+
+
+def test_an_outage_that_is_long_enough_pages(tmp_path: Path) -> None:
+    """At 99 % the fastest rule needs 8.6 minutes without a good answer: it says when it would have paged."""
+    run = runs.healthy()
+    run.requests["outcome"] = "http_5xx"
+    stretched = run.requests["start_s"] * 10
+    run.requests["start_s"], run.requests["e2e_ms"] = stretched, 1.0
+    for event in run.events:
+        event["t_s"] *= 10
+    shown = str(recovery.html(RunView(run.write(tmp_path / "long")), NOTHING))
+    assert "By itself that is enough for a page" in shown
+    assert "No rule pages for that" not in shown
 
 
 def test_files_stand_with_the_digests_that_they_have(tmp_path: Path) -> None:

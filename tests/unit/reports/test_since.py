@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from harness.evidence.record import RunFolder
-from harness.judge import drill
+from harness.judge import drill, verdicts
 from harness.model.verdict import CheckResult, Status, Verdict
 from reports import since
-from tests import indexed
+from tests import indexed, runs
 
 
 def verdict(**checks: CheckResult) -> Verdict:
@@ -64,8 +65,38 @@ def test_only_values_that_moved_by_much_are_said(
 
 def test_without_an_earlier_good_run_that_is_said() -> None:
     """And nothing is compared; one that cannot be read is no reason to have no page."""
-    assert "no earlier good run here" in since.line(verdict(), None)
-    assert "cannot be read" in since.line(verdict(), RunFolder(Path("/nowhere")))
+    nowhere = RunFolder(Path("/nowhere"))
+    assert "no earlier good run here" in since.line(verdict(), None, nowhere)
+    assert "cannot be read" in since.line(verdict(), nowhere, nowhere)
+
+
+def test_indicators_that_really_differ_are_named(tmp_path: Path) -> None:
+    """How many of how many, and the worst: of a slower run some, of the same run none; without records, a sentence."""
+    run = runs.healthy()
+    good = run.write(tmp_path / "good")
+    run.requests["ttft_ms"] = run.requests["ttft_ms"].astype(float) * 1.5
+    run.recount()
+    slow = run.write(tmp_path / "slow")
+    assert re.fullmatch(r"None of \d\d indicators differs by more than chance\.", since.differing(good, good))
+    named = since.differing(good, slow)
+    assert re.match(
+        r"\d+ of \d\d indicators differ by more than chance: most of all \w+ in \S+ [+−].+ \([+−]\d+ %\)", named
+    )
+    assert "ttft" in named
+    (slow.path / "requests.parquet").write_bytes(b"damaged")
+    assert "cannot be compared" in since.differing(good, slow)
+
+
+def test_the_page_says_both(tmp_path: Path) -> None:
+    """What is new of the checks, or that nothing is, and the indicators; what a run calls itself is text."""
+    run = runs.healthy()
+    run.plan["run_id"] = "<b>good</b>"
+    good = run.write(tmp_path / "good")
+    verdicts.write(good, verdict(a=check("a")))
+    said = since.line(verdict(a=check("a")), good, good)
+    assert "(<code>&lt;b&gt;good&lt;/b&gt;</code>): no result is new.<p>None of " in said
+    said = since.line(verdict(a=check("a", Status.FAIL)), good, good)
+    assert "<ul><li>the name of a: FAIL, was PASS</li></ul><p>None of " in said
 
 
 def test_the_last_good_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,24 @@ def test_hits_and_times_are_those_of_the_counters(tmp_path: Path) -> None:
         assert np.isnan(one.y[late]).all()
 
 
+def test_requests_of_one_token_have_no_decode_time(tmp_path: Path) -> None:
+    """An ejected replica finishes the probes' requests alone: a hole, and no 0 ms; no prefix-cache hit is 0 %."""
+    times = np.arange(0, 140, 0.2)
+    finished = np.floor(times)
+    growth = {
+        "request_decode_time_seconds_count": finished,
+        "request_decode_time_seconds_sum": 0.3 * np.minimum(finished, 60),
+        "prefix_cache_queries_total": finished,
+        "prefix_cache_hits_total": 0 * finished,
+    }
+    more = [sampled("replica-1", metric, zip(times, values)) for metric, values in growth.items()]  # noqa: B905
+    found = charts_of(with_samples(runs.healthy(), *more), tmp_path / "run")
+    decode, hits = (series(found[name])["replica-1"] for name in ("decode", "prefix-cache"))
+    assert np.allclose(decode.y[(decode.x > 5) & (decode.x < 55)], 300)
+    assert np.isnan(decode.y[decode.x > 66]).all()
+    assert np.allclose(hits.y[(hits.x > 5) & (hits.x < 130)], 0)
+
+
 def test_a_counter_that_began_again_has_no_rate_there(tmp_path: Path) -> None:
     """CPU time of a process that was started again: two processors throughout, and never a negative number."""
     times = np.arange(0.0, 120.0)

@@ -6,7 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parents[3] / "reports" / "vendor"
+ROOT = Path(__file__).resolve().parents[3]
+VENDOR = ROOT / "reports" / "vendor"
 ROW = re.compile(r"^\| `([^`]+)` \|.*\| ([\d.]+) \| MIT \(`([^`]+)`\) \|.*\| `([0-9a-f]{64})` \|$", re.MULTILINE)
 
 
@@ -21,3 +22,13 @@ def test_vendored_files_are_those_of_the_readme() -> None:
         assert "Permission is hereby granted" in (VENDOR / licence).read_text()
         listed |= {name, licence}
     assert listed == {path.name for path in VENDOR.iterdir()}
+
+
+def test_what_tests_are_given_from_elsewhere_has_its_licence_beside_it() -> None:
+    """The same for the fixtures that are not ours."""
+    fixtures = ROOT / "tests" / "fixtures"
+    rows = ROW.findall((fixtures / "README.md").read_text())
+    assert [name for name, *_ in rows] == ["ctrf.schema.json"]
+    for name, _, licence, digest in rows:
+        assert hashlib.sha256((fixtures / name).read_bytes()).hexdigest() == digest
+        assert "Permission is hereby granted" in (fixtures / licence).read_text()

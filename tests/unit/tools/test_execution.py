@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 
 import psutil
@@ -14,6 +13,7 @@ from harness.model.errors import MissingTool
 from stack.tools import progress as progress_module
 from stack.tools.execution import execute
 from stack.tools.progress import Step
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -89,10 +89,7 @@ def test_limit_ends_the_command_and_its_children(tools: Path, step: Step) -> Non
     with pytest.raises(MissingTool, match="not done within 1 s"):
         execute(["sh", "-c", script], step, "log", "Try again.", limit_s=1)
     child = int((tools / "logs" / "log.log").read_text().splitlines()[-1])
-    deadline = time.monotonic() + 10
-    while _alive(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(child)
+    until(lambda: not _alive(child), 10, "its child lives on")
 
 
 def _alive(pid: int) -> bool:

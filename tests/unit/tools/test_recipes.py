@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from harness.model.errors import MissingTool
-from stack.tools import debian, models, places, uv, vllm
+from stack.tools import axe, debian, models, places, uv, vllm
 from stack.tools.execution import execute
 from stack.tools.progress import Step
 from stack.tools.toxiproxy import GO_NEEDED, GoBuild, go_version
@@ -61,6 +61,18 @@ def test_toxiproxys_build_says_what_it_is_doing() -> None:
     assert build("internal/goarch") == "compiling toxiproxy, 1 packages so far"
     assert build("github.com/Shopify/toxiproxy/v2/cmd/server") == "compiling toxiproxy, 2 packages so far"
     assert build("# github.com/rs/xid: no such thing") is None
+
+
+def test_axe_core_is_brought_with_the_browser(tools: Path) -> None:
+    """What is there is the text of the script; without it, a sentence says what brings it, and no test is skipped."""
+    with pytest.raises(MissingTool, match="Run `make chromium`"):
+        axe.require()
+    script = tools / "axe" / "axe_playwright_python" / "axe.min.js"
+    script.parent.mkdir(parents=True)
+    script.write_text("/*! axe */")
+    assert axe.require() == "/*! axe */"
+    assert axe.PART.works()
+    assert "--hash=sha256:" in axe.PART.recipe()
 
 
 def test_python_packages_say_what_they_wait_for() -> None:
