@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from harness.cli import arguments
 from harness.judge import drill
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, did_you_mean
 from harness.model.scenario import parse_duration
 from harness.plan import runtime
 from harness.plan.options import StackOptions
@@ -102,8 +101,7 @@ def scenario_file(name: str) -> Path:
         return Path(name)
     if not own.exists():
         names = sorted(path.stem for path in _SCENARIOS.glob("*.yaml"))
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
         raise UsageError(f"there is no scenario {name!r}: {hint}")
     return own
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.cli import arguments
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, did_you_mean
 from harness.plan import runtime
 from harness.plan.options import StackOptions, build_topology
 from stack.runtimes.process import ProcessRuntime
@@ -43,8 +42,7 @@ def logs(options: StackOptions, component: str, out: TextIO, follow: bool = Fals
     if not component:
         raise UsageError(f"found no component to show the log of, expected one of {', '.join(names)}: make logs C=NAME")
     if component not in names:
-        near = difflib.get_close_matches(component, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        hint = did_you_mean(component, names) or f"there are {', '.join(names)}"
         raise UsageError(f"no component {component!r}: {hint}")
     source = found[0].logs(component) if found else ProcessRuntime(topology).logs(component)
     if isinstance(source, str):

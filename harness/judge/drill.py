@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, did_you_mean
 from harness.model.verdict import CheckResult
 
 if TYPE_CHECKING:  # the names of the drills are asked for before any package is there
@@ -196,9 +195,8 @@ def names() -> list[str]:
 def require(name: str) -> None:
     """UsageError, with the nearest name, when no drill is called ``name``."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"there is no drill {name!r}.{hint} Known drills: {', '.join(names())}")
+        hint = f"{did_you_mean(name, names())} Known drills: {', '.join(names())}".lstrip()
+        raise UsageError(f"there is no drill {name!r}: {hint}")
 
 
 def load(name: str) -> Drill:

@@ -13,7 +13,6 @@ A module there has ``UNIT``, ``TIMING`` (whether it is a time, or depends on how
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 import re
@@ -27,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from harness.evidence.attempts import Ids, Rows, example_ids, ids_of
+from harness.model.errors import did_you_mean
 
 if TYPE_CHECKING:
     from harness.evidence.view import RunView
@@ -100,9 +100,8 @@ def find(name: str) -> Indicator:
         if not hasattr(module, "measure") and (match["unit"] is not None) == (module.UNIT == "ms"):
             return _percentile_of(name, module, int(match["p"]), match["all"] is not None)
     known = [n for stem in names() for n in _spellings(stem)]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"there is no SLI {name!r}.{hint} Known: {', '.join(known)}")
+    hint = f"{did_you_mean(name, known)} Known: {', '.join(known)}".lstrip()
+    raise ValueError(f"there is no SLI {name!r}: {hint}")
 
 
 def worse(name: str) -> Literal["higher", "lower"]:

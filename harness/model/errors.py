@@ -21,6 +21,7 @@ Messages say what was found, what was expected and what to do.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def require_one_of(setting: str, value: str, known: Iterable[str]) -> None:
     """UsageError for a setting (``ENGINE``) whose ``value`` is not a ``known`` one."""
     if value not in (known := tuple(known)):
         raise UsageError(f"{setting}={value}: expected one of {', '.join(known)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` with the known name that is nearest to ``name``; empty where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 class ScenarioError(UsageError):

@@ -7,14 +7,13 @@ as the stack; a switch of the simulator is ``sim.<switch>`` or ``sim.<switch>=<v
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from harness.model.errors import UsageError
+from harness.model.errors import UsageError, did_you_mean
 from harness.model.topology import DEFECTS
 from stack.simulator.behaviour import Behaviour
 
@@ -99,6 +98,6 @@ def _switch(text: str, replicas: tuple[str, ...]) -> Switch:
 
 def _unknown(text: str) -> UsageError:
     names = {name.removesuffix("=…") for name in known()}
-    near = difflib.get_close_matches(text.partition("=")[0].partition("@")[0], names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "see `.venv/bin/python -m harness list --defects`"
+    written = text.partition("=")[0].partition("@")[0]
+    hint = did_you_mean(written, names) or "see `.venv/bin/python -m harness list --defects`"
     return UsageError(f"--defect {text}: there is no such defect; {hint}")

@@ -6,7 +6,6 @@ their targets → objectives and their sample sizes. Nothing is started before a
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from harness.faults import base as faults
 from harness.judge import objectives, sli
 from harness.judge.slo import unit_problem
 from harness.model import options
-from harness.model.errors import ScenarioError, UsageError
+from harness.model.errors import ScenarioError, UsageError, did_you_mean
 from harness.model.scenario import SLO, Phase, Scenario, Share, Strict, short
 from harness.model.topology import POLICIES, Topology
 from harness.plan import stop_conditions
@@ -220,8 +219,8 @@ def _sentence(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         parent = _model_fields(error["loc"])
-        near = difflib.get_close_matches(str(error["loc"][-1]), parent, n=1)
-        return f"unknown key {where!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        hint = did_you_mean(str(error["loc"][-1]), parent)
+        return f"unknown key {where!r}" + (f"; {hint}" if hint else "")
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -315,9 +314,8 @@ def _fault_problems(
     for i, spec in enumerate(phase.faults):
         here = (*location, "faults", i)
         if spec.type not in faults.types():
-            near = difflib.get_close_matches(spec.type, faults.types(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            yield (*here, "type"), f"there is no fault {spec.type!r}{hint} Known: {', '.join(faults.types())}"
+            hint = f"{did_you_mean(spec.type, faults.types())} Known: {', '.join(faults.types())}".lstrip()
+            yield (*here, "type"), f"there is no fault {spec.type!r}: {hint}"
             continue
         if faults.has_to_settle(spec.type) and phase.until != "settled":
             yield (

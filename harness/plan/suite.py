@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.judge import drill
-from harness.model.errors import ScenarioError, UsageError
+from harness.model.errors import ScenarioError, UsageError, did_you_mean
 from harness.model.night import Entry
 from harness.model.suite import Item, Suite
 from harness.plan import loading
@@ -77,6 +76,5 @@ def _item_problems(suite: Suite, item: Item, place: tuple[Any, ...]) -> Iterator
 def _unknown(names: Sequence[str], known: Sequence[str], place: tuple[Any, ...]) -> Iterator[tuple[Sequence[Any], str]]:
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"expected one of {', '.join(known)}"
             yield place, f"found {name!r}: {hint}"

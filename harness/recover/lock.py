@@ -6,6 +6,7 @@ file is emptied when the lock is given back, so a name in the file of a free loc
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import os
 import time
@@ -44,7 +45,7 @@ def held(
 ) -> Iterator[int]:
     """Hold ``path`` while the block runs; its file descriptor. ``say`` is told of a dead holder's name in it.
 
-    UsageError naming the holder, with ``hint``, when somebody else holds it.
+    UsageError naming the holder, since when and as what it was started, with ``hint``, when somebody else holds it.
     """
     state.make_for_user(path.parent)
     with path.open("a+") as file:
@@ -52,7 +53,7 @@ def held(
             if stopped := [pid for pid in holders(path) if family.is_stopped(pid)]:
                 hint = f"process {stopped[0]} is stopped: `kill -CONT {stopped[0]}`"
                 hint += ", or `make doctor FIX=1` ends it" if path.name == RUN else ""
-            raise UsageError(f"{what} is in use by {who(path)} ({path}): {hint}")
+            raise UsageError(f"{what} is in use by {who(path)}, {_history(path)} ({path}): {hint}")
         if left := _name(file.fileno()):
             say(f"the lock of {what} is taken over from {left}, which is gone")
         rename(file.fileno(), holder)
@@ -97,14 +98,25 @@ def who(path: Path) -> str:
     return f"{_words(pids[0])}, which has outlived {named}" if named else f"{NAMELESS}: {_words(pids[0])}"
 
 
+def _history(path: Path) -> str:
+    """Since when the lock has been held under its name, by the local clock, and what its holder was started as."""
+    since = dt.datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    command = next(filter(None, map(_command, holders(path))), "")
+    return f"since {since:%Y-%m-%d %H:%M:%S}" + (f", started as `{command}`" if command else "")
+
+
 def _words(pid: int) -> str:
-    """A process by what it was started with, without the interpreter and without folders."""
+    return f"process {pid} ({_command(pid)})"
+
+
+def _command(pid: int) -> str:
+    """What a process was started with, without the interpreter and without folders; empty once it has ended."""
     try:
         line = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:  # it has ended
         line = []
     words = line[line.index("-m") + 1 :] if "-m" in line else line
-    return f"process {pid} ({' '.join(Path(word).name for word in words if word)})"
+    return " ".join(Path(word).name for word in words if word)
 
 
 def holders(path: Path) -> list[int]:

@@ -64,7 +64,7 @@ def scenario(tmp_path: Path, find: str = "", put: str = "") -> str:
 
 def test_unknown_drill_gets_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error in the drill's name."""
-    assert "Did you mean 'timeout-spike'?" in refused(capsys, "run", "timeout-spkie", *STACK)
+    assert "did you mean 'timeout-spike'?" in refused(capsys, "run", "timeout-spkie", *STACK)
     assert "Known drills: " in refused(capsys, "run", "zzz", *STACK)
 
 

@@ -27,8 +27,8 @@ def bare(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("timeout-spkie",), "Did you mean 'timeout-spike'?"),
-        (("oom", "timeout-spkie"), "Did you mean 'timeout-spike'?"),
+        (("timeout-spkie",), "did you mean 'timeout-spike'?"),
+        (("oom", "timeout-spkie"), "did you mean 'timeout-spike'?"),
         (("oom", "--model", "/no/such"), "MODEL=/no/such: there is no such folder"),
         (("--engine", "simm"), "ENGINE=simm: expected one of vllm, sim"),
         (("--runtime", "podman"), "RUNTIME=podman: expected one of auto, docker, process, external"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +68,18 @@ def test_under_a_run_both_are_refused(stack: Stack) -> None:
         assert stack.done == []
         assert down.down(OPTIONS, force=True) == 0
     assert stack.done == ["down"]
+
+
+def test_who_is_refused_is_told_since_when_and_by_what(tmp_path: Path) -> None:
+    """By what the holder was started with, and the time at which it took the lock."""
+    path = tmp_path / lock.RUN
+    began = dt.datetime.now().astimezone()
+    with lock.held(path, "a run of oom", print), pytest.raises(UsageError) as refused, lock.held(path, "x", print):
+        pass
+    found = re.search(r"by a run of oom \(pid \d+\), since (.+), started as `(.+)` \(", str(refused.value))
+    assert found
+    assert abs(dt.datetime.fromisoformat(found[1]).astimezone() - began) < dt.timedelta(seconds=60)
+    assert "pytest" in found[2]
 
 
 def test_where_nothing_runs_nothing_is_locked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

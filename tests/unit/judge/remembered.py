@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, ref
 import pandas as pd
 import pyarrow as pa
 
-from harness.evidence import records_kept
+from harness.evidence import record, records_kept
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import METRICS_PART, REQUEST_COLUMNS, Event, RunFolder
 from harness.evidence.view import RunView
@@ -115,9 +115,9 @@ class _NotingFolder(RunFolder):
         self._notes.add(_REQUESTS)
         return self._plain.requests(*columns, **named)
 
-    def requests_by_group(self, column: str) -> Iterator[pd.Series]:
+    def requests_by_column(self) -> Iterator[tuple[pa.Field, Iterator[pa.Array]]]:
         self._notes.add(_REQUESTS)
-        return self._plain.requests_by_group(column)
+        return self._plain.requests_by_column()
 
     def attempts_count(self) -> int:
         self._notes.add(_REQUESTS)
@@ -201,7 +201,7 @@ def table(
 
 def of_requests(folder: RunFolder) -> tuple[int, str]:
     """``records_kept._of_requests``: the attempts of a file are not summed up again."""
-    key = (_of_file(folder.path / "requests.parquet"), records_kept.ROWS_AT_ONCE)
+    key = (_of_file(folder.path / "requests.parquet"), record.GROUP_ROWS)
     if key not in _SUMS:
         _SUMS[key] = _SUMMED(folder)
     return _SUMS[key]

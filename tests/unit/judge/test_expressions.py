@@ -55,7 +55,7 @@ def test_names() -> None:
         ("99 %", 1, "must begin with"),
         ("<= foo", 4, "expected numbers"),
         ("<= baseline.ttft", 4, "ask for a percentile"),
-        ("<= baseline.tfft_p95_ms", 4, "Did you mean 'ttft_p95_ms'"),
+        ("<= baseline.tfft_p95_ms", 4, "did you mean 'ttft_p95_ms'"),
         ('<= __import__("os").getcwd()', 4, "expected numbers"),
         ("<= 3 s + 5 %", 4, "ms \\+ % has no meaning"),
         ("<= 100 ms + 5", 4, "ms \\+ a bare number"),

@@ -87,9 +87,9 @@ def _lines(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("drill-timeout-spkie",), "Did you mean 'timeout-spike'?"),
-        (("drill-timeout-spkie", "ARGS=--dry-run"), "Did you mean 'timeout-spike'?"),
-        (("drill-oom", "drill-timeout-spkie"), "Did you mean 'timeout-spike'?"),
+        (("drill-timeout-spkie",), "did you mean 'timeout-spike'?"),
+        (("drill-timeout-spkie", "ARGS=--dry-run"), "did you mean 'timeout-spike'?"),
+        (("drill-oom", "drill-timeout-spkie"), "did you mean 'timeout-spike'?"),
         (("drills", "MODEL=/no/such"), "MODEL=/no/such: there is no such folder"),
         (("up", "ENGINE=simm"), "ENGINE=simm: expected one of"),
         (("capacity", "RUNTIME=podman"), "RUNTIME=podman: expected one of"),
