@@ -112,9 +112,12 @@ class Case(Protocol):
     def view(self) -> Evidence:
         """The series."""
 
-    #: Unix seconds at which the evidence began, and how long it lasts.
+    @property
+    def lasts_s(self) -> float:
+        """How long the evidence lasts."""
+
+    #: Unix seconds at which it began.
     zero_wall_s: float
-    lasts_s: float
     title: str
     #: How the report is asked for again: what ``Report.made_from`` holds.
     made_from: Mapping[str, str]

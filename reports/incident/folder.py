@@ -42,4 +42,4 @@ def _there(path: Path) -> str:
 
 
 def _command(path: Path) -> str:
-    return shlex.join(["python", "-m", "harness", "incident", "verify", str(path)])
+    return shlex.join([".venv/bin/python", "-m", "harness", "incident", "verify", str(path)])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.judge import failure_modes
 from reports.incident.case import Case
 from reports.incident.times import Times
+from reports.panel import anchor
 
 #: What an alert that came later than this after the beginning cost.
 DETECTED_WITHIN_S = 60.0
@@ -42,7 +43,7 @@ def _of_checks(case: Case) -> Iterator[Action]:
         kind = "detect" if "alert" in red.id else "mitigate" if any(w in red.id for w in _MITIGATES) else "prevent"
         where = f" in {red.phase}" if red.phase and red.phase not in red.name else ""
         verified = f"the check «{red.name}» of {SCENARIO}"
-        id_ = f"action.{red.id}.{red.phase}" if red.phase else f"action.{red.id}"
+        id_ = ".".join(anchor("action", part) for part in (red.id or red.name, red.phase) if part)
         yield Action(id_, kind, f"mend: {red.name}{where}", verified)
 
 

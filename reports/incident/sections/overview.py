@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.model.incident import NOT_MEASURED, Blank, Block, Figure, Inline, Items, said
+from harness.model.incident import NOT_MEASURED, Block, Figure, Inline, Items, said
 from reports.incident import severity
 from reports.incident.case import Case, lasted, utc
 from reports.incident.times import Moment, Times
@@ -14,7 +14,6 @@ ORDER, TITLE = 10, "Overview"
 
 def blocks(case: Case, times: Times) -> Iterator[Block]:
     """What is missing comes first: nothing below can say more than was recorded."""
-    yield said("Status: ", Blank("status", "draft, in review or final", "draft"))
     holes = case.holes()
     if holes:
         yield said("Data incomplete: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Table, Text, said
@@ -38,6 +39,10 @@ def _spans(case: Case, times: Times) -> list[tuple[str, float, float]]:
     return [("before", 0.0, from_s), ("during", from_s, until_s), ("after", until_s, case.lasts_s)]
 
 
+def _id(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "-", name)
+
+
 def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[float | None, float | None]:
     samples = case.view.metrics(replica, "waiting")
     inside = samples[samples["t_s"].between(from_s, until_s)]["value"]
@@ -45,7 +50,7 @@ def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[f
 
 
 def _cells(case: Case, replica: str, when: str, from_s: float, until_s: float) -> tuple[Text, ...]:
-    of = f"survivors.{''.join(c if c.isalnum() else '-' for c in replica)}.{when}"
+    of = f"survivors.{_id(replica)}.{when}"
     mean, most = _waiting(case, replica, from_s, until_s)
     waiting, sessions = case.source_of("waiting"), case.source_of(_SESSIONS)
     p95, share = case.first_token_p95(replica, from_s, until_s), case.share(replica, from_s, until_s)
