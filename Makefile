@@ -3,10 +3,10 @@
 
 # Make itself runs what «$$(shell …)» in a value says, and a shell what follows a «;». `value` takes a text as it was
 # given, so that nothing of it has run when it is refused.
-$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL RUN IF_SET TIMES KEPT NEEDED SET_UP FAST \
+$(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL OF_RUN IF_SET TIMES KEPT NEEDED SET_UP FAST \
 	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
-SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT KEEP DAYS
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT KEEP DAYS RUN
 define NEWLINE
 
 
@@ -36,6 +36,7 @@ FIX      ?=
 ACCEPT   ?=
 KEEP     ?=
 DAYS     ?=
+RUN      ?=
 # Not the environment's business: an exported variable of the same name would reach every component of the stack. After
 # the defaults: what is not exported counts as set, and would have none.
 unexport $(SETTINGS)
@@ -53,7 +54,7 @@ DRILLS    := $(if $(filter drills,$(MAKECMDGOALS)),$(ALL)) $(patsubst drill-%,%,
 STACK      = --runtime '$(RUNTIME)' --engine '$(ENGINE)' --instance '$(INSTANCE)'
 PLACE      = --runtime '$(RUNTIME)' --instance '$(INSTANCE)'
 OF_MODEL   = $(if $(MODEL),--model '$(MODEL)')
-RUN        = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(WORKERS),--workers '$(WORKERS)') \
+OF_RUN     = $(STACK) $(OF_MODEL) $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(WORKERS),--workers '$(WORKERS)') \
 	$(if $(SEED),--seed '$(SEED)') $(ARGS)
 # What a suite decides unless somebody says otherwise.
 IF_SET     = $(if $(filter command environment,$(firstword $(origin $(1)))),$(2) '$($(1))')
@@ -74,7 +75,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help settings planned setup chromium up down status logs doctor drills nightly prune lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills nightly incident prune lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity load samples
 
 help: ## this list
@@ -92,6 +93,7 @@ help: ## this list
 	@echo '  ARGS=$(subst ','\'',$(ARGS))  options of `$(PY) -m harness`, such as "--set key=value" or --dry-run'
 	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
 	@echo '  KEEP=$(KEEP)  DAYS=$(DAYS)  what prune leaves: so many runs of a scenario on a machine, none that is older'
+	@echo '  RUN=$(RUN)  of incident, a run folder; of PROM, FROM, TO and others docs/incidents.md tells'
 	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
@@ -103,7 +105,7 @@ settings:
 
 # What is wrong in ARGS or a scenario is told before minutes of set-up; a plan touches nothing.
 planned: .venv/.ready
-	@for name in $(DRILLS:%='%'); do $(PY) -m harness run "$$name" $(RUN) --dry-run > /dev/null || exit; done
+	@for name in $(DRILLS:%='%'); do $(PY) -m harness run "$$name" $(OF_RUN) --dry-run > /dev/null || exit; done
 
 setup: settings .venv/.ready ## bring everything that a drill needs (RUNTIME, ENGINE); quick when it is there
 	@$(SET_UP) --runtime '$(RUNTIME)' --engine '$(ENGINE)' $(OF_MODEL)
@@ -136,16 +138,19 @@ doctor: ## what earlier runs have left behind, on all instances; FIX=1 repairs i
 	@$(call IF_EVER,doctor $(if $(FIX),--fix) $(ARGS))
 
 drill-%: $(NEEDED)
-	@$(PY) -m harness run '$*' $(RUN)
+	@$(PY) -m harness run '$*' $(OF_RUN)
 
 drills: $(NEEDED) ## run every drill there is, one after the other
 	@failed=; for name in $$($(PY) -m harness list --names); do \
-		$(PY) -m harness run $$name $(RUN) || failed="$$failed $$name"; done; \
+		$(PY) -m harness run $$name $(OF_RUN) || failed="$$failed $$name"; done; \
 	if [ -n "$$failed" ]; then echo "not passed:$$failed"; exit 1; fi
 
 nightly: settings .venv/.ready ## the drills of a suite, one after the other (docs/nightly.md); ARGS=--resume goes on with one
 	@$(PY) -m harness nightly $(call IF_SET,RUNTIME,--runtime) $(call IF_SET,ENGINE,--engine) \
 		--instance '$(INSTANCE)' $(OF_MODEL) $(if $(SEED),--seed '$(SEED)') $(ARGS)
+
+incident: .venv/.ready ## the report of an incident: RUN=runs/latest, or PROM=URL FROM=TIME TO=TIME (docs/incidents.md)
+	@$(PY) -m harness incident $(if $(RUN),'$(RUN)') $(ARGS)
 
 prune: settings .venv/.ready ## remove runs beyond the newest KEEP of each scenario and machine, or older than DAYS
 	@$(PY) -m harness prune $(KEPT) $(ARGS)

@@ -192,9 +192,9 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
         return x, y
     bins = POINTS_MAX // 3 - 1
     size = -(-len(y) // bins)
-    grid = np.full(bins * size, np.nan)
-    grid[: len(y)] = y
-    grid, first = grid.reshape(bins, size), np.arange(bins) * size
+    padded = np.full(bins * size, np.nan)
+    padded[: len(y)] = y
+    grid, first = padded.reshape(bins, size), np.arange(bins) * size
     hole = np.isnan(grid)
     low, high = np.where(hole, np.inf, grid).argmin(axis=1), np.where(hole, -np.inf, grid).argmax(axis=1)
     kept = np.concatenate([[0, len(y) - 1], first + low, first + high, (first + hole.argmax(axis=1))[hole.any(axis=1)]])

@@ -383,8 +383,8 @@ GATEWAY_WORDS = re.compile(
 )
 #: The two folders of the kind, the stacks that have it, and what installs its program …
 GATEWAY_PLACES = (
-    "harness/adapters/gateways/haproxy.py", "stack/gateway/haproxy/", "stack/stacks/", "stack/tools/debian.py",
-    "stack/tools/tool.py",
+    "harness/adapters/gateways/haproxy.py", "harness/evidence/mappings/haproxy.yaml", "stack/gateway/haproxy/",
+    "stack/stacks/", "stack/tools/debian.py", "stack/tools/tool.py",
 )  # fmt: skip
 #: … and what describes the default stack to other programs: Docker and Grafana.
 DEFAULT_STACK_FILES = ("stack/compose.yaml", "stack/images/Dockerfile", "stack/monitoring/grafana/drillyard.json")

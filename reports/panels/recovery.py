@@ -77,7 +77,7 @@ def _measured(checks: list[CheckResult]) -> object:
 
 
 def _budget(view: RunView) -> Markup:
-    target = _target(view)
+    target = availability_target(view)
     served = view.final[~view.final["outcome"].isin(NOT_OF_THE_SERVICE)]
     ends = [phase.end_s for phase in view.phases if phase.end_s is not None]
     if served.empty or not ends:
@@ -117,7 +117,7 @@ def _paged(found: burn.Burned) -> str:
     return f"By itself that is enough for a page, at {came.at_s:.1f} s."
 
 
-def _target(view: RunView) -> float:
+def availability_target(view: RunView) -> float:
     """Percent of good requests: the scenario's objective on availability before the first fault, else the default."""
     return next(_targets(view), _AVAILABILITY)
 

@@ -1,0 +1,143 @@
+"""``harness incident``: the report of an incident, from a run, or from the history of a Prometheus server."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from harness.adapters.prometheus import Access, Prometheus
+from harness.evidence.history import LOGS, HistoryView
+from harness.evidence.record import RunFolder
+from harness.model import mapping
+from harness.model.errors import UsageError
+from harness.model.incident import Report
+from harness.run import history, pipeline
+from harness.run.history import Wanted
+from harness.run.terminal import Console
+from reports.incident import document, make, verify
+from reports.incident import folder as files
+from reports.incident.of_history import HistoryCase
+from reports.incident.of_run import RunCase
+
+ORDER, HELP = 84, "the report of an incident, from a run or a Prometheus server; `incident verify FILE` asks again"
+#: A report of more than that would be one of another kind.
+LONGEST = timedelta(days=2)
+_WHEN = "expected a time with its zone, such as 2026-11-28T14:00:00Z or 2026-11-28T15:00:00+01:00, or Unix seconds"
+_VERIFY = "verify"
+
+
+def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Of which run; or of which server, from when to when, and what of it."""
+    what = "a run folder, e.g. runs/latest; or verify and a file of a report: each number is asked for again"
+    parser.add_argument("what", nargs="*", metavar="RUN", help=what)
+    of = parser.add_argument_group("from a Prometheus server (docs/incidents.md: PROMETHEUS_TOKEN and others)")
+    of.add_argument("--prom", metavar="URL", default=environment.get("PROM"), help="its address [PROM]")
+    of.add_argument("--from", dest="since", metavar="TIME", default=environment.get("FROM"), help="[FROM]")
+    of.add_argument("--to", dest="until", metavar="TIME", default=environment.get("TO"), help="[TO]")
+    selector = "labels that narrow it down, such as 'namespace=\"prod\"' [SELECTOR]"
+    of.add_argument("--selector", metavar="LABELS", default=environment.get("SELECTOR") or "", help=selector)
+    more = "a file with the names of your metrics, read before those that are known [MAPPING]"
+    of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING"), help=more)
+    logs = "a folder with the gateways' access logs of that time [LOGS]"
+    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS"), help=logs)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to [the run's folder, or runs/incident-…]")
+
+
+def do(options: argparse.Namespace, _: Sequence[str]) -> int:
+    """Write it and print where, 0; or of a file say which numbers differ, 1 where one does."""
+    if options.what[:1] == [_VERIFY]:
+        if len(options.what) != 2:
+            raise UsageError("verify: expected one file, incident.md, incident.html or incident.json")
+        return again(Path(options.what[1]).resolve(), options.mapping)
+    if len(options.what) > 1 or bool(options.what) == bool(options.prom):
+        raise UsageError("expected a run, or --prom with --from and --to: one of them")
+    if options.what:
+        run = Path(options.what[0]).resolve()
+        return _written(make.report(RunCase(RunFolder(run))), options.out or run)
+    since, until = when(options.since, "--from"), when(options.until, "--to")
+    if not timedelta(0) < until - since <= LONGEST:
+        said = f"from {since:%F %T} to {until:%F %T} UTC are {until - since}"
+        raise UsageError(f"{said}, expected more than 0 and at most {LONGEST}")
+    out = options.out or pipeline.ROOT / "runs" / f"incident-{since:%Y%m%d-%H%M%S}"
+    wanted = Wanted(
+        since.timestamp(), until.timestamp(), options.selector, _mappings(options.mapping), options.logs
+    )  # fmt: skip
+    return _written(of_server(options.prom, wanted, out), out)
+
+
+def of_server(url: str, wanted: Wanted, folder: Path) -> Report:
+    """Fetch what the server has into ``folder``; its report."""
+    console = Console(stderr=True, highlight=False)
+    with closing(Prometheus(Access.of(url, os.environ))) as server:
+        history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False))
+    return make.report(HistoryCase(HistoryView(folder)))
+
+
+def again(file: Path, mine: Path | None) -> int:
+    """Ask for each number of a report again, of its run or its server; 0 where all are the same, else 1."""
+    made_from = document.read(_text(file.with_name(files.DOCUMENT))).made_from
+    found = verify.differences(file, _made_again(file, made_from, mine))
+    for one in found:
+        print(f"{one.id}: the file says {one.shown or 'nothing'}, asked again it is {one.asked or 'nothing'}")
+    print(
+        f"{file}: {f'{len(found)} numbers differ' if found else 'every number is the same when it is asked for again'}"
+    )
+    return 1 if found else 0
+
+
+def _made_again(file: Path, made_from: Mapping[str, str], mine: Path | None) -> Report:
+    if run := made_from.get("run"):
+        folder = file.parent if (file.parent / "plan.json").exists() else pipeline.ROOT / "runs" / run
+        return make.report(RunCase(RunFolder(folder)))
+    with tempfile.TemporaryDirectory() as temporary:
+        since, until = float(made_from["from"]), float(made_from["until"])
+        wanted = Wanted(since, until, made_from["selector"], _mappings(mine))
+        folder = Path(temporary)
+        of_server(made_from["server"], wanted, folder)
+        if (logs := file.with_name(LOGS)).exists():  # no server has them
+            shutil.copyfile(logs, folder / LOGS)
+        return make.report(HistoryCase(HistoryView(folder)))
+
+
+def _mappings(mine: Path | None) -> tuple[mapping.Mapping, ...]:
+    return (*([mapping.read(mine)] if mine else []), *mapping.shipped())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected what the report was written with, found {error}") from error
+
+
+def _written(report: Report, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    for warning in files.write(report, folder):
+        print(f"drillyard: {warning}", file=sys.stderr)
+    for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT):
+        print(folder / name)
+    return 0
+
+
+def when(text: str | None, name: str) -> datetime:
+    """A moment in UTC. UsageError for what is none, or has no zone: whose clock it is must be said."""
+    if not text:
+        raise UsageError(f"{name} is missing, {_WHEN}")
+    try:
+        found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"{name} {text!r}: {_WHEN}") from error
+    if found.tzinfo is None:
+        raise UsageError(f"{name} {text!r} has no time zone, {_WHEN}")
+    return found.astimezone(UTC)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()

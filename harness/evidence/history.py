@@ -1,0 +1,251 @@
+"""A stretch of a Prometheus server's history, kept in a folder, as judges and reports see it.
+
+The folder holds what was answered, so that a report can be made again when the server has long forgotten:
+
+history.json     where it was asked, for which stretch, what was asked and what came (``History``)
+series.parquet   the samples under Drillyard's own names (``harness.model.mapping``), ``record.METRIC_COLUMNS``
+alerts.json      every alert that fired, from the server's own series ``ALERTS``
+logs.jsonl       the requests in gateways' logs (``Logged``), where logs were given
+
+Times are seconds since the stretch began. Counters begin at 0 and only rise: a restart does not take back what was
+counted before it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.evidence.attempts import Attempts
+from harness.evidence.phases import PhaseSpan
+from harness.evidence.record import METRIC_COLUMNS, Event, replacing
+from harness.model.errors import RunFolderError
+
+HISTORY, SERIES, ALERTS, LOGS = "history.json", "series.parquet", "alerts.json", "logs.jsonl"
+SCHEMA = 1
+#: So many scrapes in a row must be missing before a series has a gap: one may be late or fail.
+MISSED = 2.5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question: its PromQL, the signal and the system that it is about, and what came."""
+
+    role: str
+    signal: str
+    system: str
+    query: str
+    series: int
+    samples: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fired:
+    """One alert, from its first to its last evaluation as firing; ``cleared_s`` None where it was when the stretch
+    ended. Seconds since the stretch began; it may have fired before (``since_before``).
+    """
+
+    name: str
+    severity: str
+    labels: Mapping[str, str]
+    fired_s: float
+    cleared_s: float | None
+    since_before: bool
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One request as a gateway logged it, at Unix second ``at_s`` by that gateway's clock; ``line`` without secrets.
+
+    ``status`` is None where the client left before any answer.
+    """
+
+    at_s: float
+    gateway: str
+    request_id: str
+    user: str
+    status: int | None
+    failed: bool
+    line: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch without a sample of a component, or of one of its signals; ``until_s`` is when one came again."""
+
+    component: str
+    from_s: float
+    until_s: float
+    signal: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    """What was asked of which server. ``from_s`` and ``until_s`` in Unix seconds, as the server's clock has them.
+
+    ``offset_s`` is how far that clock was ahead of this machine's, ± ``offset_within_s``; None where it was not told.
+    ``roles``: component → replica or gateway. ``resets``: (component, signal, seconds since the beginning).
+    ``absent``: signals of which the server has no known name. ``rules``: its alert rules. ``about``: what it is.
+    """
+
+    server: str
+    from_s: float
+    until_s: float
+    selector: str
+    asked: tuple[Asked, ...]
+    roles: Mapping[str, str]
+    resets: tuple[tuple[str, str, float], ...] = ()
+    offset_s: float | None = None
+    offset_within_s: float | None = None
+    absent: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(
+    folder: Path, history: History, series: pd.DataFrame, alerts: Iterable[Fired], logged: Iterable[Logged] | None
+) -> None:
+    """Make the folder, or fill it anew. ``series`` has the columns of ``METRIC_COLUMNS``.
+
+    ``logged`` is None where no logs were given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LOGS).unlink(missing_ok=True)
+    with replacing(folder / SERIES) as temporary:
+        pq.write_table(pa.Table.from_pandas(series, METRIC_COLUMNS, preserve_index=False), temporary)
+    if logged is not None:
+        with replacing(folder / LOGS) as temporary:
+            temporary.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in logged), encoding="utf-8")
+    for name, data in ((ALERTS, [asdict(one) for one in alerts]), (HISTORY, {"schema": SCHEMA, **asdict(history)})):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+
+class HistoryView:
+    """Read access to such a folder: ``Evidence`` without phases and requests. RunFolderError where it is none."""
+
+    phases: tuple[PhaseSpan, ...] = ()
+    requests: Attempts | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            data = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+            if data.pop("schema") != SCHEMA:
+                raise RunFolderError(f"{folder / HISTORY}: another version of Drillyard made it: make the report anew")
+            asked = tuple(Asked(**{**one, "warnings": tuple(one["warnings"])}) for one in data.pop("asked"))
+            resets = tuple((str(c), str(s), float(at)) for c, s, at in data.pop("resets"))
+            self.history = History(
+                asked=asked,
+                resets=resets,
+                **{**data, "absent": tuple(data["absent"]), "rules": tuple(data["rules"])},
+            )
+            self.alerts = tuple(Fired(**one) for one in json.loads((folder / ALERTS).read_text(encoding="utf-8")))
+            self._series = pq.read_table(folder / SERIES, schema=METRIC_COLUMNS).to_pandas()
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
+            raise RunFolderError(f"{folder}: is no history of a Prometheus server: {error}") from error
+
+    @cached_property
+    def logged(self) -> tuple[Logged, ...] | None:
+        """Requests in the gateways' logs, by time; None where no logs were given."""
+        path = self.folder / LOGS
+        if not path.exists():
+            return None
+        return tuple(Logged(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+
+    @property
+    def lasts_s(self) -> float:
+        """The length of the stretch."""
+        return self.history.until_s - self.history.from_s
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """Names of what serves the model, sorted."""
+        return tuple(sorted(name for name, role in self.history.roles.items() if role == "replica"))
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """Names of what stands in front of it, sorted."""
+        return tuple(sorted(name for name, role in self.history.roles.items() if role == "gateway"))
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Names of what there are series of, sorted."""
+        return tuple(sorted({component for component, _ in self._by_name}))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], pd.DataFrame]:
+        grouped = self._series.sort_values("t_s", kind="stable").groupby(["component", "metric"], sort=False)
+        return {(str(key[0]), str(key[1])): frame for key, frame in grouped}
+
+    def metrics_of(self, component: str) -> tuple[str, ...]:
+        """Names of the series of ``component``, sorted."""
+        return tuple(sorted(metric for of, metric in self._by_name if of == component))
+
+    def metrics(self, component: str, metric: str, labels: str | None = None, phase: str | None = None) -> pd.DataFrame:
+        """As ``Evidence.metrics``; there are no phases."""
+        frame: pd.DataFrame = self._by_name.get((component, metric), self._series.iloc[:0])
+        if phase is not None:
+            return frame.iloc[:0]
+        if labels is not None:
+            wanted = set(labels.split(","))
+            frame = frame[[wanted <= set(str(text).split(",")) for text in frame["labels"]]]
+        return frame
+
+    def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
+        """The alerts, as a run's events have them."""
+        found = tuple(sorted(self._alert_events(), key=lambda event: event.t_s)) if phase is None else ()
+        return found if kind is None else tuple(event for event in found if event.kind == kind)
+
+    def _alert_events(self) -> Iterator[Event]:
+        for one in self.alerts:
+            data: dict[str, Any] = {"alert": one.name, "severity": one.severity, "labels": dict(one.labels)}
+            yield Event(one.fired_s, "alert_before" if one.since_before else "alert_fired", data)
+            if one.cleared_s is not None:
+                yield Event(one.cleared_s, "alert_cleared", data)
+
+    def phase(self, name: str) -> PhaseSpan | None:
+        """None: nothing divides a history."""
+        return None
+
+    def scrape_s(self, component: str) -> float | None:
+        """The usual time between two samples of a component; None with fewer than two."""
+        times = self._times(component)
+        return float(np.median(np.diff(times))) if len(times) > 1 else None
+
+    def _times(self, component: str) -> np.ndarray:
+        frames = [frame["t_s"] for (of, metric), frame in self._by_name.items() if of == component and metric != "up"]
+        return np.unique(np.concatenate(frames)) if frames else np.array([])
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where a component has no sample for more than ``MISSED`` of its own scrapes, in order of time."""
+        found = [gap for component in self.components for gap in self._gaps(component)]
+        return tuple(sorted(found, key=lambda gap: (gap.from_s, gap.component)))
+
+    def _gaps(self, component: str) -> Iterator[Gap]:
+        times, usual = self._times(component), self.scrape_s(component)
+        if usual is None:
+            yield Gap(component, 0.0, self.lasts_s)
+            return
+        # The stretch may begin or end between two scrapes.
+        marks = np.concatenate(([min(0.0, times[0])], times, [max(self.lasts_s, times[-1])]))
+        for before, after in pairwise(marks):
+            if after - before > MISSED * usual:
+                yield Gap(component, float(before), float(after))
+
+
+def wall_s(history: History, t_s: float) -> float:
+    """Unix seconds of a time in the stretch, by the server's clock; infinite stays infinite."""
+    return history.from_s + t_s if math.isfinite(t_s) else t_s

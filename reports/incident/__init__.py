@@ -1,0 +1,1 @@
+"""Incident reports: from a run, or from the history of a Prometheus server."""

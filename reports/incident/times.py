@@ -1,0 +1,115 @@
+"""When the incident began, was noticed and was over (docs/incidents.md): by objectives, alerts and trigger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.judge.outside import Stretch, stretches
+from harness.model.incident import Source
+from reports.incident.case import Case, Promise, Told
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One of the incident's times; ``at_s`` None where it is not known, and ``why`` says what it rests on."""
+
+    id: str
+    name: str
+    at_s: float | None
+    within_s: float
+    source: Source | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Times:
+    """All of them, in the order in which they usually come, and the stretches outside each objective."""
+
+    moments: tuple[Moment, ...]
+    outside: tuple[tuple[Promise, Stretch], ...]
+
+    def at(self, id_: str) -> Moment:
+        """One by its id."""
+        return next(moment for moment in self.moments if moment.id == id_)
+
+
+def of(case: Case) -> Times:
+    """As docs/incidents.md defines them. Without a stretch outside an objective nothing began."""
+    promises = case.promises()
+    outside = [(promise, one) for promise in promises for one in stretches(promise.counted, promise.target)]
+    outside.sort(key=lambda found: found[1].from_s)
+    trigger = case.trigger()
+    known = [at for at in (trigger.began_s, outside[0][1].from_s if outside else None) if at is not None]
+    since = min(known, default=0.0)
+    fired = next((told for told in case.alerts() if not told.before and told.fired_s >= since), None)
+    moments = (
+        _began(outside),
+        _first_failure(promises[0], since) if outside else _unknown("first-failure", "first user-visible failure"),
+        _detected(case, fired),
+        Moment("acknowledged", "acknowledged", None, 0.0, None, "no source tells who took it on"),
+        _mitigated(outside),
+        *_over(case, outside, since),
+    )
+    return Times(moments, tuple(outside))
+
+
+def _unknown(id_: str, name: str, why: str = "no objective was broken") -> Moment:
+    return Moment(id_, name, None, 0.0, None, why)
+
+
+def _began(outside: list[tuple[Promise, Stretch]]) -> Moment:
+    if not outside:
+        return _unknown("began", "began")
+    promise, one = outside[0]
+    why = f"first bad request of the first stretch in which this did not hold: {promise.name}"
+    return Moment("began", "began", one.from_s, one.within_s, promise.source, why)
+
+
+def _first_failure(answers: Promise, since_s: float) -> Moment:
+    counted = answers.counted
+    bad = np.flatnonzero((counted.bad > 0) & (counted.at_s >= since_s))
+    if len(bad) == 0:
+        return _unknown("first-failure", "first user-visible failure", "every request was answered, some too late")
+    at_s = float(counted.at_s[bad[0]])
+    within_s = at_s - float(counted.since_s[bad[0]])
+    return Moment(
+        "first-failure", "first user-visible failure", at_s, within_s, answers.source, "first request that failed"
+    )
+
+
+def _detected(case: Case, fired: Told | None) -> Moment:
+    if fired is None:
+        return _unknown("detected", "detected", "no alert fired")
+    return Moment("detected", "detected", fired.fired_s, 0.0, case.alert_source(), f"first alert: {fired.name}")
+
+
+def _mitigated(outside: list[tuple[Promise, Stretch]]) -> Moment:
+    if not outside:
+        return _unknown("mitigated", "mitigated")
+    promise, last = max(outside, key=lambda found: found[1].until_s)
+    why = "last bad request of the last stretch outside an objective"
+    return Moment("mitigated", "mitigated", last.until_s, last.within_s, promise.source, why)
+
+
+def _over(case: Case, outside: list[tuple[Promise, Stretch]], since_s: float) -> tuple[Moment, Moment]:
+    """Resolved: the objectives are kept, and what set it off is gone. All clear: the last alert of it has cleared."""
+    trigger, mitigated = case.trigger(), _mitigated(outside)
+    gone = trigger.ended_s
+    if mitigated.at_s is None or (trigger.began_s is not None and gone is None):
+        why = "no objective was broken" if mitigated.at_s is None else "what set it off was not seen to end"
+        return _unknown("resolved", "resolved", why), _unknown("all-clear", "all clear", why)
+    resolved = max(mitigated.at_s, -np.inf if gone is None else gone)
+    by_trigger = resolved > mitigated.at_s
+    why = (
+        "what set it off is gone, and the objectives are kept" if gone is not None else "the objectives are kept again"
+    )
+    source = trigger.sources[0] if by_trigger else mitigated.source
+    first = Moment("resolved", "resolved", float(resolved), 0.0 if by_trigger else mitigated.within_s, source, why)
+    mine = [told for told in case.alerts() if not told.before and told.fired_s >= since_s]
+    if any(told.cleared_s is None for told in mine):
+        return first, _unknown("all-clear", "all clear", "an alert was still firing at the end")
+    last = max((told.cleared_s for told in mine if told.cleared_s is not None), default=float(resolved))
+    clear = max(last, float(resolved))
+    return first, Moment("all-clear", "all clear", clear, 0.0, case.alert_source(), "the last alert has cleared")

@@ -1,0 +1,92 @@
+"""``harness incident``: three files of a run or a server's history, and each number asked for again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from tests.incidents import FROM, World
+from tests.prometheus_server import Server, serving
+
+RED = Path(__file__).parents[2] / "fixtures" / "runs" / "gateway-failover" / "red"
+FILES = ("incident.html", "incident.md", "incident.json")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A red run with its report."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    shutil.copytree(RED, folder)
+    assert main.main(["incident", str(folder)]) == 0
+    return folder
+
+
+def asked(*more: str) -> list[str]:
+    """The command for twenty minutes of a server."""
+    return ["incident", "--from", f"{FROM:.0f}", "--to", f"{FROM + 1_200:.0f}", *more]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_number_of_a_run_is_the_same_when_it_is_asked_for_again(
+    run: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one that somebody changed is told."""
+    assert main.main(["incident", "verify", str(run / name)]) == 0
+    path = run / name
+    before = path.read_text()
+    assert before.count("20 of 20")
+    try:
+        path.write_text(before.replace("20 of 20", "19 of 20"))
+        assert main.main(["incident", "verify", str(path)]) == 1
+        assert "impact.users: the file says 19 of 20, asked again it is 20 of 20" in capsys.readouterr().out
+    finally:
+        path.write_text(before)
+
+
+def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a difference; when the server has other samples since then, with one."""
+    world = World(silent={"replica-1": (300, 340)})
+    with serving(Server(world.series(), now=lambda: FROM + 1_200.0)) as server:
+        assert main.main(asked("--prom", server.url, "--out", str(tmp_path))) == 0
+        assert main.main(["incident", "verify", str(tmp_path / "incident.md")]) == 0
+        server.series[:] = World(silent={"replica-1": (300, 340)}, per_s=20).series()
+        capsys.readouterr()
+        assert main.main(["incident", "verify", str(tmp_path / "incident.md")]) == 1
+    assert "impact.requests.is-good-2xx: the file says 11,700, asked again" in capsys.readouterr().out
+
+
+def test_what_people_wrote_stays(run: Path) -> None:
+    """Made again, the report has it still."""
+    path = run / "incident.md"
+    text = path.read_text()
+    place = text.index("<!-- people: lucky")
+    begin = text.index("-->", place) + 3
+    path.write_text(f"{text[:begin]}\nThe other gateway was up.\n{text[text.index('<!-- /people: lucky') :]}")
+    assert main.main(["incident", str(run)]) == 0
+    assert "The other gateway was up." in path.read_text()
+    assert "The other gateway was up." in (run / "incident.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "expected a run, or --prom"),
+        (["runs/latest", "--prom", "http://x"], "one of them"),
+        (["--prom", "http://127.0.0.1:1", "--from", "2026-11-28T14:00:00", "--to", "2"], "has no time zone"),
+        (["--prom", "http://127.0.0.1:1", "--from", "yesterday", "--to", "2"], "'yesterday': expected a time"),
+        (["--prom", "http://127.0.0.1:1", "--from", "10"], "--to is missing"),
+        (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "expected more than 0"),
+        (["--prom", "http://127.0.0.1:1", "--from", "0", "--to", "999999"], "at most 2 days"),
+        (["verify"], "expected one file"),
+        (["verify", "nothing/incident.md"], "expected what the report was written with"),
+    ],
+)
+def test_what_is_wrong_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is asked."""
+    assert main.main(["incident", *words]) == 64
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

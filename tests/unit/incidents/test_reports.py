@@ -1,0 +1,156 @@
+"""What a report says: of a run what its records hold, of a history no more than counters and gauges can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.adapters.prometheus import Access, Prometheus
+from harness.evidence.history import HistoryView
+from harness.evidence.record import RunFolder
+from harness.model import mapping
+from harness.model.incident import NOT_MEASURED, Items, Report, Table, Text
+from harness.run.history import Wanted, fetch
+from reports.incident.make import report
+from reports.incident.of_history import HistoryCase
+from reports.incident.of_run import RunCase
+from tests.incidents import FROM, World
+from tests.prometheus_server import Server, serving
+
+RUNS = Path(__file__).parents[2] / "fixtures" / "runs"
+
+
+def of_world(world: World, folder: Path) -> Report:
+    """The report of what its server has."""
+    rules = ("ReplicaDown", "FailuresHigh")
+    with serving(Server(world.series(), now=lambda: FROM + world.lasts_s, rules=rules)) as server:
+        client = Prometheus(Access.of(server.url, {}), deadline_s=5.0)
+        fetch(client, Wanted(FROM, FROM + world.lasts_s, "", mapping.shipped()), folder, lambda text: None)
+    return report(HistoryCase(HistoryView(folder)))
+
+
+def figures(found: Report) -> Mapping[str, str]:
+    """Shown numbers by id."""
+    return {id_: one.text for id_, one in found.figures().items()}
+
+
+def texts(found: Report, section: str) -> str:
+    """All that a section says, as one text."""
+    said = []
+    for block in next(one for one in found.sections if one.id == section).blocks:
+        match block:
+            case Text(parts):
+                said.append("".join(part if isinstance(part, str) else getattr(part, "text", "") for part in parts))
+            case Items(items):
+                said += ["".join(str(getattr(p, "text", p)) for p in item.parts) for item in items]
+            case Table(_, rows):
+                said += [" | ".join("".join(str(getattr(p, "text", p)) for p in c.parts) for c in row) for row in rows]
+    return "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def paused(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A replica that stood still from second 300 to 340, then a gateway without the other from 700 to 820."""
+    world = World(silent={"replica-1": (300, 340)}, unused={"replica-2": (700, 820)})
+    return of_world(world, tmp_path_factory.mktemp("history"))
+
+
+def test_requests_are_those_that_were_made(paused: Report) -> None:
+    """Counted from the second scrape on, which is all that a server knows: 1,185 s of 10 a second."""
+    shown = figures(paused)
+    assert shown["impact.requests.is-good-2xx"] == f"{1_185 * 10 - 150:,}"
+    assert shown["impact.requests.is-failed-5xx"] == "150"
+    assert shown["overview.bad"] == "150 of 11,850 requests"
+
+
+def test_times_are_within_a_scrape_of_what_happened(paused: Report) -> None:
+    """Began at 300 s, which is 22:19:00; the last failure at 330 s; the replica was back at 340 s."""
+    shown = figures(paused)
+    assert shown["times.began"] == "22:19:00 – 22:19:15 UTC"
+    assert shown["times.first-failure"] == "22:19:00 – 22:19:15 UTC"
+    assert shown["times.detected"] == "22:19:15.0 UTC"
+    assert shown["times.mitigated"] == "22:19:15 – 22:19:30 UTC"
+
+
+def test_what_metrics_do_not_know_is_not_measured(paused: Report) -> None:
+    """Users, tokens that nobody got, who took it on: no zero."""
+    shown = figures(paused)
+    for id_ in ("impact.users", "impact.tokens.lost", "times.acknowledged", "impact.slowest", "design.redispatches"):
+        assert shown[id_] == NOT_MEASURED
+
+
+def test_the_trigger_is_the_nearest_fault_with_what_is_not_known(paused: Report) -> None:
+    """Both faults, in their order, and that nobody can tell a pause from a cut network."""
+    said = texts(paused, "trigger")
+    assert "replica-1 was silent (pause)" in said
+    assert "gateway-a did not use replica-2, which answered its scrapes (drain)" in said
+    assert "is not in the metrics" in said
+
+
+def test_survivors_carried_the_load(paused: Report) -> None:
+    """The share of the replica that was not hit goes up while the other is silent, and its queue with it."""
+    shown = figures(paused)
+    assert shown["survivors.replica-2.before.share"] == "50 %"
+    assert float(shown["survivors.replica-2.during.waiting"]) > 0.0
+    assert shown["survivors.replica-1.before.waiting"] == "0"
+
+
+def test_a_silent_alert_is_told(paused: Report) -> None:
+    """It is there, and did not fire."""
+    assert "FailuresHigh" in texts(paused, "fired")
+    assert "ReplicaDown (page): fired" in texts(paused, "fired")
+
+
+def test_a_restart_is_told_from_a_pause(tmp_path: Path) -> None:
+    """The process began anew while it was silent."""
+    world = World(silent={"replica-1": (300, 360)}, restarted=frozenset({"replica-1"}))
+    said = texts(of_world(world, tmp_path), "trigger")
+    assert "replica-1 was gone and began anew (kill)" in said
+
+
+def test_a_hole_in_the_monitoring_comes_first(tmp_path: Path) -> None:
+    """Nobody scraped anything for two minutes: nothing is claimed of them."""
+    found = of_world(World(holes=((400, 520),)), tmp_path)
+    said = texts(found, "overview")
+    assert said.index("Data incomplete") < said.index("Severity")
+    assert "the monitoring itself has a hole" in said
+    assert figures(found)["severity"] == "none"
+
+
+def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
+    """No severity, no times, no actions."""
+    found = of_world(World(), tmp_path)
+    shown = figures(found)
+    assert shown["severity"] == "none"
+    assert {shown[f"times.{one}"] for one in ("began", "mitigated", "resolved")} == {NOT_MEASURED}
+    assert "None is suggested" in texts(found, "actions")
+
+
+RED = sorted(path.parent for path in RUNS.glob("*/red/plan.json"))
+
+
+@pytest.mark.parametrize("run", RED, ids=lambda path: path.parent.name)
+def test_a_run_says_what_its_records_hold(run: Path) -> None:
+    """Counted anew from the file; every failed check is there, and has an action."""
+    found = report(RunCase(RunFolder(run)))
+    shown = figures(found)
+    final = pd.read_parquet(run / "requests.parquet").query("final")
+    good = int(final["outcome"].eq("ok").sum())
+    assert shown["impact.requests.is-good"] == f"{good:,}"
+    counted = [int(text.replace(",", "")) for id_, text in shown.items() if id_.startswith("impact.requests.")]
+    assert sum(counted) == len(final)
+    served = final[~final["outcome"].isin(["cancelled_intended", "cancelled_drain", "not_sent"])]
+    bad = served[served["outcome"].ne("ok")]
+    assert shown["impact.users"] == f"{bad['user_id'].nunique()} of {served['user_id'].nunique()}"
+    assert "None is suggested" not in texts(found, "actions")
+
+
+def test_every_number_says_where_it_is_from(paused: Report) -> None:
+    """Of both kinds, except what was not measured."""
+    of_run = report(RunCase(RunFolder(RUNS / "gateway-failover" / "red")))
+    for found in (paused, of_run):
+        without = [one.id for one in found.figures().values() if one.measured and one.source is None]
+        assert without == []
