@@ -162,7 +162,7 @@ def _owner(scenario: str) -> str | None:
 
 def fit(job: Job) -> None:
     """A share of capacity becomes absolute numbers; where none is accepted on this machine, capacity is measured."""
-    assert job.drill and job.scenario and job.runtime
+    assert job.scenario and job.runtime
     topology, share = job.runtime.topology, job.scenario.load.rate
     job.written = job.scenario.model_dump(mode="json")
     if topology.target is not None:
@@ -192,7 +192,7 @@ def fit(job: Job) -> None:
 
 def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     """Measure, keep and return it: accepted where it is sound, for this run only where it is provisional."""
-    assert job.drill and job.runtime
+    assert job.runtime
     topology = job.runtime.topology
     needs = _needs(job.drill, scenario, topology)
     cores = capacity_store.machine(topology.runtime, topology.engine).cores
@@ -211,9 +211,10 @@ def _measured(job: Job, scenario: Scenario, share: Share) -> Capacity:
     return found
 
 
-def _needs(wanted: drill.Drill, scenario: Scenario, topology: Topology) -> fitting.Needs:
-    """What the drill's checks need of each replica of that stack."""
-    return fitting.Needs.of(verdicts.checks(wanted, phases=scenario.phases), len(topology.replicas))
+def _needs(wanted: drill.Drill | None, scenario: Scenario, topology: Topology) -> fitting.Needs:
+    """What the drill's checks need of each replica of that stack; a load without a drill is asked nothing."""
+    checks = () if wanted is None else verdicts.checks(wanted, phases=scenario.phases)
+    return fitting.Needs.of(checks, len(topology.replicas))
 
 
 def marks(topology: Topology) -> dict[str, Any]:
