@@ -16,7 +16,7 @@ from tests.browser import started
 
 CHART = "figure.chart[data-series]"
 #: Charts of the healthy run in which something was measured.
-DRAWN = 13
+DRAWN = 14
 
 
 @pytest.fixture(scope="module")
