@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.judge import burn
 from harness.judge.burn import Burned
-from harness.model.incident import Source
+from harness.model.incident import NOT_MEASURED, Source
 from reports.incident.case import Case
 from reports.incident.times import Times
 from reports.panel import number
@@ -38,6 +38,14 @@ def budget(case: Case) -> Burned:
     return burn.replay(ends, flags.astype(bool), 0.0, case.lasts_s, answers.target)
 
 
+def unseen(case: Case) -> str:
+    """Why nobody can say that no objective was broken; "" where requests were counted all the time."""
+    if case.promises()[0].counted.total.sum() == 0:
+        return "no request was counted"
+    blind = [hole for hole in case.holes() if hole.who in case.gateways]
+    return f"{blind[0].who}, which counts requests, has data missing" if blind else ""
+
+
 def of(case: Case, times: Times) -> Severity:
     """The worse of the two; where users cannot be told apart, the budget alone."""
     users, burned = case.users(), budget(case)
@@ -49,7 +57,8 @@ def of(case: Case, times: Times) -> Severity:
         "budget of 30 days burned: " + ("not measured" if spent is None else number(100 * spent, "%")),
     ]
     if not times.outside:
-        return Severity(NONE, "no objective was broken", source)
+        lacking = unseen(case)
+        return Severity(NOT_MEASURED if lacking else NONE, lacking or "no objective was broken", source)
     for level, users_from, budget_from in LEVELS:
         by_users = share is not None and share > 0 and share >= users_from
         if by_users or (spent is not None and spent >= budget_from):

@@ -16,7 +16,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     """Suggested from what failed and from who was silent; owner and date are for people."""
     found = suggest.actions(case, times)
     if not found:
-        yield said("None is suggested: no check failed, no alert was silent, and no objective was broken.")
+        yield said("None is suggested: nothing was seen to fail.")
         return
     yield Table(
         ("type", "action", "shown to be done by", "owner", "due"),

@@ -29,7 +29,8 @@ def _severity(case: Case, times: Times) -> list[Inline]:
 
 def _impact(case: Case, times: Times) -> list[Inline]:
     if not times.outside:
-        return ["No objective was broken."]
+        lacking = severity.unseen(case)
+        return [f"Whether an objective was broken is not known: {lacking}." if lacking else "No objective was broken."]
     answers = case.promises()[0]
     bad, total = float(answers.counted.bad.sum()), float(answers.counted.total.sum())
     parts: list[Inline] = [

@@ -18,17 +18,22 @@ from reports.incident.make import report
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
 from tests.incidents import FROM, World
-from tests.prometheus_server import Server, serving
+from tests.prometheus_server import Recorded, Server, serving
 
 RUNS = Path(__file__).parents[2] / "fixtures" / "runs"
 
 
 def of_world(world: World, folder: Path) -> Report:
     """The report of what its server has."""
+    return of_series(world.series(), world.lasts_s, folder)
+
+
+def of_series(series: list[Recorded], lasts_s: float, folder: Path) -> Report:
+    """The report of a server with these."""
     rules = ("ReplicaDown", "FailuresHigh")
-    with serving(Server(world.series(), now=lambda: FROM + world.lasts_s, rules=rules)) as server:
+    with serving(Server(series, now=lambda: FROM + lasts_s, rules=rules)) as server:
         client = Prometheus(Access.of(server.url, {}), deadline_s=5.0)
-        fetch(client, Wanted(FROM, FROM + world.lasts_s, "", mapping.shipped()), folder, lambda text: None)
+        fetch(client, Wanted(FROM, FROM + lasts_s, "", mapping.shipped()), folder, lambda text: None)
     return report(HistoryCase(HistoryView(folder)))
 
 
@@ -117,7 +122,16 @@ def test_a_hole_in_the_monitoring_comes_first(tmp_path: Path) -> None:
     said = texts(found, "overview")
     assert said.index("Data incomplete") < said.index("Severity")
     assert "the monitoring itself has a hole" in said
-    assert figures(found)["severity"] == "none"
+    assert figures(found)["severity"] == NOT_MEASURED
+    assert "No objective was broken" not in said
+
+
+def test_without_a_count_of_requests_nothing_is_called_well(tmp_path: Path) -> None:
+    """Replicas alone do not tell whether anybody was answered."""
+    world = World()
+    found = of_series([one for one in world.series() if one.labels["job"] == "replica"], world.lasts_s, tmp_path)
+    assert figures(found)["severity"] == NOT_MEASURED
+    assert "no request was counted" in texts(found, "overview")
 
 
 def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
