@@ -116,7 +116,7 @@ def _of_workload(view: RunView, replica: str, phase: str) -> str:
 
 
 def _gateways(view: RunView, phase: str) -> tuple[object, ...] | None:
-    """Who waited in their queues, and whom they refused; None where nobody was seen to."""
+    """Who waited in their queues, and whom they refused; None where none was seen to."""
     queues = [_most(view, gateway, "queue_current", phase) for gateway in view.gateways]
     rows = view.attempts(phase)
     # A replica signs its answers: what bears no name was refused before one.
