@@ -36,7 +36,7 @@ _NOTE = (
     "In flight: attempts at that gateway that had begun and not ended when the fault was ordered; cut: those of them "
     "that did not end well. DNS left after: from when the fault was in place until no answer named it any more. "
     "Elsewhere: at another gateway, of attempts that began after the order. Requests failed in the end: after all "
-    "retries, of those of the phase. «never»: not before the heal."
+    "retries, of those of the phase. «never»: not before the heal. «—»: DNS had never left it."
 )
 
 
