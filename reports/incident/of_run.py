@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +42,8 @@ class RunCase:
         self._verdict: Verdict = verdicts.read(folder)
         self.zero_wall_s = folder.zero_wall_s()
         self.made_from: Mapping[str, str] = {"run": str(self.view.plan["run_id"])}
-        self.title = str(self.view.plan.get("title") or self.view.plan["drill"])
+        day = datetime.fromtimestamp(self.zero_wall_s, UTC)
+        self.title = f"{self.view.plan.get('title') or self.view.plan['drill']}, {day:%Y-%m-%d}"
         self.replicas, self.gateways = self.view.replicas, self.view.gateways
 
     @property

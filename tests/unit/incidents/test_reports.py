@@ -146,6 +146,7 @@ def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
 def test_the_title_says_which_day_it_was(paused: Report) -> None:
     """Times below it have none."""
     assert paused.title == "Incident, 2023-11-14 22:14 to 2023-11-14 22:34 UTC"
+    assert report(RunCase(RunFolder(RUNS / "gateway-failover" / "red"))).title.endswith(", 2026-11-27")
 
 
 def test_an_outage_without_a_good_answer_has_its_minutes(tmp_path: Path) -> None:
