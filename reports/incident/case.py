@@ -62,9 +62,13 @@ class Hole:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many requests ended so, in all and by minute of the clock (UTC, its beginning in Unix seconds)."""
+    """How many requests ended so, in all and by minute of the clock (UTC, its beginning in Unix seconds).
+
+    ``hit``: their users did not get what they had asked for, and did not end it themselves.
+    """
 
     name: str
+    hit: bool
     requests: float
     by_minute: Mapping[float, float]
 
@@ -160,10 +164,10 @@ class Case(Protocol):
     def trigger(self) -> Trigger:
         """What set it off."""
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
-        """In words, with its bounds where it is only known to lie between two."""
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
+        """In words, with its bounds where it is only known to lie between two; None of too few answers for a p95."""
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """Of all requests that gateways gave to replicas: those that this one got, from 0 to 1."""
 
     def source_of(self, signal: str, how: str = "") -> Source:

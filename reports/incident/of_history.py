@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from harness.evidence import history
 from harness.evidence.history import Asked, HistoryView, Logged
 from harness.judge.outside import Counted
+from harness.judge.sli import samples_needed
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source
 from reports.incident import guess
@@ -29,11 +31,10 @@ _CLASSES = {"2xx": "good (2xx)", "4xx": "refused as wrong (4xx)", "5xx": "failed
 class HistoryCase:
     """One stretch of history."""
 
-    title = "Incident"
-
     def __init__(self, view: HistoryView) -> None:
         self._view, self._history = view, view.history
         self.zero_wall_s, self.lasts_s = view.history.from_s, view.lasts_s
+        self.title = f"Incident, {_minute(view.history.from_s)} to {_minute(view.history.until_s)} UTC"
         self.made_from: Mapping[str, str] = {
             "server": view.history.server, "from": f"{view.history.from_s:.3f}", "until": f"{view.history.until_s:.3f}",
             "selector": view.history.selector, "folder": view.folder.name,
@@ -155,7 +156,7 @@ class HistoryCase:
             by = rises["rise"].groupby(minute).sum()
             name = _CLASSES.get(text.removeprefix("class="), text.removeprefix("class="))
             minutes = dict(zip(by.index.to_numpy(dtype=float).tolist(), by.to_numpy(dtype=float).tolist(), strict=True))
-            found.append(Outcome(name, float(rises["rise"].sum()), minutes))
+            found.append(Outcome(name, text != "class=2xx", float(rises["rise"].sum()), minutes))
         found.sort(key=lambda one: (not one.name.startswith("good"), -one.requests))
         return found, self.source_of("requests_total", "rise between scrapes, by the minute of the later one")
 
@@ -206,11 +207,15 @@ class HistoryCase:
         ordered = sorted(edges.items())
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Between two edges of the engine's histogram."""
+        source = self.source_of("ttft_seconds", f"bucket of the p95 of {replica}")
+        return self._first_token_p95(replica, from_s, until_s), source
+
+    def _first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
         buckets = self._buckets((replica,), "ttft_seconds", from_s, until_s)
         total, seen, low = sum(n for _, n in buckets), 0.0, 0.0
-        if total < 20:
+        if total < samples_needed(95):
             return None
         for edge, n in buckets:
             seen += n
@@ -220,20 +225,22 @@ class HistoryCase:
                     if math.isinf(edge)
                     else f"{number(1000 * low)} to {number(1000 * edge, 'ms')}"
                 )
-                return f"{bounds} (n = {total:.0f})"
+                return f"{bounds} (n = {total:,.0f})"
             low = edge
         return None
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """By the gateways' counters of sessions, or by the tokens that each replica made."""
-        signal = "server_sessions_total"
-        if self._asked(signal):
+        sessions, tokens = "server_sessions_total", "generation_tokens_total"
+        signal = sessions if self._asked(sessions) else tokens
+        if signal == sessions:
             rises = {one: self._rises(self.gateways, signal, f"server={one}") for one in self.replicas}
         else:
-            rises = {one: self._rises((one,), "generation_tokens_total") for one in self.replicas}
+            rises = {one: self._rises((one,), signal) for one in self.replicas}
         inside = {one: float(f[(f.index > from_s) & (f.index <= until_s)]["rise"].sum()) for one, f in rises.items()}
         every = sum(inside.values())
-        return inside[replica] / every if every else None
+        source = self.source_of(signal, f"rise of {replica} / rise of all")
+        return inside[replica] / every if every else None, source
 
     # ── what happened ──
 
@@ -304,7 +311,7 @@ class HistoryCase:
         outs = [entry for entry in self.entries() if " takes out " in entry.what]
         known = self._asked("server_up") is not None
         source = self.source_of("server_up", "turns to 0")
-        what = "times that a gateway took a replica out of the rotation"
+        what = "times that a gateway ejected a replica"
         return [*found, ("ejections", what, float(len(outs)) if known else None, source)]
 
     def configuration(self) -> Sequence[tuple[str, str]]:
@@ -350,3 +357,7 @@ def _merged(total: pd.DataFrame, bad: pd.DataFrame) -> Counted:
 def _counted(since: pd.Series, at_s: pd.Index, total: pd.Series, bad: pd.Series) -> Counted:
     columns = (since, at_s, total, bad)
     return Counted(*(np.asarray(column, dtype=float) for column in columns))
+
+
+def _minute(wall_s: float) -> str:
+    return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M}"

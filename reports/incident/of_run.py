@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from harness.evidence import logs
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE, RunFolder
 from harness.evidence.view import RunView
-from harness.judge import alert_times, alerts, families, verdicts
+from harness.judge import alert_times, alerts, families, sli, verdicts
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source
@@ -41,7 +42,8 @@ class RunCase:
         self._verdict: Verdict = verdicts.read(folder)
         self.zero_wall_s = folder.zero_wall_s()
         self.made_from: Mapping[str, str] = {"run": str(self.view.plan["run_id"])}
-        self.title = str(self.view.plan.get("title") or self.view.plan["drill"])
+        day = datetime.fromtimestamp(self.zero_wall_s, UTC)
+        self.title = f"{self.view.plan.get('title') or self.view.plan['drill']}, {day:%Y-%m-%d}"
         self.replicas, self.gateways = self.view.replicas, self.view.gateways
 
     @property
@@ -126,7 +128,8 @@ class RunCase:
         for name, of in frame.groupby("outcome"):
             at, n = np.unique(of["minute"], return_counts=True)
             shown = _NAMES.get(str(name), str(name).replace("_", " "))
-            found.append(Outcome(shown, float(len(of)), dict(zip(at.tolist(), n.astype(float).tolist(), strict=True))))
+            minutes = dict(zip(at.tolist(), n.astype(float).tolist(), strict=True))
+            found.append(Outcome(shown, name not in ("ok", *NOT_OF_THE_SERVICE), float(len(of)), minutes))
         found.sort(key=lambda one: (one.name != "good", -one.requests))
         return found, self._rows("final, by outcome and by the minute of end_s")
 
@@ -161,14 +164,15 @@ class RunCase:
         source = self._rows("final, outcome = ok", "largest e2e_from_schedule_ms")
         return f"{number(float(took.max()) / 1000, 's')} from schedule to the last byte", source
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Of the good answers that it gave."""
         rows = self._final
-        mine = rows[rows["replica"].eq(replica) & rows["end_s"].between(from_s, until_s) & rows["outcome"].eq("ok")]
-        known = mine["ttft_ms"].dropna()
-        return None if len(known) < 20 else f"{number(float(known.quantile(0.95)), 'ms')} (n = {len(known)})"
+        mine = rows[rows["replica"].eq(replica) & rows["end_s"].between(from_s, until_s)]
+        found = sli.find("ttft_p95_ms").measure(mine, self.view)
+        shown = None if found.value is None else f"{number(found.value, found.unit)} (n = {found.samples:,})"
+        return shown, self._rows(f"final, outcome = ok, replica = {replica}", "p95 of ttft_ms, by end_s")
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """By the gateways' own counters of sessions."""
 
         def rise(server: str) -> float:
@@ -176,7 +180,8 @@ class RunCase:
                        for g in self.gateways)  # fmt: skip
 
         every = sum(rise(one) for one in self.replicas)
-        return rise(replica) / every if every else None
+        source = self._samples("each gateway", "server_sessions_total", f"rise of server={replica} / rise of all")
+        return rise(replica) / every if every else None, source
 
     # ── what happened ──
 
@@ -262,16 +267,16 @@ class RunCase:
         """Retries of clients and gateways, refusals, ejections."""
         rows = self.view.requests
         retries = rows["gateway_retries"].dropna()
-        refused = rows[rows["http_status"].isin((429, 503))]
+        refused = rows[rows["outcome"].isin(("shed_429", "shed_503"))]
         ejections = [bar for bar in moments.bars(self.view, self._verdict) if bar.row == "ejected"]
         return [
             ("client-retries", "attempts by clients after the first", float(len(rows) - len(self.view.final)),
              self._rows("final = false")),
             ("gateway-retries", "further attempts by gateways", None if retries.empty else float(retries.sum()),
              self._rows("gateway_retries", "sum")),
-            ("refused", "attempts refused with 429 or 503", float(len(refused)),
-             self._rows("http_status = 429 or 503")),
-            ("ejections", "times that a replica was taken out of the rotation", float(len(ejections)),
+            ("refused", "attempts that were refused, with 429 or 503 and a reason", float(len(refused)),
+             self._rows("outcome = shed_429 or shed_503")),
+            ("ejections", "times that gateways ejected a replica", float(len(ejections)),
              self._samples("each gateway", "server_up", "stretches of 0")),
         ]  # fmt: skip
 

@@ -63,7 +63,7 @@ def _budget(case: Case) -> Iterator[tuple[Text, Text]]:
 
 
 def _minutes(outcomes: Sequence[Outcome], source: Source) -> Table:
-    bad = sorted({at for one in outcomes[1:] for at, n in one.by_minute.items() if n > 0})
+    bad = sorted({at for one in outcomes if one.hit for at, n in one.by_minute.items() if n > 0})
     every = sorted({at for one in outcomes for at in one.by_minute})
     shown = [at for at in every if bad and bad[0] - 60 <= at <= bad[-1] + 60]
     rows = [

@@ -143,6 +143,29 @@ def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
     assert "None is suggested" in texts(found, "actions")
 
 
+def test_the_title_says_which_day_it_was(paused: Report) -> None:
+    """Times below it have none."""
+    assert paused.title == "Incident, 2023-11-14 22:14 to 2023-11-14 22:34 UTC"
+    assert report(RunCase(RunFolder(RUNS / "gateway-failover" / "red"))).title.endswith(", 2026-11-27")
+
+
+def test_an_outage_without_a_good_answer_has_its_minutes(tmp_path: Path) -> None:
+    """The worst one: nothing was answered well in all the time that was looked at."""
+    world = World(silent={"replica-1": (300, 340)})
+    series = [one for one in world.series() if one.labels.get("status_class") != "2xx"]
+    shown = figures(of_series(series, world.lasts_s, tmp_path))
+    failed = int(shown["impact.requests.is-failed-5xx"])
+    assert sum(int(one) for id_, one in shown.items() if id_.startswith("impact.minute.")) == failed > 0
+
+
+def test_a_share_by_tokens_says_that_it_is_by_tokens(tmp_path: Path) -> None:
+    """A gateway that does not count by server leaves only what each replica made."""
+    world = World()
+    series = [one for one in world.series() if one.name != "haproxy_server_sessions_total"]
+    shares = [one for id_, one in of_series(series, world.lasts_s, tmp_path).figures().items() if id_.endswith("share")]
+    assert {one.source.question for one in shares if one.source} == {"vllm:generation_tokens_total{}"}
+
+
 RED = sorted(path.parent for path in RUNS.glob("*/red/plan.json"))
 
 
@@ -168,3 +191,19 @@ def test_every_number_says_where_it_is_from(paused: Report) -> None:
     for found in (paused, of_run):
         without = [one.id for one in found.figures().values() if one.measured and one.source is None]
         assert without == []
+
+
+@pytest.mark.parametrize("run", RED, ids=lambda path: path.parent.name)
+def test_a_first_token_of_a_survivor_is_from_enough_requests(run: Path) -> None:
+    """From the records, whose source it names; a p95 of fewer than 100 is no answer."""
+    found = report(RunCase(RunFolder(run))).figures()
+    first = [one for id_, one in found.items() if id_.startswith("survivors.") and id_.endswith(".ttft")]
+    assert {one.source.place for one in first if one.source} == {"requests.parquet"}
+    counts = [int(one.text.split("n = ")[1].rstrip(")").replace(",", "")) for one in first if one.measured]
+    assert all(n >= 100 for n in counts)
+
+
+def test_an_error_that_says_nothing_is_no_refusal_by_design() -> None:
+    """A gateway's 503 without a reason is a failure; one that says that it is full is what it is for."""
+    for drill, refused in (("timeout-spike", "0"), ("gateway-failover", "1,992")):
+        assert figures(report(RunCase(RunFolder(RUNS / drill / "red"))))["design.refused"] == refused
