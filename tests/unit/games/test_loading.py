@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harness.model.errors import ScenarioError, UsageError
-from harness.model.game import Game
+from harness.model.game import Game, Inject
 from harness.model.topology import Endpoint, Target, Topology
 from harness.plan import games
 from stack.stacks import external
@@ -175,6 +176,15 @@ def test_a_game_is_for_a_stack(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"nothing is called 'replica-\*' that deaf can be put on"):
         games.load(absolute, Topology(external.stack(target), target=target))
     assert games.load(absolute, Topology(STACK)).load.rate == 2.0
+
+
+def test_the_file_that_the_docs_show_loads(tmp_path: Path) -> None:
+    """All keys of a game are in it."""
+    page = (games.GAMES.parents[1] / "docs" / "game-day.md").read_text()
+    (shown,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", page)
+    game = games.load(written(tmp_path, shown))
+    assert set(Game.model_fields) == game.model_fields_set
+    assert set(Inject.model_fields) == game.injects[0].model_fields_set
 
 
 def test_an_unknown_game_is_refused() -> None:
