@@ -11,7 +11,7 @@ from harness.judge.drill import Drill
 from harness.model import options
 from harness.model.alert_rules import STACK_SCALE
 from harness.model.errors import FaultError
-from harness.model.scenario import FaultSpec, Phase, Scenario, Share
+from harness.model.scenario import FaultSpec, LoadSpec, Phase, Scenario, Share
 from harness.model.topology import DNS_POLICY, POLICIES, Topology
 from harness.plan import guard
 
@@ -30,7 +30,7 @@ def text(drill: Drill, scenario: Scenario, topology: Topology, where: str, capac
             *_target(topology),
             f"guard       {guard.sentence(topology.target)}",
             f"proxy       {guard.route(topology.target)}",
-            *_load(scenario),
+            *load_lines(scenario.load, _seconds(scenario)),
             *(f"capacity    {line}" for line in capacity),
             f"stops when  {'; '.join(map(str, scenario.abort_when)) or 'nothing: it goes on to its end'}",
             "",
@@ -57,12 +57,12 @@ def _target(topology: Topology) -> Iterator[str]:
     yield f"metrics     {page}"
 
 
-def _load(scenario: Scenario) -> Iterator[str]:
-    load = scenario.load
+def load_lines(load: LoadSpec, lasts: str) -> Iterator[str]:
+    """Who asks for what, how often, and how long they wait."""
     limits, retries = load.limits, load.retries
     rate = str(load.rate) if isinstance(load.rate, Share) else f"{load.rate:g}/s"
     how = f"{load.model}, {load.arrivals}, {rate}"
-    yield f"load        {how} for {_seconds(scenario)}, {load.workers} worker(s)"
+    yield f"load        {how} for {lasts}, {load.workers} worker(s)"
     for cohort in load.cohorts:
         how = "streamed" if cohort.stream else "in one piece"
         cancel = "" if cohort.cancel_after is None else f", cancelled after {cohort.cancel_after:g} s"

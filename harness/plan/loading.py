@@ -19,7 +19,7 @@ from harness.judge import objectives, sli
 from harness.judge.slo import unit_problem
 from harness.model import options
 from harness.model.errors import ScenarioError, UsageError, did_you_mean
-from harness.model.scenario import SLO, Phase, Scenario, Share, Strict, short
+from harness.model.scenario import SLO, FaultSpec, LoadSpec, Phase, Scenario, Share, StopCondition, Strict, short
 from harness.model.topology import POLICIES, Topology
 from harness.plan import stop_conditions
 from stack import stacks
@@ -66,7 +66,7 @@ def strict(path: Path, kind: type[S], overrides: Sequence[str] = ()) -> tuple[S,
         return kind.model_validate(data), lambda location: _line(node, location)
     except ValidationError as error:
         first = _worth_telling(error)
-        raise ScenarioError(path, _line(node, first["loc"]), _sentence(first)) from None
+        raise ScenarioError(path, _line(node, first["loc"]), _sentence(first, kind)) from None
 
 
 def _load(path: Path, overrides: Sequence[str], topology: Topology | None) -> Scenario:
@@ -215,11 +215,10 @@ def _worth_telling(error: ValidationError) -> Any:
     return min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, kind: type[Strict]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        parent = _model_fields(error["loc"])
-        hint = did_you_mean(str(error["loc"][-1]), parent)
+        hint = did_you_mean(str(error["loc"][-1]), _model_fields(kind))
         return f"unknown key {where!r}" + (f"; {hint}" if hint else "")
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
@@ -228,9 +227,9 @@ def _sentence(error: Any) -> str:
     return f"{where}: {message}{found}"
 
 
-def _model_fields(location: Sequence[Any]) -> list[str]:
-    """Every key of the scenario language: a typo is looked up among all of them."""
-    models = [Scenario, *_models_below(Scenario)]
+def _model_fields(kind: type[Strict]) -> list[str]:
+    """Every key that such a file may have anywhere: a typo is looked up among all of them."""
+    models = [kind, *_models_below(kind)]
     return sorted({name for model in models for name in _keys(model)})
 
 
@@ -250,24 +249,36 @@ def _models_below(model: Any) -> Iterator[Any]:
 def _problems(scenario: Scenario, topology: Topology) -> Iterator[tuple[tuple[Any, ...], str]]:
     """Everything that is wrong although each value alone is right, first things first."""
     yield from _timeline_problems(scenario)
-    if topology.target is not None and isinstance(scenario.load.rate, Share):
-        yield (
-            ("load", "rate"),
-            f"load.rate: found {scenario.load.rate}, but a capacity is measured by load up to the limit, which nobody "
-            "puts on a service that is not Drillyard's: name a rate, such as --set load.rate=2/s",
-        )
-    if scenario.load.model == "closed" and isinstance(scenario.load.rate, Share):
-        yield ("load", "rate"), "load.rate: a share of capacity is of arrivals, which only the open model has"
+    yield from load_problems(scenario.load, topology)
     for i, phase in enumerate(scenario.phases):
         yield from _fault_problems(("phases", i), phase, topology)
-    for i, condition in enumerate(scenario.abort_when):
-        if problem := stop_conditions.problem(condition):
-            yield ("abort_when", i), f"abort_when: {problem}"
+    yield from watch_problems(scenario.abort_when, ("abort_when",))
     for i, slo in enumerate(scenario.slos):
         for problem in slo_problems(scenario, slo):
             yield ("slos", i), f"SLO {slo.name!r}: {problem}"
         if topology.target is not None and "gateway." in slo.objective:
             yield ("slos", i), f"SLO {slo.name!r}: nobody knows the policy of an external target's gateways"
+
+
+def load_problems(load: LoadSpec, topology: Topology) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """What is wrong with the load of a file, for that stack."""
+    if topology.target is not None and isinstance(load.rate, Share):
+        yield (
+            ("load", "rate"),
+            f"load.rate: found {load.rate}, but a capacity is measured by load up to the limit, which nobody "
+            "puts on a service that is not Drillyard's: name a rate, such as --set load.rate=2/s",
+        )
+    if load.model == "closed" and isinstance(load.rate, Share):
+        yield ("load", "rate"), "load.rate: a share of capacity is of arrivals, which only the open model has"
+
+
+def watch_problems(
+    conditions: Sequence[StopCondition], place: tuple[Any, ...]
+) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """The conditions, listed at ``place``, that nobody could watch while it goes on."""
+    for i, condition in enumerate(conditions):
+        if problem := stop_conditions.problem(condition):
+            yield (*place, i), f"{place[-1]}: {problem}"
 
 
 def _timeline_problems(scenario: Scenario) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -313,24 +324,29 @@ def _fault_problems(
 ) -> Iterator[tuple[tuple[Any, ...], str]]:
     for i, spec in enumerate(phase.faults):
         here = (*location, "faults", i)
-        if spec.type not in faults.types():
-            hint = f"{did_you_mean(spec.type, faults.types())} Known: {', '.join(faults.types())}".lstrip()
-            yield (*here, "type"), f"there is no fault {spec.type!r}: {hint}"
-            continue
-        if faults.has_to_settle(spec.type) and phase.until != "settled":
+        if spec.type in faults.types() and faults.has_to_settle(spec.type) and phase.until != "settled":
             yield (
                 (*here, "type"),
                 f"{spec.type} takes as long as it needs, but phase {phase.name!r} lasts {phase.duration:g} s: give it "
                 "`until: settled` and at_most",
             )
-        if not faults.matching(spec.type, spec.on, topology):
-            known = ", ".join(faults.fault_class(spec.type).targets(topology))
-            yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"
-        try:
-            context = {"gateways": topology.gateways}
-            options.model(spec.type).model_validate(spec.options, context=context)
-        except ValidationError as error:
-            yield (*here, "options"), f"{spec.type}: {_sentence(_worth_telling(error))}"
+        yield from spec_problems(here, spec, topology)
+
+
+def spec_problems(here: tuple[Any, ...], spec: FaultSpec, topology: Topology) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """What is wrong with one fault, which stands at ``here``: its type, its target, its options."""
+    if spec.type not in faults.types():
+        hint = f"{did_you_mean(spec.type, faults.types())} Known: {', '.join(faults.types())}".lstrip()
+        yield (*here, "type"), f"there is no fault {spec.type!r}: {hint}"
+        return
+    if not faults.matching(spec.type, spec.on, topology):
+        known = ", ".join(faults.fault_class(spec.type).targets(topology))
+        yield (*here, "on"), f"nothing is called {spec.on!r} that {spec.type} can be put on. Known: {known}"
+    kind = options.model(spec.type)
+    try:
+        kind.model_validate(spec.options, context={"gateways": topology.gateways})
+    except ValidationError as error:
+        yield (*here, "options"), f"{spec.type}: {_sentence(_worth_telling(error), kind)}"
 
 
 def slo_problems(scenario: Scenario, slo: SLO) -> Iterator[str]:

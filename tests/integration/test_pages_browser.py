@@ -14,9 +14,10 @@ from playwright.sync_api import Browser, Page
 
 from harness.evidence.record import RunFolder
 from harness.judge import compare, drill, verdicts
+from harness.plan import games
 from reports import render
 from reports.pages import compare as comparison
-from reports.pages import nightly
+from reports.pages import game_pack, nightly
 from stack.tools import axe
 from tests import nights
 from tests.browser import started
@@ -127,6 +128,20 @@ class Pages:
         comparison.write(compare.compare(*two), path)
         return path
 
+    @cached_property
+    def pack(self) -> Path:
+        """What facilitators of a game print."""
+        return self._of_game("facilitator-pack")
+
+    @cached_property
+    def brief(self) -> Path:
+        """What its players are given."""
+        return self._of_game("player-brief")
+
+    def _of_game(self, kind: str) -> Path:
+        written = game_pack.write(games.load(games.find("bad-night")), self.folder)
+        return next(path for path in written if path.stem.endswith(kind))
+
     def _report(self, stored: str) -> Path:
         ignored = shutil.ignore_patterns("green", "red")
         folder = RunFolder(shutil.copytree(STORED / stored, self.folder / stored.replace("/", "-"), ignore=ignored))
@@ -134,7 +149,7 @@ class Pages:
         return render.render(folder)
 
 
-KINDS = ("passed", "failed", "longest", "inconclusive", "night", "compared")
+KINDS = ("passed", "failed", "longest", "inconclusive", "night", "compared", "pack", "brief")
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 EVERY = [
     (kind, View(width, scheme, script))
@@ -153,6 +168,10 @@ SOME = [
     ("night", View(SHEET, "dark")),
     ("compared", View(390)),
     ("compared", View(SHEET)),
+    ("pack", View(390, "dark")),
+    ("pack", View(SHEET)),
+    ("brief", View(1440)),
+    ("brief", View(SHEET, "dark")),
 ]
 
 

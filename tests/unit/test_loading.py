@@ -56,7 +56,7 @@ MISTAKES = [
     ("a phase too short for its percentile", "duration: 30s}", "duration: 3s}", "ttft_p95_ms needs 100 requests"),
     ("an unknown link", "gateway-*-to-replica-2", "gateway-c-*", "nothing is called 'gateway-c-*'"),
     ("an unknown fault", "type: latency", "type: latnecy", "did you mean 'latency'?"),
-    ("an unknown fault option", "latency: 20s", "latncy: 20s", "unknown key 'latncy'"),
+    ("an unknown fault option", "latency: 20s", "latncy: 20s", "unknown key 'latncy'; did you mean 'latency'?"),
     ("an unknown SLI", "sli: availability", "sli: availibility", "did you mean 'availability'?"),
     ("an unknown phase in an objective", "baseline.ttft", "baselin.ttft", "there is no phase 'baselin'"),
     ("an unknown number of DNS", "gateway.first_byte_timeout_ms", "dns.tll_s", "the policy of dns has no"),

@@ -493,6 +493,7 @@ def test_the_shipped_suite_has_every_scenario() -> None:
         ("entries:\n  - {drill: oom, runtimes: [external]}\n", 4, "found 'external'"),
         ("entries:\n  - drill: oom\n  - drill: oom\n", 5, "stands twice"),
         ("entries:\n  - {drill: oom, often: 2}\n", 4, "unknown key"),
+        ("entires:\n  - drill: oom\n", 3, "unknown key 'entires'; did you mean 'entries'?"),
         ("entries: []\n", 3, "at least 1"),
     ],
 )

@@ -7,9 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
+
+from harness.model.errors import UsageError
+
+#: Far above what the largest file that is read takes.
+SECONDS_MAX = 10.0
+MESSAGE_MAX = 1500
+LOADED, REFUSED = "loaded", "refused in one line"
 
 #: Audit events of what touches the world: programs and connections. Files that are opened to write are looked at, too.
 _FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.kill",
@@ -62,3 +69,20 @@ def within(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def outcome(load: Callable[[], object], kind: type) -> str:
+    """How ``load`` of a damaged file ended: ``LOADED`` as that kind, ``REFUSED``, or what is wrong with it."""
+    try:
+        with within(SECONDS_MAX), nothing_started():
+            found = load()
+    except UsageError as error:
+        message = str(error)
+        if not message.isprintable():
+            return f"not one line: {message!r}"
+        return REFUSED if len(message) <= MESSAGE_MAX else f"{len(message)} characters: {message[:200]}"
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"{type(error).__name__}: {error}"[:300]
+    return LOADED if isinstance(found, kind) else f"found {found!r}"

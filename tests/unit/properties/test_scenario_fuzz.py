@@ -6,14 +6,12 @@ import collections
 import functools
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
 from harness.judge import drill
-from harness.model.errors import UsageError
 from harness.model.scenario import Scenario
 from harness.model.topology import Endpoint, Target, Topology
 from harness.plan import loading
@@ -22,34 +20,11 @@ from stack.stacks import external
 from stack.stacks.vllm_haproxy import STACK
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
-from tests.unit.properties.guards import nothing_started, within
+from tests.unit.properties.guards import LOADED, REFUSED, SECONDS_MAX, nothing_started, outcome, within
 
 SHIPPED = [*sorted((drill.ROOT / "scenarios").glob("*.yaml")), drill.ROOT / "tests" / "drills" / "short.yaml"]
 #: Those that the command is given without a target.
 OWN_STACK = [path for path in SHIPPED if not path.stem.endswith(".external")]
-#: Far above what the largest file that is read takes.
-SECONDS_MAX = 10.0
-MESSAGE_MAX = 1500
-
-
-LOADED, REFUSED = "loaded", "refused in one line"
-
-
-def outcome(load: Callable[[], object]) -> str:
-    """How ``load`` ended: ``LOADED``, ``REFUSED``, or what is wrong with it."""
-    try:
-        with within(SECONDS_MAX), nothing_started():
-            found = load()
-    except UsageError as error:
-        message = str(error)
-        if not message.isprintable():
-            return f"not one line: {message!r}"
-        return REFUSED if len(message) <= MESSAGE_MAX else f"{len(message)} characters: {message[:200]}"
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return f"{type(error).__name__}: {error}"[:300]
-    return LOADED if isinstance(found, Scenario) else f"found {found!r}"
 
 
 def fuzzed(path: Path, number: int) -> bytes:
@@ -79,7 +54,7 @@ def test_a_damaged_file_is_loaded_or_refused_in_one_line(examples: int, tmp_path
             content = fuzzed(path, number)
             mutant = tmp_path / "mutant.yaml"
             mutant.write_bytes(content)
-            ended = outcome(functools.partial(loading.load, mutant, (), topology(path)))
+            ended = outcome(functools.partial(loading.load, mutant, (), topology(path)), Scenario)
             ends[ended] += 1
             if ended not in (LOADED, REFUSED):
                 found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{content[:3000]!r}")
@@ -97,7 +72,7 @@ def test_a_damaged_override_is_used_or_refused_in_one_line(examples: int) -> Non
         rng = random.Random(f"{SEED}/set/{number}")
         given = [mutations.override(rng) for _ in range(rng.choice((1, 1, 2)))]
         path = SHIPPED[number % len(SHIPPED)]
-        ended = outcome(functools.partial(loading.load, path, given, topology(path)))
+        ended = outcome(functools.partial(loading.load, path, given, topology(path)), Scenario)
         if ended not in (LOADED, REFUSED):
             found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{str(given)[:3000]}")
     assert not found, f"{len(found)} of {examples}:\n" + "\n\n".join(found[:20])
