@@ -12,7 +12,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness.adapters.prometheus import Access, Prometheus
+from harness.adapters.json_server import Access
+from harness.adapters.prometheus import Prometheus
 from harness.evidence.history import LOGS, HistoryView
 from harness.evidence.record import RunFolder
 from harness.model import mapping

@@ -17,7 +17,7 @@ from harness.evidence.view import RunView
 from harness.judge import alert_times, alerts, families, verdicts
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
-from harness.model.incident import Source
+from harness.model.incident import Source, Text
 from harness.model.topology import POLICIES
 from harness.model.verdict import Status, Verdict
 from reports import moments
@@ -129,6 +129,10 @@ class RunCase:
             found.append(Outcome(shown, float(len(of)), dict(zip(at.tolist(), n.astype(float).tolist(), strict=True))))
         found.sort(key=lambda one: (one.name != "good", -one.requests))
         return found, self._rows("final, by outcome and by the minute of end_s")
+
+    def limits(self) -> Sequence[Text]:
+        """None: each request is in the records."""
+        return ()
 
     def users(self) -> tuple[int, int, Source] | None:
         """By their ids."""
