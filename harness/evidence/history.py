@@ -7,6 +7,8 @@ series.parquet   the samples under Drillyard's own names (``harness.model.mappin
 alerts.json      every alert that fired, from the server's own series ``ALERTS``
 logs.jsonl       the requests in gateways' logs (``Logged``), and how many lines of each file could not be read
                  (``Unread``), where logs were given
+alertmanager.json
+                 what Alertmanager told, where one was asked (``harness.model.alertmanager.Managed``)
 
 Times are seconds since the stretch began. Counters begin at 0 and only rise: a restart does not take back what was
 counted before it.
@@ -31,9 +33,11 @@ import pyarrow.parquet as pq
 from harness.evidence.attempts import Attempts
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import METRIC_COLUMNS, Event, replacing
+from harness.model.alertmanager import Delivered, Managed, Matcher, Silence
 from harness.model.errors import RunFolderError
 
 HISTORY, SERIES, ALERTS, LOGS = "history.json", "series.parquet", "alerts.json", "logs.jsonl"
+MANAGED = "alertmanager.json"
 SCHEMA = 1
 #: So many scrapes in a row must be missing before a series has a gap: one may be late or fail.
 MISSED = 2.5
@@ -143,13 +147,15 @@ def write(
     series: pd.DataFrame,
     alerts: Iterable[Fired],
     logs: Logs | None = None,
+    managed: Managed | None = None,
 ) -> None:
     """Make the folder, or fill it anew. ``series`` has the columns of ``METRIC_COLUMNS``.
 
-    ``logs`` is None where none were given.
+    ``logs`` is None where none were given, ``managed`` where no Alertmanager was asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / LOGS).unlink(missing_ok=True)
+    for name in (LOGS, MANAGED):
+        (folder / name).unlink(missing_ok=True)
     with replacing(folder / SERIES) as temporary:
         pq.write_table(pa.Table.from_pandas(series, METRIC_COLUMNS, preserve_index=False), temporary)
     if logs is not None:
@@ -157,6 +163,9 @@ def write(
         lines = "".join(f"{json.dumps(one)}\n" for one in told)
         with replacing(folder / LOGS) as temporary:
             temporary.write_text(lines, encoding="utf-8")
+    if managed is not None:
+        with replacing(folder / MANAGED) as temporary:
+            temporary.write_text(json.dumps(asdict(managed), indent=1), encoding="utf-8")
     for name, data in ((ALERTS, [asdict(one) for one in alerts]), (HISTORY, {"schema": SCHEMA, **asdict(history)})):
         with replacing(folder / name) as temporary:
             temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
@@ -198,6 +207,17 @@ class HistoryView:
             tuple(Logged(**one) for one in told if "file" not in one),
             tuple(Unread(**one) for one in told if "file" in one),
         )
+
+    @cached_property
+    def managed(self) -> Managed | None:
+        """What Alertmanager told; None where none was asked. RunFolderError where that cannot be read."""
+        path = self.folder / MANAGED
+        if not path.exists():
+            return None
+        try:
+            return _managed(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{path}: holds no answers of an Alertmanager: {error!r}") from error
 
     @property
     def lasts_s(self) -> float:
@@ -299,6 +319,17 @@ class HistoryView:
 def wall_s(history: History, t_s: float) -> float:
     """Unix seconds of a time in the stretch, by the server's clock; infinite stays infinite."""
     return history.from_s + t_s if math.isfinite(t_s) else t_s
+
+
+def _managed(told: dict[str, Any]) -> Managed:
+    return Managed(
+        told["server"],
+        tuple(Delivered(**{**one, "receivers": tuple(one["receivers"])}) for one in told["alerts"]),
+        tuple(
+            Silence(**{**one, "matchers": tuple(Matcher(**matcher) for matcher in one["matchers"])})
+            for one in told["silences"]
+        ),
+    )
 
 
 def _rules(told: list[str] | None) -> tuple[str, ...] | None:

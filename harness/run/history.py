@@ -1,7 +1,7 @@
 """A stretch of a Prometheus server's history, fetched into a folder (``harness.evidence.history``).
 
 What the server has under the names of the known systems is asked for, series by series, and put under Drillyard's own
-names. Nothing is sent to anything but that server.
+names. Nothing is sent to anything but that server, and its Alertmanager where one is named.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.adapters.alertmanager import Alertmanager
 from harness.adapters.prometheus import Answered, Floats, Prometheus, Series
 from harness.evidence import history
 from harness.evidence.history import Asked, Fired, History
 from harness.evidence.record import METRIC_COLUMNS
 from harness.model import redact
+from harness.model.alertmanager import Managed
 from harness.model.errors import UsageError
 from harness.model.mapping import BY_CLASS, BY_SERVER, SIGNALS, Kind, Mapping, Signal
 from harness.run import log_lines
@@ -74,8 +76,18 @@ class _Found:
     absent: list[str] = field(default_factory=list)
 
 
-def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str], object]) -> None:
+def fetch(
+    server: Prometheus,
+    wanted: Wanted,
+    folder: Path,
+    say: Callable[[str], object],
+    alertmanager: Alertmanager | None = None,
+) -> None:
     """Fill ``folder``. UsageError where the server has nothing that a report could be made of."""
+    managed = None
+    if alertmanager is not None:
+        say("what Alertmanager has, and who silenced what")
+        managed = Managed(redact.text(alertmanager.url), alertmanager.alerts(), alertmanager.silences())
     offset_s, within_s = server.clock_offset_s()
     known = server.names(wanted.from_s, wanted.until_s)
     found = _Found()
@@ -105,7 +117,7 @@ def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str],
         server.rules(), server.build(),
     )  # fmt: skip
     logs = None if wanted.logs is None else log_lines.read(wanted.logs, wanted.from_s, wanted.until_s)
-    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logs)
+    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logs, managed)
 
 
 def _chosen(mappings: Sequence[Mapping], known: frozenset[str]) -> Iterator[_Chosen]:

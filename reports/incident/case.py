@@ -43,7 +43,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Told:
-    """An alert that fired. ``cleared_s`` is None while it still did at the end; ``before``: it is older than this."""
+    """An alert that fired. ``cleared_s`` is None while it still did at the end; ``before``: it is older than this.
+
+    ``source`` is where it comes from, if not where the others do.
+    """
 
     name: str
     severity: str
@@ -51,6 +54,17 @@ class Told:
     fired_s: float
     cleared_s: float | None
     before: bool
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """Somebody silenced an alert that had fired."""
+
+    at_s: float
+    by: str
+    alert: str
+    source: Source
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,9 @@ class Case(Protocol):
 
     def alerts(self) -> Sequence[Told]:
         """Alerts that fired, in order of time."""
+
+    def silenced(self) -> Sequence[Silenced] | None:
+        """Who silenced an alert that had fired, in order of time; None where nothing tells."""
 
     def alert_source(self) -> Source:
         """Where they come from."""

@@ -15,7 +15,7 @@ from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Figure, Source, Text, said
 from reports.incident import guess
-from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger, utc
+from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Silenced, Told, Trigger, utc
 from reports.panel import number
 
 #: Percent of answers that are good, where nobody says what was promised.
@@ -44,6 +44,7 @@ class HistoryCase:
         self.made_from: Mapping[str, str] = {
             "server": view.history.server, "from": f"{view.history.from_s:.3f}", "until": f"{view.history.until_s:.3f}",
             "selector": view.history.selector, "folder": view.folder.name,
+            **({"alertmanager": view.managed.server} if view.managed else {}),
         }  # fmt: skip
         self.replicas, self.gateways = view.replicas, view.gateways
 
@@ -282,6 +283,7 @@ class HistoryCase:
             *(entry for one in self.view.components for entry in self._up(one)),
             *(entry for one in self.gateways for entry in self._servers(one)),
             *(entry for one in self.view.components for entry in self._starts(one)),
+            *self._managed(),
         ]
         return sorted((one for one in found if 0.0 <= one.at_s <= self.lasts_s), key=lambda entry: entry.at_s)
 
@@ -314,10 +316,60 @@ class HistoryCase:
             source = self.source_of("started_s", "its own clock", self._history.roles[component])
             yield Entry(at_s, f"{component} is started anew", source)
 
+    def _managed(self) -> Iterator[Entry]:
+        """Silences and their ends, and the alerts that Alertmanager still had when it was asked."""
+        if (managed := self.view.managed) is None:
+            return
+        for silence in managed.silences:
+            said = f": {silence.comment}" if silence.comment else ""
+            source = self._of_manager(f"silences, id = {silence.id}")
+            yield Entry(self._since(silence.starts_s), f"{silence.by} silences {silence}{said}", source)
+            yield Entry(self._since(silence.ends_s), f"the silence of {silence} by {silence.by} ends", source)
+        for one in managed.alerts:
+            to = f", for {', '.join(one.receivers)}" if one.receivers else ""
+            text = f"Alertmanager has {one.name} ({_labels(one.labels)}) from here on, {one.state}{to}"
+            yield Entry(self._since(one.starts_s), text, self._of_manager("alerts"))
+
+    def _since(self, wall_s: float) -> float:
+        return wall_s - self.zero_wall_s
+
+    def _of_manager(self, question: str) -> Source:
+        assert self.view.managed is not None
+        return Source(self.view.managed.server, f"/api/v2/{question}", "its own clock")
+
     def alerts(self) -> Sequence[Told]:
-        """As Prometheus evaluated them."""
-        return [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
-                for one in self.view.alerts]  # fmt: skip
+        """As Prometheus evaluated them; of those that it does not know, what Alertmanager still has."""
+        found = [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
+                 for one in self.view.alerts]  # fmt: skip
+        for one in self.view.managed.alerts if self.view.managed else ():
+            at_s = self._since(one.starts_s)
+            # It has labels that only it is told: of which Prometheus it came.
+            known = (told for told in found if told.name == one.name and told.labels.items() <= one.labels.items())
+            if at_s <= self.lasts_s and not any(known):
+                labels = {name: value for name, value in one.labels.items() if name not in ("alertname", "severity")}
+                severity, source = one.labels.get("severity", ""), self._of_manager("alerts")
+                found.append(Told(one.name, severity, labels, at_s, None, at_s <= 0.0, source))
+        return sorted(found, key=lambda told: told.fired_s)
+
+    def silenced(self) -> Sequence[Silenced] | None:
+        """By Alertmanager's silences that began when one of their alerts had fired. None where it was not asked."""
+        if (managed := self.view.managed) is None:
+            return None
+        found = []
+        for silence in managed.silences:
+            at_s = self._since(silence.starts_s)
+            hit = [name for name, labels, fired_s in self._fired() if fired_s <= at_s and silence.covers(labels)]
+            if hit and at_s <= self.lasts_s:
+                found.append(Silenced(at_s, silence.by, hit[0], self._of_manager(f"silences, id = {silence.id}")))
+        return found
+
+    def _fired(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
+        """(name, all labels, when) of alerts. Those that Alertmanager has may have labels that only it is told."""
+        for told in self.alerts():
+            severity = {"severity": told.severity} if told.severity else {}
+            yield told.name, {"alertname": told.name, **severity, **told.labels}, told.fired_s
+        for one in self.view.managed.alerts if self.view.managed else ():
+            yield one.name, one.labels, self._since(one.starts_s)
 
     def silent(self) -> Sequence[str] | None:
         """Rules that the server has and that did not fire."""
@@ -370,6 +422,10 @@ class HistoryCase:
                 what = "without an answer" if one.status is None else f"HTTP {one.status}"
                 of.append(Request(one.request_id, what, (f"{one.gateway}: {one.line}",)))
         return [request for of in shown.values() for request in of]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name != "alertname")
 
 
 def _turns(samples: pd.DataFrame) -> Iterator[tuple[float, float, bool]]:

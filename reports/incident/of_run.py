@@ -214,6 +214,10 @@ class RunCase:
                 if bar.lasts and math.isfinite(bar.end_s):
                     yield Entry(bar.end_s, f"{bar.name} up again", source)
 
+    def silenced(self) -> None:
+        """A drill's alerts are for nobody to take on."""
+        return
+
     def alerts(self) -> Sequence[Told]:
         """As they were delivered."""
         return [

@@ -48,7 +48,7 @@ def of(case: Case) -> Times:
         _began(outside),
         _first_failure(promises[0], since) if outside else _unknown("first-failure", "first user-visible failure"),
         _detected(case, fired),
-        Moment("acknowledged", "acknowledged", None, 0.0, None, "no source tells who took it on"),
+        _acknowledged(case, since),
         _mitigated(outside),
         *_over(case, outside, since),
     )
@@ -93,7 +93,20 @@ def _first_failure(answers: Promise, since_s: float) -> Moment:
 def _detected(case: Case, fired: Told | None) -> Moment:
     if fired is None:
         return _unknown("detected", "detected", "no alert fired")
-    return Moment("detected", "detected", fired.fired_s, 0.0, case.alert_source(), f"first alert: {fired.name}")
+    source = fired.source or case.alert_source()
+    return Moment("detected", "detected", fired.fired_s, 0.0, source, f"first alert: {fired.name}")
+
+
+def _acknowledged(case: Case, since_s: float) -> Moment:
+    """The first silence of one of the alerts that fired: whoever has seen it may have done anything else, too."""
+    silenced = case.silenced()
+    if silenced is None:
+        return _unknown("acknowledged", "acknowledged", "no source tells who took it on")
+    first = next((one for one in silenced if one.at_s >= since_s), None)
+    if first is None:
+        return _unknown("acknowledged", "acknowledged", "nobody silenced an alert that had fired")
+    why = f"first silence of an alert that had fired: {first.alert}, by {first.by}"
+    return Moment("acknowledged", "acknowledged", first.at_s, 0.0, first.source, why)
 
 
 def _mitigated(outside: list[tuple[Promise, Stretch]]) -> Moment:

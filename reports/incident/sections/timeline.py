@@ -34,10 +34,10 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
 
 
 def _alerts(case: Case) -> Iterator[Entry]:
-    source = case.alert_source()
     for told in case.alerts():
         if told.before:
             continue
+        source = told.source or case.alert_source()
         labels = ", ".join(f"{name}={value}" for name, value in sorted(told.labels.items()))
         name = f"{told.name} ({labels})" if labels else told.name
         yield Entry(told.fired_s, f"alert fires: {name}", source)
