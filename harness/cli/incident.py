@@ -8,11 +8,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness.adapters.prometheus import Access, Prometheus
+from harness.adapters.alertmanager import Alertmanager
+from harness.adapters.json_server import Access
+from harness.adapters.prometheus import Prometheus
 from harness.evidence.history import LOGS, HistoryView
 from harness.evidence.record import RunFolder
 from harness.model import mapping
@@ -47,6 +49,8 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING"), help=more)
     logs = "a folder with the gateways' access logs of that time [LOGS]"
     of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS"), help=logs)
+    manager = "its Alertmanager: who took it on [ALERTMANAGER]"
+    of.add_argument("--alertmanager", metavar="URL", default=environment.get("ALERTMANAGER"), help=manager)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to [the run's folder, or runs/incident-…]")
 
 
@@ -69,14 +73,19 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     wanted = Wanted(
         since.timestamp(), until.timestamp(), options.selector, _mappings(options.mapping), options.logs
     )  # fmt: skip
-    return _written(of_server(options.prom, wanted, out), out)
+    return _written(of_server(options.prom, wanted, out, options.alertmanager or ""), out)
 
 
-def of_server(url: str, wanted: Wanted, folder: Path) -> Report:
-    """Fetch what the server has into ``folder``; its report."""
+def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") -> Report:
+    """Fetch what the server, and Alertmanager where one is named, have into ``folder``; its report."""
     console = Console(stderr=True, highlight=False)
-    with closing(Prometheus(Access.of(url, os.environ))) as server:
-        history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False))
+    with ExitStack() as open_:
+        server = open_.enter_context(closing(Prometheus(Access.of(url, os.environ))))
+        manager = None
+        if alertmanager:
+            access = Access.of(alertmanager, os.environ, "ALERTMANAGER", "ALERTMANAGER")
+            manager = open_.enter_context(closing(Alertmanager(access)))
+        history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False), manager)
     return make.report(HistoryCase(HistoryView(folder)))
 
 
@@ -100,7 +109,7 @@ def _made_again(file: Path, made_from: Mapping[str, str], mine: Path | None) -> 
         since, until = float(made_from["from"]), float(made_from["until"])
         wanted = Wanted(since, until, made_from["selector"], _mappings(mine))
         folder = Path(temporary)
-        of_server(made_from["server"], wanted, folder)
+        of_server(made_from["server"], wanted, folder, made_from.get("alertmanager", ""))
         if (logs := file.with_name(LOGS)).exists():  # no server has them
             shutil.copyfile(logs, folder / LOGS)
         return make.report(HistoryCase(HistoryView(folder)))

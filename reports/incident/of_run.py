@@ -18,7 +18,7 @@ from harness.evidence.view import RunView
 from harness.judge import alert_times, alerts, families, sli, verdicts
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
-from harness.model.incident import Source
+from harness.model.incident import Source, Text
 from harness.model.topology import POLICIES
 from harness.model.verdict import Status, Verdict
 from reports import moments
@@ -133,6 +133,10 @@ class RunCase:
         found.sort(key=lambda one: (one.name != "good", -one.requests))
         return found, self._rows("final, by outcome and by the minute of end_s")
 
+    def limits(self) -> Sequence[Text]:
+        """None: each request is in the records."""
+        return ()
+
     def users(self) -> tuple[int, int, Source] | None:
         """By their ids."""
         known = self._final[self._final["user_id"].notna()]
@@ -214,6 +218,10 @@ class RunCase:
                 yield Entry(bar.begin_s, f"{bar.name} down ({bar.more})", source)
                 if bar.lasts and math.isfinite(bar.end_s):
                     yield Entry(bar.end_s, f"{bar.name} up again", source)
+
+    def silenced(self) -> None:
+        """A drill's alerts are for nobody to take on."""
+        return
 
     def alerts(self) -> Sequence[Told]:
         """As they were delivered."""

@@ -27,6 +27,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         *_budget(case),
     ]
     yield Table(("what", "how much"), tuple(rows))
+    yield from case.limits()
     yield said("By minute (UTC), from the first minute with a bad request to the last:")
     yield _minutes(outcomes, source)
 

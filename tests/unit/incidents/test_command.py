@@ -55,7 +55,7 @@ def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys:
         server.series[:] = World(silent={"replica-1": (300, 340)}, per_s=20).series()
         capsys.readouterr()
         assert main.main(["incident", "verify", str(tmp_path / "incident.md")]) == 1
-    assert "impact.requests.is-good-2xx: the file says 11,700, asked again" in capsys.readouterr().out
+    assert "impact.requests.is-status-2xx: the file says 11,700, asked again" in capsys.readouterr().out
 
 
 def test_what_people_wrote_stays(run: Path) -> None:
