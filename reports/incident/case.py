@@ -14,6 +14,7 @@ from typing import Protocol
 from harness.evidence.evidence import Evidence
 from harness.judge.outside import Counted
 from harness.model.incident import NOT_MEASURED, Figure, Source
+from reports.incident.scenario import Again
 from reports.panel import number
 
 
@@ -159,6 +160,9 @@ class Case(Protocol):
 
     def trigger(self) -> Trigger:
         """What set it off."""
+
+    def again(self) -> Again | str:
+        """What brings it about again; or a sentence that says why nothing is known to."""
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
         """In words, with its bounds where it is only known to lie between two."""

@@ -16,6 +16,7 @@ from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source
 from reports.incident import guess
 from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
+from reports.incident.scenario import Again
 from reports.panel import number
 
 #: Percent of answers that are good, where nobody says what was promised.
@@ -205,6 +206,10 @@ class HistoryCase:
                 edges[edge] = edges.get(edge, 0.0) + (float(inside.iloc[-1]) - begin if len(inside) else 0.0)
         ordered = sorted(edges.items())
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
+
+    def again(self) -> Again | str:
+        """Not known of a history."""
+        return "No scenario brings it about again: a server's history does not say what was done."
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
         """Between two edges of the engine's histogram."""
