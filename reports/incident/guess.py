@@ -71,7 +71,6 @@ def _silent(of: Case) -> Iterator[_Sign]:
             for entry in entries
         )
         kind = "kill" if anew else "pause"
-        lasted: dict[str, object] = {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
         how = (
             f"How {component} ended (a crash, a kill, a deployment) is not in the metrics."
             if anew
@@ -80,8 +79,12 @@ def _silent(of: Case) -> Iterator[_Sign]:
         what = f"{component} {'was gone and began anew' if anew else 'was silent'} ({kind})"
         yield _Sign(
             component, begin.at_s, until_s, what,
-            {"type": kind, "on": component, **lasted}, how, begin,
+            {"type": kind, "on": component, **_lasted(begin, until_s)}, how, begin,
         )  # fmt: skip
+
+
+def _lasted(begin: Entry, until_s: float) -> dict[str, object]:
+    return {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
 
 
 def _without(of: Case) -> Iterator[_Sign]:
@@ -102,7 +105,7 @@ def _without(of: Case) -> Iterator[_Sign]:
         until_s = min(ends, default=math.inf)
         yield _Sign(
             server, begin.at_s, until_s, f"{gateway} did not use {server}, which answered its scrapes (drain)",
-            {"type": "drain", "on": server, "options": {"gateways": [gateway]}},
+            {"type": "drain", "on": server, "options": {"gateways": [gateway]}, **_lasted(begin, until_s)},
             f"Whether {server} was drained, or {gateway}'s configuration or its health check was wrong, is not in the "
             "metrics.", begin,
         )  # fmt: skip

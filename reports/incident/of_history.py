@@ -14,7 +14,7 @@ from harness.evidence.history import Asked, HistoryView, Logged
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source
-from reports.incident import guess
+from reports.incident import guess, nearest
 from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
 from reports.incident.scenario import Again
 from reports.panel import number
@@ -208,8 +208,8 @@ class HistoryCase:
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
 
     def again(self) -> Again | str:
-        """Not known of a history."""
-        return "No scenario brings it about again: a server's history does not say what was done."
+        """The nearest known faults in a scenario of the drill for them."""
+        return nearest.again(self, f"runs/{self.view.folder.name}")
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
         """Between two edges of the engine's histogram."""

@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.adapters.prometheus import Access, Prometheus
 from harness.cli import main
+from harness.evidence.history import HistoryView
 from harness.evidence.record import RunFolder
-from harness.model.scenario import Scenario, Share
+from harness.model import mapping
+from harness.model.scenario import FaultSpec, Scenario, Share
 from harness.plan import loading
+from harness.run.history import Wanted, fetch
 from reports.incident import scenario
+from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
 from reports.incident.scenario import Again
+from tests.incidents import FROM, World
+from tests.prometheus_server import Server, serving
 
 RUNS = Path(__file__).parents[2] / "fixtures" / "runs"
 RED = sorted(path.parent for path in RUNS.glob("*/red/plan.json"))
@@ -105,3 +112,80 @@ def test_what_people_edited_stays(tmp_path: Path) -> None:
     assert said is not None
     assert "was edited, so it stays" in said
     assert path.read_text() == edited
+
+
+def of_world(world: World, folder: Path) -> Again | str:
+    """What brings about again what happened there."""
+    with serving(Server(world.series(), now=lambda: FROM + world.lasts_s, rules=())) as server:
+        client = Prometheus(Access.of(server.url, {}), deadline_s=5.0)
+        fetch(client, Wanted(FROM, FROM + world.lasts_s, "", mapping.shipped()), folder, lambda text: None)
+    return HistoryCase(HistoryView(folder)).again()
+
+
+DOWN = {"replica-1": (300, 360)}
+WORLDS = {
+    "paused": (World(silent=DOWN), FaultSpec(type="pause", on="replica-2"), 60.0),
+    "for long": (World(silent={"replica-1": (300, 900)}), FaultSpec(type="pause", on="replica-2"), 120.0),
+    "killed": (
+        World(silent=DOWN, restarted=frozenset(DOWN)),
+        FaultSpec(type="kill", on="replica-2", options={"down_for": "60s"}),
+        60.0,
+    ),
+    "missing": (
+        World(unused={"replica-2": (300, 420)}),
+        FaultSpec(type="drain", on="replica-2", options={"gateways": ["gateway-a"]}),
+        120.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_history_gets_the_nearest_fault_and_how_long_it_was(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the component of Drillyard's stack that stands for the one that was hit; the drill takes it."""
+    world, fault, lasted_s = WORLDS[name]
+    again = of_world(world, tmp_path / "history")
+    assert isinstance(again, Again), again
+    assert scenario.write(again, tmp_path) is None
+    found = loading.load(tmp_path / scenario.NAME)
+    phase = next(one for one in found.phases if one.name == "incident")
+    assert (phase.faults, phase.duration) == ((fault,), lasted_s)
+    words = ["run", again.drill, "--scenario", str(tmp_path / scenario.NAME), "--runtime", "process", "--dry-run"]
+    assert main.main(words) == 0
+    assert f"{fault.type} on replica-2" in capsys.readouterr().out
+
+
+def test_what_a_history_does_not_tell_is_in_the_file(tmp_path: Path) -> None:
+    """Whose component is whose, how long it was, and what metrics cannot know; all of it in comments."""
+    again = of_world(World(silent={"replica-1": (300, 900)}), tmp_path)
+    assert isinstance(again, Again)
+    comment = " ".join(line[2:] for line in again.text().splitlines() if line.startswith("# "))
+    assert "replica-1 is replica-2" in comment
+    assert "It lasted 10 min 00 s or more; the phase incident lasts 2 min 00 s" in comment
+    assert "Not known: Whether replica-1 stood still, was cut off or was too busy to answer" in comment
+    assert f"make drill-incident SCENARIO=runs/{tmp_path.name}/incident.yaml" in comment
+
+
+def test_of_nothing_known_there_is_no_scenario(tmp_path: Path) -> None:
+    """But a sentence."""
+    assert of_world(World(), tmp_path) == (
+        "No scenario brings it about again: nothing in the metrics shows what set it off."
+    )  # fmt: skip
+
+
+def test_any_fault_may_be_in_the_drill_for_incidents_and_not_in_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names no type for its phase; a drill that does refuses others."""
+    for drill_name, phase in (("incident", "incident"), ("timeout-spike", "one-replica")):
+        path = tmp_path / f"{drill_name}.yaml"
+        shipped = (RUNS.parents[2] / "scenarios" / f"{drill_name}.yaml").read_text()
+        kept = [line for line in shipped.splitlines() if "type: latency" not in line and "type: pause" not in line]
+        place = next(n for n, line in enumerate(kept) if line.strip() == f"- name: {phase}")
+        at = next(n for n, line in enumerate(kept) if n > place and line.strip() == "faults:")
+        kept.insert(at + 1, "      - {type: stop, on: replica-2}")
+        path.write_text("\n".join(kept))
+        code = main.main(["run", drill_name, "--scenario", str(path), "--runtime", "process", "--dry-run"])
+        assert (code == 0) == (drill_name == "incident")
+    assert "needs latency in the phase 'one-replica'" in capsys.readouterr().err
