@@ -172,20 +172,3 @@ def test_of_nothing_known_there_is_no_scenario(tmp_path: Path) -> None:
     assert of_world(World(), tmp_path) == (
         "No scenario brings it about again: nothing in the metrics shows what set it off."
     )  # fmt: skip
-
-
-def test_any_fault_may_be_in_the_drill_for_incidents_and_not_in_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It names no type for its phase; a drill that does refuses others."""
-    for drill_name, phase in (("incident", "incident"), ("timeout-spike", "one-replica")):
-        path = tmp_path / f"{drill_name}.yaml"
-        shipped = (RUNS.parents[2] / "scenarios" / f"{drill_name}.yaml").read_text()
-        kept = [line for line in shipped.splitlines() if "type: latency" not in line and "type: pause" not in line]
-        place = next(n for n, line in enumerate(kept) if line.strip() == f"- name: {phase}")
-        at = next(n for n, line in enumerate(kept) if n > place and line.strip() == "faults:")
-        kept.insert(at + 1, "      - {type: stop, on: replica-2}")
-        path.write_text("\n".join(kept))
-        code = main.main(["run", drill_name, "--scenario", str(path), "--runtime", "process", "--dry-run"])
-        assert (code == 0) == (drill_name == "incident")
-    assert "needs latency in the phase 'one-replica'" in capsys.readouterr().err
