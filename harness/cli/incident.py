@@ -25,8 +25,10 @@ from harness.run.history import Wanted
 from harness.run.terminal import Console
 from reports.incident import document, make, verify
 from reports.incident import folder as files
+from reports.incident.case import Case
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
+from reports.incident.scenario import NAME, Again
 
 ORDER, HELP = 84, "the report of an incident, from a run or a Prometheus server; `incident verify FILE` asks again"
 #: A report of more than that would be one of another kind.
@@ -64,7 +66,7 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
         raise UsageError("expected a run, or --prom with --from and --to: one of them")
     if options.what:
         run = Path(options.what[0]).resolve()
-        return _written(make.report(RunCase(RunFolder(run))), options.out or run)
+        return _written(RunCase(RunFolder(run)), options.out or run)
     since, until = when(options.since, "--from"), when(options.until, "--to")
     if not timedelta(0) < until - since <= LONGEST:
         said = f"from {since:%F %T} to {until:%F %T} UTC are {until - since}"
@@ -76,8 +78,8 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     return _written(of_server(options.prom, wanted, out, options.alertmanager or ""), out)
 
 
-def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") -> Report:
-    """Fetch what the server, and Alertmanager where one is named, have into ``folder``; its report."""
+def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") -> HistoryCase:
+    """Fetch what the server, and Alertmanager where one is named, have into ``folder``, as the evidence of a report."""
     console = Console(stderr=True, highlight=False)
     with ExitStack() as open_:
         server = open_.enter_context(closing(Prometheus(Access.of(url, os.environ))))
@@ -86,7 +88,7 @@ def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") ->
             access = Access.of(alertmanager, os.environ, "ALERTMANAGER", "ALERTMANAGER")
             manager = open_.enter_context(closing(Alertmanager(access)))
         history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False), manager)
-    return make.report(HistoryCase(HistoryView(folder)))
+    return HistoryCase(HistoryView(folder))
 
 
 def again(file: Path, mine: Path | None) -> int:
@@ -126,11 +128,12 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: expected what the report was written with, found {error}") from error
 
 
-def _written(report: Report, folder: Path) -> int:
+def _written(case: Case, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    for warning in files.write(report, folder):
+    again_by = case.again()
+    for warning in files.write(make.report(case), again_by, folder):
         print(f"drillyard: {warning}", file=sys.stderr)
-    for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT):
+    for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT, *([NAME] if isinstance(again_by, Again) else [])):
         print(folder / name)
     return 0
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from harness.evidence.evidence import Evidence
 from harness.judge.outside import Counted
 from harness.model.incident import NOT_MEASURED, Figure, Source, Text
+from reports.incident.scenario import Again
 from reports.panel import number
 
 #: A time that is known better is shown as one; a stretch is shown in whole seconds where it is so long.
@@ -191,6 +192,9 @@ class Case(Protocol):
 
     def trigger(self) -> Trigger:
         """What set it off."""
+
+    def again(self) -> Again | str:
+        """What brings it about again; or a sentence that says why nothing is known to."""
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """In words, with its bounds where it is only known to lie between two; None of too few answers for a p95."""

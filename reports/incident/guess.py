@@ -73,7 +73,6 @@ def _silent(of: Case) -> Iterator[_Sign]:
         )
         kind = "kill" if anew else "pause"
         again = ", was started again" if of.view.metrics(component, "started_s").empty else ""
-        lasted: dict[str, object] = {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
         how = (
             f"How {component} ended (a crash, a kill, a deployment) is not in the metrics."
             if anew
@@ -82,8 +81,12 @@ def _silent(of: Case) -> Iterator[_Sign]:
         what = f"{component} {'was gone and began anew' if anew else 'was silent'} ({kind})"
         yield _Sign(
             component, begin.at_s, until_s, what,
-            {"type": kind, "on": component, **lasted}, how, begin, until_within_s,
+            {"type": kind, "on": component, **_lasted(begin, until_s)}, how, begin, until_within_s,
         )  # fmt: skip
+
+
+def _lasted(begin: Entry, until_s: float) -> dict[str, object]:
+    return {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
 
 
 def _without(of: Case) -> Iterator[_Sign]:
@@ -103,7 +106,7 @@ def _without(of: Case) -> Iterator[_Sign]:
         until_s, until_within_s = _end(entries, begin, *over)
         yield _Sign(
             server, begin.at_s, until_s, f"{gateway} did not use {server}, which answered its scrapes (drain)",
-            {"type": "drain", "on": server, "options": {"gateways": [gateway]}},
+            {"type": "drain", "on": server, "options": {"gateways": [gateway]}, **_lasted(begin, until_s)},
             f"Whether {server} was drained, or {gateway}'s configuration or its health check was wrong, is not in the "
             "metrics.", begin, until_within_s,
         )  # fmt: skip

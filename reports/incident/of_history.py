@@ -16,8 +16,9 @@ from harness.judge.outside import Counted
 from harness.judge.sli import samples_needed
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Figure, Source, Text, said
-from reports.incident import guess
+from reports.incident import guess, nearest
 from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Silenced, Told, Trigger, utc
+from reports.incident.scenario import Again
 from reports.panel import number
 
 #: Percent of answers that are good, where nobody says what was promised.
@@ -242,6 +243,10 @@ class HistoryCase:
                 edges[edge] = edges.get(edge, 0.0) + (float(inside.iloc[-1]) - begin if len(inside) else 0.0)
         ordered = sorted(edges.items())
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
+
+    def again(self) -> Again | str:
+        """The nearest known faults in a scenario of the drill for them."""
+        return nearest.again(self, f"runs/{self.view.folder.name}")
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Between two edges of the engine's histogram."""

@@ -15,14 +15,16 @@ from harness.evidence import logs
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE, RunFolder
 from harness.evidence.view import RunView
-from harness.judge import alert_times, alerts, families, sli, verdicts
+from harness.judge import alert_times, alerts, drill, families, sli, verdicts
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Source, Text
+from harness.model.scenario import Share, parse_load
 from harness.model.topology import POLICIES
 from harness.model.verdict import Status, Verdict
 from reports import moments
 from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
+from reports.incident.scenario import Again
 from reports.panel import number
 from reports.panels.recovery import availability_target
 
@@ -265,6 +267,36 @@ class RunCase:
             None if any(end is None for end in ends) else max(end for end in ends if end is not None),
             (Source("events.jsonl", "kind = fault_injecting, fault_healed"), Source("plan.json", "faults")),
         )
+
+    def again(self) -> Again | str:
+        """The run's own scenario: the same faults, phases, users and objectives, judged by the same drill."""
+        plan, run = self.view.plan, self.made_from["run"]
+        name = str(plan["drill"])
+        if name not in drill.names():
+            return f"No scenario brings it about again: there is no drill {name} here any more."
+        practised, rate = self.view.scenario, self._rate_asked()
+        said = [
+            f"The scenario of the run {run}, whose verdict was {self._verdict.status.value}: {self._verdict.reason}",
+            "Faults, phases, users, limits and objectives are the run's. Not as it was: the machine, its neighbours, "
+            "and what chance brings beside the seed.",
+        ]
+        if rate is not None:
+            recorded = f"there {practised.load.per_s:.6g}/s"
+            said.append(f"The load is the share of capacity that was asked for, which was {recorded}.")
+            practised = practised.model_copy(update={"load": practised.load.model_copy(update={"rate": rate})})
+        settings = [f"ENGINE={plan['engine']}", f"RUNTIME={plan['runtime']}", f"SEED={plan['seed']}"]
+        if (plan.get("topology") or {}).get("target"):
+            said.append("It was of an external target: name yours with ARGS='--target URL' (docs/external.md).")
+        defects = tuple(sorted(plan.get("defects") or {}))
+        return Again(name, practised, f"runs/{run}", tuple(settings), defects, tuple(said))
+
+    def _rate_asked(self) -> Share | None:
+        """The share of capacity that the load was asked to be; None where it was a rate."""
+        try:
+            asked = parse_load((self.view.plan.get("capacity") or {}).get("asked", ""))
+        except ValueError:
+            return None
+        return asked if isinstance(asked, Share) else None
 
     def _hit(self, target: str) -> str:
         """The replica or gateway that a fault is on: a link's fault hits what it leads to."""

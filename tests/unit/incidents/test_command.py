@@ -46,6 +46,22 @@ def test_every_number_of_a_run_is_the_same_when_it_is_asked_for_again(
         path.write_text(before)
 
 
+def test_the_scenario_is_beside_the_report_and_named_in_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In all three files, and by the action items; edited by people, it stays, and a line says so."""
+    path = run / "incident.yaml"
+    generated = path.read_text()
+    for name in FILES:
+        assert "incident.yaml" in (run / name).read_text()
+    assert "make drill\\-gateway\\-failover SCENARIO=runs/" in (run / "incident.md").read_text()
+    try:
+        path.write_text(f"{generated}# ours\n")
+        assert main.main(["incident", str(run)]) == 0
+        assert "incident.yaml was edited, so it stays" in capsys.readouterr().err
+        assert path.read_text().endswith("# ours\n")
+    finally:
+        path.write_text(generated)
+
+
 def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a difference; when the server has other samples since then, with one."""
     world = World(silent={"replica-1": (300, 340)})
