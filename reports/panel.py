@@ -32,6 +32,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") 
     return _scrolling(f"<thead><tr>{cells}</tr></thead><tbody>{lines}</tbody>", css)
 
 
+def shortened(head: Sequence[str], rows: Sequence[Sequence[object]], most: int, rest: str = "") -> Markup:
+    """A table of the first ``most`` rows; the others are folded below it, as ``rest`` says what they are."""
+    if len(rows) <= most:
+        return table(head, rows)
+    more = Markup("<details><summary>and {} more{}</summary>{}</details>")
+    return table(head, rows[:most]) + more.format(len(rows) - most, rest, table(head, rows[most:]))
+
+
 def facts(rows: Iterable[tuple[str, object]]) -> Markup:
     """A table of names and what they are, as ``table`` shows values; a name of "" is that of the row before."""
     head = Markup('<th scope="row">{}</th>')
