@@ -60,6 +60,11 @@ BY_DESIGN = (
         frozenset({"slower"}),
         "like is compared with like: where the others are as slow, nobody knows whether it was the restart",
     ),
+    Exempt(
+        ("cancels-reach-engine",),
+        frozenset({"slower", "stall"}),
+        "the others' share is subtracted: users whose answers take longer may be whom a replica still works for",
+    ),
     Exempt(("honest-errors",), FAILED, "no error could be looked at before", from_nothing=True),
 )
 
