@@ -6,12 +6,15 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 
+import jinja2
 from markupsafe import Markup
 
 from harness.evidence.view import RunView
 
+TEMPLATES = Path(__file__).parent / "templates"
 STATUS_WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE", "SKIPPED": "SKIPPED"}
 
 
@@ -20,6 +23,12 @@ def every() -> list[ModuleType]:
     package = importlib.import_module("reports.panels")
     modules = [importlib.import_module(f"reports.panels.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     return sorted(modules, key=lambda module: int(module.ORDER))
+
+
+def template(name: str) -> jinja2.Template:
+    """A page's template: what is put in is escaped unless it is Markup, and what is missing is an error."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") -> Markup:

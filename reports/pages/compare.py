@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from harness.evidence.record import replacing
@@ -15,7 +14,6 @@ from reports import panel
 
 #: So many rows of each list are shown unfolded, and on a terminal.
 SHOWN_MAX = 12
-TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def write(comparison: Comparison, path: Path) -> None:
@@ -26,10 +24,7 @@ def write(comparison: Comparison, path: Path) -> None:
 
 def html(comparison: Comparison, beside: Path) -> str:
     """The page, for a file in the folder ``beside``, from which it links to the two reports."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("compare.html.j2").render(
+    return panel.template("compare.html.j2").render(
         found=comparison,
         sides=[(side, _link(side, beside)) for side in (comparison.first, comparison.second)],
         badge=panel.badge,
@@ -39,7 +34,7 @@ def html(comparison: Comparison, beside: Path) -> str:
         configuration=_changes(("setting", "first", "second"), comparison.configuration),
         once=_once(comparison.once),
         confidence=f"{100 * CONFIDENCE:g} %",
-        style=Markup((TEMPLATES / "report.css").read_text()),
+        style=Markup((panel.TEMPLATES / "report.css").read_text()),
     )
 
 
