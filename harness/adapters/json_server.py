@@ -39,14 +39,13 @@ class Access:
         cls, url: str, environment: Mapping[str, str], setting: str = "PROM", variables: str = "PROMETHEUS"
     ) -> Access:
         """From ``PROM=`` and the environment. UsageError for what is no URL, and where two ways are said at once."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{setting}={url}: expected http://host:port or https://host, with a path if there is one")
         names = [f"{variables}_{name}" for name in ("TOKEN", "USER", "PASSWORD")]
-        if parts.username is not None:
+        if "@" in url.rpartition("://")[2].partition("/")[0]:  # whatever else is wrong with it: a password is not shown
             raise UsageError(
                 f"{setting}: expected no user in the URL; give {names[1]} and {names[2]} in the environment"
             )
+        if not _is_address(url):
+            raise UsageError(f"{setting}={url}: expected http://host:port or https://host, with a path if there is one")
         token, user, password = (environment.get(name, "") for name in names)
         if token and user:
             raise UsageError(f"found {names[0]} and {names[1]}, expected one of them")
@@ -67,6 +66,15 @@ class Access:
             raise UsageError(
                 f"{self.variables}_CA_FILE={self.ca_file}: expected a file of certificates (PEM), found {error}"
             ) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # half an IPv6 address, a port that is no number
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,9 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     selector = "labels that narrow it down, such as 'namespace=\"prod\"' [SELECTOR]"
     of.add_argument("--selector", metavar="LABELS", default=environment.get("SELECTOR") or "", help=selector)
     more = "a file with the names of your metrics, read before those that are known [MAPPING]"
-    of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING"), help=more)
+    of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING") or None, help=more)
     logs = "a folder with the gateways' access logs of that time [LOGS]"
-    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS"), help=logs)
+    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS") or None, help=logs)
     manager = "its Alertmanager: who took it on [ALERTMANAGER]"
     of.add_argument("--alertmanager", metavar="URL", default=environment.get("ALERTMANAGER"), help=manager)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to [the run's folder, or runs/incident-…]")
@@ -60,10 +60,15 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     """Write it and print where, 0; or of a file say which numbers differ, 1 where one does."""
     if options.what[:1] == [_VERIFY]:
         if len(options.what) != 2:
-            raise UsageError("verify: expected one file, incident.md, incident.html or incident.json")
+            given = len(options.what) - 1
+            raise UsageError(f"verify: found {given} files, expected one: incident.md, incident.html or incident.json")
         return again(Path(options.what[1]).resolve(), options.mapping)
     if len(options.what) > 1 or bool(options.what) == bool(options.prom):
-        raise UsageError("expected a run, or --prom with --from and --to: one of them")
+        found = [*(f"the run {one}" for one in options.what), *([f"PROM={options.prom}"] if options.prom else [])]
+        said = " and ".join(found) or "neither"
+        raise UsageError(
+            f"found {said}, expected one run (RUN=), or a server with --from and --to (PROM=): one of them"
+        )
     if options.what:
         run = Path(options.what[0]).resolve()
         return _written(RunCase(RunFolder(run)), options.out or run)
@@ -97,9 +102,8 @@ def again(file: Path, mine: Path | None) -> int:
     found = verify.differences(file, _made_again(file, made_from, mine))
     for one in found:
         print(f"{one.id}: the file says {one.shown or 'nothing'}, asked again it is {one.asked or 'nothing'}")
-    print(
-        f"{file}: {f'{len(found)} numbers differ' if found else 'every number is the same when it is asked for again'}"
-    )
+    same = "every number is the same when it is asked for again"
+    print(f"{file}: {same if not found else '1 number differs' if len(found) == 1 else f'{len(found)} numbers differ'}")
     return 1 if found else 0
 
 

@@ -370,6 +370,7 @@ def _sum(column: pd.Series) -> float | None:
 
 
 def _rise(samples: pd.DataFrame, from_s: float, until_s: float) -> float:
-    """How far a counter rose between two times; a restart of what counts does not take back."""
+    """How far a counter rose between two times, from 0 where it began again."""
     values = samples[samples["t_s"].between(from_s, until_s)]["value"].to_numpy(dtype=float)
-    return float(np.clip(np.diff(values), 0, None).sum()) if len(values) > 1 else 0.0
+    steps = np.diff(values)
+    return float(np.where(steps < 0, values[1:], steps).sum())

@@ -13,9 +13,9 @@ from reports.incident.case import Case
 from reports.incident.times import Times
 from reports.panel import number
 
-#: Level, from which share of users on, from which share of the budget of 30 days on.
-LEVELS = (("SEV1", 0.5, 0.10), ("SEV2", 0.1, 0.02), ("SEV3", 0.0, 0.001))
-NONE = "none"
+#: Level, from which share of users on, from which share of the budget of 30 days on. Below both of all: the least.
+LEVELS = (("SEV1", 0.5, 0.10), ("SEV2", 0.1, 0.02))
+LEAST, NONE = "SEV3", "none"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ def of(case: Case, times: Times) -> Severity:
         lacking = unseen(case)
         return Severity(NOT_MEASURED if lacking else NONE, lacking or "no objective was broken", source)
     for level, users_from, budget_from in LEVELS:
-        by_users = share is not None and share > 0 and share >= users_from
-        if by_users or (spent is not None and spent >= budget_from):
+        if (share is not None and share >= users_from) or (spent is not None and spent >= budget_from):
             return Severity(level, "; ".join(said), source)
-    return Severity(LEVELS[-1][0], "; ".join(said), source)
+    return Severity(LEAST, "; ".join(said), source)

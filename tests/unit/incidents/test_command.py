@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.cli import incident, main
 from tests.incidents import FROM, World
 from tests.prometheus_server import Server, serving
 
@@ -89,14 +90,18 @@ def test_what_people_wrote_stays(run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "expected a run, or --prom"),
-        (["runs/latest", "--prom", "http://x"], "one of them"),
+        ([], "found neither, expected one run (RUN=), or a server"),
+        (["runs/latest", "--prom", "http://x"], "found the run runs/latest and PROM=http://x, expected one run"),
+        (["--prom", "http://[::1", "--from", "10", "--to", "20"], "PROM=http://[::1: expected http://host:port"),
+        (["--prom", "http://x:port", "--from", "10", "--to", "20"], "PROM=http://x:port: expected http://host:port"),
+        (["--prom", "me:secret@x:9090", "--from", "10", "--to", "20"], "PROM: expected no user in the URL"),
+        (["--prom", "http://me:secret@x", "--from", "10", "--to", "20"], "PROM: expected no user in the URL"),
         (["--prom", "http://127.0.0.1:1", "--from", "2026-11-28T14:00:00", "--to", "2"], "has no time zone"),
         (["--prom", "http://127.0.0.1:1", "--from", "yesterday", "--to", "2"], "'yesterday': expected a time"),
         (["--prom", "http://127.0.0.1:1", "--from", "10"], "--to is missing"),
         (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "expected more than 0"),
         (["--prom", "http://127.0.0.1:1", "--from", "0", "--to", "999999"], "at most 2 days"),
-        (["verify"], "expected one file"),
+        (["verify"], "verify: found 0 files, expected one"),
         (["verify", "nothing/incident.md"], "expected what the report was written with"),
     ],
 )
@@ -106,3 +111,12 @@ def test_what_is_wrong_is_one_line(words: list[str], said: str, capsys: pytest.C
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_a_setting_that_is_empty_is_not_set() -> None:
+    """``MAPPING= LOGS=`` name no folder."""
+    parser = argparse.ArgumentParser()
+    incident.add(parser, {"MAPPING": "", "LOGS": ""})
+    options = parser.parse_args([])
+    assert (options.mapping, options.logs) == (None, None)

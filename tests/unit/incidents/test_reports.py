@@ -15,6 +15,7 @@ from harness.evidence.record import RunFolder
 from harness.model import mapping
 from harness.model.incident import NOT_MEASURED, Items, Report, Table, Text
 from harness.run.history import Wanted, fetch
+from reports.incident import of_run
 from reports.incident.make import report
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
@@ -257,3 +258,10 @@ def test_an_error_that_says_nothing_is_no_refusal_by_design() -> None:
     """A gateway's 503 without a reason is a failure; one that says that it is full is what it is for."""
     for drill, refused in (("timeout-spike", "0"), ("gateway-failover", "1,992")):
         assert figures(report(RunCase(RunFolder(RUNS / drill / "red"))))["design.refused"] == refused
+
+
+def test_a_counter_that_began_again_counts_from_zero() -> None:
+    """Of a gateway that was restarted: what it counted before, and all that it has counted since."""
+    samples = pd.DataFrame({"t_s": [0.0, 1.0, 2.0, 3.0, 9.0], "value": [10.0, 12.0, 1.0, 4.0, 99.0]})
+    assert of_run._rise(samples, 0.0, 3.0) == 6.0
+    assert of_run._rise(samples, 4.0, 5.0) == 0.0
