@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -132,24 +132,28 @@ def test_an_alert_that_only_alertmanager_has_is_told(manager: Manager, tmp_path:
     assert source.place == manager.url
 
 
-@pytest.mark.parametrize("hostile", [*HOSTILE, "<script>alert(1)</script>", "\x1b[31m|\n# head\u202e"])
-def test_what_people_write_there_is_text(manager: Manager, tmp_path: Path, hostile: str) -> None:
+def test_what_people_write_there_is_text(manager: Manager, tmp_path: Path) -> None:
     """In the page no element, in the Markdown no row, no heading and no number of ours."""
-    of_it = [matching("alertname", "ReplicaDown")]
-    manager.silences[:] = [silence(of_it, FIRED_S + 40, createdBy=hostile, comment=hostile, id=hostile)]
-    manager.alerts[:] = [delivered({"alertname": hostile, hostile: hostile}, FIRED_S + 50, FROM + 9_000)]
-    plain = [silence(of_it, FIRED_S + 40)]
-    found = of_both(manager, tmp_path / "hostile")
-    manager.silences[:], manager.alerts[:] = (
-        plain,
-        [delivered({"alertname": "x", "y": "z"}, FIRED_S + 50, FROM + 9_000)],
-    )
-    expected = of_both(manager, tmp_path / "plain")
+    hostile = [*HOSTILE, "<script>alert(1)</script>!", "\x1b[31m|\n# head\u202e"]
+    found = of_texts(manager, hostile, tmp_path / "hostile")
+    expected = of_texts(manager, [f"x{n}" for n in range(len(hostile))], tmp_path / "plain")
     written, of_plain = markdown.render(found, "verify"), markdown.render(expected, "verify")
     assert list(markdown.numbers(written)) == list(markdown.numbers(of_plain))
     assert written.count("\n#") == of_plain.count("\n#")
     assert "<script>" not in page.render(found, "verify")
     assert "\x1b" not in written
+
+
+def of_texts(manager: Manager, texts: Sequence[str], folder: Path) -> Report:
+    """The report where each text is somebody's name, comment, id, an alert's name and a label."""
+    of_it = [matching("alertname", "ReplicaDown")]
+    manager.silences[:] = [
+        silence(of_it, FIRED_S + 40 + n, createdBy=text, comment=text, id=text) for n, text in enumerate(texts)
+    ]
+    manager.alerts[:] = [
+        delivered({"alertname": text, text: text}, FIRED_S + 50 + n, FROM + 9_000) for n, text in enumerate(texts)
+    ]
+    return of_both(manager, folder)
 
 
 @pytest.mark.parametrize(
