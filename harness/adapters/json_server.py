@@ -50,15 +50,19 @@ class Access:
         if token and user:
             raise UsageError(f"found {names[0]} and {names[1]}, expected one of them")
         redact.learn(token, password)
+        tenant = environment.get(f"{variables}_TENANT", "")
+        for name, value in ((names[0], token), (f"{variables}_TENANT", tenant)):
+            if not (value.isascii() and value.isprintable()):
+                raise UsageError(f"{name}: found a character that no HTTP header can hold, expected printable ASCII")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        if tenant := environment.get(f"{variables}_TENANT", ""):
+        if tenant:
             headers[TENANT_HEADER] = tenant
         ca_file = environment.get(f"{variables}_CA_FILE", "")
         return cls(url.rstrip("/"), headers, (user, password) if user else None, ca_file, variables)
 
     def verification(self) -> ssl.SSLContext | bool:
         """What httpx has to check. UsageError for a file that holds no certificates."""
-        if not self.url.startswith("https"):
+        if urlsplit(self.url).scheme != "https":  # in lower case, however it was written
             return False
         try:
             return ssl.create_default_context(cafile=self.ca_file or None)

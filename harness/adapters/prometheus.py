@@ -75,7 +75,11 @@ class Prometheus:
             for one in answer.series:
                 labels = tuple(sorted({"__name__": one.name, **one.labels}.items()))
                 found.setdefault(labels, []).append((one.at_s, one.values))
-        return Answered(tuple(_joined(labels, parts) for labels, parts in sorted(found.items())), tuple(warnings))
+        joined = tuple(_joined(labels, parts) for labels, parts in sorted(found.items()))
+        twice = next((one for one in joined if (np.diff(one.at_s) <= 0).any()), None)
+        if twice is not None:
+            raise AdapterError(f"{self.url} has samples of {twice.name} twice: {shown(twice.labels)}")
+        return Answered(joined, tuple(warnings))
 
     def names(self, start_s: float, end_s: float) -> frozenset[str]:
         """Names of all metrics that had a sample in this time."""
@@ -100,8 +104,10 @@ class Prometheus:
         """Names of its alert rules as they are now, sorted; None where it does not tell (a store without rules)."""
         try:
             groups = self._small("/api/v1/rules", type="alert")["data"]["groups"]
-            return tuple(sorted({str(rule["name"]) for group in groups for rule in group["rules"]}))
-        except (AdapterError, UsageError, KeyError, TypeError):
+            rules = [rule for group in groups for rule in group["rules"]]
+            # Not every store heeds what was asked for: rules that record are no alerts.
+            return tuple(sorted({str(rule["name"]) for rule in rules if rule.get("type", "alerting") == "alerting"}))
+        except (AdapterError, UsageError, KeyError, TypeError, AttributeError):
             return None
 
     def build(self) -> dict[str, str]:
@@ -116,7 +122,7 @@ class Prometheus:
         """From the oldest to the newest. A stretch that is too large is asked for in halves."""
         began_s = start_s
         while began_s < end_s:
-            until_s = min(began_s + longest_s, end_s)
+            until_s = round(min(began_s + longest_s, end_s), 3)  # as it is asked for: no sample is in two stretches
             try:
                 yield self._stretch(selector, began_s, until_s)
             except _TooLarge as error:
@@ -171,12 +177,17 @@ class Prometheus:
 
 
 def _series(row: Any) -> Series:
-    labels = {str(name): str(value) for name, value in row["metric"].items()}
+    labels = {_text(name): _text(value) for name, value in row["metric"].items()}
     at_s = np.array([float(at) for at, _ in row.get("values", ())], dtype=float)
     values = np.array([float(value) for _, value in row.get("values", ())], dtype=float)
     if not np.isfinite(at_s).all() or (np.diff(at_s) <= 0).any():
         raise ValueError("times that do not rise")
     return Series(labels.pop("__name__", ""), labels, at_s, values)
+
+
+def _text(value: Any) -> str:
+    """Text that a file can hold: JSON may have half a character, which stays told from others."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _after(one: Series, start_s: float) -> Series:

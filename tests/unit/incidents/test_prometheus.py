@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +36,14 @@ def test_every_sample_comes_once_in_stretches_below_the_limit(server: Server) ->
     assert found.at_s.tolist() == [float(at) for at in range(1_501, 9_501)]
     assert found.values.tolist() == [float(at % 7) for at in range(1_501, 9_501)]
     assert len(server.asked) == 3
+
+
+def test_a_sample_at_the_seam_of_two_stretches_comes_once(server: Server) -> None:
+    """Times have milliseconds, which sums of floats do not keep."""
+    at_s = [round(1_000.123 + 400 * n, 3) for n in range(30)]
+    server.series[:] = [Recorded("running", {}, [(at, 1.0) for at in at_s])]
+    (found,) = asking(server).samples("running{}", 600.123, 13_000.0).series
+    assert found.at_s.tolist() == at_s
 
 
 def test_a_stretch_that_is_too_large_is_asked_for_in_halves(server: Server) -> None:
@@ -84,6 +94,30 @@ def test_any_other_answer_is_one_line(
         asking(server).samples("running{}", 1_500.0, 1_600.0)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_same_samples_twice_are_one_line(server: Server) -> None:
+    """Some proxies send a series once for each store behind them: no sum of both is right."""
+    server.series.append(server.series[0])
+    with pytest.raises(AdapterError, match=r"has samples of running twice: .*pod") as error:
+        asking(server).samples("running{}", 1_500.0, 1_600.0)
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_character_becomes_text_that_a_file_can_hold(server: Server) -> None:
+    """JSON can say one; two of them stay two series."""
+    server.series[:] = [Recorded("running", {"pod": pod}, [(1_510.0, 1.0)]) for pod in ("\ud800", "\ud801")]
+    found = asking(server).samples("running{}", 1_500.0, 1_600.0).series
+    assert [one.labels["pod"].encode() for one in found] == [b"\\ud800", b"\\ud801"]
+
+
+def test_rules_that_record_are_no_alerts(server: Server) -> None:
+    """A store that tells all of its rules, whatever was asked for; and one that tells something else."""
+    rules = [{"name": "job:up:sum", "type": "recording"}, {"name": "Down", "type": "alerting"}, {"name": "Slow"}]
+    for told, expected in ((rules, ("Down", "Slow")), (["Down"], None)):
+        body = json.dumps({"status": "success", "data": {"groups": [{"rules": told}]}})
+        server.instead = (200, "application/json", body.encode())
+        assert asking(server).rules() == expected
 
 
 def test_nobody_there_and_no_answer_are_one_line() -> None:
@@ -137,6 +171,21 @@ def test_a_file_without_certificates_is_told(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"PROMETHEUS_CA_FILE=.*ca.pem: expected a file of certificates"):
         Prometheus(Access.of("https://127.0.0.1:1", {"PROMETHEUS_CA_FILE": str(path)}))
+
+
+def test_a_certificate_is_checked_however_the_scheme_is_written() -> None:
+    """In capitals it is the same scheme, and the token is sent to nobody else."""
+    assert isinstance(Access.of("HTTPS://prometheus", {}).verification(), ssl.SSLContext)
+    assert Access.of("http://prometheus", {}).verification() is False
+
+
+@pytest.mark.parametrize("name", ["PROMETHEUS_TOKEN", "PROMETHEUS_TENANT"])
+@pytest.mark.parametrize("value", ["a-token\r", "a–token"])
+def test_what_no_header_can_hold_is_told_without_it(name: str, value: str) -> None:
+    """As a file with line ends of Windows, or an editor, leaves it: the variable, and not what is in it."""
+    with pytest.raises(UsageError, match=f"{name}: found a character that no HTTP header can hold") as error:
+        Access.of("http://prometheus", {name: value})
+    assert value not in str(error.value)
 
 
 def test_the_servers_clock_is_measured(server: Server) -> None:
