@@ -20,7 +20,7 @@ Role = Literal["replica", "gateway"]
 Kind = Literal["counter", "gauge", "histogram"]
 #: What is asked for, and of what kind it is; times in seconds, shares from 0 to 1. A series of ``BY_SERVER`` is a
 #: gateway's about one replica, and has that replica's name in the label ``server``; of ``BY_CLASS`` there is one for
-#: each class of answers (``2xx`` … ``5xx``, ``none`` where nobody was answered).
+#: each class of answers (``1xx`` … ``5xx``, ``none`` where nobody was answered, ``other``).
 SIGNALS: dict[str, Kind] = {
     "requests_total": "counter",
     "failures_total": "counter",

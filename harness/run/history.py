@@ -6,14 +6,17 @@ names. Nothing is sent to anything but that server, and its Alertmanager where o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from harness.adapters.alertmanager import Alertmanager
+from harness.adapters.json_server import line
 from harness.adapters.prometheus import Answered, Floats, Prometheus, Series
 from harness.evidence import history
 from harness.evidence.history import Asked, Fired, History
@@ -60,7 +63,8 @@ class _Chosen:
 
 @dataclass
 class _Found:
-    """What has come so far. A target is a (job, instance); ``up`` has each one's series of that name.
+    """What has come so far. A target is a (job, instance); ``up`` has each one's series of that name, ``scrapes`` all
+    of each instance.
 
     ``sources``: component → signal → the target that tells it. ``own``: (component, target) where the target is the
     component itself, and not an exporter that tells of several.
@@ -70,6 +74,7 @@ class _Found:
     frames: list[pd.DataFrame] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
     up: dict[_Target, Series] = field(default_factory=dict)
+    scrapes: dict[str, list[Series]] = field(default_factory=dict)
     sources: dict[str, dict[str, _Target]] = field(default_factory=dict)
     own: set[tuple[str, _Target]] = field(default_factory=set)
     resets: list[tuple[str, str, float]] = field(default_factory=list)
@@ -93,9 +98,11 @@ def fetch(
     found = _Found()
     say("who could be scraped")
     _scrapes(server, wanted, found)
-    for one in _chosen(wanted.mappings, known):
-        say(f"{one.name} of every {one.role}: {one.metric}")
-        _signal(server, wanted, found, one)
+    for names in _known(wanted.mappings, known):
+        for one in names:
+            say(f"{one.name} of every {one.role}: {one.metric}")
+            if _signal(server, wanted, found, one):
+                break
     if not found.frames:
         systems = ", ".join(mapping.system for mapping in wanted.mappings)
         raise UsageError(
@@ -104,9 +111,9 @@ def fetch(
         )
     _up(wanted, found)
     say("which alerts fired")
-    asked, alerts = _alerts(server, wanted, found.up.values())
+    asked, alerts = _alerts(server, wanted, list(found.up.values()))
     found.asked.append(asked)
-    signals = {one.signal for one in found.asked}
+    signals = {one.signal for one in found.asked if one.series}
     found.absent += sorted(set(SIGNALS) - signals)
     sources = {
         component: {name: _named(target) for name, target in own.items()} for component, own in found.sources.items()
@@ -120,27 +127,33 @@ def fetch(
     history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logs, managed)
 
 
-def _chosen(mappings: Sequence[Mapping], known: frozenset[str]) -> Iterator[_Chosen]:
-    """All that the server has, each signal of a role once."""
+def _known(mappings: Sequence[Mapping], known: frozenset[str]) -> Iterator[list[_Chosen]]:
+    """For each signal of a role the names under which the server may have it, the best first: it knows names of which
+    it has nothing between FROM and TO, or nothing that SELECTOR leaves.
+    """
     ranked = sorted(mappings, key=lambda mapping: mapping.rank)
     for role in ("replica", "gateway"):
         for name, kind in SIGNALS.items():
             ending = _BUCKET if kind == "histogram" else ""
-            for mapping in (one for one in ranked if one.role == role and name in one.signals):
-                signal = mapping.signals[name]
-                metric = next((one + ending for one in signal.names if one + ending in known), None)
-                if metric is not None:
-                    yield _Chosen(role, name, kind, mapping, signal, metric)
-                    break
+            having = [one for one in ranked if one.role == role and name in one.signals]
+            yield [
+                _Chosen(role, name, kind, mapping, mapping.signals[name], metric + ending)
+                for mapping in having
+                for metric in mapping.signals[name].names
+                if metric + ending in known
+            ]
 
 
-def _signal(server: Prometheus, wanted: Wanted, found: _Found, one: _Chosen) -> None:
+def _signal(server: Prometheus, wanted: Wanted, found: _Found, one: _Chosen) -> bool:
+    """Whether the server has any sample of it that is one of ours."""
     query = one.signal.selector(one.metric, wanted.selector)
     answered = server.samples(query, wanted.from_s, wanted.until_s)
     found.asked.append(_asked(one.role, one.name, one.mapping.system, query, answered))
     # Every process says when it started: of interest are those that are known by what else they say.
     known = {target for of in found.sources.values() for target in of.values()}
-    series = [s for s in answered.series if len(s.at_s) and (one.name != "started_s" or _target(s) in known)]
+    finite = map(_finite, answered.series)
+    series = [s for s in finite if len(s.at_s) and (one.name != "started_s" or _target(s) in known)]
+    _counted_once(one.metric, series, found)
     for component, own in _by_component(series, one.mapping.component).items():
         found.roles.setdefault(component, one.role)
         found.sources.setdefault(component, {})[one.name] = _target(own[0])
@@ -158,6 +171,41 @@ def _signal(server: Prometheus, wanted: Wanted, found: _Found, one: _Chosen) -> 
             found.resets += [(component, one.name, at_s - wanted.from_s) for at_s in resets]
             metric = one.name + (_BUCKET if one.kind == "histogram" else "")
             found.frames.append(_rows(values, component, metric, label, wanted.from_s))
+    return bool(series)
+
+
+def _finite(one: Series) -> Series:
+    """Without samples that are no number: they say as much as none."""
+    keep = np.isfinite(one.values)
+    return one if keep.all() else Series(one.name, one.labels, one.at_s[keep], one.values[keep])
+
+
+def _counted_once(metric: str, series: Sequence[Series], found: _Found) -> None:
+    """UsageError where a target was scraped twice at a time, by two servers or in two jobs: what it tells would count
+    twice. Of a job that was only renamed, one ends where the other begins.
+    """
+    by_instance: dict[str, list[Series]] = {}
+    for one in series:
+        by_instance.setdefault(one.labels.get("instance", ""), []).append(one)
+    for instance, own in by_instance.items():
+        scrapes = found.scrapes.get(instance, [])
+        for label in sorted({name for up in scrapes for name in up.labels}):
+            scraped = {up.labels.get(label, "") for up in scrapes}
+            told: dict[str, list[Series]] = {}
+            for one in own:
+                if (value := one.labels.get(label, "")) in scraped:
+                    told.setdefault(value, []).append(one)
+            spans = sorted((min(s.at_s[0] for s in of), max(s.at_s[-1] for s in of)) for of in told.values())
+            if any(begin < end for (_, end), (begin, _) in pairwise(spans)):
+                *_, last = sorted(told)
+                who, by, without = (
+                    line(redact.text(text))
+                    for text in (instance, f"{label} ({', '.join(sorted(told))})", f'{label}!="{last}"')
+                )
+                raise UsageError(
+                    f"{metric} of {who} was scraped more than once at a time, told apart by {by}: it would be counted "
+                    f"twice; leave one out, such as with SELECTOR='{without}'"
+                )
 
 
 def _made(one: _Chosen, together: Sequence[Series], began_s: float) -> tuple[pd.Series, list[float]]:
@@ -181,7 +229,7 @@ def _by_component(series: Iterable[Series], labels: Sequence[str]) -> dict[str, 
             full = (
                 f"{name} ({one.labels.get('instance', '')})" if several and one.labels.get("instance") != name else name
             )
-            found.setdefault(full, []).append(one)
+            found.setdefault(redact.text(full), []).append(one)
     return found
 
 
@@ -191,7 +239,7 @@ def _target(one: Series) -> _Target:
 
 def _named(target: _Target) -> str:
     job, instance = target
-    return f"{instance or 'a target without a name'}{f' (job {job})' if job else ''}"
+    return redact.text(f"{instance or 'a target without a name'}{f' (job {job})' if job else ''}")
 
 
 def _is_itself(one: Series, up: dict[_Target, Series], names: Sequence[str]) -> bool:
@@ -229,11 +277,32 @@ def _answered(one: Series, up: Series | None) -> Floats:
 def _kept(name: str, signal: Signal, one: Series) -> str:
     """The label that tells the series of a signal apart, as records have it; "" where nothing does."""
     if SIGNALS[name] == "histogram":
-        return f"le={float(one.labels.get('le', 'nan')) * signal.scale:g}"
+        return f"le={_edge(one) * signal.scale:g}"
     value = one.labels.get(signal.label, "") if signal.label else ""
     if name in BY_CLASS:
-        return f"class={f'{value[0]}xx' if value[:1].isdigit() else value or 'none'}"
+        return f"class={_class(value)}"
     return f"server={value}" if name in BY_SERVER else ""
+
+
+def _edge(one: Series) -> float:
+    """Of a bucket. UsageError where it has none."""
+    text = one.labels.get("le", "")
+    try:
+        edge = float(text)
+    except ValueError:
+        edge = math.nan
+    if math.isnan(edge):
+        raise UsageError(
+            f"{one.name} is no histogram: found le={line(text)!r}, expected a number; name another one in MAPPING=file"
+        )
+    return edge
+
+
+def _class(value: str) -> str:
+    """Of a status or of a class of answers: whatever else a gateway writes there is one class."""
+    if value[:1] in set("12345"):
+        return f"{value[0]}xx"
+    return "none" if value in ("", "none") else "other"
 
 
 def _frame(alike: Sequence[Series]) -> pd.DataFrame:
@@ -278,6 +347,9 @@ def _scrapes(server: Prometheus, wanted: Wanted, found: _Found) -> None:
     answered = server.samples(query, wanted.from_s, wanted.until_s)
     found.asked.append(_asked("", _UP, "Prometheus", query, answered))
     found.up |= {_target(one): one for one in answered.series}
+    for one in answered.series:
+        if len(one.at_s):
+            found.scrapes.setdefault(one.labels.get("instance", ""), []).append(one)
 
 
 def _up(wanted: Wanted, found: _Found) -> None:
@@ -290,13 +362,13 @@ def _up(wanted: Wanted, found: _Found) -> None:
                 found.frames.append(_rows(values, component, metric, f"target={_named(target)}", wanted.from_s))
 
 
-def _alerts(server: Prometheus, wanted: Wanted, up: Iterable[Series]) -> tuple[Asked, list[Fired]]:
+def _alerts(server: Prometheus, wanted: Wanted, up: Sequence[Series]) -> tuple[Asked, list[Fired]]:
     """When each alert fired. One that was firing at the first evaluation fired before the stretch."""
     query = f'{_ALERTS}{{alertstate="firing"}}'
     answered = server.samples(query, wanted.from_s, wanted.until_s)
     apart = np.concatenate([np.zeros(0), *(np.diff(one.at_s) for one in answered.series)])
     usual = float(apart.min()) if len(apart) else min(_scraped_every_s(up), default=60.0)
-    found = [fired for one in answered.series for fired in _stretches(one, wanted, usual)]
+    found = [fired for one in answered.series for fired in _stretches(one, wanted, usual, up)]
     return _asked("", _ALERTS, "Prometheus", query, answered), sorted(found, key=lambda one: one.fired_s)
 
 
@@ -305,24 +377,36 @@ def _scraped_every_s(up: Iterable[Series]) -> list[float]:
     return [float(np.median(np.diff(one.at_s))) for one in up if len(one.at_s) > 1]
 
 
-def _stretches(one: Series, wanted: Wanted, usual: float) -> Iterator[Fired]:
+def _is_hole(from_s: float, until_s: float, scrapes: Sequence[Series]) -> bool:
+    """Whether nothing was scraped in this time, though something should have been: then no rule was looked at either,
+    and an alert that fires before and after it never cleared.
+    """
+    if until_s - from_s <= min(_scraped_every_s(scrapes), default=np.inf):
+        return False
+    return not any(((one.at_s > from_s) & (one.at_s < until_s)).any() for one in scrapes)
+
+
+def _stretches(one: Series, wanted: Wanted, usual: float, scrapes: Sequence[Series]) -> Iterator[Fired]:
     """``usual`` is how often rules are looked at, for one that fired once."""
-    labels = {name: value for name, value in one.labels.items() if name not in ("alertname", "alertstate", "severity")}
+    told = {redact.text(name): redact.text(value) for name, value in one.labels.items()}
+    labels = {name: value for name, value in told.items() if name not in ("alertname", "alertstate", "severity")}
     if len(one.at_s) == 0:
         return
     usual = float(min(np.diff(one.at_s), default=usual))
-    apart = np.flatnonzero(np.diff(one.at_s) > history.MISSED * usual)
+    long = np.flatnonzero(np.diff(one.at_s) > history.MISSED * usual)
+    unseen = [_is_hole(one.at_s[place] + usual, one.at_s[place + 1] - usual, scrapes) for place in long]
+    apart = long[~np.array(unseen, dtype=bool)]
     begins, ends = np.concatenate(([0], apart + 1)), np.concatenate((apart, [len(one.at_s) - 1]))
     for begin, end in zip(begins, ends, strict=True):
         first, last = float(one.at_s[begin]), float(one.at_s[end])
         still = wanted.until_s - last <= history.MISSED * usual
         yield Fired(
-            one.labels.get("alertname", "an alert without a name"), one.labels.get("severity", ""), labels,
+            told.get("alertname", "an alert without a name"), told.get("severity", ""), labels,
             first - wanted.from_s, None if still else last - wanted.from_s,
             first - wanted.from_s <= usual,
         )  # fmt: skip
 
 
 def _asked(role: str, signal: str, system: str, query: str, answered: Answered) -> Asked:
-    samples = sum(len(one.at_s) for one in answered.series)
-    return Asked(role, signal, system, query, len(answered.series), samples, answered.warnings)
+    lengths = [len(one.at_s) for one in answered.series if len(one.at_s)]
+    return Asked(role, signal, system, query, len(lengths), sum(lengths), answered.warnings)

@@ -25,7 +25,7 @@ from reports.panel import number
 ANSWERS_TARGET = 99.0
 #: So many requests that failed with the same status are shown.
 REQUESTS_OF_EACH = 3
-_ABSENT = "the server has no metric of the known names"
+_ABSENT = "the server has no sample of a metric of the known names"
 _NOT_COUNTED = (
     "A request that reached no gateway, and one that a gateway dropped without a record of it (it was killed), is in "
     "no count; where the client tried again, each attempt is counted. What became of an answer on its way to the "
@@ -59,7 +59,8 @@ class HistoryCase:
 
     def _asked(self, signal: str, role: str = "") -> Asked | None:
         """Of a signal that gateways and replicas have, the gateways': they know what users got."""
-        found = [one for one in self._history.asked if one.signal == signal and role in ("", one.role)]
+        asked = (one for one in self._history.asked if one.series or not one.role)
+        found = [one for one in asked if one.signal == signal and role in ("", one.role)]
         return min(found, key=lambda one: one.role != "gateway", default=None)
 
     def source_of(self, signal: str, how: str = "", role: str = "") -> Source:
@@ -422,7 +423,7 @@ class HistoryCase:
 
     def versions(self) -> Sequence[tuple[str, str]]:
         """What the server told of itself, and which systems' metrics it has."""
-        systems = sorted({one.system for one in self._history.asked if one.role})
+        systems = sorted({one.system for one in self._history.asked if one.role and one.series})
         return [("metrics of", ", ".join(systems)), *((name, text) for name, text in self._history.about.items())]
 
     def requests(self) -> Sequence[Request]:

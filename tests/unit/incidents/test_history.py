@@ -113,6 +113,112 @@ def test_of_two_systems_that_count_the_same_requests_one_counts(tmp_path: Path) 
     assert counted == {"Drillyard's exporter"}
 
 
+RUNNING = "vllm:num_requests_running"
+
+
+@pytest.mark.parametrize(("label", "values"), [("prometheus_replica", ("a", "b")), ("job", ("pods", "vllm"))])
+def test_what_is_scraped_twice_at_a_time_is_not_counted_twice(
+    tmp_path: Path, label: str, values: tuple[str, str]
+) -> None:
+    """By two servers of a pair whose samples one store keeps, or in two jobs: one line, with the way out."""
+    later = [at + 7.0 for at in TIMES[:-1]]
+    series = [
+        recorded(name, [1.0] * len(times), times, **{"instance": "i", "job": "v", "pod": "p", label: value})
+        for value, times in zip(values, (TIMES, later), strict=True)
+        for name in ("up", RUNNING)
+    ]
+    with pytest.raises(UsageError, match=rf"scraped more than once at a time.*{label}!=\"{values[1]}\"") as error:
+        fetched(tmp_path, *series)
+    assert "\n" not in str(error.value)
+    without = [one for one in series if one.labels[label] == values[0]]
+    assert fetched(tmp_path, *without).metrics_of("p") == ("running", "up")
+
+
+def test_a_probe_of_the_same_address_and_a_job_that_was_renamed_are_no_second_scrape(tmp_path: Path) -> None:
+    """The one tells nothing of ours; the other ends where the new one begins."""
+    of = {"instance": "i", "pod": "p"}
+    old, new = TIMES[:40], TIMES[40:]
+    view = fetched(
+        tmp_path,
+        recorded("up", UP, job="blackbox", **of),
+        *(
+            recorded(name, [1.0] * len(times), times, job=job, **of)
+            for job, times in (("old", old), ("new", new))
+            for name in ("up", RUNNING)
+        ),
+    )
+    assert len(view.metrics("p (i)", "running")) == len(TIMES)
+
+
+def test_a_name_without_samples_gives_way_to_the_next_one(tmp_path: Path) -> None:
+    """A server knows names of which SELECTOR leaves nothing, or which are from another time."""
+    ours, theirs = {"ns": "ours", "instance": "h", "job": "h"}, {"ns": "theirs", "instance": "e", "job": "e"}
+    view = fetched(
+        tmp_path,
+        recorded("envoy_http_downstream_rq_xx", rising(), envoy_response_code_class="2", **theirs),
+        recorded("haproxy_backend_http_responses_total", rising(), proxy="r", code="2xx", **ours),
+        recorded("haproxy_server_retry_warnings_total", rising(), proxy="r", server="a", **theirs),
+        selector='ns="ours"',
+    )
+    assert view.metrics("h", "requests_total")["value"].iloc[-1] == len(TIMES) - 1
+    assert "requests_total" not in view.history.absent
+    assert "retries_total" in view.history.absent
+
+
+@pytest.mark.parametrize("le", ["", "nan", "x\ny"])
+def test_buckets_without_an_edge_are_told(tmp_path: Path, le: str) -> None:
+    """Such as those of a summary under a name of the user's own: one line."""
+    bucket = recorded("vllm:time_to_first_token_seconds_bucket", rising(), le=le, instance="a", job="v")
+    with pytest.raises(UsageError, match=r"time_to_first_token_seconds_bucket is no histogram: found le=") as error:
+        fetched(tmp_path, bucket)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_number_says_as_much_as_no_sample(tmp_path: Path) -> None:
+    """A counter goes on where it was; a gauge has no such value."""
+    nan, of = [*rising()[:10], math.nan, math.inf, *rising()[12:]], {"instance": "a", "job": "v"}
+    view = fetched(tmp_path, recorded("vllm:generation_tokens_total", nan, **of), recorded(RUNNING, nan, **of))
+    assert view.metrics("a", "generation_tokens_total")["value"].iloc[-1] == len(TIMES) - 1
+    assert len(view.metrics("a", "running")) == len(TIMES) - 2
+
+
+def test_classes_of_answers_are_those_that_are_known(tmp_path: Path) -> None:
+    """Statuses and classes alike; whatever else is written there is one class, so that no two have one id."""
+    codes = ("200", "2xx", "503", "", "None", "???", "***", "\u00b2")
+    view = fetched(
+        tmp_path,
+        *(recorded("litellm_proxy_total_requests_metric_total", rising(), status_code=code, instance="l", job="l")
+          for code in codes),
+    )  # fmt: skip
+    last = view.metrics("l", "requests_total").groupby("labels")["value"].max()
+    once = float(len(TIMES) - 1)
+    expected = {"class=2xx": 2 * once, "class=5xx": once, "class=none": once, "class=other": 4 * once}
+    assert last.to_dict() == expected
+
+
+def test_an_alert_that_fires_before_and_after_a_hole_of_the_monitoring_is_one(tmp_path: Path) -> None:
+    """Nobody looked at rules either; where others were scraped meanwhile, it had cleared."""
+    hole, labels = TIMES[:30] + TIMES[50:], {"alertname": "Down", "alertstate": "firing"}
+    firing = recorded("ALERTS", [1.0] * 40, TIMES[20:30] + TIMES[50:], **labels)
+    for name, scraped, stretches in (("hole", hole, 1), ("scraped", TIMES, 2)):
+        of = {"instance": "a", "job": "v"}
+        scrapes = [recorded(one, [1.0] * len(scraped), scraped, **of) for one in ("up", RUNNING)]
+        assert len(fetched(tmp_path / name, *scrapes, firing).alerts) == stretches
+
+
+def test_secrets_in_labels_are_left_out(tmp_path: Path) -> None:
+    """A probe's target may have a password: no file has it."""
+    url = "https://me:hunter2-hunter2@a"
+    of = {"instance": url, "job": "v"}
+    fetched(
+        tmp_path,
+        recorded("up", UP, **of),
+        recorded(RUNNING, UP, **of),
+        recorded("ALERTS", UP, alertname="Down", alertstate="firing", target=url),
+    )
+    assert [path.name for path in tmp_path.iterdir() if b"hunter2" in path.read_bytes()] == []
+
+
 def test_alerts_are_stretches_of_evaluations(tmp_path: Path) -> None:
     """Twice with a pause is two; one that fires at the end has not cleared."""
     running = recorded("vllm:num_requests_running", [1.0] * len(TIMES), instance="a", job="v")
