@@ -80,7 +80,15 @@ def replay(end_s: Floats, bad: Flags, began_s: float, until_s: float, target: fl
     rate = count / lasted
     pages = tuple(Page(rule, _pages_at(rule, times, failed, began_s, rate, allowed)) for rule in RULES)
     total = int(failed.sum())
-    return Burned(target, count, total, total / count / allowed, total / (rate * PERIOD_S) / allowed, pages)
+    return Burned(target, count, total, *shares(count, total, lasted, target), pages)
+
+
+def shares(requests: int, bad: int, lasted_s: float, target: float) -> tuple[float | None, float | None]:
+    """``spent`` and ``of_period`` of ``Burned`` for so many requests, ``bad`` of them, in ``lasted_s`` seconds."""
+    if requests == 0 or lasted_s <= 0:
+        return None, None
+    allowed = 1 - target / 100
+    return bad / requests / allowed, bad / (requests / lasted_s * PERIOD_S) / allowed
 
 
 def _pages_at(rule: Rule, times: Floats, failed: Flags, began_s: float, rate: float, allowed: float) -> float | None:

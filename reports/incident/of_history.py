@@ -135,15 +135,20 @@ class HistoryCase:
         if asked is None:
             return limit_s, None
         of = self.replicas if asked.role == "replica" else self.gateways
-        edges = sorted({float(text.removeprefix("le=")) for c in of
-                        for text in self.view.metrics(c, f"{signal}_bucket")["labels"]})  # fmt: skip
-        edge = next((one for one in edges if one >= limit_s), math.inf)
-        if not math.isfinite(edge):
+        edges = [found for c in of if (found := self._edges(c, signal))]
+        # Who lacks an edge cannot tell how many were below it, and without the last one not how many there were.
+        common = set.intersection(*edges) if edges else set()
+        edge = min((one for one in common if one >= limit_s), default=math.inf)
+        if not math.isfinite(edge) or math.inf not in common:
             return limit_s, None
         every, within = (self._rises(of, f"{signal}_bucket", f"le={one:g}") for one in (math.inf, edge))
         frame = _frame(every, within)
         late = (frame["total"] - frame["other"]).clip(lower=0)
         return edge, _counted(frame["since"], frame.index, frame["total"], late)
+
+    def _edges(self, component: str, signal: str) -> set[float]:
+        texts = self.view.metrics(component, f"{signal}_bucket")["labels"].unique()
+        return {float(str(text).removeprefix("le=")) for text in texts}
 
     def _rises(self, components: Sequence[str], metric: str, labels: str | None = None) -> pd.DataFrame:
         """Rises between two scrapes, all components in order of time: columns since, rise; index: until."""
@@ -156,7 +161,7 @@ class HistoryCase:
                 earlier = looks[looks < times[0]]
                 since = np.concatenate((earlier[-1:] if len(earlier) else times[:1], times[:-1]))
                 parts.append(pd.DataFrame({"since": since, "rise": np.diff(values, prepend=0.0)}, index=times))
-        empty = pd.DataFrame({"since": [], "rise": []}, dtype=float)
+        empty = pd.DataFrame({"since": [], "rise": []}, index=pd.Index([], dtype=float), dtype=float)
         return pd.concat(parts).sort_index(kind="stable") if parts else empty
 
     def outcomes(self) -> tuple[Sequence[Outcome], Source]:
@@ -217,32 +222,40 @@ class HistoryCase:
         ]
 
     def slowest(self) -> tuple[str, Source] | None:
-        """The highest bucket that anything fell into."""
+        """The highest bucket that anything fell into, of any component; None where one does not tell its last."""
         asked = self._asked("e2e_seconds")
         if asked is None:
             return None
         of = self.replicas if asked.role == "replica" else self.gateways
-        rises = self._buckets(of, "e2e_seconds", -math.inf, math.inf)
-        used = [place for place, (_, n) in enumerate(rises) if n > 0]
-        if not used:
+        edges = [(component, found) for component in of if (found := self._edges(component, "e2e_seconds"))]
+        if not all(math.inf in found for _, found in edges):
             return None
-        low = rises[used[-1] - 1][0] if used[-1] else 0.0
-        high = rises[used[-1]][0]
+        highest: tuple[float, float] | None = None
+        for component, _ in edges:
+            low = 0.0
+            for edge, n in self._buckets(component, "e2e_seconds", -math.inf, math.inf):
+                highest = max((edge, low), highest or (0.0, 0.0)) if n > 0 else highest
+                low = edge
+        if highest is None:
+            return None
+        high, low = highest
         text = f"more than {low:g} s" if math.isinf(high) else f"{low:g} to {high:g} s"
         return f"{text} from the first byte of the request to the last of the answer", self.source_of("e2e_seconds")
 
-    def _buckets(self, of: Sequence[str], signal: str, from_s: float, until_s: float) -> list[tuple[float, float]]:
-        """(edge, how many fell between the edge before and it) of a histogram in a stretch."""
+    def _buckets(self, component: str, signal: str, from_s: float, until_s: float) -> list[tuple[float, float]]:
+        """(edge, how many fell between the edge before and it) of a histogram in (``from_s``, ``until_s``]; none where
+        the last edge is not there, so that nobody knows how many were beyond the others.
+        """
         edges: dict[float, float] = {}
-        for component in of:
-            samples = self.view.metrics(component, f"{signal}_bucket")
-            for text, one in samples.groupby("labels", sort=False):
-                inside = one[one["t_s"].between(from_s, until_s)]["value"]
-                before = one[one["t_s"] < from_s]["value"]
-                begin = float(before.iloc[-1]) if len(before) else 0.0
-                edge = float(str(text).removeprefix("le="))
-                edges[edge] = edges.get(edge, 0.0) + (float(inside.iloc[-1]) - begin if len(inside) else 0.0)
+        samples = self.view.metrics(component, f"{signal}_bucket")
+        for text, one in samples.groupby("labels", sort=False):
+            inside = one[one["t_s"].gt(from_s) & one["t_s"].le(until_s)]["value"]
+            before = one[one["t_s"].le(from_s)]["value"]
+            begin = float(before.iloc[-1]) if len(before) else 0.0
+            edges[float(str(text).removeprefix("le="))] = float(inside.iloc[-1]) - begin if len(inside) else 0.0
         ordered = sorted(edges.items())
+        if not ordered or math.isfinite(ordered[-1][0]):
+            return []
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
 
     def again(self) -> Again | str:
@@ -251,11 +264,11 @@ class HistoryCase:
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Between two edges of the engine's histogram."""
-        source = self.source_of("ttft_seconds", f"bucket of the p95 of {replica}")
+        source = self.source_of("ttft_seconds", f"bucket of the p95 of {replica}", "replica")
         return self._first_token_p95(replica, from_s, until_s), source
 
     def _first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
-        buckets = self._buckets((replica,), "ttft_seconds", from_s, until_s)
+        buckets = self._buckets(replica, "ttft_seconds", from_s, until_s)
         total, seen, low = sum(n for _, n in buckets), 0.0, 0.0
         if total < samples_needed(95):
             return None
@@ -272,13 +285,14 @@ class HistoryCase:
         return None
 
     def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
-        """By the gateways' counters of sessions, or by the tokens that each replica made."""
+        """By the gateways' counters of sessions, or by the tokens that each replica made where the gateways call a
+        replica something else.
+        """
         sessions, tokens = "server_sessions_total", "generation_tokens_total"
-        signal = sessions if self._asked(sessions) else tokens
-        if signal == sessions:
-            rises = {one: self._rises(self.gateways, signal, f"server={one}") for one in self.replicas}
-        else:
-            rises = {one: self._rises((one,), signal) for one in self.replicas}
+        rises = {one: self._rises(self.gateways, sessions, f"server={one}") for one in self.replicas}
+        signal = sessions if not any(one.empty for one in rises.values()) else tokens
+        if signal == tokens:
+            rises = {one: self._rises((one,), tokens) for one in self.replicas}
         inside = {one: float(f[(f.index > from_s) & (f.index <= until_s)]["rise"].sum()) for one, f in rises.items()}
         every = sum(inside.values())
         source = self.source_of(signal, f"rise of {replica} / rise of all")
@@ -422,9 +436,15 @@ class HistoryCase:
         return ()
 
     def versions(self) -> Sequence[tuple[str, str]]:
-        """What the server told of itself, and which systems' metrics it has."""
+        """What the server told of itself and of its clock, and which systems' metrics it has."""
         systems = sorted({one.system for one in self._history.asked if one.role and one.series})
-        return [("metrics of", ", ".join(systems)), *((name, text) for name, text in self._history.about.items())]
+        about = [*self._history.about.items()]
+        offset_s, within_s = self._history.offset_s, self._history.offset_within_s
+        if offset_s is not None and within_s is not None:
+            ahead = "ahead of" if offset_s >= 0 else "behind"
+            clock = f"{number(abs(offset_s), 's')} {ahead} that of the machine that asked, ± {number(within_s, 's')}"
+            about.append(("clock of the server", clock))
+        return [("metrics of", ", ".join(systems)), *about]
 
     def requests(self) -> Sequence[Request]:
         """The first that failed with each status, from the gateways' logs; none without logs."""
@@ -449,11 +469,10 @@ def _turns(samples: pd.DataFrame) -> Iterator[tuple[float, float, bool]]:
 
 
 def _frame(total: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Rises by the later scrape: of all, and of the others (0 where they had none)."""
-    grouped = pd.DataFrame(
-        {"since": total["since"].groupby(level=0).min(), "total": total["rise"].groupby(level=0).sum()}
-    )
-    return grouped.assign(other=other["rise"].groupby(level=0).sum()).fillna({"other": 0.0})
+    """Rises by the later scrape of either: of all, and of the others (0 where one had none)."""
+    both = pd.concat([total.assign(other=0.0), other.assign(other=other["rise"], rise=0.0)])
+    grouped = both.rename(columns={"rise": "total"}).groupby(level=0)  # others may be told by another target
+    return grouped.agg({"since": "min", "total": "sum", "other": "sum"}).sort_index()
 
 
 def _merged(total: pd.DataFrame, bad: pd.DataFrame) -> Counted:

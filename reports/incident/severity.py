@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from harness.judge import burn
-from harness.judge.burn import Burned
 from harness.model.incident import NOT_MEASURED, Source
 from reports.incident.case import Case
 from reports.incident.times import Times
@@ -27,15 +24,11 @@ class Severity:
     source: Source
 
 
-def budget(case: Case) -> Burned:
-    """What the requests that were not answered burned."""
+def budget(case: Case) -> tuple[float | None, float | None]:
+    """What the requests that were not answered burned of the budget of all of them, and of that of 30 days."""
     answers = case.promises()[0]
-    counted = answers.counted
-    at_s, bad = counted.at_s, counted.bad.round().astype(int)
-    total = np.maximum(counted.total.round().astype(int), bad)
-    ends = np.repeat(at_s, total)
-    flags = np.concatenate([np.arange(n) < k for n, k in zip(total, bad, strict=True)]) if len(total) else np.array([])
-    return burn.replay(ends, flags.astype(bool), 0.0, case.lasts_s, answers.target)
+    total, bad = (round(float(of.sum())) for of in (answers.counted.total, answers.counted.bad))
+    return burn.shares(max(total, bad), bad, case.lasts_s, answers.target)
 
 
 def unseen(case: Case) -> str:
@@ -49,10 +42,9 @@ def unseen(case: Case) -> str:
 
 def of(case: Case, times: Times) -> Severity:
     """The worse of the two; where users cannot be told apart, the budget alone."""
-    users, burned = case.users(), budget(case)
+    users, (_, spent) = case.users(), budget(case)
     source = case.promises()[0].source
     share = users[0] / users[1] if users and users[1] else None
-    spent = burned.of_period
     said = [
         "users hit: not measured" if users is None else f"{users[0]} of {users[1]} users hit",
         "budget of 30 days burned: " + ("not measured" if spent is None else number(100 * spent, "%")),

@@ -55,10 +55,10 @@ def _slowest(case: Case) -> tuple[Text, Text]:
 
 
 def _budget(case: Case) -> Iterator[tuple[Text, Text]]:
-    burned, answers = severity.budget(case), case.promises()[0]
+    (own, month), answers = severity.budget(case), case.promises()[0]
     for id_, name, share in (
-        ("own", f"error budget of these requests ({answers.name}), burned", burned.spent),
-        ("month", "error budget of 30 days at this rate of requests, burned", burned.of_period),
+        ("own", f"error budget of these requests ({answers.name}), burned", own),
+        ("month", "error budget of 30 days at this rate of requests, burned", month),
     ):
         yield _row(name, figure(f"impact.budget.{id_}", None if share is None else 100 * share, "%", answers.source))
 

@@ -137,6 +137,65 @@ def test_an_answer_that_was_cut_is_not_called_good(tmp_path: Path) -> None:
     assert any(id_.startswith("impact.minute.") for id_ in shown)
 
 
+def test_failures_that_another_target_counts_are_counted(tmp_path: Path) -> None:
+    """It is scraped at other times than whoever counts all requests."""
+    world = World(silent={"replica-1": (300, 340)})
+    series = [one for one in world.series() if one.name != "drillyard_gateway_failures_total"]
+    at_s = [t + 5 for t in world.scrapes() if t + 5 <= world.lasts_s]
+    failed = [(FROM + t, float(sum(map(world.failures, range(t))))) for t in at_s]
+    labels = {"pod": "litellm", "instance": "litellm:4000", "job": "litellm"}
+    failures = Recorded("litellm_proxy_failed_requests_metric_total", labels, failed)
+    good = [one for one in series if one.labels.get("status_class") != "5xx"]
+    shown = figures(of_series([*good, failures], world.lasts_s, tmp_path))
+    assert shown["overview.bad"] == "150 of 11,700 requests"
+    assert shown["times.began"] == "22:18:50 – 22:19:05 UTC"
+
+
+TTFT = "vllm:time_to_first_token_seconds_bucket"
+
+
+def test_replicas_with_other_buckets_are_not_late(tmp_path: Path) -> None:
+    """Of two versions: how many were below an edge that one of them lacks is not known."""
+    world, edges = World(), {"0.1": "0.5", "1.0": "2.5", "+Inf": "+Inf"}
+    series = [
+        Recorded(one.name, {**one.labels, "le": edges[one.labels["le"]]}, one.samples)
+        if one.name == TTFT and one.labels["component"] == "replica-2" else one
+        for one in world.series()
+    ]  # fmt: skip
+    assert figures(of_series(series, world.lasts_s, tmp_path))["severity"] == "none"
+
+
+def test_without_the_last_bucket_nobody_knows_who_took_longer(tmp_path: Path) -> None:
+    """No p95, and no objective."""
+    world = World()
+    whole = figures(of_series(world.series(), world.lasts_s, tmp_path / "whole"))
+    assert whole["survivors.replica-1.before.ttft"].startswith("0 to 100 ms (n = ")
+    cut = [one for one in world.series() if one.labels.get("le") != "+Inf"]
+    shown = figures(of_series(cut, world.lasts_s, tmp_path / "cut"))
+    assert shown["survivors.replica-1.before.ttft"] == NOT_MEASURED
+
+
+@pytest.mark.parametrize(("last", "slowest"), [("+Inf", "0 to 5 s from"), ("20", NOT_MEASURED)])
+def test_the_slowest_is_of_one_gateway(tmp_path: Path, last: str, slowest: str) -> None:
+    """Two with other buckets: what one counts below an edge says nothing of the other."""
+    world = World()
+    times = [FROM + t for t in world.scrapes()]
+    buckets = [
+        Recorded("drillyard_gateway_e2e_seconds_bucket", {"gateway": gateway, "le": le, "instance": "e", "job": "e"},
+                 [(at, float(n)) for n, at in enumerate(times)])
+        for gateway, edges in (("gateway-a", ("1", "10", "+Inf")), ("gateway-b", ("5", last)))
+        for le in edges
+    ]  # fmt: skip
+    shown = figures(of_series([*world.series(), *buckets], world.lasts_s, tmp_path))
+    assert shown["impact.slowest"].startswith(slowest)
+
+
+def test_the_clock_of_the_server_is_told(paused: Report) -> None:
+    """How far it is from that of who asked: logs and silences are by other clocks."""
+    assert "clock of the server | " in texts(paused, "environment")
+    assert "that of the machine that asked, ± " in texts(paused, "environment")
+
+
 def test_what_the_counts_cannot_know_is_said(paused: Report) -> None:
     """Beside the counts: between which scrapes, and what is in none of them."""
     assert figures(paused)["impact.counted.1"] == "22:14:15 – 22:34:00 UTC"
@@ -215,6 +274,17 @@ def test_a_share_by_tokens_says_that_it_is_by_tokens(tmp_path: Path) -> None:
     series = [one for one in world.series() if one.name != "haproxy_server_sessions_total"]
     shares = [one for id_, one in of_series(series, world.lasts_s, tmp_path).figures().items() if id_.endswith("share")]
     assert {one.source.question for one in shares if one.source} == {"vllm:generation_tokens_total{}"}
+
+
+def test_a_server_that_has_another_name_at_the_gateway_has_no_share_of_zero(tmp_path: Path) -> None:
+    """The gateway counts it under its own name: who made the tokens tells it."""
+    world = World()
+    series = [
+        Recorded(one.name, {**one.labels, "server": "srv2"}, one.samples)
+        if one.labels.get("server") == "replica-2" else one
+        for one in world.series()
+    ]  # fmt: skip
+    assert figures(of_series(series, world.lasts_s, tmp_path))["survivors.replica-2.before.share"] == "50 %"
 
 
 RED = sorted(path.parent for path in RUNS.glob("*/red/plan.json"))
