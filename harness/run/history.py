@@ -209,7 +209,7 @@ def _counted_once(metric: str, series: Sequence[Series], found: _Found) -> None:
 
 
 def _made(one: _Chosen, together: Sequence[Series], began_s: float) -> tuple[pd.Series, list[float]]:
-    """Series of one component as one, in our unit, and when counters among them began anew."""
+    """Series of one component as one, in our unit, and when counters among them were reset."""
     if one.kind == "gauge":
         return _together(together, one.signal.together) * one.signal.scale, []
     values, resets = _risen(together, began_s)
@@ -318,7 +318,7 @@ def _together(alike: Sequence[Series], how: str) -> pd.Series:
 
 
 def _risen(alike: Sequence[Series], began_s: float) -> tuple[pd.Series, list[float]]:
-    """How far counters have risen since the beginning, all together, and when any began anew.
+    """How far counters have risen since the beginning, all together, and when any was reset.
 
     A series that appears when its component was already known had been 0: what it counts first has risen.
     """

@@ -32,14 +32,27 @@ class Promise:
     source: Source
 
 
+#: What may have happened to a component: it stopped and went on to answer its scrapes, was restarted; a gateway
+#: ejected and readmitted it, or no longer had it in its configuration, and had it again.
+SILENT, ANSWERS, RESTARTED = "silent", "answers", "restarted"
+EJECTED, READMITTED, FORGOTTEN, KNOWN = "ejected", "readmitted", "forgotten", "known"
+
+
 @dataclass(frozen=True)
 class Entry:
-    """Something that happened: at ``at_s``, or up to ``within_s`` before."""
+    """Something that happened: at ``at_s``, or up to ``within_s`` before. ``what`` says it to people.
+
+    ``kind`` is one of those above, ``component`` whom it happened to and ``by`` the gateway that did it; all are empty
+    where nothing is made of it.
+    """
 
     at_s: float
     what: str
     source: Source
     within_s: float = 0.0
+    kind: str = ""
+    component: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from reports.incident import case
 from reports.incident.case import Case, Entry, Trigger
 
-#: A component that was started anew so soon before it answered again, in scrapes, was started because of it.
+#: A component that restarted so soon before it answered again, in scrapes, was started because of it.
 _STARTED_WITHIN = 4
 
 
@@ -35,10 +35,14 @@ def trigger(of: Case) -> Trigger:
     """The earliest sign, with the others that overlap it; what no sign explains is not guessed."""
     signs = sorted((*_silent(of), *_without(of)), key=lambda sign: sign.from_s)
     if not signs:
+        blind = sorted({hole.who for hole in of.holes()} & {*of.replicas, *of.gateways})
+        unseen = f" What became of {', '.join(blind)} where data is missing is not known." if blind else ""
+        restarted = sorted({entry.component for entry in of.entries() if entry.kind == case.RESTARTED})
+        again = f" Restarted between two scrapes: {', '.join(restarted)}." if restarted else ""
         return Trigger(
-            "Nothing in the metrics shows what set it off: every component answered its scrapes, and gateways used all "
-            "replicas.", (), None, None, (),
-            "A change of load, of the model or of the clients does not show in these series.",
+            "Nothing in the metrics shows what set it off: no component stopped answering its scrapes, and no gateway "
+            f"stopped using a replica.{again}", (), None, None, (),
+            f"A change of load, of the model or of the clients does not show in these series.{unseen}",
         )  # fmt: skip
     parts = [f"{sign.what} from {case.utc(of, sign.from_s, sign.entry.within_s)} {_until(of, sign)}" for sign in signs]
     ends = [sign.until_s for sign in signs]
@@ -61,24 +65,28 @@ def _until(of: Case, sign: _Sign) -> str:
 
 
 def _silent(of: Case) -> Iterator[_Sign]:
-    """Components that did not answer their scrapes: paused, stopped or unreachable; killed where they began anew."""
+    """Components that did not answer their scrapes: paused, stopped or unreachable; killed where they restarted."""
     entries = of.entries()
-    for begin in (entry for entry in entries if entry.what.endswith(" does not answer its scrapes")):
-        component = begin.what.removesuffix(" does not answer its scrapes")
-        until_s, until_within_s = _end(entries, begin, f"{component} answers its scrapes again")
+    for begin in (entry for entry in entries if entry.kind == case.SILENT):
+        component = begin.component
+        until_s, until_within_s = _end(entries, begin, case.ANSWERS)
         near_s = _STARTED_WITHIN * max(begin.within_s, 1.0)
-        anew = any(
-            entry.what == f"{component} is started anew" and begin.at_s - near_s <= entry.at_s <= until_s + near_s
+        restarted = any(
+            entry.kind == case.RESTARTED
+            and entry.component == component
+            and begin.at_s - near_s <= entry.at_s <= until_s + near_s
             for entry in entries
         )
-        kind = "kill" if anew else "pause"
+        kind = "kill" if restarted else "pause"
         again = ", was started again" if of.view.metrics(component, "started_s").empty else ""
         how = (
             f"How {component} ended (a crash, a kill, a deployment) is not in the metrics."
-            if anew
+            if restarted
             else f"Whether {component} stood still{again}, was cut off or was too busy to answer is not in the metrics."
         )
-        what = f"{component} {'was gone and began anew' if anew else 'was silent'} ({kind})"
+        what = f"{component} {'stopped and restarted' if restarted else 'was silent'} ({kind})"
+        if begin.at_s <= begin.within_s:
+            how += f" {component} did not answer the first scrape: it may have ended earlier."
         yield _Sign(
             component, begin.at_s, until_s, what,
             {"type": kind, "on": component, **_lasted(begin, until_s)}, how, begin, until_within_s,
@@ -91,28 +99,29 @@ def _lasted(begin: Entry, until_s: float) -> dict[str, object]:
 
 def _without(of: Case) -> Iterator[_Sign]:
     """Replicas that a gateway did not use though they answered: drained, or missing in its configuration."""
-    entries = of.entries()
-    silent = {sign.component: (sign.from_s, sign.until_s) for sign in _silent(of)}
-    for begin in entries:
-        gateway, _, rest = begin.what.partition(" ")
-        verb = next((verb for verb in ("no longer knows ", "takes out ") if rest.startswith(verb)), None)
-        if verb is None:
-            continue
-        server = rest.removeprefix(verb)
-        from_s, until_s = silent.get(server, (math.inf, -math.inf))
-        if from_s - 60.0 <= begin.at_s <= until_s + 60.0:
-            continue  # it took out who did not answer
-        over = (f"{gateway} readmits {server}", f"{gateway} knows {server} again")
-        until_s, until_within_s = _end(entries, begin, *over)
+    entries, silent = of.entries(), list(_silent(of))
+    for begin in (entry for entry in entries if entry.kind in (case.EJECTED, case.FORGOTTEN)):
+        gateway, server = begin.by, begin.component
+        if any(sign.component == server and sign.from_s - 60.0 <= begin.at_s <= sign.until_s + 60.0 for sign in silent):
+            continue  # it ejected who did not answer
+        until_s, until_within_s = _end(entries, begin, case.READMITTED, case.KNOWN)
+        scraped = not of.view.metrics(server, "up").empty
+        answered = ", which answered its scrapes" if scraped else ""
+        unknown = "" if scraped else f" Whether {server} answered is not known: nothing that was scraped is called so."
         yield _Sign(
-            server, begin.at_s, until_s, f"{gateway} did not use {server}, which answered its scrapes (drain)",
+            server, begin.at_s, until_s, f"{gateway} did not use {server}{answered} (drain)",
             {"type": "drain", "on": server, "options": {"gateways": [gateway]}, **_lasted(begin, until_s)},
             f"Whether {server} was drained, or {gateway}'s configuration or its health check was wrong, is not in the "
-            "metrics.", begin, until_within_s,
+            f"metrics.{unknown}", begin, until_within_s,
         )  # fmt: skip
 
 
-def _end(entries: Sequence[Entry], begin: Entry, *over: str) -> tuple[float, float]:
+def _end(entries: Sequence[Entry], begin: Entry, *kinds: str) -> tuple[float, float]:
     """When what began was over, and how uncertain that is; infinite where it was not seen to end."""
-    ends = [(entry.at_s, entry.within_s) for entry in entries if entry.what in over and entry.at_s > begin.at_s]
+    ends = [
+        (entry.at_s, entry.within_s)
+        for entry in entries
+        if entry.kind in kinds and (entry.component, entry.by) == (begin.component, begin.by)
+        if entry.at_s > begin.at_s
+    ]
     return min(ends, default=(math.inf, 0.0))

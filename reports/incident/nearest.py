@@ -71,6 +71,10 @@ def _faults(faults: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> tu
             left.append(f"Left out: {kind} on {theirs}, for which Drillyard's stack has no component.")
             continue
         options = _options(fault, names)
+        through = fault.get("options", {}).get("gateways", ())
+        if through and "gateways" not in options:
+            left.append(f"Left out: {kind} on {theirs} at {', '.join(through)}, for which Drillyard's stack has none.")
+            continue
         before = found.get(theirs)
         if before is not None and before.type == kind and "gateways" in options:
             options["gateways"] = [*dict.fromkeys((*before.options.get("gateways", ()), *options["gateways"]))]

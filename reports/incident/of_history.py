@@ -17,7 +17,25 @@ from harness.judge.sli import samples_needed
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
 from harness.model.incident import Figure, Source, Text, said
 from reports.incident import guess, nearest
-from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Silenced, Told, Trigger, utc
+from reports.incident.case import (
+    ANSWERS,
+    EJECTED,
+    FORGOTTEN,
+    KNOWN,
+    READMITTED,
+    RESTARTED,
+    SILENT,
+    Entry,
+    Hole,
+    Outcome,
+    Promise,
+    Red,
+    Request,
+    Silenced,
+    Told,
+    Trigger,
+    utc,
+)
 from reports.incident.scenario import Again
 from reports.panel import number
 
@@ -301,7 +319,7 @@ class HistoryCase:
     # ── what happened ──
 
     def entries(self) -> Sequence[Entry]:
-        """Who stopped and began to answer scrapes, whom gateways took out, and which processes were started anew."""
+        """Who stopped and began to answer scrapes, whom gateways ejected, and which processes were restarted."""
         return self._entries
 
     @cached_property
@@ -317,9 +335,13 @@ class HistoryCase:
     def _up(self, component: str) -> Iterator[Entry]:
         source = self.source_of("up")
         for _, own in self.view.metrics(component, "up").groupby("labels", sort=False):
+            if _is_down_at_first(own):
+                first_s = float(own["t_s"].iloc[0])
+                text = f"{component} does not answer its scrapes, from the first one on"
+                yield Entry(first_s, text, source, first_s, SILENT, component)
             for at_s, within_s, value in _turns(own):
                 text = "answers its scrapes again" if value else "does not answer its scrapes"
-                yield Entry(at_s, f"{component} {text}", source, within_s)
+                yield Entry(at_s, f"{component} {text}", source, within_s, ANSWERS if value else SILENT, component)
 
     def _servers(self, gateway: str) -> Iterator[Entry]:
         source, samples = self.source_of("server_up"), self.view.metrics(gateway, "server_up")
@@ -327,21 +349,22 @@ class HistoryCase:
         for text, own in samples.groupby("labels", sort=False):
             server = str(text).removeprefix("server=")
             for at_s, within_s, value in _turns(own):
-                yield Entry(at_s, f"{gateway} {'readmits' if value else 'takes out'} {server}", source, within_s)
+                what, kind = ("readmits", READMITTED) if value else ("ejects", EJECTED)
+                yield Entry(at_s, f"{gateway} {what} {server}", source, within_s, kind, server, gateway)
             # Where the gateway told of others and not of this one, it does not have it.
             known = np.isin(looks, own["t_s"].to_numpy(dtype=float)).astype(int)
             for place in np.flatnonzero(np.diff(known)) + 1:
-                what = "knows" if known[place] else "no longer knows"
-                again = " again" if known[place] else ""
+                what = f"knows {server} again" if known[place] else f"no longer knows {server}"
+                kind = KNOWN if known[place] else FORGOTTEN
                 within_s = float(looks[place] - looks[place - 1])
-                yield Entry(float(looks[place]), f"{gateway} {what} {server}{again}", source, within_s)
+                yield Entry(float(looks[place]), f"{gateway} {what}", source, within_s, kind, server, gateway)
 
     def _starts(self, component: str) -> Iterator[Entry]:
         samples = self.view.metrics(component, "started_s")
         for value in samples["value"][samples["value"].diff().abs().gt(1.0)]:
             at_s = float(value) - self.zero_wall_s
             source = self.source_of("started_s", "its own clock", self._history.roles[component])
-            yield Entry(at_s, f"{component} is started anew", source)
+            yield Entry(at_s, f"{component} restarted", source, 0.0, RESTARTED, component)
 
     def _managed(self) -> Iterator[Entry]:
         """Silences and their ends, and the alerts that Alertmanager still had when it was asked."""
@@ -425,7 +448,7 @@ class HistoryCase:
             known = self._asked(signal) is not None
             value = float(self._rises(self.gateways, signal)["rise"].sum()) if known else None
             found.append((id_, what, value, self.source_of(signal, "rise, all gateways")))
-        outs = [entry for entry in self.entries() if " takes out " in entry.what]
+        outs = [entry for entry in self.entries() if entry.kind == EJECTED]
         known = self._asked("server_up") is not None
         source = self.source_of("server_up", "turns to 0")
         what = "times that a gateway ejected a replica"
@@ -466,6 +489,12 @@ def _turns(samples: pd.DataFrame) -> Iterator[tuple[float, float, bool]]:
     times, values = samples["t_s"].to_numpy(dtype=float), samples["value"].to_numpy(dtype=float) > 0
     for place in np.flatnonzero(np.diff(values.astype(int))) + 1:
         yield float(times[place]), float(times[place] - times[place - 1]), bool(values[place])
+
+
+def _is_down_at_first(up: pd.DataFrame) -> bool:
+    """Whether it did not answer when the stretch began; one that came later was only starting."""
+    times = up["t_s"].to_numpy(dtype=float)
+    return bool(len(times) > 1 and up["value"].iloc[0] == 0 and times[0] <= history.MISSED * np.median(np.diff(times)))
 
 
 def _frame(total: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

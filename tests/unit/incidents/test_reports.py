@@ -210,10 +210,54 @@ def test_a_duration_is_as_uncertain_as_its_ends(paused: Report) -> None:
 
 
 def test_a_restart_is_told_from_a_pause(tmp_path: Path) -> None:
-    """The process began anew while it was silent."""
+    """The process restarted while it was silent."""
     world = World(silent={"replica-1": (300, 360)}, restarted=frozenset({"replica-1"}))
     said = texts(of_world(world, tmp_path), "trigger")
-    assert "replica-1 was gone and began anew (kill)" in said
+    assert "replica-1 stopped and restarted (kill)" in said
+
+
+class Twice(World):
+    """One replica is silent twice."""
+
+    def is_silent(self, replica: str, t: int) -> bool:
+        """For forty seconds each time."""
+        return replica == "replica-1" and (300 <= t < 340 or 900 <= t < 940)
+
+
+def test_an_ejection_of_who_was_silent_is_no_fault_of_its_own(tmp_path: Path) -> None:
+    """Neither the first time nor the second."""
+    said = texts(of_world(Twice(), tmp_path), "trigger")
+    assert said.count("replica-1 was silent (pause)") == 2
+    assert "did not use" not in said
+    assert "times that a gateway ejected a replica | 2" in said
+
+
+def test_of_a_server_that_nobody_scraped_it_is_not_said_that_it_answered(tmp_path: Path) -> None:
+    """The gateway has names of its own: which replica it is, nothing tells."""
+    world = World(unused={"replica-2": (300, 420)})
+    series = [
+        Recorded(one.name, {**one.labels, "server": "srv2"}, one.samples)
+        if one.labels.get("server") == "replica-2" else one
+        for one in world.series()
+    ]  # fmt: skip
+    said = texts(of_series(series, world.lasts_s, tmp_path), "trigger")
+    assert "gateway-a did not use srv2 (drain) from" in said
+    assert "Whether srv2 answered is not known: nothing that was scraped is called so." in said
+
+
+def test_who_was_down_from_the_first_scrape_on_is_named(tmp_path: Path) -> None:
+    """That every component answered would be wrong; when it stopped is not known."""
+    said = texts(of_world(World(silent={"replica-1": (0, 100)}), tmp_path), "trigger")
+    assert "replica-1 was silent (pause) from 22:14:00 – 22:14:15 UTC for 1 min 15 s to 1 min 45 s" in said
+    assert "replica-1 did not answer the first scrape: it may have ended earlier." in said
+
+
+def test_where_data_is_missing_nothing_is_said_to_have_gone_well(tmp_path: Path) -> None:
+    """A component that was gone together with its scrapes cannot be told from one that was not scraped."""
+    said = texts(of_world(World(holes=((400, 520),)), tmp_path / "hole"), "trigger")
+    assert "no component stopped answering its scrapes, and no gateway stopped using a replica." in said
+    assert "What became of gateway-a, replica-1, replica-2 where data is missing is not known." in said
+    assert "where data is missing" not in texts(of_world(World(), tmp_path / "whole"), "trigger")
 
 
 def test_where_nobody_tells_when_it_was_started_it_may_have_been_started_again(tmp_path: Path) -> None:

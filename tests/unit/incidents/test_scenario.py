@@ -17,7 +17,7 @@ from harness.model import mapping
 from harness.model.scenario import FaultSpec, Scenario, Share
 from harness.plan import loading
 from harness.run.history import Wanted, fetch
-from reports.incident import scenario
+from reports.incident import nearest, scenario
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
 from reports.incident.scenario import Again
@@ -165,6 +165,15 @@ def test_what_a_history_does_not_tell_is_in_the_file(tmp_path: Path) -> None:
     assert "It lasted 10 min 00 s or more; the phase incident lasts 2 min 00 s" in comment
     assert "Not known: Whether replica-1 stood still, was cut off or was too busy to answer" in comment
     assert f"make drill-incident SCENARIO=runs/{tmp_path.name}/incident.yaml" in comment
+
+
+def test_a_drain_at_a_gateway_without_a_counterpart_is_not_one_at_all_gateways() -> None:
+    """It is left out, with a sentence."""
+    drain = {"type": "drain", "on": "a", "options": {"gateways": ["third"]}}
+    said = ["Left out: drain on a at third, for which Drillyard's stack has none."]
+    assert nearest._faults([drain], {"a": "replica-2"}) == ([], said)
+    (fault,), left = nearest._faults([drain], {"a": "replica-2", "third": "gateway-a"})
+    assert (fault.options, left) == ({"gateways": ["gateway-a"]}, [])
 
 
 def test_of_nothing_known_there_is_no_scenario(tmp_path: Path) -> None:
