@@ -69,6 +69,8 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
         raise UsageError(
             f"found {said}, expected one run (RUN=), or a server with --from and --to (PROM=): one of them"
         )
+    if options.out:
+        _expect_folder(options.out)
     if options.what:
         run = Path(options.what[0]).resolve()
         return _written(RunCase(RunFolder(run)), options.out or run)
@@ -111,14 +113,30 @@ def _made_again(file: Path, made_from: Mapping[str, str], mine: Path | None) -> 
     if run := made_from.get("run"):
         folder = file.parent if (file.parent / "plan.json").exists() else pipeline.ROOT / "runs" / run
         return make.report(RunCase(RunFolder(folder)))
-    with tempfile.TemporaryDirectory() as temporary:
+    try:
         since, until = float(made_from["from"]), float(made_from["until"])
-        wanted = Wanted(since, until, made_from["selector"], _mappings(mine))
+        server, selector = made_from["server"], made_from["selector"]
+        if not 0 < until - since <= LONGEST.total_seconds():
+            raise ValueError(f"from {since} until {until}")
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"{file.with_name(files.DOCUMENT)}: expected made_from with a run, or with server, from, until and "
+            f"selector; found {error!r:.100}"
+        ) from error
+    with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        of_server(made_from["server"], wanted, folder, made_from.get("alertmanager", ""))
+        wanted = Wanted(since, until, selector, _mappings(mine))
+        of_server(server, wanted, folder, made_from.get("alertmanager", ""))
         if (logs := file.with_name(LOGS)).exists():  # no server has them
             shutil.copyfile(logs, folder / LOGS)
         return make.report(HistoryCase(HistoryView(folder)))
+
+
+def _expect_folder(out: Path) -> None:
+    """UsageError where it is a file, or below one: before anything is asked."""
+    there = next(one for one in (out, *out.parents) if one.exists())
+    if not there.is_dir():
+        raise UsageError(f"--out {out}: found the file {there}, expected a folder or nothing")
 
 
 def _mappings(mine: Path | None) -> tuple[mapping.Mapping, ...]:
@@ -148,11 +166,11 @@ def when(text: str | None, name: str) -> datetime:
         raise UsageError(f"{name} is missing, {_WHEN}")
     try:
         found = datetime.fromtimestamp(float(text), UTC) if _is_number(text) else datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise UsageError(f"{name} {text!r} has no time zone, {_WHEN}")
+        return found.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(f"{name} {text!r}: {_WHEN}") from error
-    if found.tzinfo is None:
-        raise UsageError(f"{name} {text!r} has no time zone, {_WHEN}")
-    return found.astimezone(UTC)
 
 
 def _is_number(text: str) -> bool:

@@ -28,23 +28,25 @@ def read(folder: Path, from_s: float, until_s: float) -> Logs:
         files = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
         raise UsageError(f"LOGS={folder}: expected a folder with gateways' logs, found {error.strerror}") from error
-    found, unread = list[Logged](), list[Unread]()
+    inside, unread, known = list[Logged](), list[Unread](), 0
     for path in files:
-        requests, lines = _of_file(path)
-        found += requests
+        requests, every, lines = _of_file(path, from_s, until_s)
+        inside += requests
+        known += every
         if lines:
             unread.append(Unread(redact.printable(path.name), lines))
-    if not found:
+    if not known:
         kinds = ", ".join(gateway.kinds())
         raise UsageError(f"LOGS={folder}: found no line of an access log of {kinds} in {len(files)} files")
-    inside = [one for one in found if from_s < one.at_s <= until_s]
     return Logs(tuple(sorted(inside, key=lambda one: one.at_s)), tuple(unread))
 
 
-def _of_file(path: Path) -> tuple[list[Logged], int]:
-    """Its requests, and how many records are no such, though they look like one: cut, or of something else."""
+def _of_file(path: Path, from_s: float, until_s: float) -> tuple[list[Logged], int, int]:
+    """Its requests in the stretch, how many it has of any time, and how many records are no such, though they look like
+    one: cut, or of something else.
+    """
     kinds = [gateway.kind(name) for name in gateway.kinds()]
-    found, unread = list[Logged](), 0
+    found, every, unread = list[Logged](), 0, 0
     try:
         with path.open("rb") as file:
             for line in file:
@@ -54,10 +56,12 @@ def _of_file(path: Path) -> tuple[list[Logged], int]:
                     unread += 1
                     continue
                 if one is not None:
-                    found.append(one)
+                    every += 1
+                    if from_s < one.at_s <= until_s:
+                        found.append(one)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    return found, unread
+    return found, every, unread
 
 
 def _line(name: str, line: bytes, kinds: list[gateway.Kind]) -> Logged | None:
@@ -85,8 +89,11 @@ def _logged(name: str, line: bytes, access: gateway.Access) -> Logged:
         raise ValueError("a request without its time") from error
     if not math.isfinite(at_s):
         raise ValueError("a request at no time")
-    text = redact.printable(redact.text(line.decode(errors="replace").strip()))
-    return Logged(
-        at_s, str(told.get("gateway") or name), str(told.get("request_id") or ""), str(told.get("key_id") or ""),
-        access.status, access.failed, text[:LINE_CHARS],
-    )  # fmt: skip
+    gateway_, request, user = (_said(told.get(key) or "") for key in ("gateway", "request_id", "key_id"))
+    text = _said(line.decode(errors="replace").strip())
+    return Logged(at_s, gateway_ or name, request, user, access.status, access.failed, text[:LINE_CHARS])
+
+
+def _said(value: object) -> str:
+    """Written by whoever sent the request: without secrets, and without what a terminal obeys."""
+    return redact.printable(redact.text(str(value)))

@@ -102,7 +102,8 @@ class _Reader:
         sections = tuple(
             Section(one["id"], one["title"], tuple(map(self._block, one["blocks"]))) for one in self.raw["sections"]
         )
-        people, made_from = dict(self.raw["no_longer_asked_for"]), dict(self.raw["made_from"])
+        people = dict(self.raw["no_longer_asked_for"])
+        made_from = {str(name): str(value) for name, value in self.raw["made_from"].items()}
         return Report(self.raw["title"], made_from, sections, people, self.blanks["status"])
 
     def _block(self, raw: dict[str, Any]) -> Block:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Table, Text, said
 from reports.incident.case import Case, figure
@@ -20,12 +21,13 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         yield said("No replica's own metrics are known.")
         return
     hit = set(case.trigger().hit)
-    spans = _spans(case, times)
+    spans, ids = _spans(case, times), _ids(case.replicas)
     rows = []
     for replica in case.replicas:
         who = f"{replica} (hit)" if replica in hit else replica
         for name, from_s, until_s in spans:
-            rows.append((said(who), said(name), *_cells(case, replica, name, from_s, until_s)))
+            cells = _cells(case, replica, f"survivors.{ids[replica]}.{name}", from_s, until_s)
+            rows.append((said(who), said(name), *cells))
     yield said("What was not hit had to carry the load: a survivor that waits longer than before was the next to fail.")
     yield Table(_HEAD, tuple(rows))
     yield _skew(case, spans)
@@ -39,8 +41,14 @@ def _spans(case: Case, times: Times) -> list[tuple[str, float, float]]:
     return [("before", 0.0, from_s), ("during", from_s, until_s), ("after", until_s, case.lasts_s)]
 
 
-def _id(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]", "-", name)
+def _ids(names: Sequence[str]) -> dict[str, str]:
+    """How figures call them: those that differ in signs only are numbered."""
+    found: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9]", "-", name)
+        tried = (plain if number == 1 else f"{plain}-{number}" for number in count(1))
+        found[name] = next(one for one in tried if one not in found.values())
+    return found
 
 
 def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[float | None, float | None]:
@@ -49,8 +57,7 @@ def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[f
     return (None, None) if inside.empty else (float(inside.mean()), float(inside.max()))
 
 
-def _cells(case: Case, replica: str, when: str, from_s: float, until_s: float) -> tuple[Text, ...]:
-    of = f"survivors.{_id(replica)}.{when}"
+def _cells(case: Case, replica: str, of: str, from_s: float, until_s: float) -> tuple[Text, ...]:
     mean, most = _waiting(case, replica, from_s, until_s)
     waiting = case.source_of("waiting")
     (p95, p95_source), (share, share_source) = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -99,6 +100,9 @@ def test_what_people_wrote_stays(run: Path) -> None:
         (["--prom", "http://127.0.0.1:1", "--from", "2026-11-28T14:00:00", "--to", "2"], "has no time zone"),
         (["--prom", "http://127.0.0.1:1", "--from", "yesterday", "--to", "2"], "'yesterday': expected a time"),
         (["--prom", "http://127.0.0.1:1", "--from", "10"], "--to is missing"),
+        (["--prom", "http://x", "--from", "0001-01-01T00:00:00+14:00", "--to", "2"], "expected a time with its zone"),
+        (["runs/latest", "--out", f"{__file__}/report"], "expected a folder or nothing"),
+        (["--prom", "http://x", "--from", "1", "--to", "2", "--out", __file__], "expected a folder or nothing"),
         (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "expected more than 0"),
         (["--prom", "http://127.0.0.1:1", "--from", "0", "--to", "999999"], "at most 2 days"),
         (["verify"], "verify: found 0 files, expected one"),
@@ -112,6 +116,23 @@ def test_what_is_wrong_is_one_line(words: list[str], said: str, capsys: pytest.C
     assert said in error
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+@pytest.mark.parametrize(
+    "made_from",
+    [{}, {"server": "http://127.0.0.1:1", "from": 1, "until": "soon", "selector": ""},
+     {"server": "http://127.0.0.1:1", "from": "1", "until": "inf", "selector": ""}],
+)  # fmt: skip
+def test_a_report_that_does_not_say_what_it_is_of_is_one_line(
+    run: Path, tmp_path: Path, made_from: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a tracker or an editor may leave it: which file, what was expected there."""
+    path = tmp_path / "incident.json"
+    path.write_text(json.dumps(json.loads((run / "incident.json").read_text()) | {"made_from": made_from}))
+    assert main.main(["incident", "verify", str(path)]) == 64
+    error = capsys.readouterr().err
+    assert "incident.json: expected made_from with a run, or with server, from, until and selector" in error
+    assert error.count("\n") == 1
 
 
 def test_a_setting_that_is_empty_is_not_set() -> None:

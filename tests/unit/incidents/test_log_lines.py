@@ -88,9 +88,18 @@ def test_the_report_names_what_could_not_be_read(tmp_path: Path) -> None:
 
 def test_secrets_in_a_line_are_left_out(tmp_path: Path) -> None:
     """A log is somebody else's: whatever it holds, no key goes on."""
-    (tmp_path / "a.log").write_text(line(110.0, "a", path="/v1?key=sk-abcdefghijklmnop"))
+    secret = "sk-abcdefghijklmnop"
+    (tmp_path / "a.log").write_text(
+        line(110.0, f"Bearer {secret}", path=f"/v1?key={secret}", key_id=secret, gateway=secret)
+    )
     (one,) = log_lines.read(tmp_path, 100.0, 200.0).requests
-    assert "sk-abcdefghijklmnop" not in one.line
+    assert secret not in repr(one)
+
+
+def test_a_log_of_another_time_is_one(tmp_path: Path) -> None:
+    """It has lines of a gateway, of which none is of the stretch."""
+    (tmp_path / "a.log").write_text(line(900.0, "after"))
+    assert log_lines.read(tmp_path, 100.0, 200.0).requests == ()
 
 
 def test_a_folder_without_such_lines_is_told(tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ def test_failures_that_another_target_counts_are_counted(tmp_path: Path) -> None
     assert shown["times.began"] == "22:18:50 – 22:19:05 UTC"
 
 
+def test_replicas_whose_names_differ_in_signs_have_numbers_of_their_own(tmp_path: Path) -> None:
+    """The same id for both would be an error."""
+    of = {name: {"instance": name, "job": "vllm"} for name in ("a.b", "a_b", "ä-b")}
+    waiting = [
+        Recorded("vllm:num_requests_waiting", labels, [(FROM + t, float(n)) for t in World().scrapes()])
+        for n, labels in enumerate(of.values(), 1)
+    ]
+    shown = figures(of_series(waiting, 1_200, tmp_path))
+    found = {id_: text for id_, text in shown.items() if id_.endswith(".before.most")}
+    assert found == {f"survivors.{id_}.before.most": n for id_, n in (("a-b", "1"), ("a-b-2", "2"), ("--b", "3"))}
+
+
 TTFT = "vllm:time_to_first_token_seconds_bucket"
 
 
