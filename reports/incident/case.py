@@ -23,13 +23,16 @@ _EXACT_S, _WHOLE_FROM_S = 0.1, 10.0
 
 @dataclass(frozen=True)
 class Promise:
-    """An objective over single requests: ``target`` percent of them are not bad."""
+    """An objective over single requests: ``target`` percent of them are not bad. ``timed`` says what the time of a
+    request is here, where that is not when it ended.
+    """
 
     id: str
     name: str
     target: float
     counted: Counted
     source: Source
+    timed: str = ""
 
 
 #: What may have happened to a component: it stopped and went on to answer its scrapes, was restarted; a gateway

@@ -55,6 +55,20 @@ def of(case: Case) -> Times:
     return Times(moments, tuple(outside))
 
 
+def spells(found: Times) -> tuple[int, str]:
+    """How many stretches outside an objective there were, those that overlap as one, and how long all were together."""
+    merged: list[tuple[float, float, float]] = []
+    for _, one in found.outside:
+        if merged and one.from_s <= merged[-1][1]:
+            from_s, until_s, within_s = merged[-1]
+            merged[-1] = from_s, max(until_s, one.until_s), max(within_s, one.within_s)
+        else:
+            merged.append((one.from_s, one.until_s, one.within_s))
+    long_s = sum(until_s - from_s for from_s, until_s, _ in merged)
+    within_s = sum(within_s for *_, within_s in merged)
+    return len(merged), between(0.0, within_s, long_s, within_s)
+
+
 def gap(began: Moment, detected: Moment) -> str:
     """How much later it was noticed than it began, in words: as uncertain as the two are."""
     if began.at_s is None or detected.at_s is None:
@@ -70,11 +84,15 @@ def _unknown(id_: str, name: str, why: str = "no objective was broken") -> Momen
     return Moment(id_, name, None, 0.0, None, why)
 
 
+def _timed(why: str, promise: Promise) -> str:
+    return f"{why}; {promise.timed}" if promise.timed else why
+
+
 def _began(outside: list[tuple[Promise, Stretch]]) -> Moment:
     if not outside:
         return _unknown("began", "began")
     promise, one = outside[0]
-    why = f"first bad request of the first stretch in which this did not hold: {promise.name}"
+    why = _timed(f"first bad request of the first stretch in which this did not hold: {promise.name}", promise)
     return Moment("began", "began", one.from_s, one.within_s, promise.source, why)
 
 
@@ -85,9 +103,8 @@ def _first_failure(answers: Promise, since_s: float) -> Moment:
         return _unknown("first-failure", "first user-visible failure", "every request was answered, some too late")
     at_s = float(counted.at_s[bad[0]])
     within_s = at_s - float(counted.since_s[bad[0]])
-    return Moment(
-        "first-failure", "first user-visible failure", at_s, within_s, answers.source, "first request that failed"
-    )
+    why = _timed("first request that failed", answers)
+    return Moment("first-failure", "first user-visible failure", at_s, within_s, answers.source, why)
 
 
 def _detected(case: Case, fired: Told | None) -> Moment:
@@ -113,7 +130,7 @@ def _mitigated(outside: list[tuple[Promise, Stretch]]) -> Moment:
     if not outside:
         return _unknown("mitigated", "mitigated")
     promise, last = max(outside, key=lambda found: found[1].until_s)
-    why = "last bad request of the last stretch outside an objective"
+    why = _timed("last bad request of the last stretch outside an objective", promise)
     return Moment("mitigated", "mitigated", last.until_s, last.within_s, promise.source, why)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.model.incident import NOT_MEASURED, Block, Figure, Inline, Items, said
 from reports.incident import severity
 from reports.incident.case import Case, between, utc
-from reports.incident.times import Moment, Times, gap
+from reports.incident.times import Moment, Times, gap, spells
 
 ORDER, TITLE = 10, "Overview"
 
@@ -51,8 +51,13 @@ def _course(case: Case, times: Times) -> list[Inline]:
         return [""]
     parts: list[Inline] = [
         "It began at ", _time("overview.began", case, began), " and users were served as promised again after ",
-        Figure("overview.lasted", between(began.at_s, began.within_s, ended.at_s, ended.within_s), ended.source), "; ",
+        Figure("overview.lasted", between(began.at_s, began.within_s, ended.at_s, ended.within_s), ended.source),
     ]  # fmt: skip
+    stretches, together = spells(times)
+    if stretches > 1:
+        text = f"{stretches} stretches, {together} outside an objective in all"
+        parts += [", in ", Figure("overview.stretches", text, ended.source)]
+    parts.append("; ")
     if detected.at_s is None:
         return [*parts, "no alert fired."]
     return [*parts, "the first alert fired ", Figure("overview.detected", gap(began, detected), detected.source), "."]

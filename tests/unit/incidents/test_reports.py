@@ -87,6 +87,21 @@ def test_times_are_within_a_scrape_of_what_happened(paused: Report) -> None:
     assert shown["times.mitigated"] == "22:19:15 – 22:19:30 UTC"
 
 
+def test_several_outages_are_not_told_as_one(paused: Report, tmp_path: Path) -> None:
+    """From the first to the last it is 13 minutes, of which nearly all was well."""
+    world = World(silent={"replica-1": (100, 160), "replica-2": (900, 960)})
+    found = of_world(world, tmp_path)
+    assert figures(found)["overview.stretches"] == "2 stretches, 15 s to 1 min 15 s outside an objective in all"
+    assert " and users were served as promised again after 13 min" in texts(found, "overview")
+    assert "overview.stretches" not in figures(paused)
+
+
+def test_a_run_says_that_its_requests_count_by_when_they_were_due() -> None:
+    """A request that was under way when the fault came was due before it."""
+    said = texts(report(RunCase(RunFolder(RUNS / "gateway-failover" / "red"))), "timeline")
+    assert said.count("by when it was due; it may have failed later") == 3
+
+
 def test_what_metrics_do_not_know_is_not_measured(paused: Report) -> None:
     """Users, tokens that nobody got, who took it on: no zero."""
     shown = figures(paused)
