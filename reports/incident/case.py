@@ -13,10 +13,12 @@ from typing import Protocol
 
 from harness.evidence.evidence import Evidence
 from harness.judge.outside import Counted
-from harness.model.incident import NOT_MEASURED, Figure, Source, Text
+from harness.model.incident import NOT_MEASURED, Figure, Items, Source, Text, said
 from reports.incident.scenario import Again
 from reports.panel import number
 
+#: So many alerts are listed: of a large cluster there may be hundreds.
+ALERTS_SHOWN = 30
 #: A time that is known better is shown as one; a stretch is shown in whole seconds where it is so long.
 _EXACT_S, _WHOLE_FROM_S = 0.1, 10.0
 
@@ -190,7 +192,10 @@ class Case(Protocol):
         """What happened, in order of time, alerts left out."""
 
     def alerts(self) -> Sequence[Told]:
-        """Alerts that fired, in order of time."""
+        """Alerts of this service that fired, in order of time."""
+
+    def others(self) -> Sequence[Told]:
+        """Alerts of other services that fired meanwhile, in order of time: nothing rests on them."""
 
     def silenced(self) -> Sequence[Silenced] | None:
         """Who silenced an alert that had fired, in order of time; None where nothing tells."""
@@ -251,6 +256,13 @@ def _clock(units: int, parts: int) -> str:
     """Of so many units since the epoch, ``parts`` of which are a second."""
     text = datetime.fromtimestamp(units // parts, UTC).strftime("%H:%M:%S")
     return text if parts == 1 else f"{text}.{units % parts}"
+
+
+def listed(names: Sequence[str]) -> Items:
+    """The first of them, and how many more there are."""
+    more = len(names) - ALERTS_SHOWN
+    shown = [*names[:ALERTS_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return Items(tuple(map(said, shown)))
 
 
 def lasted(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +16,7 @@ from harness.evidence.history import Asked, Gap, HistoryView, Logged
 from harness.judge.outside import Counted
 from harness.judge.sli import samples_needed
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
+from harness.model.alertmanager import Matcher
 from harness.model.incident import Figure, Source, Text, said
 from reports.incident import guess, nearest
 from reports.incident.case import (
@@ -52,6 +54,8 @@ _NOT_COUNTED = (
 #: A status says how an answer began: how it ended, only a gateway that counts failures tells.
 _BEGAN_WELL, _FAILED = "status 2xx", "failed, with 5xx or after a good beginning"
 _CLASSES = {"2xx": _BEGAN_WELL, "4xx": "refused as wrong (4xx)", "5xx": "failed (5xx)", "none": "without an answer"}
+#: One condition of SELECTOR, which is PromQL: name, sign, value in quotes.
+_CONDITION = re.compile(r"""([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*(["'])((?:\\.|(?!\3)[^\\])*)\3""")
 
 
 class HistoryCase:
@@ -371,11 +375,13 @@ class HistoryCase:
         if (managed := self.view.managed) is None:
             return
         for silence in managed.silences:
+            if self._selects and not any(silence.covers(labels) for _, labels, _ in self._fired()):
+                continue
             said = f": {silence.comment}" if silence.comment else ""
             source = self._of_manager(f"silences, id = {silence.id}")
             yield Entry(self._since(silence.starts_s), f"{silence.by} silences {silence}{said}", source)
             yield Entry(self._since(silence.ends_s), f"the silence of {silence} by {silence.by} ends", source)
-        for one in managed.alerts:
+        for one in (one for one in managed.alerts if self._is_ours(one.labels)):
             to = f", for {', '.join(one.receivers)}" if one.receivers else ""
             text = f"Alertmanager has {one.name} ({_labels(one.labels)}) from here on, {one.state}{to}"
             yield Entry(self._since(one.starts_s), text, self._of_manager("alerts"))
@@ -387,7 +393,29 @@ class HistoryCase:
         assert self.view.managed is not None
         return Source(self.view.managed.server, f"/api/v2/{question}", "its own clock")
 
+    @cached_property
+    def _selects(self) -> tuple[Matcher, ...]:
+        """SELECTOR's conditions."""
+        return tuple(
+            Matcher(name, re.sub(r"\\(.)", r"\1", value), sign.endswith("~"), not sign.startswith("!"))
+            for name, sign, _, value in _CONDITION.findall(self._history.selector)
+        )
+
+    def _is_ours(self, labels: Mapping[str, str]) -> bool:
+        """Whether an alert has the labels that SELECTOR asks for, or one that names a component."""
+        known = {*self.replicas, *self.gateways}
+        return all(one.holds(labels) for one in self._selects) or not known.isdisjoint(labels.values())
+
     def alerts(self) -> Sequence[Told]:
+        """Those that SELECTOR leaves, or that name a component."""
+        return [told for told in self._told if self._is_ours(told.labels)]
+
+    def others(self) -> Sequence[Told]:
+        """Those of whoever else the server watches."""
+        return [told for told in self._told if not told.before and not self._is_ours(told.labels)]
+
+    @cached_property
+    def _told(self) -> Sequence[Told]:
         """As Prometheus evaluated them; of those that it does not know, what Alertmanager still has."""
         found = [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
                  for one in self.view.alerts]  # fmt: skip
@@ -419,7 +447,8 @@ class HistoryCase:
             severity = {"severity": told.severity} if told.severity else {}
             yield told.name, {"alertname": told.name, **severity, **told.labels}, told.fired_s
         for one in self.view.managed.alerts if self.view.managed else ():
-            yield one.name, one.labels, self._since(one.starts_s)
+            if self._is_ours(one.labels):
+                yield one.name, one.labels, self._since(one.starts_s)
 
     def silent(self) -> Sequence[str] | None:
         """Rules that the server has and that did not fire."""

@@ -235,6 +235,10 @@ class RunCase:
             for one in alerts.seen(self.view)
         ]
 
+    def others(self) -> Sequence[Told]:
+        """None: nothing else is watched."""
+        return ()
+
     def silent(self) -> Sequence[str]:
         """Alerts that the drill expects, and that had the time to fire."""
         scale = alerts.scale(self.view)

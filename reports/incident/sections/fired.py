@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Items, said
-from reports.incident.case import Case, utc
+from reports.incident.case import Case, listed, utc
 from reports.incident.times import Times
 
 ORDER, TITLE = 60, "Checks and alerts"
@@ -20,7 +20,14 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     told = [one for one in case.alerts() if not one.before]
     yield said("Alerts that fired:" if told else "No alert fired.")
     if told:
-        yield Items(tuple(said(_line(case, one.name, one.severity, one.fired_s, one.cleared_s)) for one in told))
+        yield listed([_line(case, one.name, one.severity, one.fired_s, one.cleared_s) for one in told])
+    if before := dict.fromkeys(one.name for one in case.alerts() if one.before):
+        yield said("Alerts that had fired before, and still did at the beginning:")
+        yield listed(list(before))
+    if others := case.others():
+        count = Figure("alerts.others", f"{len(others):,}", case.alert_source())
+        yield said("Alerts that fired and neither have the labels of SELECTOR nor name a component: ", count, ".")
+        yield listed(list(dict.fromkeys(one.name for one in others)))
     silent = case.silent()
     if silent is None:
         yield said(
@@ -28,7 +35,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         )
     elif silent:
         yield said("Alerts that did not fire:")
-        yield Items(tuple(said(name) for name in silent))
+        yield listed(silent)
 
 
 def _line(case: Case, name: str, severity: str, fired_s: float, cleared_s: float | None) -> str:

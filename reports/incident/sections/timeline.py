@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Link, Table, said
-from reports.incident.case import Case, Entry, utc
+from reports.incident.case import ALERTS_SHOWN, Case, Entry, utc
 from reports.incident.times import Times, gap
 
 ORDER, TITLE = 30, "Timeline"
@@ -34,9 +34,10 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
 
 
 def _alerts(case: Case) -> Iterator[Entry]:
-    for told in case.alerts():
-        if told.before:
-            continue
+    fired = [told for told in case.alerts() if not told.before]
+    if more := fired[ALERTS_SHOWN:]:
+        yield Entry(more[0].fired_s, f"and {len(more)} more alerts, from here on", case.alert_source())
+    for told in fired[:ALERTS_SHOWN]:
         source = told.source or case.alert_source()
         labels = ", ".join(f"{name}={value}" for name, value in sorted(told.labels.items()))
         name = f"{told.name} ({labels})" if labels else told.name

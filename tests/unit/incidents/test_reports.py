@@ -35,11 +35,12 @@ def of_series(
     lasts_s: float,
     folder: Path,
     rules: tuple[str, ...] | None = ("ReplicaDown", "FailuresHigh"),
+    selector: str = "",
 ) -> Report:
     """The report of a server with these."""
     with serving(Server(series, now=lambda: FROM + lasts_s, rules=rules)) as server:
         client = Prometheus(Access.of(server.url, {}), deadline_s=5.0)
-        fetch(client, Wanted(FROM, FROM + lasts_s, "", mapping.shipped()), folder, lambda text: None)
+        fetch(client, Wanted(FROM, FROM + lasts_s, selector, mapping.shipped()), folder, lambda text: None)
     return report(HistoryCase(HistoryView(folder)))
 
 
@@ -129,6 +130,54 @@ def test_a_silent_alert_is_told(paused: Report) -> None:
     """It is there, and did not fire."""
     assert "FailuresHigh" in texts(paused, "fired")
     assert "ReplicaDown (page): fired" in texts(paused, "fired")
+
+
+def alert(name: str, from_s: int, **labels: str) -> Recorded:
+    """One that fires for two minutes."""
+    samples = [(FROM + t, 1.0) for t in range(from_s, from_s + 121, 15)]
+    return Recorded("ALERTS", {"alertname": name, "alertstate": "firing", **labels}, samples)
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "counts"),
+    [
+        ("", {"ns": "theirs"}, True),
+        ('ns="ours"', {"ns": "ours"}, True),
+        ("ns=~'ou.s', job!=\"x\"", {"ns": "ours"}, True),
+        ('ns="ours"', {"ns": "theirs"}, False),
+        ('ns="ours"', {}, False),
+        ('ns="ours"', {"ns": "theirs", "pod": "replica-2"}, True),
+    ],
+)
+def test_alerts_of_others_do_not_detect_it(
+    tmp_path: Path, selector: str, labels: Mapping[str, str], counts: bool
+) -> None:
+    """An alert counts where SELECTOR leaves it, or where it names a component; others are counted, and named."""
+    world = World(silent={"replica-1": (300, 340)})
+    series = [Recorded(one.name, {"ns": "ours", **one.labels}, one.samples) for one in world.series()]
+    found = of_series([*series, alert("DiskFull", 300, **labels)], world.lasts_s, tmp_path, selector=selector)
+    assert figures(found)["times.detected"] == ("22:19:00.0 UTC" if counts else "22:19:15.0 UTC")
+    assert ("alert fires: DiskFull" in texts(found, "timeline")) == counts
+    assert figures(found).get("alerts.others") == (None if counts else "1")
+    assert "DiskFull" in texts(found, "fired")
+
+
+def test_alerts_by_the_hundred_are_not_all_listed(tmp_path: Path) -> None:
+    """The first of them, and how many more; the same for rules that did not fire."""
+    world, rules = World(), tuple(f"Rule{n:03d}" for n in range(100))
+    alerts = [alert("PodDown", 300 + 15 * (n // 10), n=f"{n}") for n in range(100)]
+    found = of_series([*world.series(), *alerts], world.lasts_s, tmp_path, rules=rules)
+    assert texts(found, "fired").count("and 70 more") == 2
+    assert texts(found, "timeline").count("alert fires: PodDown") == 30
+    assert "22:19:45.0 UTC | and 70 more alerts, from here on" in texts(found, "timeline")
+
+
+def test_an_alert_that_was_firing_all_along_is_named(tmp_path: Path) -> None:
+    """It fired before: «no alert fired» is not all that there is to say."""
+    world = World()
+    found = of_series([*world.series(), alert("Noisy", 15)], world.lasts_s, tmp_path)
+    said = texts(found, "fired")
+    assert "Alerts that had fired before, and still did at the beginning:\nNoisy" in said
 
 
 def test_a_server_that_does_not_tell_its_rules_has_no_silent_alerts_and_no_loud_ones(tmp_path: Path) -> None:
