@@ -240,22 +240,30 @@ class Case(Protocol):
 
 
 def utc(case: Case, at_s: float, within_s: float = 0.0) -> str:
-    """``14:02:05.3 UTC``; with ``within_s`` ``14:01:50 – 14:02:05 UTC``, since it is known no better."""
+    """``14:02:05.3 UTC``; with ``within_s`` ``14:01:50 – 14:02:05 UTC``, since it is known no better. The day stands
+    before it where that is not the first one.
+    """
     if not math.isfinite(at_s):
         return NOT_MEASURED
     wall_s = case.zero_wall_s + at_s
     if within_s < _EXACT_S:
-        return f"{_clock(round(10 * wall_s), 10)} UTC"
+        return f"{_clock(case, round(10 * wall_s), 10)} UTC"
     parts = 1 if within_s >= _WHOLE_FROM_S else 10
     # Outwards: what happened lies between what is shown.
     begin, end = (round(1000 * one) * parts for one in (wall_s - within_s, wall_s))
-    return f"{_clock(begin // 1000, parts)} – {_clock(-(-end // 1000), parts)} UTC"
+    return f"{_clock(case, begin // 1000, parts)} – {_clock(case, -(-end // 1000), parts)} UTC"
 
 
-def _clock(units: int, parts: int) -> str:
+def _clock(case: Case, units: int, parts: int) -> str:
     """Of so many units since the epoch, ``parts`` of which are a second."""
-    text = datetime.fromtimestamp(units // parts, UTC).strftime("%H:%M:%S")
+    text = f"{day(case, units // parts)}{datetime.fromtimestamp(units // parts, UTC):%H:%M:%S}"
     return text if parts == 1 else f"{text}.{units % parts}"
+
+
+def day(case: Case, wall_s: float) -> str:
+    """``2026-11-29 `` of a Unix second that is not on the first day of the evidence; else ""."""
+    first, then = (datetime.fromtimestamp(at, UTC).date() for at in (case.zero_wall_s, wall_s))
+    return "" if first == then else f"{then} "
 
 
 def listed(names: Sequence[str]) -> Items:

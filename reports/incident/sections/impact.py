@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Source, Table, Text, said
 from reports.incident import severity
-from reports.incident.case import Case, Outcome, figure
+from reports.incident.case import Case, Outcome, day, figure
 from reports.incident.times import Times
 from reports.panel import anchor
 
@@ -29,7 +29,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     yield Table(("what", "how much"), tuple(rows))
     yield from case.limits()
     yield said("By minute (UTC), from the first minute with a bad request to the last:")
-    yield _minutes(outcomes, source)
+    yield _minutes(case, outcomes, source)
 
 
 def _row(name: str, value: Figure) -> tuple[Text, Text]:
@@ -63,12 +63,15 @@ def _budget(case: Case) -> Iterator[tuple[Text, Text]]:
         yield _row(name, figure(f"impact.budget.{id_}", None if share is None else 100 * share, "%", answers.source))
 
 
-def _minutes(outcomes: Sequence[Outcome], source: Source) -> Table:
+def _minutes(case: Case, outcomes: Sequence[Outcome], source: Source) -> Table:
     bad = sorted({at for one in outcomes if one.hit for at, n in one.by_minute.items() if n > 0})
     every = sorted({at for one in outcomes for at in one.by_minute})
     shown = [at for at in every if bad and bad[0] - 60 <= at <= bad[-1] + 60]
     rows = [
-        (said(datetime.fromtimestamp(at, UTC).strftime("%H:%M")), *(said(_of(one, at, source)) for one in outcomes))
+        (
+            said(f"{day(case, at)}{datetime.fromtimestamp(at, UTC):%H:%M}"),
+            *(said(_of(one, at, source)) for one in outcomes),
+        )
         for at in shown[:MINUTES]
     ]
     if len(shown) > MINUTES:

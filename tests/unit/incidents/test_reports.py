@@ -378,6 +378,17 @@ def test_the_title_says_which_day_it_was(paused: Report) -> None:
     assert report(RunCase(RunFolder(RUNS / "gateway-failover" / "red"))).title.endswith(", 2026-11-27")
 
 
+def test_a_time_of_another_day_says_which(tmp_path: Path) -> None:
+    """Midnight is 6,360 seconds after the beginning: the day stands before what is after it."""
+    found = of_world(World(lasts_s=7_200, silent={"replica-1": (6_330, 6_420)}), tmp_path)
+    shown = figures(found)
+    assert shown["times.began"] == "23:59:30 – 23:59:45 UTC"
+    assert shown["times.mitigated"] == "23:59:45 – 2023-11-15 00:00:00 UTC"
+    said = texts(found, "timeline")
+    assert "2023-11-15 00:01:00 UTC | replica-1 answers its scrapes again" in said
+    assert "\n2023-11-15 00:00 | " in texts(found, "impact")
+
+
 def test_an_outage_without_a_good_answer_has_its_minutes(tmp_path: Path) -> None:
     """The worst one: nothing was answered well in all the time that was looked at."""
     world = World(silent={"replica-1": (300, 340)})
