@@ -202,12 +202,11 @@ class RunCase:
     def _entries(self, bar: moments.Bar) -> Iterator[Entry]:
         match bar.row:
             case "phase":
-                yield Entry(
-                    bar.begin_s, f"phase {bar.name} begins ({bar.more})", self._event("phase_started", bar.begin_s)
-                )
+                yield Entry(bar.begin_s, f"phase {bar.name} begins", self._event("phase_started", bar.begin_s))
             case "fault":
                 source = self._event("fault_injecting", bar.begin_s)
-                yield Entry(bar.begin_s, f"injected: {bar.name} ({bar.more})", source)
+                phase = bar.more.removeprefix("in ")
+                yield Entry(bar.begin_s, f"injected: {bar.name} (in phase {phase})", source)
                 if math.isfinite(bar.end_s):
                     yield Entry(bar.end_s, f"healed: {bar.name}", self._event("fault_healed", bar.end_s))
             case "step":
@@ -249,7 +248,7 @@ class RunCase:
             if one.fires and alert_times.can_fire(one, self.view.scenario.phases, scale)
             if not any(alert.is_for(one) for alert in alerts.of_fault(self.view, one.phase))
         ]  # fmt: skip
-        return [f"{one} in {one.phase}" for one in missing]
+        return [f"{one} in phase {one.phase}" for one in missing]
 
     def reds(self) -> Sequence[Red]:
         """In the order of the verdict."""
@@ -265,7 +264,7 @@ class RunCase:
         spans = [phase for phase in self.view.phases if phase.fault_start_s is not None]
         if not faults:
             return Trigger("Nothing was injected: what set it off is not known.", (), None, None, ())
-        names = [f"{one.get('type')} on {one.get('on')} in {one.get('phase')}" for one in faults]
+        names = [f"{one.get('type')} on {one.get('on')} in phase {one.get('phase')}" for one in faults]
         ends = [phase.fault_end_s for phase in spans]
         return Trigger(
             f"A drill injected {'; '.join(dict.fromkeys(names))}.",

@@ -47,10 +47,10 @@ def _command(case: Case) -> str:
 def _of_checks(case: Case) -> Iterator[Action]:
     for red in case.reds():
         kind = "detect" if "alert" in red.id else "mitigate" if any(w in red.id for w in _MITIGATES) else "prevent"
-        where = f" in {red.phase}" if red.phase and red.phase not in red.name else ""
+        where = f" in phase {red.phase}" if red.phase and red.phase not in red.name else ""
         verified = f"the check «{red.name}» of {_command(case)}"
         id_ = ".".join(anchor("action", part) for part in (red.id or red.name, red.phase) if part)
-        yield Action(id_, kind, f"mend: {red.name}{where}", verified)
+        yield Action(id_, kind, f"fix: {red.name}{where}", verified)
 
 
 #: Checks about how soon the service is well again, by parts of their ids.
@@ -62,9 +62,9 @@ def _of_alerts(case: Case, times: Times) -> Iterator[Action]:
     if began.at_s is None:
         return
     if detected.at_s is None:
-        yield Action("action.no-alert", "detect", "no alert fired: have one that does", _drill(case))
+        yield Action("action.no-alert", "detect", "no alert fired: add an alert that fires for this", _drill(case))
     elif detected.at_s - began.at_s > DETECTED_WITHIN_S:
-        late = f"the first alert came {detected.at_s - began.at_s:.0f} s after the beginning: have one that is sooner"
+        late = f"the first alert came {detected.at_s - began.at_s:.0f} s after the beginning: add one that fires sooner"
         yield Action("action.late-alert", "detect", late, _drill(case))
 
 

@@ -10,8 +10,11 @@ from itertools import count
 from harness.model.incident import NOT_MEASURED, Block, Figure, Table, Text, said
 from reports.incident.case import Case, figure
 from reports.incident.times import Times
+from reports.panel import number
 
 ORDER, TITLE = 50, "Survivors"
+#: A mean below it is not shown in full, and is no zero.
+_LEAST = 0.001
 _HEAD = ("replica", "when", "waiting (mean)", "waiting (most)", "first token p95", "share of requests")
 
 
@@ -28,7 +31,12 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         for name, from_s, until_s in spans:
             cells = _cells(case, replica, f"survivors.{ids[replica]}.{name}", from_s, until_s)
             rows.append((said(who), said(name), *cells))
-    yield said("What was not hit had to carry the load: a survivor that waits longer than before was the next to fail.")
+    if hit.issuperset(case.replicas):
+        yield said("There are none: every replica was hit.")
+    else:
+        yield said(
+            "What was not hit had to carry the load: a survivor that waits longer than before was the next to fail."
+        )
     yield Table(_HEAD, tuple(rows))
     yield _skew(case, spans)
 
@@ -51,10 +59,19 @@ def _ids(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[float | None, float | None]:
+def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[str, str]:
+    """The mean and the most that waited, in words."""
     samples = case.view.metrics(replica, "waiting")
     inside = samples[samples["t_s"].between(from_s, until_s)]["value"]
-    return (None, None) if inside.empty else (float(inside.mean()), float(inside.max()))
+    if inside.empty:
+        return NOT_MEASURED, NOT_MEASURED
+    return f"{_requests(float(inside.mean()))} (n = {len(inside):,} samples)", _requests(float(inside.max()))
+
+
+def _requests(count: float) -> str:
+    if 0 < count < _LEAST:
+        return f"fewer than {_LEAST:g} requests"
+    return f"{number(round(count, 3))} {'request' if count == 1 else 'requests'}"
 
 
 def _cells(case: Case, replica: str, of: str, from_s: float, until_s: float) -> tuple[Text, ...]:
@@ -64,8 +81,8 @@ def _cells(case: Case, replica: str, of: str, from_s: float, until_s: float) -> 
         case.first_token_p95(replica, from_s, until_s), case.share(replica, from_s, until_s),
     )  # fmt: skip
     return (
-        said(figure(f"{of}.waiting", mean, "", waiting)),
-        said(figure(f"{of}.most", most, "", waiting)),
+        said(Figure(f"{of}.waiting", mean, waiting)),
+        said(Figure(f"{of}.most", most, waiting)),
         said(Figure(f"{of}.ttft", p95 or NOT_MEASURED, p95_source)),
         said(figure(f"{of}.share", None if share is None else 100 * share, "%", share_source)),
     )

@@ -19,6 +19,7 @@ from reports.incident import of_run
 from reports.incident.make import report
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
+from reports.incident.sections import survivors
 from tests.incidents import FROM, World
 from tests.prometheus_server import Recorded, Server, serving
 
@@ -122,8 +123,25 @@ def test_survivors_carried_the_load(paused: Report) -> None:
     """The share of the replica that was not hit goes up while the other is silent, and its queue with it."""
     shown = figures(paused)
     assert shown["survivors.replica-2.before.share"] == "50 %"
-    assert float(shown["survivors.replica-2.during.waiting"]) > 0.0
-    assert shown["survivors.replica-1.before.waiting"] == "0"
+    mean, _, counted = shown["survivors.replica-2.during.waiting"].partition(" requests (n = ")
+    assert float(mean) > 0.0
+    assert counted == "36 samples)"
+    assert shown["survivors.replica-2.during.most"] == "4 requests"
+    assert shown["survivors.replica-1.before.waiting"] == "0 requests (n = 19 samples)"
+
+
+def test_where_every_replica_was_hit_there_are_no_survivors(paused: Report, tmp_path: Path) -> None:
+    """One sentence: one was silent, and a gateway did not use the other. Where one was hit, the other survived."""
+    assert "There are none: every replica was hit." in texts(paused, "survivors")
+    one = of_world(World(silent={"replica-1": (300, 340)}), tmp_path)
+    assert "What was not hit had to carry the load" in texts(one, "survivors")
+
+
+@pytest.mark.parametrize(("shown", "count"), [("0 requests", 0.0), ("fewer than 0.001 requests", 0.0004),
+                                              ("0.007 requests", 0.00682), ("1,234 requests", 1234.2)])  # fmt: skip
+def test_how_many_waited_has_a_unit_and_is_no_zero(shown: str, count: float) -> None:
+    """Three digits after the point are enough."""
+    assert survivors._requests(count) == shown
 
 
 def test_a_silent_alert_is_told(paused: Report) -> None:
@@ -215,6 +233,9 @@ def test_failures_that_another_target_counts_are_counted(tmp_path: Path) -> None
     assert shown["times.began"] == "22:18:50 – 22:19:05 UTC"
 
 
+_WAITING = (("a-b", "1 request"), ("a-b-2", "2 requests"), ("--b", "3 requests"))
+
+
 def test_replicas_whose_names_differ_in_signs_have_numbers_of_their_own(tmp_path: Path) -> None:
     """The same id for both would be an error."""
     of = {name: {"instance": name, "job": "vllm"} for name in ("a.b", "a_b", "ä-b")}
@@ -224,7 +245,7 @@ def test_replicas_whose_names_differ_in_signs_have_numbers_of_their_own(tmp_path
     ]
     shown = figures(of_series(waiting, 1_200, tmp_path))
     found = {id_: text for id_, text in shown.items() if id_.endswith(".before.most")}
-    assert found == {f"survivors.{id_}.before.most": n for id_, n in (("a-b", "1"), ("a-b-2", "2"), ("--b", "3"))}
+    assert found == {f"survivors.{id_}.before.most": n for id_, n in _WAITING}
 
 
 TTFT = "vllm:time_to_first_token_seconds_bucket"
