@@ -73,7 +73,8 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
         _expect_folder(options.out)
     if options.what:
         run = Path(options.what[0]).resolve()
-        return _written(RunCase(RunFolder(run)), options.out or run)
+        out = options.out or run
+        return _written(RunCase(RunFolder(run), _named(out)), out)
     since, until = when(options.since, "--from"), when(options.until, "--to")
     if not timedelta(0) < until - since <= LONGEST:
         said = f"from {since:%F %T} to {until:%F %T} UTC are {until - since}"
@@ -95,7 +96,7 @@ def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") ->
             access = Access.of(alertmanager, os.environ, "ALERTMANAGER", "ALERTMANAGER")
             manager = open_.enter_context(closing(Alertmanager(access)))
         history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False), manager)
-    return HistoryCase(HistoryView(folder))
+    return HistoryCase(HistoryView(folder), _named(folder))
 
 
 def again(file: Path, mine: Path | None) -> int:
@@ -137,6 +138,12 @@ def _expect_folder(out: Path) -> None:
     there = next(one for one in (out, *out.parents) if one.exists())
     if not there.is_dir():
         raise UsageError(f"--out {out}: found the file {there}, expected a folder or nothing")
+
+
+def _named(folder: Path) -> str:
+    """As commands name it, which run in the checkout."""
+    whole = folder.resolve()
+    return str(whole.relative_to(pipeline.ROOT) if whole.is_relative_to(pipeline.ROOT) else whole)
 
 
 def _mappings(mine: Path | None) -> tuple[mapping.Mapping, ...]:

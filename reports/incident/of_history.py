@@ -59,10 +59,10 @@ _CONDITION = re.compile(r"""([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*(["'])((?:\\.|(?!\3)
 
 
 class HistoryCase:
-    """One stretch of history."""
+    """One stretch of history. ``written_to`` names the report's folder in commands, if that is not where runs are."""
 
-    def __init__(self, view: HistoryView) -> None:
-        self._view, self._history = view, view.history
+    def __init__(self, view: HistoryView, written_to: str = "") -> None:
+        self._view, self._history, self._written_to = view, view.history, written_to
         self.zero_wall_s, self.lasts_s = view.history.from_s, view.lasts_s
         self.title = f"Incident, {_minute(view.history.from_s)} to {_minute(view.history.until_s)} UTC"
         self.made_from: Mapping[str, str] = {
@@ -282,7 +282,7 @@ class HistoryCase:
 
     def again(self) -> Again | str:
         """The nearest known faults in a scenario of the drill for them."""
-        return nearest.again(self, f"runs/{self.view.folder.name}")
+        return nearest.again(self, self._written_to or f"runs/{self.view.folder.name}")
 
     def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Between two edges of the engine's histogram."""

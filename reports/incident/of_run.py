@@ -38,10 +38,12 @@ _NAMES = {"ok": "good", "cancelled_intended": "cancelled by the client", "cancel
 
 
 class RunCase:
-    """One run. RunFolderError where it cannot be read."""
+    """One run. RunFolderError where it cannot be read. ``written_to`` names the report's folder in commands, if that is
+    not where runs are.
+    """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, written_to: str = "") -> None:
+        self._folder, self._written_to = folder, written_to
         self._view = RunView(folder)
         self._verdict: Verdict = verdicts.read(folder)
         self.zero_wall_s = folder.zero_wall_s()
@@ -294,7 +296,8 @@ class RunCase:
         if (plan.get("topology") or {}).get("target"):
             said.append("It was of an external target: name yours with ARGS='--target URL' (docs/external.md).")
         defects = tuple(sorted(plan.get("defects") or {}))
-        return Again(name, practised, f"runs/{run}", tuple(settings), defects, tuple(said))
+        folder = self._written_to or f"runs/{run}"
+        return Again(name, practised, folder, tuple(settings), defects, tuple(said))
 
     def _rate_asked(self) -> Share | None:
         """The share of capacity that the load was asked to be; None where it was a rate."""

@@ -27,7 +27,7 @@ _WIDTH = 100
 class Again:
     """What brings a fault about again: a drill, its scenario, and how it is run.
 
-    ``folder`` is where reports of it are by default. ``defects`` were switched on when it happened, and ``settings``
+    ``folder`` is where the file is. ``defects`` were switched on when it happened, and ``settings``
     are those of ``make`` beside the scenario. ``said`` are sentences for who reads the file: what it is of, and what is
     not as it was.
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import incident, main
+from reports.markdown import text
 from tests.incidents import FROM, World
 from tests.prometheus_server import Server, serving
 
@@ -54,7 +55,8 @@ def test_the_scenario_is_beside_the_report_and_named_in_it(run: Path, capsys: py
     generated = path.read_text()
     for name in FILES:
         assert "incident.yaml" in (run / name).read_text()
-    assert "make drill\\-gateway\\-failover SCENARIO=runs/" in (run / "incident.md").read_text()
+    assert text(f"make drill-gateway-failover SCENARIO={path.resolve()}") in (run / "incident.md").read_text()
+    assert f"SCENARIO={path.resolve()} " in generated
     try:
         path.write_text(f"{generated}# ours\n")
         assert main.main(["incident", str(run)]) == 0
@@ -62,6 +64,17 @@ def test_the_scenario_is_beside_the_report_and_named_in_it(run: Path, capsys: py
         assert path.read_text().endswith("# ours\n")
     finally:
         path.write_text(generated)
+
+
+def test_commands_name_the_folder_that_was_written_to(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the checkout has it where it is inside, else in full."""
+    for root, named in ((tmp_path.resolve(), "elsewhere/incident.yaml"), (run, f"{tmp_path.resolve()}/elsewhere/")):
+        monkeypatch.setattr("harness.run.pipeline.ROOT", root)
+        assert main.main(["incident", str(run), "--out", str(tmp_path / "elsewhere")]) == 0
+        assert f"SCENARIO={named}" in (tmp_path / "elsewhere" / "incident.yaml").read_text()
+        assert text(f"SCENARIO={named}") in (tmp_path / "elsewhere" / "incident.md").read_text()
 
 
 def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
