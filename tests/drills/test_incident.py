@@ -82,7 +82,8 @@ class Incident:
         rows = [row for block in blocks if isinstance(block, Table) and block.head[0] == "UTC" for row in block.rows]
         found: dict[str, str] = {}
         for when, what, _ in rows:
-            found.setdefault("".join(map(str, what.parts)), "".join(map(str, when.parts)))
+            shown = "".join(str(getattr(part, "text", part)) for part in when.parts)
+            found.setdefault("".join(map(str, what.parts)), shown)
         return found
 
     def apart_s(self, shown: str, done: tuple[float, float]) -> float:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Link, Table, said
 from reports.incident.case import ALERTS_SHOWN, Case, Entry, utc
 from reports.incident.times import Times, gap
+from reports.panel import anchor
 
 ORDER, TITLE = 30, "Timeline"
+#: So much of what happened is in the id of its time.
+_ID_CHARS = 60
 
 
 def blocks(case: Case, times: Times) -> Iterator[Block]:
@@ -29,8 +33,20 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     events = sorted((*case.entries(), *_alerts(case)), key=lambda entry: entry.at_s)
     yield Table(
         ("UTC", "event", "source"),
-        tuple((said(utc(case, e.at_s, e.within_s)), said(e.what), said(Link(e.source))) for e in events),
+        tuple(
+            (said(Figure(id_, utc(case, e.at_s, e.within_s), e.source)), said(e.what), said(Link(e.source)))
+            for id_, e in zip(_ids(events), events, strict=True)
+        ),
     )
+
+
+def _ids(events: Sequence[Entry]) -> Iterator[str]:
+    """By what happened, numbered where that happened again: they stay as they are where something else is added."""
+    seen: Counter[str] = Counter()
+    for one in events:
+        id_ = f"timeline.{anchor('at', one.what)[:_ID_CHARS]}"
+        seen[id_] += 1
+        yield id_ if seen[id_] == 1 else f"{id_}.{seen[id_]}"
 
 
 def _alerts(case: Case) -> Iterator[Entry]:

@@ -138,10 +138,15 @@ def test_what_people_write_there_is_text(manager: Manager, tmp_path: Path) -> No
     found = of_texts(manager, hostile, tmp_path / "hostile")
     expected = of_texts(manager, [f"x{n}" for n in range(len(hostile))], tmp_path / "plain")
     written, of_plain = markdown.render(found, "verify"), markdown.render(expected, "verify")
-    assert list(markdown.numbers(written)) == list(markdown.numbers(of_plain))
+    assert others_than_times(written) == others_than_times(of_plain)
     assert written.count("\n#") == of_plain.count("\n#")
     assert "<script>" not in page.render(found, "verify")
     assert "\x1b" not in written
+
+
+def others_than_times(written: str) -> list[tuple[str, str]]:
+    """The numbers of a report but for the times of its timeline, which are called by what happened."""
+    return [one for one in markdown.numbers(written) if not one[0].startswith("timeline.")]
 
 
 def of_texts(manager: Manager, texts: Sequence[str], folder: Path) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,21 @@ def test_every_number_of_a_run_is_the_same_when_it_is_asked_for_again(
         assert "impact.users: the file says 19 of 20, asked again it is 20 of 20" in capsys.readouterr().out
     finally:
         path.write_text(before)
+
+
+def test_a_time_of_the_timeline_that_was_changed_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a number like others; it is called by what happened."""
+    path = run / "incident.md"
+    before = path.read_text()
+    found = re.search(r"\*\*(\d\d:\d\d:\d\d\.\d UTC)\*\*\[\^(timeline\.at-injected-[^\]]+)\]", before)
+    assert found
+    try:
+        path.write_text(before.replace(found[0], found[0].replace(found[1], "00:00:00.0 UTC")))
+        assert main.main(["incident", "verify", str(path)]) == 1
+    finally:
+        path.write_text(before)
+    said = f"{found[2]}: the file says 00:00:00.0 UTC, asked again it is {found[1]}"
+    assert said in capsys.readouterr().out
 
 
 def test_the_scenario_is_beside_the_report_and_named_in_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

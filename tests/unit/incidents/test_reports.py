@@ -458,6 +458,14 @@ def test_a_run_says_what_its_records_hold(run: Path) -> None:
     assert "None is suggested" not in texts(found, "actions")
 
 
+def test_a_time_of_the_timeline_is_called_by_what_happened(tmp_path: Path) -> None:
+    """Numbered where that happened again."""
+    shown = figures(of_world(Twice(), tmp_path))
+    prefix = "timeline.at-replica-1-does-not-answer-its-scrapes"
+    assert shown[prefix] == "22:18:45 – 22:19:00 UTC"
+    assert shown[f"{prefix}.2"] == "22:28:45 – 22:29:00 UTC"
+
+
 def test_every_number_says_where_it_is_from(paused: Report) -> None:
     """Of both kinds, except what was not measured."""
     of_run = report(RunCase(RunFolder(RUNS / "gateway-failover" / "red")))
