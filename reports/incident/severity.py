@@ -52,6 +52,8 @@ def of(case: Case, times: Times) -> Severity:
     if not times.outside:
         lacking = unseen(case)
         return Severity(NOT_MEASURED if lacking else NONE, lacking or "no objective was broken", source)
+    if share is None and spent is None:
+        return Severity(NOT_MEASURED, "; ".join(said), source)
     for level, users_from, budget_from in LEVELS:
         if (share is not None and share >= users_from) or (spent is not None and spent >= budget_from):
             return Severity(level, "; ".join(said), source)

@@ -100,7 +100,9 @@ def _first_failure(answers: Promise, since_s: float) -> Moment:
     counted = answers.counted
     bad = np.flatnonzero((counted.bad > 0) & (counted.at_s >= since_s))
     if len(bad) == 0:
-        return _unknown("first-failure", "first user-visible failure", "every request was answered, some too late")
+        counted_any = counted.total.sum() > 0
+        why = "every request was answered, some too late" if counted_any else "nobody counted whether any failed"
+        return _unknown("first-failure", "first user-visible failure", why)
     at_s = float(counted.at_s[bad[0]])
     within_s = at_s - float(counted.since_s[bad[0]])
     why = _timed("first request that failed", answers)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Inline, Items, said
 from reports.incident import severity
-from reports.incident.case import Case, between, utc
+from reports.incident.case import Case, Promise, between, utc
 from reports.incident.times import Moment, Times, gap, spells
 
 ORDER, TITLE = 10, "Overview"
@@ -32,17 +32,25 @@ def _impact(case: Case, times: Times) -> list[Inline]:
         lacking = severity.unseen(case)
         return [f"Whether an objective was broken is not known: {lacking}." if lacking else "No objective was broken."]
     answers = case.promises()[0]
-    bad, total = float(answers.counted.bad.sum()), float(answers.counted.total.sum())
-    parts: list[Inline] = [
-        Figure("overview.bad", f"{bad:,.0f} of {total:,.0f} requests", answers.source), " were not answered as promised"
-    ]  # fmt: skip
+    failed = Figure("overview.bad", _bad(answers), answers.source)
+    parts: list[Inline] = [failed, " were not answered"]
+    if not failed.measured:
+        parts = ["How many requests were not answered is ", failed]
     users = case.users()
     if users is None:
         parts += ["; how many users that were is ", Figure("overview.users", NOT_MEASURED), "."]
     else:
         hit, every, source = users
         parts += [", by ", Figure("overview.users", f"{hit} of {every} users", source), "."]
+    outside = {promise.id: promise for promise, _ in times.outside if promise.id != answers.id}
+    for id_, late in outside.items():
+        parts += [" Too late were ", Figure(f"overview.late.{id_}", _bad(late), late.source), f" ({late.name})."]
     return parts
+
+
+def _bad(promise: Promise) -> str:
+    bad, total = float(promise.counted.bad.sum()), float(promise.counted.total.sum())
+    return f"{bad:,.0f} of {total:,.0f} requests" if total else NOT_MEASURED
 
 
 def _course(case: Case, times: Times) -> list[Inline]:

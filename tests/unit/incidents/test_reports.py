@@ -384,6 +384,33 @@ def test_without_a_count_of_requests_nothing_is_called_well(tmp_path: Path) -> N
     assert "no request was counted" in texts(found, "overview")
 
 
+def late(one: Recorded) -> Recorded:
+    """Of first tokens: none came before the last edge."""
+    if one.name != TTFT or one.labels["le"] == "+Inf":
+        return one
+    return Recorded(one.name, one.labels, [(at, 0.0) for at, _ in one.samples])
+
+
+def test_where_only_replicas_tell_that_it_was_late_no_failures_are_counted(tmp_path: Path) -> None:
+    """Not none of none, nor the least severity: whether anybody was answered, and who, nothing tells."""
+    world = World()
+    found = of_series([late(one) for one in world.series() if one.labels["job"] == "replica"], world.lasts_s, tmp_path)
+    shown = figures(found)
+    assert (shown["overview.bad"], shown["severity"]) == (NOT_MEASURED, NOT_MEASURED)
+    assert shown["overview.late.ttft"] == "11,850 of 11,850 requests"
+    assert "How many requests were not answered is [not measured]" in texts(found, "overview")
+    assert "nobody counted whether any failed" in texts(found, "timeline")
+
+
+def test_who_was_answered_too_late_is_not_called_unanswered(tmp_path: Path) -> None:
+    """Each has its count."""
+    world = World()
+    found = of_series([late(one) for one in world.series()], world.lasts_s, tmp_path)
+    said = texts(found, "overview")
+    assert "0 of 11,850 requests were not answered" in said
+    assert "Too late were 11,850 of 11,850 requests (95 % of requests have their first token within 1 s)." in said
+
+
 def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
     """No severity, no times, no actions."""
     found = of_world(World(), tmp_path)
