@@ -96,6 +96,8 @@ class Prometheus:
         after = time.time()
         try:
             there = float(answer["data"]["result"][1])
+            if not math.isfinite(there):
+                raise ValueError("no time")
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise AdapterError(f"{self.url} does not tell its time: {shown(answer)}") from error
         return there - (before + after) / 2, (after - before) / 2
@@ -145,6 +147,8 @@ class Prometheus:
             series = tuple(_series(row) for row in result)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise AdapterError(f"{self.url} answered {query!r} with what is no series: {error!r}") from error
+        if any(len(one.at_s) and one.at_s[-1] > end_s for one in series):
+            raise AdapterError(f"{self.url} answered {query!r} with samples that are newer than {_time(end_s)}")
         longest = max((len(one.at_s) for one in series), default=0)
         if longest > POINTS_MAX:
             raise _TooLarge(f"{longest} samples of one series")

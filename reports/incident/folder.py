@@ -31,9 +31,8 @@ def write(report: Report, again: Again | str, folder: Path) -> list[str]:
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content.encode("utf-8", "surrogateescape"))
     said = [f"{folder / MARKDOWN}: {warning}" for warning in warnings]
-    if isinstance(again, Again) and (edited := scenario.write(again, folder)):
-        said.append(edited)
-    return said
+    edited = scenario.write(again, folder) if isinstance(again, Again) else scenario.remove(folder)
+    return [*said, edited] if edited else said
 
 
 def _there(path: Path) -> str:

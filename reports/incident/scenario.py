@@ -84,6 +84,17 @@ def write(again: Again, folder: Path) -> str | None:
     return None
 
 
+def remove(folder: Path) -> str | None:
+    """Remove the file of an earlier report, of which the new one knows nothing; one that people have edited stays, and
+    a line says so. UsageError where it cannot be read.
+    """
+    path = folder / NAME
+    if not _is_generated(path):
+        return f"{path} was edited, so it stays; this report knows nothing that brings it about again"
+    path.unlink(missing_ok=True)
+    return None
+
+
 def _is_generated(path: Path) -> bool:
     """Whether it is as it was generated, or not there."""
     try:

@@ -82,6 +82,15 @@ def test_too_many_series_are_told_with_the_way_out(server: Server) -> None:
             AdapterError,
             "what is no series",
         ),
+        (
+            (
+                200,
+                "application/json",
+                b'{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1e300,"1"]]}]}}',
+            ),
+            AdapterError,
+            "samples that are newer",
+        ),
         ((200, "application/json", b"[" * 100_000), UsageError, "no Prometheus API"),
     ],
 )
@@ -186,6 +195,15 @@ def test_what_no_header_can_hold_is_told_without_it(name: str, value: str) -> No
     with pytest.raises(UsageError, match=f"{name}: found a character that no HTTP header can hold") as error:
         Access.of("http://prometheus", {name: value})
     assert value not in str(error.value)
+
+
+@pytest.mark.parametrize("told", ["NaN", "+Inf", "noon"])
+def test_a_clock_that_tells_no_time_is_one_line(server: Server, told: str) -> None:
+    """It is asked first of all."""
+    body = json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [1.0, told]}})
+    server.instead = (200, "application/json", body.encode())
+    with pytest.raises(AdapterError, match="does not tell its time"):
+        asking(server).clock_offset_s()
 
 
 def test_the_servers_clock_is_measured(server: Server) -> None:

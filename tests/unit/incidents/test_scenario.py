@@ -114,6 +114,20 @@ def test_what_people_edited_stays(tmp_path: Path) -> None:
     assert path.read_text() == edited
 
 
+def test_what_an_earlier_report_left_is_removed(tmp_path: Path) -> None:
+    """It would reproduce something else than the report beside it says; edited by people, it stays with a line."""
+    again, path = of_run(FAILOVER), tmp_path / scenario.NAME
+    assert scenario.remove(tmp_path) is None
+    scenario.write(again, tmp_path)
+    assert scenario.remove(tmp_path) is None
+    assert not path.exists()
+    path.write_text(f"{again.text()}# ours\n")
+    said = scenario.remove(tmp_path)
+    assert said is not None
+    assert "was edited, so it stays" in said
+    assert path.exists()
+
+
 def of_world(world: World, folder: Path) -> Again | str:
     """What brings about again what happened there."""
     with serving(Server(world.series(), now=lambda: FROM + world.lasts_s, rules=())) as server:
