@@ -35,6 +35,8 @@ ORDER, HELP = 84, "the report of an incident, from a run or a Prometheus server;
 LONGEST = timedelta(days=2)
 _WHEN = "expected a time with its zone, such as 2026-11-28T14:00:00Z or 2026-11-28T15:00:00+01:00, or Unix seconds"
 _VERIFY = "verify"
+#: By what two reports are of the same.
+_SAME = ("run", "server", "from", "until", "selector")
 
 
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -159,12 +161,27 @@ def _text(path: Path) -> str:
 
 def _written(case: Case, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
+    before = _was_of(folder / files.DOCUMENT)
+    if any(name in before and before[name] != case.made_from.get(name) for name in _SAME):
+        print(
+            f"drillyard: {folder} held the report of something else; what people wrote there is in this one now, and "
+            "--out names another folder",
+            file=sys.stderr,
+        )
     again_by = case.again()
     for warning in files.write(make.report(case), again_by, folder):
         print(f"drillyard: {warning}", file=sys.stderr)
     for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT, *([NAME] if isinstance(again_by, Again) else [])):
         print(folder / name)
     return 0
+
+
+def _was_of(path: Path) -> Mapping[str, str]:
+    """What an earlier report was made from; nothing where there is none."""
+    try:
+        return document.read(path.read_text(encoding="utf-8")).made_from
+    except (OSError, UnicodeDecodeError, UsageError):
+        return {}
 
 
 def when(text: str | None, name: str) -> datetime:

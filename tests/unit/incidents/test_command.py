@@ -105,6 +105,14 @@ def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys:
     assert "impact.requests.is-status-2xx: the file says 11,700, asked again" in capsys.readouterr().out
 
 
+def test_a_folder_with_the_report_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What people wrote of the one is in the other: a line says so, but not where it is the same one again."""
+    with serving(Server(World().series(), now=lambda: FROM + 1_200.0)) as server:
+        for selector, is_told in (("", False), ("", False), ('component="replica-1"', True)):
+            assert main.main(asked("--prom", server.url, "--out", str(tmp_path), "--selector", selector)) == 0
+            assert ("held the report of something else" in capsys.readouterr().err) == is_told
+
+
 def test_what_people_wrote_stays(run: Path) -> None:
     """Made again, the report has it still."""
     path = run / "incident.md"
