@@ -85,11 +85,14 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     wanted = Wanted(
         since.timestamp(), until.timestamp(), options.selector, _mappings(options.mapping), options.logs
     )  # fmt: skip
-    return _written(of_server(options.prom, wanted, out, options.alertmanager or ""), out)
+    return _written(of_server(options.prom, wanted, out, options.alertmanager or "", options.mapping), out)
 
 
-def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") -> HistoryCase:
-    """Fetch what the server, and Alertmanager where one is named, have into ``folder``, as the evidence of a report."""
+def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "", mine: Path | None = None) -> HistoryCase:
+    """Fetch what the server, and Alertmanager where one is named, have into ``folder``, as the evidence of a report.
+
+    ``mine`` is the mapping of the user's own among those that are ``wanted``.
+    """
     console = Console(stderr=True, highlight=False)
     with ExitStack() as open_:
         server = open_.enter_context(closing(Prometheus(Access.of(url, os.environ))))
@@ -98,7 +101,7 @@ def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") ->
             access = Access.of(alertmanager, os.environ, "ALERTMANAGER", "ALERTMANAGER")
             manager = open_.enter_context(closing(Alertmanager(access)))
         history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False), manager)
-    return HistoryCase(HistoryView(folder), _named(folder))
+    return HistoryCase(HistoryView(folder), _named(folder), str(mine or ""))
 
 
 def again(file: Path, mine: Path | None) -> int:
@@ -119,6 +122,7 @@ def _made_again(file: Path, made_from: Mapping[str, str], mine: Path | None) -> 
     try:
         since, until = float(made_from["from"]), float(made_from["until"])
         server, selector = made_from["server"], made_from["selector"]
+        mine = mine or (Path(named) if (named := made_from.get("mapping")) else None)
         if not 0 < until - since <= LONGEST.total_seconds():
             raise ValueError(f"from {since} until {until}")
     except (KeyError, ValueError) as error:

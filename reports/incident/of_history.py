@@ -59,9 +59,11 @@ _CONDITION = re.compile(r"""([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*(["'])((?:\\.|(?!\3)
 
 
 class HistoryCase:
-    """One stretch of history. ``written_to`` names the report's folder in commands, if that is not where runs are."""
+    """One stretch of history. ``written_to`` names the report's folder in commands, if that is not where runs are;
+    ``mapping`` is the file of the user's own names that it was asked with.
+    """
 
-    def __init__(self, view: HistoryView, written_to: str = "") -> None:
+    def __init__(self, view: HistoryView, written_to: str = "", mapping: str = "") -> None:
         self._view, self._history, self._written_to = view, view.history, written_to
         self.zero_wall_s, self.lasts_s = view.history.from_s, view.lasts_s
         self.title = f"Incident, {_minute(view.history.from_s)} to {_minute(view.history.until_s)} UTC"
@@ -69,6 +71,7 @@ class HistoryCase:
             "server": view.history.server, "from": f"{view.history.from_s:.3f}", "until": f"{view.history.until_s:.3f}",
             "selector": view.history.selector, "folder": view.folder.name,
             **({"alertmanager": view.managed.server} if view.managed else {}),
+            **({"mapping": mapping} if mapping else {}),
         }  # fmt: skip
         self.replicas, self.gateways = view.replicas, view.gateways
 

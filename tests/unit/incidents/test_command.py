@@ -13,7 +13,7 @@ import pytest
 from harness.cli import incident, main
 from reports.markdown import text
 from tests.incidents import FROM, World
-from tests.prometheus_server import Server, serving
+from tests.prometheus_server import Recorded, Server, serving
 
 RED = Path(__file__).parents[2] / "fixtures" / "runs" / "gateway-failover" / "red"
 FILES = ("incident.html", "incident.md", "incident.json")
@@ -103,6 +103,24 @@ def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys:
         capsys.readouterr()
         assert main.main(["incident", "verify", str(tmp_path / "incident.md")]) == 1
     assert "impact.requests.is-status-2xx: the file says 11,700, asked again" in capsys.readouterr().out
+
+
+def test_a_report_of_own_names_is_verified_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without being told; where the file has gone, a line says so instead of numbers that differ."""
+    mine, out = tmp_path / "mine.yaml", tmp_path / "report"
+    mine.write_text(
+        "system: mine\nsource: ours\nrole: gateway\ncomponent: [instance]\n"
+        "signals: {requests_total: {names: [my_requests], label: code}}\n"
+    )
+    counted = [(FROM + t, float(t)) for t in range(15, 1_201, 15)]
+    series = [Recorded("my_requests", {"instance": "g", "job": "g", "code": "200"}, counted)]
+    with serving(Server(series, now=lambda: FROM + 1_200.0)) as server:
+        assert main.main(asked("--prom", server.url, "--out", str(out), "--mapping", str(mine))) == 0
+        assert main.main(["incident", "verify", str(out / "incident.md")]) == 0
+        mine.unlink()
+        capsys.readouterr()
+        assert main.main(["incident", "verify", str(out / "incident.md")]) not in (0, 1, 70)
+    assert "mine.yaml" in capsys.readouterr().err
 
 
 def test_a_folder_with_the_report_of_something_else_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
