@@ -255,7 +255,8 @@ class HistoryView:
             return frame.iloc[:0]
         if labels is not None:
             wanted = set(labels.split(","))
-            frame = frame[[wanted <= set(str(text).split(",")) for text in frame["labels"]]]
+            has = [wanted <= set(str(text).split(",")) for text in frame["labels"]]
+            frame = frame[np.array(has, dtype=bool)]  # of no rows, a list would choose no columns
         return frame
 
     def events(self, kind: str | None = None, phase: str | None = None) -> tuple[Event, ...]:
