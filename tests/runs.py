@@ -607,6 +607,14 @@ def tokens(t_s: float, replica: str, ended: dict[str, npt.NDArray[np.float64]]) 
     yield from own_tokens(t_s, replica, own)
 
 
+def used_by_gateways(t_s: float, replica: str, starts: npt.NDArray[np.float64], down: bool) -> Iterator[Sample]:
+    """How each gateway sees a replica, and a quarter of all attempts that had started (``starts``, sorted) on it."""
+    for gateway in TOPOLOGY.gateways:
+        share = int(np.searchsorted(starts, t_s)) // 4
+        yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
+        yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
+
+
 def own_tokens(t_s: float, replica: str, asked: float) -> Iterator[Sample]:
     """The harness asked for so many tokens until then and got them at once; the exporter asked for none."""
     for what in ("asked", "ended", "got"):

@@ -46,10 +46,7 @@ def _samples(spans: Spans, requests: pd.DataFrame) -> Iterator[Sample]:
                 yield t_s, replica, "kv_usage_ratio", "", 0.02 * (step % 3)
                 yield from runs.tokens(t_s, replica, ended)
             down = replica == FROZEN and begin + 4 <= t_s < end + 3
-            for gateway in TOPOLOGY.gateways:
-                share = int(np.searchsorted(starts, t_s)) // 4
-                yield t_s, gateway, "server_up", f"server={replica}", 0.0 if down else 1.0
-                yield t_s, gateway, "server_sessions_total", f"server={replica}", float(share)
+            yield from runs.used_by_gateways(t_s, replica, starts, down)
         for gateway in TOPOLOGY.gateways:
             yield t_s, gateway, "up", "", 1.0
         yield from runs.own_tokens(t_s, ANY_REPLICA, 0.0)

@@ -7,11 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from harness.model.errors import UsageError
+from tests.unit.properties.depth import SEED
 
 #: Far above what the largest file that is read takes.
 SECONDS_MAX = 10.0
@@ -86,3 +91,31 @@ def outcome(load: Callable[[], object], kind: type) -> str:
             raise
         return f"{type(error).__name__}: {error}"[:300]
     return LOADED if isinstance(found, kind) else f"found {found!r}"
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """About ``count`` damaged files in all, as many of each one ``of``: ``content`` makes the one of that number, which
+    is written ``at``.
+    """
+
+    of: Sequence[Path]
+    count: int
+    content: Callable[[Path, int], bytes]
+    at: Path
+
+
+def assert_loaded_or_refused(mutants: Mutants, load: Callable[[Path, Path], object], kind: type) -> None:
+    """``load(path, mutant)`` of each is that kind, or refused in one line; and neither of both is rare."""
+    found, ends = [], Counter[str]()
+    for path in mutants.of:
+        for number in range(-(-mutants.count // len(mutants.of))):
+            content = mutants.content(path, number)
+            mutants.at.write_bytes(content)
+            ended = outcome(partial(load, path, mutants.at), kind)
+            ends[ended] += 1
+            if ended not in (LOADED, REFUSED):
+                found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{content[:3000]!r}")
+    print(f"{ends.total()} mutations: {dict(ends)}")
+    assert not found, f"{len(found)} of {mutants.count}:\n" + "\n\n".join(found[:20])
+    assert min(ends[LOADED], ends[REFUSED]) > 0.05 * ends.total(), f"one-sided mutations: {ends}"

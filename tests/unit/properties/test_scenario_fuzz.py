@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import functools
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,16 @@ from stack.stacks import external
 from stack.stacks.vllm_haproxy import STACK
 from tests.unit.properties import mutations
 from tests.unit.properties.depth import SEED, depth
-from tests.unit.properties.guards import LOADED, REFUSED, SECONDS_MAX, nothing_started, outcome, within
+from tests.unit.properties.guards import (
+    LOADED,
+    REFUSED,
+    SECONDS_MAX,
+    Mutants,
+    assert_loaded_or_refused,
+    nothing_started,
+    outcome,
+    within,
+)
 
 SHIPPED = [*sorted((drill.ROOT / "scenarios").glob("*.yaml")), drill.ROOT / "tests" / "drills" / "short.yaml"]
 #: Those that the command is given without a target.
@@ -48,19 +55,8 @@ def warm_up() -> None:
 def test_a_damaged_file_is_loaded_or_refused_in_one_line(examples: int, tmp_path: Path) -> None:
     """Every mutation of every shipped scenario: quickly, in words, and without touching anything."""
     warm_up()
-    found, ends, begun = [], collections.Counter[str](), time.monotonic()
-    for path in SHIPPED:
-        for number in range(-(-examples // len(SHIPPED))):
-            content = fuzzed(path, number)
-            mutant = tmp_path / "mutant.yaml"
-            mutant.write_bytes(content)
-            ended = outcome(functools.partial(loading.load, mutant, (), topology(path)), Scenario)
-            ends[ended] += 1
-            if ended not in (LOADED, REFUSED):
-                found.append(f"FUZZ_SEED={SEED}, {path.name} number {number}: {ended}\n{content[:3000]!r}")
-    print(f"{ends.total()} mutations in {time.monotonic() - begun:.0f} s: {dict(ends)}")
-    assert not found, f"{len(found)} of {examples}:\n" + "\n\n".join(found[:20])
-    assert min(ends[LOADED], ends[REFUSED]) > 0.05 * ends.total(), f"one-sided mutations: {ends}"
+    mutants = Mutants(SHIPPED, examples, fuzzed, tmp_path / "mutant.yaml")
+    assert_loaded_or_refused(mutants, lambda path, mutant: loading.load(mutant, (), topology(path)), Scenario)
 
 
 @depth(quick=30, deep=600)
