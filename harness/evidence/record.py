@@ -217,7 +217,8 @@ class Event:
     ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}, ``aborted`` {why, usage} (an error ended it
     early; ``usage`` is true where what the user gave was wrong),
     ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
-    for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
+    for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity). Those that only a
+    game has are in harness/judge/games/times.py.
     """
 
     t_s: float
