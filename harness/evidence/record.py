@@ -54,8 +54,10 @@ SCHEMA_VERSION = 2
 CAPACITY = "capacity"
 #: The same of a folder of load that no drill had ordered: its requests are evidence, and nothing was promised of them.
 LOAD = "load"
+#: The same of a game day: it has a score, and no verdict.
+GAME = "game"
 #: What such folders are, for people.
-NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill"}
+NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill", GAME: "a game day"}
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
