@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from harness.evidence import interference
@@ -74,6 +75,18 @@ class Timeline:
             await self._steady_after(phase, following)
         await self.injector.heals_proven()
         await end_what_stays(self.session, self.injector)
+
+    async def up_to_the_fault(self) -> Phase:
+        """The phases before the first of kind fault, and the steady state; that one is played by somebody else.
+
+        FaultError when there is no steady state.
+        """
+        for phase, following in pairwise(self.session.run.scenario.phases):
+            await self._phase(phase)
+            await self._steady_after(phase, following)
+            if following.kind == "fault":
+                return following
+        raise ValueError("a scenario without a fault has no phase before it")
 
     async def _phase(self, phase: Phase) -> None:
         session, injector = self.session, self.injector
