@@ -5,7 +5,10 @@ Events of a game, besides those of a run (harness/evidence/record.py):
 ``inject_begun`` {inject}, ``inject_proven`` {inject}, ``inject_over`` {inject} (healed, mitigated or not),
 ``replay_begun`` / ``replay_over`` {inject} (the trigger, again), ``slo`` {name, kept} (the first look, and each
 change), ``ops`` {verb} (players have done something to the stack), ``said`` {what} (one of ``SAYS``; of a diagnosis
-also component, mechanism, since_s, a moment of the run), ``hint`` {inject, hint} (its number).
+also component, mechanism, since_s, a moment of the run), ``hint`` {inject, hint} (its number). These only tell the
+story: ``inject_due``, ``inject_confirmed``, ``inject_delayed``, ``inject_skipped``, ``inject_unproven``,
+``inject_stopped``, ``inject_failed``, ``users_hit``, ``mitigated``, ``replay_unproven``, ``replay_failed``, ``decoy``
+{inject, …}, ``ops_failed`` / ``ops_refused`` (as ``ops``), ``facilitator_note`` {text}, ``game_stopped``.
 """
 
 from __future__ import annotations
