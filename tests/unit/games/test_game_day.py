@@ -1,4 +1,4 @@
-"""``harness game-day``: the dry run tells the game and touches nothing, answers only who asks; what is wrong is refused."""
+"""``harness game-day``: a dry run tells the game, touches nothing, answers only who asks; what is wrong is refused."""
 
 from __future__ import annotations
 
