@@ -88,9 +88,10 @@ def require_able(game: Game, runtime: Runtime) -> None:
 
 
 def play(order: Order, root: Path) -> tuple[RunFolder, Score]:
-    """Play the game; its folder below ``root``, and its score. StackError when its load cannot be fitted.
+    """Play the game; its folder below ``root``, and its score.
 
-    What ends a game early is recorded in its folder, as of a run.
+    StackError when its load cannot be fitted, RecordError for events that could not be written. What else ends a game
+    early is recorded in its folder, as of a run.
     """
     job = _fitted(order)
     folder = _planned(order, job, root)
@@ -112,6 +113,8 @@ def play(order: Order, root: Path) -> tuple[RunFolder, Score]:
     finally:
         log.close()
         found = finish(folder, order)
+    if log.failed is not None:
+        raise log.failed
     return folder, found
 
 

@@ -174,7 +174,7 @@ class Injects:
             if come and course.state == "waiting":
                 self._event("inject_due", inject=course.inject.id)
             course.state = "due" if come else "waiting"
-            await self.clock.pass_on()
+            await (asyncio.sleep(LOOK_EVERY_S) if come else self.clock.pass_on())
         await self.injector.heals_proven()
         await self._objectives_kept(course)
         if course.skipped:
@@ -341,7 +341,7 @@ class Injects:
             self._start_side(course, proven.append)
             await asyncio.sleep(lasts_s)
         except (FaultError, AdapterError, ExceptionGroup) as error:
-            if (known := ends.first_known(error)) is None:
+            if not isinstance(known := ends.first_known(error), FaultError | AdapterError):
                 raise
             self._event("replay_failed", inject=course.inject.id, why=str(known))
             return
@@ -381,9 +381,12 @@ class Injects:
         course.state, course.due_game_s, course.over_game_s = state, None, self.clock.game_s()
 
     async def _end(self) -> None:
-        """On the way out: nothing more is proven, carried out or injected."""
+        """On the way out: nothing more is proven, carried out or injected, and what is still there is healed next."""
         for course in self.courses:
             await end([*course.side, *([course.replay] if course.replay is not None else [])])
+            if course.goes_on:
+                self._event("inject_over", inject=course.inject.id)
+                course.state = "over"
 
     # ── what players order of it without knowing ──
 

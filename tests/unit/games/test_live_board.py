@@ -460,8 +460,10 @@ def test_stop_all_ends_the_game_and_leaves_the_heal_to_the_way_out(
         await table.until(lambda: "inject_proven" in table.log.kinds)
         await table.played.board.stop_all()
         assert await asyncio.wait_for(last, 5.0)
+        assert "inject_over" not in table.log.kinds
         for part in table.session.before_heal:
             await part()
+        assert table.log.kinds[-1] == "inject_over"  # what comes later says nothing about how well it stayed
         assert all(task.done() for task in table.courses[0].side)
         assert [undo.id for undo in table.session.journal.open_entries()] == ["one/stop/replica-1"]
         assert "the game is stopped: everything is rolled back" in sessions.screen(table.session).said

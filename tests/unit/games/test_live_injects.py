@@ -54,13 +54,13 @@ def test_what_is_not_proven_is_told_so(tmp_path: Path, monkeypatch: pytest.Monke
     async def play(broken: bool) -> list[str]:
         (folder := tmp_path / str(broken)).mkdir()
         table = live.table(folder, live.game_of(live.inject_of(lasts_at_most=1.0)), monkeypatch)
-        made = table.played.injects._made
+        made: Any = table.played.injects._made
 
         def unproven(drawn: Any, name: str) -> list[Any]:
             (fault,) = made(drawn, name)
-            fault.proven = False  # type: ignore[attr-defined]
+            fault.proven = False
             if broken:
-                fault.verify = asked  # type: ignore[method-assign]
+                fault.verify = asked
             return [fault]
 
         monkeypatch.setattr(table.played.injects, "_made", unproven)
@@ -78,7 +78,7 @@ def test_what_cannot_be_injected_does_not_end_the_game(tmp_path: Path, monkeypat
     async def play(error: Exception) -> Table:
         of = live.game_of(live.inject_of(lasts_at_most=0.3), live.inject_of("two", {"after": "one"}, lasts_at_most=0.3))
         table = live.table(tmp_path, of, monkeypatch)
-        made = table.played.injects._made
+        made: Any = table.played.injects._made
 
         async def inject(context: object) -> None:
             raise error
@@ -86,7 +86,7 @@ def test_what_cannot_be_injected_does_not_end_the_game(tmp_path: Path, monkeypat
         def failing(drawn: Any, name: str) -> list[Any]:
             (fault,) = made(drawn, name)
             if name == "one":
-                fault.inject = inject  # type: ignore[method-assign]
+                fault.inject = inject
             return [fault]
 
         monkeypatch.setattr(table.played.injects, "_made", failing)
