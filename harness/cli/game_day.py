@@ -1,22 +1,34 @@
-"""``harness game-day NAME``: a game's dry run, and its pages to print. Nothing plays a game yet."""
+"""``harness game-day NAME``: plays a game; its dry run, and its pages to print."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.cli import arguments
-from harness.model.errors import UsageError
-from harness.model.game import Game
+from harness.evidence.record import RunFolder
+from harness.judge import drill
+from harness.judge.games.score import InjectScore, Score
+from harness.model import redact
+from harness.model.errors import Interrupted, StackError, UsageError
+from harness.model.game import POINTS, Game
 from harness.model.topology import Topology
 from harness.plan import game_dryrun, games, guard, runtime
 from harness.plan.game_dryrun import Answers
+from harness.recover import lock
+from harness.run import game as live
+from harness.run.progress import Progress
 from reports.pages import game_pack
+from stack import state
 
-ORDER, HELP = 35, "prepare a game day for a team: its dry run, its pages to print; docs/game-day.md"
+ORDER, HELP = 35, "a game day for a team: play it; its dry run, its pages to print; docs/game-day.md"
+#: Faster, and an inject follows the one before without a minute of rest.
+SPEED_MAX = 100.0
+IN_PS = "the seed is in the list of processes, and gives the answers away: play without --seed when people play"
 
 
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -24,26 +36,36 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     arguments.add_stack(parser, environment)
     parser.add_argument("game", metavar="NAME", help="of scenarios/games/, or a file; `list --games` has all of them")
     parser.add_argument("--dry-run", action="store_true", help="print the master event list and touch nothing")
-    parser.add_argument("--seed", type=int, help="repeat the draw of an earlier dry run")
+    parser.add_argument("--seed", type=int, help="repeat the draw of an earlier dry run or game")
     answers = "with --dry-run: what was drawn, too; for facilitators only"
     parser.add_argument("--show-answers", action="store_true", help=answers)
     salt = "with --show-answers: that of an earlier dry run, to check its seal"
     parser.add_argument("--salt", metavar="TEXT", help=salt)
     packs = "write the facilitator pack and the player brief there, as HTML to print"
     parser.add_argument("--packs", type=Path, metavar="DIR", help=packs)
+    speed = "of the waits between injects; an inject lasts as long as ever [1]"
+    parser.add_argument("--speed", type=float, default=1.0, metavar="N", help=speed)
+    parser.add_argument("--confirm", action="store_true", help="each inject waits for whoever runs the game")
 
 
-def do(options: argparse.Namespace, _: Sequence[str]) -> int:
-    """Print or write what was asked for; 0."""
-    if not (options.dry_run or options.packs):
-        raise UsageError(
-            "a game cannot be played yet: expected --dry-run, which prints its events, or --packs DIR, which writes "
-            "its pages to print"
-        )
-    if not options.dry_run and (options.show_answers or options.seed is not None):
-        raise UsageError("--seed and --show-answers are about the draw of a dry run: expected --dry-run with them")
+def do(options: argparse.Namespace, given: Sequence[str]) -> int:
+    """Play it, or print or write what was asked for; the exit code."""
+    prepares = bool(options.dry_run or options.packs)
+    if prepares and (options.speed != 1.0 or options.confirm):
+        raise UsageError("--speed and --confirm are for a game that is played: expected neither --dry-run nor --packs")
+    if options.show_answers and not options.dry_run:
+        raise UsageError("--show-answers is of a dry run: expected --dry-run with it")
+    if options.packs and not options.dry_run and options.seed is not None:
+        raise UsageError("--seed is about the draw, which no page has: expected --dry-run with it")
     if options.salt is not None and not options.show_answers:
         raise UsageError("--salt is of the seal that --show-answers prints: expected --show-answers with it")
+    if not 1.0 <= options.speed <= SPEED_MAX:
+        raise UsageError(f"--speed: found {options.speed:g}, expected a number from 1 to {SPEED_MAX:g}")
+    return _prepare(options) if prepares else _play(options)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    """The dry run, the pages; nothing is touched."""
     topology = runtime.admitted(arguments.stack(options), guard.unresolved)
     game = games.load(games.find(options.game), topology)
     if options.dry_run:
@@ -52,6 +74,58 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
         for path in game_pack.write(game, options.packs):
             print(path)
     return 0
+
+
+def _play(options: argparse.Namespace) -> int:
+    """The whole game, on the stack that was asked for, which nobody else may use meanwhile."""
+    stack, progress = arguments.stack(options), Progress()
+    chosen, _ = runtime.chosen(stack)
+    game = games.load(games.find(options.game), chosen.topology)
+    live.require_able(game, chosen)
+    chosen.preflight()
+    if stack.external.api_key_env:  # what is started from here on learns from it which secret to redact
+        os.environ[redact.KEY_VARIABLE] = stack.external.api_key_env
+    if options.seed is not None:
+        progress.say(IN_PS)
+    answers = _answers(options, game, chosen.topology)
+    where = state.instance_folder(chosen.topology) / lock.RUN
+    with lock.held(where, f"the game {game.name}", progress.say) as held:
+        order = live.Order(
+            game, answers.sealed, answers.salt, chosen, held, progress, f"harness game-day {game.name}",
+            options.speed, options.confirm,
+        )  # fmt: skip
+        folder, found = live.play(order, drill.ROOT / "runs")
+    for line in [*_lines(found), f"records: {folder.path}"]:
+        print(line)
+    return _exit_code(folder)
+
+
+def _lines(score: Score) -> Iterator[str]:
+    """The score in words."""
+    for one in score.injects:
+        yield f"{one.inject}: {_points(one)}"
+    yield f"score: {'none' if score.points is None else f'{score.points:.0f} of {POINTS}'}"
+
+
+def _points(one: InjectScore) -> str:
+    if one.points is None:
+        return f"not scored: {one.unscored or 'nothing was measured'}"
+    parts = ", ".join(
+        f"{part.name.replace('_', ' ')} {'not measured' if part.points is None else f'{part.points:.0f}/{part.of}'}"
+        for part in one.parts
+    )
+    return f"{one.points:.0f} of {POINTS} ({parts}; hints -{one.hints})"
+
+
+def _exit_code(folder: RunFolder) -> int:
+    """0 for a game that was played, or ended by whoever ran it; else as of a run that ended early."""
+    events = folder.events()
+    if any(event.kind == "interrupted" for event in events):
+        return Interrupted.exit_code
+    aborted = [event for event in events if event.kind in ("aborted", "stop_condition")]
+    if any(event.data.get("usage") for event in aborted):
+        return UsageError.exit_code
+    return StackError.exit_code if aborted else 0
 
 
 def _answers(options: argparse.Namespace, game: Game, topology: Topology) -> Answers:

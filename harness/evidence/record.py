@@ -54,8 +54,10 @@ SCHEMA_VERSION = 2
 CAPACITY = "capacity"
 #: The same of a folder of load that no drill had ordered: its requests are evidence, and nothing was promised of them.
 LOAD = "load"
+#: The same of a game day: it has a score, and no verdict.
+GAME = "game"
 #: What such folders are, for people.
-NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill"}
+NO_DRILLS = {CAPACITY: "a measurement of capacity", LOAD: "load without a drill", GAME: "a game day"}
 #: Without these a run can be neither judged nor shown.
 PLAN_KEYS = {"run_id": str, "drill": str, "scenario": dict, "anchor": dict}
 
@@ -217,7 +219,8 @@ class Event:
     ``cleanup_problem`` {why}, ``interrupted`` {signal}, ``note`` {text}, ``aborted`` {why, usage} (an error ended it
     early; ``usage`` is true where what the user gave was wrong),
     ``too_small`` {why, capacity_per_s, needed_per_s} (the machine cannot carry what the scenario asks
-    for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity).
+    for: no phase was begun), ``capacity_step`` {what, holds, step} (of a measuring of capacity). Those that only a
+    game has are in harness/judge/games/times.py.
     """
 
     t_s: float

@@ -183,6 +183,22 @@ class DeferredRollback(Protocol):
 
 
 @runtime_checkable
+class RollsBack(Protocol):
+    """What an operation may be besides: one that whoever is on call can order back while it is carried out."""
+
+    async def roll_back(self, context: FaultContext) -> None:
+        """Give it up, gently for users, however far it has come; ``carry_out`` was cancelled. OperationAborted."""
+
+
+@runtime_checkable
+class TellsEffect(Protocol):
+    """What a workload may be besides: one that takes long, and has had its effect before its end."""
+
+    def effect_so_far(self) -> str:
+        """What was seen of it so far, in words; «» while nothing was."""
+
+
+@runtime_checkable
 class NeedsRuntime(Protocol):
     """What a fault's class may be besides: one that not every runtime can carry out."""
 

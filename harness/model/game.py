@@ -103,7 +103,7 @@ class Inject(Strict):
 
 
 class LiveSLO(StopCondition):
-    """An objective that is looked at while the game goes on: kept once ``sli`` has met it ``for`` so long."""
+    """An objective that is looked at while the game goes on: kept while ``sli``, over the last ``for``, meets it."""
 
     name: str = Field(min_length=1)
 

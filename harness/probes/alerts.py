@@ -41,6 +41,7 @@ class AlertProbe:
         self._told: set[tuple[str, str, str]] = set()
         self._knows_rules = False
         self._firing: dict[str, Mapping[str, Any]] = {}  # their labels; now, of this run or from before
+        self._started_s: dict[str, float] = {}  # of each that has ever fired
         self._none_fires = asyncio.Event()
         self._none_fires.set()
 
@@ -49,6 +50,11 @@ class AlertProbe:
         """The pages that fire now, as far as has been delivered, of the service and not of its machine."""
         pages = (labels for labels in self._firing.values() if is_page_of_service(labels))
         return sorted({str(labels["alertname"]) for labels in pages})
+
+    @property
+    def firing(self) -> list[tuple[Mapping[str, Any], float]]:
+        """The labels of all that fire now, as far as has been delivered, and since when (seconds since the zero)."""
+        return [(labels, self._started_s[key]) for key, labels in self._firing.items()]
 
     async def cleared(self) -> None:
         """Return when no alert fires, as far as has been delivered."""
@@ -116,6 +122,7 @@ class AlertProbe:
             self._firing.pop(_labels(alert), None)
         else:
             self._firing[_labels(alert)] = labels
+            self._started_s[_labels(alert)] = self._since_zero(_epoch_s(alert["startsAt"]))
         (self._none_fires.clear if self._firing else self._none_fires.set)()
 
     def _since_zero(self, wall_s: float) -> float:

@@ -67,14 +67,9 @@ class Injector:
             self._watches.append(asyncio.create_task(session.sampling.sample(probe)))
 
     async def prove(self, fault: Listed, phase: str, again_s: float) -> None:
-        """A fault now, and once more at ``again_s`` where it can be; an operation now; a workload by doing it."""
-        session = self._session
-        if isinstance(fault, Workload):
-            self._proven(fault, phase, await fault.run(session.context))
-            return
-        proof = await fault.verify(session.context)
-        self._proven(fault, phase, proof)
-        if isinstance(fault, Operation) or not proof.proven or not fault.proven_again:
+        """``prove_once``; and of a fault once more at ``again_s`` where it can be."""
+        proven, session = await self.prove_once(fault, phase), self._session
+        if isinstance(fault, Operation | Workload) or not proven or not fault.proven_again:
             return
         await asyncio.sleep(max(0.0, again_s - session.now_s()))
         again = await fault.verify(session.context)
@@ -82,6 +77,13 @@ class Injector:
         self._evidence(kind, fault, phase, during=again.seen, why=again.why)
         if not again.proven:
             session.run.progress.say(f"LOST BEFORE THE HEAL: {again.why}")
+
+    async def prove_once(self, fault: Listed, phase: str) -> bool:
+        """Whether the effect is proven: of a fault or an operation as it is now, of a workload by doing it."""
+        context = self._session.context
+        proof = await (fault.run(context) if isinstance(fault, Workload) else fault.verify(context))
+        self._proven(fault, phase, proof)
+        return proof.proven
 
     async def carry_out(self, fault: Listed) -> None:
         """Let what has begun come to its end: an operation, whose other steps follow the proof of the first ones; the

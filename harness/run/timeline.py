@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Coroutine, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from harness.evidence import interference
@@ -47,6 +48,15 @@ async def _drill(session: Session) -> None:
     await Timeline(session, Injector(session)).play()  # 5
 
 
+async def end_what_stays(session: Session, injector: Injector) -> None:
+    """Roll back what users would feel: nobody is there to feel it go, and nothing is measured."""
+    if injector.staying:
+        await session.stop_load()
+        await session.sampling.end()
+        await session.sampling.close()
+        await injector.take_back_what_stays()
+
+
 class Timeline:
     """The phases of the session's scenario."""
 
@@ -64,11 +74,19 @@ class Timeline:
             await self._phase(phase)
             await self._steady_after(phase, following)
         await self.injector.heals_proven()
-        if self.injector.staying:  # nobody is there to feel it go, and nothing is measured
-            await self.session.stop_load()
-            await self.session.sampling.end()
-            await self.session.sampling.close()
-            await self.injector.take_back_what_stays()
+        await end_what_stays(self.session, self.injector)
+
+    async def up_to_the_fault(self) -> Phase:
+        """The phases before the first of kind fault, and the steady state; that one is played by somebody else.
+
+        FaultError when there is no steady state.
+        """
+        for phase, following in pairwise(self.session.run.scenario.phases):
+            await self._phase(phase)
+            await self._steady_after(phase, following)
+            if following.kind == "fault":
+                return following
+        raise ValueError("a scenario without a fault has no phase before it")
 
     async def _phase(self, phase: Phase) -> None:
         session, injector = self.session, self.injector

@@ -133,6 +133,9 @@ def test_pages_that_fire_now_are_those_of_the_service() -> None:
     chain.kept += [told("resolved", "GatewayDown", 3, 5, 5)]
     chain.sample()
     assert chain.probe.pages == ["ReplicaDown"]
+    since_s = {labels["alertname"]: since_s for labels, since_s in chain.probe.firing}
+    assert since_s.keys() == {"ReplicaDown", "OutOfMemoryKill", "DailyTokenSpend"}
+    assert since_s["ReplicaDown"] == pytest.approx(-9.0)
 
 
 @pytest.mark.parametrize("dead", ["prometheus", "alertmanager", "exporter"])

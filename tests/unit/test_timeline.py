@@ -217,6 +217,29 @@ def test_what_the_warm_up_saw_is_not_judged(tmp_path: Path, monkeypatch: pytest.
     assert "only 0 requests" in one._steady_now().why
 
 
+def test_a_game_is_played_after_the_phases_before_the_first_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with its steady state; the phase of the fault is not begun."""
+    done: list[str] = []
+
+    async def phase(one: Phase) -> None:
+        done.append(one.name)
+
+    async def steady(one: Phase, following: Phase | None) -> None:
+        done.append(f"steady after {one.name}")
+
+    one = played(tmp_path)
+    monkeypatch.setattr(one, "_phase", phase)
+    monkeypatch.setattr(one, "_steady_after", steady)
+    following = asyncio.run(one.up_to_the_fault())
+    phases = list(one.session.run.scenario.phases)
+    first = next(number for number, found in enumerate(phases) if found.kind == "fault")
+    assert following == phases[first]
+    assert done == [word for found in phases[:first] for word in (found.name, f"steady after {found.name}")]
+    assert done
+
+
 class _Stays:
     """Stands for an injector of a fault of which something stays."""
 

@@ -157,6 +157,29 @@ class Swap(AtGateways[Options]):
             self._keep(context)
             raise
 
+    async def roll_back(self, context: FaultContext) -> None:
+        """Every replica that serves another version is drained, and started with the stable one: one after the other.
+
+        OperationAborted when one that was started gives no token.
+        """
+        rollout = self._rollout()
+        rollout.decision, rollout.decided_s = Decision(ROLL_BACK, "", "it was ordered back"), context.now_s()
+        tell_step(context, self, "decided", verdict=ROLL_BACK, gate="", why="it was ordered back")
+        rollout.traffic_s = context.now_s()
+        for replica in (self.on, *self.others):
+            component = context.topology.component(replica)
+            if await asyncio.to_thread(question.version_of, component) == self.stable:
+                continue
+            await self._restart(context, replica, None)
+            await self._comes_back(context, replica)
+            rollout.serves(replica, self.stable, context.now_s())
+            await self._all_alike(context)
+        await self._all_alike(context)
+        self._stage(context, "restored", 0, context.now_s())
+        rollout.restored_s, rollout.ended = context.now_s(), "rolled back"
+        tell_step(context, self, "restored")
+        self._keep(context)
+
     async def verify_healed(self, context: FaultContext) -> Proof:
         """The gateways use every replica as before, and all answer with the version that the rollout ended with."""
         promoted = self.deferred_rollback() is not None

@@ -163,6 +163,10 @@ class CancelWave:
         missed = next((wave.why for wave in self.waves if not wave.reached), "no wave was begun")
         return Proof(False, f"the moment was not reached: {missed}; {seen}", before, seen)
 
+    def effect_so_far(self) -> str:
+        """What showed that the first wave was at its moment."""
+        return next((wave.why for wave in self.waves if wave.reached), "")
+
     async def verify_healed(self, context: FaultContext) -> Proof:
         """No connection of these waves is open. What the engines do about them is for the checks."""
         open_ = [s for wave in self.waves for s in wave.streams if s.cancelled_s is None and s.ended is None]

@@ -1,6 +1,4 @@
-"""``harness game-day``: the dry run tells the game and touches nothing, answers only who asks; and what does not exist
-yet says so.
-"""
+"""``harness game-day``: a dry run tells the game, touches nothing, answers only who asks; what is wrong is refused."""
 
 from __future__ import annotations
 
@@ -104,12 +102,15 @@ def test_a_seal_can_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
         assert seal not in said(capsys, *asked, *other)
 
 
-def test_what_does_not_exist_yet_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """A game that nobody can play, answers without a draw, names and files that there are not."""
-    assert "a game cannot be played yet: expected --dry-run" in refused(capsys, "bad-night")
-    assert "expected --dry-run with them" in refused(capsys, "bad-night", "--packs", "x", "--seed", "1")
-    assert "expected --dry-run with them" in refused(capsys, "bad-night", "--packs", "x", "--show-answers")
+def test_what_does_not_go_together_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Answers without a draw, a pace without a game, names and files that there are not. Nothing is begun."""
+    assert "--seed is about the draw" in refused(capsys, "bad-night", "--packs", "x", "--seed", "1")
+    assert "expected --dry-run with it" in refused(capsys, "bad-night", "--packs", "x", "--show-answers")
+    assert "expected --dry-run with it" in refused(capsys, "bad-night", "--show-answers")
     assert "expected --show-answers with it" in refused(capsys, "bad-night", "--dry-run", "--salt", "x")
+    assert "neither --dry-run nor --packs" in refused(capsys, "bad-night", "--dry-run", "--speed", "10")
+    assert "neither --dry-run nor --packs" in refused(capsys, "bad-night", "--packs", "x", "--confirm")
+    assert "found 0.5, expected a number from 1" in refused(capsys, "bad-night", "--speed", "0.5")
     assert "did you mean 'bad-night'?" in refused(capsys, "bad-nite", "--dry-run")
     assert "no.yaml: there is no such file" in refused(capsys, "no.yaml", "--dry-run")
     assert "--seed" in refused(capsys, "bad-night", "--dry-run", "--seed", "x")
