@@ -6,12 +6,15 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import ModuleType
 
+import jinja2
 from markupsafe import Markup
 
 from harness.evidence.view import RunView
 
+TEMPLATES = Path(__file__).parent / "templates"
 STATUS_WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INCONCLUSIVE": "INCONCLUSIVE", "SKIPPED": "SKIPPED"}
 
 
@@ -22,6 +25,12 @@ def every() -> list[ModuleType]:
     return sorted(modules, key=lambda module: int(module.ORDER))
 
 
+def template(name: str) -> jinja2.Template:
+    """A page's template: what is put in is escaped unless it is Markup, and what is missing is an error."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") -> Markup:
     """A table. Cells are escaped unless they are Markup; None is shown as «not measured»."""
     body = [list(row) for row in rows]
@@ -30,6 +39,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") 
     cells = "".join(f'<th scope="col">{Markup.escape(title)}</th>' for title in head)
     lines = "".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in body)
     return _scrolling(f"<thead><tr>{cells}</tr></thead><tbody>{lines}</tbody>", css)
+
+
+def shortened(head: Sequence[str], rows: Sequence[Sequence[object]], most: int, rest: str = "") -> Markup:
+    """A table of the first ``most`` rows; the others are folded below it, as ``rest`` says what they are."""
+    if len(rows) <= most:
+        return table(head, rows)
+    more = Markup("<details><summary>and {} more{}</summary>{}</details>")
+    return table(head, rows[:most]) + more.format(len(rows) - most, rest, table(head, rows[most:]))
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Markup:

@@ -6,7 +6,6 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-import jinja2
 from markupsafe import Markup
 
 from harness.evidence.record import RunFolder, replacing
@@ -18,7 +17,6 @@ from reports import brief, ctrf, junit, panel, prose, since
 from reports.panels import validity
 
 REPORTS = Path(__file__).parent
-TEMPLATES = REPORTS / "templates"
 
 
 def judged(folder: RunFolder, drill: Drill) -> Verdict:
@@ -39,10 +37,7 @@ def render(folder: RunFolder, last_good: RunFolder | None = None, view: RunView 
     RunFolderError when plan or verdict cannot be read, RecordError when a file cannot be written.
     """
     view, verdict = view or RunView(folder), verdicts.read(folder)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = panel.template("report.html.j2").render(
         plan=view.plan,
         verdict=verdict,
         badge=panel.badge,

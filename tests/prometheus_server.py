@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 _SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{(.*)\}\[(\d+)ms\]")
@@ -28,12 +30,15 @@ class Recorded:
 
 @dataclass
 class Server:
-    """What it has and how it answers; ``asked`` are the requests' headers and queries, in order."""
+    """What it has and how it answers; ``asked`` are the requests' headers and queries, in order.
+
+    ``rules`` is None where it has no such page.
+    """
 
     series: list[Recorded] = field(default_factory=list)
     now: Callable[[], float] = lambda: 0.0
     instead: Instead | None = None
-    rules: Sequence[str] = ()
+    rules: Sequence[str] | None = ()
     samples_max: int = 10_000_000
     asked: list[tuple[dict[str, str], str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
@@ -45,6 +50,8 @@ class Server:
         if question.get("query") == "time()":
             return 200, {"status": "success", "data": {"resultType": "scalar", "result": [self.now(), f"{self.now()}"]}}
         if path.endswith("/rules"):
+            if self.rules is None:
+                return 404, "404 page not found"
             rules = [{"name": name, "type": "alerting"} for name in self.rules]
             return 200, {"status": "success", "data": {"groups": [{"name": "all", "rules": rules}]}}
         if path.endswith("/buildinfo"):
@@ -79,8 +86,22 @@ def _matches(labels: Mapping[str, str], matchers: str) -> bool:
     return True
 
 
+class Answering(Protocol):
+    """Something that answers."""
+
+    asked: list[tuple[dict[str, str], str, dict[str, str]]]
+    instead: Instead | None
+    url: str
+
+    def answer(self, path: str, question: dict[str, str]) -> tuple[int, object]:
+        """Status and body."""
+
+
+S = TypeVar("S", bound=Answering)
+
+
 @contextmanager
-def serving(server: Server) -> Iterator[Server]:
+def serving(server: S, tls: ssl.SSLContext | None = None) -> Iterator[S]:
     """The server on 127.0.0.1, on a port of its own; ``url`` is its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -103,9 +124,11 @@ def serving(server: Server) -> Iterator[Server]:
             """Say nothing."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
+    server.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{http.server_address[1]}"
     try:
         yield server
     finally:

@@ -87,19 +87,18 @@ def lines(found: Comparison) -> list[Text | Padding]:
         shown.append(Text(f"not like with like: {'; '.join(found.apart)}", "yellow"))
     if found.same:
         shown.append(Text("nothing differs"))
-    for changed in found.statuses:
-        shown += _entry(_changed(changed), changed.why)
-    for one in found.values:
+    shown += _listed(found.statuses)
+    for one in found.values[: page.SHOWN_MAX]:
         first, second = (panel.number(value, one.unit) for value in (one.first, one.second))
         shown += _entry(
             f"{one.sli} in {one.phase}: {first} → {second}",
             f"{page.change(one.first, one.second, one.unit)}, interval {page.between(one)}, "
-            f"n = {one.samples[0]} and {one.samples[1]}",
+            f"n = {one.samples[0]} and {one.samples[1]} samples",
         )
+    shown += _more(len(found.values))
     for text in found.unmeasured:
         shown.append(Text(f"measured in one run only: {text}"))
-    for changed in found.configuration:
-        shown += _entry(_changed(changed), changed.why)
+    shown += _listed(found.configuration)
     if found.values:
         text = "intervals are about which requests were made; what else changes from run to run is not in them"
         shown.append(Text(text, "dim"))
@@ -108,6 +107,15 @@ def lines(found: Comparison) -> list[Text | Padding]:
         text = f"{len(found.once)} values that a run has only one of have changed, see the page"
         shown.append(Text(text, "dim"))
     return shown
+
+
+def _listed(changes: Sequence[Changed]) -> list[Text | Padding]:
+    first = [line for one in changes[: page.SHOWN_MAX] for line in _entry(_changed(one), one.why)]
+    return [*first, *_more(len(changes))]
+
+
+def _more(count: int) -> list[Text | Padding]:
+    return [Text(f"and {count - page.SHOWN_MAX} more, see the page", "dim")] if count > page.SHOWN_MAX else []
 
 
 def _changed(one: Changed) -> str:

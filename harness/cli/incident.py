@@ -8,11 +8,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from harness.adapters.prometheus import Access, Prometheus
+from harness.adapters.alertmanager import Alertmanager
+from harness.adapters.json_server import Access
+from harness.adapters.prometheus import Prometheus
 from harness.evidence.history import LOGS, HistoryView
 from harness.evidence.record import RunFolder
 from harness.model import mapping
@@ -23,8 +25,10 @@ from harness.run.history import Wanted
 from harness.run.terminal import Console
 from reports.incident import document, make, verify
 from reports.incident import folder as files
+from reports.incident.case import Case
 from reports.incident.of_history import HistoryCase
 from reports.incident.of_run import RunCase
+from reports.incident.scenario import NAME, Again
 
 ORDER, HELP = 84, "the report of an incident, from a run or a Prometheus server; `incident verify FILE` asks again"
 #: A report of more than that would be one of another kind.
@@ -44,9 +48,11 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     selector = "labels that narrow it down, such as 'namespace=\"prod\"' [SELECTOR]"
     of.add_argument("--selector", metavar="LABELS", default=environment.get("SELECTOR") or "", help=selector)
     more = "a file with the names of your metrics, read before those that are known [MAPPING]"
-    of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING"), help=more)
+    of.add_argument("--mapping", type=Path, metavar="FILE", default=environment.get("MAPPING") or None, help=more)
     logs = "a folder with the gateways' access logs of that time [LOGS]"
-    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS"), help=logs)
+    of.add_argument("--logs", type=Path, metavar="DIR", default=environment.get("LOGS") or None, help=logs)
+    manager = "its Alertmanager: who took it on [ALERTMANAGER]"
+    of.add_argument("--alertmanager", metavar="URL", default=environment.get("ALERTMANAGER"), help=manager)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to [the run's folder, or runs/incident-…]")
 
 
@@ -54,13 +60,18 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     """Write it and print where, 0; or of a file say which numbers differ, 1 where one does."""
     if options.what[:1] == [_VERIFY]:
         if len(options.what) != 2:
-            raise UsageError("verify: expected one file, incident.md, incident.html or incident.json")
+            given = len(options.what) - 1
+            raise UsageError(f"verify: found {given} files, expected one: incident.md, incident.html or incident.json")
         return again(Path(options.what[1]).resolve(), options.mapping)
     if len(options.what) > 1 or bool(options.what) == bool(options.prom):
-        raise UsageError("expected a run, or --prom with --from and --to: one of them")
+        found = [*(f"the run {one}" for one in options.what), *([f"PROM={options.prom}"] if options.prom else [])]
+        said = " and ".join(found) or "neither"
+        raise UsageError(
+            f"found {said}, expected one run (RUN=), or a server with --from and --to (PROM=): one of them"
+        )
     if options.what:
         run = Path(options.what[0]).resolve()
-        return _written(make.report(RunCase(RunFolder(run))), options.out or run)
+        return _written(RunCase(RunFolder(run)), options.out or run)
     since, until = when(options.since, "--from"), when(options.until, "--to")
     if not timedelta(0) < until - since <= LONGEST:
         said = f"from {since:%F %T} to {until:%F %T} UTC are {until - since}"
@@ -69,15 +80,20 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     wanted = Wanted(
         since.timestamp(), until.timestamp(), options.selector, _mappings(options.mapping), options.logs
     )  # fmt: skip
-    return _written(of_server(options.prom, wanted, out), out)
+    return _written(of_server(options.prom, wanted, out, options.alertmanager or ""), out)
 
 
-def of_server(url: str, wanted: Wanted, folder: Path) -> Report:
-    """Fetch what the server has into ``folder``; its report."""
+def of_server(url: str, wanted: Wanted, folder: Path, alertmanager: str = "") -> HistoryCase:
+    """Fetch what the server, and Alertmanager where one is named, have into ``folder``, as the evidence of a report."""
     console = Console(stderr=True, highlight=False)
-    with closing(Prometheus(Access.of(url, os.environ))) as server:
-        history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False))
-    return make.report(HistoryCase(HistoryView(folder)))
+    with ExitStack() as open_:
+        server = open_.enter_context(closing(Prometheus(Access.of(url, os.environ))))
+        manager = None
+        if alertmanager:
+            access = Access.of(alertmanager, os.environ, "ALERTMANAGER", "ALERTMANAGER")
+            manager = open_.enter_context(closing(Alertmanager(access)))
+        history.fetch(server, wanted, folder, lambda text: console.print(f"asking for {text}", markup=False), manager)
+    return HistoryCase(HistoryView(folder))
 
 
 def again(file: Path, mine: Path | None) -> int:
@@ -86,9 +102,8 @@ def again(file: Path, mine: Path | None) -> int:
     found = verify.differences(file, _made_again(file, made_from, mine))
     for one in found:
         print(f"{one.id}: the file says {one.shown or 'nothing'}, asked again it is {one.asked or 'nothing'}")
-    print(
-        f"{file}: {f'{len(found)} numbers differ' if found else 'every number is the same when it is asked for again'}"
-    )
+    same = "every number is the same when it is asked for again"
+    print(f"{file}: {same if not found else '1 number differs' if len(found) == 1 else f'{len(found)} numbers differ'}")
     return 1 if found else 0
 
 
@@ -100,7 +115,7 @@ def _made_again(file: Path, made_from: Mapping[str, str], mine: Path | None) -> 
         since, until = float(made_from["from"]), float(made_from["until"])
         wanted = Wanted(since, until, made_from["selector"], _mappings(mine))
         folder = Path(temporary)
-        of_server(made_from["server"], wanted, folder)
+        of_server(made_from["server"], wanted, folder, made_from.get("alertmanager", ""))
         if (logs := file.with_name(LOGS)).exists():  # no server has them
             shutil.copyfile(logs, folder / LOGS)
         return make.report(HistoryCase(HistoryView(folder)))
@@ -117,11 +132,12 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: expected what the report was written with, found {error}") from error
 
 
-def _written(report: Report, folder: Path) -> int:
+def _written(case: Case, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    for warning in files.write(report, folder):
+    again_by = case.again()
+    for warning in files.write(make.report(case), again_by, folder):
         print(f"drillyard: {warning}", file=sys.stderr)
-    for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT):
+    for name in (files.PAGE, files.MARKDOWN, files.DOCUMENT, *([NAME] if isinstance(again_by, Again) else [])):
         print(folder / name)
     return 0
 

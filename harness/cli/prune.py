@@ -25,8 +25,8 @@ def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
     """The limits; the help tells what no limit removes."""
     parser.description = (
         "Always kept: the newest run, the last good one of each scenario on its machine, engine and runtime, the runs "
-        "of the newest night, what may go on, and what has an open undo journal; of nights, loads and comparisons the "
-        "newest, and the last good night. What is nothing of ours is left alone."
+        "of the newest night, what may go on, and what has an open undo journal or an incident report; of nights, "
+        "loads and comparisons the newest, and the last good night. All else is left alone."
     )
     parser.add_argument("--keep", metavar="N", help="of each scenario on its machine, engine and runtime the newest N")
     parser.add_argument("--days", metavar="N", help="no run that is older")

@@ -5,7 +5,10 @@ The folder holds what was answered, so that a report can be made again when the 
 history.json     where it was asked, for which stretch, what was asked and what came (``History``)
 series.parquet   the samples under Drillyard's own names (``harness.model.mapping``), ``record.METRIC_COLUMNS``
 alerts.json      every alert that fired, from the server's own series ``ALERTS``
-logs.jsonl       the requests in gateways' logs (``Logged``), where logs were given
+logs.jsonl       the requests in gateways' logs (``Logged``), and how many lines of each file could not be read
+                 (``Unread``), where logs were given
+alertmanager.json
+                 what Alertmanager told, where one was asked (``harness.model.alertmanager.Managed``)
 
 Times are seconds since the stretch began. Counters begin at 0 and only rise: a restart does not take back what was
 counted before it.
@@ -30,9 +33,11 @@ import pyarrow.parquet as pq
 from harness.evidence.attempts import Attempts
 from harness.evidence.phases import PhaseSpan
 from harness.evidence.record import METRIC_COLUMNS, Event, replacing
+from harness.model.alertmanager import Delivered, Managed, Matcher, Silence
 from harness.model.errors import RunFolderError
 
 HISTORY, SERIES, ALERTS, LOGS = "history.json", "series.parquet", "alerts.json", "logs.jsonl"
+MANAGED = "alertmanager.json"
 SCHEMA = 1
 #: So many scrapes in a row must be missing before a series has a gap: one may be late or fail.
 MISSED = 2.5
@@ -82,13 +87,32 @@ class Logged:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """Records of requests in a log that cannot be read: ``lines`` of ``file``, whenever they were written."""
+
+    file: str
+    lines: int
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What was found in gateways' logs: requests by time, and what could not be read."""
+
+    requests: tuple[Logged, ...]
+    unread: tuple[Unread, ...] = ()
+
+
+@dataclass(frozen=True)
 class Gap:
-    """A stretch without a sample of a component, or of one of its signals; ``until_s`` is when one came again."""
+    """A stretch in which ``target``, which tells these signals of a component, could not be asked; ``until_s`` is when
+    it answered again. All of its signals where there is no other target.
+    """
 
     component: str
     from_s: float
     until_s: float
-    signal: str = ""
+    target: str = ""
+    signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,8 +120,10 @@ class History:
     """What was asked of which server. ``from_s`` and ``until_s`` in Unix seconds, as the server's clock has them.
 
     ``offset_s`` is how far that clock was ahead of this machine's, ± ``offset_within_s``; None where it was not told.
-    ``roles``: component → replica or gateway. ``resets``: (component, signal, seconds since the beginning).
-    ``absent``: signals of which the server has no known name. ``rules``: its alert rules. ``about``: what it is.
+    ``roles``: component → replica or gateway. ``sources``: component → signal → the target that told it.
+    ``resets``: (component, signal, seconds since the beginning).
+    ``absent``: signals of which the server has no known name. ``rules``: its alert rules, None where it does not tell
+    them. ``about``: what it is.
     """
 
     server: str
@@ -106,28 +132,40 @@ class History:
     selector: str
     asked: tuple[Asked, ...]
     roles: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, str]]
     resets: tuple[tuple[str, str, float], ...] = ()
     offset_s: float | None = None
     offset_within_s: float | None = None
     absent: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
+    rules: tuple[str, ...] | None = ()
     about: Mapping[str, str] = field(default_factory=dict)
 
 
 def write(
-    folder: Path, history: History, series: pd.DataFrame, alerts: Iterable[Fired], logged: Iterable[Logged] | None
+    folder: Path,
+    history: History,
+    series: pd.DataFrame,
+    alerts: Iterable[Fired],
+    logs: Logs | None = None,
+    managed: Managed | None = None,
 ) -> None:
     """Make the folder, or fill it anew. ``series`` has the columns of ``METRIC_COLUMNS``.
 
-    ``logged`` is None where no logs were given.
+    ``logs`` is None where none were given, ``managed`` where no Alertmanager was asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / LOGS).unlink(missing_ok=True)
+    for name in (LOGS, MANAGED):
+        (folder / name).unlink(missing_ok=True)
     with replacing(folder / SERIES) as temporary:
         pq.write_table(pa.Table.from_pandas(series, METRIC_COLUMNS, preserve_index=False), temporary)
-    if logged is not None:
+    if logs is not None:
+        told = [*map(asdict, logs.unread), *map(asdict, logs.requests)]
+        lines = "".join(f"{json.dumps(one)}\n" for one in told)
         with replacing(folder / LOGS) as temporary:
-            temporary.write_text("".join(f"{json.dumps(asdict(one))}\n" for one in logged), encoding="utf-8")
+            temporary.write_text(lines, encoding="utf-8")
+    if managed is not None:
+        with replacing(folder / MANAGED) as temporary:
+            temporary.write_text(json.dumps(asdict(managed), indent=1), encoding="utf-8")
     for name, data in ((ALERTS, [asdict(one) for one in alerts]), (HISTORY, {"schema": SCHEMA, **asdict(history)})):
         with replacing(folder / name) as temporary:
             temporary.write_text(json.dumps(data, indent=1), encoding="utf-8")
@@ -141,6 +179,7 @@ class HistoryView:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._looked: dict[tuple[str, str], np.ndarray] = {}
         try:
             data = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
             if data.pop("schema") != SCHEMA:
@@ -150,7 +189,7 @@ class HistoryView:
             self.history = History(
                 asked=asked,
                 resets=resets,
-                **{**data, "absent": tuple(data["absent"]), "rules": tuple(data["rules"])},
+                **{**data, "absent": tuple(data["absent"]), "rules": _rules(data["rules"])},
             )
             self.alerts = tuple(Fired(**one) for one in json.loads((folder / ALERTS).read_text(encoding="utf-8")))
             self._series = pq.read_table(folder / SERIES, schema=METRIC_COLUMNS).to_pandas()
@@ -158,12 +197,27 @@ class HistoryView:
             raise RunFolderError(f"{folder}: is no history of a Prometheus server: {error}") from error
 
     @cached_property
-    def logged(self) -> tuple[Logged, ...] | None:
-        """Requests in the gateways' logs, by time; None where no logs were given."""
+    def logs(self) -> Logs | None:
+        """What was found in the gateways' logs; None where none were given."""
         path = self.folder / LOGS
         if not path.exists():
             return None
-        return tuple(Logged(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+        told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return Logs(
+            tuple(Logged(**one) for one in told if "file" not in one),
+            tuple(Unread(**one) for one in told if "file" in one),
+        )
+
+    @cached_property
+    def managed(self) -> Managed | None:
+        """What Alertmanager told; None where none was asked. RunFolderError where that cannot be read."""
+        path = self.folder / MANAGED
+        if not path.exists():
+            return None
+        try:
+            return _managed(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{path}: holds no answers of an Alertmanager: {error!r}") from error
 
     @property
     def lasts_s(self) -> float:
@@ -220,32 +274,63 @@ class HistoryView:
         """None: nothing divides a history."""
         return None
 
-    def scrape_s(self, component: str) -> float | None:
-        """The usual time between two samples of a component; None with fewer than two."""
-        times = self._times(component)
-        return float(np.median(np.diff(times))) if len(times) > 1 else None
+    def looks(self, component: str, signal: str) -> np.ndarray:
+        """When it was known what a signal of a component was, rising: at each answered scrape of what tells it.
 
-    def _times(self, component: str) -> np.ndarray:
-        frames = [frame["t_s"] for (of, metric), frame in self._by_name.items() if of == component and metric != "up"]
-        return np.unique(np.concatenate(frames)) if frames else np.array([])
+        A counter that has no sample at one of them had counted nothing yet.
+        """
+        return self._looks(component, self.history.sources.get(component, {}).get(signal, ""))
+
+    def _looks(self, component: str, target: str) -> np.ndarray:
+        found = self._looked.get((component, target))
+        if found is None:
+            told = [name for name, by in self.history.sources.get(component, {}).items() if by == target]
+            frames = [self.metrics(component, metric) for name in told for metric in (name, f"{name}_bucket")]
+            for scrapes in (self.metrics(component, metric) for metric in ("up", "scraped")):
+                frames.append(scrapes[scrapes["labels"].eq(f"target={target}") & scrapes["value"].gt(0)])
+            times = [frame["t_s"].to_numpy(dtype=float) for frame in frames]
+            found = self._looked[component, target] = np.unique(np.concatenate(times))
+        return found
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Where a component has no sample for more than ``MISSED`` of its own scrapes, in order of time."""
+        """Where a target that tells of a component was not asked for more than ``MISSED`` of its own scrapes, in order
+        of time.
+        """
         found = [gap for component in self.components for gap in self._gaps(component)]
         return tuple(sorted(found, key=lambda gap: (gap.from_s, gap.component)))
 
     def _gaps(self, component: str) -> Iterator[Gap]:
-        times, usual = self._times(component), self.scrape_s(component)
-        if usual is None:
-            yield Gap(component, 0.0, self.lasts_s)
-            return
-        # The stretch may begin or end between two scrapes.
-        marks = np.concatenate(([min(0.0, times[0])], times, [max(self.lasts_s, times[-1])]))
-        for before, after in pairwise(marks):
-            if after - before > MISSED * usual:
-                yield Gap(component, float(before), float(after))
+        sources = self.history.sources.get(component, {})
+        targets = tuple(dict.fromkeys(sources.values()))
+        for target in targets:
+            signals = tuple(name for name, by in sources.items() if by == target) if len(targets) > 1 else ()
+            looks = self._looks(component, target)
+            if len(looks) < 2:
+                yield Gap(component, 0.0, self.lasts_s, target, signals)
+                continue
+            usual = float(np.median(np.diff(looks)))
+            # The stretch may begin or end between two scrapes.
+            marks = np.concatenate(([min(0.0, looks[0])], looks, [max(self.lasts_s, looks[-1])]))
+            for before, after in pairwise(marks):
+                if after - before > MISSED * usual:
+                    yield Gap(component, float(before), float(after), target, signals)
 
 
 def wall_s(history: History, t_s: float) -> float:
     """Unix seconds of a time in the stretch, by the server's clock; infinite stays infinite."""
     return history.from_s + t_s if math.isfinite(t_s) else t_s
+
+
+def _managed(told: dict[str, Any]) -> Managed:
+    return Managed(
+        told["server"],
+        tuple(Delivered(**{**one, "receivers": tuple(one["receivers"])}) for one in told["alerts"]),
+        tuple(
+            Silence(**{**one, "matchers": tuple(Matcher(**matcher) for matcher in one["matchers"])})
+            for one in told["silences"]
+        ),
+    )
+
+
+def _rules(told: list[str] | None) -> tuple[str, ...] | None:
+    return None if told is None else tuple(told)

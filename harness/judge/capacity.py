@@ -147,7 +147,7 @@ class Point:
     def text(self) -> str:
         """``8.2/s (7.1 to 9.3), 254 tokens/s, 8 at a time``; «at least» where no higher load was seen to fail."""
         span = f"{self.low:.3g} to {self.high:.3g}"
-        text = f"{self.rate_per_s:.3g}/s ({span}), {self.tokens_per_s:.3g} tokens/s, {self.concurrency} at a time"
+        text = f"{self.rate_per_s:.3g}/s ({span}), {self.tokens_per_s:,.0f} tokens/s, {self.concurrency} at a time"
         return f"at least {text}" if self.open else text
 
     @property

@@ -172,7 +172,9 @@ class Drill:
     ``external`` are the checks that speak of the phases of that for external targets. ``alerts`` are made into checks
     by harness/judge/checks/alerts.py, which also asks every drill for a baseline without a
     page, and for none once it has recovered. ``faults`` says of each phase that a check needs the fault of, which type
-    that has to be: limits and alerts are made for it.
+    that has to be: limits and alerts are made for it. A phase that it does not name may have faults of any type.
+
+    ``core``: its stored runs, sample pages and runs in CI are of real vLLM. Others run in CI on the simulator.
     """
 
     name: str
@@ -185,11 +187,17 @@ class Drill:
     faults: Mapping[str, str] = field(default_factory=dict)
     external: tuple[Check, ...] = ()
     alerts: tuple[Expected, ...] = ()
+    core: bool = True
 
 
 def names() -> list[str]:
     """The names of all drills, sorted: one per file in drills/."""
     return sorted(p.stem.replace("_", "-") for p in (ROOT / "drills").glob("*.py") if p.stem != "__init__")
+
+
+def core() -> list[str]:
+    """The names of the core drills, sorted."""
+    return [name for name in names() if load(name).core]
 
 
 def require(name: str) -> None:

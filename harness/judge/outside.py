@@ -1,7 +1,7 @@
 """When a service was outside its objective: the stretches in which too many requests were bad, by a sliding window.
 
-Requests are told one by one (a run's records) or as many at once, between two scrapes (a server's counters): then it is
-known only between which two a bad one was, and every time here is as uncertain as that.
+Requests come one by one (a run's records), or as so many between two scrapes (a server's counters): then it is known
+only between which two scrapes a bad one was, and every time here is as uncertain as that.
 """
 
 from __future__ import annotations

@@ -135,10 +135,15 @@ def percentile(sample: Sample, percent: int, unit: str, at_least: bool = False) 
     # A percentile is monotonic in each value, so its upper bound is the percentile of the upper bounds.
     high = value if sample.upper is sample.values else float(np.partition(sample.upper, rank)[rank])
     if high > value:
-        known = f"at least {value:.4g}" if np.isinf(high) else f"between {value:.4g} and {high:.4g}"
+        known = f"at least {digits(value)}" if np.isinf(high) else f"between {digits(value)} and {digits(high)}"
         why = f"p{percent} is {known} {unit}: it falls on requests that ran into a time limit"
         return Measurement(value, unit, count, why, (value, high), slowest)
     return Measurement(value, unit, count, examples=slowest)
+
+
+def digits(value: float) -> str:
+    """Four significant digits of a value in a sentence; a large one in full: 10650, not 1.065e+04."""
+    return f"{float(f'{value:.4g}'):.12g}"
 
 
 def _largest(values: Floats) -> npt.NDArray[np.intp]:

@@ -116,7 +116,7 @@ def compare(found: Measurement, target: Limit, what: str) -> tuple[Status, str]:
         return Status.INCONCLUSIVE, f"{what} was not measured: {found.why}"
     low, high = found.bounds or (found.value, found.value)
     unit = f" {found.unit}" if found.unit else ""
-    shown = f"{what} was {found.value:.4g}{unit}" if found.bounds is None else f"{what}: {found.why}"
+    shown = f"{what} was {sli.digits(found.value)}{unit}" if found.bounds is None else f"{what}: {found.why}"
     if target.met_by(low) != target.met_by(high):
         return Status.INCONCLUSIVE, f"{shown}; the limit {target.text} lies inside what is known"
     met = target.met_by(found.value)

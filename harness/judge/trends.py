@@ -20,6 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.judge import chance
+
 Values = NDArray[np.float64]
 
 #: The significance level that a change point has to reach. One of many places is the best one by chance alone: so the
@@ -256,26 +258,4 @@ def _p(before: Values, after: Values) -> float:
     error = math.sqrt(squares / freedom * (1 / len(before) + 1 / len(after))) if freedom else 0.0
     if not difference or not freedom:
         return 1.0
-    return two_sided(difference / error, freedom) if error else 0.0
-
-
-def two_sided(t: float, freedom: int) -> float:
-    """The probability that Student's t, with so many degrees of freedom, is further from 0 than ``t``."""
-    part = freedom / (freedom + t * t)
-    if part < 0.9:
-        return _incomplete_beta(part, freedom / 2, 0.5)
-    return 1.0 - _incomplete_beta(1.0 - part, 0.5, freedom / 2)
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function for 0 <= x < 1, by its power series, whose terms are all positive."""
-    if x <= 0.0:
-        return 0.0
-    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    term = math.exp(scale + a * math.log(x) + b * math.log1p(-x)) / a
-    total, count = 0.0, 0
-    while term > total * 1e-15:
-        total += term
-        term *= x * (a + b + count) / (a + 1 + count)
-        count += 1
-    return min(total, 1.0)
+    return chance.t_beyond(difference / error, freedom) if error else 0.0

@@ -53,8 +53,8 @@ class Signal(_Strict):
     """How one of ``SIGNALS`` is called here: the first of ``names`` that the server has; times ``scale`` it is ours.
 
     ``only`` are labels that a series must have, and ``but`` those that it must not, as regular expressions that match
-    whole. ``label`` is what tells series
-    of ``BY_SERVER`` and ``BY_CLASS`` apart; ``together`` how series of one component are made one.
+    whole. ``label`` is what tells series of ``BY_SERVER`` and ``BY_CLASS`` apart; ``together`` how series of one
+    component are made one.
     """
 
     names: tuple[str, ...] = Field(min_length=1)

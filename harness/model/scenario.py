@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializationInfo,
+    ValidationInfo,
+)
 
 _DURATION = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -19,6 +29,8 @@ PERCENT_MAX = 1000.0
 
 #: Validation context for what a run folder stores: durations and rates as plain numbers, in seconds and per second.
 STORED = {"stored": True}
+#: Serialization context for what people read and run again: durations and rates with their units, as in a file.
+WRITTEN = {"written": True}
 
 
 def parse_duration(text: Any) -> float:
@@ -92,7 +104,18 @@ def _text_or_stored(parse: Callable[[Any], float]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-Seconds = Annotated[float, _text_or_stored(parse_duration), Field(ge=0, le=LONGEST_S)]
+def _plain(value: float) -> str:
+    """All digits of a number, without an exponent: the same number when it is read again."""
+    return format(Decimal(repr(value)).normalize(), "f")
+
+
+def _stored_seconds(value: float, info: SerializationInfo) -> float | str:
+    return f"{_plain(value)}s" if info.context == WRITTEN else value
+
+
+Seconds = Annotated[
+    float, _text_or_stored(parse_duration), Field(ge=0, le=LONGEST_S), PlainSerializer(_stored_seconds)
+]  # fmt: skip
 
 
 def _rate(value: Any, info: ValidationInfo) -> float | Share:
@@ -103,8 +126,10 @@ def _rate(value: Any, info: ValidationInfo) -> float | Share:
     return value if isinstance(value, Share) else parse_load(value)
 
 
-def _stored_rate(value: float | Share) -> float | str:
-    return str(value) if isinstance(value, Share) else value
+def _stored_rate(value: float | Share, info: SerializationInfo) -> float | str:
+    if isinstance(value, Share):
+        return str(value)
+    return f"{_plain(value)}/s" if info.context == WRITTEN else value
 
 
 #: Requests per second, or a share of capacity.
@@ -254,3 +279,7 @@ class Scenario(Strict):
     slos: tuple[SLO, ...] = ()
     abort_when: tuple[StopCondition, ...] = ()
     partial: bool = False
+
+    def written(self) -> dict[str, Any]:
+        """As a file has it, without what is not set: read again, it is the same scenario."""
+        return self.model_dump(mode="json", exclude_none=True, context=WRITTEN)

@@ -1,7 +1,7 @@
 """A stretch of a Prometheus server's history, fetched into a folder (``harness.evidence.history``).
 
 What the server has under the names of the known systems is asked for, series by series, and put under Drillyard's own
-names. Nothing is sent to anything but that server.
+names. Nothing is sent to anything but that server, and its Alertmanager where one is named.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.adapters.prometheus import Answered, Prometheus, Series
+from harness.adapters.alertmanager import Alertmanager
+from harness.adapters.prometheus import Answered, Floats, Prometheus, Series
 from harness.evidence import history
 from harness.evidence.history import Asked, Fired, History
 from harness.evidence.record import METRIC_COLUMNS
 from harness.model import redact
+from harness.model.alertmanager import Managed
 from harness.model.errors import UsageError
 from harness.model.mapping import BY_CLASS, BY_SERVER, SIGNALS, Kind, Mapping, Signal
 from harness.run import log_lines
@@ -25,6 +27,9 @@ from harness.run import log_lines
 _BUCKET = "_bucket"
 #: A server's own series of alerts, and of whether it could scrape a target.
 _ALERTS, _UP = "ALERTS", "up"
+#: What ``up`` is called here of a target that is not the component itself: an exporter that tells of a gateway.
+_SCRAPED = "scraped"
+_Target = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,21 +60,39 @@ class _Chosen:
 
 @dataclass
 class _Found:
-    """What has come so far. ``targets``: the (job, instance) of each component, by which ``up`` is its own."""
+    """What has come so far. A target is a (job, instance); ``up`` has each one's series of that name.
+
+    ``sources``: component → signal → the target that tells it. ``own``: (component, target) where the target is the
+    component itself, and not an exporter that tells of several.
+    """
 
     asked: list[Asked] = field(default_factory=list)
     frames: list[pd.DataFrame] = field(default_factory=list)
     roles: dict[str, str] = field(default_factory=dict)
-    targets: dict[tuple[str, str], str] = field(default_factory=dict)
+    up: dict[_Target, Series] = field(default_factory=dict)
+    sources: dict[str, dict[str, _Target]] = field(default_factory=dict)
+    own: set[tuple[str, _Target]] = field(default_factory=set)
     resets: list[tuple[str, str, float]] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
 
 
-def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str], object]) -> None:
+def fetch(
+    server: Prometheus,
+    wanted: Wanted,
+    folder: Path,
+    say: Callable[[str], object],
+    alertmanager: Alertmanager | None = None,
+) -> None:
     """Fill ``folder``. UsageError where the server has nothing that a report could be made of."""
+    managed = None
+    if alertmanager is not None:
+        say("what Alertmanager has, and who silenced what")
+        managed = Managed(redact.text(alertmanager.url), alertmanager.alerts(), alertmanager.silences())
     offset_s, within_s = server.clock_offset_s()
     known = server.names(wanted.from_s, wanted.until_s)
     found = _Found()
+    say("who could be scraped")
+    _scrapes(server, wanted, found)
     for one in _chosen(wanted.mappings, known):
         say(f"{one.name} of every {one.role}: {one.metric}")
         _signal(server, wanted, found, one)
@@ -79,19 +102,22 @@ def fetch(server: Prometheus, wanted: Wanted, folder: Path, say: Callable[[str],
             f"{server.url} has no sample of {systems} between FROM and TO; found {len(known)} metrics there. "
             "Check FROM, TO and SELECTOR, or name your metrics in MAPPING=file (docs/incidents.md)"
         )
-    say("who could be scraped, and which alerts fired")
-    _up(server, wanted, found)
-    asked, alerts = _alerts(server, wanted)
+    _up(wanted, found)
+    say("which alerts fired")
+    asked, alerts = _alerts(server, wanted, found.up.values())
     found.asked.append(asked)
     signals = {one.signal for one in found.asked}
     found.absent += sorted(set(SIGNALS) - signals)
+    sources = {
+        component: {name: _named(target) for name, target in own.items()} for component, own in found.sources.items()
+    }
     about = History(
         redact.text(server.url), wanted.from_s, wanted.until_s, wanted.selector, tuple(found.asked), found.roles,
-        tuple(sorted(found.resets, key=lambda one: one[2])), offset_s, within_s, tuple(found.absent), server.rules(),
-        server.build(),
+        sources, tuple(sorted(found.resets, key=lambda one: one[2])), offset_s, within_s, tuple(found.absent),
+        server.rules(), server.build(),
     )  # fmt: skip
-    logged = None if wanted.logs is None else log_lines.read(wanted.logs, wanted.from_s, wanted.until_s)
-    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logged)
+    logs = None if wanted.logs is None else log_lines.read(wanted.logs, wanted.from_s, wanted.until_s)
+    history.write(folder, about, pd.concat(found.frames, ignore_index=True), alerts, logs, managed)
 
 
 def _chosen(mappings: Sequence[Mapping], known: frozenset[str]) -> Iterator[_Chosen]:
@@ -113,10 +139,16 @@ def _signal(server: Prometheus, wanted: Wanted, found: _Found, one: _Chosen) -> 
     answered = server.samples(query, wanted.from_s, wanted.until_s)
     found.asked.append(_asked(one.role, one.name, one.mapping.system, query, answered))
     # Every process says when it started: of interest are those that are known by what else they say.
-    series = [s for s in answered.series if len(s.at_s) and (one.name != "started_s" or _target(s) in found.targets)]
+    known = {target for of in found.sources.values() for target in of.values()}
+    series = [s for s in answered.series if len(s.at_s) and (one.name != "started_s" or _target(s) in known)]
     for component, own in _by_component(series, one.mapping.component).items():
         found.roles.setdefault(component, one.role)
-        found.targets |= {_target(s): component for s in own}
+        found.sources.setdefault(component, {})[one.name] = _target(own[0])
+        found.own |= {(component, _target(s)) for s in own if _is_itself(s, found.up, one.mapping.component)}
+        if one.kind != "gauge":
+            gone = {at_s for s in own for at_s in _vanished(s, found.up.get(_target(s)))}
+            found.resets += [(component, one.name, at_s - wanted.from_s) for at_s in sorted(gone)]
+            own = [_with_zeros(s, found.up.get(_target(s))) for s in own]
         began_s = min(s.at_s[0] for s in own)
         alike: dict[str, list[Series]] = {}
         for s in own:
@@ -153,8 +185,45 @@ def _by_component(series: Iterable[Series], labels: Sequence[str]) -> dict[str, 
     return found
 
 
-def _target(one: Series) -> tuple[str, str]:
+def _target(one: Series) -> _Target:
     return one.labels.get("job", ""), one.labels.get("instance", "")
+
+
+def _named(target: _Target) -> str:
+    job, instance = target
+    return f"{instance or 'a target without a name'}{f' (job {job})' if job else ''}"
+
+
+def _is_itself(one: Series, up: dict[_Target, Series], names: Sequence[str]) -> bool:
+    """Whether the target has the component's name itself, or only some of the series that it tells."""
+    label = next((label for label in names if one.labels.get(label)), "")
+    target = up.get(_target(one))
+    return target is not None and target.labels.get(label) == one.labels.get(label)
+
+
+def _with_zeros(one: Series, up: Series | None) -> Series:
+    """A counter, with a 0 for each scrape that was answered before it was there: nothing had been counted yet."""
+    answered = _answered(one, up)
+    earlier = answered[answered < one.at_s[0]]
+    at_s, values = np.concatenate((earlier, one.at_s)), np.concatenate((np.zeros(len(earlier)), one.values))
+    return Series(one.name, one.labels, at_s, values)
+
+
+def _vanished(one: Series, up: Series | None) -> list[float]:
+    """When a counter was no longer there, though its target answered: it was begun anew, or not told for once."""
+    answered = _answered(one, up)
+    looks = np.union1d(one.at_s, answered[answered > one.at_s[0]])
+    there = np.isin(looks, one.at_s).astype(int)
+    return [float(at) for at in looks[1:][np.diff(there) < 0]]
+
+
+def _answered(one: Series, up: Series | None) -> Floats:
+    """The scrapes of a series' target that were answered; none where its samples have other times than the scrapes:
+    those of a store that took them over from elsewhere.
+    """
+    if up is None or not np.isin(one.at_s, up.at_s).all():
+        return one.at_s[:0]
+    return up.at_s[up.values > 0]
 
 
 def _kept(name: str, signal: Signal, one: Series) -> str:
@@ -203,29 +272,45 @@ def _rows(values: pd.Series, component: str, metric: str, label: str, from_s: fl
     return pd.DataFrame(columns, columns=METRIC_COLUMNS.names)
 
 
-def _up(server: Prometheus, wanted: Wanted, found: _Found) -> None:
-    """Whether each known component could be scraped: 0 is a target that did not answer, no sample a hole."""
+def _scrapes(server: Prometheus, wanted: Wanted, found: _Found) -> None:
+    """Whether targets could be scraped: 0 is one that did not answer, no sample a hole."""
     query = f"{_UP}{{{wanted.selector}}}"
     answered = server.samples(query, wanted.from_s, wanted.until_s)
     found.asked.append(_asked("", _UP, "Prometheus", query, answered))
-    for one in answered.series:
-        if component := found.targets.get(_target(one)):
-            found.frames.append(_rows(pd.Series(one.values, index=one.at_s), component, _UP, "", wanted.from_s))
+    found.up |= {_target(one): one for one in answered.series}
 
 
-def _alerts(server: Prometheus, wanted: Wanted) -> tuple[Asked, list[Fired]]:
+def _up(wanted: Wanted, found: _Found) -> None:
+    """The scrapes of all targets that tell of a component."""
+    for component, signals in found.sources.items():
+        for target in dict.fromkeys(signals.values()):
+            if (one := found.up.get(target)) is not None:
+                metric = _UP if (component, target) in found.own else _SCRAPED
+                values = pd.Series(one.values, index=one.at_s)
+                found.frames.append(_rows(values, component, metric, f"target={_named(target)}", wanted.from_s))
+
+
+def _alerts(server: Prometheus, wanted: Wanted, up: Iterable[Series]) -> tuple[Asked, list[Fired]]:
     """When each alert fired. One that was firing at the first evaluation fired before the stretch."""
     query = f'{_ALERTS}{{alertstate="firing"}}'
     answered = server.samples(query, wanted.from_s, wanted.until_s)
-    found = [fired for one in answered.series for fired in _stretches(one, wanted)]
+    apart = np.concatenate([np.zeros(0), *(np.diff(one.at_s) for one in answered.series)])
+    usual = float(apart.min()) if len(apart) else min(_scraped_every_s(up), default=60.0)
+    found = [fired for one in answered.series for fired in _stretches(one, wanted, usual)]
     return _asked("", _ALERTS, "Prometheus", query, answered), sorted(found, key=lambda one: one.fired_s)
 
 
-def _stretches(one: Series, wanted: Wanted) -> Iterator[Fired]:
+def _scraped_every_s(up: Iterable[Series]) -> list[float]:
+    """Of each target that was scraped more than once: rules are looked at about as often."""
+    return [float(np.median(np.diff(one.at_s))) for one in up if len(one.at_s) > 1]
+
+
+def _stretches(one: Series, wanted: Wanted, usual: float) -> Iterator[Fired]:
+    """``usual`` is how often rules are looked at, for one that fired once."""
     labels = {name: value for name, value in one.labels.items() if name not in ("alertname", "alertstate", "severity")}
     if len(one.at_s) == 0:
         return
-    usual = float(np.median(np.diff(one.at_s))) if len(one.at_s) > 1 else 60.0
+    usual = float(min(np.diff(one.at_s), default=usual))
     apart = np.flatnonzero(np.diff(one.at_s) > history.MISSED * usual)
     begins, ends = np.concatenate(([0], apart + 1)), np.concatenate((apart, [len(one.at_s) - 1]))
     for begin, end in zip(begins, ends, strict=True):

@@ -7,12 +7,13 @@ that is older than ``days``. Of those stay
   wrong clock has dated in the future is none;
 - the runs of the newest night, whose page leads to them;
 - a run in which something was written within the last hour, or whose watchdog lives: it may go on;
-- a run whose undo journal is open, or cannot be read: what it injected may still be there, and the doctor needs it.
+- a run whose undo journal is open, or cannot be read: what it injected may still be there, and the doctor needs it;
+- a run with the report of an incident, since people write in it.
 
 The same limits hold for nights (of each suite on its machine), load without a drill, and pages that compare two runs.
 Of those stay the newest of each kind, the last good night, and what was written to within the last hour.
 
-Whatever is nothing readable of ours is left alone. Links are not followed.
+All else in the folder is left alone, incident reports from a server's history among it. Links are not followed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from harness.model import night as nights
 from harness.model.errors import RecordError, RunFolderError, UsageError
 from harness.model.journal import Journal
 from harness.model.verdict import Status
+from reports.incident.folder import MARKDOWN
 
 #: A run writes something every second; what is being judged or rendered does so within minutes.
 QUIET = dt.timedelta(hours=1)
@@ -79,6 +81,7 @@ def beyond(index: Index, limits: Limits, now: dt.datetime, watched: Collection[P
                 "the newest run": run.run_id == runs[-1].run_id or run.folder.resolve() in latest,
                 "the last good run of its scenario": run.run_id == good.get(kind(run)),
                 f"a run of the newest night, {night}": bool(night) and run.night == night,
+                f"people may have written in its {MARKDOWN}": (run.folder / MARKDOWN).exists(),
                 "its watchdog lives": run.folder in watched or run.folder.resolve() in watched,
             }
             stays = next((reason for reason, holds in reasons.items() if holds), "") or _in_use(run.folder, now)

@@ -13,8 +13,12 @@ from typing import Protocol
 
 from harness.evidence.evidence import Evidence
 from harness.judge.outside import Counted
-from harness.model.incident import NOT_MEASURED, Figure, Source
+from harness.model.incident import NOT_MEASURED, Figure, Source, Text
+from reports.incident.scenario import Again
 from reports.panel import number
+
+#: A time that is known better is shown as one; a stretch is shown in whole seconds where it is so long.
+_EXACT_S, _WHOLE_FROM_S = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Told:
-    """An alert that fired. ``cleared_s`` is None while it still did at the end; ``before``: it is older than this."""
+    """An alert that fired. ``cleared_s`` is None while it still did at the end; ``before``: it is older than this.
+
+    ``source`` is where it comes from, if not where the others do.
+    """
 
     name: str
     severity: str
@@ -48,23 +55,39 @@ class Told:
     fired_s: float
     cleared_s: float | None
     before: bool
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """Somebody silenced an alert that had fired."""
+
+    at_s: float
+    by: str
+    alert: str
+    source: Source
 
 
 @dataclass(frozen=True)
 class Hole:
-    """Evidence that is missing: of whom, and between which times."""
+    """Evidence that is missing: of whom, and between which times; all of it, or these signals."""
 
     who: str
     from_s: float
     until_s: float
     why: str
+    signals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many requests ended so, in all and by minute of the clock (UTC, its beginning in Unix seconds)."""
+    """How many requests ended so, in all and by minute of the clock (UTC, its beginning in Unix seconds).
+
+    ``hit``: their users did not get what they had asked for, and did not end it themselves.
+    """
 
     name: str
+    hit: bool
     requests: float
     by_minute: Mapping[float, float]
 
@@ -74,6 +97,7 @@ class Trigger:
     """What set it off, as far as is known. ``hit`` are the components that it was done to or that showed it first.
 
     ``unknown`` says what could not be told. ``fault`` is what would bring it about again: type, component, options.
+    It ended at ``ended_s``, or up to ``ended_within_s`` before.
     """
 
     what: str
@@ -83,6 +107,7 @@ class Trigger:
     sources: tuple[Source, ...]
     unknown: str = ""
     faults: tuple[Mapping[str, object], ...] = ()
+    ended_within_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,6 +158,9 @@ class Case(Protocol):
     def outcomes(self) -> tuple[Sequence[Outcome], Source]:
         """Requests by what became of them, the good ones first."""
 
+    def limits(self) -> Sequence[Text]:
+        """What the counts of requests cannot know."""
+
     def users(self) -> tuple[int, int, Source] | None:
         """How many users had a bad request, of how many; None where nobody could tell users apart."""
 
@@ -148,11 +176,16 @@ class Case(Protocol):
     def alerts(self) -> Sequence[Told]:
         """Alerts that fired, in order of time."""
 
+    def silenced(self) -> Sequence[Silenced] | None:
+        """Who silenced an alert that had fired, in order of time; None where nothing tells."""
+
     def alert_source(self) -> Source:
         """Where they come from."""
 
-    def silent(self) -> Sequence[str]:
-        """Alerts that should have fired and did not, or of a history: those that are there and did not."""
+    def silent(self) -> Sequence[str] | None:
+        """Alerts that should have fired and did not, or of a history: those that are there and did not. None where the
+        server does not tell which there are.
+        """
 
     def reds(self) -> Sequence[Red]:
         """Checks that failed; none of a history."""
@@ -160,10 +193,13 @@ class Case(Protocol):
     def trigger(self) -> Trigger:
         """What set it off."""
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
-        """In words, with its bounds where it is only known to lie between two."""
+    def again(self) -> Again | str:
+        """What brings it about again; or a sentence that says why nothing is known to."""
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
+        """In words, with its bounds where it is only known to lie between two; None of too few answers for a p95."""
+
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """Of all requests that gateways gave to replicas: those that this one got, from 0 to 1."""
 
     def source_of(self, signal: str, how: str = "") -> Source:
@@ -186,15 +222,19 @@ def utc(case: Case, at_s: float, within_s: float = 0.0) -> str:
     """``14:02:05.3 UTC``; with ``within_s`` ``14:01:50 – 14:02:05 UTC``, since it is known no better."""
     if not math.isfinite(at_s):
         return NOT_MEASURED
-    if within_s >= 1.0:
-        return f"{_clock(case, at_s - within_s, 0)} – {_clock(case, at_s, 0)} UTC"
-    return f"{_clock(case, at_s, 1)} UTC"
+    wall_s = case.zero_wall_s + at_s
+    if within_s < _EXACT_S:
+        return f"{_clock(round(10 * wall_s), 10)} UTC"
+    parts = 1 if within_s >= _WHOLE_FROM_S else 10
+    # Outwards: what happened lies between what is shown.
+    begin, end = (round(1000 * one) * parts for one in (wall_s - within_s, wall_s))
+    return f"{_clock(begin // 1000, parts)} – {_clock(-(-end // 1000), parts)} UTC"
 
 
-def _clock(case: Case, at_s: float, digits: int) -> str:
-    moment = datetime.fromtimestamp(round(case.zero_wall_s + at_s, digits), UTC)
-    text = moment.strftime("%H:%M:%S")
-    return text if digits == 0 else f"{text}.{moment.microsecond // 100_000}"
+def _clock(units: int, parts: int) -> str:
+    """Of so many units since the epoch, ``parts`` of which are a second."""
+    text = datetime.fromtimestamp(units // parts, UTC).strftime("%H:%M:%S")
+    return text if parts == 1 else f"{text}.{units % parts}"
 
 
 def lasted(seconds: float) -> str:
@@ -204,6 +244,14 @@ def lasted(seconds: float) -> str:
         return number(seconds, "s")
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def between(from_s: float, from_within_s: float, until_s: float, until_within_s: float) -> str:
+    """How long it was from one time to another, each of which may be as much earlier: ``25 s to 55 s``."""
+    least, most = until_s - until_within_s - from_s, until_s - from_s + from_within_s
+    if from_within_s < _EXACT_S and until_within_s < _EXACT_S:
+        return lasted(until_s - from_s)
+    return f"{lasted(max(least, 0.0))} to {lasted(most)}"
 
 
 def figure(id_: str, value: float | None, unit: str, source: Source | None) -> Figure:

@@ -1,4 +1,4 @@
-"""The files of an incident report: for people, for a browser, for a tracker."""
+"""The files of an incident report: for people, for a browser, for a tracker; and the scenario that repeats it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from pathlib import Path
 from harness.evidence.record import replacing
 from harness.model.errors import UsageError
 from harness.model.incident import Report
-from reports.incident import document, markdown, page, people
+from reports.incident import document, markdown, page, people, scenario
+from reports.incident.scenario import Again
 
 MARKDOWN, PAGE, DOCUMENT = "incident.md", "incident.html", "incident.json"
 
 
-def write(report: Report, folder: Path) -> list[str]:
-    """All three into ``folder``, each at once or not at all, with what people wrote in the Markdown that is there.
+def write(report: Report, again: Again | str, folder: Path) -> list[str]:
+    """All into ``folder``, each at once or not at all, with what people wrote in the Markdown that is there.
 
-    A line for each region of it that is broken. RecordError where one cannot be written, UsageError where the Markdown
-    that is there cannot be read: what people wrote in it is not replaced.
+    A line for each region of it that is broken, and for a scenario that people have edited: that is left alone.
+    RecordError where one cannot be written, UsageError where what is there cannot be read: what people wrote is not
+    replaced.
     """
     report, warnings = people.keep(report, _there(folder / MARKDOWN))
     # The Markdown is last: where another one fails, people still have theirs as it was.
@@ -28,7 +30,10 @@ def write(report: Report, folder: Path) -> list[str]:
     ):
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content.encode("utf-8", "surrogateescape"))
-    return [f"{folder / MARKDOWN}: {warning}" for warning in warnings]
+    said = [f"{folder / MARKDOWN}: {warning}" for warning in warnings]
+    if isinstance(again, Again) and (edited := scenario.write(again, folder)):
+        said.append(edited)
+    return said
 
 
 def _there(path: Path) -> str:

@@ -7,7 +7,7 @@ not be told apart is said.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.incident import case
@@ -28,6 +28,7 @@ class _Sign:
     fault: dict[str, object]
     unknown: str
     entry: Entry
+    until_within_s: float
 
 
 def trigger(of: Case) -> Trigger:
@@ -49,13 +50,14 @@ def trigger(of: Case) -> Trigger:
         tuple(dict.fromkeys(sign.entry.source for sign in signs)),
         " ".join(dict.fromkeys(sign.unknown for sign in signs)),
         tuple(sign.fault for sign in signs),
+        max(signs, key=lambda sign: sign.until_s).until_within_s,
     )
 
 
 def _until(of: Case, sign: _Sign) -> str:
     if math.isinf(sign.until_s):
         return "to the end of what was looked at"
-    return f"for {case.lasted(sign.until_s - sign.from_s)}"
+    return f"for {case.between(sign.from_s, sign.entry.within_s, sign.until_s, sign.until_within_s)}"
 
 
 def _silent(of: Case) -> Iterator[_Sign]:
@@ -63,25 +65,28 @@ def _silent(of: Case) -> Iterator[_Sign]:
     entries = of.entries()
     for begin in (entry for entry in entries if entry.what.endswith(" does not answer its scrapes")):
         component = begin.what.removesuffix(" does not answer its scrapes")
-        ends = [e.at_s for e in entries if e.what == f"{component} answers its scrapes again" and e.at_s > begin.at_s]
-        until_s = min(ends, default=math.inf)
+        until_s, until_within_s = _end(entries, begin, f"{component} answers its scrapes again")
         near_s = _STARTED_WITHIN * max(begin.within_s, 1.0)
         anew = any(
             entry.what == f"{component} is started anew" and begin.at_s - near_s <= entry.at_s <= until_s + near_s
             for entry in entries
         )
         kind = "kill" if anew else "pause"
-        lasted: dict[str, object] = {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
+        again = ", was started again" if of.view.metrics(component, "started_s").empty else ""
         how = (
             f"How {component} ended (a crash, a kill, a deployment) is not in the metrics."
             if anew
-            else f"Whether {component} stood still, was cut off or was too busy to answer is not in the metrics."
+            else f"Whether {component} stood still{again}, was cut off or was too busy to answer is not in the metrics."
         )
         what = f"{component} {'was gone and began anew' if anew else 'was silent'} ({kind})"
         yield _Sign(
             component, begin.at_s, until_s, what,
-            {"type": kind, "on": component, **lasted}, how, begin,
+            {"type": kind, "on": component, **_lasted(begin, until_s)}, how, begin, until_within_s,
         )  # fmt: skip
+
+
+def _lasted(begin: Entry, until_s: float) -> dict[str, object]:
+    return {} if math.isinf(until_s) else {"lasted_s": round(until_s - begin.at_s, 1)}
 
 
 def _without(of: Case) -> Iterator[_Sign]:
@@ -98,11 +103,16 @@ def _without(of: Case) -> Iterator[_Sign]:
         if from_s - 60.0 <= begin.at_s <= until_s + 60.0:
             continue  # it took out who did not answer
         over = (f"{gateway} readmits {server}", f"{gateway} knows {server} again")
-        ends = [e.at_s for e in entries if e.what in over and e.at_s > begin.at_s]
-        until_s = min(ends, default=math.inf)
+        until_s, until_within_s = _end(entries, begin, *over)
         yield _Sign(
             server, begin.at_s, until_s, f"{gateway} did not use {server}, which answered its scrapes (drain)",
-            {"type": "drain", "on": server, "options": {"gateways": [gateway]}},
+            {"type": "drain", "on": server, "options": {"gateways": [gateway]}, **_lasted(begin, until_s)},
             f"Whether {server} was drained, or {gateway}'s configuration or its health check was wrong, is not in the "
-            "metrics.", begin,
+            "metrics.", begin, until_within_s,
         )  # fmt: skip
+
+
+def _end(entries: Sequence[Entry], begin: Entry, *over: str) -> tuple[float, float]:
+    """When what began was over, and how uncertain that is; infinite where it was not seen to end."""
+    ends = [(entry.at_s, entry.within_s) for entry in entries if entry.what in over and entry.at_s > begin.at_s]
+    return min(ends, default=(math.inf, 0.0))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from harness.evidence import history
-from harness.evidence.history import Asked, HistoryView, Logged
+from harness.evidence.history import Asked, Gap, HistoryView, Logged
 from harness.judge.outside import Counted
+from harness.judge.sli import samples_needed
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
-from harness.model.incident import Source
-from reports.incident import guess
-from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
+from harness.model.incident import Figure, Source, Text, said
+from reports.incident import guess, nearest
+from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Silenced, Told, Trigger, utc
+from reports.incident.scenario import Again
 from reports.panel import number
 
 #: Percent of answers that are good, where nobody says what was promised.
@@ -23,20 +26,27 @@ ANSWERS_TARGET = 99.0
 #: So many requests that failed with the same status are shown.
 REQUESTS_OF_EACH = 3
 _ABSENT = "the server has no metric of the known names"
-_CLASSES = {"2xx": "good (2xx)", "4xx": "refused as wrong (4xx)", "5xx": "failed (5xx)", "none": "without an answer"}
+_NOT_COUNTED = (
+    "A request that reached no gateway, and one that a gateway dropped without a record of it (it was killed), is in "
+    "no count; where the client tried again, each attempt is counted. What became of an answer on its way to the "
+    "client is not known."
+)
+#: A status says how an answer began: how it ended, only a gateway that counts failures tells.
+_BEGAN_WELL, _FAILED = "status 2xx", "failed, with 5xx or after a good beginning"
+_CLASSES = {"2xx": _BEGAN_WELL, "4xx": "refused as wrong (4xx)", "5xx": "failed (5xx)", "none": "without an answer"}
 
 
 class HistoryCase:
     """One stretch of history."""
 
-    title = "Incident"
-
     def __init__(self, view: HistoryView) -> None:
         self._view, self._history = view, view.history
         self.zero_wall_s, self.lasts_s = view.history.from_s, view.lasts_s
+        self.title = f"Incident, {_minute(view.history.from_s)} to {_minute(view.history.until_s)} UTC"
         self.made_from: Mapping[str, str] = {
             "server": view.history.server, "from": f"{view.history.from_s:.3f}", "until": f"{view.history.until_s:.3f}",
             "selector": view.history.selector, "folder": view.folder.name,
+            **({"alertmanager": view.managed.server} if view.managed else {}),
         }  # fmt: skip
         self.replicas, self.gateways = view.replicas, view.gateways
 
@@ -48,11 +58,13 @@ class HistoryCase:
     # ── where things come from ──
 
     def _asked(self, signal: str, role: str = "") -> Asked | None:
-        return next((one for one in self._history.asked if one.signal == signal and role in ("", one.role)), None)
+        """Of a signal that gateways and replicas have, the gateways': they know what users got."""
+        found = [one for one in self._history.asked if one.signal == signal and role in ("", one.role)]
+        return min(found, key=lambda one: one.role != "gateway", default=None)
 
-    def source_of(self, signal: str, how: str = "") -> Source:
+    def source_of(self, signal: str, how: str = "", role: str = "") -> Source:
         """The query that brought the samples."""
-        asked = self._asked(signal)
+        asked = self._asked(signal, role)
         question = f"none of the known names of {signal} was there" if asked is None else asked.query
         return Source(self._history.server, question, how, self._history.from_s, self._history.until_s)
 
@@ -64,19 +76,23 @@ class HistoryCase:
 
     def holes(self) -> Sequence[Hole]:
         """Stretches without samples; whether the target was down or the monitoring, ``up`` says."""
-        found = [Hole(gap.component, gap.from_s, gap.until_s, self._why(gap.component, gap.from_s, gap.until_s))
-                 for gap in self.view.gaps()]  # fmt: skip
+        found = [Hole(gap.component, gap.from_s, gap.until_s, self._why(gap), gap.signals) for gap in self.view.gaps()]
         warned = [Hole(one.query, 0.0, self.lasts_s, f"the server warns: {text}")
                   for one in self._history.asked for text in one.warnings]  # fmt: skip
         missing = [Hole(", ".join(self._history.absent), 0.0, self.lasts_s, _ABSENT)] if self._history.absent else []
-        return [*sorted(found, key=lambda hole: hole.from_s), *warned, *missing]
+        unread = [Hole(one.file, 0.0, self.lasts_s, f"{one.lines:,} of its records could not be read, of whatever time")
+                  for one in (self.view.logs.unread if self.view.logs else ())]  # fmt: skip
+        return [*sorted(found, key=lambda hole: hole.from_s), *warned, *missing, *unread]
 
-    def _why(self, component: str, from_s: float, until_s: float) -> str:
-        up = self.view.metrics(component, "up")
-        inside = up[up["t_s"].between(from_s, until_s, inclusive="neither")]
-        if inside.empty:
-            return "no scrape: the monitoring itself has a hole, or the target was not known"
-        return "the target did not answer its scrapes (up = 0)" if inside["value"].eq(0).any() else "scrapes without it"
+    def _why(self, gap: Gap) -> str:
+        of = f" of {gap.target}, which tells its {', '.join(gap.signals)}" if gap.signals else ""
+        for metric in ("up", "scraped"):
+            up = self.view.metrics(gap.component, metric)
+            up = up[up["labels"].eq(f"target={gap.target}")]
+            inside = up[up["t_s"].between(gap.from_s, gap.until_s, inclusive="neither")]
+            if not inside.empty:
+                return f"scrapes{of} were not answered (up = 0)"
+        return f"no scrape{of}: the monitoring itself has a hole, or the target was not known"
 
     def promises(self) -> Sequence[Promise]:
         """Answers; first token and end in time, as far as buckets tell."""
@@ -100,7 +116,7 @@ class HistoryCase:
 
     @property
     def _logged(self) -> Sequence[Logged]:
-        return self.view.logged or ()
+        return self.view.logs.requests if self.view.logs else ()
 
     def _of_logs(self, question: str) -> Source:
         return Source(history.LOGS, question, "counted", self._history.from_s, self._history.until_s)
@@ -133,31 +149,53 @@ class HistoryCase:
         parts = []
         for component in components:
             samples = self.view.metrics(component, metric, labels)
+            looks = self.view.looks(component, metric.removesuffix("_bucket"))
             for _, one in samples.groupby("labels", sort=False):
                 times, values = one["t_s"].to_numpy(dtype=float), one["value"].to_numpy(dtype=float)
-                first = self._first_scrape(component)
-                since = np.concatenate(([max(first, times[0] - (self.view.scrape_s(component) or 0.0))], times[:-1]))
+                earlier = looks[looks < times[0]]
+                since = np.concatenate((earlier[-1:] if len(earlier) else times[:1], times[:-1]))
                 parts.append(pd.DataFrame({"since": since, "rise": np.diff(values, prepend=0.0)}, index=times))
         empty = pd.DataFrame({"since": [], "rise": []}, dtype=float)
         return pd.concat(parts).sort_index(kind="stable") if parts else empty
-
-    def _first_scrape(self, component: str) -> float:
-        return min((float(self.view.metrics(component, m)["t_s"].iloc[0]) for m in self.view.metrics_of(component)),
-                   default=0.0)  # fmt: skip
 
     def outcomes(self) -> tuple[Sequence[Outcome], Source]:
         """By class of answer, as the gateways counted them; a minute's share of what rose between two scrapes."""
         found = []
         classes = sorted({text for g in self.gateways for text in self.view.metrics(g, "requests_total")["labels"]})
         for text in classes:
-            rises = self._rises(self.gateways, "requests_total", text)
-            minute = np.floor((self.zero_wall_s + rises.index.to_numpy(dtype=float)) / 60) * 60
-            by = rises["rise"].groupby(minute).sum()
             name = _CLASSES.get(text.removeprefix("class="), text.removeprefix("class="))
-            minutes = dict(zip(by.index.to_numpy(dtype=float).tolist(), by.to_numpy(dtype=float).tolist(), strict=True))
-            found.append(Outcome(name, float(rises["rise"].sum()), minutes))
-        found.sort(key=lambda one: (not one.name.startswith("good"), -one.requests))
+            found.append(self._outcome(name, self._rises(self.gateways, "requests_total", text)))
+        if self._asked("failures_total"):
+            found.append(self._outcome(_FAILED, self._rises(self.gateways, "failures_total")))
+        found.sort(key=lambda one: (one.name != _BEGAN_WELL, -one.requests))
         return found, self.source_of("requests_total", "rise between scrapes, by the minute of the later one")
+
+    def _outcome(self, name: str, rises: pd.DataFrame) -> Outcome:
+        minute = np.floor((self.zero_wall_s + rises.index.to_numpy(dtype=float)) / 60) * 60
+        by = rises["rise"].groupby(minute).sum()
+        minutes = dict(zip(by.index.to_numpy(dtype=float).tolist(), by.to_numpy(dtype=float).tolist(), strict=True))
+        return Outcome(name, name != _BEGAN_WELL, float(rises["rise"].sum()), minutes)
+
+    def limits(self) -> Sequence[Text]:
+        """Between which scrapes each gateway was asked, and what no counter holds."""
+        found = []
+        source = self.source_of("requests_total", "first and last scrape")
+        for place, gateway in enumerate(self.gateways, 1):
+            looks = self.view.looks(gateway, "requests_total")
+            if len(looks):
+                span = utc(self, float(looks[-1]), float(looks[-1] - looks[0]))
+                counted = Figure(f"impact.counted.{place}", span, source)
+                found.append(said(f"Requests that {gateway} counted: ", counted, "."))
+        if not found:
+            return ()
+        again = {(at_s, c) for c, signal, at_s in self._history.resets if signal == "requests_total"}
+        for at_s, gateway in sorted(again):
+            looks = self.view.looks(gateway, "requests_total")
+            within_s = at_s - float(looks[looks < at_s][-1])
+            when = utc(self, at_s, within_s)
+            what = f"{gateway} was counted from 0 again at {when}, or not told for once"
+            found.append(said(f"{what}: of what came then a part may be in no count."))
+        return (*found, said(_NOT_COUNTED))
 
     def users(self) -> tuple[int, int, Source] | None:
         """By the keys in the gateways' logs; metrics do not tell users apart."""
@@ -206,11 +244,19 @@ class HistoryCase:
         ordered = sorted(edges.items())
         return [(edge, n - (ordered[place - 1][1] if place else 0.0)) for place, (edge, n) in enumerate(ordered)]
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
+    def again(self) -> Again | str:
+        """The nearest known faults in a scenario of the drill for them."""
+        return nearest.again(self, f"runs/{self.view.folder.name}")
+
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Between two edges of the engine's histogram."""
+        source = self.source_of("ttft_seconds", f"bucket of the p95 of {replica}")
+        return self._first_token_p95(replica, from_s, until_s), source
+
+    def _first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
         buckets = self._buckets((replica,), "ttft_seconds", from_s, until_s)
         total, seen, low = sum(n for _, n in buckets), 0.0, 0.0
-        if total < 20:
+        if total < samples_needed(95):
             return None
         for edge, n in buckets:
             seen += n
@@ -220,37 +266,45 @@ class HistoryCase:
                     if math.isinf(edge)
                     else f"{number(1000 * low)} to {number(1000 * edge, 'ms')}"
                 )
-                return f"{bounds} (n = {total:.0f})"
+                return f"{bounds} (n = {total:,.0f})"
             low = edge
         return None
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """By the gateways' counters of sessions, or by the tokens that each replica made."""
-        signal = "server_sessions_total"
-        if self._asked(signal):
+        sessions, tokens = "server_sessions_total", "generation_tokens_total"
+        signal = sessions if self._asked(sessions) else tokens
+        if signal == sessions:
             rises = {one: self._rises(self.gateways, signal, f"server={one}") for one in self.replicas}
         else:
-            rises = {one: self._rises((one,), "generation_tokens_total") for one in self.replicas}
+            rises = {one: self._rises((one,), signal) for one in self.replicas}
         inside = {one: float(f[(f.index > from_s) & (f.index <= until_s)]["rise"].sum()) for one, f in rises.items()}
         every = sum(inside.values())
-        return inside[replica] / every if every else None
+        source = self.source_of(signal, f"rise of {replica} / rise of all")
+        return inside[replica] / every if every else None, source
 
     # ── what happened ──
 
     def entries(self) -> Sequence[Entry]:
         """Who stopped and began to answer scrapes, whom gateways took out, and which processes were started anew."""
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> Sequence[Entry]:
         found = [
             *(entry for one in self.view.components for entry in self._up(one)),
             *(entry for one in self.gateways for entry in self._servers(one)),
             *(entry for one in self.view.components for entry in self._starts(one)),
+            *self._managed(),
         ]
-        return sorted(found, key=lambda entry: entry.at_s)
+        return sorted((one for one in found if 0.0 <= one.at_s <= self.lasts_s), key=lambda entry: entry.at_s)
 
     def _up(self, component: str) -> Iterator[Entry]:
         source = self.source_of("up")
-        for at_s, within_s, value in _turns(self.view.metrics(component, "up")):
-            text = "answers its scrapes again" if value else "does not answer its scrapes"
-            yield Entry(at_s, f"{component} {text}", source, within_s)
+        for _, own in self.view.metrics(component, "up").groupby("labels", sort=False):
+            for at_s, within_s, value in _turns(own):
+                text = "answers its scrapes again" if value else "does not answer its scrapes"
+                yield Entry(at_s, f"{component} {text}", source, within_s)
 
     def _servers(self, gateway: str) -> Iterator[Entry]:
         source, samples = self.source_of("server_up"), self.view.metrics(gateway, "server_up")
@@ -271,17 +325,68 @@ class HistoryCase:
         samples = self.view.metrics(component, "started_s")
         for value in samples["value"][samples["value"].diff().abs().gt(1.0)]:
             at_s = float(value) - self.zero_wall_s
-            yield Entry(at_s, f"{component} is started anew", self.source_of("started_s", "its own clock"))
+            source = self.source_of("started_s", "its own clock", self._history.roles[component])
+            yield Entry(at_s, f"{component} is started anew", source)
+
+    def _managed(self) -> Iterator[Entry]:
+        """Silences and their ends, and the alerts that Alertmanager still had when it was asked."""
+        if (managed := self.view.managed) is None:
+            return
+        for silence in managed.silences:
+            said = f": {silence.comment}" if silence.comment else ""
+            source = self._of_manager(f"silences, id = {silence.id}")
+            yield Entry(self._since(silence.starts_s), f"{silence.by} silences {silence}{said}", source)
+            yield Entry(self._since(silence.ends_s), f"the silence of {silence} by {silence.by} ends", source)
+        for one in managed.alerts:
+            to = f", for {', '.join(one.receivers)}" if one.receivers else ""
+            text = f"Alertmanager has {one.name} ({_labels(one.labels)}) from here on, {one.state}{to}"
+            yield Entry(self._since(one.starts_s), text, self._of_manager("alerts"))
+
+    def _since(self, wall_s: float) -> float:
+        return wall_s - self.zero_wall_s
+
+    def _of_manager(self, question: str) -> Source:
+        assert self.view.managed is not None
+        return Source(self.view.managed.server, f"/api/v2/{question}", "its own clock")
 
     def alerts(self) -> Sequence[Told]:
-        """As Prometheus evaluated them."""
-        return [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
-                for one in self.view.alerts]  # fmt: skip
+        """As Prometheus evaluated them; of those that it does not know, what Alertmanager still has."""
+        found = [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
+                 for one in self.view.alerts]  # fmt: skip
+        for one in self.view.managed.alerts if self.view.managed else ():
+            at_s = self._since(one.starts_s)
+            # It has labels that only it is told: of which Prometheus it came.
+            known = (told for told in found if told.name == one.name and told.labels.items() <= one.labels.items())
+            if at_s <= self.lasts_s and not any(known):
+                labels = {name: value for name, value in one.labels.items() if name not in ("alertname", "severity")}
+                severity, source = one.labels.get("severity", ""), self._of_manager("alerts")
+                found.append(Told(one.name, severity, labels, at_s, None, at_s <= 0.0, source))
+        return sorted(found, key=lambda told: told.fired_s)
 
-    def silent(self) -> Sequence[str]:
+    def silenced(self) -> Sequence[Silenced] | None:
+        """By Alertmanager's silences that began when one of their alerts had fired. None where it was not asked."""
+        if (managed := self.view.managed) is None:
+            return None
+        found = []
+        for silence in managed.silences:
+            at_s = self._since(silence.starts_s)
+            hit = [name for name, labels, fired_s in self._fired() if fired_s <= at_s and silence.covers(labels)]
+            if hit and at_s <= self.lasts_s:
+                found.append(Silenced(at_s, silence.by, hit[0], self._of_manager(f"silences, id = {silence.id}")))
+        return found
+
+    def _fired(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
+        """(name, all labels, when) of alerts. Those that Alertmanager has may have labels that only it is told."""
+        for told in self.alerts():
+            severity = {"severity": told.severity} if told.severity else {}
+            yield told.name, {"alertname": told.name, **severity, **told.labels}, told.fired_s
+        for one in self.view.managed.alerts if self.view.managed else ():
+            yield one.name, one.labels, self._since(one.starts_s)
+
+    def silent(self) -> Sequence[str] | None:
         """Rules that the server has and that did not fire."""
         fired = {one.name for one in self.view.alerts}
-        return [name for name in self._history.rules if name not in fired]
+        return None if self._history.rules is None else [one for one in self._history.rules if one not in fired]
 
     def reds(self) -> Sequence[Red]:
         """None: no drill was judged."""
@@ -289,6 +394,10 @@ class HistoryCase:
 
     def trigger(self) -> Trigger:
         """The nearest fault that Drillyard knows."""
+        return self._trigger
+
+    @cached_property
+    def _trigger(self) -> Trigger:
         return guess.trigger(self)
 
     def by_design(self) -> Sequence[tuple[str, str, float | None, Source]]:
@@ -304,7 +413,7 @@ class HistoryCase:
         outs = [entry for entry in self.entries() if " takes out " in entry.what]
         known = self._asked("server_up") is not None
         source = self.source_of("server_up", "turns to 0")
-        what = "times that a gateway took a replica out of the rotation"
+        what = "times that a gateway ejected a replica"
         return [*found, ("ejections", what, float(len(outs)) if known else None, source)]
 
     def configuration(self) -> Sequence[tuple[str, str]]:
@@ -325,6 +434,10 @@ class HistoryCase:
                 what = "without an answer" if one.status is None else f"HTTP {one.status}"
                 of.append(Request(one.request_id, what, (f"{one.gateway}: {one.line}",)))
         return [request for of in shown.values() for request in of]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(labels.items()) if name != "alertname")
 
 
 def _turns(samples: pd.DataFrame) -> Iterator[tuple[float, float, bool]]:
@@ -350,3 +463,7 @@ def _merged(total: pd.DataFrame, bad: pd.DataFrame) -> Counted:
 def _counted(since: pd.Series, at_s: pd.Index, total: pd.Series, bad: pd.Series) -> Counted:
     columns = (since, at_s, total, bad)
     return Counted(*(np.asarray(column, dtype=float) for column in columns))
+
+
+def _minute(wall_s: float) -> str:
+    return f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,14 +15,16 @@ from harness.evidence import logs
 from harness.evidence.attempts import Attempts
 from harness.evidence.record import NOT_OF_THE_SERVICE, RunFolder
 from harness.evidence.view import RunView
-from harness.judge import alert_times, alerts, families, verdicts
+from harness.judge import alert_times, alerts, drill, families, sli, verdicts
 from harness.judge.outside import Counted
 from harness.model.alert_rules import E2E_P95_MAX_S, TTFT_P95_MAX_S
-from harness.model.incident import Source
+from harness.model.incident import Source, Text
+from harness.model.scenario import Share, parse_load
 from harness.model.topology import POLICIES
 from harness.model.verdict import Status, Verdict
 from reports import moments
 from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
+from reports.incident.scenario import Again
 from reports.panel import number
 from reports.panels.recovery import availability_target
 
@@ -41,7 +44,8 @@ class RunCase:
         self._verdict: Verdict = verdicts.read(folder)
         self.zero_wall_s = folder.zero_wall_s()
         self.made_from: Mapping[str, str] = {"run": str(self.view.plan["run_id"])}
-        self.title = str(self.view.plan.get("title") or self.view.plan["drill"])
+        day = datetime.fromtimestamp(self.zero_wall_s, UTC)
+        self.title = f"{self.view.plan.get('title') or self.view.plan['drill']}, {day:%Y-%m-%d}"
         self.replicas, self.gateways = self.view.replicas, self.view.gateways
 
     @property
@@ -126,9 +130,14 @@ class RunCase:
         for name, of in frame.groupby("outcome"):
             at, n = np.unique(of["minute"], return_counts=True)
             shown = _NAMES.get(str(name), str(name).replace("_", " "))
-            found.append(Outcome(shown, float(len(of)), dict(zip(at.tolist(), n.astype(float).tolist(), strict=True))))
+            minutes = dict(zip(at.tolist(), n.astype(float).tolist(), strict=True))
+            found.append(Outcome(shown, name not in ("ok", *NOT_OF_THE_SERVICE), float(len(of)), minutes))
         found.sort(key=lambda one: (one.name != "good", -one.requests))
         return found, self._rows("final, by outcome and by the minute of end_s")
+
+    def limits(self) -> Sequence[Text]:
+        """None: each request is in the records."""
+        return ()
 
     def users(self) -> tuple[int, int, Source] | None:
         """By their ids."""
@@ -161,14 +170,15 @@ class RunCase:
         source = self._rows("final, outcome = ok", "largest e2e_from_schedule_ms")
         return f"{number(float(took.max()) / 1000, 's')} from schedule to the last byte", source
 
-    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> str | None:
+    def first_token_p95(self, replica: str, from_s: float, until_s: float) -> tuple[str | None, Source]:
         """Of the good answers that it gave."""
         rows = self._final
-        mine = rows[rows["replica"].eq(replica) & rows["end_s"].between(from_s, until_s) & rows["outcome"].eq("ok")]
-        known = mine["ttft_ms"].dropna()
-        return None if len(known) < 20 else f"{number(float(known.quantile(0.95)), 'ms')} (n = {len(known)})"
+        mine = rows[rows["replica"].eq(replica) & rows["end_s"].between(from_s, until_s)]
+        found = sli.find("ttft_p95_ms").measure(mine, self.view)
+        shown = None if found.value is None else f"{number(found.value, found.unit)} (n = {found.samples:,})"
+        return shown, self._rows(f"final, outcome = ok, replica = {replica}", "p95 of ttft_ms, by end_s")
 
-    def share(self, replica: str, from_s: float, until_s: float) -> float | None:
+    def share(self, replica: str, from_s: float, until_s: float) -> tuple[float | None, Source]:
         """By the gateways' own counters of sessions."""
 
         def rise(server: str) -> float:
@@ -176,7 +186,8 @@ class RunCase:
                        for g in self.gateways)  # fmt: skip
 
         every = sum(rise(one) for one in self.replicas)
-        return rise(replica) / every if every else None
+        source = self._samples("each gateway", "server_sessions_total", f"rise of server={replica} / rise of all")
+        return rise(replica) / every if every else None, source
 
     # ── what happened ──
 
@@ -209,6 +220,10 @@ class RunCase:
                 yield Entry(bar.begin_s, f"{bar.name} down ({bar.more})", source)
                 if bar.lasts and math.isfinite(bar.end_s):
                     yield Entry(bar.end_s, f"{bar.name} up again", source)
+
+    def silenced(self) -> None:
+        """A drill's alerts are for nobody to take on."""
+        return
 
     def alerts(self) -> Sequence[Told]:
         """As they were delivered."""
@@ -253,6 +268,36 @@ class RunCase:
             (Source("events.jsonl", "kind = fault_injecting, fault_healed"), Source("plan.json", "faults")),
         )
 
+    def again(self) -> Again | str:
+        """The run's own scenario: the same faults, phases, users and objectives, judged by the same drill."""
+        plan, run = self.view.plan, self.made_from["run"]
+        name = str(plan["drill"])
+        if name not in drill.names():
+            return f"No scenario brings it about again: there is no drill {name} here any more."
+        practised, rate = self.view.scenario, self._rate_asked()
+        said = [
+            f"The scenario of the run {run}, whose verdict was {self._verdict.status.value}: {self._verdict.reason}",
+            "Faults, phases, users, limits and objectives are the run's. Not as it was: the machine, its neighbours, "
+            "and what chance brings beside the seed.",
+        ]
+        if rate is not None:
+            recorded = f"there {practised.load.per_s:.6g}/s"
+            said.append(f"The load is the share of capacity that was asked for, which was {recorded}.")
+            practised = practised.model_copy(update={"load": practised.load.model_copy(update={"rate": rate})})
+        settings = [f"ENGINE={plan['engine']}", f"RUNTIME={plan['runtime']}", f"SEED={plan['seed']}"]
+        if (plan.get("topology") or {}).get("target"):
+            said.append("It was of an external target: name yours with ARGS='--target URL' (docs/external.md).")
+        defects = tuple(sorted(plan.get("defects") or {}))
+        return Again(name, practised, f"runs/{run}", tuple(settings), defects, tuple(said))
+
+    def _rate_asked(self) -> Share | None:
+        """The share of capacity that the load was asked to be; None where it was a rate."""
+        try:
+            asked = parse_load((self.view.plan.get("capacity") or {}).get("asked", ""))
+        except ValueError:
+            return None
+        return asked if isinstance(asked, Share) else None
+
     def _hit(self, target: str) -> str:
         """The replica or gateway that a fault is on: a link's fault hits what it leads to."""
         known = (*self.replicas, *self.gateways)
@@ -262,16 +307,16 @@ class RunCase:
         """Retries of clients and gateways, refusals, ejections."""
         rows = self.view.requests
         retries = rows["gateway_retries"].dropna()
-        refused = rows[rows["http_status"].isin((429, 503))]
+        refused = rows[rows["outcome"].isin(("shed_429", "shed_503"))]
         ejections = [bar for bar in moments.bars(self.view, self._verdict) if bar.row == "ejected"]
         return [
             ("client-retries", "attempts by clients after the first", float(len(rows) - len(self.view.final)),
              self._rows("final = false")),
             ("gateway-retries", "further attempts by gateways", None if retries.empty else float(retries.sum()),
              self._rows("gateway_retries", "sum")),
-            ("refused", "attempts refused with 429 or 503", float(len(refused)),
-             self._rows("http_status = 429 or 503")),
-            ("ejections", "times that a replica was taken out of the rotation", float(len(ejections)),
+            ("refused", "attempts that were refused, with 429 or 503 and a reason", float(len(refused)),
+             self._rows("outcome = shed_429 or shed_503")),
+            ("ejections", "times that gateways ejected a replica", float(len(ejections)),
              self._samples("each gateway", "server_up", "stretches of 0")),
         ]  # fmt: skip
 
@@ -325,6 +370,7 @@ def _sum(column: pd.Series) -> float | None:
 
 
 def _rise(samples: pd.DataFrame, from_s: float, until_s: float) -> float:
-    """How far a counter rose between two times; a restart of what counts does not take back."""
+    """How far a counter rose between two times, from 0 where it began again."""
     values = samples[samples["t_s"].between(from_s, until_s)]["value"].to_numpy(dtype=float)
-    return float(np.clip(np.diff(values), 0, None).sum()) if len(values) > 1 else 0.0
+    steps = np.diff(values)
+    return float(np.where(steps < 0, values[1:], steps).sum())

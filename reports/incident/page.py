@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
-from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from harness.model.incident import Blank, Block, Figure, Inline, Items, Lines, Link, Report, Source, Table, Text
@@ -14,7 +12,6 @@ from reports import panel
 from reports.incident import sources
 from reports.markdown import cut, line
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 #: So much of the logs is on the page: the JSON and the Markdown have all of it.
 _LOG_LINES_MAX, _LOG_LINE_CHARACTERS_MAX = 200, 1000
 
@@ -22,11 +19,8 @@ _LOG_LINES_MAX, _LOG_LINE_CHARACTERS_MAX = 200, 1000
 def render(report: Report, command: str) -> str:
     """The whole page; ``command`` verifies it."""
     body = _Body(report)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "incident.css"))
-    return environment.get_template("incident.html.j2").render(
+    style = "".join((panel.TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "incident.css"))
+    return panel.template("incident.html.j2").render(
         title=line(report.title),
         status=body.blank(report.status),
         made_from=[(line(name), line(value)) for name, value in report.made_from.items()],

@@ -13,9 +13,9 @@ from reports.incident.case import Case
 from reports.incident.times import Times
 from reports.panel import number
 
-#: Level, from which share of users on, from which share of the budget of 30 days on.
-LEVELS = (("SEV1", 0.5, 0.10), ("SEV2", 0.1, 0.02), ("SEV3", 0.0, 0.001))
-NONE = "none"
+#: Level, from which share of users on, from which share of the budget of 30 days on. Below both of all: the least.
+LEVELS = (("SEV1", 0.5, 0.10), ("SEV2", 0.1, 0.02))
+LEAST, NONE = "SEV3", "none"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def unseen(case: Case) -> str:
     """Why nobody can say that no objective was broken; "" where requests were counted all the time."""
     if case.promises()[0].counted.total.sum() == 0:
         return "no request was counted"
-    blind = [hole for hole in case.holes() if hole.who in case.gateways]
+    counting = {"requests_total", "failures_total"}
+    blind = [h for h in case.holes() if h.who in case.gateways and (not h.signals or counting & {*h.signals})]
     return f"{blind[0].who}, which counts requests, has data missing" if blind else ""
 
 
@@ -60,7 +61,6 @@ def of(case: Case, times: Times) -> Severity:
         lacking = unseen(case)
         return Severity(NOT_MEASURED if lacking else NONE, lacking or "no objective was broken", source)
     for level, users_from, budget_from in LEVELS:
-        by_users = share is not None and share > 0 and share >= users_from
-        if by_users or (spent is not None and spent >= budget_from):
+        if (share is not None and share >= users_from) or (spent is not None and spent >= budget_from):
             return Severity(level, "; ".join(said), source)
-    return Severity(LEVELS[-1][0], "; ".join(said), source)
+    return Severity(LEAST, "; ".join(said), source)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from harness.judge import failure_modes
 from reports.incident.case import Case
+from reports.incident.scenario import Again
 from reports.incident.times import Times
 from reports.panel import anchor
 
 #: What an alert that came later than this after the beginning cost.
 DETECTED_WITHIN_S = 60.0
-SCENARIO = "incident.yaml"
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,20 @@ def _drill(case: Case) -> str:
     types = [str(fault.get("type")) for fault in case.trigger().faults]
     scenarios = sorted({use.scenario for use in failure_modes.used()[0] if use.type in types})
     known = f"; shipped drills with it: {', '.join(scenarios)}" if scenarios else ""
-    return f"{SCENARIO}, which comes with this report{known}"
+    return f"{_command(case)}{known}"
+
+
+def _command(case: Case) -> str:
+    """What runs the report's scenario; where it has none, that no drill is known."""
+    again = case.again()
+    return again.short_command if isinstance(again, Again) else "no drill knows it"
 
 
 def _of_checks(case: Case) -> Iterator[Action]:
     for red in case.reds():
         kind = "detect" if "alert" in red.id else "mitigate" if any(w in red.id for w in _MITIGATES) else "prevent"
         where = f" in {red.phase}" if red.phase and red.phase not in red.name else ""
-        verified = f"the check «{red.name}» of {SCENARIO}"
+        verified = f"the check «{red.name}» of {_command(case)}"
         id_ = ".".join(anchor("action", part) for part in (red.id or red.name, red.phase) if part)
         yield Action(id_, kind, f"mend: {red.name}{where}", verified)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.judge.outside import Stretch, stretches
-from harness.model.incident import Source
-from reports.incident.case import Case, Promise, Told
+from harness.model.incident import NOT_MEASURED, Source
+from reports.incident.case import Case, Promise, Told, between, lasted
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,22 @@ def of(case: Case) -> Times:
         _began(outside),
         _first_failure(promises[0], since) if outside else _unknown("first-failure", "first user-visible failure"),
         _detected(case, fired),
-        Moment("acknowledged", "acknowledged", None, 0.0, None, "no source tells who took it on"),
+        _acknowledged(case, since),
         _mitigated(outside),
         *_over(case, outside, since),
     )
     return Times(moments, tuple(outside))
+
+
+def gap(began: Moment, detected: Moment) -> str:
+    """How much later it was noticed than it began, in words: as uncertain as the two are."""
+    if began.at_s is None or detected.at_s is None:
+        return NOT_MEASURED
+    if detected.at_s >= began.at_s:
+        return f"{between(began.at_s, began.within_s, detected.at_s, detected.within_s)} later"
+    if detected.at_s >= began.at_s - began.within_s:
+        return f"up to {lasted(detected.at_s - began.at_s + began.within_s)} later, or before"
+    return f"{between(detected.at_s, detected.within_s, began.at_s, began.within_s)} before"
 
 
 def _unknown(id_: str, name: str, why: str = "no objective was broken") -> Moment:
@@ -82,7 +93,20 @@ def _first_failure(answers: Promise, since_s: float) -> Moment:
 def _detected(case: Case, fired: Told | None) -> Moment:
     if fired is None:
         return _unknown("detected", "detected", "no alert fired")
-    return Moment("detected", "detected", fired.fired_s, 0.0, case.alert_source(), f"first alert: {fired.name}")
+    source = fired.source or case.alert_source()
+    return Moment("detected", "detected", fired.fired_s, 0.0, source, f"first alert: {fired.name}")
+
+
+def _acknowledged(case: Case, since_s: float) -> Moment:
+    """The first silence of one of the alerts that fired: whoever has seen it may have done anything else, too."""
+    silenced = case.silenced()
+    if silenced is None:
+        return _unknown("acknowledged", "acknowledged", "no source tells who took it on")
+    first = next((one for one in silenced if one.at_s >= since_s), None)
+    if first is None:
+        return _unknown("acknowledged", "acknowledged", "nobody silenced an alert that had fired")
+    why = f"first silence of an alert that had fired: {first.alert}, by {first.by}"
+    return Moment("acknowledged", "acknowledged", first.at_s, 0.0, first.source, why)
 
 
 def _mitigated(outside: list[tuple[Promise, Stretch]]) -> Moment:
@@ -106,10 +130,13 @@ def _over(case: Case, outside: list[tuple[Promise, Stretch]], since_s: float) ->
         "what set it off is gone, and the objectives are kept" if gone is not None else "the objectives are kept again"
     )
     source = trigger.sources[0] if by_trigger else mitigated.source
-    first = Moment("resolved", "resolved", float(resolved), 0.0 if by_trigger else mitigated.within_s, source, why)
+    within_s = trigger.ended_within_s if by_trigger else mitigated.within_s
+    first = Moment("resolved", "resolved", float(resolved), within_s, source, why)
     mine = [told for told in case.alerts() if not told.before and told.fired_s >= since_s]
     if any(told.cleared_s is None for told in mine):
         return first, _unknown("all-clear", "all clear", "an alert was still firing at the end")
     last = max((told.cleared_s for told in mine if told.cleared_s is not None), default=float(resolved))
     clear = max(last, float(resolved))
+    if clear == resolved:
+        return first, replace(first, id="all-clear", name="all clear")
     return first, Moment("all-clear", "all clear", clear, 0.0, case.alert_source(), "the last alert has cleared")

@@ -93,16 +93,11 @@ def _card(steps: Sequence[Step], link: Link) -> Markup:
         "last run before",
         "first run since",
     )
-    more = Markup("")
-    if len(rows) > _ROWS_SHOWN:
-        more = Markup("<details><summary>{} more, with smaller steps</summary>{}</details>").format(
-            len(rows) - _ROWS_SHOWN, panel.table(head, rows[_ROWS_SHOWN:])
-        )
     title = Markup("<h4>Since the night of {}: {} series of {}</h4>").format(
         matrix.day(first.since), len(steps), plural(entries, "entry", "entries")
     )
-    return Markup('<article class="card fail">{}{}{}{}{}</article>').format(
-        title, _marks(first), _commits(first), panel.table(head, rows[:_ROWS_SHOWN]), more
+    return Markup('<article class="card fail">{}{}{}{}</article>').format(
+        title, _marks(first), _commits(first), panel.shortened(head, rows, _ROWS_SHOWN, ", with smaller steps")
     )
 
 

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 from markupsafe import Markup
 
 from harness.evidence.record import replacing
 from harness.judge.compare import CONFIDENCE, Changed, Comparison, Difference, Once, Side
 from reports import panel
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+#: So many rows of each list are shown unfolded, and on a terminal.
+SHOWN_MAX = 12
 
 
 def write(comparison: Comparison, path: Path) -> None:
@@ -24,20 +24,17 @@ def write(comparison: Comparison, path: Path) -> None:
 
 def html(comparison: Comparison, beside: Path) -> str:
     """The page, for a file in the folder ``beside``, from which it links to the two reports."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("compare.html.j2").render(
+    return panel.template("compare.html.j2").render(
         found=comparison,
         sides=[(side, _link(side, beside)) for side in (comparison.first, comparison.second)],
         badge=panel.badge,
-        values=_values(comparison.values),
-        noise=_values(comparison.within_noise),
+        values=panel.shortened(_VALUES, _values(comparison.values), SHOWN_MAX, ", which changed less"),
+        noise=panel.table(_VALUES, _values(comparison.within_noise)),
         statuses=_changes(("check", "first", "second", "why"), comparison.statuses),
         configuration=_changes(("setting", "first", "second"), comparison.configuration),
         once=_once(comparison.once),
         confidence=f"{100 * CONFIDENCE:g} %",
-        style=Markup((TEMPLATES / "report.css").read_text()),
+        style=Markup((panel.TEMPLATES / "report.css").read_text()),
     )
 
 
@@ -55,7 +52,7 @@ def signed(value: float, unit: str = "") -> str:
 
 def between(one: Difference) -> str:
     """Its interval in words."""
-    return f"{signed(one.low)} to {signed(one.high, one.unit)}"
+    return f"{signed(one.low, one.unit)} to {signed(one.high, one.unit)}"
 
 
 def _link(side: Side, beside: Path) -> str:
@@ -64,23 +61,22 @@ def _link(side: Side, beside: Path) -> str:
     return quote(os.path.relpath(report, beside), errors="surrogateescape") if report.is_file() else ""
 
 
-def _values(values: tuple[Difference, ...]) -> Markup:
-    head = ("indicator", "phase", "first", "second", "change", "interval of the change", "samples")
-    return panel.table(
-        head,
-        [
-            (
-                one.sli,
-                one.phase,
-                panel.number(one.first, one.unit),
-                panel.number(one.second, one.unit),
-                change(one.first, one.second, one.unit),
-                between(one),
-                f"{one.samples[0]:,} and {one.samples[1]:,}",
-            )
-            for one in values
-        ],
-    )
+_VALUES = ("indicator", "phase", "first", "second", "change", "interval of the change", "samples")
+
+
+def _values(values: tuple[Difference, ...]) -> list[tuple[str, ...]]:
+    return [
+        (
+            one.sli,
+            one.phase,
+            panel.number(one.first, one.unit),
+            panel.number(one.second, one.unit),
+            change(one.first, one.second, one.unit),
+            between(one),
+            f"{one.samples[0]:,} and {one.samples[1]:,}",
+        )
+        for one in values
+    ]
 
 
 def _changes(head: tuple[str, ...], changes: tuple[Changed, ...]) -> Markup:
@@ -92,7 +88,7 @@ def _changes(head: tuple[str, ...], changes: tuple[Changed, ...]) -> Markup:
         return panel.badge(text) if text in panel.STATUS_WORDS else text
 
     rows = [(one.what, shown(one.first), shown(one.second), one.why)[: len(head)] for one in changes]
-    return panel.table(head, rows)
+    return panel.shortened(head, rows, SHOWN_MAX)
 
 
 def _once(values: tuple[Once, ...]) -> Markup:

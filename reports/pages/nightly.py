@@ -14,20 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from harness.evidence.index import IndexedRun
 from harness.evidence.record import replacing
 from harness.judge import failure_modes
 from harness.model.night import Night
+from reports import panel
 from reports.nights import changes, coverage, draw, flakiness, matrix, regressions, spark, tonight, trend
 from reports.nights.coverage import Covered
 from reports.nights.matrix import Matrix
 from reports.nights.regressions import Step, Unjudged
 from reports.nights.trend import Series, Trend
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 PAGE = "index.html"
 #: So many nights are looked at for change points and drawn.
 TREND_NIGHTS_MAX = 60
@@ -71,11 +70,8 @@ def render(history: History, folder: Path, command: Sequence[str] = ()) -> str:
     history, machine = _as_of(history, folder.name)
     machines = [_machine(found, history) for found in matrix.of(history.nights, names)]
     machines.sort(key=lambda one: one.matrix.machine != machine)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "nightly.css"))
-    return environment.get_template("nightly.html.j2").render(
+    style = "".join((panel.TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "nightly.css"))
+    return panel.template("nightly.html.j2").render(
         **_head(machines),
         sections=[(id_, name, body) for id_, name, body in _sections(machines, history, folder) if body],
         style=Markup(style),

@@ -1,4 +1,4 @@
-"""The cancel ledger: what became of every stream and request that was cancelled. Nothing where nobody hung up."""
+"""The cancel ledger: what became of every stream and request that was cancelled. Nothing where none was."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _wave(view: RunView, wave: Wave) -> tuple[object, ...]:
         *(states.count(state) for state in range(5)),
         _before(view, wave),
         _let_go(view, wave),
-        found.told(lambda one: one.work_back_s, _seconds),
+        found.latest(lambda one: one.work_back_s, _seconds),
         sum(stream.tokens for stream in wave.streams if stream.cut),
         found.made(),
         found.left(),
@@ -119,7 +119,7 @@ class _Found:
         """Those of all replicas, or none: a sum without one of them would be too small."""
         return [] if None in self.ones else [one for one in self.ones if one is not None]
 
-    def told(self, of: Callable[[Aftermath], Between], say: Callable[[Between], str]) -> str | None:
+    def latest(self, of: Callable[[Aftermath], Between], say: Callable[[Between], str]) -> str | None:
         return say(_last(of(one) for one in self.known)) if self.known else None
 
     def made(self) -> str | None:

@@ -36,7 +36,7 @@ _NOTE = (
     "In flight: attempts at that gateway that had begun and not ended when the fault was ordered; cut: those of them "
     "that did not end well. DNS left after: from when the fault was in place until no answer named it any more. "
     "Elsewhere: at another gateway, of attempts that began after the order. Requests failed in the end: after all "
-    "retries, of those of the phase. «never»: not before the heal."
+    "retries, of those of the phase. «never»: not before the heal. «—»: DNS had never left it."
 )
 
 
@@ -174,7 +174,7 @@ def _in_vain(view: RunView, phase: str) -> str:
 
 
 def _shares(view: RunView) -> Chart:
-    """Of each gateway its share of the attempts that were begun, and of the connections that were made anew."""
+    """Of each gateway its share of the attempts that were begun, and of the new connections."""
     rows = view.requests[view.requests["gateway"].notna()]
     windows = Windows.of(end_of(view), len(rows))
     made = rows[rows["connect_ms"].notna()]
@@ -185,5 +185,5 @@ def _shares(view: RunView) -> Chart:
             mine = windows.count(of["start_s"][of["gateway"].eq(view.address_of(gateway))])
             with np.errstate(invalid="ignore", divide="ignore"):
                 series.append(Series(f"{gateway}, {what}", windows.middles, 100.0 * mine / total, marks=marks))
-    note = f"where attempts went, by their start, in windows of {windows.width_s:g} s; dots: connections made anew"
+    note = f"where attempts went, by their start, in windows of {windows.width_s:g} s; dots: new connections"
     return Chart("failover-shares", "Share of each gateway", "% of attempts", series, note=note)

@@ -32,7 +32,7 @@ _NOTE = (
     "KV cache used: of its blocks, n is how many samples. Preempted, and refused by a replica because too many waited, "
     "are by its own counters, everybody's requests. Users admitted: attempts of theirs that it answered with 200; "
     "workload: streams of waves and requests of the fault. The gateways have a row where they let anybody wait, or "
-    "refused a user's attempt (429, 503) or a request of the workload."
+    "refused a user's attempt (429, 503) or a request of the workload. «—»: there was none to ask about."
 )
 
 
@@ -116,7 +116,7 @@ def _of_workload(view: RunView, replica: str, phase: str) -> str:
 
 
 def _gateways(view: RunView, phase: str) -> tuple[object, ...] | None:
-    """Who waited in their queues, and whom they refused; None where nobody was seen to."""
+    """Who waited in their queues, and whom they refused; None where none was seen to."""
     queues = [_most(view, gateway, "queue_current", phase) for gateway in view.gateways]
     rows = view.attempts(phase)
     # A replica signs its answers: what bears no name was refused before one.

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from harness.evidence.attempts import Attempts
 from harness.evidence.view import RunView
+from harness.judge import intervals
 from harness.model.artifacts import rollout as rollouts
 from harness.model.artifacts.rollout import Deployment, Probe, Rollout, Side
 from harness.model.verdict import Verdict
@@ -20,7 +21,7 @@ from reports.panels.timeline import end_of
 ORDER, TITLE = 25, "Rollout"
 #: Share of answers: wide enough for a tenth of a few requests per second to show.
 WINDOW_S = 4.0
-#: Of 95 % confidence, for shares (Wilson's interval) and medians (by rank).
+#: Of 95 % confidence, for medians (by rank).
 _Z = 1.96
 _READ = (
     "How to read it: a few users meet the candidate first, each gate alone can roll it back, and the others get it "
@@ -127,10 +128,8 @@ def share(found: Sequence[bool]) -> str | None:
     n = len(found)
     if not n:
         return None
-    p, z2 = sum(found) / n, _Z * _Z
-    middle, half = p + z2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    low, high = (round(100 * (middle + sign * half) / (1 + z2 / n), 1) for sign in (-1, 1))
-    return f"{number(100 * p)} % ({number(low)}–{number(high)})"
+    low, high = (round(100 * end, 1) for end in intervals.wilson(sum(found), n, 0.05))
+    return f"{number(100 * sum(found) / n)} % ({number(low)}–{number(high)})"
 
 
 def median(values: Sequence[float], unit: str) -> str | None:

@@ -27,9 +27,9 @@ SPEEDS = ("restart", "what", "baseline", "its first answers", "its later answers
 _ENDS, _READY = ("stopping", "killing"), "ready"
 _MEDIANS = {"ttft_p50_ms": "TTFT p50", "tps_p50": "TPS p50"}
 _READ = (
-    "How to read it: all times of a row count from the end of the old process, until the replica was ready, the last "
-    f"gateway used it, its first user had a first token, and of {restarts.COLD} answers in a row the middle TTFT was "
-    "usual again."
+    "How to read it: all times of a row count from the end of the old process: until the replica was ready, until the "
+    "last gateway used it, until its first user had a token, and until the median TTFT of "
+    f"{restarts.COLD} answers in a row was usual again."
 )
 _NOTE = (
     "Usual: at most {limit} ({factor:g} × the baseline's p50, or {slack:g} ms more). First answers: the first {cold} "
@@ -43,7 +43,7 @@ class Restart:
     """A replica that ended and came back, in seconds since the run's zero; None for what was not seen."""
 
     replica: str
-    where: str  # the phase, or that nobody had asked for it
+    where: str  # the phase, or «unexpected»
     ended_s: float
     ready_s: float | None
     in_use_s: float | None  # by the last gateway
@@ -74,16 +74,16 @@ def html(view: RunView, verdict: Verdict) -> Markup:
 
 
 def every(view: RunView) -> list[Restart]:
-    """All restarts of a run by time: those that were told as steps, and those that supervisors counted beside them."""
-    told = [one for replica in view.replicas for one in _told(view, replica)]
-    found = sorted([*told, *_unasked(view, told)], key=lambda one: one.ended_s)
+    """All restarts of a run by time: those that faults and operations report, and those that only supervisors count."""
+    expected = [one for replica in view.replicas for one in _expected(view, replica)]
+    found = sorted([*expected, *_unexpected(view, expected)], key=lambda one: one.ended_s)
     for place, one in enumerate(found):
         following = (other.ended_s for other in found[place + 1 :] if other.replica == one.replica)
         found[place] = replace(one, again_s=next(following, math.inf))
     return found
 
 
-def _told(view: RunView, replica: str) -> Iterator[Restart]:
+def _expected(view: RunView, replica: str) -> Iterator[Restart]:
     steps = [
         (event.t_s, event.data.get("step"), str(event.data.get("phase")))
         for event in view.events("fault_step")
@@ -96,18 +96,18 @@ def _told(view: RunView, replica: str) -> Iterator[Restart]:
             yield Restart(replica, phase, ended, ready, _in_use(view, replica, ended, ready))
 
 
-def _unasked(view: RunView, told: Sequence[Restart]) -> Iterator[Restart]:
-    """Starts that a supervisor has counted in no time in which one was told."""
+def _unexpected(view: RunView, expected: Sequence[Restart]) -> Iterator[Restart]:
+    """Starts that a supervisor has counted outside of every expected one."""
     for replica in view.replicas:
         counts = view.metrics(replica, "restarts_total")
         for t_s in counts["t_s"][counts["value"].diff().gt(0)]:
-            mine = (one for one in told if one.replica == replica)
+            mine = (one for one in expected if one.replica == replica)
             if any(one.ended_s <= t_s <= (math.inf if one.ready_s is None else one.ready_s) for one in mine):
                 continue
             away = next((b for b in moments.down(view) if b.name == replica and b.begin_s <= t_s <= b.end_s), None)
             ended, ready = (t_s, None) if away is None else (away.begin_s, away.end_s)
             ready = None if ready is None or math.isinf(ready) else ready
-            yield Restart(replica, "not asked for", float(ended), ready, _in_use(view, replica, ended, ready))
+            yield Restart(replica, "unexpected", float(ended), ready, _in_use(view, replica, ended, ready))
 
 
 def _in_use(view: RunView, replica: str, ended_s: float, ready_s: float | None) -> float | None:
@@ -160,7 +160,7 @@ def _of(view: RunView, one: Restart, replica: str) -> Attempts | None:
 
 
 def _first_token_s(answers: Attempts | None) -> float | str | None:
-    """When the first user had a first token, in seconds since the run's zero; that nobody asked it, in words."""
+    """When the first user had a first token, in seconds since the run's zero; that no user asked it, in words."""
     if answers is None or answers.empty:
         return None if answers is None else "no answer"
     at = (answers["start_s"] + answers["ttft_ms"] / 1000).min()

@@ -81,7 +81,7 @@ def test_a_replica_that_passes_its_checks_and_fails_requests_is_taken_out(gatewa
 
     def taken_out() -> bool:
         assert stack.post(STREAM).status_code == 200
-        return not stack.server_up("replica-1")
+        return stack.statistics("replica-1")["chkdown"] != "0"  # it may be back by the time that we look
 
     until(taken_out, WITHIN_S, "taken out")
     assert len(deaf.seen) == QUICK.passive_error_limit
@@ -323,15 +323,17 @@ def test_a_gateway_that_was_held_up_does_not_blame_replicas_for_cancels(gateway_
 
 def test_a_cancel_in_the_queue_never_reaches_a_replica(gateway_stack: Start) -> None:
     """Who leaves the queue is not served."""
-    stack = gateway_stack(replica_max_connections=1, queue_timeout_s=5.0)
+    stack = gateway_stack(replica_max_connections=1, queue_timeout_s=30.0)
     for replica in stack.replicas.values():
-        replica.gap_s, replica.events = 0.3, 4
+        replica.gap_s, replica.events = 0.3, 400  # for as long as it takes us
     with ThreadPoolExecutor(2) as pool:
         running = [pool.submit(stack.post, STREAM) for _ in range(2)]
         until(lambda: stack.seen() == 2, WITHIN_S, "both replicas busy")
         with stack.begin(STREAM):
             until(lambda: waiting(stack) == 1, WITHIN_S, "waits")
         until(lambda: waiting(stack) == 0, WITHIN_S, "left the queue")
+        for replica in stack.replicas.values():
+            replica.gap_s = 0.0
         assert all(future.result().status_code == 200 for future in running)
     assert stack.post(STREAM).status_code == 200
     assert stack.seen() == 3

@@ -127,7 +127,7 @@ def main() -> int:
     if options.command == "keep":
         said = [_kept(folder) for folder in options.folders]
     else:
-        said = [record(options.colour, name, options.instance) for name in options.names or drill.names()]
+        said = [record(options.colour, name, options.instance) for name in options.names or drill.core()]
     print("\n".join(said))
     return 1 if any("NOT RECORDED" in line for line in said) else 0
 

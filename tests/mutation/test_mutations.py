@@ -158,6 +158,6 @@ def test_what_was_not_judged_is_no_fixture_of_mutations(tmp_path: Path) -> None:
 
 def test_every_drill_can_be_made_red() -> None:
     """By a defect of its stack, and with a check that this drill has."""
-    assert sorted(record.RED) == drill.names()
+    assert sorted(record.RED) == drill.core()
     for name, (_, check) in record.RED.items():
         assert check in [one.name for one in verdicts.checks(drill.load(name))]

@@ -82,7 +82,7 @@ def test_all_mutations(fixture: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_drill_has_a_green_and_a_red_run() -> None:
     """A drill whose verdicts nobody has tried to forge is none to rely on."""
     recorded = {survivors.name(fixture) for fixture in survivors.fixtures()}
-    assert {f"{name}-{colour}" for name in drill.names() for colour in survivors.COLOURS} <= recorded
+    assert {f"{name}-{colour}" for name in drill.core() for colour in survivors.COLOURS} <= recorded
 
 
 def test_complaints_go_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:

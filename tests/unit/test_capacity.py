@@ -152,6 +152,12 @@ def test_it_says_why_it_ends_there(more: dict[str, Any], why: str) -> None:
     assert found.why.startswith(why)
 
 
+def test_thousands_of_tokens_are_written_in_full() -> None:
+    """No power of ten for people."""
+    point = capacity.Point(64, 41.4, 1150.4, 36.7, 46.2, "engine queue")
+    assert point.text == "41.4/s (36.7 to 46.2), 1,150 tokens/s, 64 at a time"
+
+
 def test_it_says_when_nothing_ended_it() -> None:
     """All users were served, or the time was over: neither is a limit of the stack."""
     assert "no more users" in capacity.point([step(4)]).why  # type: ignore[union-attr]

@@ -111,8 +111,17 @@ def test_every_shipped_scenario_belongs_to_a_drill() -> None:
     found = drills.subjects([], every_scenario=True)
     shipped = {path.stem for path in (drills.CHECKOUT / "scenarios").glob("*.yaml") if "." not in path.stem}
     assert sorted(str(one) for one in found) == sorted(shipped)
-    assert [str(one) for one in drills.subjects([], every_scenario=False)] == list(drill.names())
+    assert [str(one) for one in drills.subjects([], every_scenario=False)] == drill.core()
     assert Subject("oom", "oom-wide").arguments[:2] == ("oom", "--scenario")
+
+
+def test_drills_that_are_no_core_drills_run_on_the_simulator() -> None:
+    """Each drill runs once: with the core ones, or after them; all of them where everything runs."""
+    core, others = drills.subjects([], every_scenario=False), drills.later([], every_scenario=False)
+    assert len(core) == 6
+    assert sorted(str(one) for one in (*core, *others)) == drill.names()
+    assert [str(one) for one in others] == ["incident"]
+    assert drills.later(["oom"], every_scenario=False) == drills.later([], every_scenario=True) == []
 
 
 def stored(folder: Path, code: int = 2, **verdict: object) -> Outcome:

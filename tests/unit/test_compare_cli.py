@@ -82,7 +82,7 @@ def test_a_slower_run_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_every_number_of_the_page_is_one_of_the_comparison(runs: Path) -> None:
-    """Each difference has its row, and nothing that differs is folded away."""
+    """Each difference has its row, whether it is folded or not."""
     found = compare.compare(compare.side(runs / "quick"), compare.side(runs / "slow"))
     text = page.html(found, runs)
     shown = text[text.index('id="values"') : text.index('id="rest"')]
@@ -90,6 +90,23 @@ def test_every_number_of_the_page_is_one_of_the_comparison(runs: Path) -> None:
         assert page.between(one) in shown
         assert page.change(one.first, one.second, one.unit) in shown
     assert f"{len(found.within_noise)} values are within noise" in text
+
+
+def test_long_lists_are_folded_and_short_ones_are_not(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first rows are shown, all are on the page, and both ends of each interval have their unit."""
+    found = compare.compare(compare.side(runs / "quick"), compare.side(runs / "slow"))
+    assert len(found.values) > 3
+    for most, folded in ((3, True), (len(found.values), False)):
+        monkeypatch.setattr(page, "SHOWN_MAX", most)
+        text = page.html(found, runs)
+        shown = text[text.index('id="values"') : text.index('id="configuration"')]
+        assert (f"<summary>and {len(found.values) - most} more, which changed less</summary>" in shown) == folded
+        assert shown.count("<tr><td>") == len(found.values)
+        said = "\n".join(str(getattr(line, "renderable", line)) for line in cli.lines(found))
+        assert (f"and {len(found.values) - most} more, see the page" in said) == folded
+        assert said.count(", interval ") == most
+    slow = next(one for one in found.values if one.unit == "ms")
+    assert page.between(slow).count(" ms") == 2
 
 
 def test_the_page_goes_where_it_shall(runs: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_every_shipped_scenario_fits_its_machine(path: Path) -> None:
     rate = scenario.load.rate
     assert isinstance(rate, Share)
     assert rate.percent < 100
-    taken = {"restart", "kill", "oom", "swap", "stop", "deaf", "latency"}
+    taken = {"restart", "kill", "oom", "swap", "stop", "deaf", "latency", "pause"}
     away = any(f.type in taken and "replica" in f.on for phase in scenario.phases for f in phase.faults)
     assert rate.without_replica is away
 

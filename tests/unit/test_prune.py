@@ -185,6 +185,18 @@ def test_a_run_with_an_open_journal_stays(runs: Path, capsys: pytest.CaptureFixt
     assert "its undo journal is open (one-replica/latency): see `doctor`" in capsys.readouterr().out
 
 
+def test_a_run_with_an_incident_report_stays(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What people wrote in it is nowhere else."""
+    (write(runs, "incident", 0) / "incident.md").write_text("what we learned")
+    write(runs, "old", 1)
+    write(runs, "new", 2)
+    aged(runs)
+    assert pruned(runs, "--keep", "1") == ["incident", "new"]
+    assert "kept     incident: number 3 of its scenario, but people may have written in its incident.md" in (
+        capsys.readouterr().out
+    )
+
+
 def test_what_is_no_run_of_ours_is_left_alone(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Files, folders of others, copies, broken runs, links: not even a link to a run elsewhere is followed."""
     outside = write(tmp_path / "elsewhere", "run-0", 0)

@@ -16,7 +16,7 @@ def test_there_is_one_of_each_drill_that_passed_and_one_that_failed() -> None:
     """Each carries the id of a stored run, is listed, and is small."""
     runs = {RunFolder(path).plan()["run_id"] for path in stored()}
     pages = sorted(SAMPLES.glob("*.html"))
-    assert {f"{name}-{end}.html" for name in drill.names() for end in ("pass", "fail")} <= {page.name for page in pages}
+    assert {f"{name}-{end}.html" for name in drill.core() for end in ("pass", "fail")} <= {page.name for page in pages}
     listed = (SAMPLES / INDEX).read_text(encoding="utf-8")
     for page in pages:
         content = page.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from harness.probes.base import Row
 from harness.run.sampling import Sampling
 from stack.stacks.vllm_haproxy import STACK
 from tests import sessions
+from tests.waiting import WITHIN_S
 
 REPLICAS = STACK.of("replica")
 OWN, MADE = "own_tokens_asked_total", "generation_tokens_total"
@@ -90,7 +91,7 @@ def test_what_nobody_reads_is_waited_for_with_a_bound(tmp_path: Path) -> None:
     read(taken, MADE, REPLICAS[0], 1)
 
     async def drill(waiting: Awaitable[None]) -> None:
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, WITHIN_S)  # of a clock that ticks by itself
 
     asyncio.run(drill(taken.read_again(counters_agree.AFTER_LOAD, 8.0)))
     asyncio.run(drill(taken.read(REPLICAS, counters_agree.BEFORE_LOAD, 8.0)))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from harness.evidence.attempts import Rows, example_ids
 from harness.evidence.view import RunView
+from harness.judge import chance
 from harness.judge.checks import rollout
 from harness.judge.checks.shapes import asks
 from harness.model.artifacts.rollout import ARTIFACT as ROLLOUT
@@ -18,8 +19,6 @@ from harness.model.verdict import CheckResult, Status
 
 #: What is less probable than that is not chance.
 ALPHA = 0.001
-#: Of the largest term of a sum: further ones change no digit of it.
-_NOTHING = 1e-25
 
 
 @asks(
@@ -92,23 +91,8 @@ def _count(rows: Rows) -> tuple[int, int]:
 def _worse(rows: Rows, expected: float, what: str) -> Iterator[tuple[Status, str]]:
     """Whether so few right ones are not chance, when each is right with the probability ``expected``."""
     right, count = _count(rows)
-    if count and at_most(right, count, expected) < ALPHA:
+    if count and chance.at_most(right, count, expected) < ALPHA:
         yield Status.FAIL, f"only {right} of {count} {what} were right, {expected:.0%} expected"
-
-
-def at_most(right: int, count: int, share: float) -> float:
-    """How probable it is that at most ``right`` of ``count`` are right: the binomial distribution, exactly."""
-    if share >= 1:
-        return 1.0 if right >= count else 0.0
-    if share <= 0:
-        return 1.0
-    terms, most = [0.0], 0.0
-    for k in range(right, -1, -1):
-        terms.append(math.exp(_log_ways(count, k) + k * math.log(share) + (count - k) * math.log1p(-share)))
-        most = max(most, terms[-1])
-        if k < count * share and terms[-1] <= _NOTHING * most:  # from the mean down they only become smaller
-            break
-    return min(1.0, math.fsum(terms))
 
 
 def at_most_beside(right: int, count: int, right_before: int, count_before: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.evidence.view import RunView
-from harness.judge import aftermath
+from harness.judge import aftermath, chance
 from harness.judge.checks.shapes import asks
 from harness.model.artifacts.waves import Wave
 from harness.model.verdict import CheckResult, Status, worst
@@ -21,11 +21,6 @@ KV_MAX, RSS_MAX_BYTES = 0.001, 1e6
 #: to 0.2 MB). That is not what cancels leave behind: so many times what it was per request in the baseline is allowed.
 #: A warm stack's baseline may live on memory that is there already: then what was measured of vLLM on a CPU counts.
 AS_BEFORE, PER_REQUEST_BYTES = 2.0, 0.13e6
-#: Two-sided 95 % points of Student's t by degrees of freedom; from 31 on the normal distribution's is near enough.
-_T95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,6 @@ def _slope(what: str, numbers: list[int], values: list[float], allowed: float, s
     slope = float((x * y).sum() / (x * x).sum())
     rest = y - y.mean() - slope * x
     free = len(y) - 2
-    t95 = _T95[free - 1] if free <= len(_T95) else 1.96
-    half = t95 * math.sqrt(float((rest * rest).sum()) / free / float((x * x).sum()))
+    half = chance.t_within(0.95, free) * math.sqrt(float((rest * rest).sum()) / free / float((x * x).sum()))
     text = f"{scale * slope:.3g} {unit} ± {scale * half:.2g} (allowed: {scale * allowed:.2g})"
     return _Slope(what, (slope - half) / allowed, (slope + half) / allowed, slope / allowed, text)

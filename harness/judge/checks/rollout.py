@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from harness.evidence.attempts import example_ids, tally
 from harness.evidence.view import RunView
+from harness.judge import chance
 from harness.judge.checks.fault_window import GAP_MAX_S
 from harness.judge.checks.shapes import asks, none_bad, within
 from harness.judge.slo import NotMeasured
@@ -79,20 +79,12 @@ class _Drawn:
     @property
     def most(self) -> int:
         """More would not be chance."""
-        return next((k for k, until in enumerate(self._cumulated()) if 1 - until < _ALPHA), self.of)
+        return next(k for k in range(self.of + 1) if 1 - chance.at_most(k, self.of, self.share) < _ALPHA)
 
     @property
     def least(self) -> int:
         """Fewer would not be chance."""
-        return sum(until < _ALPHA for until in self._cumulated())
-
-    def _cumulated(self) -> Iterator[float]:
-        """How probable it is that at most 0, 1, … of them go that way: the binomial distribution."""
-        until, n, p = 0.0, self.of, self.share
-        for k in range(n + 1):
-            ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-            until += math.exp(ways + k * math.log(p) + (n - k) * math.log(1 - p))
-            yield until
+        return next(k for k in range(self.of + 1) if chance.at_most(k, self.of, self.share) >= _ALPHA)
 
 
 def _users_in_canary(view: RunView, rollout: Rollout) -> tuple[pd.DataFrame, _Drawn] | None:

@@ -31,5 +31,5 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
     engine = queue.engine_ms(view, view.replicas, when, 100)
     low = 0.0 if engine is None else max(0.0, found.value - engine[1])
     high = found.value if found.bounds is None else found.bounds[1]
-    why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"
+    why = f"p{percent} lies between {sli.digits(low)} and {sli.digits(high)} ms"
     return Measurement(found.value, UNIT, found.samples, why, (low, high), found.examples)

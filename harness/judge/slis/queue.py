@@ -36,11 +36,12 @@ def percentile(requests: Rows, view: RunView, percent: int, everything: bool) ->
         return own
     engine = engine_ms(view, view.replicas, when, percent)
     if engine is None:
-        why = f"the engines' own queue time ({BUCKETS}) was not sampled; the gateways' part alone is {own.value:.4g} ms"
+        alone = f"the gateways' part alone is {sli.digits(own.value)} ms"
+        why = f"the engines' own queue time ({BUCKETS}) was not sampled; {alone}"
         return Measurement(None, UNIT, own.samples, why)
     low = max(own.value, engine[0])
     high = min(_upper(gateway, view, when, percent, share) for share in (0.25, 0.5, 0.75))
-    why = f"p{percent} lies between {low:.4g} and {high:.4g} ms"
+    why = f"p{percent} lies between {sli.digits(low)} and {sli.digits(high)} ms"
     known = low if math.isinf(high) else high
     return Measurement(known, UNIT, own.samples, why, None if low == high else (low, high), own.examples)
 

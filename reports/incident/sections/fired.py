@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.model.incident import Block, Items, said
+from harness.model.incident import NOT_MEASURED, Block, Figure, Items, said
 from reports.incident.case import Case, utc
 from reports.incident.times import Times
 
@@ -21,7 +21,12 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     yield said("Alerts that fired:" if told else "No alert fired.")
     if told:
         yield Items(tuple(said(_line(case, one.name, one.severity, one.fired_s, one.cleared_s)) for one in told))
-    if silent := case.silent():
+    silent = case.silent()
+    if silent is None:
+        yield said(
+            "Alerts that did not fire: ", Figure("alerts.silent", NOT_MEASURED), ": the server does not tell its rules."
+        )
+    elif silent:
         yield said("Alerts that did not fire:")
         yield Items(tuple(said(name) for name in silent))
 

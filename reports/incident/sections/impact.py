@@ -27,6 +27,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         *_budget(case),
     ]
     yield Table(("what", "how much"), tuple(rows))
+    yield from case.limits()
     yield said("By minute (UTC), from the first minute with a bad request to the last:")
     yield _minutes(outcomes, source)
 
@@ -63,7 +64,7 @@ def _budget(case: Case) -> Iterator[tuple[Text, Text]]:
 
 
 def _minutes(outcomes: Sequence[Outcome], source: Source) -> Table:
-    bad = sorted({at for one in outcomes[1:] for at, n in one.by_minute.items() if n > 0})
+    bad = sorted({at for one in outcomes if one.hit for at, n in one.by_minute.items() if n > 0})
     every = sorted({at for one in outcomes for at in one.by_minute})
     shown = [at for at in every if bad and bad[0] - 60 <= at <= bad[-1] + 60]
     rows = [

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Inline, Items, said
 from reports.incident import severity
-from reports.incident.case import Case, lasted, utc
-from reports.incident.times import Moment, Times
+from reports.incident.case import Case, between, utc
+from reports.incident.times import Moment, Times, gap
 
 ORDER, TITLE = 10, "Overview"
 
@@ -51,13 +51,11 @@ def _course(case: Case, times: Times) -> list[Inline]:
         return [""]
     parts: list[Inline] = [
         "It began at ", _time("overview.began", case, began), " and users were served as promised again after ",
-        Figure("overview.lasted", lasted(ended.at_s - began.at_s), ended.source), "; ",
+        Figure("overview.lasted", between(began.at_s, began.within_s, ended.at_s, ended.within_s), ended.source), "; ",
     ]  # fmt: skip
     if detected.at_s is None:
         return [*parts, "no alert fired."]
-    gap = detected.at_s - began.at_s
-    when = f"{lasted(abs(gap))} {'later' if gap >= 0 else 'before'}"
-    return [*parts, "the first alert fired ", Figure("overview.detected", when, detected.source), "."]
+    return [*parts, "the first alert fired ", Figure("overview.detected", gap(began, detected), detected.source), "."]
 
 
 def _time(id_: str, case: Case, moment: Moment) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Table, Text, said
 from reports.incident.case import Case, figure
@@ -11,7 +12,6 @@ from reports.incident.times import Times
 
 ORDER, TITLE = 50, "Survivors"
 _HEAD = ("replica", "when", "waiting (mean)", "waiting (most)", "first token p95", "share of requests")
-_SESSIONS = "server_sessions_total"
 
 
 def blocks(case: Case, times: Times) -> Iterator[Block]:
@@ -52,22 +52,25 @@ def _waiting(case: Case, replica: str, from_s: float, until_s: float) -> tuple[f
 def _cells(case: Case, replica: str, when: str, from_s: float, until_s: float) -> tuple[Text, ...]:
     of = f"survivors.{_id(replica)}.{when}"
     mean, most = _waiting(case, replica, from_s, until_s)
-    waiting, sessions = case.source_of("waiting"), case.source_of(_SESSIONS)
-    p95, share = case.first_token_p95(replica, from_s, until_s), case.share(replica, from_s, until_s)
+    waiting = case.source_of("waiting")
+    (p95, p95_source), (share, share_source) = (
+        case.first_token_p95(replica, from_s, until_s), case.share(replica, from_s, until_s),
+    )  # fmt: skip
     return (
         said(figure(f"{of}.waiting", mean, "", waiting)),
         said(figure(f"{of}.most", most, "", waiting)),
-        said(Figure(f"{of}.ttft", p95 or NOT_MEASURED, case.source_of("ttft_seconds"))),
-        said(figure(f"{of}.share", None if share is None else 100 * share, "%", sessions)),
+        said(Figure(f"{of}.ttft", p95 or NOT_MEASURED, p95_source)),
+        said(figure(f"{of}.share", None if share is None else 100 * share, "%", share_source)),
     )
 
 
 def _skew(case: Case, spans: list[tuple[str, float, float]]) -> Table:
     """The largest share over the smallest, of those that had any."""
     rows = []
-    source = case.source_of(_SESSIONS, "largest share over the smallest that is not 0")
     for name, from_s, until_s in spans:
-        known = [share for replica in case.replicas if (share := case.share(replica, from_s, until_s))]
+        shares = [case.share(replica, from_s, until_s) for replica in case.replicas]
+        known = [share for share, _ in shares if share]
         skew = max(known) / min(known) if len(known) > 1 else None
+        source = replace(shares[0][1], how="largest share over the smallest that is not 0")
         rows.append((said(name), said(figure(f"survivors.skew.{name}", skew, "", source))))
     return Table(("when", "skew between replicas"), tuple(rows))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Link, Table, said
-from reports.incident.case import Case, Entry, lasted, utc
-from reports.incident.times import Times
+from reports.incident.case import Case, Entry, utc
+from reports.incident.times import Times, gap
 
 ORDER, TITLE = 30, "Timeline"
 
@@ -18,11 +18,13 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         shown = NOT_MEASURED if moment.at_s is None else utc(case, moment.at_s, moment.within_s)
         rows.append((said(moment.name), said(Figure(f"times.{moment.id}", shown, moment.source)), said(moment.why)))
     began, detected = times.at("began"), times.at("detected")
-    gap = NOT_MEASURED
-    if began.at_s is not None and detected.at_s is not None:
-        seconds = detected.at_s - began.at_s
-        gap = lasted(seconds) if seconds >= 0 else f"{lasted(-seconds)} before it began"
-    rows.append((said("detection gap"), said(Figure("times.gap", gap, detected.source)), said("detected − began")))
+    rows.append(
+        (
+            said("detection gap"),
+            said(Figure("times.gap", gap(began, detected), detected.source)),
+            said("detected − began"),
+        )
+    )
     yield Table(("time", "when", "by what"), tuple(rows))
     events = sorted((*case.entries(), *_alerts(case)), key=lambda entry: entry.at_s)
     yield Table(
@@ -32,10 +34,10 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
 
 
 def _alerts(case: Case) -> Iterator[Entry]:
-    source = case.alert_source()
     for told in case.alerts():
         if told.before:
             continue
+        source = told.source or case.alert_source()
         labels = ", ".join(f"{name}={value}" for name, value in sorted(told.labels.items()))
         name = f"{told.name} ({labels})" if labels else told.name
         yield Entry(told.fired_s, f"alert fires: {name}", source)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from harness.cli import incident, main
 from tests.incidents import FROM, World
 from tests.prometheus_server import Server, serving
 
@@ -46,6 +47,22 @@ def test_every_number_of_a_run_is_the_same_when_it_is_asked_for_again(
         path.write_text(before)
 
 
+def test_the_scenario_is_beside_the_report_and_named_in_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In all three files, and by the action items; edited by people, it stays, and a line says so."""
+    path = run / "incident.yaml"
+    generated = path.read_text()
+    for name in FILES:
+        assert "incident.yaml" in (run / name).read_text()
+    assert "make drill\\-gateway\\-failover SCENARIO=runs/" in (run / "incident.md").read_text()
+    try:
+        path.write_text(f"{generated}# ours\n")
+        assert main.main(["incident", str(run)]) == 0
+        assert "incident.yaml was edited, so it stays" in capsys.readouterr().err
+        assert path.read_text().endswith("# ours\n")
+    finally:
+        path.write_text(generated)
+
+
 def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a difference; when the server has other samples since then, with one."""
     world = World(silent={"replica-1": (300, 340)})
@@ -55,7 +72,7 @@ def test_a_servers_numbers_are_asked_of_the_server_again(tmp_path: Path, capsys:
         server.series[:] = World(silent={"replica-1": (300, 340)}, per_s=20).series()
         capsys.readouterr()
         assert main.main(["incident", "verify", str(tmp_path / "incident.md")]) == 1
-    assert "impact.requests.is-good-2xx: the file says 11,700, asked again" in capsys.readouterr().out
+    assert "impact.requests.is-status-2xx: the file says 11,700, asked again" in capsys.readouterr().out
 
 
 def test_what_people_wrote_stays(run: Path) -> None:
@@ -73,14 +90,18 @@ def test_what_people_wrote_stays(run: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "expected a run, or --prom"),
-        (["runs/latest", "--prom", "http://x"], "one of them"),
+        ([], "found neither, expected one run (RUN=), or a server"),
+        (["runs/latest", "--prom", "http://x"], "found the run runs/latest and PROM=http://x, expected one run"),
+        (["--prom", "http://[::1", "--from", "10", "--to", "20"], "PROM=http://[::1: expected http://host:port"),
+        (["--prom", "http://x:port", "--from", "10", "--to", "20"], "PROM=http://x:port: expected http://host:port"),
+        (["--prom", "me:secret@x:9090", "--from", "10", "--to", "20"], "PROM: expected no user in the URL"),
+        (["--prom", "http://me:secret@x", "--from", "10", "--to", "20"], "PROM: expected no user in the URL"),
         (["--prom", "http://127.0.0.1:1", "--from", "2026-11-28T14:00:00", "--to", "2"], "has no time zone"),
         (["--prom", "http://127.0.0.1:1", "--from", "yesterday", "--to", "2"], "'yesterday': expected a time"),
         (["--prom", "http://127.0.0.1:1", "--from", "10"], "--to is missing"),
         (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "expected more than 0"),
         (["--prom", "http://127.0.0.1:1", "--from", "0", "--to", "999999"], "at most 2 days"),
-        (["verify"], "expected one file"),
+        (["verify"], "verify: found 0 files, expected one"),
         (["verify", "nothing/incident.md"], "expected what the report was written with"),
     ],
 )
@@ -90,3 +111,12 @@ def test_what_is_wrong_is_one_line(words: list[str], said: str, capsys: pytest.C
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert "secret" not in error
+
+
+def test_a_setting_that_is_empty_is_not_set() -> None:
+    """``MAPPING= LOGS=`` name no folder."""
+    parser = argparse.ArgumentParser()
+    incident.add(parser, {"MAPPING": "", "LOGS": ""})
+    options = parser.parse_args([])
+    assert (options.mapping, options.logs) == (None, None)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.adapters.prometheus import Access, Prometheus
+from harness.adapters.json_server import Access
+from harness.adapters.prometheus import Prometheus
 from harness.evidence.history import HistoryView
 from harness.model import mapping
 from harness.model.errors import ScenarioError, UsageError
@@ -132,6 +133,92 @@ def test_alerts_are_stretches_of_evaluations(tmp_path: Path) -> None:
         ("Slow", (len(TIMES) - 2) * STEP, None),
     ]
     assert [event.kind for event in view.events("alert_cleared")] == ["alert_cleared"] * 2
+
+
+UP = [1.0] * len(TIMES)
+
+
+def two_gateways(exporter: Sequence[float] = UP, *more: Recorded) -> list[Recorded]:
+    """An exporter that tells of two gateways, which tell of themselves, too."""
+    own = {"instance": "exporter:9109", "job": "exporter"}
+    good = [at for at, value in zip(TIMES, exporter, strict=True) if value]
+    found = [recorded("up", exporter, component="exporter", **own), *more]
+    for name in ("gateway-a", "gateway-b"):
+        itself = {"component": name, "instance": f"{name}:8404", "job": "gateway"}
+        counted = [float(n) for n in range(len(good))]
+        found += [
+            recorded("up", UP, **itself),
+            recorded("drillyard_gateway_failures_total", [0.0] * len(good), good, gateway=name, **own),
+            recorded("drillyard_gateway_requests_total", counted, good, gateway=name, status_class="2xx", **own),
+            recorded("haproxy_backend_current_queue", [0.0] * len(TIMES), proxy="replicas", **itself),
+        ]
+    return found
+
+
+def test_an_exporter_that_is_down_is_no_gateway_that_is_down(tmp_path: Path) -> None:
+    """It tells of both: what it tells is missing of both, and neither stood still."""
+    exporter = [0.0 if 20 <= place < 30 else 1.0 for place in range(len(TIMES))]
+    view = fetched(tmp_path, *two_gateways(exporter))
+    told = ("requests_total", "failures_total")
+    assert [(gap.component, gap.target, gap.from_s, gap.until_s) for gap in view.gaps()] == [
+        (name, "exporter:9109 (job exporter)", 20 * STEP, 31 * STEP) for name in ("gateway-a", "gateway-b")
+    ]
+    assert {gap.signals for gap in view.gaps()} == {told}
+    for gateway in view.gateways:
+        assert view.metrics(gateway, "up")["value"].eq(1.0).all()
+        assert view.metrics(gateway, "scraped")["value"].eq(0.0).sum() == 10
+
+
+def test_the_first_requests_of_all_are_counted(tmp_path: Path) -> None:
+    """Their series appears with them: at the scrape before, the exporter had answered and had none."""
+    late = TIMES[10:]
+    own = {"instance": "e", "job": "x"}
+    view = fetched(
+        tmp_path,
+        recorded("up", UP, **own),
+        recorded("drillyard_gateway_requests_total", [7.0 + n for n in range(len(late))], late,
+                 gateway="g", status_class="2xx", **own),
+    )  # fmt: skip
+    assert view.metrics("g", "requests_total")["value"].tolist() == [0.0] * 10 + [7.0 + n for n in range(len(late))]
+    assert view.looks("g", "requests_total")[0] == STEP
+    assert view.gaps() == ()
+
+
+def test_a_counter_that_is_not_told_for_once_is_not_counted_twice(tmp_path: Path) -> None:
+    """Its target answered and left it out; whether it was begun anew meanwhile is told to be unknown."""
+    own = {"instance": "e", "job": "x"}
+    some = [at for place, at in enumerate(TIMES) if place not in (20, 21)]
+    counted = [100.0 + at for at in some]
+    of = {"gateway": "g", "status_class": "2xx", **own}
+    view = fetched(
+        tmp_path, recorded("up", UP, **own), recorded("drillyard_gateway_requests_total", counted, some, **of)
+    )
+    assert view.metrics("g", "requests_total")["value"].iloc[-1] == TIMES[-1] - TIMES[0]
+    assert view.history.resets == (("g", "requests_total", 21 * STEP),)
+
+
+def test_samples_that_a_store_took_over_are_not_begun_at_zero(tmp_path: Path) -> None:
+    """Their times are not those of the scrapes: that there is none at a scrape says nothing."""
+    own = {"instance": "e", "job": "x"}
+    taken = [at + 2.0 for at in TIMES[1:]]  # the last is after the stretch
+    of = {"gateway": "g", "status_class": "2xx", **own}
+    view = fetched(
+        tmp_path, recorded("up", UP, **own), recorded("drillyard_gateway_requests_total", rising()[1:], taken, **of)
+    )
+    assert view.metrics("g", "requests_total")["value"].iloc[-1] == len(TIMES) - 3
+    assert view.history.resets == ()
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_alert_of_a_single_evaluation_has_cleared(tmp_path: Path, others: bool) -> None:
+    """How often rules are looked at, other alerts tell, or else scrapes; a minute would be too long."""
+    labels = {"alertname": "Short", "alertstate": "firing"}
+    running = recorded("vllm:num_requests_running", [1.0] * len(TIMES), instance="a", job="v")
+    up = recorded("up", UP, instance="a", job="v")
+    more = [recorded("ALERTS", [1.0] * 5, TIMES[:5], alertname="Long", alertstate="firing")] if others else []
+    view = fetched(tmp_path, running, up, *more, recorded("ALERTS", [1.0], TIMES[-5:-4], **labels))
+    (short,) = (one for one in view.alerts if one.name == "Short")
+    assert short.cleared_s == short.fired_s
 
 
 def test_native_units_become_ours(tmp_path: Path) -> None:

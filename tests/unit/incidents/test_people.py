@@ -15,6 +15,7 @@ from tests.incident_reports import realistic, texts
 from tests.unit.properties.depth import draws
 
 IDS = ("status", "went-well", "lucky", "owner")
+NO_SCENARIO = "No scenario is known."
 REPORT = Report(
     "t", {},
     (Section("s", "S", (Blank("went-well", "what"), Blank("lucky", "what"), said("by ", Blank("owner", "who")))),),
@@ -87,13 +88,13 @@ def test_a_text_that_repeats_its_own_end_is_kept(id_: str, text: str) -> None:
 def test_bytes_that_are_no_text_are_kept(tmp_path_factory: pytest.TempPathFactory, id_: str, written: bytes) -> None:
     """A file that was saved in another encoding is not a reason to lose anything."""
     folder = tmp_path_factory.mktemp("incident")
-    write(REPORT, folder)
+    write(REPORT, NO_SCENARIO, folder)
     path = folder / "incident.md"
     path.write_bytes(typed(path.read_text(), id_, "HERE").encode().replace(b"HERE", written))
-    write(REPORT, folder)
+    write(REPORT, NO_SCENARIO, folder)
     assert (written or REPORT.blanks()[id_].text.encode()) in path.read_bytes()
     before = path.read_bytes()
-    write(REPORT, folder)
+    write(REPORT, NO_SCENARIO, folder)
     assert path.read_bytes() == before
 
 
@@ -173,14 +174,14 @@ def test_nothing_is_lost_of_any_heap_of_markers(pieces: list[str]) -> None:
 
 def test_all_three_files_have_it(tmp_path: Path) -> None:
     """Also the page and the JSON, and no temporary file is left."""
-    write(realistic(), tmp_path)
+    write(realistic(), NO_SCENARIO, tmp_path)
     path = tmp_path / "incident.md"
     path.write_text(typed(path.read_text(), "lucky", "<b>night</b>"))
-    assert write(realistic(), tmp_path) == []
+    assert write(realistic(), NO_SCENARIO, tmp_path) == []
     assert "&lt;b&gt;night&lt;/b&gt;" in (tmp_path / "incident.html").read_text()
     assert document.read((tmp_path / "incident.json").read_text()).blanks()["lucky"].text == "<b>night</b>"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["incident.html", "incident.json", "incident.md"]
     path.write_text(path.read_text().replace(marks("lucky", path.read_text())[1], ""))
-    assert write(realistic(), tmp_path) == [
+    assert write(realistic(), NO_SCENARIO, tmp_path) == [
         f"{path}: region lucky has no end marker: what is left of it is kept at the end"
     ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from harness.adapters.prometheus import Access, Prometheus
+from harness.adapters.json_server import Access
+from harness.adapters.prometheus import Prometheus
 from harness.model.errors import AdapterError, DrillyardError, UsageError
+from tests.certificate import self_signed
 from tests.listener import listening
 from tests.prometheus_server import Recorded, Server, serving
 
@@ -110,6 +113,30 @@ def test_it_is_asked_as_told(server: Server, environment: dict[str, str], header
     """Bearer or basic authentication, and the tenant of a store that has several."""
     asking(server, **environment).samples("running{}", 1_500.0, 1_600.0)
     assert server.asked[-1][0][header] == value
+
+
+def test_its_certificate_is_checked_with_the_file_that_is_given(tmp_path: Path) -> None:
+    """Of an authority of the user's own; without it, and with another's, one line says why not."""
+    certificate, context = self_signed(tmp_path, "IP:127.0.0.1")
+    (tmp_path / "other").mkdir()
+    other, _ = self_signed(tmp_path / "other", "IP:127.0.0.1")
+    with serving(Server([Recorded("running", {}, [(1_510.0, 1.0)])]), context) as server:
+        known = asking(server, PROMETHEUS_CA_FILE=str(certificate))
+        assert len(known.samples("running{}", 1_500.0, 1_600.0).series) == 1
+        for environment in ({}, {"PROMETHEUS_CA_FILE": str(other)}):
+            with pytest.raises(AdapterError, match=r"does not answer: .*certificate") as error:
+                asking(server, **environment).samples("running{}", 1_500.0, 1_600.0)
+            assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate", None])
+def test_a_file_without_certificates_is_told(tmp_path: Path, content: bytes | None) -> None:
+    """Before anything is asked: the variable, the file, what was expected."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"PROMETHEUS_CA_FILE=.*ca.pem: expected a file of certificates"):
+        Prometheus(Access.of("https://127.0.0.1:1", {"PROMETHEUS_CA_FILE": str(path)}))
 
 
 def test_the_servers_clock_is_measured(server: Server) -> None:

@@ -109,12 +109,12 @@ def test_numbers_that_came_or_went_are_told(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("written", ["**9 requests**[^impact.failed]", *HOSTILE])
 def test_what_people_write_is_no_number(tmp_path: Path, written: str) -> None:
     """Not in the Markdown, and not in what is made of it."""
-    folder.write(realistic(), tmp_path)
+    folder.write(realistic(), "No scenario is known.", tmp_path)
     path = tmp_path / "incident.md"
     for id_ in ("status", "lucky", "action.1.owner"):
         path.write_bytes(typed(path.read_text(), id_, written).encode())
     assert differences(path, realistic()) == []
-    folder.write(realistic(), tmp_path)
+    folder.write(realistic(), "No scenario is known.", tmp_path)
     assert [one for name in FORMATS for one in differences(tmp_path / name, realistic())] == []
 
 

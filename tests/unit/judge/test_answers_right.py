@@ -99,14 +99,6 @@ def test_a_candidate_is_its_rollouts_matter(tmp_path: Path) -> None:
     assert judged(run, tmp_path / "promoted").status is Status.FAIL
 
 
-def test_exactly_binomial() -> None:
-    """Against sums that can be done by hand."""
-    assert answers_right.at_most(0, 3, 0.5) == pytest.approx(1 / 8)
-    assert answers_right.at_most(2, 3, 0.5) == pytest.approx(7 / 8)
-    assert answers_right.at_most(3, 3, 0.5) == pytest.approx(1.0)
-    assert (answers_right.at_most(2, 3, 1.0), answers_right.at_most(0, 3, 0.0)) == (0.0, 1.0)
-
-
 def test_exactly_fishers() -> None:
     """Against the tea that is tasted, and what is certain."""
     assert answers_right.at_most_beside(1, 4, 3, 4) == pytest.approx(17 / 70)

@@ -58,7 +58,7 @@ def limit_s(objective: str) -> float | None:
 
 @pytest.mark.parametrize("name", drill.names())
 def test_no_series_is_slower_than_a_fifth_of_the_tightest_limit(name: str, tmp_path: Path) -> None:
-    """Each check is run, and what it looks at compared with what it allows."""
+    """Each check is run, what it looks at compared with what it allows. A drill of any fault measures users alone."""
     folders = [stories.healthy(name, way).write(tmp_path / f"run{way}") for way in stories.ways(name)]
     slow, timed = [], 0
     for folder, check in itertools.product(folders, verdicts.checks(drill.load(name))):
@@ -71,4 +71,4 @@ def test_no_series_is_slower_than_a_fifth_of_the_tightest_limit(name: str, tmp_p
         levels = next((metrics for begin, metrics in LEVELS.items() if check.name.startswith(begin)), set())
         slow += [f"{check.name}: {m}" for m in sorted(view.seen - levels) if PERIODS[m] > limit / 5]
     assert not slow
-    assert timed > 0
+    assert timed > 0 or not drill.load(name).faults

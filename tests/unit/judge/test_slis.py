@@ -86,6 +86,14 @@ def test_limit_inside_the_bounds_is_inconclusive(objective: str, status: Status)
     assert slo.compare(found, limit, "x")[0] is status
 
 
+def test_a_large_value_is_written_in_full() -> None:
+    """Of a sentence for people: no power of ten; a small one as before."""
+    limit = objectives.evaluate(objectives.parse("<= 800 ms"), lambda name: 0.0)
+    for value, shown in ((10650.3, "10650 ms"), (123.456, "123.5 ms")):
+        assert f"x was {shown}," in slo.compare(Measurement(value, "ms", 100), limit, "x")[1]
+    assert "at least 12000 ms" in sli.percentile(sample([12000.0] * 100, [True] * 100), 95, "ms").why
+
+
 def measured(run: Run, name: str, tmp_path: Path, phase: str = "baseline") -> Measurement:
     """One indicator over one phase of a run."""
     return slo.measure(RunView(run.write(tmp_path / "run")), name, [phase])

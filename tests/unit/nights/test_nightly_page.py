@@ -137,6 +137,22 @@ def test_a_slower_service_is_a_regression_with_its_night(tmp_path: Path) -> None
     assert "once it has held one level for 5 nights" in page
 
 
+def test_what_changed_is_looked_for_since_the_last_night_with_a_value(tmp_path: Path) -> None:
+    """Nights between that were not judged may have had the change already: their runs are of neither level."""
+    made = nights.make(30, tmp_path, scenarios={"oom": "oom"}, slower_since=18)
+    lost = {night.run_id for night in made.nights[18:21]}
+    series = {
+        key: [(run, replace(value, value=None) if run.night in lost else value) for run, value in line]
+        for key, line in made.series.items()
+    }
+    steps = regressions.steps(trend.of(made.nights, series, trend.Known(lambda run: None, lambda run: {})))
+    assert {step.since.run_id for step in steps} == {made.nights[21].run_id}
+    for step in steps:
+        measured = [run for run, value in series[step.trend.key] if value.value is not None]
+        assert step.before == [run for run in measured if run.night < step.since.run_id][-1]
+        assert any(run.night in lost for run, _ in series[step.trend.key])
+
+
 def test_a_capacity_that_is_only_provisional_is_not_called_never_measured(tmp_path: Path) -> None:
     """It is in the index only where it was measured; an indicator without any value was not."""
     made = nights.make(3, tmp_path, scenarios={"oom": "oom"})

@@ -190,7 +190,7 @@ def test_a_restart_that_nobody_asked_for_is_one_too(tmp_path: Path) -> None:
     run = changed("oom/green", tmp_path / "run", events=no_steps)
     (row,) = tables(str(warm_up.html(run, NOTHING)))[0]
     (asked,) = tables(str(warm_up.html(view("oom/green"), NOTHING)))[0]
-    assert row["restart"] == "replica-2, not asked for"
+    assert row["restart"] == "replica-2, unexpected"
     assert abs(float(row["ready after"].split()[0]) - float(asked["ready after"].split()[0])) < 1
     assert not warm_up.html(view("gateway-failover/green"), NOTHING)
 
