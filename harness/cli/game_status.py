@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli import arguments
+from harness.model import redact
 from harness.model.errors import AdapterError
 from harness.model.game import clock
 from harness.run.terminal import Console
@@ -64,7 +65,7 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) ->
     for heading in head:
         table.add_column(heading)
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+        table.add_row(*(Text(redact.printable(str(value))) for value in row))  # its width is that of what is shown
     return table if table.row_count else Text(f"{title}: none")
 
 

@@ -99,6 +99,7 @@ def _config(application: Guarded) -> uvicorn.Config:
         log_level="error",
         access_log=False,  # it would hold the token of a link
         server_header=False,
+        proxy_headers=False,
         ws="none",
         lifespan="off",
         limit_concurrency=_CONNECTIONS_MAX,
