@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from harness.run.desk.app import Charts
 from harness.run.desk.auth import Guarded, Tokens, is_loopback
 from reports.charts import Chart
 
+#: In the folder of the instance, for the facilitator.
+LINKS_FILE = "game-links.json"
+PORT_PLAYERS, PORT_CONSOLE = 8900, 8901
 _STARTS_WITHIN_S, _ENDS_WITHIN_S, _CONNECTIONS_MAX = 10.0, 5.0, 100
 
 
@@ -67,20 +70,60 @@ async def opened(
 
 
 @contextmanager
-def handed_out(folder: Path, url: str, tokens: Tokens) -> Iterator[Path]:
-    """Keep where the players' application is and their token in the folder, readable by this user; removed at the end.
+def handed_out(folder: Path, addresses: Addresses, tokens: Tokens) -> Iterator[Path]:
+    """Keep the ways in in files of the folder that only this user can read, until the end; where the links are.
 
-    Players' commands (`harness say`, …) find both there.
+    ``players.json`` is for the players' commands on this machine (`harness say`, …). ``game-links.json`` is for the
+    facilitator: a terminal shows no tokens, and may be on a wall.
     """
-    path, temporary = folder / ACCESS_FILE, folder / f".{ACCESS_FILE}.{os.getpid()}.tmp"
+    links = {"console": _link(addresses.console_url, tokens.facilitator),
+             "players": _link(addresses.players_url, tokens.players)}  # fmt: skip
+    written = {
+        folder / ACCESS_FILE: {"url": addresses.players_url, "token": tokens.players}, folder / LINKS_FILE: links,
+    }  # fmt: skip
+    try:
+        for path, data in written.items():
+            _write_private(path, data)
+        yield folder / LINKS_FILE
+    finally:
+        for path in written:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the desk of a game on this machine is: an instance has an address of its own, and so its own cookies.
+
+    ``say`` tells whoever runs the game where the links are.
+    """
+
+    instance: int
+    folder: Path  # of the instance
+    say: Callable[[str], None]
+    port_players: int = PORT_PLAYERS
+    port_console: int = PORT_CONSOLE
+    charts: Charts = no_charts
+
+    @asynccontextmanager
+    async def opened(self, board: Board) -> AsyncIterator[Addresses]:
+        """Draw the tokens, open the desk and hand out the ways in. Raises what the function ``opened`` does."""
+        tokens, address = Tokens.drawn(), f"127.0.{self.instance}.1"
+        async with opened(board, address, self.port_players, self.port_console, tokens, self.charts) as addresses:
+            with handed_out(self.folder, addresses, tokens) as links:
+                self.say(f"console {addresses.console_url}, players {addresses.players_url}; links to both: {links}")
+                yield addresses
+
+
+def _link(url: str, token: str) -> str:
+    return f"{url}/?token={token}"
+
+
+def _write_private(path: Path, data: dict[str, str]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"url": url, "token": tokens.players}, file)
+        json.dump(data, file, indent=1)
     temporary.replace(path)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 class _Server(uvicorn.Server):

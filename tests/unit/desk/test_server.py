@@ -114,16 +114,41 @@ def test_a_port_that_is_taken_is_said() -> None:
         asyncio.run(play(taken.getsockname()[1]))
 
 
-def test_the_way_in_is_left_for_players_of_this_machine(tmp_path: Path) -> None:
-    """A file for this user alone with address and token, of the players only; gone at the end, even of a bad one."""
-    with server.handed_out(tmp_path, "http://127.0.0.1:8900", TOKENS) as path:
-        assert path == tmp_path / ACCESS_FILE
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert json.loads(path.read_text()) == {"url": "http://127.0.0.1:8900", "token": TOKENS.players}
+def test_the_ways_in_are_left_for_this_user(tmp_path: Path) -> None:
+    """The players' for their commands, both links for the facilitator; gone at the end, even of a bad one."""
+    addresses = server.Addresses("http://127.0.0.1:8900", "http://127.0.0.1:8901")
+    with server.handed_out(tmp_path, addresses, TOKENS) as links:
+        for path in (tmp_path / ACCESS_FILE, links):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        way_in = {"url": "http://127.0.0.1:8900", "token": TOKENS.players}
+        assert json.loads((tmp_path / ACCESS_FILE).read_text()) == way_in
+        assert json.loads(links.read_text()) == {
+            "console": f"http://127.0.0.1:8901/?token={TOKENS.facilitator}",
+            "players": f"http://127.0.0.1:8900/?token={TOKENS.players}",
+        }
     assert list(tmp_path.iterdir()) == [tmp_path / "0"]
-    with pytest.raises(RuntimeError), server.handed_out(tmp_path, "http://127.0.0.1:8900", TOKENS):
+    with pytest.raises(RuntimeError), server.handed_out(tmp_path, addresses, TOKENS):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == [tmp_path / "0"]
+
+
+def test_a_games_desk_is_at_the_address_of_its_instance(tmp_path: Path) -> None:
+    """With tokens of its own; whoever runs the game reads where the links are, and no token."""
+    said: list[str] = []
+
+    async def play() -> None:
+        async with server.Place(7, tmp_path, said.append, 0, 0).opened(FakeBoard()) as addresses:
+            assert addresses.players_url.startswith("http://127.0.7.1:")
+            links = json.loads((tmp_path / server.LINKS_FILE).read_text())
+            async with httpx.AsyncClient(trust_env=False) as client:
+                for name in ("players", "console"):
+                    assert (await client.get(links[name])).status_code == 200
+            token = json.loads((tmp_path / ACCESS_FILE).read_text())["token"]
+            assert token not in said[0]
+            assert str(tmp_path / server.LINKS_FILE) in said[0]
+
+    asyncio.run(play())
+    assert len(said) == 1
 
 
 # ── the commands ──
@@ -163,7 +188,7 @@ def test_the_file_of_the_instance_names_the_game(
     """Where the environment says nothing; INSTANCE and --instance choose which."""
     board, folder = FakeBoard(), tmp_path / "3"
     folder.mkdir()
-    with served(board) as addresses, server.handed_out(folder, addresses.players_url, TOKENS):
+    with served(board) as addresses, server.handed_out(folder, addresses, TOKENS):
         assert main.main(["say", "--instance", "3", "--who", "Ada", "found"]) == 0
         monkeypatch.setenv("INSTANCE", "3")
         monkeypatch.setenv("DRILLYARD_GAME_WHO", "Grace")
