@@ -20,6 +20,7 @@ from harness.run.board import Board
 from harness.run.desk import console, players
 from harness.run.desk.app import Charts
 from harness.run.desk.auth import Guarded, Tokens, is_loopback
+from harness.run.desk.curves import Curves
 from reports.charts import Chart
 
 #: In the folder of the instance, for the facilitator.
@@ -102,16 +103,30 @@ class Place:
     say: Callable[[str], None]
     port_players: int = PORT_PLAYERS
     port_console: int = PORT_CONSOLE
-    charts: Charts = no_charts
+    prometheus: str = ""  # the address of the stack's; "": no charts
 
     @asynccontextmanager
     async def opened(self, board: Board) -> AsyncIterator[Addresses]:
         """Draw the tokens, open the desk and hand out the ways in. Raises what the function ``opened`` does."""
         tokens, address = Tokens.drawn(), f"127.0.{self.instance}.1"
-        async with opened(board, address, self.port_players, self.port_console, tokens, self.charts) as addresses:
+        ports = self.port_players, self.port_console
+        async with self._charts(board) as charts, opened(board, address, *ports, tokens, charts) as addresses:
             with handed_out(self.folder, addresses, tokens) as links:
                 self.say(f"console {addresses.console_url}, players {addresses.players_url}; links to both: {links}")
                 yield addresses
+
+    @asynccontextmanager
+    async def _charts(self, board: Board) -> AsyncIterator[Charts]:
+        if not self.prometheus:
+            yield no_charts
+            return
+        curves = Curves.of(self.prometheus, lambda: board.players().clock_s)
+        keeping = asyncio.create_task(curves.keep())
+        try:
+            yield curves.charts
+        finally:
+            await tasks.end([keeping])
+            curves.close()
 
 
 def _link(url: str, token: str) -> str:
