@@ -24,8 +24,8 @@ from stack.proxies import is_loopback
 ADDRESS, TOKEN = "DRILLYARD_GAME", "DRILLYARD_GAME_TOKEN"
 #: In the folder of the instance, for this user alone: ``url`` and ``token``; nothing of the game.
 ACCESS_FILE = "players.json"
-#: A command may wait until a component runs again.
-DEADLINE_S = 120.0
+#: A command may wait until a component runs again, or a rollout is rolled back.
+DEADLINE_S = 900.0
 _SENTENCE_CHARS_MAX = 1000
 
 

@@ -1,4 +1,4 @@
-"""``harness ops COMMAND COMPONENT [VALUE]``: what a game's player does to the stack, audited."""
+"""``harness ops COMMAND [COMPONENT [VALUE]]``: what a game's player does to the stack, audited."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     """Which command on which component in which game."""
     arguments.add_game(parser, environment)
     parser.add_argument("command", metavar="COMMAND", help=", ".join(OPS))
-    parser.add_argument("component", metavar="COMPONENT", help="a replica or a gateway, as `game-status` shows them")
-    parser.add_argument("value", nargs="?", default="", metavar="VALUE", help="of weight, scale and cap")
+    component = "a replica or a gateway, as `game-status` shows them"
+    parser.add_argument("component", nargs="?", default="", metavar="COMPONENT", help=component)
+    value = "of drain and undrain a gateway, else a number: docs/game-day.md"
+    parser.add_argument("value", nargs="?", default="", metavar="VALUE", help=value)
 
 
 def do(options: argparse.Namespace, _: Sequence[str]) -> int:

@@ -29,6 +29,7 @@ def _moment(value: Any) -> Any:
 
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 #: Seconds since the game's start, or minutes and seconds of its clock.
 Moment = Annotated[FiniteFloat, BeforeValidator(_moment), Field(ge=0, le=7 * 86400)]
@@ -49,12 +50,12 @@ class Say(Order):
 
 
 class Ops(Order):
-    """A command on a component; some have a value."""
+    """A command; most are on a component, some have a value."""
 
     who: Name
     command: Name
-    component: Name
-    value: Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)] = ""
+    component: Word = ""
+    value: Word = ""
 
 
 class Diagnose(Order):

@@ -30,6 +30,7 @@ OBEYED: tuple[tuple[Side, str, dict[str, Any], tuple[object, ...]], ...] = (
         {"who": "Ada", "command": "restart", "component": "replica-1"},
         ("ops", "Ada", "restart", "replica-1", ""),
     ),
+    ("players", "/api/ops", {"who": "Ada", "command": "rollback"}, ("ops", "Ada", "rollback", "", "")),
     ("players", "/api/diagnose", {**DIAGNOSIS, "since": 90}, ("diagnose", *DIAGNOSIS.values(), 90.0)),
     ("players", "/api/diagnose", {**DIAGNOSIS, "since": "1:30"}, ("diagnose", *DIAGNOSIS.values(), 90.0)),
     ("players", "/api/hint", {"who": "Ada"}, ("hint", "Ada")),

@@ -159,13 +159,15 @@ def test_players_say_and_do(board: FakeBoard, capsys: pytest.CaptureFixture[str]
     assert main.main(["say", "--who", "Ada", "status", "all", "is", "slow"]) == 0
     assert main.main(["ops", "--who", "Ada", "weight", "replica-1", "50"]) == 0
     assert main.main(["ops", "--who", "Ada", "drain", "replica-1"]) == 0
+    assert main.main(["ops", "--who", "Ada", "rollback"]) == 0
     assert board.done == [
         ("say", "Ada", "status", "all is slow"),
         ("ops", "Ada", "weight", "replica-1", "50"),
         ("ops", "Ada", "drain", "replica-1", ""),
+        ("ops", "Ada", "rollback", "", ""),
     ]
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["said: status", "replica-1: weight done", "replica-1: drain done"]
+    assert printed == ["said: status", "replica-1: weight done", "replica-1: drain done", ": rollback done"]
 
 
 def test_game_status_shows_what_players_see(board: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
