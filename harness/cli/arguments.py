@@ -68,6 +68,11 @@ def game(options: argparse.Namespace) -> desk.Desk:
     return desk.Desk(desk.access(os.environ, state.STATE_ROOT / str(options.instance)))
 
 
+def game_console(options: argparse.Namespace) -> desk.Console:
+    """The facilitator's side of it. UsageError where no game is being played on this machine."""
+    return desk.Console(desk.console_access(state.STATE_ROOT / str(options.instance)))
+
+
 def number(environment: Mapping[str, str], variable: str) -> int | None:
     """A whole number of the environment; None where it says nothing, UsageError where it says something else."""
     text = environment.get(variable)

@@ -47,26 +47,27 @@ def shown(view: Mapping[str, Any]) -> Iterator[RenderableType]:
     """The players' view as lines and tables; what people have written is text in them, never markup."""
     yield Text(f"{view['title']} · {clock(view['clock_s'])} of {clock(view['lasts_s'])}")
     yield Text(str(view["load"]))
-    yield _table("objectives", ("objective", "limit", "now", ""), map(_slo, view["slos"]))
-    yield _table("alerts", ("alert", "severity", "labels", "since"), map(_alert, view["alerts"]))
-    yield _table("components", ("component", "state", "used by"), map(_component, view["components"]))
+    yield table("objectives", ("objective", "limit", "now", ""), map(_slo, view["slos"]))
+    yield table("alerts", ("alert", "severity", "labels", "since"), map(_alert, view["alerts"]))
+    yield table("components", ("component", "state", "used by"), map(_component, view["components"]))
     channel = view["channel"][-_MESSAGES_SHOWN:]
     said = ((clock(one["clock_s"]), one["who"], one["kind"], one["text"]) for one in channel)
-    yield _table("channel", ("at", "who", "kind", "message"), said)
+    yield table("channel", ("at", "who", "kind", "message"), said)
     done = view["ops"][-_MESSAGES_SHOWN:]
     orders = ((clock(one["clock_s"]), one["who"], one["command"], one["outcome"]) for one in done)
-    yield _table("commands", ("at", "who", "command", "outcome"), orders)
+    yield table("commands", ("at", "who", "command", "outcome"), orders)
     if view["hints_taken"]:
-        yield _table("hints", ("hint", "price"), ((one["text"], one["price"]) for one in view["hints_taken"]))
+        yield table("hints", ("hint", "price"), ((one["text"], one["price"]) for one in view["hints_taken"]))
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
-    table = Table(title=title, title_justify="left")
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """A table of text: what people have written is never markup, nor what a terminal obeys."""
+    made = Table(title=title, title_justify="left")
     for heading in head:
-        table.add_column(heading)
+        made.add_column(heading)
     for row in rows:
-        table.add_row(*(Text(redact.printable(str(value))) for value in row))  # its width is that of what is shown
-    return table if table.row_count else Text(f"{title}: none")
+        made.add_row(*(Text(redact.printable(str(value))) for value in row))  # its width is that of what is shown
+    return made if made.row_count else Text(f"{title}: none")
 
 
 def _slo(slo: Mapping[str, Any]) -> tuple[object, ...]:

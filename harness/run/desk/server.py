@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
-from harness.adapters.desk import ACCESS_FILE
+from harness.adapters.desk import ACCESS_FILE, LINKS_FILE
 from harness.model.errors import PortTaken, StackError, UsageError
 from harness.run import tasks
 from harness.run.board import Board
@@ -23,8 +23,6 @@ from harness.run.desk.auth import Guarded, Tokens, is_loopback
 from harness.run.desk.curves import Curves
 from reports.charts import Chart
 
-#: In the folder of the instance, for the facilitator.
-LINKS_FILE = "game-links.json"
 PORT_PLAYERS, PORT_CONSOLE = 8900, 8901
 _STARTS_WITHIN_S, _ENDS_WITHIN_S, _CONNECTIONS_MAX = 10.0, 5.0, 100
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness.adapters.desk import ACCESS_FILE, ADDRESS, TOKEN
+from harness.adapters.desk import ACCESS_FILE, ADDRESS, LINKS_FILE, TOKEN
 from harness.cli import main
 from harness.model.errors import PortTaken, UsageError
 from harness.run.desk import server
@@ -139,13 +139,13 @@ def test_a_games_desk_is_at_the_address_of_its_instance(tmp_path: Path) -> None:
     async def play() -> None:
         async with server.Place(7, tmp_path, said.append, 0, 0).opened(FakeBoard()) as addresses:
             assert addresses.players_url.startswith("http://127.0.7.1:")
-            links = json.loads((tmp_path / server.LINKS_FILE).read_text())
+            links = json.loads((tmp_path / LINKS_FILE).read_text())
             async with httpx.AsyncClient(trust_env=False) as client:
                 for name in ("players", "console"):
                     assert (await client.get(links[name])).status_code == 200
             token = json.loads((tmp_path / ACCESS_FILE).read_text())["token"]
             assert token not in said[0]
-            assert str(tmp_path / server.LINKS_FILE) in said[0]
+            assert str(tmp_path / LINKS_FILE) in said[0]
 
     asyncio.run(play())
     assert len(said) == 1
@@ -286,3 +286,34 @@ def test_half_of_the_way_in_is_one_line(
     for written in ("{", "[]", '{"url": "http://127.0.0.1:8900"}', '{"url": "", "token": ""}'):
         (tmp_path / "0" / ACCESS_FILE).write_text(written)
         assert ACCESS_FILE in refused(capsys, 64, "say", "found")
+
+
+def test_the_facilitator_has_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the console shows, injects included, and each of its orders; by the file that the game has left."""
+    board = FakeBoard()
+    with served(board) as addresses, server.handed_out(tmp_path / "0", addresses, TOKENS):
+        assert main.main(["game-console"]) == 0
+        shown = capsys.readouterr().out
+        assert f"next: {CANARY}" in shown
+        assert "1646:05" in shown
+        for words in ("confirm deaf", "skip deaf", "fire deaf", "abort deaf", "delay deaf 60", "note a b", "stop-all"):
+            assert main.main(["game-console", *words.split()]) == 0
+        capsys.readouterr()
+        for words in ("confirm", "delay deaf", "delay deaf soon", "explode deaf", "note", "stop-all now"):
+            assert "expected" in refused(capsys, 64, "game-console", *words.split())
+        board.error = UsageError("deaf cannot be changed any more")
+        assert "any more" in refused(capsys, 64, "game-console", "skip", "b?c")
+    assert board.done == [
+        ("confirm", "deaf"), ("skip", "deaf"), ("fire", "deaf"), ("abort", "deaf"), ("delay", "deaf", 60.0),
+        ("note", "a b"), ("stop_all",),
+    ]  # fmt: skip
+    assert "no game is being played on instance 0" in refused(capsys, 64, "game-console")
+
+
+@pytest.mark.parametrize(
+    "written", ["{", "[]", "{}", '{"console": "http://127.0.0.1:8901/"}', '{"console": "x?token=y"}']
+)
+def test_a_file_without_a_link_is_one_line(written: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else it holds."""
+    (tmp_path / "0" / LINKS_FILE).write_text(written)
+    assert LINKS_FILE in refused(capsys, 64, "game-console")
