@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,9 +19,10 @@ from harness.model.errors import AdapterError, UsageError
 from harness.model.game import clock
 from harness.plan.options import instance_number
 from harness.run.terminal import Console
+from reports.pages.game_console import ACTS
 
 ORDER, HELP = 39, "of a game that is played: what the facilitator sees and does; docs/game-day.md"
-ORDERS = "confirm ID, skip ID, fire ID, abort ID, delay ID SECONDS, note TEXT or stop-all"
+ORDERS = "confirm, skip, fire, abort, delay SECONDS, note (its text comes from standard input) or stop-all"
 EVERY_S = 1.0
 
 
@@ -35,8 +38,7 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     """Carry out the order, or show the console."""
     game, console = arguments.game_console(options), Console(highlight=False)
     if options.order:
-        order(game, options.order)
-        print(f"done: {' '.join(options.order)}")
+        print(f"done: {order(game, options.order)}")
     elif options.once or not console.is_terminal:
         console.print(_screen(game))
     else:
@@ -44,19 +46,40 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     return 0
 
 
-def order(game: desk.Console, words: Sequence[str]) -> None:
-    """Carry out what was typed. UsageError for what is no order."""
+def order(game: desk.Console, words: Sequence[str]) -> str:
+    """Carry out what was typed; what was done. UsageError for what is no order, or not possible now.
+
+    The next inject, or the one that goes on, is meant: a name that is typed is in the list of processes, which players
+    see. So are notes, which are read from standard input.
+    """
     match list(words):
         case ["stop-all"]:
             game.stop_all()
-        case ["note", *text] if text:
-            game.note(" ".join(text))
-        case ["delay", inject, seconds]:
-            game.delay(inject, _seconds(seconds))
-        case ["confirm" | "skip" | "fire" | "abort" as act, inject]:
+        case ["note"]:
+            game.note(sys.stdin.readline().strip())
+        case ["delay", seconds]:
+            delayed_s, inject = _seconds(seconds), _inject_to(game, "delay")
+            game.delay(inject, delayed_s)
+            return f"delay {inject} by {delayed_s:g} s"
+        case ["confirm" | "skip" | "fire" | "abort" as act]:
+            inject = _inject_to(game, act)
             game.act(inject, act)
+            return f"{act} {inject}"
         case _:
             raise UsageError(f"found {' '.join(words)}, expected {ORDERS}")
+    return words[0]
+
+
+def _inject_to(game: desk.Console, act: str) -> str:
+    """The first inject in whose state that can be done."""
+    try:
+        states = [(str(one["id"]), one["state"]) for one in game.view()["injects"]]
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"found no game's console in what the desk answered: {error!r}") from error
+    for inject, state in states:
+        if act in dict(ACTS.get(state, ())):
+            return inject
+    raise UsageError(f"there is no inject to {act} now: expected one that {'goes on' if act == 'abort' else 'waits'}")
 
 
 def watch(game: desk.Console, console: Console) -> None:
@@ -104,6 +127,9 @@ def _word(known: bool | None) -> str:
 
 def _seconds(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise UsageError(f"delay: found {text}, expected seconds") from None
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise UsageError(f"delay: found {text}, expected seconds")
+    return seconds

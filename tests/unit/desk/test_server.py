@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import signal
 import socket
@@ -288,23 +289,31 @@ def test_half_of_the_way_in_is_one_line(
         assert ACCESS_FILE in refused(capsys, 64, "say", "found")
 
 
-def test_the_facilitator_has_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the console shows, injects included, and each of its orders; by the file that the game has left."""
+def test_the_facilitator_has_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the console shows, injects included, and each of its orders; by the file that the game has left.
+
+    No order names an inject: players see the list of processes.
+    """
     board = FakeBoard()
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b\n"))
     with served(board) as addresses, server.handed_out(tmp_path / "0", addresses, TOKENS):
         assert main.main(["game-console"]) == 0
         shown = capsys.readouterr().out
         assert f"next: {CANARY}" in shown
         assert "1646:05" in shown
-        for words in ("confirm deaf", "skip deaf", "fire deaf", "abort deaf", "delay deaf 60", "note a b", "stop-all"):
+        for words in ("confirm", "skip", "fire", "abort", "delay 60", "note", "stop-all"):
             assert main.main(["game-console", *words.split()]) == 0
         capsys.readouterr()
-        for words in ("confirm", "delay deaf", "delay deaf soon", "explode deaf", "note", "stop-all now"):
+        for words in ("confirm deaf", "delay", "delay soon", "delay nan", "explode", "note x", "stop-all now"):
             assert "expected" in refused(capsys, 64, "game-console", *words.split())
-        board.error = UsageError("deaf cannot be changed any more")
-        assert "any more" in refused(capsys, 64, "game-console", "skip", "b?c")
+        board.error = UsageError("it cannot be changed any more")
+        assert "any more" in refused(capsys, 64, "game-console", "skip")
+        board.view = a_view(injects=())
+        assert "there is no inject to fire now" in refused(capsys, 64, "game-console", "fire")
     assert board.done == [
-        ("confirm", "deaf"), ("skip", "deaf"), ("fire", "deaf"), ("abort", "deaf"), ("delay", "deaf", 60.0),
+        ("confirm", CANARY), ("skip", CANARY), ("fire", CANARY), ("abort", f"{CANARY}-2"), ("delay", CANARY, 60.0),
         ("note", "a b"), ("stop_all",),
     ]  # fmt: skip
     assert "no game is being played on instance 0" in refused(capsys, 64, "game-console")
