@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
 from harness.model.errors import AdapterError, FaultError, UsageError
+from harness.run.desk import orders
 from harness.run.desk.auth import Side
 from harness.run.desk.orders import BODY_BYTES_MAX
 from tests.unit.desk.boards import CANARY, HOST, TOKENS, Client, FakeBoard
@@ -138,6 +141,19 @@ def test_a_body_is_bounded() -> None:
         answer = Client(board, headers=headers).post("/api/say", content=b" " * (BODY_BYTES_MAX + 1))
         assert answer.status_code == 413
     assert not board.done
+
+
+def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends half of it holds no place for long."""
+    monkeypatch.setattr(orders, "BODY_WITHIN_S", 0.05)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"who": '
+        await asyncio.Event().wait()
+
+    board = FakeBoard()
+    answer = Client(board, headers=JSON).post("/api/say", content=half())
+    assert (answer.status_code, board.done) == (408, [])
 
 
 def test_a_form_does_the_same_and_leads_back() -> None:
