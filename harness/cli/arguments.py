@@ -1,4 +1,4 @@
-"""Options that several commands have: the stack, runs of other machines, numbers that the environment gives."""
+"""Options that several commands have: stack, game, runs of other machines, numbers that the environment gives."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.adapters import desk
 from harness.model.errors import UsageError
 from harness.plan import defects, guard
 from harness.plan.options import ENGINES, StackOptions, instance_number
-from stack import stacks
+from stack import stacks, state
 from stack.engines import DEFAULT_MODEL
 from stack.runtimes import base
 
@@ -51,6 +52,25 @@ def add_history(parser: argparse.ArgumentParser, environment: Mapping[str, str])
         "--history", type=Path, metavar="DIR", default=Path(where) if where else None,
         help="a folder with run folders of other machines, which count, too [HISTORY]",
     )  # fmt: skip
+
+
+def add_game(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """The game that is being played, and who plays; ``game`` reads it."""
+    add = parser.add_argument
+    which = "that the game is played on, 0–255; DRILLYARD_GAME and DRILLYARD_GAME_TOKEN go before it [INSTANCE]"
+    add("--instance", type=instance_number, default=number(environment, "INSTANCE") or 0, help=which)
+    name = environment.get("DRILLYARD_GAME_WHO") or environment.get("USER") or "somebody"
+    add("--who", metavar="NAME", default=name, help="your name in the game [DRILLYARD_GAME_WHO]")
+
+
+def game(options: argparse.Namespace) -> desk.Desk:
+    """The desk of the game. UsageError where none is being played, or where it is said wrongly."""
+    return desk.Desk(desk.access(os.environ, state.STATE_ROOT / str(options.instance)))
+
+
+def game_console(options: argparse.Namespace) -> desk.Console:
+    """The facilitator's side of it. UsageError where no game is being played on this machine."""
+    return desk.Console(desk.console_access(state.STATE_ROOT / str(options.instance)))
 
 
 def number(environment: Mapping[str, str], variable: str) -> int | None:
