@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from harness.evidence import records_kept, samples_kept
 from harness.evidence.record import METRIC_COLUMNS, REQUEST_COLUMNS, RunFolder
@@ -70,6 +71,12 @@ class Stored(RunFolder):
         found = self._data.requests.reindex(columns=list(columns))
         texts = [name for name in columns if name in categories and not pd.api.types.is_numeric_dtype(found[name])]
         return found.astype(dict.fromkeys(texts, "category"))
+
+    def requests_by_column(self) -> Iterator[tuple[pa.Field, Iterator[pa.Array]]]:
+        """Each of ``REQUEST_COLUMNS`` in one piece; one that was dropped is null."""
+        found = self._data.requests.reindex(columns=REQUEST_COLUMNS.names)
+        for field in REQUEST_COLUMNS:
+            yield field, iter([pa.Array.from_pandas(found[field.name])])
 
     def attempts_count(self) -> int:
         """How many attempts ``data`` has."""

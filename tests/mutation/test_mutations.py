@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.evidence import records_kept
 from harness.evidence.record import RunFolder
 from harness.judge import drill, verdicts
 from tests import runs
@@ -92,6 +93,18 @@ def test_the_run_stays_as_it_was(run: Subject) -> None:
     name = drill.load(run.drill)
     stored = verdicts.as_data(verdicts.judge(Stored(run.path, run.data), name))
     assert stored == verdicts.as_data(verdicts.judge(RunFolder(run.path), name))
+
+
+def test_the_digest_is_of_the_mutated_attempts(run: Subject) -> None:
+    """Whatever a mutation makes of the attempts is behind the digest that the judge compares, in every column."""
+    digests = {"": records_kept.summary(Stored(run.path, run.data))}
+    of_attempts = [one for one in run.mutations if one.name.startswith("drop column requests.")]
+    for mutation in of_attempts:
+        changed = mutation.apply(run.data)
+        if not changed.same_as(run.data):
+            digests[mutation.name] = records_kept.summary(Stored(run.path, changed))
+    assert len(digests) > len(of_attempts) / 2
+    assert len({found["requests_sha256"] for found in digests.values()}) == len(digests)
 
 
 def test_what_comes_of_a_mutation(run: Subject) -> None:
