@@ -21,6 +21,7 @@ from harness.plan import game_dryrun, games, guard, runtime
 from harness.plan.game_dryrun import Answers
 from harness.recover import lock
 from harness.run import game as live
+from harness.run.desk import server
 from harness.run.progress import Progress
 from reports.pages import game_pack
 from stack import state
@@ -92,12 +93,18 @@ def _play(options: argparse.Namespace) -> int:
     with lock.held(where, f"the game {game.name}", progress.say) as held:
         order = live.Order(
             game, answers.sealed, answers.salt, chosen, held, progress, f"harness game-day {game.name}",
-            options.speed, options.confirm,
+            options.speed, options.confirm, _place(chosen.topology, progress).opened,
         )  # fmt: skip
         folder, found = live.play(order, drill.ROOT / "runs")
     for line in [*_lines(found), f"records: {folder.path}"]:
         print(line)
     return _exit_code(folder)
+
+
+def _place(topology: Topology, progress: Progress) -> server.Place:
+    """Where the game's pages are."""
+    prometheus = topology.component("prometheus").url()
+    return server.Place(topology.instance, state.instance_folder(topology), progress.say, prometheus=prometheus)
 
 
 def _lines(score: Score) -> Iterator[str]:

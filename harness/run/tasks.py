@@ -20,7 +20,7 @@ async def all_ended(orders: Iterable[Coroutine[Any, Any, None]]) -> None:
             group.create_task(order)
 
 
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and see them end. StackError when one does not within some seconds.
 
     One cancellation is not always enough: Python 3.11's ``wait_for``, which libraries use, can lose it.
