@@ -144,6 +144,29 @@ class Desk(_Side):
         order = {"who": who, "command": command, "component": component, "value": value}
         return _one_line(self._asked("POST", "/api/ops", order).get("outcome"))
 
+    def mechanisms(self) -> list[str]:
+        """What a diagnosis can say is wrong. AdapterError for an answer that is no game's."""
+        try:
+            return [str(one) for one in self.status()["diagnosis"]["mechanisms"]]
+        except (KeyError, TypeError) as error:
+            raise AdapterError(f"found no status of a game in what the desk answered: {error!r}") from error
+
+    def diagnose(self, who: str, component: str, mechanism: str, since: float | str) -> None:
+        """What is wrong. ``since``: seconds since the game's start, or ``6:30`` of its clock, or either as text."""
+        answer = {"who": who, "component": component, "mechanism": mechanism, "since": since}
+        self._asked("POST", "/api/diagnose", answer)
+
+    def hint(self, who: str) -> str:
+        """Buy the next one; what it says. UsageError when there is none."""
+        return _one_line(self._asked("POST", "/api/hint", {"who": who}).get("hint"))
+
+    def charts(self, last_s: float) -> list[dict[str, Any]]:
+        """What the stack's monitoring has seen in the last seconds: ``id``, ``title``, ``unit`` and ``series`` of each
+        chart, a series with ``name``, ``at_s`` (seconds since the game's start) and ``values``; None is not known.
+        """
+        found = self._asked("GET", f"/api/charts?last={last_s:g}").get("charts")
+        return found if isinstance(found, list) else []
+
 
 class Console(_Side):
     """What the facilitator sees and does."""

@@ -21,7 +21,7 @@ from harness.plan.options import instance_number
 from harness.run.terminal import Console
 from reports.pages.game_console import ACTS
 
-ORDER, HELP = 39, "of a game that is played: what the facilitator sees and does; docs/game-day.md"
+ORDER, HELP = 43, "of a game that is played: what the facilitator sees and does; docs/game-day.md"
 ORDERS = "confirm, skip, fire, abort, delay SECONDS, note (its text comes from standard input) or stop-all"
 EVERY_S = 1.0
 

@@ -16,8 +16,9 @@ from harness.model import redact
 from harness.model.errors import AdapterError
 from harness.model.game import clock
 from harness.run.terminal import Console
+from reports.pages.game_players import use_of
 
-ORDER, HELP = 38, "in a game: objectives, alerts, components and messages; docs/game-day.md"
+ORDER, HELP = 36, "in a game: objectives, alerts, components and messages; docs/game-day.md"
 _MESSAGES_SHOWN = 12
 _KEPT = {True: "kept", False: "not kept", None: "not measured"}
 
@@ -56,6 +57,9 @@ def shown(view: Mapping[str, Any]) -> Iterator[RenderableType]:
     done = view["ops"][-_MESSAGES_SHOWN:]
     orders = ((clock(one["clock_s"]), one["who"], one["command"], one["outcome"]) for one in done)
     yield table("commands", ("at", "who", "command", "outcome"), orders)
+    yield table(
+        "mechanisms that a diagnosis is chosen from", ("",), ((one,) for one in view["diagnosis"]["mechanisms"])
+    )
     if view["hints_taken"]:
         yield table("hints", ("hint", "price"), ((one["text"], one["price"]) for one in view["hints_taken"]))
 
@@ -81,5 +85,5 @@ def _alert(alert: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _component(one: Mapping[str, Any]) -> tuple[object, ...]:
-    used = (f"{gateway}: {use['state']}, weight {use['weight']} %" for gateway, use in one["used_by"].items())
+    used = (f"{gateway}: {use_of(use)}" for gateway, use in one["used_by"].items())
     return one["name"], one["state"], "; ".join(used)

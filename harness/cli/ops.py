@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from harness.cli import arguments
 from harness.model.game import OPS
 
-ORDER, HELP = 37, "in a game: do something to the stack; docs/game-day.md"
+ORDER, HELP = 38, "in a game: do something to the stack; docs/game-day.md"
 
 
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.cli import arguments
 
-ORDER, HELP = 36, "in a game: tell the team and the facilitator what you have found or done; docs/game-day.md"
+ORDER, HELP = 37, "in a game: tell the team and the facilitator what you have found or done; docs/game-day.md"
 
 
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:

@@ -35,10 +35,13 @@ class AlertNow:
 
 @dataclass(frozen=True)
 class UsedBy:
-    """How a gateway uses a replica, by its own word. ``weight`` in per cent of the configured one."""
+    """How a gateway uses a replica, by its own word. ``weight`` in per cent of the configured one; ``healthy`` by the
+    gateway's own checks, None: it does not tell.
+    """
 
     state: str
     weight: int
+    healthy: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.adapters.gateway import Server, connect
+from harness.adapters.gateway import connect
 from harness.model.errors import AdapterError, StackError, UsageError, did_you_mean
 from harness.model.game import SAYS, TARGET, Game, clock, described, length
 from harness.model.topology import Component
@@ -90,23 +90,24 @@ class LiveBoard:
             states = {one.name: one.state for one in context.runtime.states()}
         except (AdapterError, StackError):
             states = {}
-        used = {gateway: self._servers(gateway) for gateway in context.topology.gateways}
+        used = {gateway: self._used(gateway) for gateway in context.topology.gateways}
         return tuple(self._component(one, states, used) for one in context.topology.components)
 
-    def _servers(self, gateway: str) -> Mapping[str, Server]:
-        """What it does not tell at this moment is left out."""
+    def _used(self, name: str) -> Mapping[str, UsedBy]:
+        """How a gateway uses each replica. What it does not tell at this moment is left out."""
         try:
-            return connect(self._session.context.runtime, gateway).servers()
+            gateway = connect(self._session.context.runtime, name)
+            healthy = gateway.healthy()
+            return {
+                replica: UsedBy(one.state, one.weight, healthy.get(replica))
+                for replica, one in gateway.servers().items()
+            }
         except (AdapterError, StackError):
             return {}
 
     @staticmethod
-    def _component(one: Component, states: Mapping[str, str], used: Mapping[str, Mapping[str, Server]]) -> ComponentNow:
-        by = {
-            gateway: UsedBy(found[one.name].state, found[one.name].weight)
-            for gateway, found in used.items()
-            if one.name in found
-        }
+    def _component(one: Component, states: Mapping[str, str], used: Mapping[str, Mapping[str, UsedBy]]) -> ComponentNow:
+        by = {gateway: found[one.name] for gateway, found in used.items() if one.name in found}
         return ComponentNow(one.name, one.role, states.get(one.name, "unknown"), by)
 
     # ── what is seen ──

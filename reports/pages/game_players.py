@@ -86,8 +86,14 @@ def _alert(alert: View) -> tuple[object, ...]:
 
 
 def _component(component: View) -> tuple[object, ...]:
-    used = (f"{gateway}: {use['state']}, weight {use['weight']} %" for gateway, use in component["used_by"].items())
+    used = (f"{gateway}: {use_of(use)}" for gateway, use in component["used_by"].items())
     return component["name"], component["role"], component["state"], "; ".join(used)
+
+
+def use_of(use: View) -> str:
+    """How a gateway uses a replica, in words: ``ready, weight 100 %, healthy``."""
+    health = {True: ", healthy", False: ", fails its health check", None: ""}[use["healthy"]]
+    return f"{use['state']}, weight {use['weight']} %{health}"
 
 
 def _message(one: View) -> tuple[object, ...]:

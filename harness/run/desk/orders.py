@@ -19,13 +19,18 @@ from harness.run.desk.auth import Refused
 BODY_BYTES_MAX, BODY_WITHIN_S = 64 << 10, 10.0
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 _FIELDS_MAX = 16
-_CLOCK = re.compile(r"(\d{1,4}):([0-5]\d)")
+#: So much of the charts is answered, if nothing else is asked for.
+LAST_S = 120.0
+_CLOCK, _SECONDS = re.compile(r"(\d{1,4}):([0-5]\d)"), re.compile(r"\d{1,7}(\.\d{1,9})?")
 
 
 def _moment(value: Any) -> Any:
-    """``12:30`` of the game's clock → seconds; everything else is left to be judged."""
-    match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
-    return 60.0 * int(match[1]) + int(match[2]) if match else value
+    """``12:30`` of the game's clock, or seconds as text → seconds; everything else is left to be judged."""
+    if not isinstance(value, str):
+        return value
+    if match := _CLOCK.fullmatch(value.strip()):
+        return 60.0 * int(match[1]) + int(match[2])
+    return float(value) if _SECONDS.fullmatch(value.strip()) else value
 
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -90,6 +95,14 @@ class Nothing(Order):
 
 
 AnOrder = TypeVar("AnOrder", bound=Order)
+
+
+def last_s(request: Request) -> float:
+    """How far back charts are asked for: ``?last=SECONDS``. Raises Refused for what is no such number."""
+    said = request.query_params.get("last", f"{LAST_S:g}")
+    if not _SECONDS.fullmatch(said):
+        raise Refused(400, f"last: found {said[:50]!r}, expected seconds")
+    return float(said)
 
 
 def is_form(request: Request) -> bool:

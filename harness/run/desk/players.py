@@ -29,6 +29,9 @@ def app(board: Board, charts: Charts) -> Starlette:
     async def status(_: Request) -> Response:
         return told(data.of_players(board.players()))
 
+    async def curves(request: Request) -> Response:
+        return told({"charts": data.of_charts(charts(), board.players().clock_s - orders.last_s(request))})
+
     async def say(_: Request, said: orders.Say) -> Mapping[str, Any]:
         await board.say(said.who, said.kind, said.text)
         return {}
@@ -46,6 +49,7 @@ def app(board: Board, charts: Charts) -> Starlette:
     routes = [
         Route("/", front, methods=["GET"]),
         Route("/api/status", status, methods=["GET"]),
+        Route("/api/charts", curves, methods=["GET"]),
         order("/api/say", orders.Say, say),
         order("/api/ops", orders.Ops, ops),
         order("/api/diagnose", orders.Diagnose, diagnose),

@@ -25,6 +25,7 @@ from harness.run.board import (
     UsedBy,
 )
 from harness.run.desk import console, players, server
+from harness.run.desk.app import Charts
 from harness.run.desk.auth import Guarded, Side, Tokens
 from harness.run.desk.server import Addresses
 
@@ -46,7 +47,7 @@ def a_view(text: str = "calm", **changed: Any) -> ConsoleView:
         "slos": (SloNow("availability", ">= 99 %", 99.5, "%", True), SloNow("ttft", "<= 2 s", None, "s", None)),
         "alerts": (AlertNow(text, "page", {"replica": text}, 100.0),),
         "components": (
-            ComponentNow("replica-1", "replica", text, {"gateway-a": UsedBy("ready", 100)}),
+            ComponentNow("replica-1", "replica", text, {"gateway-a": UsedBy("ready", 100, True)}),
             ComponentNow("gateway-a", "gateway", "running", {}),
         ),
         "channel": (Message(110.0, text, "found", text),),
@@ -144,6 +145,7 @@ class Client:
     token: str | None = ""  # "": the side's own
     headers: dict[str, str] = field(default_factory=dict)
     base_url: str = f"http://{HOST}"
+    charts: Charts = server.no_charts
 
     def get(self, path: str, **request: Any) -> httpx.Response:
         """Ask."""
@@ -159,7 +161,7 @@ class Client:
 
     async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         build = players.app if self.side == "players" else console.app
-        guarded = Guarded(build(self.board, server.no_charts), TOKENS, self.side)
+        guarded = Guarded(build(self.board, self.charts), TOKENS, self.side)
         transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
         own = TOKENS.players if self.side == "players" else TOKENS.facilitator
         token = own if self.token == "" else self.token

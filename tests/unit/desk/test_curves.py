@@ -12,6 +12,7 @@ from harness.adapters.prometheus import Answered, Series
 from harness.model.errors import AdapterError
 from harness.run.desk import curves
 from harness.run.desk.curves import CHARTS, Curves
+from tests.unit.desk.boards import Client, FakeBoard, a_view
 
 CLOCK_S = 100.0
 
@@ -82,3 +83,18 @@ def test_no_answer_is_a_hole_and_asked_for_again(found: tuple[FakePrometheus, Cu
     server.down = False
     asyncio.run(of.look())
     assert len(curve(of, "running")[0]) > 50
+
+
+def test_charts_are_data_for_programs(found: tuple[FakePrometheus, Curves]) -> None:
+    """The last seconds of each curve, on the game's clock; what is not known is null, and no number."""
+    asyncio.run(found[1].look())
+    board = FakeBoard(a_view(clock_s=CLOCK_S))
+    client = Client(board, charts=found[1].charts)
+    charts = {one["id"]: one for one in client.get("/api/charts?last=50").json()["charts"]}
+    assert list(charts) == [one.id for one in CHARTS]
+    (running,) = charts["running"]["series"]
+    assert (running["name"], charts["running"]["unit"], set(running["values"])) == ("replica-1", "requests", {7.0})
+    assert CLOCK_S - 51 < min(running["at_s"]) < CLOCK_S - 45
+    assert None in charts["failures"]["series"][0]["values"]  # the counter began again
+    assert len(client.get("/api/charts").json()["charts"][0]["series"]) == 0
+    assert client.get("/api/charts?last=inf").status_code == 400

@@ -112,7 +112,7 @@ def test_players_get_their_own_fields() -> None:
     said = Client(FakeBoard()).get("/api/status").json()
     assert set(said) == set(PlayersView.__dataclass_fields__)
     assert said["slos"][1]["value"] is None
-    assert said["components"][0]["used_by"] == {"gateway-a": {"state": "ready", "weight": 100}}
+    assert said["components"][0]["used_by"] == {"gateway-a": {"state": "ready", "weight": 100, "healthy": True}}
     board = FakeBoard(a_view(clock_s=float("nan")))
     assert Client(board).get("/api/status").json()["clock_s"] is None
 

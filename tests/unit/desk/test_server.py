@@ -171,12 +171,47 @@ def test_players_say_and_do(board: FakeBoard, capsys: pytest.CaptureFixture[str]
     assert printed == ["said: status", "replica-1: weight done", "replica-1: drain done", ": rollback done"]
 
 
+def test_players_diagnose_and_buy_hints(board: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mechanism by words that no other has, a moment by the clock or in seconds; the hint is printed."""
+    assert main.main(["diagnose", "--who", "Ada", "replica-1", "hangs", "1:30"]) == 0
+    assert main.main(["diagnose", "--who", "Ada", "gateway-a", "DNS lies", "90.5"]) == 0
+    assert main.main(["hint", "--who", "Ada"]) == 0
+    assert board.done == [
+        ("diagnose", "Ada", "replica-1", "a replica hangs", 90.0),
+        ("diagnose", "Ada", "gateway-a", "DNS lies", 90.5),
+        ("hint", "Ada"),
+    ]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "diagnosed: replica-1: a replica hangs, since 1:30"
+    assert printed[2] == "compare the replicas"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("replica-1", "s", "1:30"), "2 mechanisms have 's' in it"),
+        (
+            ("replica-1", "nothing", "1:30"),
+            "no mechanism has 'nothing' in it: expected words of one of: a replica hangs;",
+        ),
+        (("replica-1", "hangs", "soon"), "since: "),
+    ],
+)
+def test_a_diagnosis_that_is_none_is_one_line(
+    words: tuple[str, ...], said: str, board: FakeBoard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what could have been meant; nothing is sent that the desk would have to guess."""
+    assert said in refused(capsys, 64, "diagnose", *words)
+    assert board.done == []
+
+
 def test_game_status_shows_what_players_see(board: FakeBoard, capsys: pytest.CaptureFixture[str]) -> None:
     """As tables and as data; text is text, whatever a terminal or rich would make of it."""
     board.view = a_view("[red]x[/] \x1b[31m")
     assert main.main(["game-status"]) == 0
     tables = capsys.readouterr().out
-    for words in ("2:30 of 30:00", "99.5 %", "not measured", "replica-1", "ready, weight 100 %", "[red]x[/]"):
+    shown = ("2:30 of 30:00", "99.5 %", "not measured", "replica-1", "weight 100 %", "healthy", "DNS lies", "[red]x[/]")
+    for words in shown:
         assert words in tables
     assert main.main(["game-status", "--json"]) == 0
     printed = capsys.readouterr().out
