@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,15 +22,20 @@ from harness.plan import game_dryrun, games, guard, runtime
 from harness.plan.game_dryrun import Answers
 from harness.recover import lock
 from harness.run import game as live
+from harness.run import teams
 from harness.run.desk import server
 from harness.run.progress import Progress
+from harness.run.scripted import Scripted
 from reports.pages import game_pack
 from stack import state
 
 ORDER, HELP = 35, "a game day for a team: play it; its dry run, its pages to print; docs/game-day.md"
 #: Faster, and an inject follows the one before without a minute of rest.
 SPEED_MAX = 100.0
-IN_PS = "the seed is in the list of processes, and gives the answers away: play without --seed when people play"
+IN_PS = "the seed is in the list of processes, and gives the answers away: play without one, or with --seed -"
+
+#: ``--seed -``: it comes from standard input. ``--scripted``: the team, if none is named.
+TYPED, WELL = "-", "well"
 
 
 def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
@@ -37,7 +43,8 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     arguments.add_stack(parser, environment)
     parser.add_argument("game", metavar="NAME", help="of scenarios/games/, or a file; `list --games` has all of them")
     parser.add_argument("--dry-run", action="store_true", help="print the master event list and touch nothing")
-    parser.add_argument("--seed", type=int, help="repeat the draw of an earlier dry run or game")
+    seed = "repeat the draw of an earlier dry run or game; -: it is typed then, and no list of processes has it"
+    parser.add_argument("--seed", type=_seed, metavar="N", help=seed)
     answers = "with --dry-run: what was drawn, too; for facilitators only"
     parser.add_argument("--show-answers", action="store_true", help=answers)
     salt = "with --show-answers: that of an earlier dry run, to check its seal"
@@ -47,13 +54,22 @@ def add(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None
     speed = "of the waits between injects; an inject lasts as long as ever [1]"
     parser.add_argument("--speed", type=float, default=1.0, metavar="N", help=speed)
     parser.add_argument("--confirm", action="store_true", help="each inject waits for whoever runs the game")
+    known = "; ".join(f"{name} {team.SUMMARY}" for name, team in teams.teams().items())
+    scripted = f"a program plays, through the players' interface alone [{WELL}]: {known}"
+    parser.add_argument("--scripted", nargs="?", const=WELL, metavar="TEAM", help=scripted)
 
 
 def do(options: argparse.Namespace, given: Sequence[str]) -> int:
     """Play it, or print or write what was asked for; the exit code."""
     prepares = bool(options.dry_run or options.packs)
-    if prepares and (options.speed != 1.0 or options.confirm):
-        raise UsageError("--speed and --confirm are for a game that is played: expected neither --dry-run nor --packs")
+    if prepares and (options.speed != 1.0 or options.confirm or options.scripted):
+        raise UsageError(
+            "--speed, --confirm and --scripted are for a game that is played: expected neither --dry-run nor --packs"
+        )
+    if options.scripted:
+        teams.find(options.scripted)
+        if options.confirm:
+            raise UsageError("--confirm waits for whoever runs the game, and with --scripted nobody does: expected one")
     if options.show_answers and not options.dry_run:
         raise UsageError("--show-answers is of a dry run: expected --dry-run with it")
     if options.packs and not options.dry_run and options.seed is not None:
@@ -86,14 +102,14 @@ def _play(options: argparse.Namespace) -> int:
     chosen.preflight()
     if stack.external.api_key_env:  # what is started from here on learns from it which secret to redact
         os.environ[redact.KEY_VARIABLE] = stack.external.api_key_env
-    if options.seed is not None:
+    if options.seed is not None and options.seed != TYPED:
         progress.say(IN_PS)
     answers = _answers(options, game, chosen.topology)
     where = state.instance_folder(chosen.topology) / lock.RUN
     with lock.held(where, f"the game {game.name}", progress.say) as held:
         order = live.Order(
             game, answers.sealed, answers.salt, chosen, held, progress, f"harness game-day {game.name}",
-            options.speed, options.confirm, _place(chosen.topology, progress).opened,
+            options.speed, options.confirm, _desk(options, chosen.topology, progress),
         )  # fmt: skip
         folder, found = live.play(order, drill.ROOT / "runs")
     for line in [*_lines(found), f"records: {folder.path}"]:
@@ -101,10 +117,11 @@ def _play(options: argparse.Namespace) -> int:
     return _exit_code(folder)
 
 
-def _place(topology: Topology, progress: Progress) -> server.Place:
-    """Where the game's pages are."""
-    prometheus = topology.component("prometheus").url()
-    return server.Place(topology.instance, state.instance_folder(topology), progress.say, prometheus=prometheus)
+def _desk(options: argparse.Namespace, topology: Topology, progress: Progress) -> live.Desk:
+    """The game's pages, and a team that plays beside them if one was asked for."""
+    folder, prometheus = state.instance_folder(topology), topology.component("prometheus").url()
+    place = server.Place(topology.instance, folder, progress.say, prometheus=prometheus)
+    return Scripted(options.scripted, place.opened, folder, progress.say).beside if options.scripted else place.opened
 
 
 def _lines(score: Score) -> Iterator[str]:
@@ -136,5 +153,23 @@ def _exit_code(folder: RunFolder) -> int:
 
 
 def _answers(options: argparse.Namespace, game: Game, topology: Topology) -> Answers:
-    seed = random.SystemRandom().randrange(2**31) if options.seed is None else options.seed
+    seed = _typed() if options.seed == TYPED else options.seed
+    seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     return Answers(games.drawn(game, topology, seed), options.salt or secrets.token_hex(16))
+
+
+def _seed(text: str) -> int | str:
+    """As it was typed: a whole number, or ``TYPED``. argparse.ArgumentTypeError for anything else."""
+    try:
+        return TYPED if text == TYPED else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number, or {TYPED}") from None
+
+
+def _typed() -> int:
+    """The seed, from standard input. UsageError for what is no whole number."""
+    text = sys.stdin.readline(100).strip()
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--seed -: found {text!r} on standard input, expected a whole number") from None
