@@ -119,9 +119,16 @@ def _play(options: argparse.Namespace) -> int:
 
 def _desk(options: argparse.Namespace, topology: Topology, progress: Progress) -> live.Desk:
     """The game's pages, and a team that plays beside them if one was asked for."""
-    folder, prometheus = state.instance_folder(topology), topology.component("prometheus").url()
-    place = server.Place(topology.instance, folder, progress.say, prometheus=prometheus)
-    return Scripted(options.scripted, place.opened, folder, progress.say).beside if options.scripted else place.opened
+    place = _place(topology, progress)
+    if not options.scripted:
+        return place.opened
+    return Scripted(options.scripted, place.opened, place.folder, progress.say).beside
+
+
+def _place(topology: Topology, progress: Progress) -> server.Place:
+    """Where the game's pages are."""
+    prometheus = topology.component("prometheus").url()
+    return server.Place(topology.instance, state.instance_folder(topology), progress.say, prometheus=prometheus)
 
 
 def _lines(score: Score) -> Iterator[str]:

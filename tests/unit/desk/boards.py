@@ -14,6 +14,7 @@ import httpx
 from harness.model.errors import DrillyardError
 from harness.run.board import (
     AlertNow,
+    Board,
     ComponentNow,
     ConsoleView,
     DiagnosisChoices,
@@ -140,7 +141,7 @@ class FakeBoard:
 class Client:
     """One application of the desk, without a socket; each call is one request. ``token`` None: none is sent."""
 
-    board: FakeBoard
+    board: Board
     side: Side = "players"
     token: str | None = ""  # "": the side's own
     headers: dict[str, str] = field(default_factory=dict)
@@ -157,9 +158,10 @@ class Client:
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         """One request; a bug in the application is its answer, as it is over a socket."""
-        return asyncio.run(self._ask(method, path, **request))
+        return asyncio.run(self.asked(method, path, **request))
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
+    async def asked(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The same within a running loop."""
         build = players.app if self.side == "players" else console.app
         guarded = Guarded(build(self.board, self.charts), TOKENS, self.side)
         transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
