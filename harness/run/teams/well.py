@@ -33,11 +33,13 @@ Curves = Callable[[str], Mapping[str, list[float]]]
 
 @dataclass(frozen=True)
 class Suspect:
-    """What is wrong, ``words`` of its mechanism, why it is thought so, and what is to be done."""
+    """What is wrong, ``words`` of its mechanism, what is to be done, and why it is thought so: with figures, so that it
+    reads differently at each look.
+    """
 
     component: str
     words: str
-    evidence: str
+    evidence: str = field(compare=False)
     orders: tuple[Order, ...]
 
 
