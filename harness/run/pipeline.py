@@ -132,9 +132,8 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
 
     On an external target it has a stop condition: one is put in where there is none, and said.
     """
-    folder = ROOT / "scenarios"
-    special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
-    path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
+    special = drill.scenario_file(f"{wanted.scenario}.{topology.runtime}")
+    path = options.scenario or (special if special.exists() else drill.scenario_file(wanted.scenario))
     scenario = planned.taught(loading.load(path, options.overrides, topology), topology, say)
     if (owner := _owner(scenario.name)) not in (None, wanted.name):
         raise UsageError(

@@ -192,7 +192,7 @@ def test_a_suite_takes_a_file_of_ones_own(tmp_path: Path) -> None:
     text = "name: mine\nbudget: 9m\nentries:\n  - {drill: timeout-spike, scenario: %s}\n"
     path.write_text(text % mine)
     (entry,) = suite.load(path).planned(1, ["process"], ["sim"])
-    assert (entry.id, entry.scenario, suite.scenario_file(entry)) == ("short/process/sim", "short", mine)
+    assert (entry.id, entry.scenario, suite.file_of(entry)) == ("short/process/sim", "short", mine)
     assert suite.length_s(entry) == 57.0
     path.write_text(text % (tmp_path / "gone.yaml"))
     with pytest.raises(ScenarioError, match=r"suite\.yaml:4: .*gone\.yaml"):
