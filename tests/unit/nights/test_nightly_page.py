@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from harness.judge.failure_modes import FailureMode, Use
 from harness.model import night as stored
 from harness.model.night import Attempt, Entry, Night
 from harness.model.verdict import Status
+from reports import panel
 from reports.nights import coverage, flakiness, matrix, regressions, tonight, trend
 from reports.pages import nightly
 from reports.pages.nightly import History
@@ -205,6 +207,15 @@ def test_the_page_of_a_night_is_about_that_night() -> None:
     assert f"<title>FAIL · {tonight_.run_id}" in page
     assert "On other, night of" in page
     assert f"<title>PASS · {later.run_id}" in nightly.render(History([tonight_, later, other]), Path("elsewhere"))
+
+
+def test_a_report_in_a_folder_whose_name_is_no_utf_8_is_linked(tmp_path: Path) -> None:
+    """Byte by byte, on both pages that link to reports; one that is not there is no address."""
+    run = tmp_path / os.fsdecode(b"r\xff n")
+    run.mkdir()
+    assert panel.report_address(run, tmp_path / "night") == ""
+    (run / "report.html").touch()
+    assert panel.report_address(run, tmp_path / "night") == "../r%FF%20n/report.html"
 
 
 def test_what_this_checkout_has_of_a_night_counts(tmp_path: Path) -> None:
