@@ -312,8 +312,9 @@ def _attempt(ended: outcome.Outcome) -> Attempt:
     reason = ended.reason if known else f"{ended.status}: {ended.reason}"
     status = Status(ended.status) if known else Status.INCONCLUSIVE
     return Attempt(
-        run_id=ended.run, status=status, exit_code=ended.code, reason=reason, duration_s=round(ended.took_s, 1)
-    )
+        run_id=ended.run, status=status, exit_code=ended.code, reason=reason, duration_s=round(ended.took_s, 1),
+        cause=str(ended.cause or ""),
+    )  # fmt: skip
 
 
 def _resolved(runtime: str) -> str:

@@ -28,9 +28,11 @@ def status(night: Night, regressed: bool) -> str:
 def sentence(night: Night, trends: Sequence[Trend], steps: Sequence[Step], unjudged: Sequence[Unjudged]) -> str:
     """Its ``results``, then what got worse; that nothing regressed only where a regression could have been seen."""
     parts = [*_results(night), _regressed(trends, steps)]
-    if unjudged:
-        most = max(one.nights for one in unjudged)
-        parts.append(f"{_few([one.entry for one in unjudged])} without a verdict for up to {most} nights running")
+    if lost := [one for one in unjudged if one.undisturbed]:
+        parts.append(f"{_few([one.entry for one in lost])} no longer judged, although nothing disturbed the machine")
+    if others := [one for one in unjudged if not one.undisturbed]:
+        most = max(one.nights for one in others)
+        parts.append(f"{_few([one.entry for one in others])} without a verdict for up to {most} nights running")
     end = " It was interrupted." if night.ended is None else ""
     return f"{'; '.join(parts) if night.entries else 'nothing was planned'}.{end}"
 
@@ -58,6 +60,13 @@ def entry(found: Step) -> str:
     """The entry that the series is of; of capacity, the runtime and engine alone."""
     trend = found.trend
     return "/".join(filter(None, (trend.scenario, trend.key.runtime, trend.key.engine)))
+
+
+def no_verdict(one: Unjudged) -> str:
+    """An entry that is no longer judged: since when, or for how long, and why."""
+    if one.undisturbed:
+        return f"{one.entry}: no verdict since the night of {day(one.since)}: {one.undisturbed}: {one.why}"
+    return f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
 
 
 def step(found: Step) -> str:

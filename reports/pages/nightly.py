@@ -104,7 +104,7 @@ def worse(history: History, night: Night) -> dict[tuple[str, str], str]:
         for step in machine.steps:
             lines[tonight.entry(step), step.trend.key.id] = tonight.step(step)
         for one in machine.unjudged:
-            lines[one.entry, ""] = f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
+            lines[one.entry, ""] = tonight.no_verdict(one)
     return lines
 
 

@@ -265,6 +265,43 @@ def test_three_nights_without_a_verdict_are_said(judged: int, expected: list[int
     assert [one.nights for one in regressions.unjudged(matrix.of(made, {})[0])] == expected
 
 
+@pytest.mark.parametrize(
+    ("causes", "expected"),
+    [
+        (["", "too_small"], [1]),
+        (["", "not_steady"], [1]),
+        (["", "not_steady", "interference"], [2]),  # it lasts
+        (["", "interference"], []),
+        (["", "interference", "too_small"], []),  # the night before was not valid
+        (["too_small"], []),  # the first night ever
+        (["", "none"], []),
+        (["", "too_small", ""], []),  # judged again
+    ],
+)
+def test_no_longer_judged_on_an_undisturbed_machine_is_a_regression(causes: list[str], expected: list[int]) -> None:
+    """Right after a night in which it was judged, here "": said on the page, in its sentence, and as what is worse."""
+    found = [an_entry("oom", Status.INCONCLUSIVE if cause else Status.PASS) for cause in causes]
+    made = [
+        a_night(i, one.model_copy(update={"attempts": (one.attempts[0].model_copy(update={"cause": cause}),)}))
+        for i, (one, cause) in enumerate(zip(found, [{"none": ""}.get(one, one) for one in causes], strict=True))
+    ]
+    (rows,) = matrix.of(made, {})
+    assert [one.nights for one in regressions.unjudged(rows)] == expected
+    worse = nightly.worse(History(made), made[-1])
+    assert list(worse) == [("oom/process/sim", "")] * len(expected)
+    page = nightly.render(History(made), Path(made[-1].run_id))
+    assert ("No longer judged since the night of" in page) == bool(expected)
+    assert ("no longer judged, although nothing disturbed the machine" in page) == bool(expected)
+
+
+def test_a_second_attempt_beside_interference_is_no_regression() -> None:
+    """Nothing may have disturbed any attempt of that night."""
+    entry = an_entry("oom", Status.INCONCLUSIVE, Status.INCONCLUSIVE)
+    for causes, undisturbed in ((("interference", "too_small"), ""), (("not_steady", "too_small"), "too_small")):
+        attempts = tuple(a.model_copy(update={"cause": c}) for a, c in zip(entry.attempts, causes, strict=True))
+        assert entry.model_copy(update={"attempts": attempts}).undisturbed == undisturbed
+
+
 def test_coverage_rests_on_proofs(tmp_path: Path) -> None:
     """What was planned and not proven was never drilled; old is old; what no scenario does is said."""
     made = nights.make(1, tmp_path, scenarios={"oom": "oom"}, seed=3)
