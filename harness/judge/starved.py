@@ -58,7 +58,7 @@ def _covers(out: _Out, at_s: float) -> bool:
 
 
 def _outs(view: RunView, gateway: str, replica: str) -> Iterator[_Out]:
-    """When the gateway did not use the replica; only what began after it was seen in use."""
+    """When the gateway did not use the replica. Without a sample in use before, it begins at NaN and covers no time."""
     samples = view.metrics(gateway, "server_up", f"server={replica}")
     last_up_s = first_down_s = math.nan
     for t_s, value in zip(samples["t_s"].tolist(), samples["value"].tolist(), strict=True):
@@ -66,7 +66,7 @@ def _outs(view: RunView, gateway: str, replica: str) -> Iterator[_Out]:
             if first_down_s == first_down_s:
                 yield _Out(last_up_s, first_down_s, t_s)
             last_up_s, first_down_s = t_s, math.nan
-        elif value == 0 and last_up_s == last_up_s and first_down_s != first_down_s:
+        elif value == 0 and first_down_s != first_down_s:
             first_down_s = t_s
     if first_down_s == first_down_s:
         yield _Out(last_up_s, first_down_s, math.inf)
@@ -79,14 +79,13 @@ def _is_starved(view: RunView, gateway: str, replica: str, out: _Out, spans: Seq
     disturbed_s = interference.overlap_s(spans, begin_s, out.first_down_s)
     return (
         FACTOR * disturbed_s >= out.first_down_s - begin_s
-        and math.isfinite(out.up_again_s)
         and not _restarted(view, replica, begin_s, out.up_again_s)
         and not any(_may_explain(view, on, gateway, replica) for on in _faults_on(view, begin_s, out.first_down_s))
     )
 
 
 def _restarted(view: RunView, replica: str, begin_s: float, end_s: float) -> bool:
-    """Whether it did, or nobody knows."""
+    """Whether it did, or nobody knows: of one that was never used again, nobody does."""
     samples = view.metrics(replica, "restarts_total")
     before = samples["value"][samples["t_s"].le(begin_s)]
     after = samples["value"][samples["t_s"].ge(end_s)]

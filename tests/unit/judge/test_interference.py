@@ -318,6 +318,19 @@ def _still_in_use(run: Run, begin: float) -> None:
         run.metrics.loc[rows, "value"] = 1.0
 
 
+def _while_checks_failed(run: Run, begin: float) -> None:
+    """Disturbed was the time in which the checks failed, and no longer."""
+    _refuse(run, begin + 4, begin + 9)
+    runs.disturb(run, begin + 2, begin + 3.5)
+
+
+def _other_in_use(run: Run, begin: float) -> None:
+    _starved(run, begin)
+    for gateway in ("gateway-a", "gateway-b"):
+        rows = defects.samples(run, gateway, "server_up", begin, begin + 10, "server=replica-2")
+        run.metrics.loc[rows, "value"] = 1.0
+
+
 def _restarted(run: Run, begin: float) -> None:
     _starved(run, begin)
     run.metrics.loc[defects.samples(run, "replica-1", "restarts_total", begin + 5, 1e9), "value"] = 1.0
@@ -341,6 +354,8 @@ def _faulty(on: str, run: Run, begin: float) -> None:
     ("what", "lacked_time"),
     [
         (_starved, True),
+        (_while_checks_failed, True),
+        (_other_in_use, False),
         (_disturbed_later, False),
         (_still_in_use, False),
         (_restarted, False),
