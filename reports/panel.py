@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
@@ -29,6 +31,12 @@ def template(name: str) -> jinja2.Template:
     """A page's template: what is put in is escaped unless it is Markup, and what is missing is an error."""
     loader = jinja2.FileSystemLoader(TEMPLATES)
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+
+
+def report_address(run: Path, beside: Path) -> str:
+    """The address of the report of the run in ``run``, as a page in ``beside`` links to it; "" where there is none."""
+    report = run / "report.html"
+    return quote(os.path.relpath(report, beside), errors="surrogateescape") if report.is_file() else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], css: str = "") -> Markup:

@@ -23,7 +23,6 @@ from stack import state
 
 ORDER, HELP = 130, "a scenario's load on the stack that runs, without a drill"
 DEFAULT = "timeout-spike"
-_SCENARIOS = drill.ROOT / "scenarios"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def load(
             "stop conditions"
         )
     lasts_s = None if wanted.lasts is None else _seconds(wanted.lasts)
-    scenario, limits = load_only.baseline(scenario_file(wanted.scenario), topology, wanted.rate, lasts_s)
+    scenario, limits = load_only.baseline(_named(wanted.scenario), topology, wanted.rate, lasts_s)
     if wanted.workers is not None:
         scenario = scenario.model_copy(update={"load": scenario.load.model_copy(update={"workers": wanted.workers})})
     with lock.held(state.instance_folder(topology) / lock.RUN, "load without a drill", progress.say) as held:
@@ -94,13 +93,13 @@ def load(
     return 0
 
 
-def scenario_file(name: str) -> Path:
+def _named(name: str) -> Path:
     """The file of the scenario of that name, or the path that was given. UsageError with the nearest name for none."""
-    own = _SCENARIOS / f"{name}.yaml"
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
+    own = drill.scenario_file(name)
     if not own.exists():
-        names = sorted(path.stem for path in _SCENARIOS.glob("*.yaml"))
+        names = sorted(path.stem for path in drill.SCENARIOS.glob("*.yaml"))
         hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
         raise UsageError(f"there is no scenario {name!r}: {hint}")
     return own

@@ -118,7 +118,7 @@ def nightly(
         )
         kept.note(told=True)
         raise
-    progress.say(f"{sentence(kept.night)}; {page}")
+    progress.say(f"{tonight.results(kept.night)}; {page}")
     tell(events, receivers, progress.say)
     kept.note(told=True)
     return kept.night.exit_code(bool(worse))
@@ -139,17 +139,10 @@ def _events(history: History, night: Night, worse: Mapping[Place, str], page: Pa
 def write(folder: Path, night: Night, worse: Sequence[str] = ()) -> None:
     """The files that people and CI read, from the night's state and what is ``worse`` than it was."""
     files = {
-        "summary.md": summary.of_night(night, tonight.status(night, bool(worse)), sentence(night), worse),
+        "summary.md": summary.of_night(night, tonight.status(night, bool(worse)), tonight.results(night), worse),
         "junit.xml": junit.of_night(night),
         "ctrf.json": ctrf.of_night(night),
     }
     for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
-
-
-def sentence(night: Night) -> str:
-    """How many passed, and what did not, by name."""
-    passed = sum(entry.status == "PASS" for entry in night.entries)
-    others = [f"{entry.id} {entry.status or 'not run'}" for entry in night.entries if entry.status != "PASS"]
-    return f"{passed} of {len(night.entries)} passed" + (f"; {', '.join(others)}" if others else "")

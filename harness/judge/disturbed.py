@@ -9,8 +9,9 @@
 
 A request has met a disturbance when it was on its way during one, or so soon after it that the ones before it still
 were, for as long as the disturbance at most. One that ran into a time limit was disturbed for a third of its time at
-least: a moment of somebody else's work does not explain a hang. One that failed of anything but lack of time is never
-left out: no neighbour makes a stack answer wrongly, refuse, or break off.
+least: a moment of somebody else's work does not explain a hang. So was one that a gateway refused because the machine
+had been too slow for its health checks (harness/judge/starved.py). One that failed of anything but lack of time is
+never left out: no neighbour makes a stack answer wrongly, refuse for another reason, or break off.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from harness.evidence.attempts import Rows
 from harness.evidence.interference import Span
 from harness.evidence.record import NOT_OF_THE_SERVICE
 from harness.evidence.view import RunView
-from harness.judge import alerts, indicators, validity
+from harness.judge import alerts, indicators, starved, validity
 from harness.judge.checks import steady_state
 from harness.judge.drill import Check
 from harness.judge.finding import Finding
@@ -39,8 +40,8 @@ FACTOR = 3.0
 _LOOKS_S = 1.0
 _SECONDS = {"s": 1.0, "ms": 0.001}
 _TIMEOUT_STATUS = (408, 504)
-#: The gateway's refusal of what has waited in its queue for as long as it may, and of what finds the queue full.
-_QUEUED_TOO_LONG, _QUEUE_FULL = "no_replica_free", ("queue_full", "long_queue_full")
+#: The gateway's refusal of what finds its queue full.
+_QUEUE_FULL = ("queue_full", "long_queue_full")
 #: Ends that no lack of time explains, but for statuses of a gateway that has waited in vain, or has nobody to ask.
 _WRONG = ("http_4xx", "http_5xx", "protocol_error", "broken_stream", "inband_error", "empty", "wrong_model")
 _WAITED_STATUS = (*_TIMEOUT_STATUS, 503)
@@ -144,7 +145,7 @@ def disturbed(view: RunView, spans: Sequence[Span]) -> frozenset[str]:
     rows = view.requests
     if rows.empty or not spans:
         return frozenset()
-    late = _timed_out(rows, view)
+    late = _timed_out(rows, view) | starved.refusals(rows, view, spans)
     fine = rows["outcome"].isin(["ok", *NOT_OF_THE_SERVICE]) | late
     begun = rows["intended_start_s"].fillna(rows["start_s"])
     whose, ends = rows["request_id"], rows["end_s"]
@@ -169,7 +170,7 @@ def _timed_out(rows: Rows, view: RunView) -> pd.Series:
     A full queue is one of them: who is refused there comes while those before are still waiting for theirs.
     """
     queue_ms = 1000 * view.gateway_policy.get("queue_timeout_s", float("inf"))
-    queued = rows["error_code"].eq(_QUEUED_TOO_LONG) & rows["queue_gateway_ms"].ge(queue_ms)
+    queued = rows["error_code"].eq(starved.NO_REPLICA) & rows["queue_gateway_ms"].ge(queue_ms)
     named = rows["outcome"].fillna("").astype(str).str.startswith("timeout_")
     return named | rows["http_status"].isin(_TIMEOUT_STATUS) | queued | rows["error_code"].isin(_QUEUE_FULL)
 

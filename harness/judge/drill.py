@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the names of the drills are asked for before any package is
     from harness.evidence.view import RunView
 
 ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = ROOT / "scenarios"
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,11 @@ def names() -> list[str]:
 def core() -> list[str]:
     """The names of the core drills, sorted."""
     return [name for name in names() if load(name).core]
+
+
+def scenario_file(name: str) -> Path:
+    """Where the scenario called ``name`` lies among those that are shipped, whether it is there or not."""
+    return SCENARIOS / f"{name}.yaml"
 
 
 def require(name: str) -> None:

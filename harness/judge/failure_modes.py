@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from harness.judge.drill import ROOT
+from harness.judge.drill import ROOT, SCENARIOS
 
 #: What a file with a failure mode defines, and what that makes it.
 _KINDS = {"FAULT": "fault", "WORKLOAD": "workload", "OPERATION": "operation"}
@@ -65,7 +65,7 @@ def _first_sentence(text: str) -> str:
     return paragraph.partition(". ")[0].rstrip(".")
 
 
-def used(scenarios: Path = ROOT / "scenarios") -> tuple[list[Use], list[str]]:
+def used(scenarios: Path = SCENARIOS) -> tuple[list[Use], list[str]]:
     """Which scenario of the folder uses what, sorted; and the names of the files that could not be read as one."""
     uses, unreadable = [], []
     for path in sorted(scenarios.glob("*.yaml")):

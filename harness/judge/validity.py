@@ -36,6 +36,7 @@ _NOT_SENT = {
 }
 #: Its reason is a whole sentence about the run.
 COMPLETE = "run complete"
+STEADY_FIRST = "steady state before the first fault"
 #: Findings that no early end of a run brings about.
 PROBES, WATCHDOG = "probes", "watchdog"
 CRASHES = (PROBES, WATCHDOG)
@@ -145,7 +146,7 @@ def events_readable(view: RunView) -> Iterator[Finding]:
 
 def steady_state_first(view: RunView) -> Iterator[Finding]:
     """Was the service in its steady state before the first fault?"""
-    name = "steady state before the first fault"
+    name = STEADY_FIRST
     if not view.fault_phases:
         yield good(name, "no fault is planned")
         return

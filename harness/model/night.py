@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from harness.model import redact
 from harness.model.errors import RecordError, RunFolderError
 from harness.model.scenario import Strict
-from harness.model.verdict import JUDGED, Status, worst
+from harness.model.verdict import JUDGED, TOO_SMALL, Status, worst
 
 FILE = "suite.json"
 SCHEMA_VERSION: Literal[1] = 1
@@ -23,12 +23,20 @@ SCHEMA_VERSION: Literal[1] = 1
 REGRESSION_CODE = 3
 #: An entry that was not judged in so many nights running watches nothing: people hear of it.
 UNJUDGED_NIGHTS = 3
+#: The service did not reach its steady state before the first fault, and nothing disturbed the machine.
+NOT_STEADY: Literal["not_steady"] = "not_steady"
+#: Why an attempt could not be judged although nothing disturbed the machine, in words.
+UNDISTURBED = {
+    TOO_SMALL: "this machine no longer carries its load",
+    NOT_STEADY: "it was not in steady state before the first fault",
+}
 
 
 class Attempt(Strict):
     """One run of an entry. ``run_id`` is "" where the program ended before there was a run folder.
 
-    ``status`` is INCONCLUSIVE where the run left no verdict, or one that its exit code contradicts.
+    ``status`` is INCONCLUSIVE where the run left no verdict, or one that its exit code contradicts. ``cause`` is the
+    verdict's, or ``NOT_STEADY``; "" where none was recorded.
     """
 
     run_id: str
@@ -36,6 +44,7 @@ class Attempt(Strict):
     exit_code: int
     reason: str
     duration_s: float = Field(ge=0, allow_inf_nan=False)
+    cause: str = ""
 
 
 class Entry(Strict):
@@ -60,6 +69,14 @@ class Entry(Strict):
     def done(self) -> bool:
         """Whether a night that goes on has nothing more to do for it."""
         return self.status is not None or bool(self.not_run)
+
+    @property
+    def undisturbed(self) -> str:
+        """Why it could not be judged although nothing disturbed the machine, as ``UNDISTURBED``; "" else."""
+        causes = [attempt.cause for attempt in self.attempts]
+        if self.status is not Status.INCONCLUSIVE or not all(cause in UNDISTURBED for cause in causes):
+            return ""
+        return causes[-1] if causes else ""
 
 
 class Night(Strict):
@@ -115,6 +132,26 @@ def unjudged(nights: Sequence[Night]) -> dict[str, list[Night]]:
     """
     since = {entry.id: _since_judged(nights, entry.id) for entry in (nights[-1].entries if nights else ())}
     return {name: found for name, found in since.items() if len(found) >= UNJUDGED_NIGHTS}
+
+
+def no_longer_judged(nights: Sequence[Night]) -> dict[str, list[Night]]:
+    """Entries of the newest night that are not judged since a night in which nothing disturbed the machine, by id.
+
+    That night came right after one with PASS or FAIL. With each the nights since then, as ``unjudged`` has them.
+    """
+    since = {entry.id: _since_judged(nights, entry.id) for entry in (nights[-1].entries if nights else ())}
+    return {
+        name: found
+        for name, found in since.items()
+        if found
+        and _was_there(nights, found[-1], name)
+        and any(e.undisturbed for e in found[-1].entries if e.id == name)
+    }
+
+
+def _was_there(nights: Sequence[Night], until: Night, name: str) -> bool:
+    """Whether a night before that one had the entry: then it was judged there, where ``until`` begins what was not."""
+    return any(entry.id == name for night in nights[: nights.index(until)] for entry in night.entries)
 
 
 def _since_judged(nights: Sequence[Night], name: str) -> list[Night]:

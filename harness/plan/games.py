@@ -19,7 +19,7 @@ from harness.model.topology import Topology
 from harness.plan import loading
 from stack import stacks
 
-GAMES = drill.ROOT / "scenarios" / "games"
+GAMES = drill.SCENARIOS / "games"
 #: So long players see the service well before anything breaks: who has not seen what is usual finds no change.
 QUIET_S = 60.0
 

@@ -14,7 +14,7 @@ from harness.plan import loading
 from harness.plan.options import ENGINES
 from stack.runtimes import base
 
-SUITES = drill.ROOT / "scenarios" / "suites"
+SUITES = drill.SCENARIOS / "suites"
 DEFAULT = "nightly"
 #: An external target is drilled by its owner's decision each time, never by a timer of ours.
 RUNTIMES = tuple(name for name in base.NAMES if name != "external")
@@ -33,15 +33,15 @@ def load(path: Path) -> Suite:
     return suite
 
 
-def scenario_file(entry: Entry) -> Path:
+def file_of(entry: Entry) -> Path:
     """The file of its scenario: a shipped one, or the one that was named, from the checkout on."""
-    return drill.ROOT / (entry.file or f"scenarios/{entry.scenario}.yaml")
+    return drill.ROOT / entry.file if entry.file else drill.scenario_file(entry.scenario)
 
 
 def length_s(entry: Entry) -> float:
     """How long its phases take at least, seconds; 0 where its file cannot be read any more."""
     try:
-        return sum(phase.duration for phase in loading.load(scenario_file(entry)).phases)
+        return sum(phase.duration for phase in loading.load(file_of(entry)).phases)
     except UsageError:
         return 0.0
 
@@ -68,7 +68,7 @@ def _item_problems(suite: Suite, item: Item, place: tuple[Any, ...]) -> Iterator
     yield from _unknown(item.runtimes, RUNTIMES, (*place, "runtimes"))
     yield from _unknown(item.engines, ENGINES, (*place, "engines"))
     try:
-        loading.load(scenario_file(_of_item(suite, item)[0]))
+        loading.load(file_of(_of_item(suite, item)[0]))
     except UsageError as error:
         yield (*place, "scenario" if item.scenario else "drill"), str(error)
 

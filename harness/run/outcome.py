@@ -18,9 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from harness.evidence import interference
 from harness.evidence.record import RunFolder
+from harness.evidence.view import RunView
 from harness.judge.drill import ROOT
+from harness.judge.validity import STEADY_FIRST
 from harness.model.errors import RunFolderError
+from harness.model.night import NOT_STEADY
 from harness.model.verdict import INTERFERENCE
 
 #: What make and the shell may have said about the stack.
@@ -46,6 +50,7 @@ def not_judged(verdict: Mapping[str, Any]) -> bool:
 @dataclass(frozen=True)
 class Outcome:
     """One ended run. ``status`` is the verdict's; «exit N» where there is none, and then ``reason`` is what was said.
+    ``cause`` is the verdict's, or ``NOT_STEADY`` of a run that never began its drill on an undisturbed machine.
 
     ``took_s`` is the time from the start of the program to its end, seconds; ``run`` the folder's name, or ""; ``code``
     the program's exit code.
@@ -94,11 +99,25 @@ def read(code: int, said: str, took_s: float, folder: RunFolder | None = None) -
         verdict = folder.read_json("verdict.json")
         status, cause, reason = str(verdict["status"]), verdict.get("cause"), str(verdict["reason"])
         expected = int(verdict["exit_code"])
+        if status == "INCONCLUSIVE" and cause is None and _not_steady(folder, verdict):
+            cause = NOT_STEADY
     except (RunFolderError, KeyError, ValueError, TypeError) as error:
         return Outcome(f"exit {code}", None, f"no verdict: {error}", took_s, folder.path.name, code)
     if code != expected:  # interrupted, or a bug of the harness: the verdict alone would hide it
         return Outcome(f"exit {code}", None, f"{status}: {reason}", took_s, folder.path.name, code)
     return Outcome(status, cause, reason, took_s, folder.path.name, code)
+
+
+def _not_steady(folder: RunFolder, verdict: Mapping[str, Any]) -> bool:
+    """Whether the first steady state was not reached, on a machine that was watched and that nothing disturbed."""
+    found = {one["name"]: one["status"] for one in verdict.get("validity", ())}
+    if found.get(STEADY_FIRST, "PASS") == "PASS":
+        return False
+    try:
+        view = RunView(folder)
+        return interference.known(view) and not interference.spans(view)
+    except Exception:  # of metrics that cannot be read nobody knows whether the machine was disturbed
+        return False
 
 
 def run(arguments: Sequence[str], limit_s: float, show: Callable[[str], object]) -> Outcome:

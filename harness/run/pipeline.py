@@ -132,9 +132,8 @@ def _scenario(options: Options, wanted: drill.Drill, topology: Topology, say: Ca
 
     On an external target it has a stop condition: one is put in where there is none, and said.
     """
-    folder = ROOT / "scenarios"
-    special = folder / f"{wanted.scenario}.{topology.runtime}.yaml"
-    path = options.scenario or (special if special.exists() else folder / f"{wanted.scenario}.yaml")
+    special = drill.scenario_file(f"{wanted.scenario}.{topology.runtime}")
+    path = options.scenario or (special if special.exists() else drill.scenario_file(wanted.scenario))
     scenario = planned.taught(loading.load(path, options.overrides, topology), topology, say)
     if (owner := _owner(scenario.name)) not in (None, wanted.name):
         raise UsageError(
@@ -273,18 +272,46 @@ def plan(job: Job) -> None:
     run_id = f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{job.drill.name}-{seed % 0x10000:04x}"
     job.folder = RunFolder.create(ROOT / "runs", run_id)
     run_id = job.folder.path.name
-    topology = job.runtime.topology
     job.plan = {
         "schema": record.SCHEMA_VERSION,
         "run_id": run_id,
+        "seed": seed,
+        "command": f"{job.options.command} --seed {seed}" if job.options.seed is None else job.options.command,
+        **_of_drill(job),
+        **_of_stack(job),
+        **_of_host(job.runtime.topology),
+        "anchor": record.anchor(),
+    }
+    job.folder.write_json("plan.json", dict(job.plan))
+    topology = job.runtime.topology
+    job.progress.say(f"run {run_id}  runtime {topology.runtime} ({job.why_runtime})  engine {topology.engine}")
+    if topology.target is not None:
+        job.progress.say(guard.sentence(topology.target))
+
+
+def _of_drill(job: Job) -> dict[str, Any]:
+    """What of the plan is about the drill: what is believed, done and asked."""
+    assert job.drill and job.scenario and job.runtime
+    topology = job.runtime.topology
+    return {
         "drill": job.drill.name,
         "title": job.drill.title,
         "hypothesis": job.scenario.description if topology.target else job.drill.hypothesis,
         "runbook": job.drill.runbook,
         "scenario": planned.in_full(job.scenario).model_dump(mode="json"),
         "written": job.written,
-        "seed": seed,
-        "command": f"{job.options.command} --seed {seed}" if job.options.seed is None else job.options.command,
+        "users": list(_users(topology)),
+        "faults": planned.faults(job.scenario, topology),
+        "checks": drill.planned(_checks(job)[len(verdicts.INVARIANTS) :]),
+        "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
+    }
+
+
+def _of_stack(job: Job) -> dict[str, Any]:
+    """What of the plan is about what is drilled."""
+    assert job.scenario and job.runtime
+    topology = job.runtime.topology
+    return {
         "runtime": topology.runtime,
         "runtime_why": job.why_runtime,
         "engine": topology.engine,
@@ -294,15 +321,17 @@ def plan(job: Job) -> None:
         "gateway_policy": {} if topology.target else vars(topology.gateway_policy),
         "dns_policy": {} if topology.target else vars(DNS_POLICY),
         **planned.versions(job.scenario, topology),
-        "users": list(_users(topology)),
-        "faults": planned.faults(job.scenario, topology),
-        "checks": drill.planned(_checks(job)[len(verdicts.INVARIANTS) :]),
-        "alerts": [dataclasses.asdict(expected) for expected in job.drill.alerts],
         "guard": guard.sentence(topology.target),
         "proxy": guard.route(topology.target),
         "defects": {text: defects.meaning(text) for text in job.options.defects},
-        "versions": versions(),
         "capacity": job.capacity,
+    }
+
+
+def _of_host(topology: Topology) -> dict[str, Any]:
+    """What of the plan is about the machine and the checkout."""
+    return {
+        "versions": versions(),
         "machine": {
             "cores": os.cpu_count(),
             "system": platform.platform(terse=True),
@@ -315,12 +344,7 @@ def plan(job: Job) -> None:
             "load generator": priority.GENERATOR,
         },
         "git": git_state(),
-        "anchor": record.anchor(),
     }
-    job.folder.write_json("plan.json", dict(job.plan))
-    job.progress.say(f"run {run_id}  runtime {topology.runtime} ({job.why_runtime})  engine {topology.engine}")
-    if topology.target is not None:
-        job.progress.say(guard.sentence(topology.target))
 
 
 def _users(topology: Topology) -> Iterable[str]:

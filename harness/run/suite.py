@@ -24,7 +24,7 @@ from harness.model.night import Attempt, Entry, Night
 from harness.model.suite import Suite
 from harness.model.verdict import Status
 from harness.plan import capacity_store
-from harness.plan.suite import length_s, scenario_file
+from harness.plan.suite import file_of, length_s
 from harness.recover import lock
 from harness.run import outcome, pipeline
 from stack import state
@@ -66,7 +66,7 @@ class Launcher:
         """One run of it, from its start to its end; what it says is passed on."""
         arguments = [entry.drill, *self._where(entry, night), "--seed", str(seed)]
         if entry.scenario != entry.drill:
-            arguments += ["--scenario", str(scenario_file(entry).relative_to(ROOT) if not entry.file else entry.file)]
+            arguments += ["--scenario", str(file_of(entry).relative_to(ROOT) if not entry.file else entry.file)]
         if night.model:
             arguments += ["--model", night.model]
         return outcome.run(arguments, DRILL_S_MAX, lambda line: print(line, file=sys.stderr, flush=True))
@@ -312,8 +312,9 @@ def _attempt(ended: outcome.Outcome) -> Attempt:
     reason = ended.reason if known else f"{ended.status}: {ended.reason}"
     status = Status(ended.status) if known else Status.INCONCLUSIVE
     return Attempt(
-        run_id=ended.run, status=status, exit_code=ended.code, reason=reason, duration_s=round(ended.took_s, 1)
-    )
+        run_id=ended.run, status=status, exit_code=ended.code, reason=reason, duration_s=round(ended.took_s, 1),
+        cause=str(ended.cause or ""),
+    )  # fmt: skip
 
 
 def _resolved(runtime: str) -> str:

@@ -61,7 +61,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Told:
+class FiredAlert:
     """An alert that fired. ``cleared_s`` is None while it still did at the end; ``before``: it is older than this.
 
     ``source`` is where it comes from, if not where the others do.
@@ -114,7 +114,7 @@ class Outcome:
 class Trigger:
     """What set it off, as far as is known. ``hit`` are the components that it was done to or that showed it first.
 
-    ``unknown`` says what could not be told. ``fault`` is what would bring it about again: type, component, options.
+    ``unknown`` says what is not known. ``fault`` is what would bring it about again: type, component, options.
     It ended at ``ended_s``, or up to ``ended_within_s`` before.
     """
 
@@ -191,10 +191,10 @@ class Case(Protocol):
     def entries(self) -> Sequence[Entry]:
         """What happened, in order of time, alerts left out."""
 
-    def alerts(self) -> Sequence[Told]:
+    def alerts(self) -> Sequence[FiredAlert]:
         """Alerts of this service that fired, in order of time."""
 
-    def others(self) -> Sequence[Told]:
+    def others(self) -> Sequence[FiredAlert]:
         """Alerts of other services that fired meanwhile, in order of time: nothing rests on them."""
 
     def silenced(self) -> Sequence[Silenced] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from harness.judge.drill import ROOT
+from harness.judge.drill import scenario_file
 from harness.model.scenario import FaultSpec, Scenario
 from harness.model.topology import Topology
 from reports.incident.case import Case, lasted
@@ -101,7 +101,7 @@ def _phase_said(longest_s: float, duration_s: float) -> str:
 
 def _filled(faults: Sequence[FaultSpec], duration_s: float, title: str) -> Scenario:
     """The drill's own scenario with these faults for so long."""
-    shipped = ROOT / "scenarios" / f"{DRILL}.yaml"
+    shipped = scenario_file(DRILL)
     # As plain text: to YAML's own types the key ``on`` is the word for true.
     base = Scenario.model_validate(yaml.load(shipped.read_text(encoding="utf-8"), Loader=yaml.BaseLoader))
     new: dict[str, Any] = {"faults": tuple(faults), "duration": duration_s}

@@ -28,13 +28,13 @@ from reports.incident.case import (
     RESTARTED,
     SILENT,
     Entry,
+    FiredAlert,
     Hole,
     Outcome,
     Promise,
     Red,
     Request,
     Silenced,
-    Told,
     Trigger,
     utc,
 )
@@ -409,28 +409,28 @@ class HistoryCase:
         known = {*self.replicas, *self.gateways}
         return all(one.holds(labels) for one in self._selects) or not known.isdisjoint(labels.values())
 
-    def alerts(self) -> Sequence[Told]:
+    def alerts(self) -> Sequence[FiredAlert]:
         """Those that SELECTOR leaves, or that name a component."""
-        return [told for told in self._told if self._is_ours(told.labels)]
+        return [alert for alert in self._all_alerts if self._is_ours(alert.labels)]
 
-    def others(self) -> Sequence[Told]:
+    def others(self) -> Sequence[FiredAlert]:
         """Those of whoever else the server watches."""
-        return [told for told in self._told if not told.before and not self._is_ours(told.labels)]
+        return [alert for alert in self._all_alerts if not alert.before and not self._is_ours(alert.labels)]
 
     @cached_property
-    def _told(self) -> Sequence[Told]:
+    def _all_alerts(self) -> Sequence[FiredAlert]:
         """As Prometheus evaluated them; of those that it does not know, what Alertmanager still has."""
-        found = [Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
+        found = [FiredAlert(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.since_before)
                  for one in self.view.alerts]  # fmt: skip
         for one in self.view.managed.alerts if self.view.managed else ():
             at_s = self._since(one.starts_s)
-            # It has labels that only it is told: of which Prometheus it came.
-            known = (told for told in found if told.name == one.name and told.labels.items() <= one.labels.items())
+            # It has labels that only Alertmanager gets: of which Prometheus it came.
+            known = (alert for alert in found if alert.name == one.name and alert.labels.items() <= one.labels.items())
             if at_s <= self.lasts_s and not any(known):
                 labels = {name: value for name, value in one.labels.items() if name not in ("alertname", "severity")}
                 severity, source = one.labels.get("severity", ""), self._of_manager("alerts")
-                found.append(Told(one.name, severity, labels, at_s, None, at_s <= 0.0, source))
-        return sorted(found, key=lambda told: told.fired_s)
+                found.append(FiredAlert(one.name, severity, labels, at_s, None, at_s <= 0.0, source))
+        return sorted(found, key=lambda alert: alert.fired_s)
 
     def silenced(self) -> Sequence[Silenced] | None:
         """By Alertmanager's silences that began when one of their alerts had fired. None where it was not asked."""
@@ -445,10 +445,10 @@ class HistoryCase:
         return found
 
     def _fired(self) -> Iterator[tuple[str, Mapping[str, str], float]]:
-        """(name, all labels, when) of alerts. Those that Alertmanager has may have labels that only it is told."""
-        for told in self.alerts():
-            severity = {"severity": told.severity} if told.severity else {}
-            yield told.name, {"alertname": told.name, **severity, **told.labels}, told.fired_s
+        """(name, all labels, when) of alerts. Those that Alertmanager has may have labels that only it gets."""
+        for alert in self.alerts():
+            severity = {"severity": alert.severity} if alert.severity else {}
+            yield alert.name, {"alertname": alert.name, **severity, **alert.labels}, alert.fired_s
         for one in self.view.managed.alerts if self.view.managed else ():
             if self._is_ours(one.labels):
                 yield one.name, one.labels, self._since(one.starts_s)

@@ -23,7 +23,7 @@ from harness.model.scenario import Share, parse_load
 from harness.model.topology import POLICIES
 from harness.model.verdict import Status, Verdict
 from reports import moments
-from reports.incident.case import Entry, Hole, Outcome, Promise, Red, Request, Told, Trigger
+from reports.incident.case import Entry, FiredAlert, Hole, Outcome, Promise, Red, Request, Trigger
 from reports.incident.scenario import Again
 from reports.panel import number
 from reports.panels.recovery import availability_target
@@ -229,14 +229,14 @@ class RunCase:
         """A drill's alerts are for nobody to take on."""
         return
 
-    def alerts(self) -> Sequence[Told]:
+    def alerts(self) -> Sequence[FiredAlert]:
         """As they were delivered."""
         return [
-            Told(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.before)
+            FiredAlert(one.name, one.severity, one.labels, one.fired_s, one.cleared_s, one.before)
             for one in alerts.seen(self.view)
         ]
 
-    def others(self) -> Sequence[Told]:
+    def others(self) -> Sequence[FiredAlert]:
         """None: nothing else is watched."""
         return ()
 

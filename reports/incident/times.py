@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.judge.outside import Stretch, stretches
 from harness.model.incident import NOT_MEASURED, Source
-from reports.incident.case import Case, Promise, Told, between, lasted
+from reports.incident.case import Case, FiredAlert, Promise, between, lasted
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def of(case: Case) -> Times:
     trigger = case.trigger()
     known = [at for at in (trigger.began_s, outside[0][1].from_s if outside else None) if at is not None]
     since = min(known, default=0.0)
-    fired = next((told for told in case.alerts() if not told.before and told.fired_s >= since), None)
+    fired = next((alert for alert in case.alerts() if not alert.before and alert.fired_s >= since), None)
     moments = (
         _began(outside),
         _first_failure(promises[0], since) if outside else _unknown("first-failure", "first user-visible failure"),
@@ -109,7 +109,7 @@ def _first_failure(answers: Promise, since_s: float) -> Moment:
     return Moment("first-failure", "first user-visible failure", at_s, within_s, answers.source, why)
 
 
-def _detected(case: Case, fired: Told | None) -> Moment:
+def _detected(case: Case, fired: FiredAlert | None) -> Moment:
     if fired is None:
         return _unknown("detected", "detected", "no alert fired")
     source = fired.source or case.alert_source()
@@ -151,10 +151,10 @@ def _over(case: Case, outside: list[tuple[Promise, Stretch]], since_s: float) ->
     source = trigger.sources[0] if by_trigger else mitigated.source
     within_s = trigger.ended_within_s if by_trigger else mitigated.within_s
     first = Moment("resolved", "resolved", float(resolved), within_s, source, why)
-    mine = [told for told in case.alerts() if not told.before and told.fired_s >= since_s]
-    if any(told.cleared_s is None for told in mine):
+    mine = [alert for alert in case.alerts() if not alert.before and alert.fired_s >= since_s]
+    if any(alert.cleared_s is None for alert in mine):
         return first, _unknown("all-clear", "all clear", "an alert was still firing at the end")
-    last = max((told.cleared_s for told in mine if told.cleared_s is not None), default=float(resolved))
+    last = max((alert.cleared_s for alert in mine if alert.cleared_s is not None), default=float(resolved))
     clear = max(last, float(resolved))
     if clear == resolved:
         return first, replace(first, id="all-clear", name="all clear")

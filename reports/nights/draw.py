@@ -65,7 +65,8 @@ def regressions(machines: Sequence[Worse], link: Link) -> Markup:
         if steps or unjudged
     ]
     return Markup("").join(parts) or Markup(
-        "<p>No series has regressed; no entry went unjudged for three nights running.</p>"
+        "<p>No series has regressed; no entry went unjudged for three nights running, nor on an undisturbed machine "
+        "right after a night in which it was judged.</p>"
         '<p class="legend">A series can only regress once it has held one level for {} nights, and mostly takes {} '
         "more to show it (docs/trends.md).</p>"
     ).format(BEFORE_MIN, SIDE_MIN)
@@ -172,10 +173,16 @@ def _commits(step: Step) -> Markup:
 
 
 def _unjudged(one: Unjudged) -> Markup:
+    why = one.why.rstrip(".") or "none recorded"
+    if one.undisturbed:
+        return Markup(
+            '<article class="card inconclusive"><h4>{}</h4><p>No longer judged since the night of <b>{}</b>, although '
+            "nothing disturbed the machine: {}. Last reason: {}.</p></article>"
+        ).format(one.entry, matrix.day(one.since), one.undisturbed, why)
     return Markup(
         '<article class="card inconclusive"><h4>{}</h4><p>Not judged for <b>{} nights running</b>, since the night of '
         "<b>{}</b>. Last reason: {}.</p></article>"
-    ).format(one.entry, one.nights, matrix.day(one.since), one.why.rstrip(".") or "none recorded")
+    ).format(one.entry, one.nights, matrix.day(one.since), why)
 
 
 def trends(machine: str, found: Sequence[Trend], link: Link) -> Markup:

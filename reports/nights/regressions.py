@@ -24,12 +24,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Unjudged:
-    """An entry without PASS or FAIL in the last ``nights`` nights in which the suite had it, since that night."""
+    """An entry without PASS or FAIL in the last ``nights`` nights in which the suite had it, since that night.
+
+    ``undisturbed`` says in words what kept it from being judged in that first night, right after one in which it was,
+    although nothing disturbed the machine; "" where something did, or it is not known.
+    """
 
     entry: str
     since: Night
     nights: int
     why: str
+    undisturbed: str = ""
 
 
 def steps(trends: Sequence[Trend]) -> list[Step]:
@@ -45,11 +50,13 @@ def _step(trend: Trend, since: int) -> Step:
 
 
 def unjudged(matrix: Matrix) -> list[Unjudged]:
-    """Entries of the newest night that were not judged for three nights running."""
-    return [_unjudged(name, since) for name, since in sorted(night.unjudged(matrix.nights).items())]
+    """Entries of the newest night that are no longer judged on an undisturbed machine, or not for three nights."""
+    lost = night.no_longer_judged(matrix.nights)
+    both = {**night.unjudged(matrix.nights), **lost}
+    return [_unjudged(name, since, name in lost) for name, since in sorted(both.items())]
 
 
-def _unjudged(name: str, since: Sequence[Night]) -> Unjudged:
-    newest = [entry for entry in since[0].entries if entry.id == name][-1]
+def _unjudged(name: str, since: Sequence[Night], lost: bool) -> Unjudged:
+    newest, first = ([entry for entry in one.entries if entry.id == name][-1] for one in (since[0], since[-1]))
     why = newest.not_run if newest.status is None else newest.attempts[-1].reason
-    return Unjudged(name, since[-1], len(since), why)
+    return Unjudged(name, since[-1], len(since), why, night.UNDISTURBED[first.undisturbed] if lost else "")

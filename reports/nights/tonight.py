@@ -26,10 +26,23 @@ def status(night: Night, regressed: bool) -> str:
 
 
 def sentence(night: Night, trends: Sequence[Trend], steps: Sequence[Step], unjudged: Sequence[Unjudged]) -> str:
-    """Each entry of the night is counted in exactly one of: passed, failed, not judged, not run.
+    """Its ``results``, then what got worse; that nothing regressed only where a regression could have been seen."""
+    parts = [*_results(night), _regressed(trends, steps)]
+    if lost := [one for one in unjudged if one.undisturbed]:
+        parts.append(f"{_few([one.entry for one in lost])} no longer judged, although nothing disturbed the machine")
+    if others := [one for one in unjudged if not one.undisturbed]:
+        most = max(one.nights for one in others)
+        parts.append(f"{_few([one.entry for one in others])} without a verdict for up to {most} nights running")
+    end = " It was interrupted." if night.ended is None else ""
+    return f"{'; '.join(parts) if night.entries else 'nothing was planned'}.{end}"
 
-    That nothing regressed is said only where a regression could have been seen.
-    """
+
+def results(night: Night) -> str:
+    """Each entry of the night is counted in exactly one of: passed, failed, not judged, not run."""
+    return "; ".join(_results(night)) or "nothing was planned"
+
+
+def _results(night: Night) -> list[str]:
     passed = [entry for entry in night.entries if entry.status is Status.PASS]
     failed = [entry for entry in night.entries if entry.status is Status.FAIL]
     open_ = [entry for entry in night.entries if entry.status not in (None, *JUDGED)]
@@ -38,21 +51,22 @@ def sentence(night: Night, trends: Sequence[Trend], steps: Sequence[Step], unjud
     parts.append(f"{len(passed)} passed" if passed and len(passed) < len(night.entries) else "")
     every = "the only drill passed" if len(passed) == 1 else f"all {len(passed)} passed"
     parts.append(every if passed and len(passed) == len(night.entries) else "")
-    parts.append(_regressed(trends, steps))
     parts.append(f"{len(open_)} could not be judged ({_names(open_)})" if open_ else "")
     parts.append(f"{len(skipped)} not run ({_names(skipped)}: {_reasons(skipped)})" if skipped else "")
-    if unjudged:
-        most = max(one.nights for one in unjudged)
-        parts.append(f"{_few([one.entry for one in unjudged])} without a verdict for up to {most} nights running")
-    said = [part for part in parts if part]
-    end = " It was interrupted." if night.ended is None else ""
-    return f"{'; '.join(said) or 'nothing was planned'}.{end}"
+    return [part for part in parts if part]
 
 
 def entry(found: Step) -> str:
     """The entry that the series is of; of capacity, the runtime and engine alone."""
     trend = found.trend
     return "/".join(filter(None, (trend.scenario, trend.key.runtime, trend.key.engine)))
+
+
+def no_verdict(one: Unjudged) -> str:
+    """An entry that is no longer judged: since when, or for how long, and why."""
+    if one.undisturbed:
+        return f"{one.entry}: no verdict since the night of {day(one.since)}: {one.undisturbed}: {one.why}"
+    return f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
 
 
 def step(found: Step) -> str:

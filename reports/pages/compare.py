@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from urllib.parse import quote
 
 from markupsafe import Markup
 
 from harness.evidence.record import replacing
-from harness.judge.compare import CONFIDENCE, Changed, Comparison, Difference, Once, Side
+from harness.judge.compare import CONFIDENCE, Changed, Comparison, Difference, Once
 from reports import panel
 
 #: So many rows of each list are shown unfolded, and on a terminal.
@@ -26,7 +24,7 @@ def html(comparison: Comparison, beside: Path) -> str:
     """The page, for a file in the folder ``beside``, from which it links to the two reports."""
     return panel.template("compare.html.j2").render(
         found=comparison,
-        sides=[(side, _link(side, beside)) for side in (comparison.first, comparison.second)],
+        sides=[(side, panel.report_address(side.run.folder, beside)) for side in (comparison.first, comparison.second)],
         badge=panel.badge,
         values=panel.shortened(_VALUES, _values(comparison.values), SHOWN_MAX, ", which changed less"),
         noise=panel.table(_VALUES, _values(comparison.within_noise)),
@@ -53,12 +51,6 @@ def signed(value: float, unit: str = "") -> str:
 def between(one: Difference) -> str:
     """Its interval in words."""
     return f"{signed(one.low, one.unit)} to {signed(one.high, one.unit)}"
-
-
-def _link(side: Side, beside: Path) -> str:
-    """Of the run's report, "" where there is none."""
-    report = side.run.folder / "report.html"
-    return quote(os.path.relpath(report, beside), errors="surrogateescape") if report.is_file() else ""
 
 
 _VALUES = ("indicator", "phase", "first", "second", "change", "interval of the change", "samples")

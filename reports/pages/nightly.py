@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import os
 import shlex
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -106,7 +104,7 @@ def worse(history: History, night: Night) -> dict[tuple[str, str], str]:
         for step in machine.steps:
             lines[tonight.entry(step), step.trend.key.id] = tonight.step(step)
         for one in machine.unjudged:
-            lines[one.entry, ""] = f"{one.entry}: no verdict in {one.nights} nights running: {one.why}"
+            lines[one.entry, ""] = tonight.no_verdict(one)
     return lines
 
 
@@ -179,13 +177,11 @@ def _covered(machines: Sequence[_Machine], history: History) -> tuple[list[Cover
 
 def _linker(runs: Sequence[IndexedRun], folder: Path) -> Callable[[str], str]:
     """Run id → address of its report as seen from ``folder``; "" where there is no report (any more)."""
-    reports: Mapping[str, Path] = {run.run_id: run.folder / "report.html" for run in runs}
+    folders: Mapping[str, Path] = {run.run_id: run.folder for run in runs}
 
     @functools.cache
     def link(run_id: str) -> str:
-        report = reports.get(run_id)
-        if report is None or not report.is_file():
-            return ""
-        return urllib.parse.quote(os.path.relpath(report, folder), safe="/")
+        run = folders.get(run_id)
+        return panel.report_address(run, folder) if run else ""
 
     return link

@@ -93,7 +93,7 @@ def _wave(view: RunView, wave: Wave) -> tuple[object, ...]:
         _before(view, wave),
         _let_go(view, wave),
         found.latest(lambda one: one.work_back_s, _seconds),
-        sum(stream.tokens for stream in wave.streams if stream.cut),
+        f"{sum(stream.tokens for stream in wave.streams if stream.cut):,}",
         found.made(),
         found.left(),
     )
@@ -209,5 +209,5 @@ def _users(cut: Attempts) -> Iterator[tuple[object, ...]]:
         thrown = part["content_events"].dropna()
         yield (
             f"{who} {where}", len(part), int((~answer).sum()), int((answer & ~token).sum()), int(token.sum()), 0, 0,
-            "—", "—", "—", None if thrown.empty else int(thrown.sum()), "—", "—",
+            "—", "—", "—", None if thrown.empty else f"{int(thrown.sum()):,}", "—", "—",
         )  # fmt: skip

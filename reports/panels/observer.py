@@ -41,7 +41,7 @@ def sentence(cost: Cost) -> str:
         said += f", {_percent(cost.share)} of what the stack itself used"
     if cost.synthetic_ratio is not None:
         said += f"; {_percent(cost.synthetic_ratio)} of the tokens were synthetic"
-    bound = f"the bound is {BOUND_CORES:.0%} of a core"
+    bound = f"the bound is {100 * BOUND_CORES:g} % of a core"
     match cost.within_bound:
         case False:
             return f"Warning: {said[0].lower()}{said[1:]}; {bound}. Times may look longer than they were."

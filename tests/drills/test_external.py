@@ -326,9 +326,8 @@ def test_a_service_behind_a_proxy_passes(topology: Topology, tmp_path: Path) -> 
         shutil.rmtree(ended.folder.path, ignore_errors=True)
 
 
-@pytest.mark.parametrize(
-    "name", ["gzip", *(pytest.param(n, marks=pytest.mark.night) for n in sorted({*KINDS} - {"gzip"}))]
-)
+@pytest.mark.night
+@pytest.mark.parametrize("name", KINDS)
 def test_a_service_that_does_not_come_back_fails(name: str, topology: Topology, tmp_path: Path) -> None:
     """It hangs from the heal of the silence on: FAIL, by the checks of what comes after that heal, and by no other."""
     ended = drilled_kind(topology, tmp_path, KINDS[name], hangs_at="phase recovery-silent")

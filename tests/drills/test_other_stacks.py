@@ -12,7 +12,7 @@ from stack import stacks
 from tests.drills.drill_process import toxics
 from tests.drills.lanes import Lane, one_lane
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.trust]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.night]
 
 FOLDER = Path(__file__).parent / "stacks"
 
@@ -24,7 +24,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
         yield lane
 
 
-@pytest.mark.parametrize("name", ["one_by_three", pytest.param("two_by_three", marks=pytest.mark.night)])
+@pytest.mark.parametrize("name", ["one_by_three", "two_by_three"])
 def test_the_drill_passes_on_it(lane: Lane, name: str) -> None:
     """Every check is green and judged; every component was there, every link was broken and healed."""
     file = FOLDER / f"{name}.py"

@@ -53,8 +53,6 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
         lane.then("healthy", "--seed", "1")
         lane.then("starved", phases=("warm-up", "baseline"), during=starve)
         lane.then("interrupted in fault", phases=ONE, during=interrupt_in_fault)
-        lane.then("interrupted in baseline", "--defect", "bypass_toxiproxy", phases=ONE, during=interrupt_in_baseline)
-        lane.then("bypass_toxiproxy", "--defect", "bypass_toxiproxy", *BRIEF, phases=ONE)
         yield lane
 
 
@@ -65,9 +63,11 @@ def drills(lane: Lane) -> dict[str, Future[Ended]]:
 
 
 @pytest.fixture(scope="module")
-def red_drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ended]]]:
-    """How the drills end that take longer to turn red, by name."""
+def night_drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ended]]]:
+    """How the drills end that only the night has time for, by name."""
     with one_lane(tmp_path_factory.mktemp("red")) as lane:
+        lane.then("interrupted in baseline", "--defect", "bypass_toxiproxy", phases=ONE, during=interrupt_in_baseline)
+        lane.then("bypass_toxiproxy", "--defect", "bypass_toxiproxy", *BRIEF, phases=ONE)
         lane.then("no_gateway_retries", "--defect", "no_gateway_retries", *BRIEF, *BUSY, phases=ONE)
         lane.then("no_readiness_checks", "--defect", "no_readiness_checks", *BRIEF, phases=ONE)
         lane.then("stopped", "--set", "abort_when.0.for=2s", "--seed", "1", phases=ALL)
@@ -111,9 +111,9 @@ def test_healthy_run_left_nothing(drills: dict[str, Future[Ended]]) -> None:
         ("no_readiness_checks", "gateways eject replica-2"),
     ],
 )
-def test_defect_fails_the_drill(red_drills: dict[str, Future[Ended]], defect: str, check: str) -> None:
+def test_defect_fails_the_drill(night_drills: dict[str, Future[Ended]], defect: str, check: str) -> None:
     """Each defect of the gateways ends FAIL, exit 1, with the check that exists for it named first."""
-    ended = red_drills[defect].result()
+    ended = night_drills[defect].result()
     assert ended.code == 1, ended
     assert ended.verdict["status"] == "FAIL"
     assert ended.results()[check]["status"] == "FAIL", ended.verdict["reason"]
@@ -122,11 +122,12 @@ def test_defect_fails_the_drill(red_drills: dict[str, Future[Ended]], defect: st
     assert ended.out.splitlines()[0] == reason
 
 
-def test_fault_without_effect_is_inconclusive(drills: dict[str, Future[Ended]]) -> None:
+@pytest.mark.night
+def test_fault_without_effect_is_inconclusive(night_drills: dict[str, Future[Ended]]) -> None:
     """Toxiproxy takes every toxic, but the gateways go past it: exit 2, «the fault had no effect», and no check passes
     that rests on the fault.
     """
-    ended = drills["bypass_toxiproxy"].result()
+    ended = night_drills["bypass_toxiproxy"].result()
     assert ended.code == 2, ended
     assert "the fault had no effect" in ended.verdict["reason"]
     assert ended.results("validity")["fault in one-replica"]["status"] == "INCONCLUSIVE"
@@ -144,11 +145,11 @@ def test_starved_generator_is_inconclusive(drills: dict[str, Future[Ended]]) -> 
 
 
 @pytest.mark.night
-def test_stop_condition_ends_the_run_early_and_healed(red_drills: dict[str, Future[Ended]]) -> None:
+def test_stop_condition_ends_the_run_early_and_healed(night_drills: dict[str, Future[Ended]]) -> None:
     """Most requests fail for longer than the scenario allows: exit 2 before the fault's time is over, all is healed,
     and the first line names the condition.
     """
-    ended = red_drills["stopped"].result()
+    ended = night_drills["stopped"].result()
     assert ended.code == 2, ended
     assert ended.out.splitlines()[0].startswith("the run ended early: a stop condition was met")
     assert "error_ratio > 50 % for 2 s" in ended.verdict["reason"]
@@ -159,23 +160,35 @@ def test_stop_condition_ends_the_run_early_and_healed(red_drills: dict[str, Futu
     assert not any(event.data.get("phase") == "recovery-all" for event in ended.folder.events())
 
 
-@pytest.mark.parametrize("phase", ["baseline", "fault"])
-def test_interrupted_run_cleans_up(drills: dict[str, Future[Ended]], phase: str) -> None:
+def test_interrupted_fault_is_healed(drills: dict[str, Future[Ended]]) -> None:
+    """Ctrl-C while toxics are on: they are rolled back, and all that was said says so."""
+    ended = drills["interrupted in fault"].result()
+    assert_cleaned_up(ended, faults=2)
+    assert "healed: all that was injected (2) was rolled back in " in ended.err, ended
+    assert "2 faults were rolled back by the harness within" in ended.verdict["reason"]
+
+
+@pytest.mark.night
+def test_interrupted_baseline_has_nothing_to_heal(night_drills: dict[str, Future[Ended]]) -> None:
+    """Ctrl-C before the first fault: nobody claims to have rolled back anything."""
+    ended = night_drills["interrupted in baseline"].result()
+    assert_cleaned_up(ended, faults=0)
+    assert "healed: all that was injected" not in ended.err, ended
+    assert "no fault was in place" in ended.verdict["reason"]
+
+
+def assert_cleaned_up(ended: Ended, faults: int) -> None:
     """After Ctrl-C: exit 130, everything rolled back, no process left, and the folder is judged as interrupted."""
-    ended = drills[f"interrupted in {phase}"].result()
     assert ended.code == 130, ended
     assert ended.verdict["status"] == "INCONCLUSIVE"
     assert "the run was interrupted (SIGINT)" in ended.verdict["reason"]
     kinds = [event.kind for event in ended.folder.events()]
-    assert kinds.count("fault_healed") == kinds.count("fault_injecting") == (2 if phase == "fault" else 0)
+    assert kinds.count("fault_healed") == kinds.count("fault_injecting") == faults
     assert "cleanup_problem" not in kinds
     assert load_processes(ended.folder.path.name) == []
     assert (ended.folder.path / "requests.parquet").exists()
     assert "interrupted" in (ended.folder.path / "report.html").read_text()
     assert "Traceback" not in ended.err
-    assert ("healed: all that was injected (2) was rolled back in " in ended.err) == (phase == "fault"), ended
-    said = "2 faults were rolled back by the harness within" if phase == "fault" else "no fault was in place"
-    assert said in ended.verdict["reason"]
 
 
 def test_no_toxic_is_left(lane: Lane) -> None:

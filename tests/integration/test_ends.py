@@ -30,7 +30,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
         yield lane
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.night), signal.SIGTERM])
 def test_an_interrupt_is_130_where_nothing_can_be_written(lane: Lane, number: signal.Signals, tmp_path: Path) -> None:
     """Not even the exit code's reason: the terminal is a file on the same full disk."""
     running = Running(lane.topology, tmp_path, *LONG)

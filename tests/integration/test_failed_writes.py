@@ -41,6 +41,7 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
         yield lane
 
 
+@pytest.mark.night
 def test_a_generator_that_cannot_write_ends_the_drill_healed(lane: Lane) -> None:
     """Exit 2 before the phase is over; the first line is the write, on the terminal and in the verdict."""
     lane.then("requests", "--seed", "1", phases=PHASES, during=no_room_for_requests)

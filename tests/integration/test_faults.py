@@ -163,7 +163,10 @@ def test_fault_on_a_clients_link(context: FaultContext) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["toxiproxy lists it", "toxiproxy lists nothing"])
-@pytest.mark.parametrize("type_name", sorted(OPTIONS))
+@pytest.mark.parametrize(
+    "type_name",
+    ["latency", *(pytest.param(name, marks=pytest.mark.night) for name in sorted({*OPTIONS} - {"latency"}))],
+)
 def test_a_toxic_that_stays_is_left(
     context: FaultContext, monkeypatch: pytest.MonkeyPatch, type_name: str, told: bool
 ) -> None:

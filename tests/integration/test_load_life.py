@@ -87,7 +87,7 @@ def test_orphan_stops_by_itself(service: LoadService, tmp_path: Path) -> None:
     assert json.loads((folder / "load-summary.json").read_text())["conserved"] is True
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.night), 2])
 def test_load_stops_when_its_lease_lapses(workers: int, service: LoadService, tmp_path: Path) -> None:
     """The harness is stopped, not gone: its signs of life end, its pipe does not. Signs of life keep the load going."""
     reads, writes = os.pipe()

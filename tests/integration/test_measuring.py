@@ -80,6 +80,7 @@ def test_capacity_of_a_healthy_stack(sim_stack: ProcessRuntime, tmp_path: Path) 
     assert all(0 < step["signals"]["busy"] <= 1 for step in steps), "by the meter of the machine"
 
 
+@pytest.mark.night
 def test_a_sick_replica_gets_no_accepted_capacity(sim_stack: ProcessRuntime, tmp_path: Path) -> None:
     """One that is far slower than the other: whatever the numbers are, they are provisional."""
     with slowed(sim_stack, replica_2=30):

@@ -70,6 +70,7 @@ def open_to_others(*paths: Path) -> list[Path]:
     return [path for path in paths if not path.is_symlink() and path.stat().st_mode & 0o077]
 
 
+@pytest.mark.night
 def test_a_drill_and_the_doctor_use_no_proxy(topology: Topology, tmp_path: Path) -> None:
     """The whole way, from no stack to a verdict and a clean bill of health: not one connection comes to the proxy.
 

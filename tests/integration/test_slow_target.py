@@ -47,7 +47,9 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultConte
             runtime.down(print)
 
 
-@pytest.mark.parametrize(("type_name", "options"), [("latency", {"latency": "700ms"}), ("timeout", {})])
+@pytest.mark.parametrize(
+    ("type_name", "options"), [pytest.param("latency", {"latency": "700ms"}, marks=pytest.mark.night), ("timeout", {})]
+)
 def test_a_fault_of_its_link_is_proven_and_healed(type_name: str, options: dict[str, str], slow: FaultContext) -> None:
     """Measured, seen and seen to be gone: what is slow by design is compared with itself."""
     cls: Any = fault_class(type_name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from functools import cache
 from pathlib import Path
 
@@ -15,10 +13,6 @@ from tests.mutation import judging, survivors
 from tests.mutation.judging import CRASHED, Subject, Tally
 
 SHARE_CAUGHT_MIN = 0.95
-#: Mutations per run in `make test`, each judged to the end; all of them at night, until one finding is not PASS.
-SAMPLED = 3
-#: To repeat a sample.
-SEED = "MUTATION_SEED"
 _NIGHT_S = 3600
 EACH = pytest.mark.parametrize("fixture", survivors.fixtures(), ids=survivors.name)
 
@@ -40,6 +34,7 @@ def complaints(fixture: Path, tally: Tally) -> list[str]:
     ]
 
 
+@pytest.mark.night
 @EACH
 def test_the_run_has_its_colour(fixture: Path) -> None:
     """As it is, the green run passes and the red one fails."""
@@ -53,16 +48,6 @@ def test_every_survivor_has_a_reason(fixture: Path) -> None:
     assert survivors.unjustified(listed) == []
     assert sorted(set(listed) - names) == []
     assert len(listed) <= (1 - SHARE_CAUGHT_MIN) * len(names)
-
-
-@EACH
-def test_a_sample_of_the_mutations(fixture: Path) -> None:
-    """A seed that nobody chose draws some; ``MUTATION_SEED`` repeats it."""
-    seed = os.environ.get(SEED) or str(random.SystemRandom().randrange(2**32))
-    run = subject(fixture)
-    tally = judging.tally(run, random.Random(seed).sample(run.mutations, SAMPLED), processes=1)
-    print(f"{SEED}={seed}\n{tally.row(survivors.name(fixture))}")
-    assert complaints(fixture, tally) == [], f"{SEED}={seed}"
 
 
 @pytest.mark.night

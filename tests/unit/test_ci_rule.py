@@ -13,8 +13,10 @@ import pytest
 
 from harness.evidence.record import RunFolder
 from harness.judge import drill
+from harness.judge.validity import STEADY_FIRST
 from harness.run import outcome
 from harness.run.outcome import Outcome
+from tests import runs
 from tests.ci import budget, drills
 from tests.ci.drills import Subject
 from tests.ci.night import PARTS, Part, call, night, tally
@@ -137,6 +139,29 @@ def test_the_recorded_cause_decides(tmp_path: Path) -> None:
     assert not stored(tmp_path, status="INCONCLUSIVE", cause=None).not_judged
     assert not stored(tmp_path, status="INCONCLUSIVE").not_judged
     assert not stored(tmp_path, code=1, status="FAIL", exit_code=1, cause="interference").not_judged
+
+
+@pytest.mark.parametrize(
+    ("steady", "disturbed", "watched", "cause"),
+    [
+        (False, False, True, "not_steady"),
+        (False, True, True, None),
+        (False, False, False, None),
+        (True, False, True, None),
+    ],
+)
+def test_not_steady_on_an_undisturbed_machine_is_a_cause(
+    steady: bool, disturbed: bool, watched: bool, cause: str | None, tmp_path: Path
+) -> None:
+    """Where the machine was watched all the time and nothing disturbed it; not of a run that reached it."""
+    run = runs.healthy()
+    if disturbed:
+        runs.disturb(run, 20.0, 22.0)
+    if not watched:
+        run.metrics = run.metrics[run.metrics["component"].ne("machine")]
+    folder = run.write(tmp_path / "run")
+    found = [{"name": STEADY_FIRST, "status": "PASS" if steady else "INCONCLUSIVE"}]
+    assert stored(folder.path, status="INCONCLUSIVE", cause=None, validity=found).cause == cause
 
 
 def test_a_red_drill_is_told_with_all_that_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from harness.cli import nightly
-from harness.cli.nightly import sentence, write
+from harness.cli.nightly import write
 from harness.judge import drill
 from harness.model import night as nights
 from harness.model import redact
@@ -192,7 +192,7 @@ def test_a_suite_takes_a_file_of_ones_own(tmp_path: Path) -> None:
     text = "name: mine\nbudget: 9m\nentries:\n  - {drill: timeout-spike, scenario: %s}\n"
     path.write_text(text % mine)
     (entry,) = suite.load(path).planned(1, ["process"], ["sim"])
-    assert (entry.id, entry.scenario, suite.scenario_file(entry)) == ("short/process/sim", "short", mine)
+    assert (entry.id, entry.scenario, suite.file_of(entry)) == ("short/process/sim", "short", mine)
     assert suite.length_s(entry) == 57.0
     path.write_text(text % (tmp_path / "gone.yaml"))
     with pytest.raises(ScenarioError, match=r"suite\.yaml:4: .*gone\.yaml"):
@@ -383,7 +383,8 @@ def test_what_it_writes_counts_each_entry_once(tmp_path: Path) -> None:
     counted = report["results"]["summary"]
     assert [counted[name] for name in ("tests", "passed", "failed", "other")] == [4, 2, 1, 1]
     assert [test.get("flaky") for test in report["results"]["tests"]] == [None, None, True, None]
-    assert sentence(night).startswith("2 of 4 passed; drill-1")
+    counts = ("1 of 4 failed (", "; 2 passed; ", "; 1 not run (")
+    assert all(count.replace("(", "\\(") in summary.splitlines()[0] for count in counts)
 
 
 def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
@@ -406,6 +407,32 @@ def test_three_nights_without_a_verdict_are_worse_and_people_hear_of_it(
     assert "3 nights running" in (third / "index.html").read_text()
     kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
     assert kinds == ["regression", "fail", "recovered"]
+
+
+class NotJudged(Scripted):
+    """What could not be judged was too small for the machine."""
+
+    def drill(self, entry: Entry, night: Night, seed: int) -> Outcome:
+        """The next end, with its cause."""
+        ended = super().drill(entry, night, seed)
+        return replace(ended, cause="too_small") if ended.status == UNDECIDED else ended
+
+
+def test_a_drill_that_can_no_longer_be_judged_is_worse_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command: not in the first night ever, exit code 3 from the night on that follows one with a verdict."""
+    told = tmp_path / "told"
+    monkeypatch.setenv("NOTIFY_COMMAND", f"sh -c 'cat >> {told}; echo >> {told}'")
+    undecided = {"oom": [UNDECIDED, UNDECIDED]}
+    codes = [
+        nightly.nightly(nightly.Wanted(suite="nightly"), launcher=NotJudged(ends), runs=tmp_path / "runs")
+        for ends in (undecided, {}, undecided, undecided, {})
+    ]
+    assert codes == [2, 0, 3, 3, 0]
+    assert [json.loads(line)["kind"] for line in told.read_text().splitlines()] == ["regression", "recovered"]
+    night = nights.folders(tmp_path / "runs")[2]
+    assert "no verdict since the night of" in (night / "summary.md").read_text()
 
 
 def test_people_hear_of_a_fail_even_where_its_page_cannot_be_made(

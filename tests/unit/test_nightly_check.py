@@ -17,7 +17,7 @@ from harness.model.errors import UsageError
 from harness.model.night import UNJUDGED_NIGHTS, Night, unjudged
 from harness.model.night import write as kept
 from harness.model.notify import Command, Notify
-from harness.run.nightly_check import TELLS_WITHIN, check, nights
+from harness.run.nightly_check import NOTIFIES_WITHIN, check, nights
 
 ZONE = dt.timezone(dt.timedelta(hours=2))
 BY = dt.time(7)
@@ -135,7 +135,7 @@ def test_a_night_that_told_nobody_is_told(told: bool | None, expected: list[str]
     """It was killed between its end and its notification. An earlier version did not note it."""
     found = [night(27, told=True), night(28, told=told)]
     assert kinds(found, at(28, 8)) == expected
-    assert kinds(found, at(28, 4) + TELLS_WITHIN) == [], "it may be making its page"
+    assert kinds(found, at(28, 4) + NOTIFIES_WITHIN) == [], "it may be making its page"
     assert kinds([night(27, told=False), night(28, told=True)], at(28, 8)) == [], "the next one has told its own"
 
 

@@ -1,4 +1,4 @@
-"""Which checks and alerts told of it, and which did not."""
+"""Which checks and alerts reported it, and which did not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     if reds:
         yield said("Checks that failed:")
         yield Items(tuple(said(f"{red.name}: {red.why}") for red in reds))
-    told = [one for one in case.alerts() if not one.before]
-    yield said("Alerts that fired:" if told else "No alert fired.")
-    if told:
-        yield listed([_line(case, one.name, one.severity, one.fired_s, one.cleared_s) for one in told])
+    fired = [one for one in case.alerts() if not one.before]
+    yield said("Alerts that fired:" if fired else "No alert fired.")
+    if fired:
+        yield listed([_line(case, one.name, one.severity, one.fired_s, one.cleared_s) for one in fired])
     if before := dict.fromkeys(one.name for one in case.alerts() if one.before):
         yield said("Alerts that had fired before, and still did at the beginning:")
         yield listed(list(before))

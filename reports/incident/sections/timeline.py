@@ -50,13 +50,13 @@ def _ids(events: Sequence[Entry]) -> Iterator[str]:
 
 
 def _alerts(case: Case) -> Iterator[Entry]:
-    fired = [told for told in case.alerts() if not told.before]
+    fired = [alert for alert in case.alerts() if not alert.before]
     if more := fired[ALERTS_SHOWN:]:
         yield Entry(more[0].fired_s, f"and {len(more)} more alerts, from here on", case.alert_source())
-    for told in fired[:ALERTS_SHOWN]:
-        source = told.source or case.alert_source()
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(told.labels.items()))
-        name = f"{told.name} ({labels})" if labels else told.name
-        yield Entry(told.fired_s, f"alert fires: {name}", source)
-        if told.cleared_s is not None:
-            yield Entry(told.cleared_s, f"alert clears: {name}", source)
+    for alert in fired[:ALERTS_SHOWN]:
+        source = alert.source or case.alert_source()
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
+        name = f"{alert.name} ({labels})" if labels else alert.name
+        yield Entry(alert.fired_s, f"alert fires: {name}", source)
+        if alert.cleared_s is not None:
+            yield Entry(alert.cleared_s, f"alert clears: {name}", source)

@@ -72,65 +72,90 @@ def files(topology: Topology, keys: Keys, gateway: str) -> dict[str, str]:
 
 def _values(topology: Topology, gateway: str) -> dict[str, Any]:
     policy, defects = topology.gateway_policy, topology.defects
-    component = topology.component(gateway)
-    docker = topology.runtime == "docker"
-    endless = "no_gateway_timeout" in defects
-    timeouts = {
-        "first_byte_timeout_s": policy.first_byte_timeout_s,
-        "idle_timeout_s": policy.stream_idle_timeout_s,
-        "answer_timeout_s": policy.answer_timeout_s,
-    }
-    if endless:
-        timeouts = dict.fromkeys(timeouts, _DEFECT_TIMEOUT_S)
     return {
         "gateway": gateway,
         "policy": policy,
-        **timeouts,
-        # Never the first to run out: what the server side waits for, in every retry, comes before it.
-        "client_timeout_s": _client_timeout_s(policy, _retries(policy, defects), max(timeouts.values())),
+        **_addresses(topology, gateway),
+        **_times(policy, defects),
+        **_readiness(policy, defects),
+        **_limits(policy, defects),
+        "own_errors": errors.own_errors(policy),
+        "refusals": {**errors.refusals(policy), **errors.replica_errors()},
+        "replica_errors": errors.replica_errors(),
+        "html_errors": "html_errors" in defects,
+        "replicas": [_server(topology, gateway, replica) for replica in topology.replicas],
+        "backends": _backends(policy, defects),
+        "sticky_sessions": "sticky_sessions" in defects,
+        "weights_by_lot": "gateway_ignores_weight" not in defects and len(topology.replicas) > 1,
+        "log_format": _log_format(gateway),
+        "error_log_format": _log_format(gateway, queue_ms="-1"),
+    }
+
+
+def _addresses(topology: Topology, gateway: str) -> dict[str, Any]:
+    """Where it listens, and where it finds names and the readiness agent."""
+    component = topology.component(gateway)
+    docker = topology.runtime == "docker"
+    return {
         "config_path": "@CONFIG@",
         "admin_socket": _admin_socket(topology, gateway),
         "bind_address": _bind_address(topology, component),
         "service_socket": _socket(topology, gateway, "service"),
         "http_port": component.ports["http"],
         "metrics_port": component.ports["metrics"],
-        "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
-        "rewrite_bytes": _REWRITE_BYTES,
-        "own_errors": errors.own_errors(policy),
-        "refusals": {**errors.refusals(policy), **errors.replica_errors()},
-        "replica_errors": errors.replica_errors(),
-        "replicas": [_server(topology, gateway, replica) for replica in topology.replicas],
-        "link_limits_s": {
-            f"{pinned}{kind}": limit_s
-            for pinned in ("", "pinned-")
-            for kind, limit_s in (
-                ("stream", timeouts["first_byte_timeout_s"]),
-                # The backend's own time-out comes first: a link that hangs up is retried, a late whole answer is not.
-                ("whole", timeouts["answer_timeout_s"] + 1),
-            )
-        },
         "server_options": " resolvers runtime resolve-prefer ipv4 init-addr last,libc,none" if docker else "",
         "resolver": DOCKER_RESOLVER if docker else "",
-        "log_format": _log_format(gateway),
-        "error_log_format": _log_format(gateway, queue_ms="-1"),
-        "head_bytes_max": HEAD_BYTES_MAX,
-        "html_errors": "html_errors" in defects,
-        "retries": _retries(policy, defects),
-        "checks": "no_readiness_checks" not in defects,
-        "readiness_agent": not {"no_readiness_checks", "no_readiness_agent"} & defects,
-        "sticky_sessions": "sticky_sessions" in defects,
-        "weights_by_lot": "gateway_ignores_weight" not in defects and len(topology.replicas) > 1,
         "agent_address": "127.0.0.1" if docker else component.address,
         "agent_port": _AGENT_HOP_PORT,
         "agent": f"{topology.seen_by_components('exporter')}:{topology.component('exporter').ports['agent']}",
-        "check_path": "/version" if "wrong_check_path" in defects else "/health",
+    }
+
+
+def _times(policy: GatewayPolicy, defects: Set[str]) -> dict[str, Any]:
+    """How long it waits, and how often it tries again."""
+    waits = {
+        "first_byte_timeout_s": policy.first_byte_timeout_s,
+        "idle_timeout_s": policy.stream_idle_timeout_s,
+        "answer_timeout_s": policy.answer_timeout_s,
+    }
+    if "no_gateway_timeout" in defects:
+        waits = dict.fromkeys(waits, _DEFECT_TIMEOUT_S)
+    kinds = {
+        "stream": waits["first_byte_timeout_s"],
+        # The backend's own time-out comes first: a link that hangs up is retried, a late whole answer is not.
+        "whole": waits["answer_timeout_s"] + 1,
+    }
+    return {
+        **waits,
+        # Never the first to run out: what the server side waits for, in every retry, comes before it.
+        "client_timeout_s": _client_timeout_s(policy, _retries(policy, defects), max(waits.values())),
+        "link_limits_s": {f"{pinned}{kind}": s for pinned in ("", "pinned-") for kind, s in kinds.items()},
+        "retries": _retries(policy, defects),
         "abort_on_close": "no_abort_on_close" not in defects,
+    }
+
+
+def _readiness(policy: GatewayPolicy, defects: Set[str]) -> dict[str, Any]:
+    """How it finds out which replicas can be used."""
+    return {
+        "checks": "no_readiness_checks" not in defects,
+        "readiness_agent": not {"no_readiness_checks", "no_readiness_agent"} & defects,
+        "check_path": "/version" if "wrong_check_path" in defects else "/health",
         "check_rise": _DEFECT_RISE if "slow_put_back" in defects else policy.check_rise,
+    }
+
+
+def _limits(policy: GatewayPolicy, defects: Set[str]) -> dict[str, Any]:
+    """How much it takes: bytes of a request, requests that wait, tokens of an answer."""
+    caps = "no_caps" not in defects
+    return {
+        "buffer_bytes": policy.body_bytes_max + _BUFFER_RESERVE_BYTES,
+        "rewrite_bytes": _REWRITE_BYTES,
+        "head_bytes_max": HEAD_BYTES_MAX,
         "queue_max": None if "no_queue_limit" in defects else policy.queue_max,
-        "backends": _backends(policy, defects),
-        "caps": "no_caps" not in defects,
-        "chat_max_tokens": _NO_CAP if "no_caps" in defects else policy.chat_max_tokens,
-        "completions_max_tokens": _NO_CAP if "no_caps" in defects else policy.completions_max_tokens,
+        "caps": caps,
+        "chat_max_tokens": policy.chat_max_tokens if caps else _NO_CAP,
+        "completions_max_tokens": policy.completions_max_tokens if caps else _NO_CAP,
     }
 
 

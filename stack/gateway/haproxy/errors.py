@@ -85,36 +85,48 @@ def replica_errors() -> Mapping[str, GatewayError]:
 
 
 def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
-    """Errors that a rule of haproxy.cfg.j2 answers with, by code."""
-    size, rate = policy.body_bytes_max, policy.requests_per_minute
-    found = (
-        GatewayError(503, "overloaded_error", "not_ready", "No replica is up behind this gateway.", retry=True),
-        GatewayError(
-            404, "invalid_request_error", "unknown_path",
-            "There is nothing at this path. This gateway serves /v1/chat/completions, /v1/completions, /v1/models and "
-            "/v1/models/MODEL.",
-        ),
-        GatewayError(
-            405, "invalid_request_error", "method_not_allowed",
-            "This path does not take this method: POST for completions, GET for /v1/models.",
-        ),
-        GatewayError(
-            404, "invalid_request_error", "model_not_found",
-            "There is no model %[var(txn.model_id),json(utf8s)] here; GET /v1/models lists those that there are.",
-        ),
-        GatewayError(
-            502, "upstream_error", "unreadable_models",
-            "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
-        ),
-        GatewayError(400, "invalid_request_error", "bad_header", "A header has a control character: leave it out."),
-        GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Shorten them."),
-        GatewayError(
-            401, "authentication_error", "missing_api_key",
-            "No API key was sent. Send it as a header: Authorization: Bearer KEY.",
-        ),
-        GatewayError(401, "authentication_error", "invalid_api_key", "This API key is not known here."),
-        GatewayError(403, "permission_error", "pin_forbidden", "Only the operator may pin a replica: X-Drillyard-Pin."),
-        GatewayError(400, "invalid_request_error", "unknown_replica", "X-Drillyard-Pin names no replica."),
+    """Errors that a rule of haproxy.cfg.j2 answers with, by code; ``unfit_body`` has its code from guard.lua."""
+    found = (*_PATHS, *_HEADS, *_bodies(policy), *_overload(policy))
+    return {error.code if "%" not in error.code else "unfit_body": error for error in found}
+
+
+#: Of paths, and of the list of models.
+_PATHS = (
+    GatewayError(
+        404, "invalid_request_error", "unknown_path",
+        "There is nothing at this path. This gateway serves /v1/chat/completions, /v1/completions, /v1/models and "
+        "/v1/models/MODEL.",
+    ),
+    GatewayError(
+        405, "invalid_request_error", "method_not_allowed",
+        "This path does not take this method: POST for completions, GET for /v1/models.",
+    ),
+    GatewayError(
+        404, "invalid_request_error", "model_not_found",
+        "There is no model %[var(txn.model_id),json(utf8s)] here; GET /v1/models lists those that there are.",
+    ),
+    GatewayError(
+        502, "upstream_error", "unreadable_models",
+        "The replica did not answer with a list of models. Try again after the time in Retry-After.", retry=True,
+    ),
+)  # fmt: skip
+#: Of headers, and of who asks.
+_HEADS = (
+    GatewayError(400, "invalid_request_error", "bad_header", "A header has a control character: leave it out."),
+    GatewayError(431, "invalid_request_error", "head_too_large", "URL or headers are too large. Shorten them."),
+    GatewayError(
+        401, "authentication_error", "missing_api_key",
+        "No API key was sent. Send it as a header: Authorization: Bearer KEY.",
+    ),
+    GatewayError(401, "authentication_error", "invalid_api_key", "This API key is not known here."),
+    GatewayError(403, "permission_error", "pin_forbidden", "Only the operator may pin a replica: X-Drillyard-Pin."),
+    GatewayError(400, "invalid_request_error", "unknown_replica", "X-Drillyard-Pin names no replica."),
+)  # fmt: skip
+
+
+def _bodies(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
+    size = policy.body_bytes_max
+    return (
         GatewayError(
             400, "invalid_request_error", "body_not_expected", "A GET request must not have a body; send it without."
         ),
@@ -128,6 +140,16 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             f"The request body has %[req.hdr(content-length),json(utf8s)] bytes: at most {size} are taken. Shorten the "
             "prompt.",
         ),
+        GatewayError(
+            400, "invalid_request_error", "%[var(txn.refusal_code)]", "%[var(txn.refusal_message),json(utf8s)]"
+        ),
+    )  # fmt: skip
+
+
+def _overload(policy: GatewayPolicy) -> tuple[GatewayError, ...]:
+    rate = policy.requests_per_minute
+    return (
+        GatewayError(503, "overloaded_error", "not_ready", "No replica is up behind this gateway.", retry=True),
         GatewayError(
             429, "rate_limit_error", "requests_per_minute",
             f"This API key has used its {rate} requests per minute. Wait for the time in Retry-After, then go slower.",
@@ -146,10 +168,6 @@ def refusals(policy: GatewayPolicy) -> Mapping[str, GatewayError]:
             retry=True,
         ),
         GatewayError(
-            400, "invalid_request_error", "%[var(txn.refusal_code)]", "%[var(txn.refusal_message),json(utf8s)]"
-        ),
-        GatewayError(
             429, "rate_limit_error", "tokens_per_minute", "%[var(txn.refusal_message),json(utf8s)]", retry=True
         ),
     )  # fmt: skip
-    return {error.code if "%" not in error.code else "unfit_body": error for error in found}

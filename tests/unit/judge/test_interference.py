@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from harness.evidence import interference
 from harness.evidence.interference import Span
 from harness.evidence.record import RunFolder
 from harness.evidence.view import RunView
-from harness.judge import drill, sli, verdicts
+from harness.judge import drill, sli, starved, verdicts
 from harness.judge.drill import ROOT
 from harness.model.verdict import INTERFERENCE, TOO_SMALL, CheckResult, Status, Verdict
 from tests import runs
@@ -283,6 +284,106 @@ def test_a_full_queue_of_a_disturbed_time_is_lack_of_time(code: str, status: Sta
     rows = defects.between(run, begin + 5, begin + 7)
     run.requests.loc[rows, ["outcome", "http_status", "error_code", "e2e_ms"]] = ["shed_503", 503, code, 20.0]
     runs.disturb(run, begin + 4, begin + 8)
+    assert asked(run, tmp_path, "availability with one bad replica").status is status
+
+
+REFUSED_IN = "one-replica"  # replica-2 has a fault in it, replica-1 has none
+
+
+def _refuse(run: Run, begin: float, end: float, replica: str = "replica-1") -> None:
+    """Both gateways eject ``replica`` from ``begin`` to ``end``, replica-2 is out, too, and they refuse what comes."""
+    for gateway in ("gateway-a", "gateway-b"):
+        for one in (replica, "replica-2"):
+            run.metrics.loc[defects.samples(run, gateway, "server_up", begin, end, f"server={one}"), "value"] = 0.0
+    rows = defects.between(run, begin + 0.5, end - 1.0) & run.requests["final"]
+    defects.fail(run, rows)
+    run.requests.loc[rows, ["error_code", "headers_ms", "e2e_ms"]] = ["no_replica_free", 20.0, 20.0]
+
+
+def _starved(run: Run, begin: float) -> None:
+    """The machine is disturbed for as long as gateways have no replica, and for two seconds before."""
+    _refuse(run, begin + 4, begin + 9)
+    runs.disturb(run, begin + 2, begin + 9)
+
+
+def _disturbed_later(run: Run, begin: float) -> None:
+    _refuse(run, begin + 4, begin + 9)
+    runs.disturb(run, begin + 4.5, begin + 9)
+
+
+def _still_in_use(run: Run, begin: float) -> None:
+    _starved(run, begin)
+    for gateway in ("gateway-a", "gateway-b"):
+        rows = defects.samples(run, gateway, "server_up", begin + 3, begin + 10, "server=replica-1")
+        run.metrics.loc[rows, "value"] = 1.0
+
+
+def _while_checks_failed(run: Run, begin: float) -> None:
+    """Disturbed was the time in which the checks failed, and no longer."""
+    _refuse(run, begin + 4, begin + 9)
+    runs.disturb(run, begin + 2, begin + 3.5)
+
+
+def _other_in_use(run: Run, begin: float) -> None:
+    _starved(run, begin)
+    for gateway in ("gateway-a", "gateway-b"):
+        rows = defects.samples(run, gateway, "server_up", begin, begin + 10, "server=replica-2")
+        run.metrics.loc[rows, "value"] = 1.0
+
+
+def _restarted(run: Run, begin: float) -> None:
+    _starved(run, begin)
+    run.metrics.loc[defects.samples(run, "replica-1", "restarts_total", begin + 5, 1e9), "value"] = 1.0
+
+
+def _never_back(run: Run, begin: float) -> None:
+    _starved(run, begin)
+    for gateway in ("gateway-a", "gateway-b"):
+        late = defects.samples(run, gateway, "server_up", begin + 4, 1e9, "server=replica-1")
+        run.metrics.loc[late, "value"] = 0.0
+
+
+def _faulty(on: str, run: Run, begin: float) -> None:
+    _starved(run, begin)
+    another = {"fault": "another", "on": on, "phase": REFUSED_IN, "type": "latency"}
+    run.events += [{"t_s": begin, "kind": "fault_injecting", **another}]
+    run.events += [{"t_s": begin + 20, "kind": "fault_healed", **another}]
+
+
+@pytest.mark.parametrize(
+    ("what", "lacked_time"),
+    [
+        (_starved, True),
+        (_while_checks_failed, True),
+        (_other_in_use, False),
+        (_disturbed_later, False),
+        (_still_in_use, False),
+        (_restarted, False),
+        (_never_back, False),
+        (partial(_faulty, "replica-2"), True),
+        (partial(_faulty, "replica-1"), False),
+        (partial(_faulty, "gateway-b-to-replica-1"), True),  # at the other gateway it has none
+        (partial(_faulty, "gateway-a-to-replica-1"), False),  # all users are there
+        (partial(_faulty, "gateways"), False),
+    ],
+)
+def test_a_refusal_without_a_replica_is_lack_of_time_where_only_that_explains_it(
+    what: Callable[[Run, float], None], lacked_time: bool, tmp_path: Path
+) -> None:
+    """A replica that has no fault, ejected by a disturbed machine and back without a restart; nothing else excuses."""
+    run = runs.healthy()
+    what(run, run.span(REFUSED_IN)[0])
+    seen = view(run, tmp_path)
+    assert starved.refusals(seen.requests, seen, interference.spans(seen)).any() == lacked_time
+
+
+@pytest.mark.parametrize(("what", "status"), [(_starved, Status.INCONCLUSIVE), (_disturbed_later, Status.FAIL)])
+def test_refusals_of_gateways_whose_checks_a_slow_machine_failed_are_not_judged(
+    what: Callable[[Run, float], None], status: Status, tmp_path: Path
+) -> None:
+    """Availability, broken by them alone."""
+    run = runs.healthy()
+    what(run, run.span(REFUSED_IN)[0])
     assert asked(run, tmp_path, "availability with one bad replica").status is status
 
 

@@ -205,7 +205,7 @@ ORACLE = [
 TOLERANCE = 2
 
 
-@pytest.mark.parametrize("length", [50, 500])
+@pytest.mark.parametrize("length", [50, pytest.param(500, marks=pytest.mark.night)])
 @pytest.mark.parametrize(("name", "options", "declared"), ORACLE)
 def test_what_otavas_test_data_declares_is_found(
     name: str, options: dict[str, Any], declared: int, length: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from harness.judge.failure_modes import FailureMode, Use
 from harness.model import night as stored
 from harness.model.night import Attempt, Entry, Night
 from harness.model.verdict import Status
+from reports import panel
 from reports.nights import coverage, flakiness, matrix, regressions, tonight, trend
 from reports.pages import nightly
 from reports.pages.nightly import History
@@ -207,6 +209,15 @@ def test_the_page_of_a_night_is_about_that_night() -> None:
     assert f"<title>PASS · {later.run_id}" in nightly.render(History([tonight_, later, other]), Path("elsewhere"))
 
 
+def test_a_report_in_a_folder_whose_name_is_no_utf_8_is_linked(tmp_path: Path) -> None:
+    """Byte by byte, on both pages that link to reports; one that is not there is no address."""
+    run = tmp_path / os.fsdecode(b"r\xff n")
+    run.mkdir()
+    assert panel.report_address(run, tmp_path / "night") == ""
+    (run / "report.html").touch()
+    assert panel.report_address(run, tmp_path / "night") == "../r%FF%20n/report.html"
+
+
 def test_what_this_checkout_has_of_a_night_counts(tmp_path: Path) -> None:
     """A copy from before its end does not, and one of the same name from a machine of that kind is another night."""
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
@@ -226,9 +237,8 @@ def test_a_night_in_one_sentence() -> None:
     entries = (an_entry("oom", Status.FAIL), an_entry("swap", Status.INCONCLUSIVE), an_entry("kill", not_run="budget"))
     said = tonight.sentence(a_night(0, *entries, an_entry("dns", Status.PASS)), [], [], [])
     assert said == (
-        "1 of 4 failed (oom/process/sim); 1 passed; too few nights yet to see a regression; "
-        "1 could not be judged (swap/process/sim); "
-        "1 not run (kill/process/sim: budget)."
+        "1 of 4 failed (oom/process/sim); 1 passed; 1 could not be judged (swap/process/sim); "
+        "1 not run (kill/process/sim: budget); too few nights yet to see a regression."
     )
     assert tonight.status(a_night(0, *entries), regressed=True) == "FAIL"
     assert tonight.status(a_night(0, entries[1]), regressed=True) == "REGRESSION"
@@ -253,6 +263,43 @@ def test_three_nights_without_a_verdict_are_said(judged: int, expected: list[int
     statuses = [[Status.PASS] if judged and i == judged - 1 else [Status.INCONCLUSIVE] for i in range(4)]
     made = [a_night(i, an_entry("oom", *one)) for i, one in enumerate(statuses)]
     assert [one.nights for one in regressions.unjudged(matrix.of(made, {})[0])] == expected
+
+
+@pytest.mark.parametrize(
+    ("causes", "expected"),
+    [
+        (["", "too_small"], [1]),
+        (["", "not_steady"], [1]),
+        (["", "not_steady", "interference"], [2]),  # it lasts
+        (["", "interference"], []),
+        (["", "interference", "too_small"], []),  # the night before was not valid
+        (["too_small"], []),  # the first night ever
+        (["", "none"], []),
+        (["", "too_small", ""], []),  # judged again
+    ],
+)
+def test_no_longer_judged_on_an_undisturbed_machine_is_a_regression(causes: list[str], expected: list[int]) -> None:
+    """Right after a night in which it was judged, here "": said on the page, in its sentence, and as what is worse."""
+    found = [an_entry("oom", Status.INCONCLUSIVE if cause else Status.PASS) for cause in causes]
+    made = [
+        a_night(i, one.model_copy(update={"attempts": (one.attempts[0].model_copy(update={"cause": cause}),)}))
+        for i, (one, cause) in enumerate(zip(found, [{"none": ""}.get(one, one) for one in causes], strict=True))
+    ]
+    (rows,) = matrix.of(made, {})
+    assert [one.nights for one in regressions.unjudged(rows)] == expected
+    worse = nightly.worse(History(made), made[-1])
+    assert list(worse) == [("oom/process/sim", "")] * len(expected)
+    page = nightly.render(History(made), Path(made[-1].run_id))
+    assert ("No longer judged since the night of" in page) == bool(expected)
+    assert ("no longer judged, although nothing disturbed the machine" in page) == bool(expected)
+
+
+def test_a_second_attempt_beside_interference_is_no_regression() -> None:
+    """Nothing may have disturbed any attempt of that night."""
+    entry = an_entry("oom", Status.INCONCLUSIVE, Status.INCONCLUSIVE)
+    for causes, undisturbed in ((("interference", "too_small"), ""), (("not_steady", "too_small"), "too_small")):
+        attempts = tuple(a.model_copy(update={"cause": c}) for a, c in zip(entry.attempts, causes, strict=True))
+        assert entry.model_copy(update={"attempts": attempts}).undisturbed == undisturbed
 
 
 def test_coverage_rests_on_proofs(tmp_path: Path) -> None:

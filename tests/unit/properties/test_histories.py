@@ -128,7 +128,7 @@ def of(past: Past, folder: Path) -> HistoryCase:
     return HistoryCase(HistoryView(folder))
 
 
-@depth(quick=15, deep=400)
+@depth(quick=5, deep=400)
 def test_no_number_is_wrong(tmp_path_factory: pytest.TempPathFactory, examples: int) -> None:
     """Requests, minutes, times and gaps."""
 

@@ -103,7 +103,7 @@ def begun(name: str, number: int, rng: random.Random) -> Worse:
 
 
 @pytest.mark.parametrize("name", stories.names())
-@depth(quick=2, deep=24)
+@depth(quick=1, deep=24)
 def test_worse_samples_never_improve_a_verdict(name: str, examples: int, tmp_path: Path) -> None:
     """From the healthy run, or one that is bad already, step by step: no check and no verdict gets better."""
     problems, moved, asked = [], 0, drill.load(name)
