@@ -37,16 +37,17 @@ def again() -> Again:
 
 
 def test_it_fails_on_the_stack_as_it_was(lane: Lane, again: Again, tmp_path: Path) -> None:
-    """On checks that were red when it happened, of those that a disturbed machine cannot excuse."""
+    """FAIL, by checks that were red when it happened; what a disturbed machine leaves open of them is no PASS."""
     was_red = {red.name for red in RunCase(RunFolder(RED)).reds()}
     scenario.write(again, tmp_path)
     defects = [word for one in again.defects for word in ("--defect", one)]
     ended = lane.once("as it was", *RATE, *defects, of=tmp_path / scenario.NAME, drill=again.drill)
     statuses = {name: result["status"] for name, result in ended.results().items()}
     assert ended.code == 1, ended
-    for name in ("only ready gateways serve", "availability with a dead gateway"):
-        assert name in was_red
-        assert statuses[name] == "FAIL", ended
+    assert {name for name, status in statuses.items() if status == "FAIL"} & was_red, statuses
+    named = ("only ready gateways serve", "availability with a dead gateway")
+    assert was_red >= {*named}
+    assert {name: statuses[name] for name in named if statuses[name] == "PASS"} == {}
 
 
 def test_it_passes_on_the_mended_stack(lane: Lane, again: Again, tmp_path: Path) -> None:
