@@ -6,7 +6,7 @@
 $(foreach name,SETTINGS PY ANY_PY ALL OTHERS DRILLS EVER IF_EVER STACK PLACE OF_MODEL OF_RUN IF_SET TIMES KEPT NEEDED SET_UP FAST \
 	QUICK TEST_WORKERS SIDE_BY_SIDE NEWLINE QUOTES ACTED_ON REFUSE,$(if $(filter command override,$(origin $(name))),$(error \
 	$(name)=$(value $(name)): found a variable of the Makefile's own, expected a setting that `make help` lists)))
-SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT KEEP DAYS RUN
+SETTINGS := PYTHON RUNTIME ENGINE INSTANCE MODEL SCENARIO WORKERS ARGS C N SEED LANES FIX ACCEPT KEEP DAYS RUN GAME SPEED
 define NEWLINE
 
 
@@ -37,6 +37,8 @@ ACCEPT   ?=
 KEEP     ?=
 DAYS     ?=
 RUN      ?=
+GAME     ?=
+SPEED    ?=
 # Not the environment's business: an exported variable of the same name would reach every component of the stack. After
 # the defaults: what is not exported counts as set, and would have none.
 unexport $(SETTINGS)
@@ -75,7 +77,7 @@ SIDE_BY_SIDE := -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --igno
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help settings planned setup chromium up down status logs doctor drills nightly incident prune lint types test-fast \
+.PHONY: help settings planned setup chromium up down status logs doctor drills nightly incident game-day prune lint types test-fast \
 	check test test-trust storm stability bench test-docker test-drills clean night stability-real capacity load samples
 
 help: ## this list
@@ -94,6 +96,7 @@ help: ## this list
 	@echo '  C=$(C)  component of logs   FIX=$(FIX)  1: doctor repairs   ACCEPT=$(ACCEPT)  1: capacity is accepted'
 	@echo '  KEEP=$(KEEP)  DAYS=$(DAYS)  what prune leaves: so many runs of a scenario on a machine, none that is older'
 	@echo '  RUN=$(RUN)  of incident, a run folder; of PROM, FROM, TO and others docs/incidents.md tells'
+	@echo '  GAME=$(GAME)  SPEED=$(SPEED)  of game-day: bad-night, first-watch, release-day; 10: the waits between injects are shorter'
 	@echo '  N=$(N)  LANES=$(LANES)  of storm, stability   PYTHON=$(PYTHON)  what .venv is made from'
 
 # The environment of the harness. The script brings it up to date with the lock file, and is quick when it is.
@@ -151,6 +154,10 @@ nightly: settings .venv/.ready ## the drills of a suite, one after the other (do
 
 incident: .venv/.ready ## the report of an incident: RUN=runs/latest, or PROM=URL FROM=TIME TO=TIME (docs/incidents.md)
 	@$(PY) -m harness incident $(if $(RUN),'$(RUN)') $(ARGS)
+
+game-day: settings $(if $(findstring --dry-run,$(ARGS)),.venv/.ready,setup) ## a game for a team: GAME=first-watch (docs/game-day.md); ARGS=--scripted: a program plays
+	@$(PY) -m harness game-day '$(or $(GAME),first-watch)' $(STACK) $(OF_MODEL) $(if $(SPEED),--speed '$(SPEED)') \
+		$(if $(SEED),--seed '$(SEED)') $(ARGS)
 
 prune: settings .venv/.ready ## remove runs beyond the newest KEEP of each scenario and machine, or older than DAYS
 	@$(PY) -m harness prune $(KEPT) $(ARGS)

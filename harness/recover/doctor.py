@@ -19,6 +19,7 @@ from harness.model.errors import DrillyardError, FaultError, UsageError
 from harness.recover import lock
 from harness.recover.leftovers import (
     components,
+    desks,
     foreign,
     gateways,
     journals,
@@ -37,6 +38,7 @@ RUNS = drill.ROOT / "runs"
 #: In the order in which they are repaired: who could break it again, what a run says itself, what is seen.
 SORTS: Sequence[Find] = (
     orphans.find, stacks.find, journals.find, components.find, memory.find, links.find, gateways.find, switches.find,
+    desks.find,
 )  # fmt: skip
 #: A repair shows within this: toxiproxy restarts, a component comes back.
 REPAIRED_WITHIN_S = 15.0

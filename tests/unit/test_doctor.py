@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
+from harness.adapters.desk import ACCESS_FILE, LINKS_FILE
 from harness.evidence import records_kept
 from harness.evidence.record import EventLog, RunFolder
 from harness.model.errors import AdapterError, UsageError
 from harness.model.journal import Journal, Undo
 from harness.model.topology import Topology
 from harness.recover import doctor, lock
-from harness.recover.leftovers import journals, links, orphans, stopped
+from harness.recover.leftovers import desks, journals, links, orphans, stopped
 from harness.recover.leftovers.base import Leftover, Processes, Site
 from stack import config, state
 from stack.runtimes import family
@@ -164,6 +165,19 @@ def site(proxies: list[dict[str, Any]] | None, killed: list[str]) -> Site:
     found.__dict__["context"] = context
     found.__dict__["states"] = {"toxiproxy": ComponentState("toxiproxy", "running", 1, 1.0, 0)}
     return found
+
+
+def test_links_of_a_killed_game_are_removed(tmp_path: Path) -> None:
+    """What a game has left in the instance folder; nothing else there."""
+    files = [tmp_path / name for name in (ACCESS_FILE, LINKS_FILE, "keys.json")]
+    for path in files:
+        path.write_text("{}")
+    found = list(desks.find(Site(0, tmp_path, tmp_path, Processes({}, {}))))
+    assert [one.what.split()[0] for one in found] == [ACCESS_FILE, LINKS_FILE]
+    for one in found:
+        one.repair()
+    assert [path.name for path in tmp_path.iterdir()] == ["keys.json"]
+    assert list(desks.find(Site(0, tmp_path, tmp_path, Processes({}, {})))) == []
 
 
 def healthy_proxies() -> list[dict[str, Any]]:

@@ -69,6 +69,9 @@ def _inject(game: Game, inject: Inject, drawn: Drawn, events: Sequence[Event]) -
         return InjectScore(inject.id, unscored="it never began")
     if times.proven_s is None:
         return InjectScore(inject.id, unscored="its effect was not proven")
+    if times.cut_s is not None:
+        after = length(times.cut_s - times.begun_s)
+        return InjectScore(inject.id, unscored=f"it was stopped after {after}, before anybody could know its end")
     found = mitigation.of(game, inject, times, events)
     parts = (
         _detected(game, inject, times),

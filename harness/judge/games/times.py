@@ -19,16 +19,21 @@ from typing import Any
 
 from harness.evidence.record import Event
 
+#: They end a game whatever players do.
+CUTS = frozenset({"interrupted", "aborted", "stop_condition", "game_stopped"})
+
 
 @dataclass(frozen=True)
 class Times:
     """Of one inject, in seconds since the run's zero; None for what did not happen.
 
-    ``detected_s`` is the alert or the players' word, whichever came first.
+    ``detected_s`` is the alert or the players' word, whichever came first. ``cut_s`` is when the inject or the whole
+    game was stopped before the inject was over.
     """
 
     begun_s: float
     over_s: float | None
+    cut_s: float | None
     proven_s: float | None
     alerted_s: float | None
     found_s: float | None
@@ -53,16 +58,24 @@ def of(inject: str, events: Sequence[Event]) -> Times | None:
         return None
     over_s = first(events, "inject_over", lambda data: data["inject"] == inject)
     proven_s = first(events, "inject_proven", lambda data: data["inject"] == inject)
-    frame = Times(begun_s, over_s, proven_s, None, None, None)
+    cut_s = next((event.t_s for event in events if _cuts(event, inject) and begun_s <= event.t_s), None)
+    if cut_s is not None and over_s is not None and over_s < cut_s:
+        cut_s = None
+    frame = Times(begun_s, over_s, cut_s, proven_s, None, None, None)
     said = list(frame.during(events, "said"))
     return Times(
         begun_s,
         over_s,
+        cut_s,
         proven_s,
         alerted_s=first(frame.during(events, "alert_fired"), "alert_fired"),
         found_s=first(said, "said", lambda data: data["what"] == "found"),
         acknowledged_s=first(said, "said", lambda data: data["what"] == "acknowledged"),
     )
+
+
+def _cuts(event: Event, inject: str) -> bool:
+    return event.kind in CUTS or (event.kind == "inject_stopped" and event.data["inject"] == inject)
 
 
 def first(

@@ -301,6 +301,18 @@ def test_users_want_to_hear_in_time(night: tuple[Game, Inject, Drawn]) -> None:
     assert points(310) == pytest.approx(of * (1 - silent_s / inject.lasts_at_most))
 
 
+@pytest.mark.parametrize("kind", ["interrupted", "game_stopped", "aborted", "stop_condition", "inject_stopped"])
+def test_what_was_cut_short_has_no_score(night: tuple[Game, Inject, Drawn], kind: str) -> None:
+    """Who was stopped after a minute did not fail to mend it; what came after its end changes nothing."""
+    game, inject, drawn = night
+    events = idle(game, inject, drawn, 300)
+    assert scored(game, [drawn], [*events, Event(360, kind, {"inject": inject.id})]).points is None
+    after_s = 300 + inject.lasts_at_most + 5
+    assert scored(game, [drawn], [*events, Event(after_s, kind, {"inject": inject.id})]).points == 0
+    if kind == "inject_stopped":
+        assert scored(game, [drawn], [*events, Event(360, kind, {"inject": "another"})]).points == 0
+
+
 def test_an_inject_without_effect_has_no_score(night: tuple[Game, Inject, Drawn]) -> None:
     """Nor has one that never began; the game's score is the mean of the others, and none without any."""
     game, sealed = loaded("bad-night")
