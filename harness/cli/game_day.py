@@ -26,7 +26,7 @@ from harness.run import teams
 from harness.run.desk import server
 from harness.run.progress import Progress
 from harness.run.scripted import Scripted
-from reports.pages import game_pack
+from reports.pages import after_action, game_pack
 from stack import state
 
 ORDER, HELP = 35, "a game day for a team: play it; its dry run, its pages to print; docs/game-day.md"
@@ -112,7 +112,7 @@ def _play(options: argparse.Namespace) -> int:
             options.speed, options.confirm, _desk(options, chosen.topology, progress),
         )  # fmt: skip
         folder, found = live.play(order, drill.ROOT / "runs")
-    for line in [*_lines(found), f"records: {folder.path}"]:
+    for line in [*_lines(found), f"records: {folder.path}", f"after-action report: {after_action.write(folder)}"]:
         print(line)
     return _exit_code(folder)
 

@@ -1,4 +1,4 @@
-"""``harness report``: the report of a stored run, rendered again with the verdict that it has."""
+"""``harness report``: the report of a stored run, rendered again with the verdict that it has; that of a game, too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.evidence.record import RunFolder
 from reports import render, since
+from reports.pages import after_action
 
 ORDER, HELP = 60, "render it again"
 
@@ -20,5 +21,8 @@ def add(parser: argparse.ArgumentParser, _: Mapping[str, str]) -> None:
 def do(options: argparse.Namespace, _: Sequence[str]) -> int:
     """Write the report and print its path; 0."""
     folder = RunFolder(options.run.resolve())
-    print(render.render(folder, since.last_good(folder)))
+    if "game" in folder.plan():
+        print(after_action.write(folder))
+    else:
+        print(render.render(folder, since.last_good(folder)))
     return 0

@@ -221,7 +221,7 @@ def clock(seconds: float) -> str:
 
 def length(seconds: float) -> str:
     """A length of time in words: ``45 s``, ``2 min``, ``2.5 min``."""
-    return f"{seconds:g} s" if seconds < 60 else f"{seconds / 60:.3g} min"
+    return f"{seconds:.3g} s" if seconds < 60 else f"{seconds / 60:.3g} min"
 
 
 def begins(when: When) -> str:

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from harness.evidence.record import replacing
 from harness.model.game import POINTS, Game, Inject, Role, Variant, begins, clock, described, length, windows
 from reports import panel
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 #: What each expected action and each objective is given by an observer: performed, with some challenges, with major
 #: challenges, unable to be performed.
 RATINGS = ("P", "S", "M", "U")
@@ -37,14 +35,14 @@ def write(game: Game, folder: Path) -> list[Path]:
 
 def facilitator_pack(game: Game) -> str:
     """The page for those who run the game."""
-    return _page(
+    return page(
         "game_pack.html.j2",
         game,
         schedule=panel.table(("from", "to", "what", "at (clock)"), _schedule(game)),
         roles=panel.table(("role", "side", "duty", "name"), map(_role, game.roles)),
         events=panel.table(("inject", "begins", "between", "lasts at most", "over by"), _events(game)),
         injects=[(inject, _inject(game, inject)) for inject in game.injects],
-        objectives=_rated(game.objectives, "objective"),
+        objectives=rated(game.objectives, "objective"),
         score=_score(game),
     )
 
@@ -52,7 +50,7 @@ def facilitator_pack(game: Game) -> str:
 def player_brief(game: Game) -> str:
     """The page for those who play. It knows the game's frame alone."""
     roles = ((_people(role), role.duty) for role in game.of_side("players"))
-    return _page(
+    return page(
         "player_brief.html.j2",
         game,
         roles=panel.table(("role", "duty"), roles),
@@ -61,15 +59,11 @@ def player_brief(game: Game) -> str:
     )
 
 
-def _page(template: str, game: Game, **parts: object) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "game.css"))
+def page(template: str, game: Game, **parts: object) -> str:
+    """A page about a game, from a template of reports/templates/."""
+    style = "".join((panel.TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "game.css"))
     stoppers = [role.name for role in game.roles if role.may_stop]
-    return environment.get_template(template).render(
-        game=game, stoppers=stoppers, length=length, style=Markup(style), **parts
-    )
+    return panel.template(template).render(game=game, stoppers=stoppers, length=length, style=Markup(style), **parts)
 
 
 def _people(role: Role) -> str:
@@ -132,7 +126,7 @@ def _inject(game: Game, inject: Inject) -> dict[str, Markup]:
         "Decoys (one is sent)": panel.table(
             ("message", "suggests"), ((decoy.says, decoy.mechanism) for decoy in inject.decoys)
         ),
-        "Expected actions": _rated(inject.expected, "action"),
+        "Expected actions": rated(inject.expected, "action"),
         "Watch for": _items(inject.watch),
         "Hints, in this order": panel.table(
             ("hint", "price", "given at"), ((hint.text, f"{hint.price} points", _blank()) for hint in inject.hints)
@@ -148,7 +142,7 @@ def _variant(variant: Variant) -> tuple[str, str, str]:
     return variant.mechanism, "; ".join(map(described, variant.faults)), variant.symptoms
 
 
-def _rated(texts: Sequence[str], what: str) -> Markup:
+def rated(texts: Sequence[str], what: str) -> Markup:
     """A table to fill in: what was seen, when, and how well it went."""
     box = Markup('<span class="box"></span>')
     boxes = Markup(" ").join(Markup("{} {}").format(box, rating) for rating in RATINGS)

@@ -46,7 +46,9 @@ def application(routes: Sequence[Route], *, tells_why: bool) -> Starlette:
         return _answered(request, 502, str(error) if tells_why else _UNTOLD)
 
     async def bug(request: Request, error: Exception) -> Response:
-        return _answered(request, 500, "a bug in the harness: the terminal of the game has the details")
+        answer = _answered(request, 500, "a bug in the harness: the terminal of the game has the details")
+        answer.headers["Connection"] = "close"  # the server closes it without a word: nobody may send over it again
+        return answer
 
     handlers: dict[Any, Any] = {
         Refused: refused, HTTPException: not_there, UsageError: not_possible, DrillyardError: failed, Exception: bug,

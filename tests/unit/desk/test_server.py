@@ -88,7 +88,8 @@ def test_a_bug_leaves_the_desk_open() -> None:
     board = FakeBoard(error=RuntimeError("a bug"))
     headers = {"Authorization": f"Bearer {TOKENS.players}"}
     with served(board) as addresses, httpx.Client(trust_env=False, headers=headers) as client:
-        assert client.post(addresses.players_url + "/api/hint", json={"who": "Ada"}).status_code == 500
+        answer = client.post(addresses.players_url + "/api/hint", json={"who": "Ada"})
+        assert (answer.status_code, answer.headers["connection"]) == (500, "close")
         assert client.get(addresses.players_url + "/api/status").status_code == 200
 
 

@@ -207,6 +207,7 @@ def test_the_command_is_recorded_without_the_seed(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(state, "STATE_ROOT", tmp_path / "state")
     monkeypatch.setattr(game_day.runtime, "chosen", lambda stack: (runtime, "because"))
     monkeypatch.setattr(game_day.live, "play", play)
+    monkeypatch.setattr(game_day.after_action, "write", lambda folder: folder.path)
     arguments = ["game-day", "first-watch", "--seed", str(SEED), "--speed", "10", "--confirm", "--engine", "sim"]
     assert main.main(arguments) == 0
     (order,) = orders

@@ -69,4 +69,11 @@ def test_it_is_said_when_an_inject_begins(one: When, words: str) -> None:
 def test_times_are_said_as_people_read_them() -> None:
     """Moments by the clock, lengths in minutes from one minute on."""
     assert [clock(at) for at in (0, 59.6, 3600)] == ["0:00", "1:00", "60:00"]
-    assert [length(at) for at in (0.5, 59, 60, 150, 3600)] == ["0.5 s", "59 s", "1 min", "2.5 min", "60 min"]
+    assert [length(at) for at in (0.5, 15.7478, 59, 60, 150, 3600)] == [
+        "0.5 s",
+        "15.7 s",
+        "59 s",
+        "1 min",
+        "2.5 min",
+        "60 min",
+    ]
