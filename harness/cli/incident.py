@@ -78,9 +78,12 @@ def do(options: argparse.Namespace, _: Sequence[str]) -> int:
         out = options.out or run
         return _written(RunCase(RunFolder(run), _named(out)), out)
     since, until = when(options.since, "--from"), when(options.until, "--to")
-    if not timedelta(0) < until - since <= LONGEST:
+    if until <= since:
+        said = f"--from {since:%F %T} and --to {until:%F %T} UTC"
+        raise UsageError(f"found {said}, expected a --to that is later than --from: are they the wrong way round?")
+    if until - since > LONGEST:
         said = f"from {since:%F %T} to {until:%F %T} UTC are {until - since}"
-        raise UsageError(f"{said}, expected more than 0 and at most {LONGEST}")
+        raise UsageError(f"{said}, expected at most {LONGEST}")
     out = options.out or pipeline.ROOT / "runs" / f"incident-{since:%Y%m%d-%H%M%S}"
     wanted = Wanted(
         since.timestamp(), until.timestamp(), options.selector, _mappings(options.mapping), options.logs

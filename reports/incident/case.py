@@ -75,6 +75,12 @@ class FiredAlert:
     before: bool
     source: Source | None = None
 
+    @property
+    def told(self) -> str:
+        """Its name, with the labels that tell it from others of that name."""
+        labels = ", ".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+        return f"{self.name} ({labels})" if labels else self.name
+
 
 @dataclass(frozen=True)
 class Silenced:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Items, said
-from reports.incident.case import Case, listed, utc
+from reports.incident.case import Case, FiredAlert, listed, utc
 from reports.incident.times import Times
 
 ORDER, TITLE = 60, "Checks and alerts"
@@ -20,7 +20,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     fired = [one for one in case.alerts() if not one.before]
     yield said("Alerts that fired:" if fired else "No alert fired.")
     if fired:
-        yield listed([_line(case, one.name, one.severity, one.fired_s, one.cleared_s) for one in fired])
+        yield listed([_line(case, one) for one in fired])
     if before := dict.fromkeys(one.name for one in case.alerts() if one.before):
         yield said("Alerts that had fired before, and still did at the beginning:")
         yield listed(list(before))
@@ -38,6 +38,7 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
         yield listed(silent)
 
 
-def _line(case: Case, name: str, severity: str, fired_s: float, cleared_s: float | None) -> str:
-    until = "still firing at the end" if cleared_s is None else f"cleared {utc(case, cleared_s)}"
-    return f"{name}{f' ({severity})' if severity else ''}: fired {utc(case, fired_s)}, {until}"
+def _line(case: Case, one: FiredAlert) -> str:
+    until = "still firing at the end" if one.cleared_s is None else f"cleared {utc(case, one.cleared_s)}"
+    severity = f", {one.severity}" if one.severity else ""
+    return f"{one.told}{severity}: fired {utc(case, one.fired_s)}, {until}"

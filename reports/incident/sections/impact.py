@@ -28,8 +28,10 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
     ]
     yield Table(("what", "how much"), tuple(rows))
     yield from case.limits()
-    yield said("By minute (UTC), from the first minute with a bad request to the last:")
-    yield _minutes(case, outcomes, source)
+    minutes = _minutes(case, outcomes, source)
+    if minutes.rows:
+        yield said("By minute (UTC), from the first minute with a bad request to the last:")
+        yield minutes
 
 
 def _row(name: str, value: Figure) -> tuple[Text, Text]:

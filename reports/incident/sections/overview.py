@@ -43,9 +43,10 @@ def _impact(case: Case, times: Times) -> list[Inline]:
         hit, every, source = users
         parts += [", by ", Figure("overview.users", f"{hit} of {every} users", source), "."]
     outside = {promise.id: promise for promise, _ in times.outside if promise.id != answers.id}
-    for id_, late in outside.items():
-        parts += [" Too late were ", Figure(f"overview.late.{id_}", _bad(late), late.source), f" ({late.name})."]
-    return parts
+    for number, (id_, late) in enumerate(outside.items()):
+        before = "; " if number else " Too late were "
+        parts += [before, Figure(f"overview.late.{id_}", _bad(late), late.source), f" ({late.name})"]
+    return [*parts, "."] if outside else parts
 
 
 def _bad(promise: Promise) -> str:
@@ -56,7 +57,7 @@ def _bad(promise: Promise) -> str:
 def _course(case: Case, times: Times) -> list[Inline]:
     began, ended, detected = (times.at(id_) for id_ in ("began", "mitigated", "detected"))
     if began.at_s is None or ended.at_s is None:
-        return [""]
+        return _fired(case)
     parts: list[Inline] = [
         "It began at ", _time("overview.began", case, began), " and users were served as promised again after ",
         Figure("overview.lasted", between(began.at_s, began.within_s, ended.at_s, ended.within_s), ended.source),
@@ -69,6 +70,12 @@ def _course(case: Case, times: Times) -> list[Inline]:
     if detected.at_s is None:
         return [*parts, "no alert fired."]
     return [*parts, "the first alert fired ", Figure("overview.detected", gap(began, detected), detected.source), "."]
+
+
+def _fired(case: Case) -> list[Inline]:
+    """Alerts tell of something also where no time of users does."""
+    fired = len([one for one in case.alerts() if not one.before])
+    return [Figure("overview.alerts", f"{fired} alerts", case.alert_source()), " fired."] if fired else [""]
 
 
 def _time(id_: str, case: Case, moment: Moment) -> Figure:

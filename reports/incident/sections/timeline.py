@@ -6,26 +6,33 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.model.incident import NOT_MEASURED, Block, Figure, Link, Table, said
+from reports.incident import severity
 from reports.incident.case import ALERTS_SHOWN, Case, Entry, utc
-from reports.incident.times import Times, gap
+from reports.incident.times import Moment, Times, gap
 from reports.panel import anchor
 
 ORDER, TITLE = 30, "Timeline"
 #: So much of what happened is in the id of its time.
 _ID_CHARS = 60
+#: Times that there are only where users were not served as promised.
+_OF_USERS = ("began", "first-failure", "mitigated", "resolved", "all-clear")
+NONE = "none"
 
 
 def blocks(case: Case, times: Times) -> Iterator[Block]:
     """The incident's own times first; then everything, in order."""
     rows = []
     for moment in times.moments:
-        shown = NOT_MEASURED if moment.at_s is None else utc(case, moment.at_s, moment.within_s)
+        shown = _nothing(case, times, moment)
+        if moment.at_s is not None:
+            shown = utc(case, moment.at_s, moment.within_s)
         rows.append((said(moment.name), said(Figure(f"times.{moment.id}", shown, moment.source)), said(moment.why)))
     began, detected = times.at("began"), times.at("detected")
+    later = gap(began, detected) if began.at_s is not None else _nothing(case, times, began)
     rows.append(
         (
             said("detection gap"),
-            said(Figure("times.gap", gap(began, detected), detected.source)),
+            said(Figure("times.gap", later, detected.source)),
             said("detected − began"),
         )
     )
@@ -38,6 +45,12 @@ def blocks(case: Case, times: Times) -> Iterator[Block]:
             for id_, e in zip(_ids(events), events, strict=True)
         ),
     )
+
+
+def _nothing(case: Case, times: Times, moment: Moment) -> str:
+    """What stands where a time is not there: users were well all the time, or nobody knows."""
+    well = not times.outside and not severity.unseen(case)
+    return NONE if well and moment.id in _OF_USERS else NOT_MEASURED
 
 
 def _ids(events: Sequence[Entry]) -> Iterator[str]:
@@ -55,8 +68,6 @@ def _alerts(case: Case) -> Iterator[Entry]:
         yield Entry(more[0].fired_s, f"and {len(more)} more alerts, from here on", case.alert_source())
     for alert in fired[:ALERTS_SHOWN]:
         source = alert.source or case.alert_source()
-        labels = ", ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()))
-        name = f"{alert.name} ({labels})" if labels else alert.name
-        yield Entry(alert.fired_s, f"alert fires: {name}", source)
+        yield Entry(alert.fired_s, f"alert fires: {alert.told}", source)
         if alert.cleared_s is not None:
-            yield Entry(alert.cleared_s, f"alert clears: {name}", source)
+            yield Entry(alert.cleared_s, f"alert clears: {alert.told}", source)

@@ -158,7 +158,7 @@ def test_what_people_wrote_stays(run: Path) -> None:
         (["--prom", "http://x", "--from", "0001-01-01T00:00:00+14:00", "--to", "2"], "expected a time with its zone"),
         (["runs/latest", "--out", f"{__file__}/report"], "expected a folder or nothing"),
         (["--prom", "http://x", "--from", "1", "--to", "2", "--out", __file__], "expected a folder or nothing"),
-        (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "expected more than 0"),
+        (["--prom", "http://127.0.0.1:1", "--from", "20", "--to", "10"], "are they the wrong way round?"),
         (["--prom", "http://127.0.0.1:1", "--from", "0", "--to", "999999"], "at most 2 days"),
         (["verify"], "verify: found 0 files, expected one"),
         (["verify", "nothing/incident.md"], "expected what the report was written with"),

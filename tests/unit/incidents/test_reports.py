@@ -147,7 +147,8 @@ def test_how_many_waited_has_a_unit_and_is_no_zero(shown: str, count: float) -> 
 def test_a_silent_alert_is_told(paused: Report) -> None:
     """It is there, and did not fire."""
     assert "FailuresHigh" in texts(paused, "fired")
-    assert "ReplicaDown (page): fired" in texts(paused, "fired")
+    assert "), page: fired" in texts(paused, "fired")
+    assert "replica-1" in texts(paused, "fired"), "of which component"
 
 
 def alert(name: str, from_s: int, **labels: str) -> Recorded:
@@ -187,6 +188,7 @@ def test_alerts_by_the_hundred_are_not_all_listed(tmp_path: Path) -> None:
     found = of_series([*world.series(), *alerts], world.lasts_s, tmp_path, rules=rules)
     assert texts(found, "fired").count("and 70 more") == 2
     assert texts(found, "timeline").count("alert fires: PodDown") == 30
+    assert "100 alerts fired." in texts(found, "overview"), "although no objective was broken"
     assert "22:19:45.0 UTC | and 70 more alerts, from here on" in texts(found, "timeline")
 
 
@@ -400,6 +402,10 @@ def test_where_only_replicas_tell_that_it_was_late_no_failures_are_counted(tmp_p
     assert shown["overview.late.ttft"] == "11,850 of 11,850 requests"
     assert "How many requests were not answered is [not measured]" in texts(found, "overview")
     assert "nobody counted whether any failed" in texts(found, "timeline")
+    lacking = of_series(
+        [one for one in world.series() if one.labels["job"] == "replica"], world.lasts_s, tmp_path / "b"
+    )
+    assert figures(lacking)["times.began"] == NOT_MEASURED, "nobody knows whether anything began"
 
 
 def test_who_was_answered_too_late_is_not_called_unanswered(tmp_path: Path) -> None:
@@ -416,7 +422,9 @@ def test_a_healthy_hour_is_no_incident(tmp_path: Path) -> None:
     found = of_world(World(), tmp_path)
     shown = figures(found)
     assert shown["severity"] == "none"
-    assert {shown[f"times.{one}"] for one in ("began", "mitigated", "resolved")} == {NOT_MEASURED}
+    assert {shown[f"times.{one}"] for one in ("began", "mitigated", "resolved", "gap")} == {"none"}
+    assert "By minute" not in texts(found, "impact")
+    assert "overview.alerts" not in shown
     assert "None is suggested" in texts(found, "actions")
 
 
