@@ -112,8 +112,9 @@ def _play(options: argparse.Namespace) -> int:
             options.speed, options.confirm, _desk(options, chosen.topology, progress),
         )  # fmt: skip
         folder, found = live.play(order, drill.ROOT / "runs")
-    for line in [*_lines(found), f"records: {folder.path}", f"after-action report: {after_action.write(folder)}"]:
+    for line in [*_lines(found), f"records: {folder.path}"]:
         print(line)
+    print(f"after-action report: {after_action.write(folder)}")  # last: where it cannot be written, all else is told
     return _exit_code(folder)
 
 

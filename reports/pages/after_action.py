@@ -24,6 +24,8 @@ FILE = "after-action.html"
 #: The phase of a game on its session; the clock of the game is 0 when it starts.
 _PHASE = "game"
 _NOBODY = "the stack"
+#: Of the timeline: people can send thousands of messages of thousands of characters, and a page is 2 MB at most.
+ROWS_MAX, CHARS_MAX = 1_200, 200
 
 
 def write(folder: RunFolder) -> Path:
@@ -122,7 +124,7 @@ def _gaps(game: Game, events: Sequence[Event]) -> Iterator[tuple[object, ...]]:
             yield (inject.id, *["never began"] * 5)
             continue
         begun_s = times.begun_s
-        mitigated_s = moments.first(events, "mitigated", lambda data, id=inject.id: data["inject"] == id)  # type: ignore[misc]
+        mitigated_s = moments.first([one for one in events if one.data.get("inject") == inject.id], "mitigated")
         steps = (times.alerted_s, times.found_s, times.acknowledged_s, mitigated_s, times.over_s)
         yield (inject.id, *("never" if at is None else length(at - begun_s) for at in steps))
 
@@ -135,7 +137,7 @@ def _said(game: Game, event: Event) -> tuple[str, str]:
     data = event.data
     if data["what"] == "diagnosed":
         return f"diagnosis: {data['component']}: {data['mechanism']}", str(data.get("who", ""))
-    text = f": {data['text']}" if data.get("text") else ""
+    text = f": {_short(data['text'])}" if data.get("text") else ""
     return f"said «{data['what']}»{text}", str(data.get("who", ""))
 
 
@@ -215,10 +217,17 @@ _TOLD: Mapping[str, Callable[[Game, Event], tuple[str, str]]] = {
 
 
 def _timeline(game: Game, events: Sequence[Event], zero_s: float | None) -> Iterator[tuple[object, ...]]:
-    for event in events:
-        if event.kind in _TOLD:
-            what, of = _TOLD[event.kind](game, event)
-            yield _at(event, zero_s), what, of or _NOBODY, f"events.jsonl, {event.kind}"
+    told = [event for event in events if event.kind in _TOLD]
+    for event in told[:ROWS_MAX]:
+        what, of = _TOLD[event.kind](game, event)
+        yield _at(event, zero_s), what, _short(of) or _NOBODY, f"events.jsonl, {event.kind}"
+    if more := told[ROWS_MAX:]:
+        yield _at(more[0], zero_s), f"and {len(more):,} more, from here on", _NOBODY, "events.jsonl"
+
+
+def _short(text: str) -> str:
+    """So much of what people have typed as a table has room for; all of it is in events.jsonl."""
+    return text if len(text) <= CHARS_MAX else f"{text[:CHARS_MAX]} …"
 
 
 def _healed(events: Sequence[Event], zero_s: float | None) -> Iterator[tuple[object, ...]]:
@@ -244,7 +253,9 @@ def _of_stack(view: RunView) -> Iterator[tuple[str, object]]:
     yield "attempts", f"{len(rows):,}"
     yield "answered", f"{int(outcomes.eq('ok').sum()):,}"
     yield "asked for again by clients", f"{int((~final).sum()):,}"
-    yield "tried on another replica by the gateways", f"{int(rows['gateway_retries'].fillna(0).gt(0).sum()):,}"
+    logged = rows["gateway_retries"].notna()  # not at all where the game was killed: logs are read at its end
+    tried = f"{int(rows['gateway_retries'][logged].gt(0).sum()):,} of {int(logged.sum()):,} in the gateways' logs"
+    yield "tried on another replica by the gateways", tried if logged.any() else None
     yield "refused at once (429, 503)", f"{int(outcomes.isin(('shed_429', 'shed_503')).sum()):,}"
     yield "broken in mid-stream", f"{int(outcomes.eq('broken_stream').sum()):,}"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.cli import main
@@ -116,6 +117,28 @@ def test_what_people_wrote_is_text(tmp_path: Path) -> None:
     assert HOSTILE not in page
     assert HOSTILE in words(page)
     assert {"script", "img"}.isdisjoint(tag for tag, _ in Tags(page).found)
+
+
+def test_a_flood_of_messages_fits_into_the_page(tmp_path: Path) -> None:
+    """5,000 of them, each of 4,000 characters that escaping makes longer."""
+    flood = [(130.0 + n / 100, "said", {"what": "status", "who": "ann", "text": "<" * 4_000}) for n in range(5_000)]
+    page = after_action.page(played(tmp_path, [*BEGUN, *flood]))
+    assert len(page.encode()) < 2 * 2**20
+    assert " more, from here on" in words(page)
+
+
+def test_retries_that_nobody_logged_are_not_none(tmp_path: Path) -> None:
+    """The gateways' logs are read at the end of a game: of one that was killed they are not known."""
+    folder = played(tmp_path, PLAYED)
+    rows = folder.requests().assign(phase="game", gateway_retries=None)
+    said = []
+    for retries in (None, 0):
+        rows.assign(gateway_retries=pd.array([retries] * len(rows), dtype="Int16")).to_parquet(
+            folder.path / "requests.parquet"
+        )
+        said.append(words(after_action.page(folder)))
+    assert "tried on another replica by the gateways not measured" in said[0]
+    assert f"tried on another replica by the gateways 0 of {len(rows):,} in the gateways' logs" in said[1]
 
 
 def test_what_is_no_game_is_said(tmp_path: Path) -> None:
